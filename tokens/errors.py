@@ -1,0 +1,76 @@
+"""What can go wrong and the exit status that each kind of failure has.
+
+A leaf: every room may import it. A message is one line that says what happened, what it means here and what to do.
+"""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """How a process ends; the only place where these numbers are written."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    PARTIAL = 4
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class TokensError(Exception):
+    """A foreseeable fault: shown as its one line, without a traceback."""
+
+    status = ExitStatus.FAILED
+
+
+class DatabaseError(TokensError):
+    """The database cannot be reached, refuses the login, or failed in the middle of a statement."""
+
+
+class ConnectionLost(DatabaseError):
+    """The server went away in the middle of a piece of work; its open transaction is rolled back by the server."""
+
+
+class LockTimeout(DatabaseError):
+    """Another session holds a row that a statement wanted, or the two waited for each other."""
+
+
+class StatementTimeout(DatabaseError):
+    """The server cancelled a statement that took too long, or that somebody cancelled."""
+
+
+class ServerError(TokensError):
+    """The embedded PostgreSQL cannot be installed, started or stopped."""
+
+
+class UsageError(TokensError):
+    """The command line or the configuration asks for something that does not exist or cannot be read."""
+
+    status = ExitStatus.USAGE
+
+
+class TerminalRequired(UsageError):
+    """A task that asks questions was started without a terminal."""
+
+
+class Refused(TokensError):
+    """A guard said no: a wrong database, a standby, a missing privilege. Nothing was changed."""
+
+    status = ExitStatus.REFUSED
+
+
+class Stopped(TokensError):
+    """A person or the system ended the task; whatever was committed before stays."""
+
+
+class Interrupted(Stopped):
+    """Ctrl-C."""
+
+    status = ExitStatus.INTERRUPTED
+
+
+class Terminated(Stopped):
+    """SIGTERM, or the terminal was closed."""
+
+    status = ExitStatus.TERMINATED

@@ -1,0 +1,79 @@
+"""The dates that PostgreSQL can hold in `expires_at`: from 4713 BC to `infinity`, where Python's have 0001 to 9999."""
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Self
+
+# The Gregorian calendar repeats after this span, weekdays and all, so any year can borrow Python's arithmetic.
+CYCLE_YEARS = 400
+CYCLE_DAYS = 146_097
+
+TYPED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+STORED = re.compile(r"(\d{4,})-(\d{2})-(\d{2})( BC)?", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class ExpirationDate:
+    """A day in UTC; a token stops working at 00:00 UTC of its expiration date.
+
+    `ordinal` counts days as `datetime.date.toordinal` does (0001-01-01 is 1), below 1 for years BC; it is plus or minus
+    infinity for PostgreSQL's `infinity` and `-infinity`.
+
+    >>> str(ExpirationDate.typed("2024-02-29") + 365)
+    '2025-02-28'
+    >>> str(ExpirationDate.stored("0044-03-15 BC")), str(ExpirationDate.stored("infinity"))
+    ('-0043-03-15', 'Infinity')
+    """
+
+    ordinal: float
+
+    @classmethod
+    def typed(cls, text: str) -> Self:
+        """The date that a person wrote as `YYYY-MM-DD`, spaces around it allowed; ValueError for anything else."""
+        if not TYPED.fullmatch(text.strip()):
+            raise ValueError(f"{text!r} is not a date in the form YYYY-MM-DD")
+        return cls(date.fromisoformat(text.strip()).toordinal())
+
+    @classmethod
+    def stored(cls, text: str) -> Self:
+        """The date that PostgreSQL wrote as text with DateStyle ISO."""
+        if text in ("infinity", "-infinity"):
+            return cls(float(text))
+        parts = STORED.fullmatch(text)
+        if parts is None:
+            raise ValueError(f"{text!r} is not a date as PostgreSQL writes it")
+        year, month, day = (int(part) for part in parts.groups()[:3])
+        cycles, year = divmod((1 - year if parts[4] else year) - 1, CYCLE_YEARS)
+        return cls(date(year + 1, month, day).toordinal() + cycles * CYCLE_DAYS)
+
+    @property
+    def is_finite(self) -> bool:
+        """False for `infinity` and `-infinity`."""
+        return math.isfinite(self.ordinal)
+
+    @property
+    def literal(self) -> str:
+        """The date as PostgreSQL reads it with any DateStyle."""
+        if not self.is_finite:
+            return str(self).lower()
+        year, month, day = self._parts()
+        return f"{year:04}-{month:02}-{day:02}" if year > 0 else f"{1 - year:04}-{month:02}-{day:02} BC"
+
+    def __add__(self, days: int) -> Self:
+        """The date `days` days later; infinity stays where it is."""
+        return type(self)(self.ordinal + days)
+
+    def __str__(self) -> str:
+        """The date as GitLab's task shows it: years BC count 0, -1, … (`-0043` is 44 BC)."""
+        if not self.is_finite:
+            return "Infinity" if self.ordinal > 0 else "-Infinity"
+        year, month, day = self._parts()
+        sign = "-" if year < 0 else ""
+        return f"{sign}{abs(year):04}-{month:02}-{day:02}"
+
+    def _parts(self) -> tuple[int, int, int]:
+        cycles, days = divmod(int(self.ordinal) - 1, CYCLE_DAYS)
+        near = date.fromordinal(days + 1)
+        return near.year + cycles * CYCLE_YEARS, near.month, near.day

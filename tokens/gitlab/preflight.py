@@ -1,0 +1,114 @@
+"""What must hold before a task starts: GitLab's main database, one that takes changes if need be, and the privileges.
+
+Each refusal is one line that says what was found, what it means and what to do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from tokens.errors import Refused
+from tokens.gitlab.schema import BACKGROUND_MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
+
+# GitLab puts this trigger on tables in databases where they do not belong (a decomposed instance's ci database).
+WRITE_LOCK_TRIGGER = f"gitlab_schema_write_trigger_for_{TOKENS}"
+
+STATE = sa.text("""
+    SELECT
+      current_database() AS database,
+      current_user AS role,
+      quote_ident(current_user) AS grantee,
+      pg_is_in_recovery() AS standby,
+      current_setting('default_transaction_read_only')::boolean AS read_only,
+      EXISTS (
+        SELECT
+        FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'public' AND c.relname = :table AND t.tgname = :trigger AND t.tgenabled <> 'D'
+      ) AS write_locked
+""")
+
+MISSING_PRIVILEGES = sa.text("""
+    SELECT w.privilege, w.table_name, w.column_name
+    FROM unnest(
+      CAST(:privileges AS text[]), CAST(:tables AS text[]), CAST(:columns AS text[])
+    ) WITH ORDINALITY AS w (privilege, table_name, column_name, position)
+    JOIN pg_catalog.pg_namespace n ON n.nspname = 'public'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND NOT a.attisdropped
+    WHERE NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_column_privilege(c.oid, a.attnum, w.privilege)
+    ORDER BY w.position
+""")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The columns that a task reads and writes, by table; those that a release of GitLab lacks do not count."""
+
+    reads: Mapping[str, tuple[str, ...]]
+    writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+ANALYZE = Needs(
+    reads={
+        TOKENS: ("expires_at",),
+        BACKGROUND_MIGRATIONS: ("id", "job_class_name", "table_name", "column_name", "started_at", "finished_at"),
+    }
+)
+EDIT = Needs(
+    reads={
+        **ANALYZE.reads,
+        TOKENS: ("id", "expires_at"),
+        SETTINGS: ("id", "max_personal_access_token_lifetime"),
+    },
+    writes={TOKENS: ("expires_at",)},
+)
+
+
+def check(connection: sa.Connection, needs: Needs) -> Schema:
+    """The schema of GitLab's main database, once it is sure that a task with `needs` can work in it.
+
+    Raises:
+        Refused: another database, one that takes no changes although the task writes, or a missing privilege.
+    """
+    state = connection.execute(STATE, {"table": TOKENS, "trigger": WRITE_LOCK_TRIGGER}).one()
+    schema = read_schema(connection)
+    if schema.column(TOKENS, "id") is None or schema.column(TOKENS, "expires_at") is None:
+        raise Refused(
+            f'Database "{state.database}" has no GitLab table public.{TOKENS}, so it is not GitLab\'s main database; '
+            "check the database's name (gitlabhq_production in most installations)."
+        )
+    if state.write_locked:
+        raise Refused(
+            f'GitLab has write-locked {TOKENS} in database "{state.database}", so its tokens are kept in another one '
+            "(this may be the ci database); use the one under `main:` in database.yml."
+        )
+    if needs.writes and (state.standby or state.read_only):
+        kind = "a standby (a replica or a Geo secondary)" if state.standby else "set to read-only"
+        raise Refused(f'Database "{state.database}" is {kind} and takes no changes; run this on the primary.')
+    _check_privileges(connection, needs, state)
+    return schema
+
+
+def _check_privileges(connection: sa.Connection, needs: Needs, state: sa.Row[tuple[object, ...]]) -> None:
+    wanted = [("SELECT", table, column) for table, columns in needs.reads.items() for column in columns]
+    wanted += [("UPDATE", table, column) for table, columns in needs.writes.items() for column in columns]
+    privileges, tables, columns = zip(*wanted, strict=True)
+    missing = connection.execute(
+        MISSING_PRIVILEGES, {"privileges": list(privileges), "tables": list(tables), "columns": list(columns)}
+    ).all()
+    if not missing:
+        return
+    grants: dict[tuple[str, str], list[str]] = {}
+    for privilege, table, column in missing:
+        grants.setdefault((privilege, table), []).append(column)
+    statements = "; ".join(
+        f"GRANT {privilege} ({', '.join(names)}) ON public.{table} TO {state.grantee}"
+        for (privilege, table), names in grants.items()
+    )
+    raise Refused(
+        f'Role "{state.role}" lacks a privilege in database "{state.database}"; '
+        f"as the tables' owner (gitlab in most installations) run: {statements};"
+    )
