@@ -1,0 +1,57 @@
+"""Targets, as they are given in words."""
+
+import pytest
+
+from tokens.errors import UsageError
+from tokens.targets.target import DatabaseTarget, DemoTarget, parse_target
+
+
+def test_a_database_is_taken_as_it_is_and_shown_without_its_secrets() -> None:
+    url = "postgresql://gitlab:s3cr3t@db.example.com:5432/gitlabhq_production?sslmode=require&password=s3cr3t"
+    target = parse_target(url, {})
+    assert isinstance(target, DatabaseTarget)
+    assert target.address.conninfo == url
+    assert target.address.shown == "postgresql://gitlab@db.example.com:5432/gitlabhq_production"
+    assert "s3cr3t" not in repr(target)
+
+
+@pytest.mark.parametrize("url", ["postgresql:///gitlabhq_production", "postgres://h1,h2/x", "postgresql://u:p@@h/x"])
+def test_any_form_of_a_postgresql_url_is_a_database(url: str) -> None:
+    assert isinstance(parse_target(url, {}), DatabaseTarget)
+
+
+def test_demo_is_the_demo() -> None:
+    assert parse_target("demo", {}) == DemoTarget()
+
+
+def test_a_name_from_the_configuration_stands_for_its_target() -> None:
+    names = {"prod": "postgresql://gitlab@db/gitlabhq_production", "play": "demo"}
+    assert parse_target("play", names) == DemoTarget()
+    assert parse_target("prod", names) == parse_target(names["prod"], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "said"),
+    [
+        ("", {}, "No target was given"),
+        ("demoo", {}, 'did you mean "demo"?'),
+        ("prd", {"prod": "demo"}, 'did you mean "prod"?'),
+        ("mysql://h/x", {}, "No target is called"),
+        ("mysql://u:s3cr3t@h/x", {}, "mysql://u@h/x"),
+        ("docker:gitlab", {}, '"docker" is not supported by this version'),
+        ("kubernetes:ns@ctx", {}, '"kubernetes" is not supported by this version'),
+        ("omnibus", {}, '"omnibus" is not supported by this version'),
+        ("source:/srv/gitlab", {}, '"source" is not supported by this version'),
+        ("demo", {"demo": "postgresql:///x"}, "choose another name"),
+        ("demo", {"docker": "demo"}, "choose another name"),
+        ("demo", {"a:b": "demo"}, "choose another name"),
+        ("demo", {"prod": {"host": "db"}}, "tokens.targets.prod must be a target in plain words"),
+        ("a", {"a": "b", "b": "demo"}, "No target is called"),
+    ],
+)
+def test_what_is_no_target_is_refused_in_one_line(text: str, names: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        parse_target(text, names)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert "s3cr3t" not in str(refusal.value)

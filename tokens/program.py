@@ -1,0 +1,96 @@
+"""`gitlab-tokens`: the tasks as a program of their own, which is what root should use.
+
+Unlike `inv` it imports no tasks.py from the current directory or above, runs no `~/.invoke.py` or `/etc/invoke.py`,
+takes `tokens.analyze` and `gitlab:tokens:analyze` for `analyze`, and leaves with 2 when it is used wrongly.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import invoke
+from invoke.exceptions import ParseError, UnknownFileType
+from invoke.vendor.yaml import YAMLError
+
+import tokens
+from tokens.errors import ExitStatus
+from tokens.namespace import ns
+
+PREFIXES = ("gitlab:tokens:", "tokens.")
+
+
+class DataConfig(invoke.Config):
+    """Invoke's configuration from YAML and JSON files; Python files would run as code."""
+
+    def _load_py(self, path: str) -> dict[str, Any]:  # noqa: ARG002
+        return {}
+
+
+class TokensProgram(invoke.Program):
+    """Invoke's program over our namespace, with our exit statuses."""
+
+    def normalize_argv(self, argv: list[str] | None) -> None:
+        super().normalize_argv(argv)
+        self.argv = [*self.argv[:1], *map(_without_prefix, self.argv[1:])]
+
+    def create_config(self) -> None:
+        with _wrong_use():
+            super().create_config()
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        with _wrong_use():
+            super().parse_core(argv)
+
+    def parse_tasks(self) -> None:
+        with _wrong_use():
+            super().parse_tasks()
+
+    def parse_cleanup(self) -> None:
+        with _wrong_use():
+            super().parse_cleanup()
+
+    def update_config(self, merge: bool = True) -> None:
+        path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
+        if path and (path.endswith(".py") or not os.path.isfile(path)):
+            raise invoke.Exit(f"{path} is not a configuration file in YAML or JSON.", code=ExitStatus.USAGE)
+        with _wrong_use():
+            super().update_config(merge)
+
+
+def main() -> None:
+    """Run the console script."""
+    try:
+        TokensProgram(
+            name="gitlab-tokens",
+            version=tokens.__version__,
+            namespace=ns,
+            config_class=DataConfig,
+            binary="gitlab-tokens",
+            binary_names=["gitlab-tokens"],
+        ).run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `gitlab-tokens --list | head -1`: the reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _without_prefix(word: str) -> str:
+    """`tokens.analyze` and `gitlab:tokens:analyze` as `analyze`; any other word as it is."""
+    for prefix in PREFIXES:
+        if word.removeprefix(prefix) in ns.task_names:
+            return word.removeprefix(prefix)
+    return word
+
+
+@contextmanager
+def _wrong_use() -> Iterator[None]:
+    """Whatever Invoke makes of a wrong command line or an unreadable configuration file becomes one line and status 2.
+
+    A bad number is a ValueError to Invoke.
+    """
+    try:
+        yield
+    except (ParseError, UnknownFileType, YAMLError, ValueError, OSError) as error:
+        raise invoke.Exit(" ".join(str(error).split()), code=ExitStatus.USAGE) from error

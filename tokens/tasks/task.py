@@ -1,0 +1,93 @@
+"""What every task of ours has in common: how its options are declared, how it fails and how it is ended."""
+
+import errno
+import functools
+import inspect
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import invoke
+
+from tokens.errors import ExitStatus, Terminated, TokensError, UsageError
+
+Body = Callable[..., None]
+
+
+def task(help: Mapping[str, str]) -> Callable[[Body], invoke.Task[Body]]:  # noqa: A002 - as Invoke calls it
+    """Make a function an Invoke task that keeps the house's manners.
+
+    No positional arguments (Invoke would take a following `--dry` for one and run the task), no short options (they
+    move when an option is added), every foreseeable fault as one line on standard error with its exit status.
+    """
+
+    def decorate(body: Body) -> invoke.Task[Body]:
+        @functools.wraps(body)
+        def wrapped(context: invoke.Context, **options: Any) -> None:
+            with _faults_as_exits(), _termination_as_error():
+                if context.config.run.dry:
+                    _take_for_dry_run(body, options)
+                body(context, **options)
+                sys.stdout.flush()
+
+        return invoke.task(help=dict(help), positional=[], auto_shortflags=False)(wrapped)
+
+    return decorate
+
+
+def _take_for_dry_run(body: Body, options: dict[str, Any]) -> None:
+    """Invoke's own `--dry` runs a task's body all the same: it must never change anything by surprise."""
+    if "dry_run" not in inspect.signature(body).parameters:
+        raise UsageError(f"{body.__name__} has no dry run; leave --dry out.")
+    options["dry_run"] = True
+
+
+@contextmanager
+def _faults_as_exits() -> Iterator[None]:
+    try:
+        yield
+    except TokensError as error:
+        _leave(str(error), error.status)
+    except KeyboardInterrupt:
+        _leave("Interrupted; nothing was left half done.", ExitStatus.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has seen enough (`| head -1`): what is still buffered goes nowhere, without a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave("", ExitStatus.DONE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(f"The output cannot be written: {error.strerror}.", ExitStatus.FAILED)
+
+
+def _leave(message: str, status: ExitStatus) -> NoReturn:
+    if logging.getLogger().isEnabledFor(logging.DEBUG):  # Invoke's --debug
+        traceback.print_exc()
+    raise invoke.Exit(message, code=int(status))
+
+
+@contextmanager
+def _termination_as_error() -> Iterator[None]:
+    """SIGTERM and a closed terminal as an exception, so that the terminal is put in order on the way out."""
+
+    def terminate(number: int, _: FrameType | None) -> NoReturn:
+        raise Terminated(f"Terminated by {signal.Signals(number).name}; nothing was left half done.")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, terminate) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
