@@ -1,0 +1,36 @@
+"""GitLab 18.1: the index for expiry notices by the old flag goes."""
+
+from alembic import op
+
+revision = "18.1"
+down_revision = "17.10"
+
+
+def upgrade() -> None:
+    # The release in which users came to belong to an organization is not known.
+    op.execute(
+        """
+        INSERT INTO schema_migrations VALUES ('20250601000000');
+
+        DROP INDEX index_expired_and_not_notified_personal_access_tokens;
+
+        ALTER TABLE users
+            ADD COLUMN organization_id bigint NOT NULL DEFAULT 1,
+            ADD CONSTRAINT fk_d7b9ff90af FOREIGN KEY (organization_id) REFERENCES organizations;
+        CREATE INDEX index_users_on_organization_id ON users (organization_id);
+        """
+    )
+
+
+def downgrade() -> None:
+    op.execute(
+        """
+        ALTER TABLE users DROP COLUMN organization_id;
+
+        CREATE INDEX index_expired_and_not_notified_personal_access_tokens
+            ON personal_access_tokens (id, expires_at)
+            WHERE impersonation = false AND revoked = false AND expire_notification_delivered = false;
+
+        DELETE FROM schema_migrations WHERE version = '20250601000000';
+        """
+    )

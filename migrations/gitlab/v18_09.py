@@ -1,0 +1,45 @@
+"""GitLab 18.9: projects can provision service accounts."""
+
+from alembic import op
+
+revision = "18.9"
+down_revision = "18.4"
+
+
+def upgrade() -> None:
+    # The releases of namespaces.state and of the cursors are not known.
+    op.execute(
+        """
+        INSERT INTO schema_migrations VALUES ('20260201000000');
+
+        ALTER TABLE user_details
+            ADD COLUMN provisioned_by_project_id bigint,
+            ADD CONSTRAINT check_user_details_provisioned_by_mutually_exclusive
+                CHECK (num_nonnulls(provisioned_by_group_id, provisioned_by_project_id) <= 1);
+        CREATE INDEX index_user_details_on_provisioned_by_project_id ON user_details (provisioned_by_project_id);
+
+        ALTER TABLE namespaces
+            ADD COLUMN state smallint DEFAULT 0,
+            ADD CONSTRAINT check_9d490f2140 CHECK (state IS NOT NULL);
+
+        ALTER TABLE batched_background_migrations
+            ADD COLUMN min_cursor jsonb,
+            ADD COLUMN max_cursor jsonb;
+        """
+    )
+
+
+def downgrade() -> None:
+    op.execute(
+        """
+        ALTER TABLE batched_background_migrations
+            DROP COLUMN min_cursor,
+            DROP COLUMN max_cursor;
+
+        ALTER TABLE namespaces DROP COLUMN state;
+
+        ALTER TABLE user_details DROP COLUMN provisioned_by_project_id;
+
+        DELETE FROM schema_migrations WHERE version = '20260201000000';
+        """
+    )

@@ -1,0 +1,182 @@
+"""Real PostgreSQL for every test: servers of our own, a fresh database for each test.
+
+server               each of the servers in turn: PostgreSQL 18, 16 and those of --postgresql-bin
+empty_database       an empty database, owned by and reached as the role `gitlab`, as in a real instance
+gitlab_database      the same with GitLab's tables of the newest release, without rows
+gitlab_database_at   gitlab_database for a given revision of the `gitlab` branch
+superuser            the same database, reached as `postgres`
+"""
+
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tokens.address import Address
+from tokens.targets.embedded import SUPERUSER, Server, packaged_binaries
+
+GITLAB = "gitlab"
+"""The role that owns GitLab's database and that its programs connect as; not a superuser."""
+
+SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "4GB",
+    "autovacuum": "off",
+    "shared_buffers": "64MB",
+}
+
+_databases = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgresql-bin",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="run the database tests on this PostgreSQL too: a folder with initdb, pg_ctl and postgres (repeatable)",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "server" not in metafunc.fixturenames:
+        return
+    binaries = [packaged_binaries(18), packaged_binaries(16), *map(Path, metafunc.config.getoption("--postgresql-bin"))]
+    ids = [f"pg{_major(folder)}" for folder in binaries]
+    metafunc.parametrize("server", binaries, ids=ids, indirect=True, scope="session")
+
+
+@contextmanager
+def public_folder() -> Iterator[Path]:
+    """A temporary folder that PostgreSQL's account may pass through; pytest's own ones are closed to it under root."""
+    folder = Path(tempfile.mkdtemp(prefix="tokens-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_libpq_variables() -> None:
+    """The developer's own PGHOST, PGOPTIONS and the like must not reach the tests."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short, public temporary folder in which a test may start a server of its own."""
+    with public_folder() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with public_folder() as path:
+        started = Server(path / "pg", binaries=request.param, settings=SETTINGS)
+        started.start()
+        try:
+            _execute(started.address("postgres"), sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(GITLAB)))
+            yield started
+        finally:
+            started.remove()
+
+
+@pytest.fixture
+def empty_database(server: Server) -> Iterator[Address]:
+    with _database(server) as address:
+        yield address
+
+
+@pytest.fixture
+def gitlab_database(gitlab_database_at: Callable[[str], Address]) -> Address:
+    return gitlab_database_at("head")
+
+
+@pytest.fixture
+def gitlab_database_at(server: Server, _templates: dict[tuple[Path, str], str]) -> Iterator[Callable[[str], Address]]:
+    made: list[Any] = []
+
+    def make(revision: str) -> Address:
+        key = (server.folder, revision)
+        if key not in _templates:
+            _templates[key] = _make_template(server, revision)
+        database = _database(server, template=_templates[key])
+        address = database.__enter__()
+        made.append(database)
+        return address
+
+    yield make
+    for database in made:
+        database.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def superuser() -> Callable[[Address], Address]:
+    def as_superuser(address: Address) -> Address:
+        return Address(make_conninfo(address.conninfo, user=SUPERUSER), address.shown)
+
+    return as_superuser
+
+
+@pytest.fixture(scope="session")
+def _templates() -> dict[tuple[Path, str], str]:
+    """Databases with GitLab's tables, made once for each server and revision."""
+    return {}
+
+
+def _make_template(server: Server, revision: str) -> str:
+    from tokens.upgrade import Branch, upgrade  # Alembic, and only where tables are wanted
+
+    name = f"template_{next(_databases)}"
+    _create(server, name)
+    upgrade(server.address(name, GITLAB), Branch.GITLAB, revision=revision)
+    # Statistics and hint bits once, not in every copy.
+    _execute(server.address(name), sql.SQL("VACUUM ANALYZE"))
+    return name
+
+
+@contextmanager
+def _database(server: Server, template: str = "template1") -> Iterator[Address]:
+    name = f"gitlabhq_{next(_databases)}"
+    _create(server, name, template)
+    try:
+        yield server.address(name, GITLAB)
+    finally:
+        _execute(
+            server.address("postgres"), sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+
+
+def _create(server: Server, name: str, template: str = "template1") -> None:
+    statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+    _execute(server.address("postgres"), statement.format(*map(sql.Identifier, (name, GITLAB, template))))
+
+
+def _execute(address: Address, statement: sql.SQL | sql.Composed) -> None:
+    with psycopg.connect(**_parameters(address), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _parameters(address: Address) -> dict[str, Any]:
+    return dict(conninfo_to_dict(address.conninfo))
+
+
+def _major(binaries: Path) -> str:
+    shown = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\) (\d+)", shown)
+    return found[1] if found else binaries.parent.name

@@ -1,0 +1,122 @@
+"""Brings a database to a revision of one of our branches, up or down, without an alembic.ini.
+
+Imports Alembic: nothing that runs at start-up may import this module.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from tokens.address import Address
+from tokens.database import engine, reading, set_locally
+from tokens.errors import Refused, UsageError
+
+HEAD = "head"
+BASE = "base"
+
+_VERSION_TABLE = "alembic_version"
+
+
+class Branch(Enum):
+    """A line of revisions: its folder under `migrations/`, its version table's schema and its tables' schema."""
+
+    GITLAB = ("gitlab", "gitlab_shape", "public")
+
+    def __init__(self, folder: str, version_schema: str, schema: str) -> None:
+        self.folder = folder
+        self.version_schema = version_schema
+        self.schema = schema
+
+
+def upgrade(address: Address, branch: Branch, revision: str = HEAD) -> None:
+    """Bring the database up to `revision`; one that is there or further stays as it is.
+
+    One transaction: after a crash everything is as before. A second upgrade at the same time waits for the first.
+    Raises UsageError for a revision that does not exist, Refused where a newer version of ours has been.
+    """
+    _require(revision, (*revisions(branch), HEAD), branch)
+    with _migrating(address, branch) as connection:
+        command.upgrade(_config(branch, connection), revision)
+
+
+def downgrade(address: Address, branch: Branch, revision: str) -> None:
+    """Take the database back to `revision`, in one transaction; `base` leaves nothing of the branch.
+
+    Raises UsageError for a revision that does not exist, Refused where the database never came as far as that.
+    """
+    order = (BASE, *revisions(branch))
+    _require(revision, order, branch)
+    with _migrating(address, branch) as connection:
+        here = _current(connection, branch) or BASE
+        if order.index(here) < order.index(revision):
+            raise Refused(f"{address.shown} stands at revision {here} of {branch.folder}: {revision} is not below it.")
+        command.downgrade(_config(branch, connection), revision)
+        if revision == BASE:
+            connection.execute(sa.text(f"DROP TABLE {branch.version_schema}.{_VERSION_TABLE}"))
+            connection.execute(sa.text(f"DROP SCHEMA {branch.version_schema}"))
+
+
+def revisions(branch: Branch) -> tuple[str, ...]:
+    """The branch's revisions, oldest first."""
+    newest_first = ScriptDirectory.from_config(_config(branch)).walk_revisions()
+    return tuple(script.revision for script in newest_first)[::-1]
+
+
+def current(address: Address, branch: Branch) -> str | None:
+    """The revision at which the database stands; None if the branch was never brought there."""
+    with reading(engine(address)) as connection:
+        return _current(connection, branch)
+
+
+def _require(revision: str, known: tuple[str, ...], branch: Branch) -> None:
+    # Alembic would take "17.1" for the beginning of "17.10".
+    if revision not in known:
+        raise UsageError(f"There is no revision {revision} of {branch.folder} to go to; there are {', '.join(known)}.")
+
+
+@contextmanager
+def _migrating(address: Address, branch: Branch) -> Iterator[sa.Connection]:
+    with engine(address).begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": branch.version_schema})
+        here = _current(connection, branch)
+        if here not in (None, *revisions(branch)):
+            raise Refused(
+                f"{address.shown} stands at revision {here} of {branch.folder}, which this version does not know; "
+                "use the version that brought it there."
+            )
+        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {branch.version_schema}"))
+        set_locally(connection, search_path=branch.schema)
+        yield connection
+
+
+def _current(connection: sa.Connection, branch: Branch) -> str | None:
+    return MigrationContext.configure(connection, opts=_options(branch)).get_current_revision()
+
+
+def _config(branch: Branch, connection: sa.Connection | None = None) -> Config:
+    """Alembic's configuration; what is in its attributes `migrations/env.py` hands to the context."""
+    folder = str(_migrations()).replace("%", "%%")
+    config = Config(attributes={"connection": connection, **_options(branch)})
+    config.set_main_option("script_location", folder)
+    config.set_main_option("version_locations", f"{folder}/{branch.folder}")
+    # Folders may have spaces and colons in their names.
+    config.set_main_option("path_separator", "newline")
+    return config
+
+
+def _options(branch: Branch) -> dict[str, str]:
+    return {"version_table": _VERSION_TABLE, "version_table_schema": branch.version_schema}
+
+
+def _migrations() -> Path:
+    """A wheel carries the migrations inside the package; in a checkout they lie beside it."""
+    package = Path(__file__).parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
