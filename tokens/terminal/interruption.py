@@ -13,11 +13,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class StopRequest:
     """Whether somebody asked to stop, and how."""
 
-    signal: signal.Signals | None = None
+    by: signal.Signals | None = None
 
     def made(self) -> bool:
         """Whether a signal has come."""
-        return self.signal is not None
+        return self.by is not None
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def stop_requests() -> Iterator[StopRequest]:
     def note(number: int, _: FrameType | None) -> None:
         if request.made() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        request.signal = request.signal or signal.Signals(number)
+        request.by = request.by or signal.Signals(number)
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
     try:

@@ -23,7 +23,7 @@ class ProgressLine:
         self._now = now
         self._started = now()
         self._enabled = stream.isatty()
-        self._drawn = False
+        self._text = ""
 
     def update(self, done: int) -> None:
         """Show that `done` of the total are done."""
@@ -34,22 +34,22 @@ class ProgressLine:
         text = f"{done:,} of {self._total:,} {self._unit} ({100 * done // self._total} %), {left} left"
         # A line that wraps could not be erased.
         columns = os.get_terminal_size(self._stream.fileno()).columns or 80
-        self._stream.write(ERASE + text[: columns - 1])
-        self._stream.flush()
-        self._drawn = True
+        self._text = text[: columns - 1]
+        self._write(ERASE + self._text)
 
     def print(self, line: str) -> None:
-        """Print an ordinary line in the progress line's place."""
-        self.erase()
-        self._stream.write(f"{line}\n")
-        self._stream.flush()
+        """Print an ordinary line above the progress line."""
+        self._write(f"{ERASE if self._text else ''}{line}\n{self._text}")
 
     def erase(self) -> None:
         """Take the line away."""
-        if self._drawn:
-            self._stream.write(ERASE)
-            self._stream.flush()
-            self._drawn = False
+        if self._text:
+            self._text = ""
+            self._write(ERASE)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
 
 
 def _duration(seconds: float) -> str:
