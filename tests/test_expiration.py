@@ -69,11 +69,14 @@ def test_postgresql_means_the_same_days(empty_database: Address, ordinals: list[
 
 @pytest.mark.parametrize(
     "text",
-    ["June", "25", "Monday", "365 days", "sunshine", "15/06/2025", "20250615", "2025-6-15", "2025-02-30", "", "x" * 500]
-    + ["infinity", "12345-01-01", "0000-01-01", "-0043-03-15", "2025-06-15T00:00", "२०२५-०६-१५", "2025-06-15 BC"],
+    [
+        *("June", "25", "Monday", "365 days", "sunshine", "15/06/2025", "20250615", "2025-6-15", "2025-02-30", ""),
+        *("infinity", "12345-01-01", "0000-01-01", "-0043-03-15", "2025-06-15T00:00", "२०२५-०६-१५", "2025-06-15 BC"),
+        "2025-06-15" * 50,
+    ],
 )
 def test_nothing_but_a_day_as_the_documentation_writes_it_can_be_typed(text: str) -> None:
-    with pytest.raises(ValueError, match="date|day|month|year"):
+    with pytest.raises(ValueError, match=r"date|day|month|year"):
         ExpirationDate.typed(text)
 
 

@@ -37,7 +37,8 @@ def task(help: Mapping[str, str]) -> Callable[[Body], invoke.Task[Body]]:  # noq
                 body(context, **options)
                 sys.stdout.flush()
 
-        return invoke.task(help=dict(help), positional=[], auto_shortflags=False)(wrapped)
+        result: invoke.Task[Body] = invoke.task(help=dict(help), positional=[], auto_shortflags=False)(wrapped)
+        return result
 
     return decorate
 
@@ -57,6 +58,8 @@ def _faults_as_exits() -> Iterator[None]:
         _leave(str(error), error.status)
     except KeyboardInterrupt:
         _leave("Interrupted; nothing was left half done.", ExitStatus.INTERRUPTED)
+    except EOFError:
+        _leave("The terminal is gone; nothing was left half done.", ExitStatus.TERMINATED)
     except BrokenPipeError:
         # The reader has seen enough (`| head -1`): what is still buffered goes nowhere, without a complaint.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

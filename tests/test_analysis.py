@@ -1,0 +1,147 @@
+"""What `analyze` finds and how it is shown."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.factories import make_migration_row, make_token, make_tokens
+from tokens import database
+from tokens.address import Address
+from tokens.analysis import Analysis, DateCount, analyze
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.tasks.analyze import as_csv, as_json, screen
+from tokens.upgrade import Branch, revisions
+
+DOCUMENTED = """\
+======= Personal/Project/Group Access Token Expiration Migration =======
+Started at: 2023-06-15 10:20:35 +0000
+Finished  : 2023-06-15 10:23:01 +0000
+===== Top 10 Personal/Project/Group Access Token Expiration Dates =====
+| Expiration Date | Count |
+|-----------------|-------|
+| 2024-06-15      | 3     |
+| (none)          | 2     |
+| 2017-12-31      | 1     |
+========================================================================"""
+
+EMPTY = """\
+======= Personal/Project/Group Access Token Expiration Migration =======
+Status: Not run
+===== Top 10 Personal/Project/Group Access Token Expiration Dates =====
+| Expiration Date | Count |
+|-----------------|-------|
+========================================================================"""
+
+
+def test_the_screen_is_the_documented_one(gitlab_database: Address) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        make_migration_row(connection, finished_at="2023-06-15 10:23:01.987654+00")
+        make_tokens(connection, 3, expires_at="2024-06-15")
+        make_tokens(connection, 2)
+        make_token(connection, expires_at="2017-12-31")
+    assert screen(analyze(engine)) == DOCUMENTED
+
+
+def test_zero_tokens_leave_an_empty_table(gitlab_database: Address) -> None:
+    assert screen(analyze(database.engine(gitlab_database))) == EMPTY
+
+
+def test_an_unfinished_migration_keeps_its_line_and_the_space_at_its_end(gitlab_database: Address) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        make_migration_row(connection, finished_at=None)
+    assert "\nFinished  : \n" in screen(analyze(engine))
+
+
+def test_every_row_counts_whatever_its_state(gitlab_database: Address) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        for columns in ({"revoked": True}, {"revoked": None}, {"impersonation": True}, {}):
+            make_token(connection, expires_at="2017-12-31", **columns)
+    assert analyze(engine).dates == (DateCount(ExpirationDate.typed("2017-12-31"), 4),)
+
+
+def test_odd_dates_are_shown_and_sorted_as_the_original_does(gitlab_database: Address) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        for expires_at in ("0044-03-15 BC", "12345-01-02", "infinity", "-infinity", None, "2024-02-29"):
+            make_token(connection, expires_at=expires_at)
+    shown = [line.split()[1] for line in screen(analyze(engine)).splitlines()[5:-1]]
+    assert shown == ["(none)", "Infinity", "12345-01-02", "2024-02-29", "-0043-03-15", "-Infinity"]
+
+
+def test_wide_counts_widen_their_row_and_nothing_is_cut() -> None:
+    rows = (DateCount(ExpirationDate.typed("2024-06-15"), 1565353), DateCount(None, 7))
+    lines = screen(Analysis(None, rows)).splitlines()
+    assert lines[5:7] == ["| 2024-06-15      | 1565353 |", "| (none)          | 7     |"]
+
+
+def test_the_times_are_utc_and_the_dates_iso_whatever_the_database_prefers(
+    gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        make_migration_row(connection)
+        make_token(connection, expires_at="2024-06-15")
+        name = connection.execute(sa.text("SELECT quote_ident(current_database())")).scalar_one()
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET TimeZone = 'Asia/Tokyo'"))
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET DateStyle = 'SQL, DMY'"))
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET statement_timeout = '1ms'"))
+    text = screen(analyze(engine))
+    assert "Started at: 2023-06-15 10:20:35 +0000" in text
+    assert "| 2024-06-15      | 1     |" in text
+
+
+def test_top_takes_any_number_and_all(gitlab_database: Address) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        for day in range(12):
+            make_token(connection, expires_at=date(2024, 1, 1) + timedelta(day))
+    assert [len(analyze(engine, top).dates) for top in (3, 10, 100, None)] == [3, 10, 12, 12]
+
+
+def test_json_and_csv_say_the_same_to_programs(gitlab_database: Address) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        make_migration_row(connection)
+        make_tokens(connection, 2)
+        make_token(connection, expires_at="2024-06-15")
+    found = analyze(engine)
+    assert json.loads(as_json(found)) == {
+        "migration": {"started_at": "2023-06-15T10:20:35+00:00", "finished_at": "2023-06-15T10:23:01+00:00"},
+        "dates": [{"expires_at": None, "tokens": 2}, {"expires_at": "2024-06-15", "tokens": 1}],
+    }
+    assert as_csv(found) == "expires_at,tokens\n,2\n2024-06-15,1\n"
+    assert json.loads(as_json(Analysis(None, ()))) == {"migration": None, "dates": []}
+
+
+@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+def test_every_release_is_understood(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
+    engine = database.engine(gitlab_database_at(revision))
+    with engine.begin() as connection:
+        make_migration_row(connection)
+        make_token(connection, expires_at="2024-06-15")
+    found = analyze(engine)
+    assert found.migration is not None
+    assert found.dates == (DateCount(ExpirationDate.typed("2024-06-15"), 1),)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(expirations=st.lists(st.none() | st.dates(date(2024, 1, 1), date(2024, 1, 20)), max_size=60))
+def test_agrees_with_counting_by_hand(gitlab_database: Address, expirations: list[date | None]) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE public.personal_access_tokens CASCADE"))
+        for expires_at, count in Counter(expirations).items():
+            make_tokens(connection, count, expires_at=expires_at)
+    never_first = sorted(Counter(expirations).items(), key=lambda row: (row[1], row[0] or date.max), reverse=True)
+    expected = [(None if day is None else day.isoformat(), count) for day, count in never_first]
+    found = [(None if row.expires_at is None else str(row.expires_at), row.tokens) for row in analyze(engine).dates]
+    assert found == expected[:10]

@@ -1,0 +1,439 @@
+"""`edit`, driven in a real terminal on a real database, screen by screen."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.factories import make_migration_row, make_settings, make_tokens
+from tests.terminal.screen import Program
+from tokens import database
+from tokens.address import Address
+
+INV = str(Path(sys.executable).with_name("inv"))
+GITLAB_TOKENS = str(Path(sys.executable).with_name("gitlab-tokens"))
+
+SOON = date.today() + timedelta(30)
+LATER = SOON + timedelta(365)
+
+ANALYSIS = """\
+======= Personal/Project/Group Access Token Expiration Migration =======
+Started at: 2023-06-15 10:20:35 +0000
+Finished  : 2023-06-15 10:23:01 +0000
+===== Top 10 Personal/Project/Group Access Token Expiration Dates =====
+| Expiration Date | Count |
+|-----------------|-------|
+{rows}
+========================================================================
+"""
+
+MENU = """\
+
+What do you want to do? (Press ↑/↓ arrow or 1-3 number to move and Enter to sele
+ct)
+‣ 1. Extend expiration date
+  2. Remove expiration date
+  3. Quit
+"""
+
+
+def analysis(*rows: tuple[object, int]) -> str:
+    return ANALYSIS.format(rows="\n".join(f"| {day!s:<15} | {count:<5} |" for day, count in rows))
+
+
+def url(address: Address) -> str:
+    parts = conninfo_to_dict(address.conninfo)
+    return (
+        f"postgresql://{parts['user']}@/{parts['dbname']}?{urlencode({'host': parts['host'], 'port': parts['port']})}"
+    )
+
+
+def counts(engine: sa.Engine) -> dict[str | None, int]:
+    statement = sa.text("SELECT CAST(expires_at AS text), count(*) FROM personal_access_tokens GROUP BY 1")
+    with engine.connect() as connection:
+        return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+@pytest.fixture
+def engine(gitlab_database: Address) -> sa.Engine:
+    """Two dates: 60 tokens soon, 20 on 2017-12-31, and 5 that never expire."""
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        make_migration_row(connection)
+        make_tokens(connection, 60, expires_at=SOON)
+        make_tokens(connection, 20, expires_at="2017-12-31")
+        make_tokens(connection, 5)
+    return engine
+
+
+@pytest.fixture
+def start(gitlab_database: Address, engine: sa.Engine) -> Iterator[Callable[..., Program]]:
+    programs: list[Program] = []
+
+    def start(*words: str, size: tuple[int, int] = (50, 80), **env: str) -> Program:
+        argv = [INV, "tokens.edit", "--target", url(gitlab_database)] if not words else list(words)
+        programs.append(Program(argv, size=size, env=env))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        program.__exit__()
+
+
+@pytest.fixture
+def slow_updates(engine: sa.Engine) -> None:
+    """Every changed row takes a millisecond, so that there is time to interrupt a run."""
+    with engine.begin() as connection:
+        make_tokens(connection, 3000, expires_at="2018-06-30")
+        connection.execute(
+            sa.text("""
+                CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$
+            """)
+        )
+        connection.execute(
+            sa.text("""
+                CREATE TRIGGER dawdle BEFORE UPDATE ON personal_access_tokens
+                FOR EACH ROW EXECUTE FUNCTION dawdle()
+            """)
+        )
+
+
+BEFORE = analysis((SOON, 60), ("2017-12-31", 20), ("(none)", 5))
+
+
+def test_extending_looks_like_the_original_and_changes_the_date(
+    start: Callable[..., Program], engine: sa.Engine
+) -> None:
+    with engine.connect() as connection:
+        statement = sa.text("SELECT min(id), max(id) FROM personal_access_tokens WHERE expires_at = :day")
+        first, last = connection.execute(statement, {"day": SOON}).one()
+
+    program = start()
+    program.wait_for_screen(BEFORE + MENU)
+    program.press("enter")
+    program.wait_for_screen(
+        BEFORE
+        + f"""
+What do you want to do? Extend expiration date
+Select an expiration date (Press ↑/↓ arrow to move and Enter to select)
+‣ {SOON}
+  2017-12-31
+  --> Abort"""
+    )
+    program.press("enter")
+    program.wait_for_screen(
+        BEFORE
+        + f"""
+What do you want to do? Extend expiration date
+Select an expiration date {SOON}
+What would you like the new expiration date to be? ({LATER})"""
+    )
+    program.press("enter")
+    asked = (
+        BEFORE
+        + f"""
+What do you want to do? Extend expiration date
+Select an expiration date {SOON}
+What would you like the new expiration date to be? {LATER}
+
+Old expiration date: {SOON}
+New expiration date: {LATER}
+WARNING: This will now update 60 token(s). Are you sure? """
+    )
+    program.wait_for_screen(asked + "(y/N)")
+    program.press("y", "enter")
+    after = analysis((LATER, 60), ("2017-12-31", 20), ("(none)", 5))
+    program.wait_for_screen(
+        asked
+        + f"""yes
+Updating tokens...
+Updating personal access tokens from ID {first} to {last}...
+Updated 60 tokens!
+"""
+        + after
+        + MENU
+    )
+    program.press("3", "enter")
+    assert program.wait() == 0
+    assert program.lines[-1] == "What do you want to do? Quit"
+    assert counts(engine) == {str(LATER): 60, "2017-12-31": 20, None: 5}
+
+
+def test_removing_looks_like_the_original_and_takes_the_date_away(
+    start: Callable[..., Program], engine: sa.Engine
+) -> None:
+    program = start()
+    program.wait_for("3. Quit")
+    program.press("2", "enter", "down", "enter")
+    program.wait_for(
+        """Select an expiration date 2017-12-31
+
+WARNING: This will remove the expiration for tokens that expire on 2017-12-31.
+This will affect 20 tokens. Are you sure? (y/N)"""
+    )
+    program.press("YES", "enter")
+    program.wait_for("Updated 20 tokens!")
+    assert "Updating tokens..." not in program.text
+    program.wait_for("| (none)          | 25    |")
+    program.wait_for("3. Quit")
+    program.press("3", "enter")
+    assert program.wait() == 0
+    assert counts(engine) == {str(SOON): 60, None: 25}
+
+
+@pytest.mark.parametrize("answer", ["n", "", "  ", "NO"])
+def test_any_answer_but_yes_changes_nothing_and_starts_over(
+    start: Callable[..., Program], engine: sa.Engine, answer: str
+) -> None:
+    program = start()
+    program.press("enter", "enter", "enter", answer, "enter")
+    program.wait_for("Are you sure? No\nAborting!\n=====")
+    assert counts(engine) == {str(SOON): 60, "2017-12-31": 20, None: 5}
+
+
+def test_abort_goes_silently_back_to_the_analysis(start: Callable[..., Program]) -> None:
+    program = start()
+    program.press("enter", "down", "down", "enter")
+    program.wait_for(f"Select an expiration date --> Abort\n{BEFORE}")
+
+
+@pytest.mark.parametrize("typed", ["June", "2025-02-30", "365 days", "x" * 200, "infinity"])
+def test_what_is_no_date_is_refused_and_starts_over(
+    start: Callable[..., Program], engine: sa.Engine, typed: str
+) -> None:
+    program = start()
+    program.press("enter", "enter", typed, "enter")
+    program.wait_for(f"Invalid date, aborting...\n{BEFORE}")
+    assert counts(engine)[str(SOON)] == 60
+
+
+def test_ctrl_d_on_an_empty_line_goes_back_to_the_analysis(start: Callable[..., Program]) -> None:
+    program = start()
+    program.press("enter", "enter")
+    program.wait_for("What would you like")
+    program.press("ctrl-d")
+    program.wait_for(lambda: program.text.count("Top 10") == 2 and "3. Quit" in program.lines[-1])
+
+
+@pytest.mark.parametrize(
+    ("moves", "typed", "notes"),
+    [
+        ([], str(LATER), []),
+        (["down"], "2018-12-31", ["NOTE: 2018-12-31 is not in the future"]),
+        ([], str(SOON), [f"NOTE: {SOON} is the date that these tokens have already."]),
+        ([], "2020-01-01", ["is not in the future", f"NOTE: 2020-01-01 is before {SOON}"]),
+        ([], "9999-12-31", ["is beyond the instance's maximum lifetime of 1000 days"]),
+    ],
+)
+def test_a_doubtful_date_is_noted_before_the_question(
+    start: Callable[..., Program], engine: sa.Engine, moves: list[str], typed: str, notes: list[str]
+) -> None:
+    with engine.begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=1000)
+    program = start(size=(50, 160))
+    program.press("enter", *moves, "enter")
+    program.wait_for("What would you like")
+    program.press(typed, "enter")
+    program.wait_for("(y/N)")
+    said = program.text.split("New expiration date: ")[1]
+    assert said.count("NOTE: ") == len(notes)
+    for note in notes:
+        assert note in said
+    assert said.index("WARNING") > said.rfind("NOTE")
+
+
+def test_the_instances_maximum_lifetime_gives_the_default(start: Callable[..., Program], engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=30)
+    program = start()
+    program.press("enter", "enter")
+    program.wait_for(f"be? ({SOON + timedelta(30)})")
+
+
+def test_rows_that_change_while_the_question_waits_are_left_alone_and_told(
+    start: Callable[..., Program], engine: sa.Engine
+) -> None:
+    program = start()
+    program.press("enter", "enter", "enter")
+    program.wait_for("60 token(s). Are you sure? (y/N)")
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("""
+                UPDATE personal_access_tokens SET expires_at = NULL
+                WHERE id = (SELECT min(id) FROM personal_access_tokens WHERE expires_at = :day)
+            """),
+            {"day": SOON},
+        )
+        make_tokens(connection, 7, expires_at=SOON)
+    program.press("y", "enter")
+    program.wait_for("Updated 59 tokens!")
+    program.wait_for("NOTE: 1 of the 60 token(s) no longer had the expiration date")
+    program.wait_for("3. Quit")
+    assert counts(engine) == {str(LATER): 59, str(SOON): 7, "2017-12-31": 20, None: 6}
+
+
+def test_nothing_is_held_open_in_the_database_while_a_question_waits(
+    start: Callable[..., Program], engine: sa.Engine
+) -> None:
+    program = start()
+    program.press("enter", "enter", "enter")
+    program.wait_for("(y/N)")
+    statement = sa.text("""
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'
+    """)
+    with engine.connect() as connection:
+        assert connection.execute(statement).scalar_one() == 0
+
+
+@pytest.mark.parametrize("keys", [[], ["enter"], ["enter", "enter"], ["enter", "enter", "enter"]])
+def test_ctrl_c_at_any_question_leaves_with_130_and_changes_nothing(
+    start: Callable[..., Program], engine: sa.Engine, keys: list[str]
+) -> None:
+    program = start()
+    program.wait_for("3. Quit")
+    program.press(*keys, "ctrl-c")
+    assert program.wait() == 130
+    assert "Interrupted" in program.lines[-1]
+    assert "Traceback" not in program.text
+    assert not program.cursor_hidden
+    assert counts(engine) == {str(SOON): 60, "2017-12-31": 20, None: 5}
+
+
+def test_sigterm_at_a_question_leaves_with_143_and_the_terminal_in_order(start: Callable[..., Program]) -> None:
+    program = start()
+    program.wait_for("3. Quit")
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 143
+    assert "Terminated" in program.lines[-1]
+    assert not program.cursor_hidden
+
+
+@pytest.mark.usefixtures("slow_updates")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
+    start: Callable[..., Program], engine: sa.Engine, number: signal.Signals, status: int
+) -> None:
+    program = start()
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("Updating personal access tokens from ID")
+    if number == signal.SIGINT:
+        program.press("ctrl-c")
+    else:
+        program.signal(number)
+    assert program.wait() == status
+    assert "1000 of 3000 token(s) were updated" in program.text.replace("\n", "")
+    assert "choose 2018-06-30" in program.text.replace("\n", " ")
+    assert counts(engine)["2019-06-30"] == 1000
+    assert counts(engine)["2018-06-30"] == 2000
+
+
+@pytest.mark.usefixtures("slow_updates")
+def test_keys_typed_while_the_update_runs_answer_nothing_and_show_nowhere(
+    start: Callable[..., Program], engine: sa.Engine
+) -> None:
+    program = start()
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("Updating personal access tokens from ID")
+    program.press("down", "down", "enter", "zzz")
+    program.wait_for("Updated 3000 tokens!")
+    program.wait_for("3. Quit")
+    assert "zzz" not in program.text
+    program.press("down")
+    program.wait_for("‣ 2. Remove expiration date")
+
+
+@pytest.mark.usefixtures("slow_updates")
+def test_a_long_update_shows_its_progress_and_takes_it_away(start: Callable[..., Program]) -> None:
+    program = start()
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("1,000 of 3,000 tokens (33 %)")
+    program.wait_for("Updated 3000 tokens!")
+    program.wait_for("3. Quit")
+    assert "of 3,000 tokens" not in program.text
+
+
+@pytest.mark.usefixtures("slow_updates")
+def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
+    start: Callable[..., Program], gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    program = start(size=(50, 300))
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("1,000 of 3,000 tokens")
+    kill = sa.text("""
+        SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()
+    """)
+    with database.engine(superuser(gitlab_database)).connect() as connection:
+        connection.execute(kill)
+    assert program.wait() == 1
+    assert "Traceback" not in program.text
+    said = program.text.replace("\n", "")
+    assert "was lost" in said
+    assert re.search(r"\d+ of 3000 token\(s\) were updated and stay so", said)
+
+
+def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> None:
+    program = start()
+    program.wait_for("3. Quit")
+    program.hang_up()
+    assert program.wait() != 0
+
+
+@pytest.mark.parametrize("size", [(10, 40), (40, 120)])
+def test_other_sizes_of_terminal_work(start: Callable[..., Program], engine: sa.Engine, size: tuple[int, int]) -> None:
+    program = start(size=size)
+    program.wait_for("3. Quit")
+    program.press("2", "enter")
+    program.wait_for("--> Abort")
+    program.press("down", "enter", "y", "enter")
+    program.wait_for("3. Quit")
+    program.press("3", "enter")
+    assert program.wait() == 0
+    assert counts(engine) == {str(SOON): 60, None: 25}
+
+
+@pytest.mark.parametrize(
+    ("env", "coloured"),
+    [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_colour_only_where_it_is_wanted(start: Callable[..., Program], env: dict[str, str], coloured: bool) -> None:
+    program = start(**env)
+    program.wait_for("3. Quit")
+    assert (b"\x1b[32m" in program.raw) == coloured
+    assert (b"\x1b[90m" in program.raw) == coloured
+
+
+def test_the_console_script_is_the_same(start: Callable[..., Program], gitlab_database: Address) -> None:
+    program = start(GITLAB_TOKENS, "gitlab:tokens:edit", "--target", url(gitlab_database))
+    program.wait_for_screen(BEFORE + MENU)
+    program.press("3", "enter")
+    assert program.wait() == 0
+
+
+@pytest.mark.parametrize("program", [[INV, "tokens.edit"], [GITLAB_TOKENS, "edit"]])
+def test_without_a_terminal_it_says_what_needs_none_before_it_connects(program: list[str]) -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        [*program, "--target", "postgresql://gitlab@192.0.2.1/nowhere"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "needs a terminal" in done.stderr
+    assert "analyze" in done.stderr
+    assert time.monotonic() - started < 8

@@ -1,0 +1,141 @@
+"""What is refused before anything is done, and in which words."""
+
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tokens import database
+from tokens.address import Address
+from tokens.errors import DatabaseError, ExitStatus, Refused, TokensError, UsageError
+from tokens.gitlab import preflight
+
+Superuser = Callable[[Address], Address]
+
+
+def check(address: Address, needs: preflight.Needs = preflight.EDIT) -> None:
+    with database.reading(database.engine(address)) as connection:
+        preflight.check(connection, needs)
+
+
+def refusal(address: Address, needs: preflight.Needs = preflight.EDIT) -> str:
+    with pytest.raises(Refused) as caught:
+        check(address, needs)
+    assert "\n" not in str(caught.value)
+    assert caught.value.status == ExitStatus.REFUSED
+    return str(caught.value)
+
+
+def execute(address: Address, *statements: str) -> None:
+    with database.engine(address).begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+def as_role(address: Address, role: str) -> Address:
+    return Address(make_conninfo(address.conninfo, user=role), address.shown)
+
+
+@pytest.fixture
+def auditor(gitlab_database: Address, superuser: Superuser) -> Address:
+    """The database as a role sees it that may only connect."""
+    execute(
+        superuser(gitlab_database),
+        'DO $$ BEGIN CREATE ROLE "Auditor" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$',
+        'GRANT USAGE ON SCHEMA public TO "Auditor"',
+    )
+    return as_role(gitlab_database, "Auditor")
+
+
+def test_gitlabs_main_database_passes(gitlab_database: Address) -> None:
+    check(gitlab_database)
+
+
+def test_a_database_without_gitlabs_table_is_refused(empty_database: Address) -> None:
+    assert "has no GitLab table public.personal_access_tokens" in refusal(empty_database, preflight.ANALYZE)
+
+
+def test_a_table_of_that_name_in_another_schema_does_not_pass(empty_database: Address) -> None:
+    execute(empty_database, "CREATE SCHEMA x", "CREATE TABLE x.personal_access_tokens (id bigint, expires_at date)")
+    assert "has no GitLab table" in refusal(empty_database)
+
+
+@pytest.mark.parametrize("needs", [preflight.ANALYZE, preflight.EDIT])
+def test_a_write_locked_table_is_refused_since_its_rows_are_stale(
+    gitlab_database: Address, needs: preflight.Needs
+) -> None:
+    execute(
+        gitlab_database,
+        """CREATE FUNCTION gitlab_schema_prevent_write() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN RAISE EXCEPTION 'write protected' USING ERRCODE = 'modifying_sql_data_not_permitted'; END $$""",
+        """CREATE TRIGGER gitlab_schema_write_trigger_for_personal_access_tokens
+           BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON personal_access_tokens
+           FOR EACH STATEMENT EXECUTE FUNCTION gitlab_schema_prevent_write()""",
+    )
+    assert "write-locked" in refusal(gitlab_database, needs)
+
+
+def test_a_read_only_database_is_refused_for_edit_and_fine_for_analyze(
+    gitlab_database: Address, superuser: Superuser
+) -> None:
+    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
+    execute(superuser(gitlab_database), f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    assert "takes no changes" in refusal(gitlab_database)
+    check(gitlab_database, preflight.ANALYZE)
+
+
+def test_a_missing_privilege_names_the_grant_that_helps(gitlab_database: Address, auditor: Address) -> None:
+    message = refusal(auditor, preflight.ANALYZE)
+    assert 'GRANT SELECT (expires_at) ON public.personal_access_tokens TO "Auditor"' in message
+    grants = message.split("run: ")[1].split("; ")
+    execute(gitlab_database, *(grant.rstrip(";") for grant in grants))
+    check(auditor, preflight.ANALYZE)
+
+    message = refusal(auditor, preflight.EDIT)
+    assert 'GRANT UPDATE (expires_at) ON public.personal_access_tokens TO "Auditor"' in message
+    execute(gitlab_database, *(grant.rstrip(";") for grant in message.split("run: ")[1].split("; ")))
+    check(auditor, preflight.EDIT)
+
+
+def test_a_schema_that_may_not_be_used_is_a_missing_privilege(
+    gitlab_database: Address, auditor: Address, superuser: Superuser
+) -> None:
+    execute(superuser(gitlab_database), 'REVOKE USAGE ON SCHEMA public FROM PUBLIC, "Auditor"')
+    assert "lacks a privilege" in refusal(auditor, preflight.ANALYZE)
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "status", "said"),
+    [
+        ("postgresql://gitlab:s3cr3t@127.0.0.1:1/x", ExitStatus.FAILED, "Connection refused"),
+        ("postgresql://gitlab@/x?host=/nowhere", ExitStatus.FAILED, "Cannot connect"),
+        ("postgresql://gitlab:s3cr3t@[bad/x", ExitStatus.USAGE, "not an address that PostgreSQL understands"),
+        ("postgresql://h/x?nonsense=1", ExitStatus.USAGE, "not an address that PostgreSQL understands"),
+        ("postgresql://h/x?options=-cwork_mem%3D1", ExitStatus.USAGE, "PgBouncer"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_one_line_without_secrets(
+    conninfo: str, status: ExitStatus, said: str
+) -> None:
+    with pytest.raises(TokensError) as caught:
+        check(Address(conninfo, "there"))
+    assert said in str(caught.value)
+    assert caught.value.status == status
+    assert "\n" not in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_an_unknown_database_is_named(gitlab_database: Address) -> None:
+    with pytest.raises(DatabaseError, match='database "nowhere" does not exist'):
+        check(Address(make_conninfo(gitlab_database.conninfo, dbname="nowhere"), "there"))
+
+
+def test_pgoptions_does_not_reach_the_server(gitlab_database: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c nonsense=1")
+    check(gitlab_database)
+
+
+def test_a_bad_address_is_wrong_use() -> None:
+    with pytest.raises(UsageError):
+        database.engine(Address("postgresql://h/x?nonsense=1", "there"))
