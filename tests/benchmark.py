@@ -1,7 +1,7 @@
 """Measure the program against psql: `python -m tests.benchmark`, all of it or one of start, analyze, extend.
 
-Machines differ and are noisy, so what counts are the ratios: every pair of figures is taken in the same run, on the same
-server, on equal copies of one table with GitLab's indexes. Prints a line a figure; nothing here passes or fails.
+Machines differ and are noisy, so what counts are the ratios: every pair of figures is taken in the same run, on the
+same server, on equal copies of one table with GitLab's indexes. Prints a line a figure; nothing here passes or fails.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -80,9 +81,7 @@ def measure_start() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(START_RUNS):
         for name, command in commands.items():
-            seconds[name].append(
-                timed(lambda command=command: subprocess.run(command, check=True, capture_output=True))
-            )
+            seconds[name].append(timed(partial(subprocess.run, command, check=True, capture_output=True)))
     for name, values in seconds.items():
         say(
             f"start: {name}", f"{statistics.median(values):.3f} s", f"of {START_RUNS} runs, fastest {min(values):.3f} s"
@@ -190,7 +189,7 @@ class Copies:
 
     def psql(self, address: Address, statement: str) -> float:
         """Seconds that psql measures for the statement itself."""
-        command = [self._psql, "-X", "-q", "-c", r"\timing on", "-c", statement, address.conninfo]
+        command = [str(self._psql), "-X", "-q", "-c", r"\timing on", "-c", statement, address.conninfo]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return float(done.stdout.rsplit("Time: ", 1)[1].split(" ms")[0]) / 1000
 
@@ -244,7 +243,10 @@ def fill(address: Address, tokens: int) -> None:
                   (user_id, name, expires_at, created_at, updated_at, scopes, token_digest, organization_id, user_type)
                 SELECT
                   1 + n % 100000, 'token ' || n,
-                  CASE WHEN n * 7919 % 100 < :selected THEN CAST(:old AS date) ELSE date '2026-01-01' + CAST(n % 400 AS integer) END,
+                  CASE
+                    WHEN n * 7919 % 100 < :selected THEN CAST(:old AS date)
+                    ELSE date '2026-01-01' + CAST(n % 400 AS integer)
+                  END,
                   '2025-01-01', '2025-01-01', E'---\n- api\n',
                   encode(sha256(CAST(CAST(n AS text) AS bytea)), 'base64'), 1, 0
                 FROM generate_series(CAST(1 AS bigint), :tokens) n

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 import sqlalchemy as sa
-from psycopg.conninfo import conninfo_to_dict
 
+from tests.addresses import url
 from tests.factories import make_migration_row, make_settings, make_tokens
 from tests.terminal.screen import Program
 from tokens import database
@@ -48,13 +47,6 @@ ct)
 
 def analysis(*rows: tuple[object, int]) -> str:
     return ANALYSIS.format(rows="\n".join(f"| {day!s:<15} | {count:<5} |" for day, count in rows))
-
-
-def url(address: Address) -> str:
-    parts = conninfo_to_dict(address.conninfo)
-    return (
-        f"postgresql://{parts['user']}@/{parts['dbname']}?{urlencode({'host': parts['host'], 'port': parts['port']})}"
-    )
 
 
 def counts(engine: sa.Engine) -> dict[str | None, int]:

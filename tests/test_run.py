@@ -36,7 +36,7 @@ def engine(gitlab_database: Address) -> sa.Engine:
 def rows(engine: sa.Engine) -> Rows:
     statement = sa.text("SELECT id, CAST(expires_at AS text) FROM public.personal_access_tokens")
     with engine.connect() as connection:
-        return {id_: expires_at for id_, expires_at in connection.execute(statement)}
+        return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def everything_but_the_date(engine: sa.Engine) -> str:

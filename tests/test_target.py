@@ -15,6 +15,20 @@ def test_a_database_is_taken_as_it_is_and_shown_without_its_secrets() -> None:
     assert "s3cr3t" not in repr(target)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("postgresql://u:s3/cr3t@h/x", "postgresql://u:s3?cr3t@h/x", "postgresql://u:s3@cr3t@h/x"),
+        *("postgresql:///x?password=s3&user=a@cr3t", "postgresql://u:s3#cr3t@[/x", "postgresql://h/x?password=cr3t"),
+    ],
+)
+def test_no_piece_of_a_password_is_shown_even_of_a_bad_address(url: str) -> None:
+    target = parse_target(url, {})
+    assert isinstance(target, DatabaseTarget)
+    assert "s3" not in target.address.shown
+    assert "cr3t" not in target.address.shown.replace("@cr3t", "")
+
+
 @pytest.mark.parametrize("url", ["postgresql:///gitlabhq_production", "postgres://h1,h2/x", "postgresql://u:p@@h/x"])
 def test_any_form_of_a_postgresql_url_is_a_database(url: str) -> None:
     assert isinstance(parse_target(url, {}), DatabaseTarget)

@@ -7,7 +7,7 @@ settings are `SET LOCAL`, statements are not prepared and no connection is kept 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -42,8 +42,10 @@ def engine(address: Address) -> sa.Engine:
         os.environ.pop("PGOPTIONS", None)
         return psycopg.connect(**parameters, prepare_threshold=None)
 
-    def translate(context: ExceptionContext) -> NoReturn:
+    def translate(context: ExceptionContext) -> None:
         error = context.original_exception
+        if not isinstance(error, psycopg.Error):
+            return  # Ctrl-C, or a fault of ours
         raise _translated(error, address, connected=context.connection is not None) from error
 
     result = sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, use_native_hstore=False)
@@ -99,7 +101,7 @@ def _parameters(address: Address) -> dict[str, Any]:
     return {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **parameters}
 
 
-def _translated(error: BaseException, address: Address, *, connected: bool) -> Exception:
+def _translated(error: psycopg.Error, address: Address, *, connected: bool) -> Exception:
     reason = _one_line(error)
     if not connected:
         return DatabaseError(

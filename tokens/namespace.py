@@ -2,8 +2,10 @@
 
 import invoke
 
+from tokens.tasks import demo
 from tokens.tasks.analyze import analyze
 from tokens.tasks.edit import edit
 
-ns = invoke.Collection("tokens", analyze, edit)
-ns.configure({"tokens": {"target": "", "targets": {}}})
+ns = invoke.Collection("tokens", analyze, edit, demo)
+# One flat tree without underscores: INVOKE_TOKENS_TARGET and the like must not collide with anybody's.
+ns.configure({"tokens": {"target": "", "targets": {}, "demo": {"directory": ""}}})

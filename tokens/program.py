@@ -92,5 +92,7 @@ def _wrong_use() -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (ParseError, UnknownFileType, YAMLError, ValueError, OSError) as error:
         raise invoke.Exit(" ".join(str(error).split()), code=ExitStatus.USAGE) from error

@@ -1,9 +1,9 @@
 """A target says where GitLab is. Here its words are read; nothing is looked up and nothing connected."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from tokens.address import Address
 from tokens.errors import UsageError
@@ -66,9 +66,12 @@ def _check_names(names: Mapping[str, object]) -> None:
 
 
 def _without_secrets(url: str) -> str:
-    """The address as it may be shown: user, host, port and database, but no password and no parameters."""
-    if "://" not in url:
+    """The address as it may be shown: user, host, port and database, but no password and no parameters.
+
+    Rather too little than a piece of a password that somebody forgot to encode.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
         return url
-    parts = urlsplit(url)
-    user, at, hosts = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{user.partition(':')[0]}{at}{hosts}{parts.path}"
+    userinfo, at, place = rest.rpartition("@")
+    return f"{scheme}://{re.split('[:/?#]', userinfo)[0]}{at}{place.partition('?')[0]}"

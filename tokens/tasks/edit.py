@@ -9,7 +9,7 @@ from tokens.terminal import console
 
 @task(help={"target": TARGET_HELP})
 def edit(context: invoke.Context, target: str = "") -> None:
-    """Extend or remove expiration dates, step by step on a terminal."""
+    """Extend or remove expiration dates in a conversation."""
     console.require_terminal("edit", "analyze")
     from tokens import database
     from tokens.tasks.edit_conversation import EditConversation

@@ -1,25 +1,39 @@
 """The option `--target` that every task has, and what becomes of it."""
 
 import sys
+from pathlib import Path
+from typing import TextIO
 
 import invoke
 
 from tokens.address import Address
+from tokens.targets import demo
 from tokens.targets.target import DatabaseTarget, DemoTarget, parse_target
+from tokens.terminal.steps import Steps
 
 TARGET_HELP = (
     "Where GitLab is: demo, postgresql://USER@HOST:PORT/DBNAME or a name from tokens.targets in Invoke's "
-    "configuration (also: INVOKE_TOKENS_TARGET)."
+    "configuration. Default: INVOKE_TOKENS_TARGET, then tokens.target in the configuration."
 )
 
 
 def locate(context: invoke.Context, target: str) -> Address:
     """The database that the option, the environment or the configuration names, started first if it is the demo's."""
     tokens = context.config.tokens
-    match parse_target(target or tokens.target or "", dict(tokens.targets or {})):
+    match parse_target(target or tokens.target or "", tokens.targets or {}):
         case DatabaseTarget(address):
             return address
         case DemoTarget():
-            from tokens.targets import demo
+            return demo.open(demo_directory(context), report_to(sys.stderr))
 
-            return demo.open(report=lambda event: print(event, file=sys.stderr))
+
+def report_to(stream: TextIO) -> demo.Report:
+    """Show on `stream` what the demo is doing, while somebody waits for it."""
+    steps = Steps(stream)
+    return lambda progress: steps.show(progress.text, progress.done, progress.total)
+
+
+def demo_directory(context: invoke.Context) -> Path | None:
+    """The folder that the configuration gives the demo, None for the usual one."""
+    directory = context.config.tokens.demo.directory
+    return Path(directory).expanduser() if directory else None

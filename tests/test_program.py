@@ -1,0 +1,234 @@
+"""The commands as somebody types them: help, options, streams, exit statuses, configuration."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import invoke
+import pytest
+import sqlalchemy as sa
+
+import tokens
+from tests.addresses import url
+from tests.factories import make_migration_row, make_tokens
+from tokens import database
+from tokens.address import Address
+from tokens.namespace import ns
+
+BINARIES = Path(sys.executable).parent
+INV = str(BINARIES / "inv")
+GITLAB_TOKENS = str(BINARIES / "gitlab-tokens")
+CHECKOUT = Path(__file__).parent.parent
+
+
+def call(
+    *words: str, cwd: Path = CHECKOUT, env: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL
+) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INVOKE_")} | (env or {})
+    return subprocess.run(words, cwd=cwd, env=environment, stdin=stdin, capture_output=True, text=True, check=False)
+
+
+def scalar(address: Address, statement: sa.TextClause) -> object:
+    with database.engine(address).connect() as connection:
+        return connection.execute(statement).scalar_one()
+
+
+@pytest.fixture
+def target(gitlab_database: Address) -> str:
+    with database.engine(gitlab_database).begin() as connection:
+        make_migration_row(connection)
+        make_tokens(connection, 3, expires_at="2024-06-15")
+        make_tokens(connection, 2)
+    return url(gitlab_database)
+
+
+def test_every_task_has_one_line_in_the_list() -> None:
+    listed = call(INV, "--list", env={"COLUMNS": "80"}).stdout.splitlines()[2:]
+    tasks = [line for line in listed if line.strip()]
+    assert tasks
+    assert all(line.startswith("  tokens.") for line in tasks)
+
+
+@pytest.mark.parametrize("name", ns.task_names)
+def test_every_option_is_explained_and_none_is_positional_or_short(name: str) -> None:
+    for argument in ns[name].get_arguments():
+        assert argument.help, argument.name
+        assert not argument.positional
+        assert all(len(name) > 1 for name in argument.names)
+
+
+def test_the_help_of_a_task_reads_well() -> None:
+    assert "Extend or remove expiration dates" in call(INV, "--help", "tokens.edit").stdout
+    assert "--target=STRING" in call(GITLAB_TOKENS, "--help", "edit").stdout
+
+
+def test_somebody_elses_tasks_can_take_the_collection(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text("from invoke import Collection\nimport tokens\nns = Collection(tokens)\n")
+    assert "tokens.analyze" in call(INV, "--list", cwd=tmp_path).stdout
+
+
+def test_both_commands_print_the_same(target: str) -> None:
+    done = call(INV, "tokens.analyze", "--target", target)
+    assert done.stdout.count("\n") == 9
+    assert "| 2024-06-15      | 3     |" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("analyze", "tokens.analyze", "gitlab:tokens:analyze"):
+        assert call(GITLAB_TOKENS, name, "--target", target).stdout == done.stdout
+
+
+def test_json_and_csv_are_all_that_is_printed(target: str) -> None:
+    found = json.loads(call(INV, "tokens.analyze", "--target", target, "--output", "json").stdout)
+    assert found["dates"][0] == {"expires_at": "2024-06-15", "tokens": 3}
+    lines = call(INV, "tokens.analyze", "--target", target, "--output", "csv", "--top", "1").stdout.splitlines()
+    assert lines == ["expires_at,tokens", "2024-06-15,3"]
+
+
+def test_top_names_the_table(target: str) -> None:
+    assert "= Top 1 Personal" in call(INV, "tokens.analyze", "--target", target, "--top", "1").stdout
+    assert "= All Personal" in call(INV, "tokens.analyze", "--target", target, "--top", "all").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["analyze"], 2, "No target was given"),
+        (["analyze", "--target", "demoo"], 2, 'did you mean "demo"?'),
+        (["analyze", "--target", "docker:gitlab"], 2, "not supported by this version"),
+        (["analyze", "--target", "demo", "--top", "0"], 2, "--top takes"),
+        (["analyze", "--target", "demo", "--top", "-3"], 2, "--top takes"),
+        (["analyze", "--target", "demo", "--top", "ten"], 2, "--top takes"),
+        (["analyze", "--target", "demo", "--output", "xml"], 2, "--output takes"),
+        (["--dry", "edit", "--target", "demo"], 2, "no dry run"),
+        (["edit", "--dry"], 2, "no dry run"),
+        (["analyze", "--target", "postgresql://u:s3cr3t@127.0.0.1:1/x"], 1, "Connection refused"),
+        (["analyze", "--target", "postgresql://u:s3cr3t@[/x"], 2, "not an address"),
+        (["demo.start", "--tokens", "many"], 2, "--tokens takes"),
+    ],
+)
+@pytest.mark.parametrize("command", ["inv", "gitlab-tokens"])
+def test_a_fault_is_one_line_on_standard_error_and_its_status(
+    command: str, words: list[str], status: int, said: str
+) -> None:
+    if command == "inv":
+        task = next(index for index, word in enumerate(words) if not word.startswith("-"))
+        done = call(INV, *words[:task], f"tokens.{words[task]}", *words[task + 1 :])
+    else:
+        done = call(GITLAB_TOKENS, *words)
+    assert done.returncode == status
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "s3cr3t" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["analyze", "--nonsense"], ["nonsense"], ["-D", "x"], ["--help", "nonsense"]])
+def test_what_invoke_cannot_parse_is_wrong_use_for_the_console_script(words: list[str]) -> None:
+    done = call(GITLAB_TOKENS, *words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback_of_a_fault() -> None:
+    done = call(INV, "--debug", "tokens.analyze", "--target", "demoo")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_fault(target: str) -> None:
+    done = call("bash", "-o", "pipefail", "-c", f"{INV} tokens.analyze --target '{target}' | head -1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    done = call("bash", "-c", f"{GITLAB_TOKENS} --list | true")
+    assert done.stderr == ""
+
+
+def test_a_full_disk_is_one_line(target: str) -> None:
+    done = call("bash", "-c", f"{INV} tokens.analyze --target '{target}' > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "The output cannot be written: No space left on device.\n"
+
+
+def test_the_target_may_come_from_the_environment_or_a_name_in_the_configuration(target: str, tmp_path: Path) -> None:
+    assert call(INV, "tokens.analyze", env={"INVOKE_TOKENS_TARGET": target}).returncode == 0
+    (tmp_path / ".invoke.yaml").write_text(f"tokens:\n  target: prod\n  targets:\n    prod: {target}\n")
+    for command in ([INV, "tokens.analyze"], [GITLAB_TOKENS, "analyze"]):
+        assert call(*command, env={"HOME": str(tmp_path)}).returncode == 0
+    wins = call(GITLAB_TOKENS, "analyze", "--target", "nowhere", env={"HOME": str(tmp_path)})
+    assert wins.returncode == 2
+
+
+def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
+    for text in ("tokens:\n  targets:\n    prod: {host: db}\n", "tokens: [\n"):
+        (tmp_path / ".invoke.yaml").write_text(text)
+        done = call(GITLAB_TOKENS, "analyze", "--target", "demo", env={"HOME": str(tmp_path)})
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+    for name in ("missing.yaml", "code.py"):
+        assert call(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze").returncode == 2
+
+
+def test_the_console_script_runs_no_code_that_lies_about(target: str, tmp_path: Path) -> None:
+    poison = "import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n"
+    (tmp_path / "tasks.py").write_text(poison)
+    (tmp_path / ".invoke.py").write_text(poison)
+    (tmp_path / "invoke.py").write_text(poison)
+    done = call(GITLAB_TOKENS, "analyze", "--target", target, cwd=tmp_path, env={"HOME": str(tmp_path)})
+    assert done.returncode == 0
+    assert list(tmp_path.glob("*.ran")) + list(tmp_path.glob(".*.ran")) == []
+
+
+def test_analyze_imports_nothing_that_it_does_not_use(target: str) -> None:
+    program = (
+        "from tokens.program import main; import sys; sys.argv = ['x', 'analyze', '--target', sys.argv[1]]; main()"
+    )
+    done = call(sys.executable, "-X", "importtime", "-c", program, target)
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "tokens.analysis" in imported
+    assert not imported & {"prompt_toolkit", "alembic", "rich", "tokens.plan", "tokens.run", "tokens.terminal.prompts"}
+
+
+def test_ctrl_c_is_130(target: str, gitlab_database: Address) -> None:
+    with database.engine(gitlab_database).begin() as connection:
+        connection.execute(sa.text("LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE"))
+        command = [INV, "tokens.analyze", "--target", target]
+        # The program waits for the lock: the server knows when it has got there.
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT
+        ) as child:
+            waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            while not scalar(gitlab_database, waiting):
+                assert child.poll() is None
+            child.send_signal(2)
+            out, err = child.communicate(timeout=10)
+    assert child.returncode == 130
+    assert out == ""
+    assert err.count("\n") == 1
+
+
+def test_the_public_api_needs_no_invoke() -> None:
+    program = "import sys, tokens.analysis, tokens.plan, tokens.run; sys.exit('invoke' in sys.modules)"
+    assert call(sys.executable, "-c", program).returncode == 0
+
+
+def test_the_version_is_told() -> None:
+    assert call(GITLAB_TOKENS, "--version").stdout == f"gitlab-tokens {tokens.__version__}\n"
+
+
+def test_a_wheel_brings_its_migrations_along(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    built = call(*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(CHECKOUT))
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert call(*pip, "install", "--no-deps", "--target", str(tmp_path / "there"), str(wheel)).returncode == 0
+    program = "from tokens.upgrade import *; print(revisions(Branch.GITLAB)[-1])"
+    done = call(sys.executable, "-c", program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "there")})
+    assert (done.stdout, done.stderr) == ("19.2\n", "")
+
+
+def test_the_namespace_is_an_invoke_collection() -> None:
+    assert isinstance(tokens.ns, invoke.Collection)
+    with pytest.raises(AttributeError):
+        _ = tokens.nonsense

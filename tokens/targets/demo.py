@@ -1,0 +1,249 @@
+"""The demo: a throw-away PostgreSQL with a GitLab-shaped database that shows the tables of GitLab's documentation.
+
+Its database has its final name only when it is complete: whoever can log in to it has a finished demo, and a fill that
+was killed leaves nothing but a database of another name, which the next one drops.
+
+Attaching to a running demo is what every command pays for: it asks the socket and imports neither driver nor Alembic.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokens.address import Address
+from tokens.errors import ServerError, TokensError, UsageError
+from tokens.targets.embedded import NEWEST, SUPERUSER, Server
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from tokens.targets.population import Progress
+
+DATABASE = "gitlabhq_production"
+OWNER = "gitlab"
+"""GitLab's own names. As in a real instance the owner, as which everything connects, is no superuser."""
+
+TOKENS = 15_653
+FULL_SIZE = 1_565_353
+"""Tokens that expire on the documented date: a hundredth by default, and as many as in the documentation."""
+
+SHOWN = "the demo"
+
+_UNFINISHED = f"{DATABASE}_unfinished"
+_BUILDING = 467_416  # the advisory lock of whoever fills; any number would do
+_SETTINGS = {
+    # Thrown away and made again in seconds: nothing here is worth waiting for a disk.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    # Without replicas a table that is emptied and loaded in one transaction is not logged.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+    "shared_buffers": "256MB",
+}
+
+Report = Callable[["Progress"], None]
+
+
+class State(Enum):
+    """How far the demo is, with the words to show for it."""
+
+    ABSENT = "not installed"
+    STOPPED = "stopped"
+    EMPTY = "running, not filled"
+    READY = "running"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What there is of a demo. What is only known of a ready one is None otherwise."""
+
+    folder: Path
+    state: State
+    address: Address
+    tokens: int | None = None
+    """Tokens on the documented date when it was filled."""
+    filled_on: date | None = None
+    """The day (UTC) around which the tokens of the coming weeks were placed."""
+    release: str | None = None
+    """GitLab's, whose tables it has."""
+    server_version: str | None = None
+    size: int | None = None
+    """Bytes on disk."""
+
+
+def place() -> Path:
+    """The folder of the demo where the caller names none."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/gitlab-tokens/demo")
+    state = os.environ.get("XDG_STATE_HOME", "")
+    # A relative path is to be ignored, says the XDG specification.
+    return (Path(state) if state.startswith("/") else Path.home() / ".local" / "state") / "gitlab-tokens" / "demo"
+
+
+def address_if_ready(directory: Path | None = None) -> Address | None:
+    """Where the demo is if it runs and is filled; costs one login, a few milliseconds."""
+    server = _server(directory)
+    return _address(server) if server.answers(DATABASE, OWNER) else None
+
+
+def open(  # noqa: A001 - demo.open() is what it does
+    directory: Path | None = None, report: Report | None = None, *, tokens: int = TOKENS
+) -> Address:
+    """The demo, ready for use: what is missing is installed, started and filled, with `tokens` on the documented date.
+
+    A demo that is there already keeps its number of tokens. Two callers at once: one fills, the other waits for it.
+    """
+    _check(tokens)
+    if address := address_if_ready(directory):
+        return address
+    server = _server(directory)
+    _start(server, report)
+    return _ensure_filled(server, tokens, report)
+
+
+def reset(directory: Path | None = None, report: Report | None = None, *, tokens: int = TOKENS) -> Address:
+    """A fresh demo in place of the present one, which stays in use until the new one is complete."""
+    _check(tokens)
+    server = _server(directory)
+    try:
+        _start(server, report)
+    except ServerError:
+        # Damaged, or of another PostgreSQL: whoever resets wants none of it. If the place is at fault, it fails again.
+        server.remove()
+        _start(server, report)
+    return _ensure_filled(server, tokens, report, anew=True)
+
+
+def stop(directory: Path | None = None) -> bool:
+    """Stop the demo's server, keeping its data; whether it was running."""
+    return _server(directory).stop()
+
+
+def remove(directory: Path | None = None) -> None:
+    """Stop the demo and delete everything that it has on disk."""
+    _server(directory).remove()
+
+
+def status(directory: Path | None = None) -> Status:
+    """What there is of the demo. Changes and starts nothing."""
+    server = _server(directory)
+    state = _state(server)
+    known = Status(server.folder, state, _address(server))
+    return _described(known) if state is State.READY else known
+
+
+def _server(directory: Path | None) -> Server:
+    return Server(directory or place(), settings=_SETTINGS)
+
+
+def _address(server: Server) -> Address:
+    return server.address(DATABASE, OWNER, shown=SHOWN)
+
+
+def _check(tokens: int) -> None:
+    if tokens < 0:
+        raise UsageError(f"The demo cannot have {tokens} tokens; give 0 or more.")
+
+
+def _state(server: Server) -> State:
+    if not server.exists:
+        return State.ABSENT
+    if not server.running():
+        return State.STOPPED
+    return State.READY if server.answers(DATABASE, OWNER) else State.EMPTY
+
+
+def _described(status: Status) -> Status:
+    import sqlalchemy as sa
+
+    from tokens.database import engine
+
+    statement = sa.text("""
+        SELECT shobj_description(oid, 'pg_database'), pg_database_size(oid), current_setting('server_version')
+          FROM pg_database
+         WHERE datname = current_database()
+    """)
+    with engine(status.address).connect() as connection:
+        comment, size, version = connection.execute(statement).one()
+    filled = json.loads(comment or "{}")
+    return Status(
+        folder=status.folder,
+        state=status.state,
+        address=status.address,
+        tokens=filled.get("tokens"),
+        filled_on=date.fromisoformat(filled["filled_on"]) if "filled_on" in filled else None,
+        release=filled.get("release"),
+        server_version=version.split()[0],
+        size=size,
+    )
+
+
+def _start(server: Server, report: Report | None) -> None:
+    if server.answers():
+        return
+    _tell(report, "Starting PostgreSQL" if server.exists else f"Installing PostgreSQL {NEWEST}")
+    server.start()
+
+
+def _tell(report: Report | None, text: str) -> None:
+    if report is not None:
+        from tokens.targets.population import Progress
+
+        report(Progress(text))
+
+
+def _silent(_: "Progress") -> None:
+    """For callers who want no progress."""
+
+
+def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: bool = False) -> Address:
+    """Build the database under another name and give it its own when it is complete.
+
+    The lock goes with the connection that holds it, so a filler that was killed blocks nobody.
+    """
+    import sqlalchemy as sa
+
+    from tokens.database import engine
+
+    maintenance = engine(server.address("postgres", SUPERUSER, shown=SHOWN))
+    with maintenance.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        if not connection.execute(sa.text(f"SELECT pg_try_advisory_lock({_BUILDING})")).scalar_one():
+            _tell(report, "Waiting for another process that fills the demo")
+            connection.execute(sa.text(f"SELECT pg_advisory_lock({_BUILDING})"))
+        if anew or not server.answers(DATABASE, OWNER):
+            try:
+                _fill(connection, server, tokens, report)
+            except BaseException:
+                # After a full disk or Ctrl-C the room is wanted back; a server that is gone cannot be asked for it.
+                with contextlib.suppress(TokensError):
+                    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
+                raise
+    return _address(server)
+
+
+def _fill(connection: "sa.Connection", server: Server, tokens: int, report: Report | None) -> None:
+    from tokens.targets import population
+    from tokens.upgrade import Branch, revisions, upgrade
+
+    release = revisions(Branch.GITLAB)[-1]
+    _tell(report, f"Creating the tables of GitLab {release}")
+    unfinished = server.address(_UNFINISHED, OWNER, shown=SHOWN)
+    roles = connection.exec_driver_sql("SELECT rolname FROM pg_roles").scalars()
+    if OWNER not in list(roles):
+        connection.exec_driver_sql(f"CREATE ROLE {OWNER} LOGIN")
+    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
+    connection.exec_driver_sql(f"CREATE DATABASE {_UNFINISHED} OWNER {OWNER}")
+    upgrade(unfinished, Branch.GITLAB)
+    population.fill(unfinished, tokens, report or _silent)
+    filled = {"tokens": tokens, "filled_on": datetime.now(UTC).date().isoformat(), "release": release}
+    connection.exec_driver_sql(f"COMMENT ON DATABASE {_UNFINISHED} IS '{json.dumps(filled)}'")
+    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+    connection.exec_driver_sql(f"ALTER DATABASE {_UNFINISHED} RENAME TO {DATABASE}")
