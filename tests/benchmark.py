@@ -27,9 +27,11 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.plan import make_plan
 from tokens.run import BatchCommitted, BatchStarting, run
 from tokens.selection import Selection
-from tokens.targets.embedded import Server, packaged_binaries
+from tokens.targets.embedded import Server
+from tokens.targets.programs import packaged_binaries
 from tokens.upgrade import Branch, upgrade
 
+LIBRARIES = "import invoke, sqlalchemy, sqlalchemy.dialects.postgresql.psycopg"
 RUNS = 3
 START_RUNS = 15
 OLD, NEW = "2027-03-15", "2028-03-15"
@@ -74,7 +76,7 @@ def measure_start() -> None:
     subprocess.run(inv, check=True, capture_output=True)
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
-        "import invoke": [sys.executable, "-c", "import invoke"],
+        "the libraries' imports alone": [sys.executable, "-c", LIBRARIES],
         "inv tokens.analyze": inv,
         "gitlab-tokens analyze": script,
     }
@@ -266,7 +268,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def say(what: str, figure: str, remark: str = "") -> None:
-    print(f"{what:32} {figure:>32}  {remark}".rstrip(), flush=True)
+    print(f"{what:36} {figure:>32}  {remark}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tokens.address import Address
-from tokens.targets.embedded import SUPERUSER, Server, packaged_binaries
+from tokens.targets.embedded import SUPERUSER, Server
+from tokens.targets.programs import packaged_binaries
 
 GITLAB = "gitlab"
 """The role that owns GitLab's database and that its programs connect as; not a superuser."""

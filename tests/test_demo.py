@@ -20,8 +20,9 @@ from tokens.address import Address
 from tokens.errors import Refused, ServerError, UsageError
 from tokens.targets import demo, population
 from tokens.targets.demo import State
-from tokens.targets.embedded import Server, packaged_binaries
+from tokens.targets.embedded import Server
 from tokens.targets.population import Progress
+from tokens.targets.programs import packaged_binaries
 from tokens.upgrade import Branch, revisions
 
 SMALL = 40
@@ -503,13 +504,13 @@ def test_of_two_openers_at_once_one_fills_and_the_other_waits(own: Path) -> None
     assert sorted(opener.communicate(timeout=120)[0] for opener in openers) == ["False\n", "False\n", "True\n"]
 
 
-def test_attaching_imports_neither_driver_nor_alembic(home: Path) -> None:
+def test_attaching_imports_nothing_but_the_driver_that_its_caller_needs(home: Path) -> None:
     code = """
         import sys
         from pathlib import Path
         from tokens.targets import demo
         assert demo.address_if_ready(Path(sys.argv[1]))
-        print(*{"psycopg", "sqlalchemy", "alembic", "psutil"} & set(sys.modules))
+        print(*{"alembic", "psutil", "tokens.targets.population", "tokens.upgrade"} & set(sys.modules))
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(home)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == ""

@@ -18,8 +18,9 @@ import pytest
 
 import tokens
 from tokens.errors import ServerError
-from tokens.targets import embedded
-from tokens.targets.embedded import Server, packaged_binaries
+from tokens.targets import programs
+from tokens.targets.embedded import Server
+from tokens.targets.programs import packaged_binaries
 
 SETTINGS = {"fsync": "off"}
 
@@ -68,7 +69,7 @@ def as_an_ordinary_user(program: str, folder: Path) -> "subprocess.Popen[str]":
     identity["env"] = {"PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONDONTWRITEBYTECODE": "1"}
     for interpreter in (sys.executable, "/usr/bin/python3"):
         with contextlib.suppress(OSError):
-            probe = [interpreter, "-c", "import tokens.targets.embedded as e; e.packaged_binaries()"]
+            probe = [interpreter, "-c", "import tokens.targets.programs as e; e.packaged_binaries()"]
             if subprocess.run(probe, capture_output=True, cwd="/", **identity).returncode == 0:  # type: ignore[call-overload]
                 return in_another_process(program, folder, interpreter=interpreter, cwd="/", **identity)
     pytest.skip("no Python that others may run")
@@ -208,9 +209,9 @@ def test_ctrl_c_in_the_terminal_of_the_starter_does_not_reach_the_server(own: Se
     assert own.answers()
 
 
-def test_asking_whether_it_answers_imports_no_driver(own: Server) -> None:
+def test_asking_whether_it_runs_imports_no_driver(own: Server) -> None:
     own.start()
-    program = "assert server.answers(); print(*{'psycopg', 'sqlalchemy', 'psutil', 'alembic'} & set(sys.modules))"
+    program = "assert server.running(); print(*{'psycopg', 'sqlalchemy', 'psutil', 'alembic'} & set(sys.modules))"
     assert in_another_process(program, own.folder).communicate(timeout=60)[0].strip() == ""
 
 
@@ -222,7 +223,7 @@ def test_variables_of_the_caller_mislead_nobody(own: Server, monkeypatch: pytest
 
 
 def test_a_missing_package_is_one_line_that_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+    monkeypatch.setattr(programs, "find_spec", lambda name: None)
     with pytest.raises(ServerError, match=r"^[^\n]*pip install 'invoke-gitlab-tokens\[demo\]'[^\n]*$"):
         Server(folder / "pg").start()
 
@@ -293,7 +294,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(own:
 @as_root
 def test_under_root_the_server_runs_as_an_unprivileged_account_that_owns_its_data(own: Server) -> None:
     own.start()
-    account = pwd.getpwnam(embedded.ACCOUNT)
+    account = pwd.getpwnam(programs.ACCOUNT)
     assert os.stat(f"/proc/{postmaster(own)}").st_uid == account.pw_uid
     assert (own.folder / "data").stat().st_uid == account.pw_uid
     assert (own.folder / "data").stat().st_mode & 0o777 == 0o700
@@ -349,7 +350,7 @@ def test_a_folder_below_one_that_the_account_cannot_enter_is_refused_and_nothing
 def test_without_an_unprivileged_account_root_is_told_to_start_it_as_somebody_else(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "ACCOUNT", "no_such_account")
+    monkeypatch.setattr(programs, "ACCOUNT", "no_such_account")
     with pytest.raises(ServerError, match=r"no account no_such_account"):
         Server(folder / "pg").start()
 

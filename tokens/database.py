@@ -7,6 +7,7 @@ settings are `SET LOCAL`, statements are not prepared and no connection is kept 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -37,20 +38,29 @@ def engine(address: Address) -> sa.Engine:
     """
     parameters = _parameters(address)
 
-    def connect() -> psycopg.Connection[Any]:
-        # libpq would send PGOPTIONS as a start-up parameter, which PgBouncer refuses.
-        os.environ.pop("PGOPTIONS", None)
-        return psycopg.connect(**parameters, prepare_threshold=None)
-
     def translate(context: ExceptionContext) -> None:
         error = context.original_exception
         if not isinstance(error, psycopg.Error):
             return  # Ctrl-C, or a fault of ours
         raise _translated(error, address, connected=context.connection is not None) from error
 
-    result = sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, use_native_hstore=False)
+    result = sa.create_engine(
+        "postgresql+psycopg://",
+        creator=partial(_connect, parameters),
+        poolclass=NullPool,
+        use_native_hstore=False,  # it would cost a query for each connection
+    )
     sa.event.listen(result, "handle_error", translate)
     return result
+
+
+def accepts(address: Address) -> bool:
+    """Whether somebody can log in at `address` right now."""
+    try:
+        _connect(_parameters(address)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 @contextmanager
@@ -85,6 +95,12 @@ def server_version(connection: sa.Connection) -> int:
     """The server's version as PostgreSQL counts it: 170004 for 17.4."""
     driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
     return driver.info.server_version
+
+
+def _connect(parameters: dict[str, Any]) -> psycopg.Connection[Any]:
+    # libpq would send PGOPTIONS as a start-up parameter, which PgBouncer refuses.
+    os.environ.pop("PGOPTIONS", None)
+    return psycopg.connect(**parameters, prepare_threshold=None)
 
 
 def _parameters(address: Address) -> dict[str, Any]:

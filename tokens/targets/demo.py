@@ -3,7 +3,7 @@
 Its database has its final name only when it is complete: whoever can log in to it has a finished demo, and a fill that
 was killed leaves nothing but a database of another name, which the next one drops.
 
-Attaching to a running demo is what every command pays for: it asks the socket and imports neither driver nor Alembic.
+Attaching to a running demo is what every command pays for: it is one login, and imports no Alembic.
 """
 
 import contextlib
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from tokens.address import Address
 from tokens.errors import ServerError, TokensError, UsageError
-from tokens.targets.embedded import NEWEST, SUPERUSER, Server
+from tokens.targets.embedded import SUPERUSER, Server
+from tokens.targets.programs import NEWEST
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

