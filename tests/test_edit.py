@@ -331,6 +331,20 @@ def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
 
 
 @pytest.mark.usefixtures("slow_updates")
+def test_a_second_ctrl_c_gives_the_batch_up_too(start: Callable[..., Program], engine: sa.Engine) -> None:
+    program = start()
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("Updating personal access tokens from ID")
+    program.press("ctrl-c")
+    program.press("ctrl-c")
+    assert program.wait() == 130
+    said = program.text.replace("\n", "")
+    assert "0 of 3000 token(s) were updated" in said or "1000 of 3000 token(s) were updated" in said
+    assert counts(engine)["2018-06-30"] in (3000, 2000)
+    assert "Traceback" not in said
+
+
+@pytest.mark.usefixtures("slow_updates")
 def test_keys_typed_while_the_update_runs_answer_nothing_and_show_nowhere(
     start: Callable[..., Program], engine: sa.Engine
 ) -> None:

@@ -103,17 +103,21 @@ class EditConversation:
 
     def _run(self, plan: Plan) -> None:
         progress = ProgressLine(sys.stdout, len(plan.tokens), "tokens")
+        done = 0
         with muted_keyboard(), stop_requests() as stop:
             try:
                 for event in run(self._engine, plan, stop_requested=stop.made):
                     match event:
                         case BatchStarting(first, last):
                             progress.print(f"Updating personal access tokens from ID {first} to {last}...")
-                        case BatchCommitted(tokens):
-                            progress.update(tokens)
+                        case BatchCommitted(done):
+                            progress.update(done)
                         case Finished():
                             progress.erase()
                             _report(plan, event, stop.by)
+            except KeyboardInterrupt:
+                progress.erase()
+                raise Interrupted(f"Stopped; the batch under way is undone. {_how_to_go_on(plan, done)}") from None
             except RunFailed as error:
                 progress.erase()
                 raise DatabaseError(f"{error} {_how_to_go_on(plan, error.changed)}") from error

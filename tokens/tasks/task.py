@@ -6,18 +6,17 @@ import gc
 import inspect
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, NoReturn
 
 import invoke
 
-from tokens.errors import ExitStatus, Terminated, TokensError, UsageError
+from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.terminal.interruption import termination_as_error
+from tokens.terminal.printable import printable
 
 Body = Callable[..., None]
 
@@ -32,7 +31,7 @@ def task(help: Mapping[str, str]) -> Callable[[Body], invoke.Task[Body]]:  # noq
     def decorate(body: Body) -> invoke.Task[Body]:
         @functools.wraps(body)
         def wrapped(context: invoke.Context, **options: Any) -> None:
-            with _quick_ending(), _faults_as_exits(), _termination_as_error():
+            with _quick_ending(), _faults_as_exits(), termination_as_error():
                 if context.config.run.dry:
                     _take_for_dry_run(body, options)
                 body(context, **options)
@@ -88,23 +87,5 @@ def _faults_as_exits() -> Iterator[None]:
 def _leave(message: str, status: ExitStatus) -> NoReturn:
     if logging.getLogger().isEnabledFor(logging.DEBUG):  # Invoke's --debug
         traceback.print_exc()
-    raise invoke.Exit(message, code=int(status))
-
-
-@contextmanager
-def _termination_as_error() -> Iterator[None]:
-    """SIGTERM and a closed terminal as an exception, so that the terminal is put in order on the way out."""
-
-    def terminate(number: int, _: FrameType | None) -> NoReturn:
-        raise Terminated(f"Terminated by {signal.Signals(number).name}; nothing was left half done.")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, terminate) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # What a server calls its databases and roles must not reach the terminal as it is.
+    raise invoke.Exit(printable(message), code=int(status))

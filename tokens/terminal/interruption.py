@@ -1,12 +1,19 @@
-"""Signals as a wish to stop, while work is under way that should end at a safe point."""
+"""Signals: as an exception while somebody is asked, as a wish to stop while work is under way."""
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from tokens.errors import Terminated
+
+TERMINATION = (signal.SIGTERM, signal.SIGHUP)
+INTERRUPTION = (signal.SIGINT, *TERMINATION)
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 @dataclass
@@ -21,6 +28,17 @@ class StopRequest:
 
 
 @contextmanager
+def termination_as_error() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal raise Terminated, so that the terminal is put in order on the way out."""
+
+    def terminate(number: int, _: FrameType | None) -> NoReturn:
+        raise Terminated(f"Terminated by {signal.Signals(number).name}; nothing was left half done.")
+
+    with _handling(TERMINATION, terminate):
+        yield
+
+
+@contextmanager
 def stop_requests() -> Iterator[StopRequest]:
     """Note Ctrl-C, SIGTERM and a closed terminal instead of obeying at once; a second Ctrl-C interrupts."""
     request = StopRequest()
@@ -30,9 +48,20 @@ def stop_requests() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.by = request.by or signal.Signals(number)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
+    with _handling(INTERRUPTION, note):
         yield request
+
+
+@contextmanager
+def _handling(signals: tuple[signal.Signals, ...], handler: Handler) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets only the main thread handle signals
+        return
+    # What the caller had ignored stays ignored: nohup means it.
+    wanted = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in wanted}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
