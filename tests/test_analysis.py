@@ -122,6 +122,18 @@ def test_json_and_csv_say_the_same_to_programs(gitlab_database: Address) -> None
     assert json.loads(as_json(Analysis(None, ()))) == {"migration": None, "dates": []}
 
 
+@given(st.lists(st.tuples(st.none() | st.integers(-(10**6), 10**7), st.integers(0, 2**63)), max_size=12))
+def test_every_row_of_the_table_can_be_read_back(rows: list[tuple[int | None, int]]) -> None:
+    counts = tuple(DateCount(None if day is None else ExpirationDate(day), tokens) for day, tokens in rows)
+    lines = screen(Analysis(None, counts)).splitlines()[5:-1]
+    assert len(lines) == len(rows)
+    for line, count in zip(lines, counts, strict=True):
+        date, tokens = (cell.strip() for cell in line.strip("|").split(" | "))
+        assert date == ("(none)" if count.expires_at is None else str(count.expires_at))
+        assert tokens == str(count.tokens)
+        assert len(line) >= len("| 2024-06-15      | 15653 |")
+
+
 @pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
 def test_every_release_is_understood(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     engine = database.engine(gitlab_database_at(revision))

@@ -1,0 +1,67 @@
+"""The demo as somebody uses it from the command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+INV = str(Path(sys.executable).with_name("inv"))
+CHECKOUT = Path(__file__).parent.parent
+
+DOCUMENTED = """\
+======= Personal/Project/Group Access Token Expiration Migration =======
+Started at: 2023-06-15 10:20:35 +0000
+Finished  : 2023-06-15 10:23:01 +0000
+===== Top 10 Personal/Project/Group Access Token Expiration Dates =====
+| Expiration Date | Count |
+|-----------------|-------|
+| 2024-06-15      | 15653 |
+| 2017-12-31      | 2508  |
+| 2018-01-01      | 1008  |
+| 2016-12-31      | 833   |
+| 2017-08-31      | 705   |
+| 2017-06-30      | 596   |
+| 2018-12-31      | 548   |
+| 2017-05-31      | 523   |
+| 2017-09-30      | 520   |
+| 2017-07-31      | 494   |
+========================================================================
+"""
+
+
+@pytest.fixture
+def environment(folder: Path) -> Iterator[dict[str, str]]:
+    environment = {**os.environ, "INVOKE_TOKENS_DEMO_DIRECTORY": str(folder / "demo")}
+    yield environment
+    subprocess.run([INV, "tokens.demo.stop"], env=environment, cwd=CHECKOUT, check=True, capture_output=True)
+
+
+def test_the_demo_from_nothing_to_the_documented_table_and_back(environment: dict[str, str]) -> None:
+    def inv(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([INV, *words], env=environment, cwd=CHECKOUT, check=False, capture_output=True, text=True)
+
+    assert "not installed" in inv("tokens.demo.status").stdout
+    assert inv("tokens.demo.stop").stdout == "The demo was not running.\n"
+
+    first = inv("tokens.analyze", "--target", "demo")
+    assert (first.returncode, first.stdout) == (0, DOCUMENTED)
+    assert "Installing PostgreSQL" in first.stderr
+    assert "Adding" in first.stderr
+
+    second = inv("tokens.analyze", "--target", "demo")
+    assert (second.stdout, second.stderr) == (DOCUMENTED, "")
+    assert "15653 that expire on 2024-06-15" in inv("tokens.demo.status").stdout
+    assert inv("tokens.demo.start").returncode == 0
+
+    other = inv("tokens.demo.start", "--tokens", "20")
+    assert other.returncode == 2
+    assert "demo.reset --tokens 20" in other.stderr
+
+    assert inv("tokens.demo.reset", "--tokens", "2000").returncode == 0
+    assert "| 2024-06-15      | 2000  |" in inv("tokens.analyze", "--target", "demo").stdout
+    assert inv("tokens.demo.stop").stdout == "The demo is stopped.\n"
+    assert "stopped" in inv("tokens.demo.status").stdout
+    assert "| 2024-06-15      | 2000  |" in inv("tokens.analyze", "--target", "demo").stdout
