@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -429,9 +428,8 @@ def test_the_console_script_is_the_same(start: Callable[..., Program], gitlab_da
 
 @pytest.mark.parametrize("program", [[INV, "tokens.edit"], [GITLAB_TOKENS, "edit"]])
 def test_without_a_terminal_it_says_what_needs_none_before_it_connects(program: list[str]) -> None:
-    started = time.monotonic()
     done = subprocess.run(
-        [*program, "--target", "postgresql://gitlab@192.0.2.1/nowhere"],
+        [*program, "--target", "postgresql://gitlab@127.0.0.1:1/nowhere"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -442,4 +440,3 @@ def test_without_a_terminal_it_says_what_needs_none_before_it_connects(program: 
     assert done.stderr.count("\n") == 1
     assert "needs a terminal" in done.stderr
     assert "analyze" in done.stderr
-    assert time.monotonic() - started < 8

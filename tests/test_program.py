@@ -202,7 +202,7 @@ def test_ctrl_c_is_130(target: str, gitlab_database: Address) -> None:
             while not scalar(gitlab_database, waiting):
                 assert child.poll() is None
             child.send_signal(2)
-            out, err = child.communicate(timeout=10)
+            out, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert out == ""
     assert err.count("\n") == 1
