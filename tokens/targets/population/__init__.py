@@ -1,0 +1,55 @@
+"""Fills a GitLab-shaped database with the tokens of the GitLab documentation and people, bots and projects behind them.
+
+Set-based SQL, every value computed from a running number: two fills make the same rows. Only the tokens around today
+(expired lately, expiring in the coming year, rotated) are placed relative to the day of the fill. Works on every
+release's tables: what is not there is left away.
+"""
+
+from typing import TYPE_CHECKING
+
+from tokens.address import Address
+from tokens.errors import Refused
+from tokens.targets.population import access_tokens, owners
+from tokens.targets.population.numbering import Identifiers
+from tokens.targets.population.progress import Progress, Report
+from tokens.targets.population.tables import Tables, vacuum
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+__all__ = ["Progress", "Report", "fill"]
+
+
+def fill(address: Address, tokens: int, report: Report) -> None:
+    """Fill the empty GitLab-shaped database, with `tokens` tokens that expire on the documented date.
+
+    One transaction, then VACUUM and ANALYZE, so that the first question is answered as fast as the second. Refused when
+    the database has users already.
+    """
+    # Not at the top: the first line of progress need not wait for SQLAlchemy.
+    from tokens.database import engine, set_locally
+
+    database = engine(address)
+    with database.begin() as connection:
+        set_locally(connection, search_path="public", timezone="UTC", work_mem="256MB", maintenance_work_mem="512MB")
+        _fill(connection, tokens, report)
+    report(Progress("Collecting statistics"))
+    with database.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        vacuum(connection)
+
+
+def _fill(connection: "sa.Connection", tokens: int, report: Report) -> None:
+    tables = Tables(connection)
+    if tables.execute("SELECT EXISTS (SELECT FROM users)").scalar_one():
+        raise Refused("The database to be filled has users already; nothing was changed.")
+    ids = Identifiers(tokens)
+    report(Progress("Adding people, groups and projects"))
+    owners.add_users(tables, ids)
+    owners.add_namespaces(tables, ids)
+    owners.add_user_details(tables, ids)
+    access_tokens.add_clean_up(tables)
+    access_tokens.add_tokens(tables, ids, tokens, report)
+    report(Progress("Adding memberships and last uses"))
+    owners.add_members(tables, ids)
+    access_tokens.add_last_used_ips(tables)
+    access_tokens.add_granular_scopes(tables, ids)

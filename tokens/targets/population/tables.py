@@ -1,0 +1,88 @@
+"""The release's tables: inserting into the columns that exist, loading without indexes, statistics."""
+
+# ruff: noqa: S608 - nothing that comes from outside gets into these statements
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tokens.targets.population.progress import Progress, Report
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_VACUUMS = 20  # at most, a tenth of a second apart
+
+
+class Tables:
+    """What the release has of the tables that are to be filled."""
+
+    def __init__(self, connection: "sa.Connection") -> None:
+        self._connection = connection.execution_options(no_parameters=True)
+        self._columns: dict[str, set[str]] = defaultdict(set)
+        statement = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        for table, column in self.execute(statement):
+            self._columns[table].add(column)
+
+    def execute(self, statement: str) -> "sa.CursorResult[*tuple[Any, ...]]":
+        return self._connection.exec_driver_sql(statement)
+
+    def insert(self, table: str, columns: Mapping[str, str], source: str) -> None:
+        """INSERT INTO `table` (…) SELECT … `source`, without the columns that this release does not have.
+
+        Nothing where it has not even the table. If `columns` has the identifiers, the sequence goes on after them.
+        """
+        present = {name: value for name, value in columns.items() if name in self._columns[table]}
+        if not present:
+            return
+        names = ", ".join(f'"{name}"' for name in present)
+        values = ",\n       ".join(present.values())
+        self.execute(f"INSERT INTO {table} ({names})\nSELECT {values}\n{source}")
+        if "id" in present:
+            self.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
+
+    @contextmanager
+    def without_indexes(self, table: str, report: Report) -> Iterator[None]:
+        """Load first, then build each index and check each foreign key at once instead of row by row."""
+        keys = self.execute(f"""
+            SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE conrelid = 'public.{table}'::regclass AND contype = 'f'
+             ORDER BY conname
+        """).all()
+        indexes = self.execute(f"""
+            SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index
+             WHERE indrelid = 'public.{table}'::regclass
+               AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+             ORDER BY indexrelid
+        """).all()
+        for name, _ in keys:
+            self.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        for name, _ in indexes:
+            self.execute(f"DROP INDEX {name}")
+        yield
+        for number, (_, definition) in enumerate(indexes):
+            report(Progress("Building the indexes", number, len(indexes)))
+            self.execute(definition)
+        report(Progress("Checking the foreign keys"))
+        for name, definition in keys:
+            self.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
+
+
+def vacuum(connection: "sa.Connection") -> None:
+    """Collect statistics and mark every page as visible to everybody.
+
+    Pages are not marked while somebody holds a snapshot from before our commit; here that is autovacuum at most, for a
+    moment.
+    """
+    tables = connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").scalars().all()
+    for _ in range(_VACUUMS):
+        connection.exec_driver_sql(f"VACUUM (FREEZE, ANALYZE) {', '.join(tables)}")
+        hidden = connection.exec_driver_sql("""
+            SELECT EXISTS (SELECT FROM pg_class
+                            WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relallvisible < relpages)
+        """)
+        if not hidden.scalar_one():
+            return
+        time.sleep(0.1)
