@@ -196,6 +196,16 @@ def test_a_request_to_stop_is_heeded_between_two_transactions(engine: sa.Engine)
     assert [id_ for id_, expires_at in rows(engine).items() if expires_at == "2030-06-15"] == ids[: runs.FIRST_BATCH]
 
 
+def test_a_request_to_stop_while_locked_rows_are_waited_for_leaves_them_locked(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        ids = make_tokens(connection, 10, expires_at="2024-06-15")
+    plan = make_plan(engine, Selection(OLD), NEW)
+    stop = threading.Event()
+    with somebody_else(engine, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5]):
+        end = carry_out(engine, plan, pause=lambda seconds: stop.set(), stop_requested=stop.is_set)
+    assert end == Finished(changed=9, locked=1)
+
+
 def test_a_lost_connection_keeps_what_was_committed_and_says_how_much(
     engine: sa.Engine, gitlab_database: Address, superuser: Callable[[Address], Address]
 ) -> None:

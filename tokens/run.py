@@ -173,6 +173,9 @@ class _Run:
             self._pause(seconds)
             waiting, self.locked = self.locked, array("q")
             for start in range(0, len(waiting), FIRST_BATCH):
+                if self.stop_requested():
+                    self.locked.extend(waiting[start:])
+                    return
                 self._change_unlocked(waiting[start : start + FIRST_BATCH])
             yield self._committed()
 

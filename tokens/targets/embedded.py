@@ -11,7 +11,7 @@ folder is touched. It listens on a Unix socket only, and the mode of the socket'
       binaries/        a copy, only where the account cannot read the installed ones
       lock             serialises everybody who starts or stops it
 
-Asking whether the server answers needs no database library and no child process.
+Asking whether the server runs needs no database library and no child process.
 """
 
 import contextlib

@@ -126,10 +126,8 @@ class EditConversation:
 
 
 def _report(plan: Plan, end: Finished, stopped_by: signal.Signals | None) -> None:
-    if end.untouched:
-        message = f"Stopped. {_how_to_go_on(plan, end.changed)}"
-        raise Interrupted(message) if stopped_by == signal.SIGINT else Terminated(message)
-    print(f"Updated {end.changed} tokens!")
+    if not (stopped_by and end.untouched):
+        print(f"Updated {end.changed} tokens!")
     if end.changed_meanwhile:
         print(
             f"NOTE: {end.changed_meanwhile} of the {len(plan.tokens)} token(s) no longer had the expiration date "
@@ -140,6 +138,10 @@ def _report(plan: Plan, end: Finished, stopped_by: signal.Signals | None) -> Non
             f"NOTE: {end.locked} of the {len(plan.tokens)} token(s) are locked by another session and were left alone; "
             f"choose {plan.selection.expires_at} again to change them."
         )
+    if stopped_by:
+        left = end.untouched or end.locked
+        message = f"Stopped. {_how_to_go_on(plan, end.changed)}" if left else "Stopped; the update is complete."
+        raise Interrupted(message) if stopped_by == signal.SIGINT else Terminated(message)
 
 
 def _how_to_go_on(plan: Plan, changed: int) -> str:
