@@ -60,6 +60,13 @@ def test_an_unfinished_migration_keeps_its_line_and_the_space_at_its_end(gitlab_
     assert "\nFinished  : \n" in screen(analyze(engine))
 
 
+def test_a_time_that_never_was_is_not_shown(gitlab_database: Address) -> None:
+    engine = database.engine(gitlab_database)
+    with engine.begin() as connection:
+        make_migration_row(connection, started_at="infinity", finished_at="-infinity")
+    assert "Started at: \nFinished  : \n" in screen(analyze(engine))
+
+
 def test_every_row_counts_whatever_its_state(gitlab_database: Address) -> None:
     engine = database.engine(gitlab_database)
     with engine.begin() as connection:

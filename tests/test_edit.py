@@ -80,23 +80,28 @@ def start(gitlab_database: Address, engine: sa.Engine) -> Iterator[Callable[...,
         program.__exit__()
 
 
+def dawdle(connection: sa.Connection) -> None:
+    """Make every changed row take a millisecond."""
+    connection.execute(
+        sa.text("""
+            CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$
+        """)
+    )
+    connection.execute(
+        sa.text("""
+            CREATE TRIGGER dawdle BEFORE UPDATE ON personal_access_tokens
+            FOR EACH ROW EXECUTE FUNCTION dawdle()
+        """)
+    )
+
+
 @pytest.fixture
 def slow_updates(engine: sa.Engine) -> None:
-    """Every changed row takes a millisecond, so that there is time to interrupt a run."""
+    """3000 tokens whose update takes seconds, so that there is time to interrupt it."""
     with engine.begin() as connection:
         make_tokens(connection, 3000, expires_at="2018-06-30")
-        connection.execute(
-            sa.text("""
-                CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
-                BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$
-            """)
-        )
-        connection.execute(
-            sa.text("""
-                CREATE TRIGGER dawdle BEFORE UPDATE ON personal_access_tokens
-                FOR EACH ROW EXECUTE FUNCTION dawdle()
-            """)
-        )
+        dawdle(connection)
 
 
 BEFORE = analysis((SOON, 60), ("2017-12-31", 20), ("(none)", 5))
@@ -329,6 +334,55 @@ def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
     assert counts(engine)["2018-06-30"] == 2000
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_last_batch_ends_the_program_after_it(
+    start: Callable[..., Program], engine: sa.Engine, number: signal.Signals, status: int
+) -> None:
+    with engine.begin() as connection:
+        make_tokens(connection, 500, expires_at="2018-06-30")
+        dawdle(connection)
+    program = start()
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("Updating personal access tokens from ID")
+    program.signal(number)
+    assert program.wait() == status
+    assert "Updated 500 tokens!\nStopped; the update is complete." in program.text
+    assert counts(engine)["2019-06-30"] == 500
+
+
+@pytest.mark.usefixtures("slow_updates")
+def test_ctrl_z_in_an_update_does_not_suspend_it(start: Callable[..., Program]) -> None:
+    program = start()
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("Updating personal access tokens from ID")
+    program.press("ctrl-z")
+    program.wait_for("Updated 3000 tokens!")
+
+
+def test_a_date_beyond_the_last_of_postgresql_is_invalid(start: Callable[..., Program], engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        make_tokens(connection, 70, expires_at="5874897-12-31")
+    program = start()
+    program.press("enter", "enter", "enter")
+    program.wait_for("be? 5874898-12-31\nInvalid date, aborting...")
+
+
+def test_sigterm_while_the_tokens_are_counted_leaves_with_143(start: Callable[..., Program], engine: sa.Engine) -> None:
+    program = start()
+    program.wait_for("3. Quit")
+    with engine.connect() as connection:
+        connection.execute(sa.text("LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE"))
+        program.press("enter")
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        with engine.connect() as observer:
+            while not observer.execute(waiting).scalar_one():
+                pass
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 143
+    assert program.lines[-1] == "Terminated by SIGTERM."
+    assert "Traceback" not in program.text
+
+
 @pytest.mark.usefixtures("slow_updates")
 def test_a_second_ctrl_c_gives_the_batch_up_too(start: Callable[..., Program], engine: sa.Engine) -> None:
     program = start()
@@ -338,8 +392,9 @@ def test_a_second_ctrl_c_gives_the_batch_up_too(start: Callable[..., Program], e
     program.press("ctrl-c")
     assert program.wait() == 130
     said = program.text.replace("\n", "")
-    assert "0 of 3000 token(s) were updated" in said or "1000 of 3000 token(s) were updated" in said
-    assert counts(engine)["2018-06-30"] in (3000, 2000)
+    told = re.search(r"Stopped.* (\d+) of 3000 token\(s\)", said)
+    assert told
+    assert counts(engine).get("2019-06-30", 0) == int(told[1])
     assert "Traceback" not in said
 
 
@@ -392,7 +447,7 @@ def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> No
     program = start()
     program.wait_for("3. Quit")
     program.hang_up()
-    assert program.wait() != 0
+    assert program.wait() == 143
 
 
 @pytest.mark.parametrize("size", [(10, 40), (40, 120)])

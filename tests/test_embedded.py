@@ -216,9 +216,23 @@ def test_asking_whether_it_runs_imports_no_driver(own: Server) -> None:
 
 
 def test_variables_of_the_caller_mislead_nobody(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"PGDATA": "/nowhere", "PGPORT": "1", "PGOPTIONS": "-c nonsense=1", "LC_ALL": "xx_YY"}.items():
+    variables = {
+        "PGDATA": "/nowhere",
+        "PGPORT": "1",
+        "PGOPTIONS": "-c nonsense=1",
+        "LC_ALL": "xx_YY",
+        "PGHOSTADDR": "192.0.2.1",
+        "PGSERVICE": "nosuch",
+        "PGSSLMODE": "bogus",
+        "PGREQUIREPEER": "nobody-else",
+        "PGCLIENTENCODING": "bogus",
+        "PGTARGETSESSIONATTRS": "standby",
+    }
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert own.start()
+    assert own.answers()
+    assert {name: os.environ[name] for name in variables} == variables
     assert own.stop()
 
 

@@ -131,6 +131,15 @@ def test_an_unknown_database_is_named(gitlab_database: Address) -> None:
         check(Address(make_conninfo(gitlab_database.conninfo, dbname="nowhere"), "there"))
 
 
+def test_row_level_security_is_refused_since_it_hides_tokens(gitlab_database: Address) -> None:
+    execute(
+        gitlab_database,
+        "ALTER TABLE personal_access_tokens ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE personal_access_tokens FORCE ROW LEVEL SECURITY",
+    )
+    assert "Row-level security" in refusal(gitlab_database, preflight.ANALYZE)
+
+
 def test_pgoptions_does_not_reach_the_server(gitlab_database: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGOPTIONS", "-c nonsense=1")
     check(gitlab_database)

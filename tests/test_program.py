@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +145,25 @@ def test_a_reader_that_leaves_early_is_no_fault(target: str) -> None:
     assert done.stderr == ""
 
 
+def test_a_closed_output_is_no_fault(target: str) -> None:
+    done = call("bash", "-c", f"{INV} tokens.analyze --target '{target}' >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_somebody_elses_process_stays_as_it_was(target: str, tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(
+        "import gc, os\nfrom invoke import Collection, task\nimport tokens\n"
+        "@task\ndef after(c):\n    print(os.environ['PGOPTIONS'], gc.get_threshold()[0])\n"
+        "ns = Collection(after, tokens)\n"
+    )
+    env = {"PGOPTIONS": "-c work_mem=1GB"}
+    done = call(INV, "tokens.analyze", "--target", target, "after", cwd=tmp_path, env=env)
+    assert done.stdout.splitlines()[-1] == "-c work_mem=1GB 700"
+
+
 def test_a_full_disk_is_one_line(target: str) -> None:
+    listed = call("bash", "-c", f"{GITLAB_TOKENS} --list > /dev/full")
+    assert (listed.returncode, listed.stderr) == (1, "The output cannot be written: No space left on device.\n")
     done = call("bash", "-c", f"{INV} tokens.analyze --target '{target}' > /dev/full")
     assert done.returncode == 1
     assert done.stderr == "The output cannot be written: No space left on device.\n"
@@ -160,9 +179,15 @@ def test_the_target_may_come_from_the_environment_or_a_name_in_the_configuration
 
 
 def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
-    for text in ("tokens:\n  targets:\n    prod: {host: db}\n", "tokens: [\n"):
+    for text in (
+        "tokens:\n  targets:\n    prod: {host: db}\n",
+        "tokens:\n  targets: [a, b]\n",
+        "tokens: null\n",
+        "tokens: [\n",
+        "tokens:\n  target: [x]\n",
+    ):
         (tmp_path / ".invoke.yaml").write_text(text)
-        done = call(GITLAB_TOKENS, "analyze", "--target", "demo", env={"HOME": str(tmp_path)})
+        done = call(GITLAB_TOKENS, "analyze", env={"HOME": str(tmp_path)})
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
     for name in ("missing.yaml", "code.py"):
@@ -190,7 +215,10 @@ def test_analyze_imports_nothing_that_it_does_not_use(target: str) -> None:
     assert not imported & {"prompt_toolkit", "alembic", "rich", "tokens.plan", "tokens.run", "tokens.terminal.prompts"}
 
 
-def test_ctrl_c_is_130(target: str, gitlab_database: Address) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_in_a_query_is_one_line_and_its_status(
+    target: str, gitlab_database: Address, number: signal.Signals, status: int
+) -> None:
     with database.engine(gitlab_database).begin() as connection:
         connection.execute(sa.text("LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE"))
         command = [INV, "tokens.analyze", "--target", target]
@@ -201,9 +229,9 @@ def test_ctrl_c_is_130(target: str, gitlab_database: Address) -> None:
             waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
             while not scalar(gitlab_database, waiting):
                 assert child.poll() is None
-            child.send_signal(2)
+            child.send_signal(number)
             out, err = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.returncode == status
     assert out == ""
     assert err.count("\n") == 1
 

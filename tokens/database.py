@@ -46,7 +46,7 @@ def engine(address: Address) -> sa.Engine:
 
     result = sa.create_engine(
         "postgresql+psycopg://",
-        creator=partial(_connect, parameters),
+        creator=partial(_connect, address, parameters),
         poolclass=NullPool,
         use_native_hstore=False,  # it would cost a query for each connection
     )
@@ -57,7 +57,7 @@ def engine(address: Address) -> sa.Engine:
 def accepts(address: Address) -> bool:
     """Whether somebody can log in at `address` right now."""
     try:
-        _connect(_parameters(address)).close()
+        _connect(address, _parameters(address)).close()
     except psycopg.OperationalError:
         return False
     return True
@@ -97,10 +97,28 @@ def server_version(connection: sa.Connection) -> int:
     return driver.info.server_version
 
 
-def _connect(parameters: dict[str, Any]) -> psycopg.Connection[Any]:
-    # libpq would send PGOPTIONS as a start-up parameter, which PgBouncer refuses.
-    os.environ.pop("PGOPTIONS", None)
-    return psycopg.connect(**parameters, prepare_threshold=None)
+def _connect(address: Address, parameters: dict[str, Any]) -> psycopg.Connection[Any]:
+    with _without_variables(complete=address.complete):
+        return psycopg.connect(**parameters, prepare_threshold=None)
+
+
+@contextmanager
+def _without_variables(*, complete: bool) -> Iterator[None]:
+    """Hide libpq's variables: all of them from a complete address, else those that would lead an address astray.
+
+    PGOPTIONS would become a start-up parameter, which PgBouncer refuses; PGHOSTADDR goes before any host.
+    """
+    hidden = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PGOPTIONS", "PGHOSTADDR") or (complete and name.startswith("PG"))
+    }
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _parameters(address: Address) -> dict[str, Any]:
@@ -140,7 +158,9 @@ def _translated(error: psycopg.Error, address: Address, *, connected: bool) -> E
     return DatabaseError(f"{address.shown} reports an error: {reason}.")
 
 
-def _one_line(error: BaseException) -> str:
-    """What the driver says, without libpq's advice on its second line."""
+def _one_line(error: psycopg.Error) -> str:
+    """The server's own sentence, or the driver's without libpq's advice on its second line."""
+    if error.diag.message_primary:
+        return " ".join(error.diag.message_primary.split()).rstrip(".")
     lines = (line.strip().rstrip(".") for line in str(error).splitlines())
     return " ".join(line for line in lines if line and not line.endswith("?"))

@@ -13,7 +13,6 @@ class ExitStatus(IntEnum):
     FAILED = 1
     USAGE = 2
     REFUSED = 3
-    PARTIAL = 4
     INTERRUPTED = 130
     TERMINATED = 143
 

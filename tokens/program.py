@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import invoke
-from invoke.exceptions import ParseError, UnknownFileType
+from invoke.config import AmbiguousMergeError
+from invoke.exceptions import AmbiguousEnvVar, ParseError, UncastableEnvVar, UnknownFileType
 from invoke.vendor.yaml import YAMLError
 
 import tokens
 from tokens.errors import ExitStatus
 from tokens.namespace import ns
 
+UNREADABLE = (UnknownFileType, YAMLError, ValueError, PermissionError, IsADirectoryError)
 PREFIXES = ("gitlab:tokens:", "tokens.")
 
 
@@ -33,29 +35,38 @@ class TokensProgram(invoke.Program):
 
     def normalize_argv(self, argv: list[str] | None) -> None:
         super().normalize_argv(argv)
-        self.argv = [*self.argv[:1], *map(_without_prefix, self.argv[1:])]
+        self.argv = list(self.argv)
+        # Up to the first task's name: what follows may be an option's value.
+        for position, word in enumerate(self.argv[1:], 1):
+            self.argv[position] = _without_prefix(word)
+            if self.argv[position] in ns.task_names:
+                break
 
     def create_config(self) -> None:
-        with _wrong_use():
+        with _wrong_use(*UNREADABLE):
             super().create_config()
 
     def parse_core(self, argv: list[str] | None) -> None:
-        with _wrong_use():
+        with _wrong_use(ParseError, ValueError):
             super().parse_core(argv)
 
     def parse_tasks(self) -> None:
-        with _wrong_use():
+        with _wrong_use(ParseError, ValueError):
             super().parse_tasks()
 
     def parse_cleanup(self) -> None:
-        with _wrong_use():
+        with _wrong_use(ParseError):
             super().parse_cleanup()
+
+    def execute(self) -> None:
+        with _wrong_use(AmbiguousMergeError, AmbiguousEnvVar, UncastableEnvVar):
+            super().execute()
 
     def update_config(self, merge: bool = True) -> None:
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
         if path and (path.endswith(".py") or not os.path.isfile(path)):
             raise invoke.Exit(f"{path} is not a configuration file in YAML or JSON.", code=ExitStatus.USAGE)
-        with _wrong_use():
+        with _wrong_use(*UNREADABLE):
             super().update_config(merge)
 
 
@@ -74,6 +85,9 @@ def main() -> None:
     except BrokenPipeError:
         # `gitlab-tokens --list | head -1`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"The output cannot be written: {error.strerror}.")
 
 
 def _without_prefix(word: str) -> str:
@@ -85,14 +99,9 @@ def _without_prefix(word: str) -> str:
 
 
 @contextmanager
-def _wrong_use() -> Iterator[None]:
-    """Whatever Invoke makes of a wrong command line or an unreadable configuration file becomes one line and status 2.
-
-    A bad number is a ValueError to Invoke.
-    """
+def _wrong_use(*errors: type[Exception]) -> Iterator[None]:
+    """Turn what Invoke makes of a wrong command line or configuration into one line and status 2."""
     try:
         yield
-    except BrokenPipeError:
-        raise
-    except (ParseError, UnknownFileType, YAMLError, ValueError, OSError) as error:
+    except errors as error:
         raise invoke.Exit(" ".join(str(error).split()), code=ExitStatus.USAGE) from error

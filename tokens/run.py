@@ -119,15 +119,15 @@ def run(
         RunFailed: what had been committed stays.
         Refused: the database takes no changes.
     """
-    with engine.connect() as connection:
-        progress = _Run(connection, plan, stop_requested, pause)
-        try:
+    progress = _Run(plan, stop_requested, pause)
+    try:
+        with engine.connect() as connection:
             with connection.begin():
                 preflight.check(connection, preflight.EDIT)
-            yield from progress.first_pass()
-            yield from progress.last_tries()
-        except DatabaseError as error:
-            raise RunFailed(error, progress.changed) from error
+            yield from progress.first_pass(connection)
+            yield from progress.last_tries(connection)
+    except DatabaseError as error:
+        raise RunFailed(error, progress.changed) from error
     yield progress.finished()
 
 
@@ -139,7 +139,6 @@ def next_batch(tokens: int, seconds: float) -> int:
 
 @dataclass
 class _Run:
-    connection: sa.Connection
     plan: Plan
     stop_requested: Callable[[], bool]
     pause: Callable[[float], None]
@@ -147,7 +146,7 @@ class _Run:
     changed: int = 0
     locked: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def first_pass(self) -> Iterator[Event]:
+    def first_pass(self, connection: sa.Connection) -> Iterator[Event]:
         """Every token of the plan in order of ids, those that others have locked put aside."""
         size = FIRST_BATCH
         while self.met < len(self.plan.tokens) and not self.stop_requested():
@@ -155,7 +154,7 @@ class _Run:
             yield BatchStarting(ids[0], ids[-1])
             started = time.monotonic()
             try:
-                self._change(ids)
+                self._change(connection, ids)
             except StatementTimeout:
                 if len(ids) == 1:
                     raise
@@ -165,7 +164,7 @@ class _Run:
             size = next_batch(len(ids), time.monotonic() - started)
             yield self._committed()
 
-    def last_tries(self) -> Iterator[Event]:
+    def last_tries(self, connection: sa.Connection) -> Iterator[Event]:
         """The tokens that were put aside, a few times."""
         for seconds in PAUSES:
             if not self.locked or self.stop_requested():
@@ -176,7 +175,7 @@ class _Run:
                 if self.stop_requested():
                     self.locked.extend(waiting[start:])
                     return
-                self._change_unlocked(waiting[start : start + FIRST_BATCH])
+                self._change_unlocked(connection, waiting[start : start + FIRST_BATCH])
             yield self._committed()
 
     def finished(self) -> Finished:
@@ -187,23 +186,23 @@ class _Run:
     def _committed(self) -> BatchCommitted:
         return BatchCommitted(self.met - len(self.locked))
 
-    def _change(self, ids: Sequence[int]) -> None:
+    def _change(self, connection: sa.Connection, ids: Sequence[int]) -> None:
         try:
-            with self._writing():
-                changed = self.connection.execute(UPDATE, self._parameters(ids)).rowcount
+            with _writing(connection):
+                changed = connection.execute(UPDATE, self._parameters(ids)).rowcount
         except LockTimeout:
-            self._change_unlocked(ids)
+            self._change_unlocked(connection, ids)
         else:
             self.changed += changed
 
-    def _change_unlocked(self, ids: Sequence[int]) -> None:
+    def _change_unlocked(self, connection: sa.Connection, ids: Sequence[int]) -> None:
         """Change `ids`, passing over the rows that others hold; only a lock on the whole table can make this fail."""
         parameters = self._parameters(ids)
         for seconds in (*PAUSES, None):
             try:
-                with self._writing():
-                    changed = set(self.connection.execute(UPDATE_UNLOCKED, parameters).scalars())
-                    still_old = self.connection.execute(STILL_OLD, parameters).scalars().all()
+                with _writing(connection):
+                    changed = set(connection.execute(UPDATE_UNLOCKED, parameters).scalars())
+                    still_old = connection.execute(STILL_OLD, parameters).scalars().all()
             except LockTimeout:
                 if seconds is None:
                     raise
@@ -212,9 +211,6 @@ class _Run:
                 self.changed += len(changed)
                 self.locked.extend(id_ for id_ in still_old if id_ not in changed)
                 return
-
-    def _writing(self) -> AbstractContextManager[None]:
-        return database.writing(self.connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT)
 
     def _pause(self, seconds: float) -> None:
         # Jitter, so that two runs do not meet at the same row again and again; no secret depends on it.
@@ -227,3 +223,7 @@ class _Run:
             "old": self.plan.selection.expires_at.literal,
             "new": None if self.plan.expires_at is None else self.plan.expires_at.literal,
         }
+
+
+def _writing(connection: sa.Connection) -> AbstractContextManager[None]:
+    return database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT)

@@ -28,7 +28,11 @@ def read_background_migration(connection: sa.Connection, schema: Schema) -> Back
     table = schema.tables.get(BACKGROUND_MIGRATIONS)
     if table is None:
         return None
-    started_at, finished_at = (table.c.get(name, sa.null()) for name in ("started_at", "finished_at"))
+    # Python's times have no infinity; an instance that has one there has no time to show.
+    started_at, finished_at = (
+        sa.case((sa.func.isfinite(column), column)) if (column := table.c.get(name)) is not None else sa.null()
+        for name in ("started_at", "finished_at")
+    )
     row = connection.execute(
         sa.select(started_at.label("started_at"), finished_at.label("finished_at"))
         .select_from(table)

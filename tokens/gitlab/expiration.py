@@ -10,6 +10,9 @@ from typing import Self
 CYCLE_YEARS = 400
 CYCLE_DAYS = 146_097
 
+# The first and the last day that PostgreSQL's type `date` has, as ordinals: 4714-11-24 BC and 5874897-12-31.
+FIRST, LAST = -1_721_425, 2_145_762_068
+
 TYPED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 STORED = re.compile(r"(\d{4,})-(\d{2})-(\d{2})( BC)?", re.ASCII)
 
@@ -52,6 +55,11 @@ class ExpirationDate:
     def is_finite(self) -> bool:
         """False for `infinity` and `-infinity`."""
         return math.isfinite(self.ordinal)
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether PostgreSQL can hold the date."""
+        return not self.is_finite or FIRST <= self.ordinal <= LAST
 
     @property
     def literal(self) -> str:

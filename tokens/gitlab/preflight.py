@@ -27,7 +27,13 @@ STATE = sa.text("""
         JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = 'public' AND c.relname = :table AND t.tgname = :trigger AND t.tgenabled <> 'D'
-      ) AS write_locked
+      ) AS write_locked,
+      EXISTS (
+        SELECT
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'public' AND c.relname = :table AND row_security_active(c.oid)
+      ) AS rows_hidden
 """)
 
 MISSING_PRIVILEGES = sa.text("""
@@ -84,6 +90,11 @@ def check(connection: sa.Connection, needs: Needs) -> Schema:
         raise Refused(
             f'GitLab has write-locked {TOKENS} in database "{state.database}", so its tokens are kept in another one '
             "(this may be the ci database); use the one under `main:` in database.yml."
+        )
+    if state.rows_hidden:
+        raise Refused(
+            f'Row-level security hides rows of {TOKENS} from role "{state.role}" in database "{state.database}"; '
+            "use the tables' owner (gitlab in most installations)."
         )
     if needs.writes and (state.standby or state.read_only):
         kind = "a standby (a replica or a Geo secondary)" if state.standby else "set to read-only"

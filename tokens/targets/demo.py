@@ -86,7 +86,14 @@ def place() -> Path:
         return Path("/var/lib/gitlab-tokens/demo")
     state = os.environ.get("XDG_STATE_HOME", "")
     # A relative path is to be ignored, says the XDG specification.
-    return (Path(state) if state.startswith("/") else Path.home() / ".local" / "state") / "gitlab-tokens" / "demo"
+    return (Path(state) if state.startswith("/") else _home() / ".local" / "state") / "gitlab-tokens" / "demo"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError("There is no home directory for the demo here; set INVOKE_TOKENS_DEMO_DIRECTORY.") from None
 
 
 def address_if_ready(directory: Path | None = None) -> Address | None:

@@ -80,12 +80,15 @@ class Server:
         """Where a database of this server is, for one of its roles."""
         words = {"host": str(self._sockets), "port": str(_PORT), "dbname": database, "user": user}
         conninfo = " ".join(f"{word}={_conninfo_value(value)}" for word, value in words.items())
-        return Address(conninfo, shown or f"{database} in {self.folder}")
+        return Address(conninfo, shown or f"{database} in {self.folder}", complete=True)
 
     @property
     def exists(self) -> bool:
         """Whether the folder holds a server, running or not."""
-        return (self._data / "PG_VERSION").exists()
+        try:
+            return (self._data / "PG_VERSION").exists()
+        except PermissionError:
+            raise ServerError(f"The server in {self.folder} belongs to another account.") from None
 
     def running(self) -> bool:
         """Whether something listens on the socket; it may still be starting up. Costs well under a millisecond."""

@@ -49,10 +49,12 @@ def _parse_words(text: str, names: Iterable[str]) -> Target:
     if text == "demo":
         return DemoTarget()
     if word in DATABASE_SCHEMES and rest.startswith("//"):
+        if rest.partition("?")[0].count("@") > 1:
+            raise UsageError("A user or password with @ in it is written with %40 in a target's address.")
         return DatabaseTarget(Address(text, _without_secrets(text)))
     if word in WORDS:
         raise UsageError(f'Target "{word}" is not supported by this version; use {FORMS}.')
-    close = difflib.get_close_matches(text, [*names, "demo"], n=1)
+    close = difflib.get_close_matches(text, {*names, "demo"} - {text}, n=1)
     hint = f' (did you mean "{close[0]}"?)' if close else ""
     raise UsageError(f'No target is called "{_without_secrets(text)}"{hint}; use {FORMS}.')
 

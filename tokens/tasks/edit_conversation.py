@@ -63,9 +63,8 @@ class EditConversation:
         answer = self._prompts.line("What would you like the new expiration date to be?", str(default))
         if answer is None:
             return
-        try:
-            new = default if answer == str(default) else ExpirationDate.typed(answer)
-        except ValueError:
+        new = _date(answer, default)
+        if new is None:
             print("Invalid date, aborting...")
             return
         plan = self._plan(old, new)
@@ -117,12 +116,24 @@ class EditConversation:
                             _report(plan, event, stop.by)
             except KeyboardInterrupt:
                 progress.erase()
-                raise Interrupted(f"Stopped; the batch under way is undone. {_how_to_go_on(plan, done)}") from None
+                how_to_go_on = f"to go on, run edit again and choose {plan.selection.expires_at}."
+                raise Interrupted(
+                    f"Stopped in the middle of a batch, after {done} of {len(plan.tokens)} token(s); {how_to_go_on}"
+                ) from None
             except RunFailed as error:
                 progress.erase()
                 raise DatabaseError(f"{error} {_how_to_go_on(plan, error.changed)}") from error
         # What was typed meanwhile was not an answer to the next question.
         self._prompts.discard_typeahead()
+
+
+def _date(answer: str, default: ExpirationDate) -> ExpirationDate | None:
+    """The date that was answered, None for what is no date or none that PostgreSQL can hold."""
+    try:
+        date = default if answer == str(default) else ExpirationDate.typed(answer)
+    except ValueError:
+        return None
+    return date if date.is_storable else None
 
 
 def _report(plan: Plan, end: Finished, stopped_by: signal.Signals | None) -> None:

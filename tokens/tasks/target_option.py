@@ -7,6 +7,7 @@ from typing import TextIO
 import invoke
 
 from tokens.address import Address
+from tokens.errors import UsageError
 from tokens.targets import demo
 from tokens.targets.target import DatabaseTarget, DemoTarget, parse_target
 from tokens.terminal.steps import Steps
@@ -20,7 +21,7 @@ TARGET_HELP = (
 def locate(context: invoke.Context, target: str) -> Address:
     """The database that the option, the environment or the configuration names, started first if it is the demo's."""
     tokens = context.config.tokens
-    match parse_target(target or tokens.target or "", tokens.targets or {}):
+    match parse_target(target or str(tokens.target or ""), tokens.targets or {}):
         case DatabaseTarget(address):
             return address
         case DemoTarget():
@@ -36,4 +37,7 @@ def report_to(stream: TextIO) -> demo.Report:
 def demo_directory(context: invoke.Context) -> Path | None:
     """The folder that the configuration gives the demo, None for the usual one."""
     directory = context.config.tokens.demo.directory
-    return Path(directory).expanduser() if directory else None
+    try:
+        return Path(str(directory)).expanduser() if directory else None
+    except RuntimeError:
+        raise UsageError(f"tokens.demo.directory names nobody's home: {directory}.") from None

@@ -7,15 +7,16 @@ import inspect
 import logging
 import os
 import sys
+import termios
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import invoke
 
 from tokens.errors import ExitStatus, TokensError, UsageError
-from tokens.terminal.interruption import termination_as_error
+from tokens.terminal.interruption import Termination, termination_as_error
 from tokens.terminal.printable import printable
 
 Body = Callable[..., None]
@@ -31,11 +32,12 @@ def task(help: Mapping[str, str]) -> Callable[[Body], invoke.Task[Body]]:  # noq
     def decorate(body: Body) -> invoke.Task[Body]:
         @functools.wraps(body)
         def wrapped(context: invoke.Context, **options: Any) -> None:
-            with _quick_ending(), _faults_as_exits(), termination_as_error():
+            with _sparing_the_collector(), _faults_as_exits(), termination_as_error():
                 if context.config.run.dry:
                     _take_for_dry_run(body, options)
                 body(context, **options)
-                sys.stdout.flush()
+                if sys.stdout is not None:
+                    sys.stdout.flush()
 
         result: invoke.Task[Body] = invoke.task(help=dict(help), positional=[], auto_shortflags=False)(wrapped)
         return result
@@ -44,22 +46,24 @@ def task(help: Mapping[str, str]) -> Callable[[Body], invoke.Task[Body]]:  # noq
 
 
 @contextmanager
-def _quick_ending() -> Iterator[None]:
+def _sparing_the_collector() -> Iterator[None]:
     """Spare the garbage collector the thousands of objects that libraries make once and keep: a quarter of the time.
 
     It looks at them again and again while they are imported, and several times more when the process ends.
     """
+    before = gc.get_threshold()
     gc.set_threshold(50_000)
     try:
         yield
     finally:
+        gc.set_threshold(*before)
         gc.freeze()
 
 
 def _take_for_dry_run(body: Body, options: dict[str, Any]) -> None:
     """Invoke's own `--dry` runs a task's body all the same: it must never change anything by surprise."""
     if "dry_run" not in inspect.signature(body).parameters:
-        raise UsageError(f"{body.__name__} has no dry run; leave --dry out.")
+        raise UsageError(f"{body.__name__} has no dry run; leave --dry (and INVOKE_RUN_DRY) out.")
     options["dry_run"] = True
 
 
@@ -69,23 +73,44 @@ def _faults_as_exits() -> Iterator[None]:
         yield
     except TokensError as error:
         _leave(str(error), error.status)
+    except Termination as error:
+        _leave(str(error), ExitStatus.TERMINATED)
     except KeyboardInterrupt:
-        _leave("Interrupted; nothing was left half done.", ExitStatus.INTERRUPTED)
+        _leave("Interrupted.", ExitStatus.INTERRUPTED)
     except EOFError:
-        _leave("The terminal is gone; nothing was left half done.", ExitStatus.TERMINATED)
+        _leave("The terminal is gone.", ExitStatus.TERMINATED)
     except BrokenPipeError:
         # The reader has seen enough (`| head -1`): what is still buffered goes nowhere, without a complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         _leave("", ExitStatus.DONE)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         _leave(f"The output cannot be written: {error.strerror}.", ExitStatus.FAILED)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still to be written to `stream` go nowhere, without a complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _is_gone(stream: TextIO | None) -> bool:
+    """Whether `stream` was a terminal that has been closed."""
+    try:
+        termios.tcgetattr(stream)  # type: ignore[arg-type]
+    except termios.error as error:
+        return bool(error.args[0] == errno.EIO)
+    except (TypeError, ValueError, OSError):
+        return False
+    return False
 
 
 def _leave(message: str, status: ExitStatus) -> NoReturn:
     if logging.getLogger().isEnabledFor(logging.DEBUG):  # Invoke's --debug
         traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        if _is_gone(stream):
+            _discard(stream)
     # What a server calls its databases and roles must not reach the terminal as it is.
     raise invoke.Exit(printable(message), code=int(status))

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from tokens.errors import Terminated
-
 TERMINATION = (signal.SIGTERM, signal.SIGHUP)
 INTERRUPTION = (signal.SIGINT, *TERMINATION)
 
 Handler = Callable[[int, FrameType | None], None]
+
+
+class Termination(KeyboardInterrupt):
+    """SIGTERM or a closed terminal; a KeyboardInterrupt, because the driver cancels its query for those alone."""
 
 
 @dataclass
@@ -29,10 +31,10 @@ class StopRequest:
 
 @contextmanager
 def termination_as_error() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal raise Terminated, so that the terminal is put in order on the way out."""
+    """Let SIGTERM and a closed terminal raise Termination, so that everything is put in order on the way out."""
 
     def terminate(number: int, _: FrameType | None) -> NoReturn:
-        raise Terminated(f"Terminated by {signal.Signals(number).name}; nothing was left half done.")
+        raise Termination(f"Terminated by {signal.Signals(number).name}.")
 
     with _handling(TERMINATION, terminate):
         yield

@@ -17,6 +17,7 @@ from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 
+DISABLED = b"\0"  # for a key that sends a signal
 POLL = 0.1  # seconds between two calls of whoever wants to be called while nobody types
 SEQUENCE_PAUSE = 1.0  # seconds after which the rest of an escape sequence or paste is not expected any more
 
@@ -144,7 +145,10 @@ class Keyboard:
 
 @contextmanager
 def muted_keyboard() -> Iterator[None]:
-    """Keep keys from showing up on the screen meanwhile; Ctrl-C still works. Without a terminal nothing is done."""
+    """Keep keys from showing up on the screen meanwhile; without a terminal nothing is done.
+
+    Of the keys that send a signal only Ctrl-C works: Ctrl-Z would suspend us with rows locked.
+    """
     try:
         before = termios.tcgetattr(sys.stdin)
     except (termios.error, ValueError, OSError):
@@ -152,6 +156,8 @@ def muted_keyboard() -> Iterator[None]:
         return
     muted = termios.tcgetattr(sys.stdin)
     muted[3] &= ~(termios.ECHO | termios.ICANON)
+    for key in (termios.VSUSP, termios.VQUIT):
+        muted[6][key] = DISABLED
     termios.tcsetattr(sys.stdin, termios.TCSADRAIN, muted)
     try:
         yield
