@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import invoke
 
 from tokens.errors import UsageError
+from tokens.tasks.numbers import whole_number
 from tokens.tasks.target_option import TARGET_HELP, locate
 from tokens.tasks.task import task
 from tokens.terminal import tables
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MIGRATION_TITLE = "Personal/Project/Group Access Token Expiration Migration"
 DATES_TITLE = "Personal/Project/Group Access Token Expiration Dates"
+MOST_DATES = 1_000_000
 WIDTHS = (15, 5)  # columns of the table of dates
 OUTPUTS = ("text", "json", "csv")
 
@@ -104,6 +106,7 @@ def _time(moment: datetime | None) -> str:
 def _number_of_dates(top: str) -> int | None:
     if top == "all":
         return None
-    if not (top.isascii() and top.isdigit() and 0 < int(top[:10]) < 2**31):
-        raise UsageError(f'--top takes a number of dates from 1 on, or all, not "{top}".')
-    return int(top)
+    number = whole_number(top, 1, MOST_DATES)
+    if number is None:
+        raise UsageError(f'--top takes a number of dates from 1 to {MOST_DATES}, or all, not "{top}".')
+    return number

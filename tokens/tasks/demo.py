@@ -6,6 +6,7 @@ import invoke
 
 from tokens.errors import UsageError
 from tokens.targets import demo
+from tokens.tasks.numbers import whole_number
 from tokens.tasks.target_option import demo_directory, report_to
 from tokens.tasks.task import task
 
@@ -53,9 +54,10 @@ def status(context: invoke.Context) -> None:
 def _number(tokens: str) -> int | None:
     if not tokens:
         return None
-    if not (tokens.isascii() and tokens.isdigit() and int(tokens[:9]) <= MOST_TOKENS):
+    number = whole_number(tokens, 0, MOST_TOKENS)
+    if number is None:
         raise UsageError(f'--tokens takes a number up to {MOST_TOKENS}, not "{tokens}".')
-    return int(tokens)
+    return number
 
 
 def _print_status(status: demo.Status) -> None:

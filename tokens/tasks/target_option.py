@@ -1,4 +1,4 @@
-"""The option `--target` that every task has, and what becomes of it."""
+"""The option `--target`: what it says about itself, and the database that it leads to."""
 
 import sys
 from pathlib import Path
