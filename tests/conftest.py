@@ -40,6 +40,9 @@ SETTINGS = {
     "shared_buffers": "64MB",
 }
 
+CLOSED_CHECKOUT = "other accounts may not read this checkout, or no Python"
+"""The one reason to skip that nobody can install away."""
+
 _databases = itertools.count(1)
 
 
@@ -53,7 +56,7 @@ def pytest_configure() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.skipped and os.environ.get("CI"):
+    if report.skipped and os.environ.get("CI") and CLOSED_CHECKOUT not in str(report.longrepr):
         report.outcome = "failed"
         report.longrepr = f"Nothing may skip here, but this did: {report.longrepr}"
     return report

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 import tokens
+from tests.conftest import CLOSED_CHECKOUT
 from tokens.errors import ServerError
 from tokens.targets import programs
 from tokens.targets.embedded import Server
@@ -72,7 +73,7 @@ def as_an_ordinary_user(program: str, folder: Path) -> "subprocess.Popen[str]":
             probe = [interpreter, "-c", "import tokens.targets.programs as e; e.packaged_binaries()"]
             if subprocess.run(probe, capture_output=True, cwd="/", **identity).returncode == 0:  # type: ignore[call-overload]
                 return in_another_process(program, folder, interpreter=interpreter, cwd="/", **identity)
-    pytest.skip("no Python that others may run")
+    pytest.skip(CLOSED_CHECKOUT)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
