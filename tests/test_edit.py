@@ -450,6 +450,18 @@ def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> No
     assert program.wait() == 143
 
 
+@pytest.mark.usefixtures("slow_updates")
+def test_a_terminal_closed_in_an_update_ends_the_program_after_the_batch(
+    start: Callable[..., Program], engine: sa.Engine
+) -> None:
+    program = start()
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("Updating personal access tokens from ID")
+    program.hang_up()
+    assert program.wait() == 143
+    assert counts(engine)["2019-06-30"] % 1000 == 0
+
+
 @pytest.mark.parametrize("size", [(10, 40), (40, 120)])
 def test_other_sizes_of_terminal_work(start: Callable[..., Program], engine: sa.Engine, size: tuple[int, int]) -> None:
     program = start(size=size)

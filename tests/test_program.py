@@ -146,8 +146,9 @@ def test_a_reader_that_leaves_early_is_no_fault(target: str) -> None:
 
 
 def test_a_closed_output_is_no_fault(target: str) -> None:
-    done = call("bash", "-c", f"{INV} tokens.analyze --target '{target}' >&-")
-    assert (done.returncode, done.stderr) == (0, "")
+    for command in (f"{INV} tokens.analyze", f"{GITLAB_TOKENS} analyze"):
+        done = call("bash", "-c", f"{command} --target '{target}' >&-")
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_somebody_elses_process_stays_as_it_was(target: str, tmp_path: Path) -> None:
@@ -182,6 +183,9 @@ def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
     for text in (
         "tokens:\n  targets:\n    prod: {host: db}\n",
         "tokens:\n  targets: [a, b]\n",
+        "tokens:\n  targets: {1: demo}\n",
+        "tokens:\n  targets: ['postgresql://u:s3cr3t@h/db']\n",
+        "[1, 2]\n",
         "tokens: null\n",
         "tokens: [\n",
         "tokens:\n  target: [x]\n",
@@ -190,6 +194,7 @@ def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
         done = call(GITLAB_TOKENS, "analyze", env={"HOME": str(tmp_path)})
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
+        assert "s3cr3t" not in done.stderr
     for name in ("missing.yaml", "code.py"):
         assert call(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze").returncode == 2
 

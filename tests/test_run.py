@@ -182,6 +182,16 @@ def test_a_lock_on_the_whole_table_fails_after_a_few_tries_and_changes_nothing(e
     assert set(rows(engine).values()) == {"2024-06-15"}
 
 
+def test_a_request_to_stop_ends_the_wait_for_a_locked_table(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        make_tokens(connection, 10, expires_at="2024-06-15")
+    plan = make_plan(engine, Selection(OLD), NEW)
+    stop = threading.Event()
+    with somebody_else(engine, "LOCK TABLE personal_access_tokens IN SHARE ROW EXCLUSIVE MODE"):
+        end = carry_out(engine, plan, pause=lambda seconds: stop.set(), stop_requested=stop.is_set)
+    assert end == Finished(changed=0, locked=10)
+
+
 def test_a_request_to_stop_is_heeded_between_two_transactions(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         ids = make_tokens(connection, 5000, expires_at="2024-06-15")

@@ -1,7 +1,8 @@
 """`gitlab-tokens`: the tasks as a program of their own, which is what root should use.
 
 Unlike `inv` it imports no tasks.py from the current directory or above, runs no `~/.invoke.py` or `/etc/invoke.py`,
-takes `tokens.analyze` and `gitlab:tokens:analyze` for `analyze`, and leaves with 2 when it is used wrongly.
+takes `tokens.analyze` and `gitlab:tokens:analyze` for `analyze` as the first task, and leaves with 2 when it is used
+wrongly.
 """
 
 import os
@@ -11,15 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import invoke
-from invoke.config import AmbiguousMergeError
-from invoke.exceptions import AmbiguousEnvVar, ParseError, UncastableEnvVar, UnknownFileType
+from invoke.exceptions import ParseError, UnknownFileType
 from invoke.vendor.yaml import YAMLError
 
 import tokens
 from tokens.errors import ExitStatus
 from tokens.namespace import ns
+from tokens.terminal import console
 
-UNREADABLE = (UnknownFileType, YAMLError, ValueError, PermissionError, IsADirectoryError)
 PREFIXES = ("gitlab:tokens:", "tokens.")
 
 
@@ -43,7 +43,7 @@ class TokensProgram(invoke.Program):
                 break
 
     def create_config(self) -> None:
-        with _wrong_use(*UNREADABLE):
+        with _unreadable_configuration():
             super().create_config()
 
     def parse_core(self, argv: list[str] | None) -> None:
@@ -58,16 +58,16 @@ class TokensProgram(invoke.Program):
         with _wrong_use(ParseError):
             super().parse_cleanup()
 
-    def execute(self) -> None:
-        with _wrong_use(AmbiguousMergeError, AmbiguousEnvVar, UncastableEnvVar):
-            super().execute()
-
     def update_config(self, merge: bool = True) -> None:
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
         if path and (path.endswith(".py") or not os.path.isfile(path)):
             raise invoke.Exit(f"{path} is not a configuration file in YAML or JSON.", code=ExitStatus.USAGE)
-        with _wrong_use(*UNREADABLE):
+        with _unreadable_configuration():
             super().update_config(merge)
+            # What Invoke does with it before each task: better here, where its complaint can be told from a task's.
+            probe = self.config.clone()
+            probe.load_collection(ns.configuration())
+            probe.load_shell_env()
 
 
 def main() -> None:
@@ -81,13 +81,13 @@ def main() -> None:
             binary="gitlab-tokens",
             binary_names=["gitlab-tokens"],
         ).run()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # `gitlab-tokens --list | head -1`: the reader has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(f"The output cannot be written: {error.strerror}.")
+        fault = console.output_fault(error)
+        if fault is None:
+            raise
+        sys.exit(fault or ExitStatus.DONE)
 
 
 def _without_prefix(word: str) -> str:
@@ -105,3 +105,21 @@ def _wrong_use(*errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         raise invoke.Exit(" ".join(str(error).split()), code=ExitStatus.USAGE) from error
+
+
+@contextmanager
+def _unreadable_configuration() -> Iterator[None]:
+    """One line and status 2 for whatever Invoke says of a configuration that it cannot use; values are not shown."""
+    try:
+        yield
+    except (OSError, YAMLError, UnknownFileType) as error:
+        reason = " ".join(str(error).split())
+    except Exception as error:
+        reason = f"{type(error).__name__} in one of its values"
+    else:
+        return
+    raise invoke.Exit(
+        f"Invoke's configuration cannot be used: {reason}. tokens.target and tokens.demo.directory are text, "
+        "tokens.targets is a map of names to targets.",
+        code=ExitStatus.USAGE,
+    )

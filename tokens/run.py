@@ -112,7 +112,7 @@ def run(
     Args:
         engine: of the primary.
         plan: from `make_plan`.
-        stop_requested: asked between two transactions.
+        stop_requested: asked between two transactions, and before a locked table is tried again.
         pause: waits so many seconds before locked rows are tried again.
 
     Raises:
@@ -204,6 +204,9 @@ class _Run:
                     changed = set(connection.execute(UPDATE_UNLOCKED, parameters).scalars())
                     still_old = connection.execute(STILL_OLD, parameters).scalars().all()
             except LockTimeout:
+                if self.stop_requested():
+                    self.locked.extend(ids)
+                    return
                 if seconds is None:
                     raise
                 self._pause(seconds)

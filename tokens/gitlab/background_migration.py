@@ -28,11 +28,7 @@ def read_background_migration(connection: sa.Connection, schema: Schema) -> Back
     table = schema.tables.get(BACKGROUND_MIGRATIONS)
     if table is None:
         return None
-    # Python's times have no infinity; an instance that has one there has no time to show.
-    started_at, finished_at = (
-        sa.case((sa.func.isfinite(column), column)) if (column := table.c.get(name)) is not None else sa.null()
-        for name in ("started_at", "finished_at")
-    )
+    started_at, finished_at = (_plausible(table.c.get(name)) for name in ("started_at", "finished_at"))
     row = connection.execute(
         sa.select(started_at.label("started_at"), finished_at.label("finished_at"))
         .select_from(table)
@@ -41,3 +37,11 @@ def read_background_migration(connection: sa.Connection, schema: Schema) -> Back
         .limit(1)
     ).one_or_none()
     return BackgroundMigration(row.started_at, row.finished_at) if row else None
+
+
+def _plausible(column: sa.Column[datetime] | None) -> sa.ColumnElement[datetime | None]:
+    """The column's time where Python has it: not infinity, nor a year BC or beyond 9999. No clean-up ran then."""
+    if column is None:
+        return sa.literal(None)
+    first, last = (sa.cast(sa.literal(day, sa.Text), column.type) for day in ("0002-01-01", "9999-01-01"))
+    return sa.case((column.between(first, last), column))

@@ -221,8 +221,10 @@ def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: 
 
     from tokens.database import engine
 
-    maintenance = engine(server.address("postgres", SUPERUSER, shown=SHOWN))
-    with maintenance.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+    maintenance = engine(server.address("postgres", SUPERUSER, shown=SHOWN)).execution_options(
+        isolation_level="AUTOCOMMIT"
+    )
+    with maintenance.connect() as connection:
         if not connection.execute(sa.text(f"SELECT pg_try_advisory_lock({_BUILDING})")).scalar_one():
             _tell(report, "Waiting for another process that fills the demo")
             connection.execute(sa.text(f"SELECT pg_advisory_lock({_BUILDING})"))
@@ -230,9 +232,10 @@ def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: 
             try:
                 _fill(connection, server, tokens, report)
             except BaseException:
-                # After a full disk or Ctrl-C the room is wanted back; a server that is gone cannot be asked for it.
-                with contextlib.suppress(TokensError):
-                    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
+                # After a full disk or Ctrl-C the room is wanted back; a server that is gone cannot be asked for it, and
+                # the connection that was interrupted can be asked nothing.
+                with contextlib.suppress(TokensError), maintenance.connect() as another:
+                    another.exec_driver_sql(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
                 raise
     return _address(server)
 

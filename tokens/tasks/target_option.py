@@ -28,7 +28,7 @@ def locate(context: invoke.Context, target: str) -> Address:
             return demo.open(demo_directory(context), report_to(sys.stderr))
 
 
-def report_to(stream: TextIO) -> demo.Report:
+def report_to(stream: TextIO | None) -> demo.Report:
     """Show on `stream` what the demo is doing, while somebody waits for it."""
     steps = Steps(stream)
     return lambda progress: steps.show(progress.text, progress.done, progress.total)

@@ -1,21 +1,19 @@
 """What every task of ours has in common: how its options are declared, how it fails and how it is ended."""
 
-import errno
 import functools
 import gc
 import inspect
 import logging
-import os
 import sys
-import termios
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import invoke
 
 from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.terminal import console
 from tokens.terminal.interruption import Termination, termination_as_error
 from tokens.terminal.printable import printable
 
@@ -79,38 +77,20 @@ def _faults_as_exits() -> Iterator[None]:
         _leave("Interrupted.", ExitStatus.INTERRUPTED)
     except EOFError:
         _leave("The terminal is gone.", ExitStatus.TERMINATED)
-    except BrokenPipeError:
-        # The reader has seen enough (`| head -1`): what is still buffered goes nowhere, without a complaint.
-        _discard(sys.stdout)
-        _leave("", ExitStatus.DONE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG):
+        if console.is_gone(sys.stdout):
+            _leave("The terminal is gone.", ExitStatus.TERMINATED)
+        fault = console.output_fault(error)
+        if fault is None:
             raise
-        _discard(sys.stdout)
-        _leave(f"The output cannot be written: {error.strerror}.", ExitStatus.FAILED)
-
-
-def _discard(stream: TextIO) -> None:
-    """Let what is still to be written to `stream` go nowhere, without a complaint."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _is_gone(stream: TextIO | None) -> bool:
-    """Whether `stream` was a terminal that has been closed."""
-    try:
-        termios.tcgetattr(stream)  # type: ignore[arg-type]
-    except termios.error as error:
-        return bool(error.args[0] == errno.EIO)
-    except (TypeError, ValueError, OSError):
-        return False
-    return False
+        _leave(fault, ExitStatus.FAILED if fault else ExitStatus.DONE)
 
 
 def _leave(message: str, status: ExitStatus) -> NoReturn:
     if logging.getLogger().isEnabledFor(logging.DEBUG):  # Invoke's --debug
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
-        if _is_gone(stream):
-            _discard(stream)
+        if console.is_gone(stream):
+            console.discard(stream)
     # What a server calls its databases and roles must not reach the terminal as it is.
     raise invoke.Exit(printable(message), code=int(status))

@@ -1,7 +1,9 @@
 """What the process's streams can do."""
 
+import errno
 import os
 import sys
+import termios
 from typing import TextIO
 
 from tokens.errors import TerminalRequired
@@ -23,6 +25,36 @@ def require_terminal(task: str, instead: str) -> None:
 def has_colour(stream: TextIO) -> bool:
     """Whether `stream` should be coloured: a terminal that can, and a person who has not set NO_COLOR."""
     return _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def is_gone(stream: TextIO | None) -> bool:
+    """Whether `stream` was a terminal that has been closed."""
+    if stream is None:
+        return False
+    try:
+        termios.tcgetattr(stream)
+    except termios.error as error:
+        return bool(error.args[0] == errno.EIO)
+    except (ValueError, OSError):
+        return False
+    return False
+
+
+def output_fault(error: OSError) -> str | None:
+    """What to say when standard output takes no more; None where `error` is about something else.
+
+    Empty for a reader that has seen enough (`| head -1`). What is still buffered goes nowhere from now on.
+    """
+    if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG):
+        return None
+    discard(sys.stdout)
+    return "" if error.errno == errno.EPIPE else f"The output cannot be written: {error.strerror}."
+
+
+def discard(stream: TextIO | None) -> None:
+    """Let what is still to be written to `stream` go nowhere, without a complaint."""
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -8,7 +8,7 @@ import time
 from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 
 from prompt_toolkit.input import Input
@@ -162,4 +162,5 @@ def muted_keyboard() -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # the terminal may be gone by now
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
