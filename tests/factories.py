@@ -209,6 +209,22 @@ def make_migration_row(connection: sa.Connection, **columns: Any) -> int:
     return _insert(connection, "batched_background_migrations", defaults, columns)
 
 
+def make_updates_slow(connection: sa.Connection, *, seconds: float) -> None:
+    """Let every changed token take its time, so that a statement's time grows with its rows, whatever the machine."""
+    connection.execute(
+        sa.text(f"""
+            CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$
+        """)
+    )
+    connection.execute(
+        sa.text("""
+            CREATE TRIGGER dawdle BEFORE UPDATE ON public.personal_access_tokens
+            FOR EACH ROW EXECUTE FUNCTION dawdle()
+        """)
+    )
+
+
 def _insert(
     connection: sa.Connection,
     table: str,

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.addresses import url
-from tests.factories import make_migration_row, make_settings, make_tokens
+from tests.factories import make_migration_row, make_settings, make_tokens, make_updates_slow
 from tests.terminal.screen import Program
 from tokens import database
 from tokens.address import Address
@@ -80,28 +80,12 @@ def start(gitlab_database: Address, engine: sa.Engine) -> Iterator[Callable[...,
         program.__exit__()
 
 
-def dawdle(connection: sa.Connection) -> None:
-    """Make every changed row take a millisecond."""
-    connection.execute(
-        sa.text("""
-            CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$
-        """)
-    )
-    connection.execute(
-        sa.text("""
-            CREATE TRIGGER dawdle BEFORE UPDATE ON personal_access_tokens
-            FOR EACH ROW EXECUTE FUNCTION dawdle()
-        """)
-    )
-
-
 @pytest.fixture
 def slow_updates(engine: sa.Engine) -> None:
     """3000 tokens whose update takes seconds, so that there is time to interrupt it."""
     with engine.begin() as connection:
         make_tokens(connection, 3000, expires_at="2018-06-30")
-        dawdle(connection)
+        make_updates_slow(connection, seconds=0.001)
 
 
 BEFORE = analysis((SOON, 60), ("2017-12-31", 20), ("(none)", 5))
@@ -340,7 +324,7 @@ def test_a_signal_in_the_last_batch_ends_the_program_after_it(
 ) -> None:
     with engine.begin() as connection:
         make_tokens(connection, 500, expires_at="2018-06-30")
-        dawdle(connection)
+        make_updates_slow(connection, seconds=0.001)
     program = start()
     program.press("enter", "enter", "enter", "y", "enter")
     program.wait_for("Updating personal access tokens from ID")
@@ -384,7 +368,9 @@ def test_sigterm_while_the_tokens_are_counted_leaves_with_143(start: Callable[..
 
 
 @pytest.mark.usefixtures("slow_updates")
-def test_a_second_ctrl_c_gives_the_batch_up_too(start: Callable[..., Program], engine: sa.Engine) -> None:
+def test_a_second_ctrl_c_tells_truly_how_many_tokens_were_changed(
+    start: Callable[..., Program], engine: sa.Engine
+) -> None:
     program = start()
     program.press("enter", "enter", "enter", "y", "enter")
     program.wait_for("Updating personal access tokens from ID")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import make_settings, make_token, make_tokens
+from tests.factories import make_settings, make_token, make_tokens, make_updates_slow
 from tokens import database
 from tokens import plan as plans
 from tokens import run as runs
@@ -242,19 +242,7 @@ def test_a_batch_that_takes_too_long_is_tried_in_smaller_ones(
 ) -> None:
     with engine.begin() as connection:
         make_tokens(connection, 1000, expires_at="2024-06-15")
-        # A row trigger makes the time of a statement grow with its rows, whatever the machine.
-        connection.execute(
-            sa.text("""
-                CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
-                BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END $$
-            """)
-        )
-        connection.execute(
-            sa.text("""
-                CREATE TRIGGER dawdle BEFORE UPDATE ON personal_access_tokens
-                FOR EACH ROW EXECUTE FUNCTION dawdle()
-            """)
-        )
+        make_updates_slow(connection, seconds=0.002)
     monkeypatch.setattr(runs, "STATEMENT_TIMEOUT", "1s")
     plan = make_plan(engine, Selection(OLD), NEW)
     events = list(run(engine, plan))
