@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from tests.addresses import url
 from tests.factories import make_migration_row, make_settings, make_tokens, make_updates_slow
 from tests.terminal.screen import Program
-from tokens import database
 from tokens.address import Address
+from tokens.engine import make_engine
 
 INV = str(Path(sys.executable).with_name("inv"))
 GITLAB_TOKENS = str(Path(sys.executable).with_name("gitlab-tokens"))
@@ -57,7 +57,7 @@ def counts(engine: sa.Engine) -> dict[str | None, int]:
 @pytest.fixture
 def engine(gitlab_database: Address) -> sa.Engine:
     """Two dates: 60 tokens soon, 20 on 2017-12-31, and 5 that never expire."""
-    engine = database.engine(gitlab_database)
+    engine = make_engine(gitlab_database)
     with engine.begin() as connection:
         make_migration_row(connection)
         make_tokens(connection, 60, expires_at=SOON)
@@ -420,7 +420,7 @@ def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
         SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
     """)
-    with database.engine(superuser(gitlab_database)).connect() as connection:
+    with make_engine(superuser(gitlab_database)).connect() as connection:
         connection.execute(kill)
     assert program.wait() == 1
     assert "Traceback" not in program.text

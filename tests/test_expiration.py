@@ -3,7 +3,6 @@
 from datetime import date, timedelta
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -57,12 +56,12 @@ def test_survives_the_way_to_text_and_back(ordinal: float) -> None:
 @given(ordinals=st.lists(days, min_size=200, max_size=200))
 def test_postgresql_means_the_same_days(empty_database: Address, ordinals: list[float]) -> None:
     literals = [ExpirationDate(ordinal).literal for ordinal in ordinals]
-    statement = sa.text("""
+    statement = """
         SELECT CAST(day AS text), CASE WHEN isfinite(day) THEN day - date '0001-01-01' + 1 END
-        FROM unnest(CAST(:literals AS date[])) WITH ORDINALITY AS d (day, position) ORDER BY position
-    """)
-    with database.reading(database.engine(empty_database)) as connection:
-        rows = connection.execute(statement, {"literals": literals}).all()
+        FROM unnest(CAST(%(literals)s AS date[])) WITH ORDINALITY AS d (day, position) ORDER BY position
+    """
+    with database.reading(empty_database) as connection:
+        rows = connection.rows(statement, literals=literals)
     assert [ExpirationDate.stored(text).ordinal for text, _ in rows] == ordinals
     assert [number for _, number in rows if number is not None] == [o for o in ordinals if abs(o) != float("inf")]
 

@@ -20,7 +20,7 @@ from tests.factories import (
     make_user,
 )
 from tokens.address import Address
-from tokens.database import engine
+from tokens.engine import make_engine
 from tokens.errors import DatabaseError, Refused, UsageError
 from tokens.upgrade import Branch, current, downgrade, revisions, upgrade
 
@@ -627,7 +627,7 @@ CATALOGUE = """
 
 @contextmanager
 def connected(address: Address) -> Iterator[sa.Connection]:
-    with engine(address).begin() as connection:
+    with make_engine(address).begin() as connection:
         yield connection
 
 

@@ -8,6 +8,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tokens import database
 from tokens.address import Address
+from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused, TokensError, UsageError
 from tokens.gitlab import preflight
 
@@ -15,7 +16,7 @@ Superuser = Callable[[Address], Address]
 
 
 def check(address: Address, needs: preflight.Needs = preflight.EDIT) -> None:
-    with database.reading(database.engine(address)) as connection:
+    with database.reading(address) as connection:
         preflight.check(connection, needs)
 
 
@@ -28,7 +29,7 @@ def refusal(address: Address, needs: preflight.Needs = preflight.EDIT) -> str:
 
 
 def execute(address: Address, *statements: str) -> None:
-    with database.engine(address).begin() as connection:
+    with make_engine(address).begin() as connection:
         for statement in statements:
             connection.execute(sa.text(statement))
 
@@ -147,4 +148,4 @@ def test_pgoptions_does_not_reach_the_server(gitlab_database: Address, monkeypat
 
 def test_a_bad_address_is_wrong_use() -> None:
     with pytest.raises(UsageError):
-        database.engine(Address("postgresql://h/x?nonsense=1", "there"))
+        check(Address("postgresql://h/x?nonsense=1", "there"))

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 import tokens
 from tests.addresses import url
 from tests.factories import make_migration_row, make_tokens
-from tokens import database
 from tokens.address import Address
+from tokens.engine import make_engine
 from tokens.namespace import ns
 
 BINARIES = Path(sys.executable).parent
@@ -32,13 +32,13 @@ def call(
 
 
 def scalar(address: Address, statement: sa.TextClause) -> object:
-    with database.engine(address).connect() as connection:
+    with make_engine(address).connect() as connection:
         return connection.execute(statement).scalar_one()
 
 
 @pytest.fixture
 def target(gitlab_database: Address) -> str:
-    with database.engine(gitlab_database).begin() as connection:
+    with make_engine(gitlab_database).begin() as connection:
         make_migration_row(connection)
         make_tokens(connection, 3, expires_at="2024-06-15")
         make_tokens(connection, 2)
@@ -217,14 +217,21 @@ def test_analyze_imports_nothing_that_it_does_not_use(target: str) -> None:
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "tokens.analysis" in imported
-    assert not imported & {"prompt_toolkit", "alembic", "rich", "tokens.plan", "tokens.run", "tokens.terminal.prompts"}
+    assert not imported & {
+        "sqlalchemy",
+        "alembic",
+        "prompt_toolkit",
+        "tokens.plan",
+        "tokens.run",
+        "tokens.terminal.prompts",
+    }
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_in_a_query_is_one_line_and_its_status(
     target: str, gitlab_database: Address, number: signal.Signals, status: int
 ) -> None:
-    with database.engine(gitlab_database).begin() as connection:
+    with make_engine(gitlab_database).begin() as connection:
         connection.execute(sa.text("LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE"))
         command = [INV, "tokens.analyze", "--target", target]
         # The program waits for the lock: the server knows when it has got there.

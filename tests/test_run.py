@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.factories import make_settings, make_token, make_tokens, make_updates_slow
-from tokens import database
 from tokens import plan as plans
 from tokens import run as runs
 from tokens.address import Address
+from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.notes import Concern
@@ -29,27 +29,27 @@ Rows = dict[int, str | None]
 
 
 @pytest.fixture
-def engine(gitlab_database: Address) -> sa.Engine:
-    return database.engine(gitlab_database)
+def address(gitlab_database: Address) -> Address:
+    return gitlab_database
 
 
-def rows(engine: sa.Engine) -> Rows:
+def rows(address: Address) -> Rows:
     statement = sa.text("SELECT id, CAST(expires_at AS text) FROM public.personal_access_tokens")
-    with engine.connect() as connection:
+    with make_engine(address).connect() as connection:
         return {row[0]: row[1] for row in connection.execute(statement)}
 
 
-def everything_but_the_date(engine: sa.Engine) -> str:
+def everything_but_the_date(address: Address) -> str:
     statement = sa.text("""
         SELECT md5(string_agg(CAST(to_jsonb(t) - 'expires_at' AS text), ',' ORDER BY id))
         FROM public.personal_access_tokens t
     """)
-    with engine.connect() as connection:
+    with make_engine(address).connect() as connection:
         return str(connection.execute(statement).scalar_one())
 
 
-def carry_out(engine: sa.Engine, plan: Plan, **options: Callable[..., object]) -> Finished:
-    *_, end = run(engine, plan, **{"pause": lambda seconds: None, **options})  # type: ignore[arg-type]
+def carry_out(address: Address, plan: Plan, **options: Callable[..., object]) -> Finished:
+    *_, end = run(address, plan, **{"pause": lambda seconds: None, **options})  # type: ignore[arg-type]
     assert isinstance(end, Finished)
     return end
 
@@ -61,9 +61,9 @@ def consume(events: Iterator[Event], after_each_batch: Callable[[], None]) -> No
 
 
 @contextmanager
-def somebody_else(engine: sa.Engine, statement: str, **parameters: object) -> Iterator[None]:
+def somebody_else(address: Address, statement: str, **parameters: object) -> Iterator[None]:
     """Another session's open transaction."""
-    with engine.connect() as connection:
+    with make_engine(address).connect() as connection:
         connection.execute(sa.text(statement), parameters)
         yield
         connection.rollback()
@@ -71,9 +71,9 @@ def somebody_else(engine: sa.Engine, statement: str, **parameters: object) -> It
 
 @pytest.mark.parametrize("new", [NEW, None, ExpirationDate.stored("infinity"), ExpirationDate.stored("0044-03-15 BC")])
 def test_exactly_the_tokens_of_the_date_change_and_nothing_else_of_them(
-    engine: sa.Engine, new: ExpirationDate | None
+    address: Address, new: ExpirationDate | None
 ) -> None:
-    with engine.begin() as connection:
+    with make_engine(address).begin() as connection:
         chosen = [
             *make_tokens(connection, 1500, expires_at="2024-06-15"),
             make_token(connection, expires_at="2024-06-15", revoked=True),
@@ -82,34 +82,36 @@ def test_exactly_the_tokens_of_the_date_change_and_nothing_else_of_them(
         ]
         make_tokens(connection, 10, expires_at="2024-06-16")
         make_tokens(connection, 10)
-    before, rest = rows(engine), everything_but_the_date(engine)
+    before, rest = rows(address), everything_but_the_date(address)
 
-    plan = make_plan(engine, Selection(OLD), new)
+    plan = make_plan(address, Selection(OLD), new)
     assert len(plan.tokens) == 1503
-    assert carry_out(engine, plan) == Finished(changed=1503)
+    assert carry_out(address, plan) == Finished(changed=1503)
 
     expected = new.literal if new else None
-    assert rows(engine) == before | dict.fromkeys(chosen, expected)
-    assert everything_but_the_date(engine) == rest
+    assert rows(address) == before | dict.fromkeys(chosen, expected)
+    assert everything_but_the_date(address) == rest
 
 
 @pytest.mark.parametrize("old", ["infinity", "-infinity", "0044-03-15 BC", "12345-01-02"])
-def test_odd_dates_can_be_changed(engine: sa.Engine, old: str) -> None:
-    with engine.begin() as connection:
+def test_odd_dates_can_be_changed(address: Address, old: str) -> None:
+    with make_engine(address).begin() as connection:
         token = make_token(connection, expires_at=old)
         make_token(connection, expires_at="2024-06-15")
-    assert carry_out(engine, make_plan(engine, Selection(ExpirationDate.stored(old)), NEW)) == Finished(changed=1)
-    assert rows(engine)[token] == "2030-06-15"
+    assert carry_out(address, make_plan(address, Selection(ExpirationDate.stored(old)), NEW)) == Finished(changed=1)
+    assert rows(address)[token] == "2030-06-15"
 
 
-def test_batches_name_the_smallest_and_largest_id_they_change_and_come_before_their_update(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_batches_name_the_smallest_and_largest_id_they_change_and_come_before_their_update(
+    address: Address,
+) -> None:
+    with make_engine(address).begin() as connection:
         make_tokens(connection, 50, expires_at="2017-12-31")
         ids = make_tokens(connection, 5000, expires_at="2024-06-15")
-    events = run(engine, make_plan(engine, Selection(OLD), NEW))
+    events = run(address, make_plan(address, Selection(OLD), NEW))
     first = next(events)
     assert first == BatchStarting(ids[0], ids[runs.FIRST_BATCH - 1])
-    assert set(rows(engine).values()) == {"2017-12-31", "2024-06-15"}
+    assert set(rows(address).values()) == {"2017-12-31", "2024-06-15"}
     rest = list(events)
     starting = [event for event in [first, *rest] if isinstance(event, BatchStarting)]
     assert [ids.index(event.first_id) for event in starting[1:]] == [
@@ -119,168 +121,166 @@ def test_batches_name_the_smallest_and_largest_id_they_change_and_come_before_th
     assert [event for event in rest if isinstance(event, BatchCommitted)][-1] == BatchCommitted(5000)
 
 
-def test_an_empty_plan_changes_nothing(engine: sa.Engine) -> None:
-    plan = make_plan(engine, Selection(OLD), NEW)
+def test_an_empty_plan_changes_nothing(address: Address) -> None:
+    plan = make_plan(address, Selection(OLD), NEW)
     assert len(plan.tokens) == 0
-    assert carry_out(engine, plan) == Finished(changed=0)
+    assert carry_out(address, plan) == Finished(changed=0)
 
 
-def test_tokens_that_gain_or_lose_the_date_after_the_count_are_left_alone(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_tokens_that_gain_or_lose_the_date_after_the_count_are_left_alone(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 100, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
-    with engine.begin() as connection:
+    plan = make_plan(address, Selection(OLD), NEW)
+    with make_engine(address).begin() as connection:
         late = make_token(connection, expires_at="2024-06-15")
         connection.execute(
             sa.text("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = :id"), {"id": ids[3]}
         )
         connection.execute(sa.text("DELETE FROM personal_access_tokens WHERE id = :id"), {"id": ids[4]})
-    assert carry_out(engine, plan) == Finished(changed=98, changed_meanwhile=2)
-    assert rows(engine)[late] == "2024-06-15"
-    assert rows(engine)[ids[3]] is None
+    assert carry_out(address, plan) == Finished(changed=98, changed_meanwhile=2)
+    assert rows(address)[late] == "2024-06-15"
+    assert rows(address)[ids[3]] is None
 
 
-def test_rows_locked_by_another_session_are_left_alone_and_counted(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_rows_locked_by_another_session_are_left_alone_and_counted(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 3000, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
+    plan = make_plan(address, Selection(OLD), NEW)
     held = [ids[0], ids[1700], ids[-1]]
-    with somebody_else(engine, "SELECT FROM personal_access_tokens WHERE id = ANY(:ids) FOR UPDATE", ids=held):
-        assert carry_out(engine, plan) == Finished(changed=2997, locked=3)
-    assert [id_ for id_, expires_at in rows(engine).items() if expires_at == "2024-06-15"] == held
+    with somebody_else(address, "SELECT FROM personal_access_tokens WHERE id = ANY(:ids) FOR UPDATE", ids=held):
+        assert carry_out(address, plan) == Finished(changed=2997, locked=3)
+    assert [id_ for id_, expires_at in rows(address).items() if expires_at == "2024-06-15"] == held
 
 
-def test_rows_that_are_let_go_in_time_are_changed_after_all(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_rows_that_are_let_go_in_time_are_changed_after_all(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
-    lock = somebody_else(engine, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5])
+    plan = make_plan(address, Selection(OLD), NEW)
+    lock = somebody_else(address, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5])
     lock.__enter__()
-    assert carry_out(engine, plan, pause=lambda seconds: lock.__exit__(None, None, None)) == Finished(changed=10)
+    assert carry_out(address, plan, pause=lambda seconds: lock.__exit__(None, None, None)) == Finished(changed=10)
 
 
-def test_locked_rows_are_not_mistaken_for_rows_set_to_the_date_that_they_had(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_locked_rows_are_not_mistaken_for_rows_set_to_the_date_that_they_had(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), OLD)
-    with somebody_else(engine, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5]):
-        assert carry_out(engine, plan) == Finished(changed=9, locked=1)
+    plan = make_plan(address, Selection(OLD), OLD)
+    with somebody_else(address, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5]):
+        assert carry_out(address, plan) == Finished(changed=9, locked=1)
 
 
-def test_a_lock_on_the_whole_table_fails_after_a_few_tries_and_changes_nothing(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_a_lock_on_the_whole_table_fails_after_a_few_tries_and_changes_nothing(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
+    plan = make_plan(address, Selection(OLD), NEW)
     pauses: list[float] = []
     with (
-        somebody_else(engine, "LOCK TABLE personal_access_tokens IN SHARE ROW EXCLUSIVE MODE"),
+        somebody_else(address, "LOCK TABLE personal_access_tokens IN SHARE ROW EXCLUSIVE MODE"),
         pytest.raises(RunFailed, match="holds a lock") as failure,
     ):
-        carry_out(engine, plan, pause=pauses.append)
+        carry_out(address, plan, pause=pauses.append)
     assert failure.value.changed == 0
     assert len(pauses) == len(runs.PAUSES)
-    assert set(rows(engine).values()) == {"2024-06-15"}
+    assert set(rows(address).values()) == {"2024-06-15"}
 
 
-def test_a_request_to_stop_ends_the_wait_for_a_locked_table(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_a_request_to_stop_ends_the_wait_for_a_locked_table(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
+    plan = make_plan(address, Selection(OLD), NEW)
     stop = threading.Event()
-    with somebody_else(engine, "LOCK TABLE personal_access_tokens IN SHARE ROW EXCLUSIVE MODE"):
-        end = carry_out(engine, plan, pause=lambda seconds: stop.set(), stop_requested=stop.is_set)
+    with somebody_else(address, "LOCK TABLE personal_access_tokens IN SHARE ROW EXCLUSIVE MODE"):
+        end = carry_out(address, plan, pause=lambda seconds: stop.set(), stop_requested=stop.is_set)
     assert end == Finished(changed=0, locked=10)
 
 
-def test_a_request_to_stop_is_heeded_between_two_transactions(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_a_request_to_stop_is_heeded_between_two_transactions(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 5000, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
+    plan = make_plan(address, Selection(OLD), NEW)
     stop = threading.Event()
     end = None
-    for event in run(engine, plan, stop_requested=stop.is_set):
+    for event in run(address, plan, stop_requested=stop.is_set):
         if isinstance(event, BatchStarting):
             stop.set()
         end = event
     assert end == Finished(changed=runs.FIRST_BATCH, untouched=5000 - runs.FIRST_BATCH)
-    assert [id_ for id_, expires_at in rows(engine).items() if expires_at == "2030-06-15"] == ids[: runs.FIRST_BATCH]
+    assert [id_ for id_, expires_at in rows(address).items() if expires_at == "2030-06-15"] == ids[: runs.FIRST_BATCH]
 
 
-def test_a_request_to_stop_while_locked_rows_are_waited_for_leaves_them_locked(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_a_request_to_stop_while_locked_rows_are_waited_for_leaves_them_locked(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
+    plan = make_plan(address, Selection(OLD), NEW)
     stop = threading.Event()
-    with somebody_else(engine, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5]):
-        end = carry_out(engine, plan, pause=lambda seconds: stop.set(), stop_requested=stop.is_set)
+    with somebody_else(address, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5]):
+        end = carry_out(address, plan, pause=lambda seconds: stop.set(), stop_requested=stop.is_set)
     assert end == Finished(changed=9, locked=1)
 
 
 def test_a_lost_connection_keeps_what_was_committed_and_says_how_much(
-    engine: sa.Engine, gitlab_database: Address, superuser: Callable[[Address], Address]
+    address: Address, superuser: Callable[[Address], Address]
 ) -> None:
-    with engine.begin() as connection:
+    with make_engine(address).begin() as connection:
         make_tokens(connection, 5000, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
+    plan = make_plan(address, Selection(OLD), NEW)
     kill = sa.text("""
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'gitlab-tokens' AND pid <> pg_backend_pid()
     """)
 
     def kill_the_session() -> None:
-        with database.engine(superuser(gitlab_database)).connect() as connection:
+        with make_engine(superuser(address)).connect() as connection:
             connection.execute(kill)
 
     with pytest.raises(RunFailed, match="was lost") as failure:
-        consume(run(engine, plan), after_each_batch=kill_the_session)
+        consume(run(address, plan), after_each_batch=kill_the_session)
     assert failure.value.changed == runs.FIRST_BATCH
-    assert list(rows(engine).values()).count("2030-06-15") == runs.FIRST_BATCH
+    assert list(rows(address).values()).count("2030-06-15") == runs.FIRST_BATCH
 
 
 def test_a_batch_that_takes_too_long_is_tried_in_smaller_ones(
-    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+    address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with engine.begin() as connection:
+    with make_engine(address).begin() as connection:
         make_tokens(connection, 1000, expires_at="2024-06-15")
         make_updates_slow(connection, seconds=0.002)
     monkeypatch.setattr(runs, "STATEMENT_TIMEOUT", "1s")
-    plan = make_plan(engine, Selection(OLD), NEW)
-    events = list(run(engine, plan))
+    plan = make_plan(address, Selection(OLD), NEW)
+    events = list(run(address, plan))
     assert events[-1] == Finished(changed=1000)
     assert len([event for event in events if isinstance(event, BatchStarting)]) > 2
 
 
-def test_a_database_that_turned_read_only_is_refused(
-    engine: sa.Engine, gitlab_database: Address, superuser: Callable[[Address], Address]
-) -> None:
-    with engine.begin() as connection:
+def test_a_database_that_turned_read_only_is_refused(address: Address, superuser: Callable[[Address], Address]) -> None:
+    with make_engine(address).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = make_plan(engine, Selection(OLD), NEW)
-    with database.engine(superuser(gitlab_database)).begin() as connection:
+    plan = make_plan(address, Selection(OLD), NEW)
+    with make_engine(superuser(address)).begin() as connection:
         name = connection.execute(sa.text("SELECT quote_ident(current_database())")).scalar_one()
         connection.execute(sa.text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
     with pytest.raises(Refused, match="takes no changes"):
-        carry_out(engine, plan)
+        carry_out(address, plan)
 
 
-def test_a_plan_holds_the_notes_on_its_date(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def test_a_plan_holds_the_notes_on_its_date(address: Address) -> None:
+    with make_engine(address).begin() as connection:
         make_settings(connection, max_personal_access_token_lifetime=10)
         make_settings(connection, max_personal_access_token_lifetime=90)
-    plan = make_plan(engine, Selection(OLD), ExpirationDate.typed("9000-01-01"))
+    plan = make_plan(address, Selection(OLD), ExpirationDate.typed("9000-01-01"))
     assert [note.concern for note in plan.notes] == [Concern.BEYOND_MAXIMUM]
-    assert plans.read_current_policy(engine).maximum_lifetime == 90
-    assert make_plan(engine, Selection(OLD), None).notes == ()
+    assert plans.read_current_policy(address).maximum_lifetime == 90
+    assert make_plan(address, Selection(OLD), None).notes == ()
 
 
 @pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
 def test_every_release_can_be_edited(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
-    engine = database.engine(gitlab_database_at(revision))
-    with engine.begin() as connection:
+    address = gitlab_database_at(revision)
+    with make_engine(address).begin() as connection:
         make_tokens(connection, 3, expires_at="2024-06-15")
-    assert carry_out(engine, make_plan(engine, Selection(OLD), NEW)) == Finished(changed=3)
-    assert carry_out(engine, make_plan(engine, Selection(NEW), None)) == Finished(changed=3)
-    assert set(rows(engine).values()) == {None}
+    assert carry_out(address, make_plan(address, Selection(OLD), NEW)) == Finished(changed=3)
+    assert carry_out(address, make_plan(address, Selection(NEW), None)) == Finished(changed=3)
+    assert set(rows(address).values()) == {None}
 
 
 @given(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.factories import make_tokens
-from tokens import database
 from tokens.address import Address
 from tokens.analysis import analyze
+from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.plan import make_plan, read_current_policy
@@ -29,7 +29,7 @@ def standby() -> Iterator[Address]:
     primary.start()
     try:
         upgrade(primary.address("postgres"), Branch.GITLAB)
-        with database.engine(primary.address("postgres")).begin() as connection:
+        with make_engine(primary.address("postgres")).begin() as connection:
             make_tokens(connection, 3, expires_at="2024-06-15")
         primary.stop()
         replica = Server(folder / "standby", settings={"fsync": "off"})
@@ -50,12 +50,11 @@ def standby() -> Iterator[Address]:
 
 
 def test_analyze_works_on_a_standby(standby: Address) -> None:
-    assert analyze(database.engine(standby)).dates[0].tokens == 3
+    assert analyze(standby).dates[0].tokens == 3
 
 
 def test_a_change_is_refused_on_a_standby(standby: Address) -> None:
-    engine = database.engine(standby)
     with pytest.raises(Refused, match=r"a standby .* run this on the primary"):
-        read_current_policy(engine)
+        read_current_policy(standby)
     with pytest.raises(Refused, match="takes no changes"):
-        make_plan(engine, Selection(ExpirationDate.typed("2024-06-15")), None)
+        make_plan(standby, Selection(ExpirationDate.typed("2024-06-15")), None)

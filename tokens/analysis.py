@@ -2,14 +2,21 @@
 
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from tokens import database
+from tokens.address import Address
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import BackgroundMigration, read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
 
 TOP = 10  # dates, as GitLab's task shows
+
+COUNT_BY_DATE = """
+    SELECT t.expires_at::text AS expires_at, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    GROUP BY t.expires_at
+    ORDER BY count(*) DESC, t.expires_at DESC
+    LIMIT CAST(%(top)s AS bigint)
+"""
 
 
 @dataclass(frozen=True)
@@ -28,29 +35,25 @@ class Analysis:
     dates: tuple[DateCount, ...]
 
 
-def analyze(engine: sa.Engine, top: int | None = TOP) -> Analysis:
+def analyze(address: Address, top: int | None = TOP) -> Analysis:
     """Count the tokens of each expiration date: revoked, expired and impersonation tokens too, as GitLab's task does.
 
     Args:
-        engine: from `tokens.database.engine`; a standby will do.
+        address: GitLab's main database; a standby will do.
         top: how many dates at most; None for all.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
     """
-    with database.reading(engine) as connection:
+    with database.reading(address) as connection:
         schema = preflight.check(connection, preflight.ANALYZE)
         migration = read_background_migration(connection, schema)
-        dates = _count_dates(connection, schema.tokens, top)
+        dates = _count_dates(connection, top)
     return Analysis(migration, dates)
 
 
-def _count_dates(connection: sa.Connection, tokens: sa.Table, top: int | None) -> tuple[DateCount, ...]:
-    expires_at = tokens.c.expires_at
-    rows = connection.execute(
-        sa.select(sa.cast(expires_at, sa.Text), sa.func.count())
-        .group_by(expires_at)
-        .order_by(sa.func.count().desc(), expires_at.desc())
-        .limit(top)
+def _count_dates(connection: database.Connection, top: int | None) -> tuple[DateCount, ...]:
+    return tuple(
+        DateCount(None if row.expires_at is None else ExpirationDate.stored(row.expires_at), row.tokens)
+        for row in connection.rows(COUNT_BY_DATE, top=top)
     )
-    return tuple(DateCount(None if text is None else ExpirationDate.stored(text), count) for text, count in rows)

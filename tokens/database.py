@@ -1,20 +1,18 @@
-"""Engine and manners: how every room talks to PostgreSQL. The only file that knows the driver.
+"""Manners: how every room talks to PostgreSQL. The only file that knows the driver.
 
 Nothing here outlives a transaction on the server: PgBouncer in transaction mode hands one session to many clients, so
 settings are `SET LOCAL`, statements are not prepared and no connection is kept between two pieces of work.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import psycopg
-import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.pool import NullPool
+from psycopg.rows import namedtuple_row
 
 from tokens.address import Address
 from tokens.errors import (
@@ -23,6 +21,7 @@ from tokens.errors import (
     LockTimeout,
     Refused,
     StatementTimeout,
+    TokensError,
     UsageError,
 )
 
@@ -30,76 +29,116 @@ APPLICATION_NAME = "gitlab-tokens"
 CONNECT_TIMEOUT = 10  # seconds
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
 
+# The driver would tell the terminal that a transaction which the server has ended could not be rolled back.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
-def engine(address: Address) -> sa.Engine:
-    """An engine for `address` that opens a connection for each piece of work and closes it afterwards.
 
-    Whatever the driver raises through it comes out as one of `tokens.errors`, in one line.
+class Connection:
+    """One login. Every statement is text with `%(name)s` for a value; whatever fails comes out as `tokens.errors`."""
+
+    def __init__(self, driver: psycopg.Connection[Any], address: Address) -> None:
+        self._driver = driver
+        self._address = address
+
+    @property
+    def server_version(self) -> int:
+        """The server's version as PostgreSQL counts it: 170004 for 17.4."""
+        return self._driver.info.server_version
+
+    def rows(self, statement: str, **parameters: object) -> list[Any]:
+        """What `statement` returns, as named tuples."""
+        with self._translating():
+            return self._driver.execute(statement, parameters or None).fetchall()
+
+    def row(self, statement: str, **parameters: object) -> Any:
+        """The first row that `statement` returns, None if there is none."""
+        with self._translating():
+            return self._driver.execute(statement, parameters or None).fetchone()
+
+    def execute(self, statement: str, **parameters: object) -> int:
+        """Carry `statement` out and tell how many rows it touched."""
+        with self._translating():
+            return self._driver.execute(statement, parameters or None).rowcount
+
+    def stream(self, statement: str, **parameters: object) -> Iterator[Any]:
+        """What `statement` returns, row by row, never more than one in memory."""
+        with self._translating(), self._driver.cursor(name="stream") as cursor:
+            cursor.itersize = 1
+            cursor.execute(statement, parameters or None)
+            yield from cursor
+
+    def set_locally(self, **settings: str) -> None:
+        """`SET LOCAL` for each setting, in one round trip."""
+        calls = ", ".join(f"set_config('{name}', %({name})s, true) AS {name}" for name in settings)
+        self.execute(f"SELECT {calls}", **settings)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """BEGIN; COMMIT at the end, ROLLBACK after any exception."""
+        with self._translating(), self._driver.transaction():
+            yield
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise translated(error, self._address) from error
+
+
+@contextmanager
+def connect(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
+    """Log in, and out at the end of the block. Outside `transaction()` every statement commits by itself."""
+    try:
+        driver = login(address, autocommit=True, row_factory=namedtuple_row)
+    except psycopg.Error as error:
+        raise translated(error, address, connected=False) from error
+    try:
+        driver.read_only = read_only or None
+        yield Connection(driver, address)
+    finally:
+        driver.close()
+
+
+@contextmanager
+def reading(address: Address) -> Iterator[Connection]:
+    """One short read-only transaction without a statement timeout, as GitLab's own task counts.
+
+    Dates come as ISO text and times in UTC, whatever the role's or the database's defaults are.
     """
-    parameters = _parameters(address)
+    with connect(address, read_only=True) as connection, connection.transaction():
+        settings = {"TimeZone": "UTC", "DateStyle": "ISO, YMD", "statement_timeout": "0"}
+        if connection.server_version >= TRANSACTION_TIMEOUT_SINCE:
+            settings["transaction_timeout"] = "0"
+        connection.set_locally(**settings)
+        yield connection
 
-    def translate(context: ExceptionContext) -> None:
-        error = context.original_exception
-        if not isinstance(error, psycopg.Error):
-            return  # Ctrl-C, or a fault of ours
-        raise _translated(error, address, connected=context.connection is not None) from error
 
-    result = sa.create_engine(
-        "postgresql+psycopg://",
-        creator=partial(_connect, address, parameters),
-        poolclass=NullPool,
-        use_native_hstore=False,  # it would cost a query for each connection
-    )
-    sa.event.listen(result, "handle_error", translate)
-    return result
+@contextmanager
+def writing(connection: Connection, *, lock_timeout: str, statement_timeout: str) -> Iterator[None]:
+    """One transaction that changes rows: committed at the end, rolled back by any exception."""
+    with connection.transaction():
+        connection.set_locally(lock_timeout=lock_timeout, statement_timeout=statement_timeout)
+        yield
 
 
 def accepts(address: Address) -> bool:
     """Whether somebody can log in at `address` right now."""
     try:
-        _connect(address, _parameters(address)).close()
+        login(address).close()
     except psycopg.OperationalError:
         return False
     return True
 
 
-@contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One short read-only transaction without a statement timeout, as GitLab's own task counts.
+def login(address: Address, **options: Any) -> psycopg.Connection[Any]:
+    """The driver's own connection to `address`, with our manners and the driver's errors.
 
-    Dates come as ISO text and times in UTC, whatever the role's or the database's defaults are.
+    Raises UsageError for an address that PostgreSQL does not understand.
     """
-    with engine.connect().execution_options(postgresql_readonly=True) as connection, connection.begin():
-        settings = {"TimeZone": "UTC", "DateStyle": "ISO, YMD", "statement_timeout": "0"}
-        if server_version(connection) >= TRANSACTION_TIMEOUT_SINCE:
-            settings["transaction_timeout"] = "0"
-        set_locally(connection, **settings)
-        yield connection
-
-
-@contextmanager
-def writing(connection: sa.Connection, *, lock_timeout: str, statement_timeout: str) -> Iterator[None]:
-    """One transaction that changes rows: committed at the end, rolled back by any exception."""
-    with connection.begin():
-        set_locally(connection, lock_timeout=lock_timeout, statement_timeout=statement_timeout)
-        yield
-
-
-def set_locally(connection: sa.Connection, **settings: str) -> None:
-    """`SET LOCAL` for each setting, in one round trip."""
-    calls = [sa.func.set_config(name, value, sa.true()) for name, value in settings.items()]
-    connection.execute(sa.select(*calls))
-
-
-def server_version(connection: sa.Connection) -> int:
-    """The server's version as PostgreSQL counts it: 170004 for 17.4."""
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    return driver.info.server_version
-
-
-def _connect(address: Address, parameters: dict[str, Any]) -> psycopg.Connection[Any]:
+    parameters = _parameters(address)
     with _without_variables(complete=address.complete):
-        return psycopg.connect(**parameters, prepare_threshold=None)
+        return psycopg.connect(**parameters, prepare_threshold=None, **options)
 
 
 @contextmanager
@@ -135,7 +174,8 @@ def _parameters(address: Address) -> dict[str, Any]:
     return {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **parameters}
 
 
-def _translated(error: psycopg.Error, address: Address, *, connected: bool) -> Exception:
+def translated(error: psycopg.Error, address: Address, *, connected: bool = True) -> TokensError:
+    """What the driver reports as one of `tokens.errors`, in one line without a password."""
     reason = _one_line(error)
     if not connected:
         return DatabaseError(

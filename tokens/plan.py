@@ -4,10 +4,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import aggregate_order_by
-
 from tokens import database
+from tokens.address import Address
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.settings import Policy, read_policy
@@ -15,6 +13,17 @@ from tokens.notes import Note, notes_on_date
 from tokens.selection import Selection
 
 CHUNK = 5_000  # tokens
+
+CHUNKS = """
+    SELECT array_agg(id ORDER BY id) AS ids
+    FROM (
+      SELECT t.id, (row_number() OVER (ORDER BY t.id) - 1) / {chunk} AS chunk
+      FROM public.personal_access_tokens t
+      WHERE {condition}
+    ) numbered
+    GROUP BY chunk
+    ORDER BY chunk
+"""
 
 
 @dataclass(frozen=True)
@@ -55,42 +64,33 @@ class TokenIds:
         return ids
 
 
-def read_current_policy(engine: sa.Engine) -> Policy:
+def read_current_policy(address: Address) -> Policy:
     """The instance's policy on lifetimes as it is now, and the server's date."""
-    with database.reading(engine) as connection:
+    with database.reading(address) as connection:
         return read_policy(connection, preflight.check(connection, preflight.EDIT))
 
 
-def make_plan(engine: sa.Engine, selection: Selection, expires_at: ExpirationDate | None) -> Plan:
+def make_plan(address: Address, selection: Selection, expires_at: ExpirationDate | None) -> Plan:
     """Find the tokens of `selection` and what is to be noted about giving them `expires_at`. Changes nothing.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
     """
-    with database.reading(engine) as connection:
+    with database.reading(address) as connection:
         schema = preflight.check(connection, preflight.EDIT)
-        tokens = TokenIds(_read_chunks(connection, schema.tokens, selection))
+        tokens = TokenIds(_read_chunks(connection, selection))
         policy = read_policy(connection, schema)
     notes = () if expires_at is None else notes_on_date(selection.expires_at, expires_at, policy)
     return Plan(selection, expires_at, tokens, notes)
 
 
-def _read_chunks(connection: sa.Connection, tokens: sa.Table, selection: Selection) -> Iterable[Sequence[int]]:
+def _read_chunks(connection: database.Connection, selection: Selection) -> Iterable[Sequence[int]]:
     """The ids of the selection in arrays: a tenth of the rows' cost, and never more than one array in memory."""
-    position = sa.func.row_number(type_=sa.BigInteger).over(order_by=tokens.c.id)
-    numbered = (
-        sa.select(tokens.c.id, ((position - 1) // CHUNK).label("chunk"))
-        .where(selection.condition(tokens))
-        .subquery("numbered")
-    )
-    chunks = (
-        sa.select(sa.func.array_agg(aggregate_order_by(numbered.c.id, numbered.c.id)))
-        .group_by(numbered.c.chunk)
-        .order_by(numbered.c.chunk)
-    )
+    condition = selection.condition()
     # The cursor is read to its end, so the planner should not favour a quick first row.
-    database.set_locally(connection, cursor_tuple_fraction="1")
-    return connection.execute(chunks, execution_options={"yield_per": 1}).scalars()
+    connection.set_locally(cursor_tuple_fraction="1")
+    statement = CHUNKS.format(chunk=CHUNK, condition=condition.sql)
+    return (row.ids for row in connection.stream(statement, **condition.parameters))
 
 
 def _distances(ids: Sequence[int]) -> "array[int]":

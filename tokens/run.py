@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from tokens import database
+from tokens.address import Address
+from tokens.database import Connection
 from tokens.errors import DatabaseError, LockTimeout, StatementTimeout
 from tokens.gitlab import preflight
 from tokens.plan import Plan
@@ -28,36 +28,36 @@ STATEMENT_TIMEOUT = "30s"  # so that a dead client leaves no long-running statem
 PAUSES = (0.5, 1.0, 2.0)  # seconds before each further try at what others have locked, give or take a half
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
-UPDATE = sa.text("""
+UPDATE = """
     UPDATE public.personal_access_tokens
-    SET expires_at = CAST(:new AS date)
-    WHERE id = ANY(CAST(:ids AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST(:old AS date)
-""")
+    SET expires_at = CAST(%(new)s AS date)
+    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
+      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
+"""
 
-UPDATE_UNLOCKED = sa.text("""
+UPDATE_UNLOCKED = """
     WITH unlocked AS MATERIALIZED (
       SELECT id
       FROM public.personal_access_tokens
-      WHERE id = ANY(CAST(:ids AS bigint[]))
-        AND expires_at IS NOT DISTINCT FROM CAST(:old AS date)
+      WHERE id = ANY(CAST(%(ids)s AS bigint[]))
+        AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
       ORDER BY id
       FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE public.personal_access_tokens t
-    SET expires_at = CAST(:new AS date)
+    SET expires_at = CAST(%(new)s AS date)
     FROM unlocked
     WHERE t.id = unlocked.id
     RETURNING t.id
-""")
+"""
 
-STILL_OLD = sa.text("""
+STILL_OLD = """
     SELECT id
     FROM public.personal_access_tokens
-    WHERE id = ANY(CAST(:ids AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST(:old AS date)
+    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
+      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
     ORDER BY id
-""")
+"""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class RunFailed(DatabaseError):
 
 
 def run(
-    engine: sa.Engine,
+    address: Address,
     plan: Plan,
     *,
     stop_requested: Callable[[], bool] = lambda: False,
@@ -110,7 +110,7 @@ def run(
     """Carry `plan` out, yielding events; the last one is `Finished`.
 
     Args:
-        engine: of the primary.
+        address: of the primary.
         plan: from `make_plan`.
         stop_requested: asked between two transactions, and before a locked table is tried again.
         pause: waits so many seconds before locked rows are tried again.
@@ -121,8 +121,8 @@ def run(
     """
     progress = _Run(plan, stop_requested, pause)
     try:
-        with engine.connect() as connection:
-            with connection.begin():
+        with database.connect(address) as connection:
+            with connection.transaction():
                 preflight.check(connection, preflight.EDIT)
             yield from progress.first_pass(connection)
             yield from progress.last_tries(connection)
@@ -146,7 +146,7 @@ class _Run:
     changed: int = 0
     locked: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def first_pass(self, connection: sa.Connection) -> Iterator[Event]:
+    def first_pass(self, connection: Connection) -> Iterator[Event]:
         """Every token of the plan in order of ids, those that others have locked put aside."""
         size = FIRST_BATCH
         while self.met < len(self.plan.tokens) and not self.stop_requested():
@@ -164,7 +164,7 @@ class _Run:
             size = next_batch(len(ids), time.monotonic() - started)
             yield self._committed()
 
-    def last_tries(self, connection: sa.Connection) -> Iterator[Event]:
+    def last_tries(self, connection: Connection) -> Iterator[Event]:
         """The tokens that were put aside, a few times."""
         for seconds in PAUSES:
             if not self.locked or self.stop_requested():
@@ -186,23 +186,23 @@ class _Run:
     def _committed(self) -> BatchCommitted:
         return BatchCommitted(self.met - len(self.locked))
 
-    def _change(self, connection: sa.Connection, ids: Sequence[int]) -> None:
+    def _change(self, connection: Connection, ids: Sequence[int]) -> None:
         try:
             with _writing(connection):
-                changed = connection.execute(UPDATE, self._parameters(ids)).rowcount
+                changed = connection.execute(UPDATE, **self._parameters(ids))
         except LockTimeout:
             self._change_unlocked(connection, ids)
         else:
             self.changed += changed
 
-    def _change_unlocked(self, connection: sa.Connection, ids: Sequence[int]) -> None:
+    def _change_unlocked(self, connection: Connection, ids: Sequence[int]) -> None:
         """Change `ids`, passing over the rows that others hold; only a lock on the whole table can make this fail."""
         parameters = self._parameters(ids)
         for seconds in (*PAUSES, None):
             try:
                 with _writing(connection):
-                    changed = set(connection.execute(UPDATE_UNLOCKED, parameters).scalars())
-                    still_old = connection.execute(STILL_OLD, parameters).scalars().all()
+                    changed = {row.id for row in connection.rows(UPDATE_UNLOCKED, **parameters)}
+                    still_old = [row.id for row in connection.rows(STILL_OLD, **parameters)]
             except LockTimeout:
                 if self.stop_requested():
                     self.locked.extend(ids)
@@ -228,5 +228,5 @@ class _Run:
         }
 
 
-def _writing(connection: sa.Connection) -> AbstractContextManager[None]:
+def _writing(connection: Connection) -> AbstractContextManager[None]:
     return database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT)

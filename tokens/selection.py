@@ -1,10 +1,17 @@
 """Which tokens a change is about: pure values that become a SQL condition."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from tokens.gitlab.expiration import ExpirationDate
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on `public.personal_access_tokens t`: SQL, and the values of its `%(name)s`."""
+
+    sql: str
+    parameters: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -13,11 +20,6 @@ class Selection:
 
     expires_at: ExpirationDate
 
-    def condition(self, tokens: sa.Table) -> sa.ColumnElement[bool]:
-        """The condition on `personal_access_tokens` that these tokens fulfil."""
-        return tokens.c.expires_at.is_not_distinct_from(date_value(self.expires_at))
-
-
-def date_value(expires_at: ExpirationDate | None) -> sa.ColumnElement[object]:
-    """The date as a SQL value of type `date`; None is NULL, "never expires"."""
-    return sa.cast(None if expires_at is None else expires_at.literal, sa.Date)
+    def condition(self) -> Condition:
+        """The condition that these tokens fulfil."""
+        return Condition("t.expires_at = CAST(%(expires_at)s AS date)", {"expires_at": self.expires_at.literal})

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tokens.address import Address
-from tokens.database import engine, reading, set_locally
+from tokens.engine import make_engine, set_locally
 from tokens.errors import Refused, UsageError
 
 HEAD = "head"
@@ -71,7 +71,7 @@ def revisions(branch: Branch) -> tuple[str, ...]:
 
 def current(address: Address, branch: Branch) -> str | None:
     """The revision at which the database stands; None if the branch was never brought there."""
-    with reading(engine(address)) as connection:
+    with make_engine(address).connect() as connection:
         return _current(connection, branch)
 
 
@@ -83,7 +83,7 @@ def _require(revision: str, known: tuple[str, ...], branch: Branch) -> None:
 
 @contextmanager
 def _migrating(address: Address, branch: Branch) -> Iterator[sa.Connection]:
-    with engine(address).begin() as connection:
+    with make_engine(address).begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": branch.version_schema})
         here = _current(connection, branch)
         if here not in (None, *revisions(branch)):

@@ -5,16 +5,16 @@ Each refusal is one line that says what was found, what it means and what to do.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-import sqlalchemy as sa
-
+from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.schema import BACKGROUND_MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
 
 # GitLab puts this trigger on tables in databases where they do not belong (a decomposed instance's ci database).
 WRITE_LOCK_TRIGGER = f"gitlab_schema_write_trigger_for_{TOKENS}"
 
-STATE = sa.text("""
+STATE = """
     SELECT
       current_database() AS database,
       current_user AS role,
@@ -26,27 +26,27 @@ STATE = sa.text("""
         FROM pg_catalog.pg_trigger t
         JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'public' AND c.relname = :table AND t.tgname = :trigger AND t.tgenabled <> 'D'
+        WHERE n.nspname = 'public' AND c.relname = %(table)s AND t.tgname = %(trigger)s AND t.tgenabled <> 'D'
       ) AS write_locked,
       EXISTS (
         SELECT
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'public' AND c.relname = :table AND row_security_active(c.oid)
+        WHERE n.nspname = 'public' AND c.relname = %(table)s AND row_security_active(c.oid)
       ) AS rows_hidden
-""")
+"""
 
-MISSING_PRIVILEGES = sa.text("""
+MISSING_PRIVILEGES = """
     SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
-      CAST(:privileges AS text[]), CAST(:tables AS text[]), CAST(:columns AS text[])
+      CAST(%(privileges)s AS text[]), CAST(%(tables)s AS text[]), CAST(%(columns)s AS text[])
     ) WITH ORDINALITY AS w (privilege, table_name, column_name, position)
     JOIN pg_catalog.pg_namespace n ON n.nspname = 'public'
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND NOT a.attisdropped
     WHERE NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_column_privilege(c.oid, a.attnum, w.privilege)
     ORDER BY w.position
-""")
+"""
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,15 @@ EDIT = Needs(
 )
 
 
-def check(connection: sa.Connection, needs: Needs) -> Schema:
+def check(connection: Connection, needs: Needs) -> Schema:
     """The schema of GitLab's main database, once it is sure that a task with `needs` can work in it.
 
     Raises:
         Refused: another database, one that takes no changes although the task writes, or a missing privilege.
     """
-    state = connection.execute(STATE, {"table": TOKENS, "trigger": WRITE_LOCK_TRIGGER}).one()
+    state = connection.row(STATE, table=TOKENS, trigger=WRITE_LOCK_TRIGGER)
     schema = read_schema(connection)
-    if schema.column(TOKENS, "id") is None or schema.column(TOKENS, "expires_at") is None:
+    if not schema.has(TOKENS, "id", "expires_at"):
         raise Refused(
             f'Database "{state.database}" has no GitLab table public.{TOKENS}, so it is not GitLab\'s main database; '
             "check the database's name (gitlabhq_production in most installations)."
@@ -103,13 +103,13 @@ def check(connection: sa.Connection, needs: Needs) -> Schema:
     return schema
 
 
-def _check_privileges(connection: sa.Connection, needs: Needs, state: sa.Row[tuple[object, ...]]) -> None:
+def _check_privileges(connection: Connection, needs: Needs, state: Any) -> None:
     wanted = [("SELECT", table, column) for table, columns in needs.reads.items() for column in columns]
     wanted += [("UPDATE", table, column) for table, columns in needs.writes.items() for column in columns]
     privileges, tables, columns = zip(*wanted, strict=True)
-    missing = connection.execute(
-        MISSING_PRIVILEGES, {"privileges": list(privileges), "tables": list(tables), "columns": list(columns)}
-    ).all()
+    missing = connection.rows(
+        MISSING_PRIVILEGES, privileges=list(privileges), tables=list(tables), columns=list(columns)
+    )
     if not missing:
         return
     grants: dict[tuple[str, str], list[str]] = {}

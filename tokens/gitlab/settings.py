@@ -2,13 +2,22 @@
 
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
+from tokens.database import Connection
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.schema import SETTINGS, Schema
 
 # GitLab's own limit where the instance sets none (400 behind a feature flag since 17.6).
 DEFAULT_LIFETIME = 365  # days
+
+TODAY = "SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text)"
+
+# The row with the highest id is the current one.
+MAXIMUM_LIFETIME = """
+    SELECT max_personal_access_token_lifetime
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1
+"""
 
 
 @dataclass(frozen=True)
@@ -36,15 +45,10 @@ class Policy:
         return None if self.maximum_lifetime is None else self.today + self.maximum_lifetime
 
 
-def read_policy(connection: sa.Connection, schema: Schema) -> Policy:
-    """The policy in force now.
-
-    GitLab: `application_settings.max_personal_access_token_lifetime`; the row with the highest id is the current one.
-    """
-    today = connection.execute(sa.text("SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text)")).scalar_one()
-    column = schema.column(SETTINGS, "max_personal_access_token_lifetime")
-    lifetime = None
-    if column is not None:
-        current = sa.select(column).order_by(column.table.c.id.desc()).limit(1)
-        lifetime = connection.execute(current).scalar_one_or_none()
-    return Policy(ExpirationDate.stored(today), lifetime)
+def read_policy(connection: Connection, schema: Schema) -> Policy:
+    """The policy in force now."""
+    (today,) = connection.row(TODAY)
+    current = None
+    if schema.has(SETTINGS, "id", "max_personal_access_token_lifetime"):
+        current = connection.row(MAXIMUM_LIFETIME)
+    return Policy(ExpirationDate.stored(today), current and current.max_personal_access_token_lifetime)

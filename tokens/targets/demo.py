@@ -22,8 +22,7 @@ from tokens.targets.embedded import SUPERUSER, Server
 from tokens.targets.programs import NEWEST
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-
+    from tokens.database import Connection
     from tokens.targets.population import Progress
 
 DATABASE = "gitlabhq_production"
@@ -170,17 +169,15 @@ def _state(server: Server) -> State:
 
 
 def _described(status: Status) -> Status:
-    import sqlalchemy as sa
+    from tokens.database import connect
 
-    from tokens.database import engine
-
-    statement = sa.text("""
+    statement = """
         SELECT shobj_description(oid, 'pg_database'), pg_database_size(oid), current_setting('server_version')
           FROM pg_database
          WHERE datname = current_database()
-    """)
-    with engine(status.address).connect() as connection:
-        comment, size, version = connection.execute(statement).one()
+    """
+    with connect(status.address) as connection:
+        comment, size, version = connection.row(statement)
     filled = json.loads(comment or "{}")
     return Status(
         folder=status.folder,
@@ -217,44 +214,40 @@ def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: 
 
     The lock goes with the connection that holds it, so a filler that was killed blocks nobody.
     """
-    import sqlalchemy as sa
+    from tokens.database import connect
 
-    from tokens.database import engine
-
-    maintenance = engine(server.address("postgres", SUPERUSER, shown=SHOWN)).execution_options(
-        isolation_level="AUTOCOMMIT"
-    )
-    with maintenance.connect() as connection:
-        if not connection.execute(sa.text(f"SELECT pg_try_advisory_lock({_BUILDING})")).scalar_one():
+    maintenance = server.address("postgres", SUPERUSER, shown=SHOWN)
+    with connect(maintenance) as connection:
+        (locked,) = connection.row(f"SELECT pg_try_advisory_lock({_BUILDING})")
+        if not locked:
             _tell(report, "Waiting for another process that fills the demo")
-            connection.execute(sa.text(f"SELECT pg_advisory_lock({_BUILDING})"))
+            connection.execute(f"SELECT pg_advisory_lock({_BUILDING})")
         if anew or not server.answers(DATABASE, OWNER):
             try:
                 _fill(connection, server, tokens, report)
             except BaseException:
                 # After a full disk or Ctrl-C the room is wanted back; a server that is gone cannot be asked for it, and
                 # the connection that was interrupted can be asked nothing.
-                with contextlib.suppress(TokensError), maintenance.connect() as another:
-                    another.exec_driver_sql(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
+                with contextlib.suppress(TokensError), connect(maintenance) as another:
+                    another.execute(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
                 raise
     return _address(server)
 
 
-def _fill(connection: "sa.Connection", server: Server, tokens: int, report: Report | None) -> None:
+def _fill(connection: "Connection", server: Server, tokens: int, report: Report | None) -> None:
     from tokens.targets import population
     from tokens.upgrade import Branch, revisions, upgrade
 
     release = revisions(Branch.GITLAB)[-1]
     _tell(report, f"Creating the tables of GitLab {release}")
     unfinished = server.address(_UNFINISHED, OWNER, shown=SHOWN)
-    roles = connection.exec_driver_sql("SELECT rolname FROM pg_roles").scalars()
-    if OWNER not in list(roles):
-        connection.exec_driver_sql(f"CREATE ROLE {OWNER} LOGIN")
-    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
-    connection.exec_driver_sql(f"CREATE DATABASE {_UNFINISHED} OWNER {OWNER}")
+    if OWNER not in [row.rolname for row in connection.rows("SELECT rolname FROM pg_roles")]:
+        connection.execute(f"CREATE ROLE {OWNER} LOGIN")
+    connection.execute(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
+    connection.execute(f"CREATE DATABASE {_UNFINISHED} OWNER {OWNER}")
     upgrade(unfinished, Branch.GITLAB)
     population.fill(unfinished, tokens, report or _silent)
     filled = {"tokens": tokens, "filled_on": datetime.now(UTC).date().isoformat(), "release": release}
-    connection.exec_driver_sql(f"COMMENT ON DATABASE {_UNFINISHED} IS '{json.dumps(filled)}'")
-    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-    connection.exec_driver_sql(f"ALTER DATABASE {_UNFINISHED} RENAME TO {DATABASE}")
+    connection.execute(f"COMMENT ON DATABASE {_UNFINISHED} IS '{json.dumps(filled)}'")
+    connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+    connection.execute(f"ALTER DATABASE {_UNFINISHED} RENAME TO {DATABASE}")

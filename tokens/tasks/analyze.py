@@ -33,12 +33,12 @@ OUTPUTS = ("text", "json", "csv")
 )
 def analyze(context: invoke.Context, target: str = "", top: str = "10", output: str = "text") -> None:
     """Show on which dates the most tokens expire."""
-    from tokens import analysis, database
+    from tokens import analysis
 
     if output not in OUTPUTS:
         raise UsageError(f'--output takes {", ".join(OUTPUTS)}, not "{output}".')
     dates = _number_of_dates(top)
-    found = analysis.analyze(database.engine(locate(context, target)), dates)
+    found = analysis.analyze(locate(context, target), dates)
     match output:
         case "json":
             print(as_json(found))

@@ -11,7 +11,6 @@ from tokens.terminal import console
 def edit(context: invoke.Context, target: str = "") -> None:
     """Extend or remove expiration dates in a conversation."""
     console.require_terminal("edit", "analyze")
-    from tokens import database
     from tokens.tasks.edit_conversation import EditConversation
 
-    EditConversation(database.engine(locate(context, target))).hold()
+    EditConversation(locate(context, target)).hold()

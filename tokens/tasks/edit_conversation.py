@@ -4,9 +4,8 @@ import signal
 import sys
 from enum import IntEnum
 
-import sqlalchemy as sa
-
 from tokens import analysis, database
+from tokens.address import Address
 from tokens.errors import DatabaseError, Interrupted, Terminated
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
@@ -36,16 +35,16 @@ ABORT = "--> Abort"
 class EditConversation:
     """One administrator at one terminal. Nothing is held open in the database while a question waits."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, address: Address) -> None:
+        self._address = address
         self._prompts = Prompts(colour=console.has_colour(sys.stdout))
 
     def hold(self) -> None:
         """Show the analysis and ask what to do, until the answer is to quit."""
-        with database.reading(self._engine) as connection:
+        with database.reading(self._address) as connection:
             preflight.check(connection, preflight.EDIT)
         while True:
-            print(screen(analysis.analyze(self._engine)))
+            print(screen(analysis.analyze(self._address)))
             print()
             match self._prompts.menu("What do you want to do?", MENU):
                 case Action.EXTEND:
@@ -59,7 +58,7 @@ class EditConversation:
         old = self._choose_date()
         if old is None:
             return
-        default = read_current_policy(self._engine).extended(old)
+        default = read_current_policy(self._address).extended(old)
         answer = self._prompts.line("What would you like the new expiration date to be?", str(default))
         if answer is None:
             return
@@ -93,19 +92,19 @@ class EditConversation:
 
     def _choose_date(self) -> ExpirationDate | None:
         """One of the commonest dates of this very moment, or None to abort."""
-        dates = [row.expires_at for row in analysis.analyze(self._engine).dates if row.expires_at is not None]
+        dates = [row.expires_at for row in analysis.analyze(self._address).dates if row.expires_at is not None]
         chosen = self._prompts.select("Select an expiration date", [*map(str, dates), ABORT])
         return dates[chosen] if chosen < len(dates) else None
 
     def _plan(self, old: ExpirationDate, new: ExpirationDate | None) -> Plan:
-        return make_plan(self._engine, Selection(old), new)
+        return make_plan(self._address, Selection(old), new)
 
     def _run(self, plan: Plan) -> None:
         progress = ProgressLine(sys.stdout, len(plan.tokens), "tokens")
         done = 0
         with muted_keyboard(), stop_requests() as stop:
             try:
-                for event in run(self._engine, plan, stop_requested=stop.made):
+                for event in run(self._address, plan, stop_requested=stop.made):
                     match event:
                         case BatchStarting(first, last):
                             progress.print(f"Updating personal access tokens from ID {first} to {last}...")

@@ -27,9 +27,9 @@ def fill(address: Address, tokens: int, report: Report) -> None:
     the database has users already.
     """
     # Not at the top: the first line of progress need not wait for SQLAlchemy.
-    from tokens.database import engine, set_locally
+    from tokens.engine import make_engine, set_locally
 
-    database = engine(address)
+    database = make_engine(address)
     with database.begin() as connection:
         set_locally(connection, search_path="public", timezone="UTC", work_mem="256MB", maintenance_work_mem="512MB")
         _fill(connection, tokens, report)
