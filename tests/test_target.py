@@ -1,9 +1,21 @@
 """Targets, as they are given in words."""
 
+from pathlib import Path
+
 import pytest
 
 from tokens.errors import UsageError
-from tokens.targets.target import DatabaseTarget, DemoTarget, parse_target
+from tokens.targets.target import (
+    DatabaseTarget,
+    DemoTarget,
+    DockerTarget,
+    HereTarget,
+    KubernetesTarget,
+    OmnibusTarget,
+    SourceTarget,
+    Target,
+    parse_target,
+)
 
 
 def test_a_database_is_taken_as_it_is_and_shown_without_its_secrets() -> None:
@@ -38,6 +50,28 @@ def test_demo_is_the_demo() -> None:
     assert parse_target("demo", {}) == DemoTarget()
 
 
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("", HereTarget()),
+        ("omnibus", OmnibusTarget()),
+        ("source", SourceTarget(None)),
+        ("source:/data/gitlab", SourceTarget(Path("/data/gitlab"))),
+        ("docker:", DockerTarget(None)),
+        ("docker:gitlab_web-1.x", DockerTarget("gitlab_web-1.x")),
+        ("kubernetes:gitlab", KubernetesTarget("gitlab")),
+        ("kubernetes:gitlab/prod", KubernetesTarget("gitlab", "prod")),
+        (
+            "kubernetes:gitlab@arn:aws:eks:eu:1:cluster/x@y",
+            KubernetesTarget("gitlab", None, "arn:aws:eks:eu:1:cluster/x@y"),
+        ),
+        ("kubernetes:a/b@c", KubernetesTarget("a", "b", "c")),
+    ],
+)
+def test_a_place_is_read_from_its_words(text: str, target: Target) -> None:
+    assert parse_target(text, {}) == target
+
+
 def test_a_name_from_the_configuration_stands_for_its_target() -> None:
     names = {"prod": "postgresql://gitlab@db/gitlabhq_production", "play": "demo"}
     assert parse_target("play", names) == DemoTarget()
@@ -47,16 +81,22 @@ def test_a_name_from_the_configuration_stands_for_its_target() -> None:
 @pytest.mark.parametrize(
     ("text", "names", "said"),
     [
-        ("", {}, "No target was given"),
         ("demoo", {}, 'did you mean "demo"?'),
         ("prd", {"prod": "demo"}, 'did you mean "prod"?'),
         ("mysql://h/x", {}, "No target is called"),
         ("mysql://u:s3cr3t@h/x", {}, "mysql://u@h/x"),
         ("postgresql://u:s3cr3t@x@h/x", {}, "%40"),
-        ("docker:gitlab", {}, '"docker" is not supported by this version'),
-        ("kubernetes:ns@ctx", {}, '"kubernetes" is not supported by this version'),
-        ("omnibus", {}, '"omnibus" is not supported by this version'),
-        ("source:/srv/gitlab", {}, '"source" is not supported by this version'),
+        ("docker", {}, 'Target "docker" is not complete'),
+        ("docker:-v", {}, "cannot be the name of a container"),
+        ("docker:a b", {}, "cannot be the name of a container"),
+        ("source:", {}, "is not complete"),
+        ("omnibus:x", {}, "is not complete"),
+        ("demo:x", {}, "is not complete"),
+        ("kubernetes", {}, "is not complete"),
+        *(
+            (f"kubernetes:{bad}", {}, "not of the form")
+            for bad in ("", "/r", "ns/", "ns@", "NS", "-n", "ns/r/x", "@c", "n@-c")
+        ),
         ("demo", {"demo": "postgresql:///x"}, "choose another name"),
         ("demo", {"docker": "demo"}, "choose another name"),
         ("demo", {"a:b": "demo"}, "choose another name"),

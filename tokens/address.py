@@ -1,6 +1,17 @@
 """Where a PostgreSQL database is. A leaf without a driver, so that choosing a target costs no database library."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do when nobody can log in, by what is wrong; each a clause that a full stop follows."""
+
+    unreachable: str = "check the target and that the server runs"
+    peer: str = "run this as the account that the server expects, or log in with a password"
+    password: str = "a password is taken from PGPASSWORD or ~/.pgpass"  # noqa: S105 - advice on one
+    tls: str = "check sslmode and the certificates' files in the target"
 
 
 @dataclass(frozen=True)
@@ -15,6 +26,16 @@ class Address:
     conninfo: str
     shown: str
     complete: bool = False
+    advice: Advice = field(default_factory=Advice)
 
     def __repr__(self) -> str:
         return f"Address({self.shown!r})"
+
+
+def conninfo(parameters: Mapping[str, str]) -> str:
+    """libpq's connection string for these parameters."""
+    return " ".join(f"{name}='{_escaped(value)}'" for name, value in parameters.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")

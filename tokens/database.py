@@ -14,7 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 
-from tokens.address import Address
+from tokens.address import Address, Advice
 from tokens.errors import (
     ConnectionLost,
     DatabaseError,
@@ -44,6 +44,11 @@ class Connection:
     def server_version(self) -> int:
         """The server's version as PostgreSQL counts it: 170004 for 17.4."""
         return self._driver.info.server_version
+
+    @property
+    def backend_pid(self) -> int:
+        """The server process that the login was told of; behind a pooler another one may do the work."""
+        return self._driver.info.backend_pid
 
     def rows(self, statement: str, **parameters: object) -> list[Any]:
         """What `statement` returns, as named tuples."""
@@ -178,10 +183,7 @@ def translated(error: psycopg.Error, address: Address, *, connected: bool = True
     """What the driver reports as one of `tokens.errors`, in one line without a password."""
     reason = _one_line(error)
     if not connected:
-        return DatabaseError(
-            f"Cannot connect to {address.shown}: {reason}. "
-            "Check the target and that the server runs; a password is taken from PGPASSWORD or ~/.pgpass."
-        )
+        return DatabaseError(f"Cannot connect to {address.shown}: {reason}; {_cure(reason, address.advice)}.")
     match error:
         case psycopg.errors.LockNotAvailable() | psycopg.errors.DeadlockDetected():
             return LockTimeout(f"Another session of {address.shown} holds a lock: {reason}.")
@@ -196,6 +198,17 @@ def translated(error: psycopg.Error, address: Address, *, connected: bool = True
         case psycopg.OperationalError() if (error.sqlstate or "08").startswith(("08", "57P")):
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}.")
     return DatabaseError(f"{address.shown} reports an error: {reason}.")
+
+
+def _cure(reason: str, advice: Advice) -> str:
+    """The driver gives no codes for a login that failed, only the server's and libpq's words."""
+    if "Peer authentication" in reason or "Ident authentication" in reason:
+        return advice.peer
+    if "password" in reason:
+        return advice.password
+    if any(word in reason for word in ("SSL", "certificate", "sslmode", "sslrootcert", "private key")):
+        return advice.tls
+    return advice.unreachable
 
 
 def _one_line(error: psycopg.Error) -> str:

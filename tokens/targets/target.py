@@ -4,13 +4,49 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tokens.address import Address
 from tokens.errors import UsageError
 
-DATABASE_SCHEMES = ("postgresql", "postgres")
 WORDS = ("demo", "omnibus", "source", "docker", "kubernetes")  # not to be had as names in the configuration
-FORMS = "demo, postgresql://USER@HOST:PORT/DBNAME or a name from tokens.targets in Invoke's configuration"
+FORMS = (
+    "omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
+    "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration"
+)
+
+
+@dataclass(frozen=True)
+class HereTarget:
+    """The GitLab installed right here, whatever its kind."""
+
+
+@dataclass(frozen=True)
+class OmnibusTarget:
+    """The Linux package installed right here, or the Docker image that we run in."""
+
+
+@dataclass(frozen=True)
+class SourceTarget:
+    """A self-compiled GitLab right here; None where it usually lies."""
+
+    directory: Path | None
+
+
+@dataclass(frozen=True)
+class DockerTarget:
+    """A container of a Docker engine, by name or id; None for the only one that runs GitLab."""
+
+    container: str | None
+
+
+@dataclass(frozen=True)
+class KubernetesTarget:
+    """The toolbox pod in a namespace; release and kubectl context where they are said."""
+
+    namespace: str
+    release: str | None = None
+    context: str | None = None
 
 
 @dataclass(frozen=True)
@@ -25,38 +61,75 @@ class DemoTarget:
     """The embedded, throw-away GitLab database."""
 
 
-Target = DatabaseTarget | DemoTarget
+LocalTarget = HereTarget | OmnibusTarget | SourceTarget
+RemoteTarget = DockerTarget | KubernetesTarget
+Target = LocalTarget | RemoteTarget | DatabaseTarget | DemoTarget
 
 
 def parse_target(text: str, names: Mapping[str, object]) -> Target:
     """Read a target as it was given on the command line, in the environment or in the configuration.
 
     Args:
-        text: the target; empty if none was given.
+        text: the target; empty for the GitLab installed right here.
         names: the entries under `tokens.targets`: each a target in words, not another name.
 
     Raises:
-        UsageError: no target, an unknown one, or a configuration that cannot be used.
+        UsageError: an unknown target, or a configuration that cannot be used.
     """
     _check_names(names)
     if not text:
-        raise UsageError(f"No target was given; say --target (or INVOKE_TOKENS_TARGET): {FORMS}.")
+        return HereTarget()
     return _parse_words(str(names.get(text, text)), names)
 
 
 def _parse_words(text: str, names: Iterable[str]) -> Target:
-    word, _, rest = text.partition(":")
-    if text == "demo":
-        return DemoTarget()
-    if word in DATABASE_SCHEMES and rest.startswith("//"):
-        if rest.partition("?")[0].count("@") > 1:
-            raise UsageError("A user or password with @ in it is written with %40 in a target's address.")
-        return DatabaseTarget(Address(text, _without_secrets(text)))
-    if word in WORDS:
-        raise UsageError(f'Target "{word}" is not supported by this version; use {FORMS}.')
-    close = difflib.get_close_matches(text, {*names, "demo"} - {text}, n=1)
+    word, colon, rest = text.partition(":")
+    match word:
+        case "demo" if not colon:
+            return DemoTarget()
+        case "omnibus" if not colon:
+            return OmnibusTarget()
+        case "source" if rest or not colon:
+            return SourceTarget(Path(rest) if rest else None)
+        case "docker" if colon:
+            return _docker(rest)
+        case "kubernetes" if colon:
+            return _kubernetes(rest)
+        case "postgresql" | "postgres" if rest.startswith("//"):
+            return _database(text)
+        case _ if word in WORDS:
+            raise UsageError(f'Target "{text}" is not complete; use {FORMS}.')
+    close = difflib.get_close_matches(text, {*names, *WORDS} - {text}, n=1)
     hint = f' (did you mean "{close[0]}"?)' if close else ""
     raise UsageError(f'No target is called "{_without_secrets(text)}"{hint}; use {FORMS}.')
+
+
+def _database(text: str) -> DatabaseTarget:
+    if text.partition("?")[0].count("@") > 1:
+        raise UsageError("A user or password with @ in it is written with %40 in a target's address.")
+    return DatabaseTarget(Address(text, _without_secrets(text)))
+
+
+def _docker(container: str) -> DockerTarget:
+    if container and not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", container):
+        raise UsageError(f'"{container}" cannot be the name of a container; use docker:CONTAINER.')
+    return DockerTarget(container or None)
+
+
+def _kubernetes(text: str) -> KubernetesTarget:
+    # Contexts may hold any character, such as arn:aws:eks:…/name.
+    place, at, context = text.partition("@")
+    namespace, slash, release = place.partition("/")
+    if (at and not context) or (slash and not release) or not all(map(_is_label, filter(None, (namespace, release)))):
+        namespace = ""
+    if not namespace or context.startswith("-"):
+        raise UsageError(f'Target "kubernetes:{text}" is not of the form kubernetes:NAMESPACE[/RELEASE][@CONTEXT].')
+    return KubernetesTarget(namespace, release or None, context or None)
+
+
+def _is_label(text: str) -> bool:
+    """Whether Kubernetes takes it as the name of a namespace or release."""
+    return re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", text) is not None
 
 
 def _check_names(names: Mapping[str, object]) -> None:

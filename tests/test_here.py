@@ -1,0 +1,222 @@
+"""GitLab installed right here: real accounts, real peer authentication, real file modes.
+
+Each kind is laid out below a folder, and INVOKE_TOKENS_ROOT says where that is. The program is the bundle, because it
+has to go on as the GitLab user, who may not be able to read the Python that runs these tests.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.accounts import DATABASE, PeerServer, omnibus, run_as, source
+from tokens.targets.programs import Account
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+Done = subprocess.CompletedProcess[str]
+
+DATES = "| 2024-06-15      | 3     |\n| (none)          | 2     |\n| 2024-12-31      | 1     |\n"
+NOBODY = Account("nobody", 65534, 65534)
+
+
+@pytest.fixture
+def as_root(gitlab_tokens: str, tmp_path: Path) -> Call:
+    """The program as root, in an environment that would lead it astray if libpq's variables counted."""
+
+    def call(*words: str, **variables: str) -> Done:
+        env = {
+            "INVOKE_TOKENS_ROOT": str(tmp_path),
+            "PATH": os.defpath,
+            "HOME": "/root",
+            "PGHOST": "/nowhere",
+            "PGUSER": "x",
+        }
+        return subprocess.run(
+            [gitlab_tokens, *words],
+            env=env | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture
+def as_account(gitlab_tokens: str, tmp_path: Path) -> Call:
+    def call(account: Account, *words: str) -> Done:
+        return run_as(account, gitlab_tokens, *words, env={"INVOKE_TOKENS_ROOT": str(tmp_path)})
+
+    return call
+
+
+def lay_out_omnibus(root: Path, git: Account, peer: PeerServer) -> Path:
+    return omnibus(root, git, host=str(peer.folder), port=peer.port)
+
+
+def one_line(done: Done) -> str:
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_root_goes_on_as_the_gitlab_user_whom_peer_authentication_knows(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    done = as_root("analyze")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert DATES in done.stdout
+    assert as_root("analyze", "--target", "omnibus").stdout == done.stdout
+
+
+def test_the_gitlab_user_needs_no_change(as_account: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    done = as_account(git, "analyze")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert DATES in done.stdout
+
+
+def test_anybody_else_is_told_who_may(as_account: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    done = as_account(NOBODY, "analyze")
+    assert done.returncode == 3
+    assert f"Run this as root (sudo) or as the GitLab user {git.name}" in one_line(done)
+
+
+def test_a_source_install_may_name_neither_host_nor_user(
+    as_root: Call, as_account: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    database_yml = source(tmp_path, git, host=str(peer.folder), port=peer.port)
+    # The role of the account's own name is let in by pg_ident, but the server has none.
+    done = as_root("analyze")
+    assert done.returncode == 1
+    assert f'role "{git.name}" does not exist' in one_line(done)
+
+    database_yml.write_text(database_yml.read_text().replace("encoding: unicode", "username: gitlab"))
+    for found in (
+        as_root("analyze"),
+        as_account(git, "analyze"),
+        as_root("analyze", "--target", f"source:{database_yml.parents[1]}"),
+    ):
+        assert (found.returncode, found.stderr) == (0, "")
+        assert DATES in found.stdout
+    done = as_account(NOBODY, "analyze")
+    assert done.returncode == 3
+    assert git.name in one_line(done)
+
+
+def test_a_password_is_never_shown_and_one_that_is_wrong_is_explained(
+    as_root: Call, tmp_path: Path, git: Account
+) -> None:
+    omnibus(tmp_path, git, host="127.0.0.1", port=1, password="s3'cr\\3t")
+    done = as_root("analyze")
+    assert done.returncode == 1
+    assert f"gitlab@127.0.0.1:1/{DATABASE}" in one_line(done)
+    assert "s3" not in done.stderr
+    shown = as_root("doctor")
+    assert shown.returncode == 1
+    assert "s3" not in shown.stdout + shown.stderr
+
+
+def test_a_missing_socket_says_what_to_look_at(as_root: Call, tmp_path: Path, git: Account) -> None:
+    omnibus(tmp_path, git, host=str(tmp_path))
+    assert "sudo gitlab-ctl status postgresql" in one_line(as_root("analyze"))
+
+
+def test_a_dead_poolers_port_says_where_the_primary_is(as_root: Call, tmp_path: Path, git: Account) -> None:
+    omnibus(tmp_path, git, host="127.0.0.1", port=6432)
+    assert "gitlab-ctl patroni members" in one_line(as_root("analyze"))
+
+
+def test_a_node_without_rails_is_told(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:
+    lay_out_omnibus(tmp_path, git, peer).unlink()
+    assert "does not run GitLab Rails" in one_line(as_root("analyze"))
+
+
+def test_a_user_whom_the_machine_does_not_know_is_told(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    (tmp_path / "opt/gitlab/etc/gitlab-rails-rc").write_text("gitlab_user='gltest-gone'\n")
+    assert "account gltest-gone does not exist" in one_line(as_root("analyze"))
+
+
+def test_a_program_that_the_gitlab_user_cannot_read_is_refused_before_anything(
+    gitlab_tokens: str, as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    folder = Path(gitlab_tokens).parent
+    folder.chmod(0o700)
+    try:
+        done = as_root("analyze")
+    finally:
+        folder.chmod(0o755)
+    assert done.returncode == 3
+    assert f"who cannot read {folder}" in one_line(done)
+
+
+def test_a_config_command_runs_as_the_gitlab_user(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    database_yml = omnibus(tmp_path, git, host="/nowhere")
+    command = tmp_path / "settings"
+    command.write_text(
+        f"#!/bin/sh\ntest $(id -un) = {git.name} || exit 7\necho 'main: {{host: {peer.folder}, port: {peer.port}}}'\n"
+    )
+    command.chmod(0o755)
+    text = database_yml.read_text()
+    database_yml.write_text(text.replace("production:\n", f"production:\n  config_command: {command} --main\n"))
+    assert DATES in as_root("analyze").stdout
+    command.write_text("#!/bin/sh\necho s3cr3t; exit 5\n")
+    done = as_root("analyze")
+    assert done.returncode == 1
+    assert f"({command} --main) failed with exit status 5" in one_line(done)
+    assert "s3cr3t" not in done.stderr
+
+
+def test_the_packages_own_variables_count_and_database_url_does_not(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    omnibus(tmp_path, git, host="/nowhere")
+    variable = tmp_path / "opt/gitlab/etc/gitlab-rails/env/MAIN_DATABASE_URL"
+    variable.write_text(f"postgresql://gitlab@/{DATABASE}?host={peer.folder}\n")
+    done = as_root("analyze", DATABASE_URL="postgresql://nobody@/nowhere")
+    assert DATES in done.stdout
+    assert "DATABASE_URL is ignored" in one_line_of_notes(done)
+
+
+def one_line_of_notes(done: Done) -> str:
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_erb_is_refused_with_a_word(as_root: Call, tmp_path: Path, git: Account) -> None:
+    database_yml = source(tmp_path, git)
+    database_yml.write_text("production:\n  main:\n    password: <%= File.read('s3cr3t') %>\n")
+    done = as_root("analyze")
+    assert done.returncode == 2
+    assert "ERB" in one_line(done)
+    assert "s3cr3t" not in done.stderr
+
+
+def test_the_doctor_shows_what_was_found(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    done = as_root("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = done.stdout.splitlines()
+    assert shown[0].startswith("OK   installation            Linux package, GitLab 19.2.1-ee in ")
+    assert shown[0].endswith(f", as account {git.name}")
+    assert f"gitlab@{peer.folder}:{peer.port}/{DATABASE} as role gitlab, PostgreSQL 18" in done.stdout
+    assert "statement_timeout 60000ms" in done.stdout
+    assert all(line.startswith("OK ") for line in shown)
+
+
+def test_a_geo_secondary_is_a_warning(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:
+    database_yml = lay_out_omnibus(tmp_path, git, peer)
+    database_yml.write_text(database_yml.read_text() + "  geo:\n    database: gitlabhq_geo_production\n")
+    assert "WARN Geo" in as_root("doctor").stdout

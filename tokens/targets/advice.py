@@ -1,0 +1,47 @@
+"""What an administrator can do when GitLab's own database settings lead nowhere, by kind of installation."""
+
+from collections.abc import Mapping
+
+from tokens.address import Advice
+from tokens.targets.installation import Installation, Kind
+
+POOLER_PORT = "6432"  # PgBouncer's, in the Linux package and by its own default
+
+
+def advice(installation: Installation, parameters: Mapping[str, str], account: str | None) -> Advice:
+    """The advice for a login with libpq's `parameters` by `account` that failed."""
+    role = parameters.get("user")
+    files = ", ".join(
+        f"{name} {parameters[name]}" for name in ("sslrootcert", "sslcert", "sslkey") if name in parameters
+    )
+    return Advice(
+        unreachable=_unreachable(installation.kind, parameters),
+        peer=f'this runs as account {account}, and database role "{role}" expects another one '
+        f"({installation.user or 'git'} in most installations)",
+        password=_password(installation.kind),
+        tls=f"database.yml says sslmode {parameters.get('sslmode', 'prefer')}" + (f", {files}" if files else ""),
+    )
+
+
+def _unreachable(kind: Kind, parameters: Mapping[str, str]) -> str:
+    host = parameters.get("host", "/")
+    if kind is Kind.TOOLBOX:
+        return "if the name does not resolve or nobody answers, look at global.psql.host and at network policies"
+    if host.startswith("/"):
+        command = "systemctl status postgresql" if kind is Kind.SOURCE else "sudo gitlab-ctl status postgresql"
+        return f"if PostgreSQL should run on this machine: {command}; if not, run this on an application node"
+    if parameters.get("port") == POOLER_PORT:
+        return (
+            "that is PgBouncer's port; look for the primary with sudo gitlab-ctl patroni members or "
+            "sudo gitlab-ctl get-postgresql-primary"
+        )
+    return "check the host and port that GitLab's configuration gives for its database"
+
+
+def _password(kind: Kind) -> str:
+    if kind is Kind.TOOLBOX:
+        return (
+            "the Secret may have changed after the pod started: "
+            "kubectl rollout restart deployment/RELEASE-toolbox renews it"
+        )
+    return "the password in database.yml is not the role's any more; GitLab itself uses the same"
