@@ -3,9 +3,9 @@
 Each refusal is one line that says what was found, what it means and what to do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from tokens.database import Connection
 from tokens.errors import Refused
@@ -49,12 +49,27 @@ MISSING_PRIVILEGES = """
 """
 
 
+class Privilege(NamedTuple):
+    """What PostgreSQL may grant on one column."""
+
+    privilege: str
+    table: str
+    column: str
+
+
 @dataclass(frozen=True)
 class Needs:
     """The columns that a task reads and writes, by table; those that a release of GitLab lacks do not count."""
 
     reads: Mapping[str, tuple[str, ...]]
     writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def privileges(self) -> list[Privilege]:
+        """The same, column by column."""
+        reads = [Privilege("SELECT", table, column) for table, columns in self.reads.items() for column in columns]
+        writes = [Privilege("UPDATE", table, column) for table, columns in self.writes.items() for column in columns]
+        return reads + writes
 
 
 ANALYZE = Needs(
@@ -73,14 +88,41 @@ EDIT = Needs(
 )
 
 
+@dataclass(frozen=True)
+class State:
+    """What the server says of the database and the role that is logged in."""
+
+    database: str
+    role: str
+    grantee: str
+    standby: bool
+    read_only: bool
+    write_locked: bool
+    rows_hidden: bool
+
+
 def check(connection: Connection, needs: Needs) -> Schema:
     """The schema of GitLab's main database, once it is sure that a task with `needs` can work in it.
 
     Raises:
         Refused: another database, one that takes no changes although the task writes, or a missing privilege.
     """
-    state = connection.row(STATE, table=TOKENS, trigger=WRITE_LOCK_TRIGGER)
+    state = read_state(connection)
     schema = read_schema(connection)
+    check_tables(state, schema)
+    if needs.writes:
+        check_writable(state)
+    check_privileges(connection, needs, state)
+    return schema
+
+
+def read_state(connection: Connection) -> State:
+    """Ask the server for what the checks go by."""
+    return State(**connection.row(STATE, table=TOKENS, trigger=WRITE_LOCK_TRIGGER)._asdict())
+
+
+def check_tables(state: State, schema: Schema) -> None:
+    """Refuse a database that does not hold GitLab's tokens, or that hides some of them."""
     if not schema.has(TOKENS, "id", "expires_at"):
         raise Refused(
             f'Database "{state.database}" has no GitLab table public.{TOKENS}, so it is not GitLab\'s main database; '
@@ -96,30 +138,44 @@ def check(connection: Connection, needs: Needs) -> Schema:
             f'Row-level security hides rows of {TOKENS} from role "{state.role}" in database "{state.database}"; '
             "use the tables' owner (gitlab in most installations)."
         )
-    if needs.writes and (state.standby or state.read_only):
+
+
+def check_writable(state: State) -> None:
+    """Refuse a database that takes no changes."""
+    if state.standby or state.read_only:
         kind = "a standby (a replica or a Geo secondary)" if state.standby else "set to read-only"
         raise Refused(f'Database "{state.database}" is {kind} and takes no changes; run this on the primary.')
-    _check_privileges(connection, needs, state)
-    return schema
 
 
-def _check_privileges(connection: Connection, needs: Needs, state: Any) -> None:
-    wanted = [("SELECT", table, column) for table, columns in needs.reads.items() for column in columns]
-    wanted += [("UPDATE", table, column) for table, columns in needs.writes.items() for column in columns]
-    privileges, tables, columns = zip(*wanted, strict=True)
-    missing = connection.rows(
-        MISSING_PRIVILEGES, privileges=list(privileges), tables=list(tables), columns=list(columns)
-    )
+def check_privileges(connection: Connection, needs: Needs, state: State) -> None:
+    """Refuse a role that may not do what a task needs, with the GRANT that would help."""
+    missing = missing_privileges(connection, needs)
     if not missing:
         return
-    grants: dict[tuple[str, str], list[str]] = {}
-    for privilege, table, column in missing:
-        grants.setdefault((privilege, table), []).append(column)
-    statements = "; ".join(
-        f"GRANT {privilege} ({', '.join(names)}) ON public.{table} TO {state.grantee}"
-        for (privilege, table), names in grants.items()
-    )
+    statements = "; ".join(grants(missing, state.grantee))
     raise Refused(
         f'Role "{state.role}" lacks a privilege in database "{state.database}"; '
         f"as the tables' owner (gitlab in most installations) run: {statements};"
     )
+
+
+def missing_privileges(connection: Connection, needs: Needs) -> list[Privilege]:
+    """What the role that is logged in would have to be granted for a task with `needs`."""
+    privileges, tables, columns = zip(*needs.privileges, strict=True)
+    return [
+        Privilege(*row)
+        for row in connection.rows(
+            MISSING_PRIVILEGES, privileges=list(privileges), tables=list(tables), columns=list(columns)
+        )
+    ]
+
+
+def grants(privileges: Iterable[Privilege], grantee: str) -> list[str]:
+    """The GRANT statements, without semicolons, that give `grantee`, an SQL identifier, these privileges."""
+    by_table: dict[tuple[str, str], list[str]] = {}
+    for privilege in privileges:
+        by_table.setdefault((privilege.privilege, privilege.table), []).append(privilege.column)
+    return [
+        f"GRANT {privilege} ({', '.join(columns)}) ON public.{table} TO {grantee}"
+        for (privilege, table), columns in by_table.items()
+    ]

@@ -11,7 +11,8 @@ from tokens.database import Connection
 TOKENS = "personal_access_tokens"
 BACKGROUND_MIGRATIONS = "batched_background_migrations"
 SETTINGS = "application_settings"
-TABLES = (TOKENS, BACKGROUND_MIGRATIONS, SETTINGS)
+MIGRATIONS = "schema_migrations"
+TABLES = (TOKENS, BACKGROUND_MIGRATIONS, SETTINGS, MIGRATIONS)
 
 COLUMNS = """
     SELECT c.relname AS table_name, array_agg(a.attname::text) AS columns

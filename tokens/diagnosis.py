@@ -1,0 +1,176 @@
+"""Whether the tasks can work in a database, line by line: what was looked at, what was found, and the cure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from tokens import database
+from tokens.address import Address
+from tokens.database import Connection
+from tokens.errors import DatabaseError, Refused
+from tokens.gitlab import preflight
+from tokens.gitlab.preflight import ANALYZE, EDIT, Needs, State
+from tokens.gitlab.release import estimated_release
+from tokens.gitlab.schema import MIGRATIONS, SETTINGS, Schema, read_schema
+
+CLOCK_TOLERANCE = 60  # seconds
+MAINTENANCE = Needs(reads={SETTINGS: ("id", "maintenance_mode")})
+RELEASE = Needs(reads={MIGRATIONS: ("version",)})
+
+# Every task that works on GitLab's data, and what it needs there.
+TASKS = {"analyze": ANALYZE, "edit": EDIT}
+
+SESSION = """
+    SELECT
+      current_setting('server_version') AS version,
+      pg_backend_pid() AS backend,
+      extract(epoch FROM clock_timestamp())::float8 AS clock,
+      (
+        -- What this transaction has set for itself does not count.
+        SELECT string_agg(name || ' ' || reset_val || unit, ', ' ORDER BY name)
+        FROM pg_catalog.pg_settings
+        WHERE name IN (
+          'statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'
+        )
+      ) AS timeouts
+"""
+
+MAINTENANCE_MODE = """
+    SELECT maintenance_mode
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1
+"""
+
+IDENTIFIER = "SELECT quote_ident(%(name)s) AS quoted"
+
+
+class Verdict(StrEnum):
+    """How it stands: fine, fine with a reservation, or in the way of every task."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis: what was looked at, and what was found with the cure where one is needed."""
+
+    subject: str
+    verdict: Verdict
+    text: str
+
+
+def diagnose(address: Address) -> Iterator[Finding]:
+    """Look at everything that decides whether the tasks can work in the database at `address`; nothing is changed.
+
+    Whatever is wrong becomes a finding, the last one if the rest cannot be looked at.
+    """
+    try:
+        with database.reading(address) as connection:
+            yield from _findings(connection, address)
+    except (DatabaseError, Refused) as error:
+        yield Finding("connection", Verdict.FAIL, str(error))
+
+
+def least_privileges(address: Address, role: str) -> dict[str, list[str]]:
+    """The statements that let `role` do what a task needs and nothing else, by task; columns that exist here only.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`.
+    """
+    with database.reading(address) as connection:
+        state = preflight.read_state(connection)
+        schema = read_schema(connection)
+        preflight.check_tables(state, schema)
+        grantee = connection.row(IDENTIFIER, name=role).quoted
+        name = connection.row(IDENTIFIER, name=state.database).quoted
+    entry = [f"GRANT CONNECT ON DATABASE {name} TO {grantee}", f"GRANT USAGE ON SCHEMA public TO {grantee}"]
+    return {
+        task: [
+            *entry,
+            *preflight.grants((one for one in needs.privileges if schema.has(one.table, one.column)), grantee),
+        ]
+        for task, needs in TASKS.items()
+    }
+
+
+def _findings(connection: Connection, address: Address) -> Iterator[Finding]:
+    session = connection.row(SESSION)
+    clock = session.clock - datetime.now(UTC).timestamp()
+    state = preflight.read_state(connection)
+    schema = read_schema(connection)
+    yield Finding("connection", Verdict.OK, f"{address.shown} as role {state.role}, PostgreSQL {session.version}")
+    yield _route(connection, session.backend)
+    yield _role(state)
+    yield _schema(connection, state, schema)
+    yield from _privileges(connection, state)
+    yield _maintenance(connection, schema)
+    yield Finding("timeouts", Verdict.OK, f"{session.timeouts}; each transaction of ours sets its own")
+    yield _clock(clock)
+
+
+def _route(connection: Connection, backend: int) -> Finding:
+    if connection.backend_pid == backend:
+        return Finding("route", Verdict.OK, "direct")
+    return Finding("route", Verdict.OK, "through a pooler such as PgBouncer, which the tasks are made for")
+
+
+def _role(state: State) -> Finding:
+    if state.standby:
+        return Finding("server", Verdict.WARN, "a standby: analyze works, for changes go to the primary")
+    if state.read_only:
+        return Finding("server", Verdict.WARN, "read-only (default_transaction_read_only): no changes")
+    return Finding("server", Verdict.OK, "primary")
+
+
+def _schema(connection: Connection, state: State, schema: Schema) -> Finding:
+    try:
+        preflight.check_tables(state, schema)
+    except Refused as refusal:
+        return Finding("schema", Verdict.FAIL, str(refusal))
+    release = None
+    if schema.has(MIGRATIONS) and not preflight.missing_privileges(connection, RELEASE):
+        release = estimated_release(connection)
+    return Finding("schema", Verdict.OK, f"GitLab's main database, about release {release or 'unknown'}")
+
+
+def _privileges(connection: Connection, state: State) -> Iterable[Finding]:
+    """A role that may only analyze is a good idea, so what it may not change is worth a warning at most."""
+    for task, needs in TASKS.items():
+        subject = f"privileges for {task}"
+        try:
+            preflight.check_privileges(connection, needs, state)
+        except Refused as refusal:
+            yield Finding(subject, Verdict.WARN if needs.writes else Verdict.FAIL, str(refusal))
+        else:
+            yield Finding(subject, Verdict.OK, "sufficient")
+
+
+def _maintenance(connection: Connection, schema: Schema) -> Finding:
+    subject = "maintenance mode"
+    if not schema.has(SETTINGS, "maintenance_mode"):
+        return Finding(subject, Verdict.OK, "this release has none")
+    if preflight.missing_privileges(connection, MAINTENANCE):
+        return Finding(subject, Verdict.OK, "unknown to this role")
+    row = connection.row(MAINTENANCE_MODE)
+    if row is not None and row.maintenance_mode:
+        return Finding(
+            subject,
+            Verdict.WARN,
+            "on: GitLab takes no changes from people, but from here they go through; a failover may be under way",
+        )
+    return Finding(subject, Verdict.OK, "off")
+
+
+def _clock(difference: float) -> Finding:
+    if abs(difference) <= CLOCK_TOLERANCE:
+        return Finding("clock", Verdict.OK, f"within {CLOCK_TOLERANCE} seconds of the server's")
+    later = "behind" if difference > 0 else "ahead of"
+    return Finding(
+        "clock",
+        Verdict.WARN,
+        f"this machine is {abs(difference):.0f} seconds {later} the server, whose UTC date decides when a token dies",
+    )

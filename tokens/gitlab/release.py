@@ -1,0 +1,33 @@
+"""Which release of GitLab a bare database belongs to, as far as it tells."""
+
+from tokens.database import Connection
+
+NEWEST_MIGRATION = """
+    SELECT max(version) AS version
+    FROM public.schema_migrations
+    WHERE version ~ '^20[0-9]{12}$'
+"""
+
+FIRST_MONTH = 2023 * 12 + 4  # GitLab 16.0 came in May 2023; since then a minor release a month, a major one each May
+FIRST_MAJOR = 16
+FREEZE = 15  # day of the month after which a migration comes with the next month's release
+
+
+def estimated_release(connection: Connection) -> str | None:
+    """The release to which the newest migration belongs, such as `18.4`; None where nothing tells.
+
+    GitLab names its migrations after the second in which they were written, and releases in the month's third week, so
+    this may be one release off.
+    """
+    version = connection.row(NEWEST_MIGRATION).version
+    return None if version is None else release_of(version)
+
+
+def release_of(migration: str) -> str | None:
+    """The release that brought a migration with this number, such as `20250901000000`; None for one before 16.0."""
+    year, month, day = int(migration[:4]), int(migration[4:6]), int(migration[6:8])
+    months = year * 12 + month - 1 + (day > FREEZE) - FIRST_MONTH
+    if months < 0:
+        return None
+    major, minor = divmod(months, 12)
+    return f"{FIRST_MAJOR + major}.{minor}"
