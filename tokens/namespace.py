@@ -2,10 +2,13 @@
 
 import invoke
 
-from tokens.tasks import demo
+from tokens.tasks import bundle, demo
 from tokens.tasks.analyze import analyze
+from tokens.tasks.doctor import doctor
 from tokens.tasks.edit import edit
 
-ns = invoke.Collection("tokens", analyze, edit, demo)
+ns = invoke.Collection("tokens", analyze, edit, doctor, bundle, demo)
 # One flat tree without underscores: INVOKE_TOKENS_TARGET and the like must not collide with anybody's.
-ns.configure({"tokens": {"target": "", "targets": {}, "demo": {"directory": ""}}})
+ns.configure(
+    {"tokens": {"target": "", "targets": {}, "root": "/", "bundle": {"directory": ""}, "demo": {"directory": ""}}}
+)

@@ -33,13 +33,15 @@ class DataConfig(invoke.Config):
 class TokensProgram(invoke.Program):
     """Invoke's program over our namespace, with our exit statuses."""
 
+    namespace: invoke.Collection
+
     def normalize_argv(self, argv: list[str] | None) -> None:
         super().normalize_argv(argv)
         self.argv = list(self.argv)
         # Up to the first task's name: what follows may be an option's value.
         for position, word in enumerate(self.argv[1:], 1):
-            self.argv[position] = _without_prefix(word)
-            if self.argv[position] in ns.task_names:
+            self.argv[position] = self._as_listed(word)
+            if self.argv[position] in self.namespace.task_names:
                 break
 
     def create_config(self) -> None:
@@ -69,17 +71,32 @@ class TokensProgram(invoke.Program):
             probe.load_collection(ns.configuration())
             probe.load_shell_env()
 
+    def _as_listed(self, word: str) -> str:
+        """A task that was named with one of the prefixes, or none, by its name here; any other word as it is."""
+        bare = next((word.removeprefix(prefix) for prefix in PREFIXES if word.startswith(prefix)), word)
+        names = (word, bare, f"tokens.{bare}") if bare != word else (word,)
+        return next((name for name in names if name in self.namespace.task_names), word)
+
 
 def main() -> None:
     """Run the console script."""
+    _run("gitlab-tokens", ns)
+
+
+def inv() -> None:
+    """Run as the `inv` of a bundle: the tasks have their full names, and nobody's tasks.py is imported."""
+    _run("inv", invoke.Collection(ns))
+
+
+def _run(name: str, namespace: invoke.Collection) -> None:
     try:
         TokensProgram(
-            name="gitlab-tokens",
+            name=name,
             version=tokens.__version__,
-            namespace=ns,
+            namespace=namespace,
             config_class=DataConfig,
-            binary="gitlab-tokens",
-            binary_names=["gitlab-tokens"],
+            binary=name,
+            binary_names=[name],
         ).run()
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -88,14 +105,6 @@ def main() -> None:
         if fault is None:
             raise
         sys.exit(fault or ExitStatus.DONE)
-
-
-def _without_prefix(word: str) -> str:
-    """`tokens.analyze` and `gitlab:tokens:analyze` as `analyze`; any other word as it is."""
-    for prefix in PREFIXES:
-        if word.removeprefix(prefix) in ns.task_names:
-            return word.removeprefix(prefix)
-    return word
 
 
 @contextmanager
@@ -119,7 +128,7 @@ def _unreadable_configuration() -> Iterator[None]:
     else:
         return
     raise invoke.Exit(
-        f"Invoke's configuration cannot be used: {reason}. tokens.target and tokens.demo.directory are text, "
-        "tokens.targets is a map of names to targets.",
+        f"Invoke's configuration cannot be used: {reason}. tokens.target, tokens.bundle.directory and "
+        "tokens.demo.directory are text, tokens.targets is a map of names to targets.",
         code=ExitStatus.USAGE,
     )
