@@ -1,4 +1,4 @@
-"""Measure the program against psql: `python -m tests.benchmark`, all of it or one of start, analyze, extend.
+"""Measure the program, against psql where it can: `python -m tests.benchmark`, all of it or some of its parts.
 
 Machines differ and are noisy, so what counts are the ratios: every pair of figures is taken in the same run, on the
 same server, on equal copies of one table with GitLab's indexes. Prints a line a figure; nothing here passes or fails.
@@ -6,20 +6,26 @@ same server, on equal copies of one table with GitLab's indexes. Prints a line a
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict
 
+from tests.docker import engine, image
+from tests.docker.engine import Engine
 from tokens.address import Address
 from tokens.analysis import analyze
 from tokens.engine import make_engine
@@ -27,10 +33,14 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.plan import make_plan
 from tokens.run import BatchCommitted, BatchStarting, run
 from tokens.selection import Selection
+from tokens.targets import bundle as bundles
+from tokens.targets import demo as demos
+from tokens.targets.bundle import Bundle
 from tokens.targets.embedded import Server
 from tokens.targets.programs import packaged_binaries
 from tokens.upgrade import Branch, upgrade
 
+PARTS = ["start", "bundle", "docker", "analyze", "extend"]
 LIBRARIES = "import invoke, psycopg"
 RUNS = 3
 START_RUNS = 15
@@ -49,7 +59,7 @@ UPDATE = f"UPDATE public.personal_access_tokens SET expires_at = '{NEW}' WHERE e
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.benchmark")
-    parser.add_argument("parts", nargs="*", choices=["start", "analyze", "extend", []], default=[])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--tokens", type=int, default=5_000_000, help="rows in the table (default: 5,000,000)")
     parser.add_argument("--postgresql", type=int, choices=[16, 18], default=18)
     parser.add_argument("--child", metavar="CONNINFO", help=argparse.SUPPRESS)
@@ -57,10 +67,16 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(extend(Address(arguments.child, "the copy"))))
         return
-    parts = arguments.parts or ["start", "analyze", "extend"]
+    parts = arguments.parts or PARTS
     if "start" in parts:
         measure_start()
-    if set(parts) - {"start"}:
+    if "bundle" in parts or "docker" in parts:
+        with built_bundle() as (bundle, program):
+            if "bundle" in parts:
+                measure_bundle(bundle, program)
+            if "docker" in parts:
+                measure_docker(bundle)
+    if {"analyze", "extend"} & set(parts):
         with table(arguments.tokens, arguments.postgresql) as copies:
             if "analyze" in parts:
                 measure_analyze(copies)
@@ -80,13 +96,87 @@ def measure_start() -> None:
         "inv tokens.analyze": inv,
         "gitlab-tokens analyze": script,
     }
+    measure_commands("start", commands)
+    say("start: goal for analyze", "0.45 s")
+
+
+@contextmanager
+def built_bundle() -> Iterator[tuple[Bundle, Path]]:
+    """A bundle, and its program unpacked where every account may run it."""
+    folder = Path(tempfile.mkdtemp(prefix="tokens-"))
+    folder.chmod(0o755)
+    try:
+        seconds = timed(lambda: bundles.build(folder))
+        bundle = bundles.available(folder)
+        assert bundle is not None
+        say("bundle: build", f"{seconds:.1f} s")
+        with tarfile.open(bundle.path) as tar:
+            say("bundle: unpack", f"{timed(lambda: tar.extractall(folder / 'there', filter='tar')):.1f} s")
+        yield bundle, folder / "there/gitlab-tokens"
+    finally:
+        shutil.rmtree(folder)
+
+
+def measure_bundle(bundle: Bundle, program: Path) -> None:
+    """The bundle's size, and its start from a warm and from a cold page cache, beside the installed program's."""
+    files = [path for path in program.parent.rglob("*") if path.is_file()]
+    say("bundle: packed", f"{bundle.path.stat().st_size / 2**20:.1f} MiB")
+    say("bundle: unpacked", f"{sum(path.stat().st_size for path in files) / 2**20:.1f} MiB", f"{len(files):,} files")
+    installed = str(Path(sys.executable).parent / "gitlab-tokens")
+    words = ["analyze", "--target", "demo"]
+    subprocess.run([installed, *words], check=True, capture_output=True)
+    demo = demos.status().address.conninfo
+    words = ["analyze", "--target", f"postgresql:///?{urlencode(conninfo_to_dict(demo))}"]
+    measure_commands(
+        "bundle",
+        {
+            "gitlab-tokens --version": [str(program), "--version"],
+            "gitlab-tokens analyze": [str(program), *words],
+            "the installed program's analyze": [installed, *words],
+        },
+    )
+    cold = []
+    for _ in range(5):
+        for path in files:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        cold.append(timed(partial(subprocess.run, [str(program), *words], check=True, capture_output=True)))
+    say("bundle: gitlab-tokens analyze, cold", f"{statistics.median(cold):.3f} s", "of 5 runs, its files evicted")
+
+
+def measure_docker(bundle: Bundle) -> None:
+    """`--target docker:` beside the same inside the container, once the bundle is there."""
+    if reason := engine.missing() or image.missing():
+        say("docker", "not measured", reason)
+        return
+    with Engine() as docker:
+        image.build(docker)
+        with image.container(docker, "gitlab") as container:
+            variables = docker.environment() | {"INVOKE_TOKENS_BUNDLE_DIRECTORY": str(bundle.path.parent)}
+            os.environ.update(variables)
+            outside = [str(Path(sys.executable).parent / "gitlab-tokens"), "analyze", "--target", "docker:gitlab"]
+            first = timed(partial(subprocess.run, outside, check=True, capture_output=True))
+            say("docker: first call", f"{first:.1f} s", "the bundle is carried there")
+            folder = container.exec("sh", "-c", "echo /var/lib/gitlab-tokens-0/*").stdout.strip()
+            inside = ["docker", "exec", "gitlab", f"{folder}/gitlab-tokens", "analyze"]
+            medians = measure_commands("docker", {"docker exec … analyze": inside, "--target docker:gitlab": outside})
+            difference = medians["--target docker:gitlab"] - medians["docker exec … analyze"]
+            say("docker: from outside costs", f"{difference:.3f} s", "goal: at most 0.3 s")
+
+
+def measure_commands(part: str, commands: dict[str, list[str]]) -> dict[str, float]:
+    """The median of several runs of each command, taken in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(START_RUNS):
         for name, command in commands.items():
             seconds[name].append(timed(partial(subprocess.run, command, check=True, capture_output=True)))
     for name, values in seconds.items():
-        note = f"of {START_RUNS} runs, fastest {min(values):.3f} s; goal for analyze: 0.45 s"
-        say(f"start: {name}", f"{statistics.median(values):.3f} s", note)
+        say(
+            f"{part}: {name}",
+            f"{statistics.median(values):.3f} s",
+            f"median of {START_RUNS} runs, fastest {min(values):.3f} s",
+        )
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def measure_analyze(copies: "Copies") -> None:

@@ -5,6 +5,13 @@ empty_database       an empty database, owned by and reached as the role `gitlab
 gitlab_database      the same with GitLab's tables of the newest release, without rows
 gitlab_database_at   gitlab_database for a given revision of the `gitlab` branch
 superuser            the same database, reached as `postgres`
+bundles              a folder with the bundle of this code, as `tokens.bundle.directory` names it
+gitlab_tokens        the bundle's program, unpacked where every account may run it
+git                  an account of this machine that stands for GitLab's `git`
+peer                 a server that knows people on its socket by their account, as GitLab's own does
+pooled               gitlab_database through a PgBouncer whose clients share one session
+docker_engine        a Docker engine of our own, with the images of tests/docker/image.py
+gitlab_container     a running container in it that is shaped like GitLab's
 """
 
 import itertools
@@ -13,6 +20,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -24,9 +32,14 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests import accounts, pgbouncer
+from tests.docker import engine, image
+from tests.docker.engine import Engine
+from tests.docker.image import Container
 from tokens.address import Address
+from tokens.targets import bundle
 from tokens.targets.embedded import SUPERUSER, Server
-from tokens.targets.programs import packaged_binaries
+from tokens.targets.programs import Account, packaged_binaries
 
 GITLAB = "gitlab"
 """The role that owns GitLab's database and that its programs connect as; not a superuser."""
@@ -51,6 +64,72 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def bundles() -> Iterator[Path]:
+    with _public_folder() as folder:
+        bundle.build(folder)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def gitlab_tokens(bundles: Path) -> Iterator[str]:
+    found = bundle.available(bundles)
+    assert found is not None
+    with _public_folder() as folder:
+        with tarfile.open(found.path) as tar:
+            tar.extractall(folder, filter="tar")
+        yield str(folder / "gitlab-tokens")
+
+
+@pytest.fixture(scope="session")
+def git() -> Iterator[Account]:
+    if reason := accounts.missing():
+        pytest.skip(reason)
+    with accounts.system_account() as account:
+        yield account
+
+
+@pytest.fixture(scope="session")
+def peer(git: Account) -> Iterator[accounts.PeerServer]:
+    with accounts.peer_server(git) as server:
+        yield server
+
+
+@pytest.fixture
+def pooled(gitlab_database: Address) -> Iterator[Address]:
+    if reason := pgbouncer.missing():
+        pytest.skip(reason)
+    with pgbouncer.pgbouncer(gitlab_database, pool_size=1) as through:
+        yield through
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    if reason := engine.missing() or image.missing():
+        pytest.skip(reason)
+    with Engine() as started:
+        image.build(started)
+        image.build_other(started)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def gitlab_container(docker_engine: Engine) -> Iterator[Container]:
+    with image.container(docker_engine, "gitlab") as started:
+        yield started
+
+
+@contextmanager
+def _public_folder() -> Iterator[Path]:
+    """A temporary folder that every account may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="tokens-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.hookimpl(wrapper=True)

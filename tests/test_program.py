@@ -94,9 +94,11 @@ def test_top_names_the_table(target: str) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["analyze"], 2, "No target was given"),
+        (["analyze"], 2, "No GitLab was found on this machine"),
         (["analyze", "--target", "demoo"], 2, 'did you mean "demo"?'),
-        (["analyze", "--target", "docker:gitlab"], 2, "not supported by this version"),
+        (["analyze", "--target", "docker"], 2, "is not complete"),
+        (["analyze", "--target", "source:/nowhere"], 2, "There is no GitLab in /nowhere"),
+        (["analyze", "--target", "omnibus"], 2, "Linux package is not"),
         (["analyze", "--target", "demo", "--top", "0"], 2, "--top takes"),
         (["analyze", "--target", "demo", "--top", "-3"], 2, "--top takes"),
         (["analyze", "--target", "demo", "--top", "ten"], 2, "--top takes"),

@@ -29,7 +29,8 @@ OUTPUTS = ("text", "json", "csv")
         "target": TARGET_HELP,
         "top": "How many expiration dates to show, the commonest first: a number, or all. Default: 10.",
         "output": "text (as gitlab:tokens:analyze prints it), json or csv. Default: text.",
-    }
+    },
+    travels=True,
 )
 def analyze(context: invoke.Context, target: str = "", top: str = "10", output: str = "text") -> None:
     """Show on which dates the most tokens expire."""

@@ -1,31 +1,146 @@
-"""The option `--target`: what it says about itself, and the database that it leads to."""
+"""The option `--target`: what it says about itself, and the database, container or pod that it leads to."""
 
+import getpass
+import logging
+import os
+import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import invoke
 
 from tokens.address import Address
 from tokens.errors import UsageError
 from tokens.targets import demo
-from tokens.targets.target import DatabaseTarget, DemoTarget, parse_target
+from tokens.targets.target import (
+    DatabaseTarget,
+    DemoTarget,
+    DockerTarget,
+    HereTarget,
+    KubernetesTarget,
+    OmnibusTarget,
+    RemoteTarget,
+    SourceTarget,
+    Target,
+    parse_target,
+)
+from tokens.terminal import console
 from tokens.terminal.steps import Steps
 
+if TYPE_CHECKING:
+    from tokens.targets.site import Site
+
 TARGET_HELP = (
-    "Where GitLab is: demo, postgresql://USER@HOST:PORT/DBNAME or a name from tokens.targets in Invoke's "
-    "configuration. Default: INVOKE_TOKENS_TARGET, then tokens.target in the configuration."
+    "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
+    "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration. Default: "
+    "INVOKE_TOKENS_TARGET, then tokens.target in the configuration, then the GitLab installed right here."
 )
 
 
 def locate(context: invoke.Context, target: str) -> Address:
     """The database that the option, the environment or the configuration names, started first if it is the demo's."""
-    tokens = context.config.tokens
-    match parse_target(target or str(tokens.target or ""), tokens.targets or {}):
+    return locate_site(context, target).address
+
+
+def locate_site(context: invoke.Context, target: str) -> "Site":
+    """The same with what is known of the installation around it; for one right here, as its user from now on."""
+    from tokens.targets import installation
+    from tokens.targets.site import Site, open_site
+
+    root = Path(str(context.config.tokens.root))
+    match _parse(context, target):
         case DatabaseTarget(address):
-            return address
+            return Site(address)
         case DemoTarget():
-            return demo.open(demo_directory(context), report_to(sys.stderr))
+            return Site(demo.open(demo_directory(context), report_to(sys.stderr)))
+        case OmnibusTarget():
+            found = installation.omnibus(root)
+        case SourceTarget(directory):
+            found = installation.source(directory and _absolute(directory), root)
+        case HereTarget():
+            found = installation.detect(root)
+        case DockerTarget() | KubernetesTarget():
+            raise UsageError("This task has to be run where GitLab is, not from outside.")
+    site = open_site(found)
+    for note in site.notes:
+        print(f"NOTE: {note}", file=sys.stderr)
+    return site
+
+
+def remote_target(context: invoke.Context, target: str) -> RemoteTarget | None:
+    """The container or pod that a task has to go into; None where it runs right here."""
+    found = _parse(context, target)
+    return found if isinstance(found, DockerTarget | KubernetesTarget) else None
+
+
+def run_there(context: invoke.Context, target: RemoteTarget, name: str, options: Mapping[str, object]) -> int:
+    """Run the task where `target` is, on this very terminal, and return its exit status.
+
+    Args:
+        context: Invoke's, for the configuration.
+        target: a container or pod.
+        name: the task's, such as `analyze`.
+        options: those that differ from their defaults, by parameter; `--target` does not go along.
+    """
+    from tokens.targets import bundle, remote
+
+    words = [name]
+    for option, value in options.items():
+        flag = option.replace("_", "-")
+        words.append(
+            {True: f"--{flag}", False: f"--no-{flag}"}[value] if isinstance(value, bool) else f"--{flag}={value}"
+        )
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        words.insert(0, "--debug")
+    steps = Steps(sys.stderr)
+    errand = remote.Errand(
+        tuple(words),
+        caller=_caller(),
+        terminal=console.is_terminal(sys.stdin) and console.is_terminal(sys.stdout),
+        stdin=sys.stdin is not None and not console.is_terminal(sys.stdin),
+    )
+    directory = bundle_directory(context)
+
+    def build() -> bundle.Bundle:
+        steps.show("Packing the tool to carry it there")
+        return bundle.build(directory)
+
+    place = remote.find_place(target, steps.show)
+    try:
+        return remote.run(place, errand, bundle.available(directory), build, steps.show)
+    except remote.SessionLost:
+        if errand.terminal:
+            console.restore(sys.stdout)
+        raise
+
+
+def bundle_directory(context: invoke.Context, directory: str = "") -> Path | None:
+    """The folder that the option or the configuration gives bundles, None for the usual one."""
+    named = directory or context.config.tokens.bundle.directory
+    return _absolute(Path(str(named))) if named else None
+
+
+def _parse(context: invoke.Context, target: str) -> Target:
+    tokens = context.config.tokens
+    return parse_target(target or str(tokens.target or ""), tokens.targets or {})
+
+
+def _caller() -> str:
+    """Who asks, as far as this machine knows: user@host, in characters that any log can hold."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = f"#{os.getuid()}"
+    return "".join(c for c in f"{user}@{socket.gethostname()}" if c.isascii() and c.isprintable())
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(f"{path} names nobody's home.") from None
 
 
 def report_to(stream: TextIO | None) -> demo.Report:

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 import invoke
 
 from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.targets.target import RemoteTarget
+from tokens.tasks.target_option import remote_target, run_there
 from tokens.terminal import console
 from tokens.terminal.interruption import Termination, termination_as_error
 from tokens.terminal.printable import printable
@@ -20,8 +22,18 @@ from tokens.terminal.printable import printable
 Body = Callable[..., None]
 
 
-def task(help: Mapping[str, str]) -> Callable[[Body], invoke.Task[Body]]:  # noqa: A002 - as Invoke calls it
+def task(
+    help: Mapping[str, str],  # noqa: A002 - as Invoke calls it
+    *,
+    travels: bool = False,
+    without_terminal: str | None = None,
+) -> Callable[[Body], invoke.Task[Body]]:
     """Make a function an Invoke task that keeps the house's manners.
+
+    Args:
+        help: a sentence for each option.
+        travels: where `--target` is a container or pod, run the task there instead of here.
+        without_terminal: what to use where there is no terminal, for a task that asks questions.
 
     No positional arguments (Invoke would take a following `--dry` for one and run the task), no short options (they
     move when an option is added), every foreseeable fault as one line on standard error with its exit status.
@@ -33,7 +45,13 @@ def task(help: Mapping[str, str]) -> Callable[[Body], invoke.Task[Body]]:  # noq
             with _sparing_the_collector(), _faults_as_exits(), termination_as_error():
                 if context.config.run.dry:
                     _take_for_dry_run(body, options)
-                body(context, **options)
+                if without_terminal:
+                    console.require_terminal(body.__name__, without_terminal)
+                destination = remote_target(context, options["target"]) if travels else None
+                if destination is None:
+                    body(context, **options)
+                else:
+                    _travel(context, destination, body, options)
                 if sys.stdout is not None:
                     sys.stdout.flush()
 
@@ -56,6 +74,15 @@ def _sparing_the_collector() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.freeze()
+
+
+def _travel(context: invoke.Context, target: RemoteTarget, body: Body, options: dict[str, Any]) -> None:
+    """Run the task where GitLab is; its exit status is ours, and it has said everything itself."""
+    defaults = inspect.signature(body).parameters
+    given = {name: value for name, value in options.items() if name != "target" and value != defaults[name].default}
+    status = run_there(context, target, body.__name__, given)
+    if status != ExitStatus.DONE:
+        raise invoke.Exit(code=status)
 
 
 def _take_for_dry_run(body: Body, options: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ def require_terminal(task: str, instead: str) -> None:
     Raises:
         TerminalRequired: standard input or output is no terminal; `instead` says what needs none.
     """
-    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise TerminalRequired(
             f"{task} asks questions and needs a terminal on standard input and output; "
             f"without one use {instead} (docker exec and kubectl exec give one with -it)."
@@ -24,7 +24,7 @@ def require_terminal(task: str, instead: str) -> None:
 
 def has_colour(stream: TextIO) -> bool:
     """Whether `stream` should be coloured: a terminal that can, and a person who has not set NO_COLOR."""
-    return _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def is_gone(stream: TextIO | None) -> bool:
@@ -38,6 +38,16 @@ def is_gone(stream: TextIO | None) -> bool:
     except (ValueError, OSError):
         return False
     return False
+
+
+def restore(stream: TextIO | None) -> None:
+    """Leave the terminal as a program would have left it whose connection was cut: a visible cursor at a line's start.
+
+    No colour, and no bracketed paste, which would put its marks into whatever is pasted next.
+    """
+    if stream is not None and is_terminal(stream):
+        stream.write("\x1b[?2004l\x1b[?25h\x1b[0m\r\n")
+        stream.flush()
 
 
 def output_fault(error: OSError) -> str | None:
@@ -57,7 +67,8 @@ def discard(stream: TextIO | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person is at the other end of `stream`."""
     # A stream that the caller closed is None, or fails when asked.
     try:
         return stream is not None and stream.isatty()

@@ -1,0 +1,1 @@
+"""A real Docker engine for tests, and containers in it that look like GitLab's."""

@@ -1,0 +1,267 @@
+"""Into a container of a real Docker engine and back: the same screens, keys, streams and exit statuses."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.docker.engine import Engine
+from tests.docker.image import Container, closed_container, container, other_container, stopped_container
+from tests.terminal.screen import Program
+from tests.test_program import GITLAB_TOKENS, INV
+from tokens.version import __version__
+
+Done = subprocess.CompletedProcess[str]
+Call = Callable[..., Done]
+
+PSQL = ["psql", "-XAtq", "-h", "/var/opt/gitlab/postgresql", "-U", "gitlab", "-d", "gitlabhq_production"]
+DATES = "| 2024-06-15      | 3     |\n| (none)          | 2     |\n| 2024-12-31      | 1     |\n"
+
+
+@pytest.fixture
+def outside(docker_engine: Engine, bundles: Path) -> Mapping[str, str]:
+    """The environment of somebody on the Docker host."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("INVOKE_", "DOCKER_"))}
+    return inherited | docker_engine.environment() | {"INVOKE_TOKENS_BUNDLE_DIRECTORY": str(bundles)}
+
+
+@pytest.fixture
+def call(outside: Mapping[str, str]) -> Call:
+    def call(*words: str, **options: object) -> Done:
+        env = {**outside, **options.pop("env", {})}  # type: ignore[dict-item]
+        return subprocess.run(
+            [GITLAB_TOKENS, *words], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+
+    return call
+
+
+@pytest.fixture
+def fresh(docker_engine: Engine) -> Iterator[Container]:
+    """A GitLab container that nobody has changed."""
+    with container(docker_engine, "fresh") as started:
+        yield started
+
+
+def one_line(done: Done) -> str:
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_the_tool_carries_itself_there_once_and_is_found_again(call: Call, fresh: Container) -> None:
+    first = call("analyze", "--target", "docker:fresh")
+    assert first.returncode == 0
+    assert first.stderr.startswith("Carrying the tool to container fresh (")
+    again = call("analyze", "--target", "docker:fresh")
+    assert (again.returncode, again.stderr, again.stdout) == (0, "", first.stdout)
+    assert DATES in again.stdout
+    assert fresh.exec("sh", "-c", "stat -c '%U %a' /var/lib/gitlab-tokens-0/*").stdout == "root 755\n"
+
+
+def test_it_can_be_taken_out_again(call: Call, fresh: Container) -> None:
+    call("analyze", "--target", "docker:fresh")
+    done = call("bundle.clean", "--target", "docker:fresh")
+    assert (done.returncode, done.stdout) == (0, "Removed /var/lib/gitlab-tokens-0 in container fresh.\n")
+    assert fresh.exec("ls", "/var/lib").stdout == ""
+    assert call("bundle.clean", "--target", "docker:fresh").stdout == "There was nothing of ours in container fresh.\n"
+
+
+def test_what_goes_to_standard_output_is_the_tools_alone(call: Call, gitlab_container: Container) -> None:
+    done = call("analyze", "--target", "docker:gitlab", "--output", "csv", "--top", "1")
+    assert (done.returncode, done.stdout) == (0, "expires_at,tokens\n2024-06-15,3\n")
+    again = call("analyze", "--output", "csv", "--top", "1", env={"INVOKE_TOKENS_TARGET": "docker:"})
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+
+
+def test_both_programs_and_both_orders_of_words_go_there(
+    outside: Mapping[str, str], gitlab_container: Container
+) -> None:
+    command = [INV, "tokens.analyze", "--target=docker:gitlab", "--output=json"]
+    done = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)
+    assert '"expires_at": "2024-06-15"' in done.stdout
+
+
+@pytest.mark.parametrize(("words", "status"), [(("analyze", "--top", "0"), 2), (("analyze", "--nonsense"), 2)])
+def test_the_exit_status_is_the_one_inside(
+    call: Call, gitlab_container: Container, words: tuple[str, ...], status: int
+) -> None:
+    done = call(*words, "--target", "docker:gitlab")
+    assert done.returncode == status
+    assert one_line(done)
+
+
+def test_without_a_terminal_edit_is_refused_before_anything(call: Call, fresh: Container) -> None:
+    done = call("edit", "--target", "docker:fresh")
+    assert done.returncode == 2
+    assert "needs a terminal" in one_line(done)
+    assert fresh.exec("ls", "/var/lib").stdout == ""
+
+
+def test_a_conversation_from_outside(outside: Mapping[str, str], fresh: Container) -> None:
+    with Program([GITLAB_TOKENS, "edit", "--target", "docker:fresh"], env=outside) as program:
+        program.wait_for("What do you want to do?")
+        program.press("enter")
+        program.wait_for("Select an expiration date")
+        program.press("ctrl-p", "\x11", "enter")  # by default Docker takes Ctrl-P Ctrl-Q for a wish to leave
+        program.wait_for("What would you like the new expiration date to be?")
+        program.press(*["backspace"] * 10, "2030-01-01", "enter")
+        program.wait_for("Are you sure?")
+        program.press("y", "enter")
+        program.wait_for("Updated 3 tokens!")
+        program.wait_for("3. Quit")
+        program.press("3", "enter")
+        assert program.wait() == 0
+    assert fresh.rows("SELECT count(*) FROM personal_access_tokens WHERE expires_at = '2030-01-01'") == ["3"]
+
+
+def test_a_resize_is_followed(outside: Mapping[str, str], fresh: Container) -> None:
+    with Program([GITLAB_TOKENS, "edit", "--target", "docker:fresh"], env=outside, size=(30, 100)) as program:
+        program.wait_for("What do you want to do?")
+        program.resize(25, 60)
+        program.wait_for(lambda: fresh.exec("sh", "-c", "stty size < /dev/pts/0").stdout == "25 60\n")
+        program.press("ctrl-c")
+        assert program.wait() == 130
+
+
+def test_ctrl_c_ends_it_with_its_own_status(outside: Mapping[str, str], gitlab_container: Container) -> None:
+    with Program([GITLAB_TOKENS, "edit", "--target", "docker:gitlab"], env=outside) as program:
+        program.wait_for("What do you want to do?")
+        program.press("ctrl-c")
+        assert program.wait() == 130
+
+
+def test_colours_go_along_or_stay_away(outside: Mapping[str, str], gitlab_container: Container) -> None:
+    for variables, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        with Program([GITLAB_TOKENS, "edit", "--target", "docker:gitlab"], env={**outside, **variables}) as program:
+            program.wait_for("What do you want to do?")
+            assert (b"\x1b[32m" in program.raw) == coloured
+            program.press("ctrl-c")
+            program.wait()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_without_a_terminal_ends_the_process_inside_too(
+    call: Call, outside: Mapping[str, str], fresh: Container, number: signal.Signals, status: int
+) -> None:
+    call("analyze", "--target", "docker:fresh")
+    lock = subprocess.Popen(
+        ["docker", "exec", "-i", "-u", "git", "fresh", *PSQL],
+        env=outside,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert lock.stdin is not None
+    assert lock.stdout is not None
+    with (
+        lock,
+        subprocess.Popen(
+            [GITLAB_TOKENS, "analyze", "--target", "docker:fresh"],
+            env=outside,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as child,
+    ):
+        lock.stdin.write("BEGIN;\nLOCK personal_access_tokens;\n\\echo locked\n")
+        lock.stdin.flush()
+        assert lock.stdout.readline() == "locked\n"
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while fresh.rows(waiting) == ["0"]:
+            assert child.poll() is None
+        child.send_signal(number)
+        said = child.communicate(timeout=60)[1]
+        assert child.returncode == status
+        assert said.count("\n") == 1
+        assert fresh.exec("pgrep", "-f", "tokens.program").stdout == ""
+        lock.stdin.write("ROLLBACK;\n")
+
+
+def test_what_is_installed_there_in_the_same_version_is_used_and_told_who_calls(call: Call, fresh: Container) -> None:
+    stub = f"""mkdir /opt/gitlab-tokens && cd /opt/gitlab-tokens && echo {__version__} > VERSION &&
+        printf '#!/bin/sh\\necho "$@"; env; exit 3\\n' > gitlab-tokens && chmod 755 gitlab-tokens"""
+    assert fresh.exec("sh", "-c", stub).returncode == 0
+    done = call(
+        "analyze", "--top", "7", env={"SUDO_USER": "alice", "NO_COLOR": "1", "INVOKE_TOKENS_TARGET": "docker:fresh"}
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    words, *variables = done.stdout.splitlines()
+    assert words == "analyze --top=7"
+    assert f"GITLAB_TOKENS_CALLER=alice@{os.uname().nodename}" in variables
+    assert "NO_COLOR=1" in variables
+    assert not [line for line in variables if line.startswith("INVOKE_")]
+
+
+def test_a_container_that_dies_is_never_taken_for_success(outside: Mapping[str, str], docker_engine: Engine) -> None:
+    edit = [GITLAB_TOKENS, "edit", "--target", "docker:mortal"]
+    with container(docker_engine, "mortal"), Program(edit, env=outside) as program:
+        program.wait_for("What do you want to do?")
+        docker_engine.docker("kill", "mortal")
+        program.wait_for("was lost")
+        assert program.wait() == 1
+
+
+def test_it_works_with_a_read_only_root_and_where_tmp_forbids_execution(call: Call, docker_engine: Engine) -> None:
+    with closed_container(docker_engine, "closed"):
+        done = call("analyze", "--target", "docker:closed")
+        assert done.returncode == 0, done.stderr
+        assert DATES in done.stdout
+
+
+def test_where_no_folder_may_hold_programs_it_says_what_to_mount(call: Call, docker_engine: Engine) -> None:
+    with other_container(docker_engine, "shut", "--read-only", "--tmpfs=/tmp:noexec"):
+        done = call("analyze", "--target", "docker:shut")
+    assert done.returncode == 1
+    assert "mount a writable volume without noexec" in done.stderr.splitlines()[-1]
+
+
+def test_a_container_that_is_no_gitlab_says_so(call: Call, docker_engine: Engine) -> None:
+    with other_container(docker_engine, "other"):
+        done = call("analyze", "--target", "docker:other")
+    assert done.returncode == 2
+    assert "No GitLab was found" in done.stderr.splitlines()[-1]
+
+
+def test_what_is_no_running_container_is_one_line(
+    call: Call, docker_engine: Engine, gitlab_container: Container
+) -> None:
+    done = call("analyze", "--target", "docker:nope")
+    assert done.returncode == 2
+    assert "There is no container nope; running here: gitlab." in one_line(done)
+    with stopped_container(docker_engine, "stopped"):
+        done = call("analyze", "--target", "docker:stopped")
+    assert done.returncode == 1
+    assert "Container stopped is exited, not running" in one_line(done)
+
+
+def test_several_gitlab_containers_ask_for_one(call: Call, docker_engine: Engine, gitlab_container: Container) -> None:
+    with container(docker_engine, "second"):
+        done = call("analyze", "--target", "docker:")
+    assert done.returncode == 2
+    assert "Several containers run GitLab" in one_line(done)
+    assert "gitlab" in done.stderr
+    assert "second" in done.stderr
+
+
+def test_an_engine_that_does_not_answer_is_one_line(call: Call, tmp_path: Path) -> None:
+    done = call("analyze", "--target", "docker:x", env={"DOCKER_HOST": f"unix://{tmp_path}/none"})
+    assert done.returncode == 1
+    assert "Cannot talk to Docker" in one_line(done)
+    done = call("analyze", "--target", "docker:x", env={"PATH": "/nowhere"})
+    assert "docker is not installed on this machine" in one_line(done)
+
+
+def test_nothing_outside_imports_a_database_library(outside: Mapping[str, str], gitlab_container: Container) -> None:
+    words = ["x", "analyze", "--target", "docker:gitlab"]
+    program = f"from tokens.program import main; import sys; sys.argv[:] = {words}; main()"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", program], env=outside, capture_output=True, text=True, check=False
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "tokens.targets.remote" in imported
+    assert not imported & {"psycopg", "sqlalchemy", "alembic", "prompt_toolkit", "tokens.targets.site"}

@@ -1,0 +1,255 @@
+"""Into a toolbox pod and back, with real kubectl programs over both of their transports.
+
+The cluster is a stand-in; what runs in its pods is real, as an account without a name, as on OpenShift.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer
+from tests.kubernetes.cluster import Client, Cluster, Pod, extreme_clients
+from tests.terminal.screen import Program
+from tests.test_program import GITLAB_TOKENS
+
+Done = subprocess.CompletedProcess[str]
+Call = Callable[..., Done]
+
+ACCOUNT = 4242
+CARRIED = Path(f"/tmp/gitlab-tokens-{ACCOUNT}")
+DATES = "| 2024-06-15      | 3     |\n| (none)          | 2     |\n| 2024-12-31      | 1     |\n"
+TARGET = "kubernetes:gitlab"
+
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="processes of another account need root"),
+]
+NO_CLIENT = pytest.param(None, marks=pytest.mark.skip(reason="kubectl is not installed"), id="no kubectl")
+
+
+@pytest.fixture(params=[pytest.param(client, id=str(client)) for client in extreme_clients()] or [NO_CLIENT])
+def client(request: pytest.FixtureRequest) -> Client:
+    assert isinstance(request.param, Client)
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def toolbox_root(peer: PeerServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The files of a toolbox pod, below a folder."""
+    root = Path("/tmp/tokens-toolbox")
+    shutil.rmtree(root, ignore_errors=True)
+    (root / "srv/gitlab/config").mkdir(parents=True)
+    (root / "srv/gitlab/INSTALLATION_TYPE").write_text("gitlab-cloud-native-image")
+    (root / "srv/gitlab/VERSION").write_text("19.2.1\n")
+    main = {
+        "database": DATABASE,
+        "username": EXTERNAL,
+        "password": PASSWORD,
+        "host": str(peer.folder),
+        "port": peer.port,
+    }
+    (root / "srv/gitlab/config/database.yml").write_text(json.dumps({"production": {"main": main}}))
+    yield root
+    shutil.rmtree(root)
+    shutil.rmtree(CARRIED, ignore_errors=True)
+
+
+def toolbox(root: Path, name: str = "gitlab-toolbox-1", **more: object) -> Pod:
+    wrap = ("setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups")
+    return Pod(name, wrap=wrap, env={"INVOKE_TOKENS_ROOT": str(root)}, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def cluster(client: Client, toolbox_root: Path) -> Iterator[Cluster]:
+    with Cluster(version=client.version) as started:
+        started.add(toolbox(toolbox_root))
+        yield started
+
+
+@pytest.fixture
+def outside(cluster: Cluster, client: Client, bundles: Path) -> Mapping[str, str]:
+    """The environment of somebody on a workstation."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("INVOKE_")}
+    return inherited | cluster.environment(client) | {"INVOKE_TOKENS_BUNDLE_DIRECTORY": str(bundles)}
+
+
+@pytest.fixture
+def call(outside: Mapping[str, str]) -> Call:
+    def call(*words: str, target: str = TARGET) -> Done:
+        command = [GITLAB_TOKENS, *words, "--target", target]
+        return subprocess.run(
+            command, env=outside, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+
+    return call
+
+
+@pytest.fixture
+def carried(call: Call) -> None:
+    """The tool is there already, from an earlier test as a rule."""
+    assert call("analyze").returncode == 0
+
+
+@pytest.fixture
+def nothing_there() -> None:
+    """Nobody has carried anything into the pod yet."""
+    shutil.rmtree(CARRIED, ignore_errors=True)
+    for record in Path("/tmp").glob(".gitlab-tokens-*"):
+        record.unlink()
+
+
+def one_line(done: Done) -> str:
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_the_tool_carries_itself_into_the_pod_once(nothing_there: None, call: Call, cluster: Cluster) -> None:
+    first = call("analyze")
+    assert first.returncode == 0, first.stderr
+    assert first.stderr.startswith("Carrying the tool to pod gitlab/gitlab-toolbox-1 (")
+    assert first.stderr.count("\n") == 1
+    before = len(cluster.execs)
+    again = call("analyze")
+    assert (again.returncode, again.stderr, again.stdout) == (0, "", first.stdout)
+    assert DATES in again.stdout
+    assert [executed.container for executed in cluster.execs[before:]] == ["toolbox"]
+    assert (CARRIED.stat().st_uid, CARRIED.stat().st_mode & 0o777) == (ACCOUNT, 0o700)
+    assert not list(Path("/tmp").glob(".gitlab-tokens-*"))
+
+
+def test_nothing_secret_is_among_the_words_that_the_cluster_logs(call: Call, cluster: Cluster) -> None:
+    call("analyze")
+    words = json.dumps([executed.command for executed in cluster.execs])
+    assert PASSWORD not in words
+    assert "INVOKE_TOKENS" not in words
+    assert f"GITLAB_TOKENS_CALLER=root@{os.uname().nodename} (context test)" in words
+
+
+def test_it_can_be_taken_out_again(call: Call, carried: None) -> None:
+    assert call("bundle.clean").stdout == f"Removed {CARRIED} in pod gitlab/gitlab-toolbox-1.\n"
+    assert not CARRIED.exists()
+
+
+def test_exit_statuses_and_streams_are_the_ones_inside(call: Call, carried: None) -> None:
+    done = call("analyze", "--output", "csv", "--top", "1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "expires_at,tokens\n2024-06-15,3\n", "")
+    done = call("analyze", "--top", "0")
+    assert done.returncode == 2
+    assert "--top takes" in one_line(done)
+
+
+def test_a_conversation_from_outside(outside: Mapping[str, str], carried: None, cluster: Cluster) -> None:
+    with Program([GITLAB_TOKENS, "edit", "--target", TARGET], env=outside) as program:
+        program.wait_for("What do you want to do?")
+        program.resize(25, 60)
+        program.press("enter")
+        program.wait_for("Select an expiration date")
+        program.press("down", "down", "enter")
+        program.wait_for("3. Quit")
+        program.press("3", "enter")
+        assert program.wait() == 0
+    assert cluster.execs[-2].tty
+    with Program([GITLAB_TOKENS, "edit", "--target", TARGET], env=outside) as program:
+        program.wait_for("What do you want to do?")
+        program.press("ctrl-c")
+        assert program.wait() == 130
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_without_a_terminal_ends_the_process_inside_too(
+    outside: Mapping[str, str], carried: None, cluster: Cluster, peer: PeerServer, number: signal.Signals, status: int
+) -> None:
+    before = len(cluster.execs)
+    postgres = peer.address("postgres").conninfo
+    with psycopg.connect(postgres) as lock, psycopg.connect(postgres, autocommit=True) as observer:
+        lock.execute("LOCK public.personal_access_tokens")
+        command = [GITLAB_TOKENS, "analyze", "--target", TARGET]
+        with subprocess.Popen(
+            command, env=outside, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as child:
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while observer.execute(waiting).fetchone() == (0,):
+                assert child.poll() is None
+            child.send_signal(number)
+            said = child.communicate(timeout=60)[1]
+    assert child.returncode == status
+    assert said.count("\n") == 1
+    assert cluster.execs[before].status is not None
+
+
+def test_a_session_that_was_cut_is_never_taken_for_success(call: Call, carried: None, cluster: Cluster) -> None:
+    cluster.cut_next(10)
+    done = call("analyze")
+    assert done.returncode == 1
+    assert (
+        "The connection to pod gitlab/gitlab-toolbox-1 was lost" in done.stderr.splitlines()[-1]
+        or DATES not in done.stdout
+    )
+
+
+def test_a_cut_at_a_question_is_told(outside: Mapping[str, str], carried: None, cluster: Cluster) -> None:
+    cluster.cut_next(600)
+    with Program([GITLAB_TOKENS, "edit", "--target", TARGET], env=outside) as program:
+        program.wait_for("was lost")
+        assert program.wait() == 1
+    assert b"a process may still be running there. Run analyze to see the state." in program.raw
+    # What the process there would have done at its end: the cursor, pasting and colours are as they were.
+    assert program.raw.rfind(b"\x1b[?25h") > program.raw.rfind(b"\x1b[?25l")
+    assert program.raw.rfind(b"\x1b[?2004l") > program.raw.rfind(b"\x1b[?2004h")
+
+
+def test_a_pod_that_is_gone_is_told(call: Call, cluster: Cluster) -> None:
+    cluster.remove("gitlab-toolbox-1")
+    assert "No toolbox pod is ready" in one_line(call("analyze"))
+
+
+def test_what_did_not_arrive_whole_is_thrown_away(nothing_there: None, call: Call, cluster: Cluster) -> None:
+    cluster.cut_next_upload(1_000_000)
+    done = call("analyze")
+    assert done.returncode == 1
+    assert not list(CARRIED.glob("*/gitlab-tokens"))
+
+
+def test_the_pod_that_is_meant_is_found(call: Call, cluster: Cluster, toolbox_root: Path, carried: None) -> None:
+    labels = {"app": "toolbox", "release": "gitlab"}
+    cluster.add(Pod("backup", labels={**labels, "job-name": "backup"}, created="2026-09-01T00:00:00Z"))
+    cluster.add(Pod("old", labels=labels, created="2025-01-01T00:00:00Z"))
+    cluster.add(Pod("going", labels=labels, terminating=True, created="2026-09-01T00:00:00Z"))
+    cluster.add(toolbox(toolbox_root, "gitlab-toolbox-2", created="2026-02-01T00:00:00Z"))
+    assert call("analyze", target="kubernetes:gitlab@test").returncode == 0
+    assert {executed.pod for executed in cluster.execs[-1:]} == {"gitlab-toolbox-2"}
+    cluster.add(toolbox(toolbox_root, "other-toolbox", labels={"app": "toolbox", "release": "other"}))
+    assert "gitlab, other; say which" in one_line(call("analyze"))
+    assert call("analyze", target="kubernetes:gitlab/other").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "said"),
+    [(("list", "pods"), "does not let you list pods"), (("create", "pods/exec"), "it needs create on pods/exec")],
+)
+def test_what_is_forbidden_is_named(call: Call, cluster: Cluster, forbidden: tuple[str, str], said: str) -> None:
+    cluster.forbid(*forbidden)
+    done = call("analyze")
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("kubernetes:nowhere", "No toolbox pod is ready in namespace nowhere (context test)"),
+        ("kubernetes:gitlab@nowhere", "kubectl cannot list the pods in namespace gitlab"),
+    ],
+)
+def test_what_is_not_there_is_one_line(call: Call, target: str, said: str) -> None:
+    done = call("analyze", target=target)
+    assert done.returncode in (1, 2)
+    assert said in one_line(done)

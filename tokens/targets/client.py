@@ -1,0 +1,79 @@
+"""The programs through which another machine is reached, docker and kubectl: asked, fed and listened to."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tokens.errors import TokensError
+
+PATIENCE = 60  # seconds for an answer
+UPLOAD_PATIENCE = 600  # seconds for a bundle to arrive
+
+
+class ClientError(TokensError):
+    """docker or kubectl is missing, cannot reach its server, or may not do what was asked."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def reason(self) -> str:
+        """The last line that it said about itself, which in both programs is the one that matters."""
+        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        return lines[-1].rstrip(".") if lines else f"exit status {self.status}"
+
+
+class Place(Protocol):
+    """A container that commands can be run in.
+
+    `shown` is what messages call it, `via` what the record of a change adds to its caller; `trusted` says that the
+    client's exit status is the process's own and that a lost connection shows in it.
+    """
+
+    @property
+    def shown(self) -> str: ...
+
+    @property
+    def via(self) -> str: ...
+
+    @property
+    def trusted(self) -> bool: ...
+
+    def command(
+        self,
+        script: str,
+        words: Sequence[str],
+        *,
+        environment: dict[str, str] | None = None,
+        terminal: bool = False,
+        stdin: bool = False,
+    ) -> list[str]:
+        """The command line that runs `script` by `sh` there, with `words` as its arguments."""
+        ...
+
+
+def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | None = None) -> Answer:
+    """Run a command to its end, out of sight, with the content of `feed` as its input.
+
+    Raises:
+        ClientError: the program is not installed, or does not answer within `patience` seconds.
+    """
+    program = command[0]
+    path = shutil.which(program)
+    if path is None:
+        raise ClientError(f"{program} is not installed on this machine, or not on the PATH.")
+    try:
+        with open(feed or "/dev/null", "rb") as stdin:
+            done = subprocess.run([path, *command[1:]], stdin=stdin, capture_output=True, timeout=patience, check=False)
+    except subprocess.TimeoutExpired:
+        raise ClientError(f"{program} gave no answer within {patience:.0f} seconds.") from None
+    return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))

@@ -1,0 +1,158 @@
+"""The toolbox pod of GitLab's Helm chart: found, and how commands get into it."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokens.errors import UsageError
+from tokens.targets.client import Answer, ClientError, ask
+from tokens.targets.target import KubernetesTarget
+
+CONTAINER = "toolbox"  # always said: a chart may put other containers before it
+REQUEST_TIMEOUT = "20s"
+
+
+@dataclass(frozen=True)
+class ToolboxPod:
+    """A ready toolbox pod."""
+
+    name: str
+    namespace: str
+    context: str | None
+    via: str = ""
+
+    trusted = False  # kubectl has left with 0 after sessions that were cut
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"pod {self.namespace}/{self.name}"
+
+    def command(
+        self,
+        script: str,
+        words: Sequence[str],
+        *,
+        environment: dict[str, str] | None = None,
+        terminal: bool = False,
+        stdin: bool = False,
+    ) -> list[str]:
+        """`kubectl exec` into the pod's toolbox container; it takes no variables, `env` does."""
+        options = ["-it"] if terminal else ["-i"] if stdin else []
+        variables = ["env", *(f"{name}={value}" for name, value in environment.items())] if environment else []
+        shell = [*variables, "sh", "-c", script, "gitlab-tokens", *words]
+        return [
+            *kubectl(self.context),
+            "-n",
+            self.namespace,
+            "exec",
+            *options,
+            self.name,
+            "-c",
+            CONTAINER,
+            "--",
+            *shell,
+        ]
+
+
+def kubectl(context: str | None) -> list[str]:
+    """kubectl, in the context that was said."""
+    return ["kubectl", *(["--context", context] if context else [])]
+
+
+def find_pod(target: KubernetesTarget) -> ToolboxPod:
+    """The newest ready toolbox pod of the namespace and release.
+
+    Raises:
+        UsageError: there is none, or several releases have one.
+        ClientError: the cluster cannot be asked.
+    """
+    namespace = target.namespace
+    command = [*kubectl(target.context), f"--request-timeout={REQUEST_TIMEOUT}", "-n", namespace]
+    answer = ask([*command, "get", "pods", "-l", "app=toolbox", "-o", "json"])
+    if answer.status != 0:
+        raise _refused(answer, namespace)
+    try:
+        pods = json.loads(answer.out)["items"]
+    except (ValueError, KeyError, TypeError):
+        raise ClientError(f"kubectl's list of pods in namespace {namespace} cannot be read.") from None
+    name = choose_pod(pods, target, lambda: _context(target))
+    return ToolboxPod(name, namespace, target.context, f" (context {_context(target)})")
+
+
+def choose_pod(pods: Iterable[dict[str, Any]], target: KubernetesTarget, context: Callable[[], str]) -> str:
+    """The name of the pod to go into, out of a Kubernetes list of pods with GitLab's label.
+
+    Raises:
+        UsageError: none is ready, or several releases have one.
+    """
+    pods = [pod for pod in pods if target.release in (None, _release(pod))]
+    lasting = [pod for pod in pods if not _is_job(pod)]
+    ready = sorted(filter(_is_ready, lasting), key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
+    releases = sorted({_release(pod) for pod in ready})
+    if len(releases) > 1:
+        raise UsageError(
+            f"Several releases in namespace {target.namespace} have a toolbox pod: {', '.join(releases)}; "
+            f"say which with --target kubernetes:{target.namespace}/RELEASE."
+        )
+    if ready:
+        return str(ready[-1]["metadata"]["name"])
+    of_release = f" of release {target.release}" if target.release else ""
+    where = f"No toolbox pod{of_release} is ready in namespace {target.namespace} (context {context()})"
+    if lasting:
+        states = ", ".join(f"{pod['metadata']['name']} is {_state(pod)}" for pod in lasting)
+        raise UsageError(f"{where}: {states}; kubectl describe pod tells why.")
+    if pods:
+        raise UsageError(f"{where}, only pods of jobs such as backups; set gitlab.toolbox.enabled and replicas.")
+    raise UsageError(
+        f"{where}: is it the right namespace and context, is gitlab.toolbox.enabled set and has it replicas?"
+    )
+
+
+def _release(pod: dict[str, Any]) -> str:
+    return str(pod["metadata"].get("labels", {}).get("release", ""))
+
+
+def _is_job(pod: dict[str, Any]) -> bool:
+    """Whether a job made it: backup pods carry the toolbox's labels."""
+    metadata = pod["metadata"]
+    labels = metadata.get("labels", {})
+    owners = metadata.get("ownerReferences") or ()
+    return (
+        "job-name" in labels
+        or "batch.kubernetes.io/job-name" in labels
+        or any(owner.get("kind") == "Job" for owner in owners)
+    )
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    status = pod.get("status", {})
+    return (
+        status.get("phase") == "Running"
+        and not pod["metadata"].get("deletionTimestamp")
+        and any(one.get("name") == CONTAINER and one.get("ready") for one in status.get("containerStatuses") or ())
+    )
+
+
+def _state(pod: dict[str, Any]) -> str:
+    if pod["metadata"].get("deletionTimestamp"):
+        return "being removed"
+    phase = str(pod.get("status", {}).get("phase", "unknown"))
+    return "not ready" if phase == "Running" else phase.lower()
+
+
+def _context(target: KubernetesTarget) -> str:
+    if target.context:
+        return target.context
+    answer = ask([*kubectl(None), "config", "current-context"])
+    return answer.out.strip() if answer.status == 0 else "none"
+
+
+def _refused(answer: Answer, namespace: str) -> ClientError:
+    if "forbidden" in answer.err.lower():
+        return ClientError(
+            f"Kubernetes does not let you list pods in namespace {namespace}: it needs get and list on pods, and "
+            "create on pods/exec."
+        )
+    return ClientError(f"kubectl cannot list the pods in namespace {namespace}: {answer.reason}.")

@@ -1,0 +1,260 @@
+"""Go into a container or pod and run there, as if one had logged in: the tool carries itself along.
+
+One exec where the tool is there already; else an upload and a second one. The last leg is a process on our very
+terminal. No database library is needed on this side.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from tokens.errors import ExitStatus, TokensError
+from tokens.targets.bundle import Bundle
+from tokens.targets.client import UPLOAD_PATIENCE, Answer, ClientError, Place, ask
+from tokens.targets.docker import find_container
+from tokens.targets.kubernetes import find_pod
+from tokens.targets.scripts import CLEAN, ENDED, FOLDERS, START, STOP, UPLOAD, Outcome
+from tokens.targets.target import DockerTarget, RemoteTarget
+from tokens.version import __version__
+
+CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
+LAST_WORDS = 20  # seconds that a process there has to end after a signal
+NO_BUNDLE = "0" * 64
+NO_SHELL = (126, 127)
+
+Report = Callable[[str], None]
+
+
+class SessionLost(TokensError):
+    """The connection ended before the process there did, or nobody knows how that ended."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What is to be run there: the words after `gitlab-tokens`, who asks, and the streams that it gets.
+
+    `caller` is a claim for the record that changes keep, such as `alice@laptop`.
+    """
+
+    words: tuple[str, ...]
+    caller: str
+    terminal: bool
+    stdin: bool
+
+
+def find_place(target: RemoteTarget, report: Report) -> Place:
+    """The running container or pod that a target means."""
+    if isinstance(target, DockerTarget):
+        container = find_container(target)
+        if container.starting:
+            report(f"GitLab in container {container.name} is still starting (docker logs -f {container.name})")
+        return container
+    return find_pod(target)
+
+
+def run(place: Place, errand: Errand, found: Bundle | None, build: Callable[[], Bundle], report: Report) -> int:
+    """Run the tool there and return its exit status, carrying it there first if need be.
+
+    Args:
+        place: from `find_place`.
+        errand: what to run.
+        found: the bundle of this very version, if there is one.
+        build: makes it if there is none and it is wanted.
+        report: told what takes time.
+
+    Raises:
+        SessionLost: the session was cut; what had been committed stays.
+        ClientError: the place cannot be entered, or has no room for the tool.
+    """
+    status = _leg(place, errand, found)
+    if status != Outcome.MISSING:
+        return status
+    bundle = found or build()
+    report(f"Carrying the tool to {place.shown} ({bundle.path.stat().st_size / 2**20:.0f} MiB)")
+    _upload(place, bundle)
+    return _leg(place, errand, bundle)
+
+
+def clean(place: Place) -> list[str]:
+    """Remove what was carried there; returns the folders that are gone."""
+    answer = ask(place.command(CLEAN, []))
+    if answer.status != 0:
+        raise _cannot_enter(place, answer)
+    return answer.out.split()
+
+
+def _leg(place: Place, errand: Errand, bundle: Bundle | None) -> int:
+    """One run there on this process's own streams."""
+    run = os.urandom(16).hex()
+    proof = "none" if place.trusted else "record" if errand.terminal else "mark"
+    about = [bundle.sha256 if bundle else NO_BUNDLE, __version__, run, proof]
+    environment = _environment(place, errand)
+    command = place.command(
+        START, [*about, *errand.words], environment=environment, terminal=errand.terminal, stdin=errand.stdin
+    )
+    relay = _Relay(run) if proof == "mark" else None
+    status = _attend(place, command, run, relay, terminal=errand.terminal)
+    if proof == "record":
+        return _recorded(place, run, status)
+    if relay is not None:
+        return _marked(place, relay.finish(), status)
+    if status in (*ExitStatus, Outcome.MISSING):
+        return status
+    if status in NO_SHELL:
+        raise _cannot_enter(place, Answer(status, "", ""))
+    raise _cut(place, f"its client left with status {status}")
+
+
+class _Relay:
+    """Passes a client's output on as it comes, but for the mark at its very end."""
+
+    def __init__(self, run: str) -> None:
+        self._mark = re.compile(rf"{run} (\d{{3}})".encode())
+        self._length = len(run) + 4
+        self._held = b""
+
+    def pump(self, source: IO[bytes]) -> None:
+        """Until `source` ends; may be called again after an interruption."""
+        while data := os.read(source.fileno(), 1 << 16):
+            self._held += data
+            self._write(self._held[: -self._length])
+            self._held = self._held[-self._length :]
+
+    def finish(self) -> int | None:
+        """The exit status in the mark; None if the output is not complete, of which nothing is kept back."""
+        if mark := self._mark.fullmatch(self._held):
+            return int(mark[1])
+        self._write(self._held)
+        return None
+
+    def _write(self, data: bytes) -> None:
+        if data and sys.stdout is not None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+
+def _attend(place: Place, command: Sequence[str], run: str, relay: _Relay | None, *, terminal: bool) -> int:
+    """Run the client on our streams, its output through `relay` if there is one, and return its exit status.
+
+    Without a terminal there, Ctrl-C would end the client alone and leave the process there behind. So the client gets a
+    process group of its own, and the signal goes the long way round: the process there ends as it wishes.
+    """
+    program = shutil.which(command[0])
+    if program is None:
+        raise ClientError(f"{command[0]} is not installed on this machine, or not on the PATH.")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    stdout = subprocess.PIPE if relay else None
+    with subprocess.Popen([program, *command[1:]], stdout=stdout, process_group=None if terminal else 0) as client:
+        try:
+            return _end(client, relay)
+        except KeyboardInterrupt as stop:
+            # A closed terminal or SIGTERM comes as a subclass.
+            _signal(place, run, signal.SIGINT if type(stop) is KeyboardInterrupt else signal.SIGTERM)
+            enough = threading.Timer(LAST_WORDS, client.kill)
+            enough.start()
+            try:
+                status = _end(client, relay)
+            finally:
+                enough.cancel()
+            if status < 0:
+                raise
+            return status
+        finally:
+            if client.poll() is None:
+                client.kill()
+
+
+def _end(client: "subprocess.Popen[bytes]", relay: _Relay | None) -> int:
+    if relay is not None and client.stdout is not None:
+        relay.pump(client.stdout)
+    return client.wait()
+
+
+def _environment(place: Place, errand: Errand) -> dict[str, str]:
+    environment = {CALLER_VARIABLE: f"{errand.caller}{place.via}"}
+    if errand.terminal:
+        environment["TERM"] = os.environ.get("TERM") or "xterm"
+    if os.environ.get("NO_COLOR"):
+        environment["NO_COLOR"] = "1"
+    return environment
+
+
+def _signal(place: Place, run: str, number: signal.Signals) -> None:
+    with contextlib.suppress(ClientError):
+        ask(place.command(STOP, [run, number.name.removeprefix("SIG")]), patience=LAST_WORDS)
+
+
+def _marked(place: Place, marked: int | None, status: int) -> int:
+    """The exit status at the end of the output, which proves that all of it has come."""
+    if marked is not None:
+        return marked
+    # A client that could not begin has said so; so does a short exec, and in words that can be told apart.
+    answer = ask(place.command("exit 0", []))
+    if answer.status != 0:
+        raise _cannot_enter(place, answer)
+    raise _cut(place, f"before all of the output had come; its client left with status {status}")
+
+
+def _recorded(place: Place, run: str, status: int) -> int:
+    """The exit status that the process there wrote down; the client's own proves nothing."""
+    answer = ask(place.command(ENDED, [run]))
+    if answer.status == 0 and answer.out.strip().isdigit():
+        return int(answer.out)
+    if answer.status == 0:
+        raise _cut(place, "it has not ended there yet")
+    if answer.status == Outcome.NO_RECORD:
+        if status == 0:
+            raise SessionLost(
+                f"Nothing is known of how this ended in {place.shown}: no folder could be written to ({FOLDERS}); "
+                "run analyze to see the state."
+            )
+        raise _cut(place, "it may not have begun")
+    raise _cannot_enter(place, answer)
+
+
+def _upload(place: Place, bundle: Bundle) -> None:
+    words = [bundle.sha256, bundle.architecture]
+    answer = ask(place.command(UPLOAD, words, stdin=True), patience=UPLOAD_PATIENCE, feed=bundle.path)
+    match answer.status:
+        case 0 if bundle.sha256 in answer.out:
+            return
+        case 0 | Outcome.DAMAGED:
+            raise ClientError(f"The tool did not arrive whole in {place.shown}: the connection was cut; try again.")
+        case Outcome.OTHER_MACHINE:
+            raise ClientError(
+                f"The machine of {place.shown} is {answer.out.strip()}, this bundle is for {bundle.architecture}: run "
+                "bundle.build on a machine of that kind and install it there (see deploy/)."
+            )
+        case Outcome.NO_FOLDER:
+            raise ClientError(
+                f"In {place.shown} no folder may hold programs ({FOLDERS}): mount a writable volume without noexec at "
+                "one of them, or install the tool there (see deploy/)."
+            )
+        case Outcome.NO_ROOM:
+            raise ClientError(f"The tool could not be unpacked in {place.shown}: {answer.reason}.")
+    raise _cannot_enter(place, answer)
+
+
+def _cut(place: Place, why: str) -> SessionLost:
+    return SessionLost(
+        f"The connection to {place.shown} was lost ({why}); what had been committed stays, and a process may still be "
+        "running there. Run analyze to see the state."
+    )
+
+
+def _cannot_enter(place: Place, answer: Answer) -> ClientError:
+    if "forbidden" in answer.err.lower():
+        return ClientError(f"Kubernetes does not let you run commands in {place.shown}: it needs create on pods/exec.")
+    if answer.status in NO_SHELL:
+        return ClientError(f"{place.shown} has no sh to run the tool with; it is not GitLab's official image.")
+    return ClientError(f"Cannot run anything in {place.shown}: {answer.reason}.")

@@ -1,0 +1,143 @@
+"""What `sh` does in a container or pod for us. POSIX sh and a few programs that GitLab's images have; no Python.
+
+The tool is unpacked into a folder of its own under the bundle's sha256, where only its owner may write. As root it
+stays readable for all, because the tool goes on as the GitLab user.
+"""
+
+from enum import IntEnum
+
+
+class Outcome(IntEnum):
+    """Exit statuses of these scripts that the tool itself never has."""
+
+    MISSING = 91  # the tool is not there yet
+    OTHER_MACHINE = 92  # another architecture; it is printed
+    NO_FOLDER = 93  # nowhere may programs be put and executed
+    DAMAGED = 94  # what arrived is not what was sent
+    NO_ROOM = 95  # it could not be written or unpacked
+    NO_RECORD = 96  # nothing is known of that run
+
+
+INSTALLED = "/opt/gitlab-tokens"  # where deploy/ puts the tool for good
+
+# Folders below which the tool may be kept, in order; each gets a subfolder named after us and the account's number.
+FOLDERS = "/var/lib /tmp /srv/gitlab/tmp /home/git /var/opt/gitlab"
+
+# In a folder that others may write to, one that is not ours or a link may be a trap.
+_OURS = f"""
+candidates() {{
+  for above in {FOLDERS}; do echo "$above/gitlab-tokens-$(id -u)"; done
+}}
+ours() {{ [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }}
+"""
+
+# START HASH VERSION RUN PROOF WORD…: runs the tool if it is there. The exit status is the script's (PROOF = none), or,
+# for a client whose own word cannot be trusted, follows the last byte of the output together with the run's name
+# (PROOF = mark), or is written down under that name (PROOF = record), where the output is a terminal's.
+# A signal for the whole terminal is the tool's to answer; the shell stays, so that it can be found by the run's name.
+START = (
+    _OURS
+    + f"""
+hash=$1 version=$2 run=$3 proof=$4
+shift 4
+program=
+if {{ read -r installed < {INSTALLED}/VERSION; }} 2>/dev/null && [ "$installed" = "$version" ]; then
+  program={INSTALLED}/gitlab-tokens
+else
+  for folder in $(candidates); do
+    if ours "$folder" && [ -x "$folder/$hash/gitlab-tokens" ]; then program=$folder/$hash/gitlab-tokens; break; fi
+  done
+fi
+record=
+if [ "$proof" = record ]; then
+  for above in {FOLDERS}; do
+    if (umask 077; set -C; : > "$above/.gitlab-tokens-$run") 2>/dev/null; then
+      record=$above/.gitlab-tokens-$run
+      break
+    fi
+  done
+fi
+trap : INT TERM HUP
+status={Outcome.MISSING:d}
+if [ -n "$program" ]; then "$program" "$@"; status=$?; fi
+case $proof in
+  none) exit "$status" ;;
+  mark) printf '%s %03d' "$run" "$status" ;;
+esac
+[ -z "$record" ] || echo "$status" > "$record"
+exit 0
+"""
+)
+
+# ENDED RUN: prints the status that the run left, or nothing while it lasts.
+ENDED = f"""
+for above in {FOLDERS}; do
+  record=$above/.gitlab-tokens-$1
+  if [ -f "$record" ] && [ -O "$record" ]; then
+    cat "$record"
+    [ ! -s "$record" ] || rm -f "$record"
+    exit 0
+  fi
+done
+exit {Outcome.NO_RECORD:d}
+"""
+
+# STOP RUN SIGNAL: sends the signal to what the run's shell has started. The shell has the run's name among its words,
+# which anybody may read; the environment of the tool, which has changed its user, not even root may in a container.
+STOP = r"""
+for shell in /proc/[0-9]*; do
+  shell=${shell#/proc/}
+  if [ "$shell" != $$ ] && grep -qs "$1" "/proc/$shell/cmdline"; then
+    for child in /proc/[0-9]*; do
+      if grep -qs "^PPid:[^0-9]*$shell\$" "$child/status"; then kill -s "$2" "${child#/proc/}"; fi
+    done
+  fi
+done
+exit 0
+"""
+
+# UPLOAD HASH MACHINE < BUNDLE: unpacks the bundle that comes in, once it has arrived undamaged.
+UPLOAD = (
+    _OURS
+    + f"""
+hash=$1
+machine=$(uname -m)
+if [ "$machine" != "$2" ]; then echo "$machine"; exit {Outcome.OTHER_MACHINE:d}; fi
+if [ "$(id -u)" = 0 ]; then umask 022; else umask 077; fi
+part=
+for folder in $(candidates); do
+  mkdir "$folder" 2>/dev/null || ours "$folder" || continue
+  part=$folder/part.$$
+  if mkdir "$part" 2>/dev/null; then
+    printf '#!/bin/sh\\nexit 0\\n' > "$part/probe" && chmod 700 "$part/probe" && "$part/probe" && break
+    rm -rf "$part"
+  fi 2>/dev/null
+  rmdir "$folder" 2>/dev/null
+  part=
+done
+[ -n "$part" ] || exit {Outcome.NO_FOLDER:d}
+trap 'rm -rf "$part"' EXIT
+cat > "$part/bundle" || exit {Outcome.NO_ROOM:d}
+sum=$(sha256sum < "$part/bundle")
+[ "${{sum%% *}}" = "$hash" ] || exit {Outcome.DAMAGED:d}
+mkdir "$part/tree" && tar -xzf "$part/bundle" -C "$part/tree" --no-same-owner || exit {Outcome.NO_ROOM:d}
+[ -e "$folder/$hash" ] || mv "$part/tree" "$folder/$hash" || exit {Outcome.NO_ROOM:d}
+echo "$folder/$hash"
+"""
+)
+
+# CLEAN: removes whatever was carried here, and prints what that was.
+CLEAN = (
+    _OURS
+    + f"""
+for folder in $(candidates); do
+  if ours "$folder" && rm -rf "$folder"; then echo "$folder"; fi
+done
+for above in {FOLDERS}; do
+  for record in "$above"/.gitlab-tokens-*; do
+    if [ -f "$record" ] && [ -O "$record" ]; then rm -f "$record"; fi
+  done
+done
+exit 0
+"""
+)
