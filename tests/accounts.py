@@ -228,6 +228,15 @@ def source(
     return database_yml
 
 
+def toolbox(root: Path, **main: str | int) -> Path:
+    """Lay out a toolbox pod below `root`, whose database.yml has what `main` says; that file is returned."""
+    rails = root / "srv/gitlab"
+    _rails(rails, "gitlab-cloud-native-image", uid=0, gid=0)
+    database_yml = rails / "config/database.yml"
+    _write(database_yml, json.dumps({"production": {"main": {"database": DATABASE, **main}}}))
+    return database_yml
+
+
 def _rails(folder: Path, installation_type: str, uid: int, gid: int) -> None:
     _folder(folder, 0o755, uid, gid)
     _folder(folder / "config", 0o755, uid, gid)

@@ -1,16 +1,27 @@
 """Into a container of a real Docker engine and back: the same screens, keys, streams and exit statuses."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.docker.engine import Engine
-from tests.docker.image import Container, closed_container, container, other_container, stopped_container
+from tests.docker.image import (
+    GITLAB_IMAGE,
+    Container,
+    build,
+    build_other,
+    closed_container,
+    container,
+    other_container,
+    stopped_container,
+)
 from tests.terminal.screen import Program
 from tests.test_program import GITLAB_TOKENS, INV
 from tokens.version import __version__
@@ -19,6 +30,7 @@ Done = subprocess.CompletedProcess[str]
 Call = Callable[..., Done]
 
 PSQL = ["psql", "-XAtq", "-h", "/var/opt/gitlab/postgresql", "-U", "gitlab", "-d", "gitlabhq_production"]
+DOCKERFILE = Path(__file__).parent.parent / "deploy/docker/Dockerfile"
 DATES = "| 2024-06-15      | 3     |\n| (none)          | 2     |\n| 2024-12-31      | 1     |\n"
 
 
@@ -197,6 +209,44 @@ def test_what_is_installed_there_in_the_same_version_is_used_and_told_who_calls(
     assert not [line for line in variables if line.startswith("INVOKE_")]
 
 
+@pytest.fixture(scope="module")
+def with_the_tool(docker_engine: Engine, bundles: Path) -> str:
+    """The image that deploy/docker/Dockerfile makes of GitLab's."""
+    with TemporaryDirectory() as context:
+        shutil.copy(DOCKERFILE, context)
+        for bundle in bundles.glob("*.tar.gz"):
+            shutil.copy(bundle, context)
+        words = ["docker", "build", "-q", "--build-arg", f"GITLAB={GITLAB_IMAGE}", "-t", "with-the-tool", context]
+        # The old builder, which every client has.
+        env = os.environ | docker_engine.environment() | {"DOCKER_BUILDKIT": "0"}
+        subprocess.run(words, env=env, capture_output=True, check=True)
+    return "with-the-tool"
+
+
+def test_from_inside_it_is_docker_exec(docker_engine: Engine, outside: Mapping[str, str], with_the_tool: str) -> None:
+    with container(docker_engine, "inside", image=with_the_tool) as started:
+        done = started.exec("inv", "tokens.analyze")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert DATES in done.stdout
+        assert started.exec("gitlab-tokens", "analyze", user="git").stdout == done.stdout
+        with Program(["docker", "exec", "-it", "inside", "inv", "tokens.edit"], env=outside) as program:
+            program.wait_for("What do you want to do?")
+            program.press("2")
+            program.press("enter")
+            program.wait_for("Select an expiration date")
+            program.press("enter")
+            program.wait_for("Are you sure?")
+            program.press("y", "enter")
+            program.wait_for("Updated 3 tokens!")
+            program.wait_for("3. Quit")
+            program.press("3", "enter")
+            assert program.wait() == 0
+        command = [GITLAB_TOKENS, "analyze", "--target", "docker:inside"]
+        used = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)
+        assert (used.returncode, used.stderr) == (0, "")
+        assert started.exec("ls", "/var/lib").stdout == ""
+
+
 def test_a_container_that_dies_is_never_taken_for_success(outside: Mapping[str, str], docker_engine: Engine) -> None:
     edit = [GITLAB_TOKENS, "edit", "--target", "docker:mortal"]
     with container(docker_engine, "mortal"), Program(edit, env=outside) as program:
@@ -246,6 +296,24 @@ def test_several_gitlab_containers_ask_for_one(call: Call, docker_engine: Engine
     assert "Several containers run GitLab" in one_line(done)
     assert "gitlab" in done.stderr
     assert "second" in done.stderr
+
+
+def test_before_the_image_had_a_label_its_name_told(call: Call, docker_engine: Engine) -> None:
+    with Engine() as another:
+        build(another, "gitlab/gitlab-ce:16.0.0-ce.0", {})
+        build_other(another)
+        with container(another, "old", image="gitlab/gitlab-ce:16.0.0-ce.0"), other_container(another, "other"):
+            done = call("analyze", "--target", "docker:", env=another.environment())
+    assert done.returncode == 0
+    assert done.stderr.startswith("Carrying the tool to container old (")
+
+
+def test_a_container_that_is_starting_is_noted(call: Call, docker_engine: Engine) -> None:
+    options = ("--health-cmd=false", "--health-interval=1h", "--health-start-period=1h")
+    with container(docker_engine, "starting", *options):
+        done = call("analyze", "--target", "docker:starting")
+    assert done.returncode == 0
+    assert done.stderr.startswith("GitLab in container starting is still starting (docker logs -f starting)")
 
 
 def test_an_engine_that_does_not_answer_is_one_line(call: Call, tmp_path: Path) -> None:

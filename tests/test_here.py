@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounts import DATABASE, PeerServer, omnibus, run_as, source
+from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer, omnibus, run_as, source, toolbox
 from tokens.targets.programs import Account
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -120,6 +120,34 @@ def test_a_password_is_never_shown_and_one_that_is_wrong_is_explained(
     shown = as_root("doctor")
     assert shown.returncode == 1
     assert "s3" not in shown.stdout + shown.stderr
+
+
+def test_an_account_that_the_server_does_not_expect_is_told(as_root: Call, tmp_path: Path, peer: PeerServer) -> None:
+    source(tmp_path, NOBODY, host=str(peer.folder), port=peer.port, username="gitlab")
+    said = one_line(as_root("analyze"))
+    assert "Peer authentication failed" in said
+    assert 'this runs as account nobody, and database role "gitlab" expects another one' in said
+
+
+def test_a_pods_password_may_be_older_than_its_secret(as_root: Call, tmp_path: Path, peer: PeerServer) -> None:
+    toolbox(tmp_path, host=str(peer.folder), port=peer.port, username=EXTERNAL, password=PASSWORD)
+    done = as_root("analyze")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert DATES in done.stdout
+    toolbox(tmp_path, host=str(peer.folder), port=peer.port, username=EXTERNAL, password="of yesterday")
+    said = one_line(as_root("analyze"))
+    assert "kubectl rollout restart deployment/RELEASE-toolbox" in said
+    assert "yesterday" not in said
+
+
+def test_tls_files_that_cannot_be_used_are_named(as_root: Call, tmp_path: Path, peer: PeerServer) -> None:
+    missing = tmp_path / "server-ca.pem"
+    toolbox(tmp_path, host="127.0.0.1", port=1, username="gitlab", sslmode="verify-ca", sslrootcert=str(missing))
+    assert "Connection refused" in one_line(as_root("analyze"))
+    toolbox(
+        tmp_path, host=str(peer.folder), port=peer.port, username="gitlab", sslmode="nonsense", sslrootcert=str(missing)
+    )
+    assert f"database.yml says sslmode nonsense, sslrootcert {missing}" in one_line(as_root("analyze"))
 
 
 def test_a_missing_socket_says_what_to_look_at(as_root: Call, tmp_path: Path, git: Account) -> None:

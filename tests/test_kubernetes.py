@@ -14,7 +14,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer
+from tests import accounts
+from tests.accounts import EXTERNAL, PASSWORD, PeerServer
 from tests.kubernetes.cluster import Client, Cluster, Pod, extreme_clients
 from tests.terminal.screen import Program
 from tests.test_program import GITLAB_TOKENS
@@ -45,17 +46,8 @@ def toolbox_root(peer: PeerServer, tmp_path_factory: pytest.TempPathFactory) -> 
     """The files of a toolbox pod, below a folder."""
     root = Path("/tmp/tokens-toolbox")
     shutil.rmtree(root, ignore_errors=True)
-    (root / "srv/gitlab/config").mkdir(parents=True)
-    (root / "srv/gitlab/INSTALLATION_TYPE").write_text("gitlab-cloud-native-image")
-    (root / "srv/gitlab/VERSION").write_text("19.2.1\n")
-    main = {
-        "database": DATABASE,
-        "username": EXTERNAL,
-        "password": PASSWORD,
-        "host": str(peer.folder),
-        "port": peer.port,
-    }
-    (root / "srv/gitlab/config/database.yml").write_text(json.dumps({"production": {"main": main}}))
+    root.mkdir(mode=0o755)
+    accounts.toolbox(root, host=str(peer.folder), port=peer.port, username=EXTERNAL, password=PASSWORD)
     yield root
     shutil.rmtree(root)
     shutil.rmtree(CARRIED, ignore_errors=True)
@@ -150,6 +142,7 @@ def test_a_conversation_from_outside(outside: Mapping[str, str], carried: None, 
     with Program([GITLAB_TOKENS, "edit", "--target", TARGET], env=outside) as program:
         program.wait_for("What do you want to do?")
         program.resize(25, 60)
+        program.wait_for(lambda: _size_inside(cluster) == "25 60")
         program.press("enter")
         program.wait_for("Select an expiration date")
         program.press("down", "down", "enter")
@@ -161,6 +154,13 @@ def test_a_conversation_from_outside(outside: Mapping[str, str], carried: None, 
         program.wait_for("What do you want to do?")
         program.press("ctrl-c")
         assert program.wait() == 130
+
+
+def _size_inside(cluster: Cluster) -> str:
+    """The size of the terminal that the newest process in a pod has."""
+    terminal = Path("/proc", str(cluster.execs[-1].pid), "fd/0").resolve()
+    with terminal.open() as stdin:
+        return subprocess.run(["stty", "size"], stdin=stdin, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
