@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer, omnibus, run_as, source, toolbox
+from tokens.address import Address
 from tokens.targets.programs import Account
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -242,6 +244,21 @@ def test_the_doctor_shows_what_was_found(as_root: Call, tmp_path: Path, git: Acc
     assert f"gitlab@{peer.folder}:{peer.port}/{DATABASE} as role gitlab, PostgreSQL 18" in done.stdout
     assert "statement_timeout 60000ms" in done.stdout
     assert all(line.startswith("OK ") for line in shown)
+
+
+def test_a_pooler_in_front_is_noticed_and_no_hindrance(as_root: Call, tmp_path: Path, pooled: Address) -> None:
+    parameters = conninfo_to_dict(pooled.conninfo)
+    toolbox(
+        tmp_path,
+        host=str(parameters["host"]),
+        port=str(parameters["port"]),
+        database=str(parameters["dbname"]),
+        username=str(parameters["user"]),
+    )
+    done = as_root("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "OK   route                   through a pooler" in done.stdout
+    assert as_root("analyze").returncode == 0
 
 
 def test_a_geo_secondary_is_a_warning(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:
