@@ -68,7 +68,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def bundles() -> Iterator[Path]:
-    with _public_folder() as folder:
+    with public_folder() as folder:
         bundle.build(folder)
         yield folder
 
@@ -77,7 +77,7 @@ def bundles() -> Iterator[Path]:
 def gitlab_tokens(bundles: Path) -> Iterator[str]:
     found = bundle.available(bundles)
     assert found is not None
-    with _public_folder() as folder:
+    with public_folder() as folder:
         with tarfile.open(found.path) as tar:
             tar.extractall(folder, filter="tar")
         yield str(folder / "gitlab-tokens")
@@ -119,17 +119,6 @@ def docker_engine() -> Iterator[Engine]:
 def gitlab_container(docker_engine: Engine) -> Iterator[Container]:
     with image.container(docker_engine, "gitlab") as started:
         yield started
-
-
-@contextmanager
-def _public_folder() -> Iterator[Path]:
-    """A temporary folder that every account may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="tokens-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.hookimpl(wrapper=True)

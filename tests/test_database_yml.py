@@ -135,6 +135,7 @@ def test_a_url_goes_before_the_files_values() -> None:
         "port": "6432",
         "sslmode": "require",
     }
+    assert read(OMNIBUS, "postgresql:///other?host=a%2Fb")["host"] == "a%2Fb"  # Rails decodes no settings
     assert read(OMNIBUS, "postgresql:///other")["host"] == "/var/opt/gitlab/postgresql"
     assert read("production: {main: {host: a, url: 'postgresql://b/c'}}")["host"] == "b"
 
@@ -156,6 +157,9 @@ def test_a_password_that_yaml_takes_for_something_else_is_what_rails_makes_of_it
         ("development: {main: {password: s3cr3t}}\n", "has no production:, but development"),
         ("production:\n  ci: {database: x}\n  geo: {database: y}\n", "has no main: below production:, but ci, geo"),
         ("production: s3cr3t\n", "has no production:"),
+        ("production: {main: {password: 2024-13-45}}\n", "not YAML that can be read"),
+        ("[" * 5000 + "s3cr3t", "not YAML that can be read"),
+        ('production: {main: {password: "s3cr3t\\0"}}\n', "NUL character"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_that_quotes_nothing(text: str, said: str) -> None:
@@ -171,9 +175,12 @@ def test_erb_does_not_matter_where_a_url_says_it_all() -> None:
     assert read(text, "postgresql://gitlab@db/x") == {"dbname": "x", "user": "gitlab", "host": "db"}
 
 
-def test_a_url_that_cannot_be_read_is_not_quoted() -> None:
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:s3cr3t@[x/y", "u:s3cr3t@x/y", "postgresql://u:12/s3cr3t@x/y", "mysql://u:s3cr3t@x/y"]
+)
+def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        read(OMNIBUS, "postgresql://u:s3cr3t@[x/y")
+        read(OMNIBUS, url)
     assert "s3cr3t" not in str(refusal.value)
 
 

@@ -264,17 +264,48 @@ def test_it_works_with_a_read_only_root_and_where_tmp_forbids_execution(call: Ca
 
 
 def test_where_no_folder_may_hold_programs_it_says_what_to_mount(call: Call, docker_engine: Engine) -> None:
-    with other_container(docker_engine, "shut", "--read-only", "--tmpfs=/tmp:noexec"):
+    options = ("--read-only", "--tmpfs=/tmp:noexec", "-e", "INVOKE_TOKENS_ROOT=/tmp")
+    with other_container(docker_engine, "shut", *options) as shut:
+        shut.exec("mkdir", "-p", "/tmp/srv/gitlab")
         done = call("analyze", "--target", "docker:shut")
     assert done.returncode == 1
     assert "mount a writable volume without noexec" in done.stderr.splitlines()[-1]
 
 
-def test_a_container_that_is_no_gitlab_says_so(call: Call, docker_engine: Engine) -> None:
-    with other_container(docker_engine, "other"):
+def test_a_container_that_is_no_gitlab_is_given_nothing(call: Call, docker_engine: Engine) -> None:
+    with other_container(docker_engine, "other") as other:
         done = call("analyze", "--target", "docker:other")
+        assert other.exec("ls", "/var/lib").stdout == ""
     assert done.returncode == 2
-    assert "No GitLab was found" in done.stderr.splitlines()[-1]
+    assert "There is no GitLab in container other" in one_line(done)
+
+
+@pytest.mark.parametrize("damage", ["rm {0}/gitlab-tokens", "rm -r {0}/lib/ld-linux*", "chmod a-x {0}/gitlab-tokens"])
+def test_a_tool_that_was_damaged_there_is_carried_anew(call: Call, fresh: Container, damage: str) -> None:
+    call("analyze", "--target", "docker:fresh")
+    script = damage.format("/var/lib/gitlab-tokens-0/*")
+    assert fresh.exec("sh", "-c", script).returncode == 0
+    done = call("analyze", "--target", "docker:fresh")
+    assert done.returncode == 0, done.stderr
+    assert "Carrying the tool" in done.stderr
+    assert DATES in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_fault(outside: Mapping[str, str], gitlab_container: Container) -> None:
+    command = f"set -o pipefail; {GITLAB_TOKENS} doctor --target docker:gitlab | head -1"
+    subprocess.run(["bash", "-c", command], env=outside, capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", command], env=outside, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+
+
+def test_the_callers_input_is_left_alone(outside: Mapping[str, str], gitlab_container: Container) -> None:
+    command = f"while read name; do {GITLAB_TOKENS} analyze --target docker:$name; done"
+    names = "gitlab\ngitlab\n"
+    done = subprocess.run(
+        ["bash", "-c", command], env=outside, input=names, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.count(DATES) == 2
 
 
 def test_what_is_no_running_container_is_one_line(
@@ -283,6 +314,10 @@ def test_what_is_no_running_container_is_one_line(
     done = call("analyze", "--target", "docker:nope")
     assert done.returncode == 2
     assert "There is no container nope; running here: gitlab." in one_line(done)
+    docker_engine.docker("pause", "gitlab")
+    done = call("analyze", "--target", "docker:gitlab")
+    docker_engine.docker("unpause", "gitlab")
+    assert "is paused, not running: docker unpause gitlab" in one_line(done)
     with stopped_container(docker_engine, "stopped"):
         done = call("analyze", "--target", "docker:stopped")
     assert done.returncode == 1

@@ -225,6 +225,46 @@ def one_line_of_notes(done: Done) -> str:
     return done.stderr
 
 
+def test_a_home_that_is_somebody_elses_does_no_harm(
+    gitlab_tokens: str, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    env = {"INVOKE_TOKENS_ROOT": str(tmp_path), "HOME": "/root"}
+    done = run_as(git, gitlab_tokens, "analyze", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert DATES in done.stdout
+
+
+def test_root_is_never_taken_for_the_gitlab_user(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    (tmp_path / "opt/gitlab/etc/gitlab-rails-rc").write_text("gitlab_user='root'\n")
+    done = as_root("analyze")
+    assert done.returncode == 3
+    assert "GitLab never runs as root" in one_line(done)
+
+
+def test_a_file_in_roots_name_does_not_keep_root(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:
+    database_yml = source(tmp_path, git, host=str(peer.folder), port=peer.port, username="gitlab")
+    os.chown(database_yml, 0, git.gid)
+    assert DATES in as_root("analyze").stdout
+
+
+def test_a_closed_folder_is_one_line(as_account: Call, tmp_path: Path, git: Account) -> None:
+    source(tmp_path, git)
+    (tmp_path / "home/git").chmod(0o700)
+    done = as_account(NOBODY, "analyze")
+    assert done.returncode == 2
+    assert "may not be read by this user: run this as root" in one_line(done)
+
+
+def test_a_value_that_postgresql_cannot_take_is_a_finding(as_root: Call, tmp_path: Path) -> None:
+    toolbox(tmp_path, host="/nowhere", username="gitlab", password="s3cr\0t")
+    done = as_root("doctor", "--output", "json")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "NUL character" in done.stdout
+    assert "s3cr" not in done.stdout
+
+
 def test_erb_is_refused_with_a_word(as_root: Call, tmp_path: Path, git: Account) -> None:
     database_yml = source(tmp_path, git)
     database_yml.write_text("production:\n  main:\n    password: <%= File.read('s3cr3t') %>\n")

@@ -8,7 +8,7 @@ from enum import StrEnum
 from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
-from tokens.errors import DatabaseError, Refused
+from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.preflight import ANALYZE, EDIT, Needs, State
 from tokens.gitlab.release import estimated_release
@@ -71,7 +71,7 @@ def diagnose(address: Address) -> Iterator[Finding]:
     try:
         with database.reading(address) as connection:
             yield from _findings(connection, address)
-    except (DatabaseError, Refused) as error:
+    except TokensError as error:
         yield Finding("connection", Verdict.FAIL, str(error))
 
 

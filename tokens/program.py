@@ -7,8 +7,9 @@ wrongly.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any
 
 import invoke
@@ -28,6 +29,12 @@ class DataConfig(invoke.Config):
 
     def _load_py(self, path: str) -> dict[str, Any]:  # noqa: ARG002
         return {}
+
+    def _load_yaml(self, path: PathLike[str]) -> Any:
+        return _unless_closed(super()._load_yaml, path)
+
+    def _load_json(self, path: PathLike[str]) -> Any:
+        return _unless_closed(super()._load_json, path)
 
 
 class TokensProgram(invoke.Program):
@@ -62,7 +69,7 @@ class TokensProgram(invoke.Program):
 
     def update_config(self, merge: bool = True) -> None:
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
-        if path and (path.endswith(".py") or not os.path.isfile(path)):
+        if path and (path.endswith(".py") or not os.path.isfile(path) or not os.access(path, os.R_OK)):
             raise invoke.Exit(f"{path} is not a configuration file in YAML or JSON.", code=ExitStatus.USAGE)
         with _unreadable_configuration():
             super().update_config(merge)
@@ -105,6 +112,14 @@ def _run(name: str, namespace: invoke.Collection) -> None:
         if fault is None:
             raise
         sys.exit(fault or ExitStatus.DONE)
+
+
+def _unless_closed(load: Callable[[PathLike[str]], Any], path: PathLike[str]) -> Any:
+    """A file that this account may not read is somebody else's: HOME may still be root's."""
+    try:
+        return load(path)
+    except PermissionError:
+        return {}
 
 
 @contextmanager

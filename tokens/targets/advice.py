@@ -17,7 +17,7 @@ def advice(installation: Installation, parameters: Mapping[str, str], account: s
     return Advice(
         unreachable=_unreachable(installation.kind, parameters),
         peer=f'this runs as account {account}, and database role "{role}" expects another one '
-        f"({installation.user or 'git'} in most installations)",
+        "(git in most installations; pg_ident.conf says which)",
         password=_password(installation.kind),
         tls=f"database.yml says sslmode {parameters.get('sslmode', 'prefer')}" + (f", {files}" if files else ""),
     )

@@ -35,8 +35,7 @@ class Answer:
 class Place(Protocol):
     """A container that commands can be run in.
 
-    `shown` is what messages call it, `via` what the record of a change adds to its caller; `trusted` says that the
-    client's exit status is the process's own and that a lost connection shows in it.
+    `shown` is what messages call it, `via` what the record of a change adds to its caller.
     """
 
     @property
@@ -44,9 +43,6 @@ class Place(Protocol):
 
     @property
     def via(self) -> str: ...
-
-    @property
-    def trusted(self) -> bool: ...
 
     def command(
         self,

@@ -8,7 +8,7 @@ goes before both.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -16,6 +16,7 @@ from tokens.errors import UsageError
 
 ENVIRONMENT = "production"
 MAIN = "main"
+SCHEMES = ("postgresql", "postgres")
 GEO = "geo"  # the tracking database, which only a Geo secondary has
 
 # database.yml's words and libpq's for the same thing; what is not here is Rails' own business.
@@ -93,13 +94,18 @@ def _parameters(main: Mapping[str, Any], url: str | None) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if "\0" in text:
+        raise UsageError("database.yml has a NUL character in a value, which PostgreSQL cannot take.")
+    return text
 
 
 def _url(text: str) -> dict[str, object]:
-    """A URL as Rails takes it apart: its query holds settings, too."""
+    """A URL as Rails takes it apart: its query holds settings, too, and those are not decoded."""
     try:
         url = urlsplit(text)
+        if url.scheme not in SCHEMES or "@" in url.path:
+            raise ValueError(url.scheme)
         parts: dict[str, object] = {
             "host": unquote(url.hostname or ""),
             "port": url.port or "",
@@ -108,8 +114,12 @@ def _url(text: str) -> dict[str, object]:
             "password": unquote(url.password or ""),
         }
     except ValueError:
-        raise UsageError("GitLab's MAIN_DATABASE_URL is not a URL that can be read.") from None
-    return {name: value for name, value in parts.items() if value} | dict(parse_qsl(url.query))
+        raise UsageError(
+            "The database's URL (MAIN_DATABASE_URL, or url: in database.yml) is not of the form "
+            "postgresql://USER:PASSWORD@HOST:PORT/DBNAME, with %40 for an @ in a password and the like."
+        ) from None
+    queries = (pair.partition("=") for pair in url.query.split("&") if pair)
+    return {name: value for name, value in parts.items() if value} | {name: value for name, _, value in queries}
 
 
 def _production(environments: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def _production(environments: Mapping[str, Any]) -> dict[str, Any]:
 def _mapping(text: str, what: str) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         # The parser's own message quotes the line, which may hold the password.

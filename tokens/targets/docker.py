@@ -20,10 +20,9 @@ class Container:
     """A running container."""
 
     name: str
-    starting: bool = False
+    health: str = ""
 
     via = ""
-    trusted = True
 
     @property
     def shown(self) -> str:
@@ -64,8 +63,9 @@ def find_container(target: DockerTarget) -> Container:
         raise UsageError(f"There is no container {name}; running here: {running}.")
     state, _, health = answer.out.strip().partition(" ")
     if state != "running":
-        raise ClientError(f"Container {name} is {state}, not running: docker start {name}, or docker logs {name}.")
-    return Container(name, starting=health == "starting")
+        cure = "unpause" if state == "paused" else "start"
+        raise ClientError(f"Container {name} is {state}, not running: docker {cure} {name}, or docker logs {name}.")
+    return Container(name, health)
 
 
 def _only_gitlab() -> str:

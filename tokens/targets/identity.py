@@ -31,6 +31,10 @@ def become(user: str, private: str) -> None:
         raise Refused(
             f"GitLab's account {user} does not exist on this machine; check GitLab's configuration."
         ) from None
+    if account.pw_uid == 0:
+        raise Refused(
+            f"GitLab never runs as root, but {private} would have it so; check GitLab's user and that file's owner."
+        )
     if os.geteuid() == account.pw_uid:
         return
     if os.geteuid() != 0:

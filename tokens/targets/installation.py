@@ -71,7 +71,7 @@ def detect(root: Path = ROOT) -> Installation:
     if _read(root / OMNIBUS_RAILS / "INSTALLATION_TYPE") in OMNIBUS_TYPES:
         return omnibus(root)
     rails = _source_rails(root)
-    if rails.is_dir():
+    if _may_be_there(rails):
         return source(rails)
     raise NoInstallation(
         "No GitLab was found on this machine (no Linux package, container, toolbox pod or source install); run this "
@@ -99,7 +99,8 @@ def source(directory: Path | None = None, root: Path = ROOT) -> Installation:
     """A self-compiled GitLab: in `directory`, else where /etc/default/gitlab says, else in /home/git/gitlab."""
     rails = directory or _source_rails(root)
     try:
-        owner = (rails / "config/database.yml").stat().st_uid
+        # Not a file that somebody has put into root's name: GitLab's folder tells as well.
+        owner = (rails / "config/database.yml").stat().st_uid or rails.stat().st_uid
         (rails / "config/application.rb").stat()
     except PermissionError:
         raise NoInstallation(
@@ -114,7 +115,7 @@ def source(directory: Path | None = None, root: Path = ROOT) -> Installation:
 
 def _toolbox(root: Path) -> Installation:
     installation = Installation(Kind.TOOLBOX, root / TOOLBOX_RAILS, None)
-    if not installation.database_yml.exists():
+    if not _may_be_there(installation.database_yml):
         raise NoInstallation(
             f"This pod is GitLab's, but has no {installation.database_yml}: run this in the toolbox pod."
         )
@@ -131,6 +132,17 @@ def _source_rails(root: Path) -> Path:
     if not words or "$" in words[0]:
         return root / SOURCE_RAILS
     return root / words[0].lstrip("/")
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether `path` is there, or behind a door that is closed to this user."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _read(path: Path) -> str | None:

@@ -22,8 +22,6 @@ class ToolboxPod:
     context: str | None
     via: str = ""
 
-    trusted = False  # kubectl has left with 0 after sessions that were cut
-
     @property
     def shown(self) -> str:
         """What messages call it."""
@@ -146,7 +144,7 @@ def _context(target: KubernetesTarget) -> str:
     if target.context:
         return target.context
     answer = ask([*kubectl(None), "config", "current-context"])
-    return answer.out.strip() if answer.status == 0 else "none"
+    return answer.out.strip() if answer.status == 0 else "unknown"
 
 
 def _refused(answer: Answer, namespace: str) -> ClientError:

@@ -6,29 +6,26 @@ terminal. No database library is needed on this side.
 
 import contextlib
 import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
 
-from tokens.errors import ExitStatus, TokensError
+from tokens.errors import TokensError
 from tokens.targets.bundle import Bundle
 from tokens.targets.client import UPLOAD_PATIENCE, Answer, ClientError, Place, ask
 from tokens.targets.docker import find_container
+from tokens.targets.installation import NoInstallation
 from tokens.targets.kubernetes import find_pod
-from tokens.targets.scripts import CLEAN, ENDED, FOLDERS, START, STOP, UPLOAD, Outcome
+from tokens.targets.scripts import CLEAN, ENDED, ENTER, FOLDERS, INSTALLED, START, STOP, UPLOAD, Outcome, Proof
+from tokens.targets.session import Relay, attend
 from tokens.targets.target import DockerTarget, RemoteTarget
 from tokens.version import __version__
 
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
-LAST_WORDS = 20  # seconds that a process there has to end after a signal
+PATIENCE_TO_STOP = 10  # seconds
 NO_BUNDLE = "0" * 64
 NO_SHELL = (126, 127)
+NOTEWORTHY = {"starting": "still starting", "unhealthy": "not healthy"}
 
 Report = Callable[[str], None]
 
@@ -39,7 +36,7 @@ class SessionLost(TokensError):
 
 @dataclass(frozen=True)
 class Errand:
-    """What is to be run there: the words after `gitlab-tokens`, who asks, and the streams that it gets.
+    """What is to be run there: the words after `gitlab-tokens`, who asks, and whether it has our terminal.
 
     `caller` is a claim for the record that changes keep, such as `alice@laptop`.
     """
@@ -47,15 +44,14 @@ class Errand:
     words: tuple[str, ...]
     caller: str
     terminal: bool
-    stdin: bool
 
 
 def find_place(target: RemoteTarget, report: Report) -> Place:
     """The running container or pod that a target means."""
     if isinstance(target, DockerTarget):
         container = find_container(target)
-        if container.starting:
-            report(f"GitLab in container {container.name} is still starting (docker logs -f {container.name})")
+        if container.health in NOTEWORTHY:
+            report(f"GitLab in {container.shown} is {NOTEWORTHY[container.health]} (docker logs -f {container.name})")
         return container
     return find_pod(target)
 
@@ -75,12 +71,20 @@ def run(place: Place, errand: Errand, found: Bundle | None, build: Callable[[], 
         ClientError: the place cannot be entered, or has no room for the tool.
     """
     status = _leg(place, errand, found)
-    if status != Outcome.MISSING:
-        return status
-    bundle = found or build()
-    report(f"Carrying the tool to {place.shown} ({bundle.path.stat().st_size / 2**20:.0f} MiB)")
-    _upload(place, bundle)
-    return _leg(place, errand, bundle)
+    if status in (Outcome.MISSING, Outcome.BROKEN):
+        bundle = found or build()
+        report(f"Carrying the tool to {place.shown} ({bundle.path.stat().st_size / 2**20:.0f} MiB)")
+        _upload(place, bundle)
+        status = _leg(place, errand, bundle)
+    match status:
+        case Outcome.NO_GITLAB:
+            raise NoInstallation(f"There is no GitLab in {place.shown}; --target has to say where GitLab Rails runs.")
+        case Outcome.MISSING | Outcome.BROKEN:
+            raise ClientError(
+                f"The tool cannot be started in {place.shown}: remove it with bundle.clean, and what is in {INSTALLED} "
+                "there, and try again."
+            )
+    return status
 
 
 def clean(place: Place) -> list[str]:
@@ -94,90 +98,21 @@ def clean(place: Place) -> list[str]:
 def _leg(place: Place, errand: Errand, bundle: Bundle | None) -> int:
     """One run there on this process's own streams."""
     run = os.urandom(16).hex()
-    proof = "none" if place.trusted else "record" if errand.terminal else "mark"
+    proof = Proof.RECORD if errand.terminal else Proof.MARK
     about = [bundle.sha256 if bundle else NO_BUNDLE, __version__, run, proof]
     environment = _environment(place, errand)
-    command = place.command(
-        START, [*about, *errand.words], environment=environment, terminal=errand.terminal, stdin=errand.stdin
-    )
-    relay = _Relay(run) if proof == "mark" else None
-    status = _attend(place, command, run, relay, terminal=errand.terminal)
-    if proof == "record":
+    command = place.command(START, [*about, *errand.words], environment=environment, terminal=errand.terminal)
+
+    def stop(number: signal.Signals) -> None:
+        with contextlib.suppress(ClientError):
+            ask(place.command(STOP, [run, number.name.removeprefix("SIG")]), patience=PATIENCE_TO_STOP)
+
+    if proof is Proof.RECORD:
+        status = attend(command, stop)
         return _recorded(place, run, status)
-    if relay is not None:
-        return _marked(place, relay.finish(), status)
-    if status in (*ExitStatus, Outcome.MISSING):
-        return status
-    if status in NO_SHELL:
-        raise _cannot_enter(place, Answer(status, "", ""))
-    raise _cut(place, f"its client left with status {status}")
-
-
-class _Relay:
-    """Passes a client's output on as it comes, but for the mark at its very end."""
-
-    def __init__(self, run: str) -> None:
-        self._mark = re.compile(rf"{run} (\d{{3}})".encode())
-        self._length = len(run) + 4
-        self._held = b""
-
-    def pump(self, source: IO[bytes]) -> None:
-        """Until `source` ends; may be called again after an interruption."""
-        while data := os.read(source.fileno(), 1 << 16):
-            self._held += data
-            self._write(self._held[: -self._length])
-            self._held = self._held[-self._length :]
-
-    def finish(self) -> int | None:
-        """The exit status in the mark; None if the output is not complete, of which nothing is kept back."""
-        if mark := self._mark.fullmatch(self._held):
-            return int(mark[1])
-        self._write(self._held)
-        return None
-
-    def _write(self, data: bytes) -> None:
-        if data and sys.stdout is not None:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-
-
-def _attend(place: Place, command: Sequence[str], run: str, relay: _Relay | None, *, terminal: bool) -> int:
-    """Run the client on our streams, its output through `relay` if there is one, and return its exit status.
-
-    Without a terminal there, Ctrl-C would end the client alone and leave the process there behind. So the client gets a
-    process group of its own, and the signal goes the long way round: the process there ends as it wishes.
-    """
-    program = shutil.which(command[0])
-    if program is None:
-        raise ClientError(f"{command[0]} is not installed on this machine, or not on the PATH.")
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    stdout = subprocess.PIPE if relay else None
-    with subprocess.Popen([program, *command[1:]], stdout=stdout, process_group=None if terminal else 0) as client:
-        try:
-            return _end(client, relay)
-        except KeyboardInterrupt as stop:
-            # A closed terminal or SIGTERM comes as a subclass.
-            _signal(place, run, signal.SIGINT if type(stop) is KeyboardInterrupt else signal.SIGTERM)
-            enough = threading.Timer(LAST_WORDS, client.kill)
-            enough.start()
-            try:
-                status = _end(client, relay)
-            finally:
-                enough.cancel()
-            if status < 0:
-                raise
-            return status
-        finally:
-            if client.poll() is None:
-                client.kill()
-
-
-def _end(client: "subprocess.Popen[bytes]", relay: _Relay | None) -> int:
-    if relay is not None and client.stdout is not None:
-        relay.pump(client.stdout)
-    return client.wait()
+    relay = Relay(run)
+    status = attend(command, stop, relay)
+    return _marked(place, relay.finish(), status)
 
 
 def _environment(place: Place, errand: Errand) -> dict[str, str]:
@@ -189,17 +124,12 @@ def _environment(place: Place, errand: Errand) -> dict[str, str]:
     return environment
 
 
-def _signal(place: Place, run: str, number: signal.Signals) -> None:
-    with contextlib.suppress(ClientError):
-        ask(place.command(STOP, [run, number.name.removeprefix("SIG")]), patience=LAST_WORDS)
-
-
 def _marked(place: Place, marked: int | None, status: int) -> int:
     """The exit status at the end of the output, which proves that all of it has come."""
     if marked is not None:
         return marked
     # A client that could not begin has said so; so does a short exec, and in words that can be told apart.
-    answer = ask(place.command("exit 0", []))
+    answer = ask(place.command(ENTER, []))
     if answer.status != 0:
         raise _cannot_enter(place, answer)
     raise _cut(place, f"before all of the output had come; its client left with status {status}")
@@ -238,7 +168,7 @@ def _upload(place: Place, bundle: Bundle) -> None:
         case Outcome.NO_FOLDER:
             raise ClientError(
                 f"In {place.shown} no folder may hold programs ({FOLDERS}): mount a writable volume without noexec at "
-                "one of them, or install the tool there (see deploy/)."
+                "one of them, remove a foreign gitlab-tokens-… in it, or install the tool there (see deploy/)."
             )
         case Outcome.NO_ROOM:
             raise ClientError(f"The tool could not be unpacked in {place.shown}: {answer.reason}.")

@@ -4,7 +4,9 @@ The tool is unpacked into a folder of its own under the bundle's sha256, where o
 stays readable for all, because the tool goes on as the GitLab user.
 """
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
+
+from tokens.targets.installation import OMNIBUS_RAILS, SOURCE_RAILS, TOOLBOX_RAILS
 
 
 class Outcome(IntEnum):
@@ -16,6 +18,15 @@ class Outcome(IntEnum):
     DAMAGED = 94  # what arrived is not what was sent
     NO_ROOM = 95  # it could not be written or unpacked
     NO_RECORD = 96  # nothing is known of that run
+    BROKEN = 97  # the tool is there, but cannot be started
+    NO_GITLAB = 98  # the tool is not there, and neither is GitLab
+
+
+class Proof(StrEnum):
+    """How it is known how a run ended: docker and kubectl have left with 0 after sessions that were cut."""
+
+    MARK = "mark"  # the run's name and exit status follow the last byte of its output
+    RECORD = "record"  # they are written down there, since the output is a terminal's
 
 
 INSTALLED = "/opt/gitlab-tokens"  # where deploy/ puts the tool for good
@@ -31,17 +42,16 @@ candidates() {{
 ours() {{ [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }}
 """
 
-# START HASH VERSION RUN PROOF WORD…: runs the tool if it is there. The exit status is the script's (PROOF = none), or,
-# for a client whose own word cannot be trusted, follows the last byte of the output together with the run's name
-# (PROOF = mark), or is written down under that name (PROOF = record), where the output is a terminal's.
+# START HASH VERSION RUN PROOF WORD…: runs the tool if it is there; its exit status is told by the proof, not by ours.
 # A signal for the whole terminal is the tool's to answer; the shell stays, so that it can be found by the run's name.
 START = (
     _OURS
     + f"""
 hash=$1 version=$2 run=$3 proof=$4
 shift 4
-program=
-if {{ read -r installed < {INSTALLED}/VERSION; }} 2>/dev/null && [ "$installed" = "$version" ]; then
+program= root=${{INVOKE_TOKENS_ROOT:-}}
+if {{ read -r installed < {INSTALLED}/VERSION; }} 2>/dev/null && [ "$installed" = "$version" ] &&
+  [ -x {INSTALLED}/gitlab-tokens ]; then
   program={INSTALLED}/gitlab-tokens
 else
   for folder in $(candidates); do
@@ -49,7 +59,7 @@ else
   done
 fi
 record=
-if [ "$proof" = record ]; then
+if [ "$proof" = {Proof.RECORD} ]; then
   for above in {FOLDERS}; do
     if (umask 077; set -C; : > "$above/.gitlab-tokens-$run") 2>/dev/null; then
       record=$above/.gitlab-tokens-$run
@@ -58,12 +68,16 @@ if [ "$proof" = record ]; then
   done
 fi
 trap : INT TERM HUP
-status={Outcome.MISSING:d}
-if [ -n "$program" ]; then "$program" "$@"; status=$?; fi
-case $proof in
-  none) exit "$status" ;;
-  mark) printf '%s %03d' "$run" "$status" ;;
-esac
+if [ -n "$program" ]; then
+  "$program" "$@"
+  status=$?
+  case $status in 126 | 127) status={Outcome.BROKEN:d} ;; esac
+elif [ -e "$root/{OMNIBUS_RAILS}" ] || [ -e "$root/{TOOLBOX_RAILS}" ] || [ -e "$root/{SOURCE_RAILS}" ]; then
+  status={Outcome.MISSING:d}
+else
+  status={Outcome.NO_GITLAB:d}
+fi
+if [ "$proof" = {Proof.MARK} ]; then printf '%s %03d' "$run" "$status"; fi
 [ -z "$record" ] || echo "$status" > "$record"
 exit 0
 """
@@ -96,7 +110,11 @@ done
 exit 0
 """
 
-# UPLOAD HASH MACHINE < BUNDLE: unpacks the bundle that comes in, once it has arrived undamaged.
+# ENTER: nothing, to see whether one gets in.
+ENTER = "exit 0"
+
+# UPLOAD HASH MACHINE < BUNDLE: unpacks the bundle that comes in, once it has arrived undamaged, in the place of one
+# that cannot be started. Other versions go when a month has passed: until then somebody may be running one.
 UPLOAD = (
     _OURS
     + f"""
@@ -120,8 +138,12 @@ trap 'rm -rf "$part"' EXIT
 cat > "$part/bundle" || exit {Outcome.NO_ROOM:d}
 sum=$(sha256sum < "$part/bundle")
 [ "${{sum%% *}}" = "$hash" ] || exit {Outcome.DAMAGED:d}
-mkdir "$part/tree" && tar -xzf "$part/bundle" -C "$part/tree" --no-same-owner || exit {Outcome.NO_ROOM:d}
+mkdir "$part/tree" && tar -xzof "$part/bundle" -C "$part/tree" || exit {Outcome.NO_ROOM:d}
+if [ -e "$folder/$hash" ] && ! "$folder/$hash/gitlab-tokens" --version > "$part/said" 2>&1; then
+  mv "$folder/$hash" "$part/broken"
+fi
 [ -e "$folder/$hash" ] || mv "$part/tree" "$folder/$hash" || exit {Outcome.NO_ROOM:d}
+find "$folder" -mindepth 1 -maxdepth 1 ! -name "$hash" -mtime +30 -exec rm -rf '{{}}' + 2>/dev/null
 echo "$folder/$hash"
 """
 )

@@ -1,5 +1,6 @@
 """A GitLab that is installed right here, ready to be worked on: its database as the application reaches it."""
 
+import contextlib
 import os
 import subprocess
 from dataclasses import dataclass
@@ -37,9 +38,9 @@ def open_site(installation: Installation) -> Site:
     """
     if installation.user is not None:
         identity.become(installation.user, str(installation.database_yml))
-    settings = read_settings(_text(installation), _run, _main_url(installation))
+    settings = read_settings(_text(installation), _run, _variable(installation, URL_VARIABLE))
     notes = []
-    if os.environ.get(IGNORED_VARIABLE):
+    if _variable(installation, IGNORED_VARIABLE):
         notes.append(f"{IGNORED_VARIABLE} is ignored, as GitLab ignores it: what counts is {URL_VARIABLE}.")
     return Site(
         _address(installation, settings), installation, settings.geo_secondary, tuple(notes), identity.account_name()
@@ -62,15 +63,12 @@ def _text(installation: Installation) -> str:
         raise UsageError(f"{path} cannot be read: {_reason(error)}.") from None
 
 
-def _main_url(installation: Installation) -> str | None:
-    """MAIN_DATABASE_URL as the application sees it: the Linux package keeps its variables in files."""
+def _variable(installation: Installation, name: str) -> str | None:
+    """A variable as the application sees it: the Linux package keeps its own in files."""
     if installation.environment is not None:
-        path = installation.environment / URL_VARIABLE
-        try:
-            return path.read_text().split("\n")[0].strip() or None
-        except OSError:
-            return os.environ.get(URL_VARIABLE)
-    return os.environ.get(URL_VARIABLE)
+        with contextlib.suppress(OSError):
+            return (installation.environment / name).read_text().split("\n")[0].strip() or None
+    return os.environ.get(name) or None
 
 
 def _run(command: str) -> str:

@@ -4,6 +4,7 @@ import sys
 
 import invoke
 
+from tokens.errors import UsageError
 from tokens.targets import bundle
 from tokens.tasks.target_option import TARGET_HELP, bundle_directory, remote_target
 from tokens.tasks.task import task
@@ -28,6 +29,8 @@ def build(context: invoke.Context, directory: str = "") -> None:
 def clean(context: invoke.Context, target: str = "", directory: str = "") -> None:
     """Remove what was carried to a target, or built here."""
     destination = remote_target(context, target)
+    if target and (destination is None or directory):
+        raise UsageError("bundle.clean takes a container or pod as target, or else the folder of bundles here.")
     if destination is None:
         gone = [str(path) for path in bundle.remove(bundle_directory(context, directory))]
         where = "here"

@@ -31,6 +31,8 @@ def doctor(context: invoke.Context, target: str = "", output: str = "text", gran
         raise UsageError(f'--output takes {", ".join(OUTPUTS)}, not "{output}".')
     from tokens.diagnosis import Verdict, least_privileges
 
+    if not grants.isprintable():
+        raise UsageError("--grants takes the name of a role, without control characters.")
     if grants:
         statements = least_privileges(locate_site(context, target).address, grants)
         print(json.dumps(statements, indent=2) if output == "json" else _sql(statements))

@@ -1,5 +1,6 @@
 """The option `--target`: what it says about itself, and the database, container or pod that it leads to."""
 
+import contextlib
 import getpass
 import logging
 import os
@@ -89,9 +90,10 @@ def run_there(context: invoke.Context, target: RemoteTarget, name: str, options:
     words = [name]
     for option, value in options.items():
         flag = option.replace("_", "-")
-        words.append(
-            {True: f"--{flag}", False: f"--no-{flag}"}[value] if isinstance(value, bool) else f"--{flag}={value}"
-        )
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words.append(f"--{flag}={value}")
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         words.insert(0, "--debug")
     steps = Steps(sys.stderr)
@@ -99,7 +101,6 @@ def run_there(context: invoke.Context, target: RemoteTarget, name: str, options:
         tuple(words),
         caller=_caller(),
         terminal=console.is_terminal(sys.stdin) and console.is_terminal(sys.stdout),
-        stdin=sys.stdin is not None and not console.is_terminal(sys.stdin),
     )
     directory = bundle_directory(context)
 
@@ -108,12 +109,8 @@ def run_there(context: invoke.Context, target: RemoteTarget, name: str, options:
         return bundle.build(directory)
 
     place = remote.find_place(target, steps.show)
-    try:
+    with console.restored() if errand.terminal else contextlib.nullcontext():
         return remote.run(place, errand, bundle.available(directory), build, steps.show)
-    except remote.SessionLost:
-        if errand.terminal:
-            console.restore(sys.stdout)
-        raise
 
 
 def bundle_directory(context: invoke.Context, directory: str = "") -> Path | None:

@@ -4,6 +4,8 @@ import errno
 import os
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from tokens.errors import TerminalRequired
@@ -40,14 +42,22 @@ def is_gone(stream: TextIO | None) -> bool:
     return False
 
 
-def restore(stream: TextIO | None) -> None:
-    """Leave the terminal as a program would have left it whose connection was cut: a visible cursor at a line's start.
+@contextmanager
+def restored() -> Iterator[None]:
+    """Leave the terminal as it was, if a program ends with an error that has changed it and could not clean up.
 
-    No colour, and no bracketed paste, which would put its marks into whatever is pasted next.
+    Its modes, a visible cursor at a line's start, no colour, and no bracketed paste, which would put its marks into
+    whatever is pasted next.
     """
-    if stream is not None and is_terminal(stream):
-        stream.write("\x1b[?2004l\x1b[?25h\x1b[0m\r\n")
-        stream.flush()
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    except BaseException:
+        with suppress(termios.error, OSError):
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+            sys.stdout.write("\x1b[?2004l\x1b[?25h\x1b[0m\r\n")
+            sys.stdout.flush()
+        raise
 
 
 def output_fault(error: OSError) -> str | None:
