@@ -131,7 +131,7 @@ def _marked(place: Place, marked: int | None, status: int) -> int:
     # A client that could not begin has said so; so does a short exec, and in words that can be told apart.
     answer = ask(place.command(ENTER, []))
     if answer.status != 0:
-        raise _cannot_enter(place, answer)
+        raise _no_entry(place, answer) or _cut(place, answer.reason)
     raise _cut(place, f"before all of the output had come; its client left with status {status}")
 
 
@@ -149,7 +149,7 @@ def _recorded(place: Place, run: str, status: int) -> int:
                 "run analyze to see the state."
             )
         raise _cut(place, "it may not have begun")
-    raise _cannot_enter(place, answer)
+    raise _no_entry(place, answer) or _cut(place, answer.reason)
 
 
 def _upload(place: Place, bundle: Bundle) -> None:
@@ -183,8 +183,13 @@ def _cut(place: Place, why: str) -> SessionLost:
 
 
 def _cannot_enter(place: Place, answer: Answer) -> ClientError:
+    return _no_entry(place, answer) or ClientError(f"Cannot run anything in {place.shown}: {answer.reason}.")
+
+
+def _no_entry(place: Place, answer: Answer) -> ClientError | None:
+    """Why nobody gets in, where that would be so at any time."""
     if "forbidden" in answer.err.lower():
         return ClientError(f"Kubernetes does not let you run commands in {place.shown}: it needs create on pods/exec.")
     if answer.status in NO_SHELL:
         return ClientError(f"{place.shown} has no sh to run the tool with; it is not GitLab's official image.")
-    return ClientError(f"Cannot run anything in {place.shown}: {answer.reason}.")
+    return None
