@@ -27,8 +27,8 @@ from psycopg.conninfo import make_conninfo
 from tests.factories import make_migration_row, make_tokens
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.targets.embedded import SUPERUSER, Server
-from tokens.targets.programs import Account
+from tokens.targets.demo.embedded import SUPERUSER, Server
+from tokens.targets.demo.programs import Account
 from tokens.upgrade import Branch, upgrade
 
 GITLAB = "gitlab"

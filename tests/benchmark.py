@@ -33,11 +33,11 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.plan import make_plan
 from tokens.run import BatchCommitted, BatchStarting, run
 from tokens.selection import Selection
-from tokens.targets import bundle as bundles
 from tokens.targets import demo as demos
-from tokens.targets.bundle import Bundle
-from tokens.targets.embedded import Server
-from tokens.targets.programs import packaged_binaries
+from tokens.targets.demo.embedded import Server
+from tokens.targets.demo.programs import packaged_binaries
+from tokens.targets.there import bundle as bundles
+from tokens.targets.there.bundle import Bundle
 from tokens.upgrade import Branch, upgrade
 
 PARTS = ["start", "bundle", "docker", "analyze", "extend"]

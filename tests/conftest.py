@@ -37,9 +37,9 @@ from tests.docker import engine, image
 from tests.docker.engine import Engine
 from tests.docker.image import Container
 from tokens.address import Address
-from tokens.targets import bundle
-from tokens.targets.embedded import SUPERUSER, Server
-from tokens.targets.programs import Account, packaged_binaries
+from tokens.targets.demo.embedded import SUPERUSER, Server
+from tokens.targets.demo.programs import Account, packaged_binaries
+from tokens.targets.there import bundle
 
 GITLAB = "gitlab"
 """The role that owns GitLab's database and that its programs connect as; not a superuser."""

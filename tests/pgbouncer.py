@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tokens.address import Address
 from tokens.database import accepts
-from tokens.targets.programs import unprivileged_account
+from tokens.targets.demo.programs import unprivileged_account
 
 PORT = 6432
 _START_TIMEOUT = 30  # seconds

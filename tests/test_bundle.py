@@ -20,8 +20,8 @@ from tests.factories import make_migration_row, make_tokens
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import UsageError
-from tokens.targets import bundle
-from tokens.targets.bundle import Bundle
+from tokens.targets.there import bundle
+from tokens.targets.there.bundle import Bundle
 from tokens.upgrade import Branch, revisions
 from tokens.version import __version__
 

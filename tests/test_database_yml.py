@@ -3,7 +3,7 @@
 import pytest
 
 from tokens.errors import UsageError
-from tokens.targets.database_yml import DatabaseSettings, read_settings
+from tokens.targets.here.database_yml import DatabaseSettings, read_settings
 
 OMNIBUS = """\
 # This file is managed by gitlab-ctl.

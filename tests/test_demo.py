@@ -18,11 +18,11 @@ import pytest
 from tests.conftest import public_folder
 from tokens.address import Address
 from tokens.errors import Refused, ServerError, UsageError
-from tokens.targets import demo, population
-from tokens.targets.demo import State
-from tokens.targets.embedded import Server
-from tokens.targets.population import Progress
-from tokens.targets.programs import packaged_binaries
+from tokens.targets import demo
+from tokens.targets.demo import State, population
+from tokens.targets.demo.embedded import Server
+from tokens.targets.demo.population import Progress
+from tokens.targets.demo.programs import packaged_binaries
 from tokens.upgrade import Branch, revisions
 
 SMALL = 40
@@ -510,7 +510,7 @@ def test_attaching_imports_nothing_but_the_driver_that_its_caller_needs(home: Pa
         from pathlib import Path
         from tokens.targets import demo
         assert demo.address_if_ready(Path(sys.argv[1]))
-        print(*{"alembic", "psutil", "tokens.targets.population", "tokens.upgrade"} & set(sys.modules))
+        print(*{"alembic", "psutil", "tokens.targets.demo.population", "tokens.upgrade"} & set(sys.modules))
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(home)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == ""

@@ -366,5 +366,5 @@ def test_nothing_outside_imports_a_database_library(outside: Mapping[str, str], 
         [sys.executable, "-X", "importtime", "-c", program], env=outside, capture_output=True, text=True, check=False
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "tokens.targets.remote" in imported
-    assert not imported & {"psycopg", "sqlalchemy", "alembic", "prompt_toolkit", "tokens.targets.site"}
+    assert "tokens.targets.there.remote" in imported
+    assert not imported & {"psycopg", "sqlalchemy", "alembic", "prompt_toolkit", "tokens.targets.here.site"}

@@ -19,9 +19,9 @@ import pytest
 import tokens
 from tests.conftest import CLOSED_CHECKOUT
 from tokens.errors import ServerError
-from tokens.targets import programs
-from tokens.targets.embedded import Server
-from tokens.targets.programs import packaged_binaries
+from tokens.targets.demo import programs
+from tokens.targets.demo.embedded import Server
+from tokens.targets.demo.programs import packaged_binaries
 
 SETTINGS = {"fsync": "off"}
 
@@ -53,7 +53,7 @@ def in_another_process(
     source = f"""
         import sys
         from pathlib import Path
-        from tokens.targets.embedded import Server
+        from tokens.targets.demo.embedded import Server
         server = Server(Path(sys.argv[1]), settings={SETTINGS!r})
     """
     code = textwrap.dedent(source) + textwrap.dedent(program)
@@ -70,7 +70,7 @@ def as_an_ordinary_user(program: str, folder: Path) -> "subprocess.Popen[str]":
     identity["env"] = {"PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONDONTWRITEBYTECODE": "1"}
     for interpreter in (sys.executable, "/usr/bin/python3"):
         with contextlib.suppress(OSError):
-            probe = [interpreter, "-c", "import tokens.targets.programs as e; e.packaged_binaries()"]
+            probe = [interpreter, "-c", "import tokens.targets.demo.programs as e; e.packaged_binaries()"]
             if subprocess.run(probe, capture_output=True, cwd="/", **identity).returncode == 0:  # type: ignore[call-overload]
                 return in_another_process(program, folder, interpreter=interpreter, cwd="/", **identity)
     pytest.skip(CLOSED_CHECKOUT)

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer, omnibus, run_as, source, toolbox
 from tokens.address import Address
-from tokens.targets.programs import Account
+from tokens.targets.demo.programs import Account
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 Done = subprocess.CompletedProcess[str]

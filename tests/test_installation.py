@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tokens.targets.installation import Kind, NoInstallation, detect, omnibus, source
+from tokens.targets.here.installation import Kind, NoInstallation, detect, omnibus, source
 
 RAILS = "opt/gitlab/embedded/service/gitlab-rails"
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tokens.errors import UsageError
-from tokens.targets.kubernetes import choose_pod
 from tokens.targets.target import KubernetesTarget
+from tokens.targets.there.kubernetes import choose_pod
 
 ANY = KubernetesTarget("gitlab")
 

@@ -16,7 +16,7 @@ from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.plan import make_plan, read_current_policy
 from tokens.selection import Selection
-from tokens.targets.embedded import Server
+from tokens.targets.demo.embedded import Server
 from tokens.upgrade import Branch, upgrade
 
 

@@ -31,7 +31,7 @@ from tests.pgbouncer import pgbouncer
 from tokens.address import Address
 from tokens.analysis import analyze
 from tokens.database import login
-from tokens.targets.programs import Account
+from tokens.targets.demo.programs import Account
 
 CHECKOUT = Path(__file__).parent.parent
 GITLAB_TOKENS = str(Path(sys.executable).parent / "gitlab-tokens")

@@ -26,8 +26,8 @@ from tests.accounts import (
     peer_ident,
 )
 from tests.docker.engine import Engine, EngineError
-from tokens.targets.embedded import Server
-from tokens.targets.programs import Account
+from tokens.targets.demo.embedded import Server
+from tokens.targets.demo.programs import Account
 
 GITLAB_IMAGE = "gitlab/gitlab-ee:19.2.1-ee.0"
 OTHER_IMAGE = "other:1"

@@ -5,7 +5,7 @@ import sys
 import invoke
 
 from tokens.errors import UsageError
-from tokens.targets import bundle
+from tokens.targets.there import bundle
 from tokens.tasks.target_option import TARGET_HELP, bundle_directory, remote_target
 from tokens.tasks.task import task
 from tokens.terminal.steps import Steps
@@ -35,7 +35,7 @@ def clean(context: invoke.Context, target: str = "", directory: str = "") -> Non
         gone = [str(path) for path in bundle.remove(bundle_directory(context, directory))]
         where = "here"
     else:
-        from tokens.targets import remote
+        from tokens.targets.there import remote
 
         place = remote.find_place(destination, Steps(sys.stderr).show)
         gone = remote.clean(place)

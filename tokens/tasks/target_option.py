@@ -31,7 +31,7 @@ from tokens.terminal import console
 from tokens.terminal.steps import Steps
 
 if TYPE_CHECKING:
-    from tokens.targets.site import Site
+    from tokens.targets.here.site import Site
 
 TARGET_HELP = (
     "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
@@ -47,8 +47,8 @@ def locate(context: invoke.Context, target: str) -> Address:
 
 def locate_site(context: invoke.Context, target: str) -> "Site":
     """The same with what is known of the installation around it; for one right here, as its user from now on."""
-    from tokens.targets import installation
-    from tokens.targets.site import Site, open_site
+    from tokens.targets.here import installation
+    from tokens.targets.here.site import Site, open_site
 
     root = Path(str(context.config.tokens.root))
     match _parse(context, target):
@@ -85,7 +85,7 @@ def run_there(context: invoke.Context, target: RemoteTarget, name: str, options:
         name: the task's, such as `analyze`.
         options: those that differ from their defaults, by parameter; `--target` does not go along.
     """
-    from tokens.targets import bundle, remote
+    from tokens.targets.there import bundle, remote
 
     words = [name]
     for option, value in options.items():

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from tokens.address import Address, conninfo
 from tokens.errors import Refused, TokensError, UsageError
-from tokens.targets import identity
-from tokens.targets.advice import advice
-from tokens.targets.database_yml import DatabaseSettings, read_settings
-from tokens.targets.installation import Installation, NoInstallation
+from tokens.targets.here import identity
+from tokens.targets.here.advice import advice
+from tokens.targets.here.database_yml import DatabaseSettings, read_settings
+from tokens.targets.here.installation import Installation, NoInstallation
 
 DEFAULT_DATABASE = "gitlabhq_production"
 URL_VARIABLE = "MAIN_DATABASE_URL"

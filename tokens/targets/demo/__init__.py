@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from tokens.address import Address
 from tokens.errors import ServerError, TokensError, UsageError
-from tokens.targets.embedded import SUPERUSER, Server
-from tokens.targets.programs import NEWEST
+from tokens.targets.demo.embedded import SUPERUSER, Server
+from tokens.targets.demo.programs import NEWEST
 
 if TYPE_CHECKING:
     from tokens.database import Connection
-    from tokens.targets.population import Progress
+    from tokens.targets.demo.population import Progress
 
 DATABASE = "gitlabhq_production"
 OWNER = "gitlab"
@@ -200,7 +200,7 @@ def _start(server: Server, report: Report | None) -> None:
 
 def _tell(report: Report | None, text: str) -> None:
     if report is not None:
-        from tokens.targets.population import Progress
+        from tokens.targets.demo.population import Progress
 
         report(Progress(text))
 
@@ -235,7 +235,7 @@ def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: 
 
 
 def _fill(connection: "Connection", server: Server, tokens: int, report: Report | None) -> None:
-    from tokens.targets import population
+    from tokens.targets.demo import population
     from tokens.upgrade import Branch, revisions, upgrade
 
     release = revisions(Branch.GITLAB)[-1]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokens.errors import UsageError
-from tokens.targets.client import Answer, ClientError, ask
 from tokens.targets.target import DockerTarget
+from tokens.targets.there.client import Answer, ClientError, ask
 
 # GitLab's image has the label since about 17.6; before, only its name tells.
 LABEL = "org.opencontainers.image.source=https://gitlab.com/gitlab-org/omnibus-gitlab"

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tokens.errors import TokensError
-from tokens.targets.bundle import Bundle
-from tokens.targets.client import UPLOAD_PATIENCE, Answer, ClientError, Place, ask
-from tokens.targets.docker import find_container
-from tokens.targets.installation import NoInstallation
-from tokens.targets.kubernetes import find_pod
-from tokens.targets.scripts import CLEAN, ENDED, ENTER, FOLDERS, INSTALLED, START, STOP, UPLOAD, Outcome, Proof
-from tokens.targets.session import Relay, attend
+from tokens.targets.here.installation import NoInstallation
 from tokens.targets.target import DockerTarget, RemoteTarget
+from tokens.targets.there.bundle import Bundle
+from tokens.targets.there.client import UPLOAD_PATIENCE, Answer, ClientError, Place, ask
+from tokens.targets.there.docker import find_container
+from tokens.targets.there.kubernetes import find_pod
+from tokens.targets.there.scripts import CLEAN, ENDED, ENTER, FOLDERS, INSTALLED, START, STOP, UPLOAD, Outcome, Proof
+from tokens.targets.there.session import Relay, attend
 from tokens.version import __version__
 
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from tokens.address import Address
 from tokens.errors import ServerError
-from tokens.targets.programs import Account, Programs, packaged_binaries, reason, unprivileged_account
+from tokens.targets.demo.programs import Account, Programs, packaged_binaries, reason, unprivileged_account
 
 SUPERUSER = "postgres"
 

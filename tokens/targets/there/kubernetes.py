@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokens.errors import UsageError
-from tokens.targets.client import Answer, ClientError, ask
 from tokens.targets.target import KubernetesTarget
+from tokens.targets.there.client import Answer, ClientError, ask
 
 CONTAINER = "toolbox"  # always said: a chart may put other containers before it
 REQUEST_TIMEOUT = "20s"

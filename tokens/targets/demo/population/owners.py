@@ -2,8 +2,8 @@
 
 # ruff: noqa: S608 - nothing that comes from outside gets into these statements
 
-from tokens.targets.population.numbering import UP_TO_FIVE_YEARS, Identifiers, one_of
-from tokens.targets.population.tables import Tables
+from tokens.targets.demo.population.numbering import UP_TO_FIVE_YEARS, Identifiers, one_of
+from tokens.targets.demo.population.tables import Tables
 
 SERVICE_ACCOUNT = "inventory"
 """The first service account, of which examples can speak."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tokens.errors import TokensError, UsageError
-from tokens.targets.assembly import DISTRIBUTION, ENTRIES, PACKAGES, assemble, require_glibc
+from tokens.targets.there.assembly import DISTRIBUTION, ENTRIES, PACKAGES, assemble, require_glibc
 from tokens.version import __version__
 
-_PACKAGE = Path(__file__).parent.parent
+_PACKAGE = Path(__file__).parents[2]
 _UNFINISHED = ".unfinished-"
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from tokens.address import Address
 from tokens.errors import Refused
-from tokens.targets.population import access_tokens, owners
-from tokens.targets.population.numbering import Identifiers
-from tokens.targets.population.progress import Progress, Report
-from tokens.targets.population.tables import Tables, vacuum
+from tokens.targets.demo.population import access_tokens, owners
+from tokens.targets.demo.population.numbering import Identifiers
+from tokens.targets.demo.population.progress import Progress, Report
+from tokens.targets.demo.population.tables import Tables, vacuum
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

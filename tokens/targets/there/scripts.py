@@ -6,7 +6,7 @@ stays readable for all, because the tool goes on as the GitLab user.
 
 from enum import IntEnum, StrEnum
 
-from tokens.targets.installation import OMNIBUS_RAILS, SOURCE_RAILS, TOOLBOX_RAILS
+from tokens.targets.here.installation import OMNIBUS_RAILS, SOURCE_RAILS, TOOLBOX_RAILS
 
 
 class Outcome(IntEnum):

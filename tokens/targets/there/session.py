@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from tokens.targets.client import ClientError
+from tokens.targets.there.client import ClientError
 
 LAST_WORDS = 20  # seconds that a process there has to end after a signal
 

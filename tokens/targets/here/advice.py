@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tokens.address import Advice
-from tokens.targets.installation import Installation, Kind
+from tokens.targets.here.installation import Installation, Kind
 
 POOLER_PORT = "6432"  # PgBouncer's, in the Linux package and by its own default
 

@@ -1,0 +1,1 @@
+"""The GitLab that is installed right here."""

@@ -1,0 +1,1 @@
+"""Into a container or a pod, and back."""
