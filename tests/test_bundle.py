@@ -316,7 +316,7 @@ def test_what_is_no_bundle_is_not_taken_for_one(built: Bundle, package: Path, tm
 
 
 def test_a_build_that_is_killed_leaves_no_bundle(tmp_path: Path) -> None:
-    program = "import sys, pathlib; from tokens.targets import bundle; bundle.build(pathlib.Path(sys.argv[1]))"
+    program = "import sys, pathlib; from tokens.targets.there import bundle; bundle.build(pathlib.Path(sys.argv[1]))"
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], start_new_session=True) as child:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob(".unfinished-*/root/*")):
