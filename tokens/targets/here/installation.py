@@ -75,7 +75,7 @@ def detect(root: Path = ROOT) -> Installation:
         return source(rails)
     raise NoInstallation(
         "No GitLab was found on this machine (no Linux package, container, toolbox pod or source install); run this "
-        "where GitLab Rails runs, or say --target."
+        "where GitLab Rails runs, or say --target (docker:CONTAINER, kubernetes:NAMESPACE, demo, …)."
     )
 
 

@@ -29,7 +29,7 @@ class Answer:
     def reason(self) -> str:
         """The last line that it said about itself, which in both programs is the one that matters."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
-        return lines[-1].rstrip(".") if lines else f"exit status {self.status}"
+        return lines[-1].rstrip(".?") if lines else f"exit status {self.status}"
 
 
 class Place(Protocol):
