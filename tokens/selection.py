@@ -1,25 +1,470 @@
 """Which tokens a change is about: pure values that become a SQL condition."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Self
 
+from tokens.database import Connection
+from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import STATE_CONDITIONS, Kind, State, kind_expression
+from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
+
+NAMED_USERS = """
+    SELECT owner.id
+    FROM public.users owner
+    WHERE lower(owner.username) IN (SELECT lower(name) FROM unnest({users}) AS named (name))
+"""
+
+# What lies below a group has all of the group's traversal_ids: @> finds it by an index. The ids in them are not of the
+# same integer type as an id in every release, which ANY does not mind; it keeps out what @> finds for empty ones.
+NAMED_PLACES = """
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest({groups}) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest({projects}) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, {bot_namespace_id} AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+"""
+
+OWNERS_IN_PLACES = (
+    """
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    """,
+    """
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    """,
+    """
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    """,
+    # An id in a name may have more digits than an id can have, so they are compared as text.
+    """
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    """,
+    """
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    """,
+)
+
+PROVISIONED = """
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.{column} IN (SELECT id FROM {places})
+"""
+PROVISIONED_BY = {"provisioned_by_group_id": "chosen_groups", "provisioned_by_project_id": "chosen_projects"}
+
+USERS_NAMED = """
+    SELECT named.name, count(owner.id) AS found
+    FROM unnest(CAST(%(names)s AS text[])) AS named (name)
+    LEFT JOIN public.users owner ON lower(owner.username) = lower(named.name)
+    GROUP BY named.name
+    HAVING count(owner.id) <> 1
+    ORDER BY named.name
+"""
+
+GROUPS_MISSING = """
+    SELECT named.path AS name
+    FROM unnest(CAST(%(names)s AS text[])) AS named (path)
+    WHERE NOT EXISTS (
+      SELECT
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace' AND lower(r.path) = lower(named.path)
+    )
+    ORDER BY named.path
+"""
+
+PROJECTS_MISSING = """
+    SELECT named.path AS name
+    FROM unnest(CAST(%(names)s AS text[])) AS named (path)
+    WHERE NOT EXISTS (
+      SELECT
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project' AND lower(r.path) = lower(named.path)
+    )
+    ORDER BY named.path
+"""
+
+# A list as Rails writes it as YAML, an item a line: `- api`, `- :api`, `- "api"`. GitLab takes an empty one for `api`.
+SCOPE_ITEM = r"""(?n)^[ \t]*-[ \t]+:?({scope}|"{scope}"|'{scope}')[ \t\r]*$"""
+EMPTY_SCOPES = r"^\s*(---)?\s*(\[\s*\])?\s*$"
+DEFAULT_SCOPE = "api"
+
+EVERY_KIND = frozenset(Kind)
+EVERY_STATE = frozenset(State)
+
+# In this order; JSON in a database keeps none.
+CRITERIA = (
+    "expires",
+    "kind",
+    "state",
+    "user",
+    "group",
+    "project",
+    "name",
+    "scope",
+    "last_used_before",
+    "last_used_after",
+    "created_before",
+    "created_after",
+    "ids",
+)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on `public.personal_access_tokens t`: SQL, and the values of its `%(name)s`."""
+    """A condition on `public.personal_access_tokens t LEFT JOIN public.users u ON u.id = t.user_id`.
+
+    SQL that goes beside AND as it is, and the values of its `%(name)s`.
+    """
 
     sql: str
     parameters: Mapping[str, object]
 
 
 @dataclass(frozen=True)
+class DateRange:
+    """The days from `first` to `last`, both included."""
+
+    first: ExpirationDate
+    last: ExpirationDate
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+
+@dataclass(frozen=True)
 class Selection:
-    """The tokens of one date: of any kind, revoked and expired ones too, as GitLab's `edit` takes them."""
+    """The tokens that a person named, by what all of them have in common.
 
-    expires_at: ExpirationDate
+    Attributes:
+        expires: any of these days; None in it is "never expires", and without any the date does not matter.
+        kinds: None is every kind but impersonation.
+        states: any of these.
+        users, groups, projects: owned by any of these users, or belonging to any of these groups, what lies below them,
+            or these projects; usernames and full paths, whose case does not matter. A bot belongs where it has a
+            membership, or had one; a service account where it was provisioned; people's own tokens belong nowhere.
+        name: a glob for the whole name: `*`, `?`, `[a-z]`, `[!a-z]`; its case matters.
+        scopes: all of these. GitLab treats a token without any as one with `api`.
+        last_used_before, created_before: before the first moment of this day in UTC; a token that was never used was
+            last used before any day.
+        last_used_after, created_after: from the first moment of this day in UTC on.
+        ids: one of these.
+    """
 
-    def condition(self) -> Condition:
+    expires: tuple[DateRange | None, ...]
+    kinds: frozenset[Kind] | None = None
+    states: frozenset[State] = frozenset({State.ACTIVE})
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    name: str | None = None
+    scopes: tuple[str, ...] = ()
+    last_used_before: date | None = None
+    last_used_after: date | None = None
+    created_before: date | None = None
+    created_after: date | None = None
+    ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def every(cls, expires_at: ExpirationDate) -> Self:
+        """All tokens of one date, of any kind, revoked and expired ones too, as GitLab's `edit` takes them."""
+        return cls((DateRange(expires_at, expires_at),), kinds=EVERY_KIND, states=EVERY_STATE)
+
+    def condition(self, schema: Schema) -> Condition:
         """The condition that these tokens fulfil."""
-        return Condition("t.expires_at = CAST(%(expires_at)s AS date)", {"expires_at": self.expires_at.literal})
+        terms = self._scope(schema)
+        if self.kinds is None:
+            terms.add("NOT t.impersonation")
+        elif self.kinds != EVERY_KIND:
+            kinds = ", ".join(f"'{kind}'" for kind in sorted(self.kinds))
+            terms.add(f"{kind_expression(schema).strip()} IN ({kinds})" if kinds else "FALSE")
+        if self.states != EVERY_STATE:
+            terms.add_any([STATE_CONDITIONS[state] for state in sorted(self.states)])
+        return terms.all()
+
+    def scope(self, schema: Schema) -> Condition:
+        """The condition without kinds and states: what is left out for one of these lies in here, too."""
+        return self._scope(schema).all()
+
+    def selects(self, kind: Kind, state: State) -> bool:
+        """Whether tokens of `scope` that are of this kind and in this state are meant."""
+        kinds = EVERY_KIND - {Kind.IMPERSONATION} if self.kinds is None else self.kinds
+        return kind in kinds and state in self.states
+
+    def as_dict(self) -> dict[str, object]:
+        """What was named, by the names of the options, for JSON; of ids only how many, as there may be 100,000s."""
+        days = {
+            option: day.isoformat()
+            for option, day in (
+                ("last_used_before", self.last_used_before),
+                ("last_used_after", self.last_used_after),
+                ("created_before", self.created_before),
+                ("created_after", self.created_after),
+            )
+            if day is not None
+        }
+        named: dict[str, object] = {
+            "expires": [_shown(expires) for expires in self.expires],
+            "kind": None if self.kinds is None else [kind.value for kind in Kind if kind in self.kinds],
+            "state": [state.value for state in State if state in self.states],
+            "user": list(self.users),
+            "group": list(self.groups),
+            "project": list(self.projects),
+            "name": self.name,
+            "scope": list(self.scopes),
+            **days,
+            "ids": None if self.ids is None else len(self.ids),
+        }
+        return {option: value for option, value in named.items() if value is not None and value != []}
+
+    def __str__(self) -> str:
+        """One line, such as `expires 2024-06-15..2024-06-20; kind project, group; state active`."""
+        return described(self.as_dict())
+
+    def _scope(self, schema: Schema) -> "_Terms":
+        terms = _Terms()
+        if self.expires:
+            terms.add_any(list(self._expires(terms)))
+        if self.ids is not None:
+            # An array literal, because the driver's own conversion of a list costs ten times as much.
+            ids = terms.value("ids", "{" + ",".join(map(str, self.ids)) + "}", "bigint[]")
+            terms.add(f"t.id IN (SELECT unnest({ids}))")
+        if self.users or self.groups or self.projects:
+            terms.add(f"t.user_id IN (\n    {self._owners(schema, terms)}\n  )")
+        self._add_times(terms)
+        if self.name is not None:
+            terms.add(f"t.name ~ {terms.value('name', glob_as_regular_expression(self.name), 'text')}")
+        for number, scope in enumerate(self.scopes, 1):
+            item = terms.value(f"scope_{number}", SCOPE_ITEM.format(scope=_escaped(scope)), "text")
+            has = [f"t.scopes ~ {item}"]
+            if scope == DEFAULT_SCOPE:
+                has.append(f"t.scopes ~ {terms.value('no_scopes', EMPTY_SCOPES, 'text')}")
+            terms.add_any(has)
+        return terms
+
+    def _expires(self, terms: "_Terms") -> Iterator[str]:
+        for number, expires in enumerate(self.expires, 1):
+            if expires is None:
+                yield "t.expires_at IS NULL"
+                continue
+            first = terms.value(f"first_{number}", expires.first.literal, "date")
+            if expires.first == expires.last:
+                yield f"t.expires_at = {first}"
+            else:
+                yield f"t.expires_at BETWEEN {first} AND {terms.value(f'last_{number}', expires.last.literal, 'date')}"
+
+    def _owners(self, schema: Schema, terms: "_Terms") -> str:
+        """A sub-select of user ids, which runs once and not for each token."""
+        selects = []
+        if self.users:
+            selects.append(NAMED_USERS.format(users=terms.value("users", list(self.users), "text[]")))
+        if self.groups or self.projects:
+            knows_namespace = schema.has(USER_DETAILS, "bot_namespace_id")
+            places = NAMED_PLACES.format(
+                groups=terms.value("groups", list(self.groups), "text[]"),
+                projects=terms.value("projects", list(self.projects), "text[]"),
+                bot_namespace_id="d.bot_namespace_id" if knows_namespace else "CAST(NULL AS bigint)",
+            )
+            owners = list(OWNERS_IN_PLACES)
+            for column, provisioning in PROVISIONED_BY.items():
+                if schema.has(USER_DETAILS, column):
+                    owners.append(PROVISIONED.format(column=column, places=provisioning))
+            selects.append(f"({places.rstrip()}\n    {_union(owners)})")
+        return _union(selects)
+
+    def _add_times(self, terms: "_Terms") -> None:
+        # created_at is UTC without saying so, last_used_at has a time zone.
+        if self.last_used_before is not None:
+            moment = terms.value("last_used_before", f"{self.last_used_before} 00:00+00", "timestamptz")
+            terms.add_any(["t.last_used_at IS NULL", f"t.last_used_at < {moment}"])
+        if self.last_used_after is not None:
+            moment = terms.value("last_used_after", f"{self.last_used_after} 00:00+00", "timestamptz")
+            terms.add(f"t.last_used_at >= {moment}")
+        if self.created_before is not None:
+            terms.add(f"t.created_at < {terms.value('created_before', str(self.created_before), 'timestamp')}")
+        if self.created_after is not None:
+            terms.add(f"t.created_at >= {terms.value('created_after', str(self.created_after), 'timestamp')}")
+
+
+def described(named: Mapping[str, Any]) -> str:
+    """What `as_dict` has kept, in one line such as `expires 2024-06-15..2024-06-20; kind group; state active`."""
+    return "; ".join(_criterion(option, named[option]) for option in CRITERIA if option in named)
+
+
+def check_names(connection: Connection, schema: Schema, selection: Selection) -> None:
+    """Refuse a selection by the name of a user, group or project that is not there.
+
+    Raises:
+        UsageError: names them, and usernames that more than one user has.
+    """
+    faults = []
+    if selection.users:
+        for row in connection.rows(USERS_NAMED, names=_distinct(selection.users)):
+            faults.append(f"{row.found} users" if row.found else "no user")
+            faults[-1] += f' "{row.name}"'
+    if selection.groups or selection.projects:
+        if not all(schema.has(table) for table in (ROUTES, NAMESPACES, PROJECTS, MEMBERS, USER_DETAILS)):
+            raise UsageError(
+                "This database lacks GitLab's tables of groups and projects; leave --group and --project out."
+            )
+        for row in connection.rows(GROUPS_MISSING, names=_distinct(selection.groups)):
+            faults.append(f'no group "{row.name}"')
+        for row in connection.rows(PROJECTS_MISSING, names=_distinct(selection.projects)):
+            faults.append(f'no project "{row.name}"')
+    if faults:
+        raise UsageError(
+            f"This GitLab has {', '.join(faults)}; give usernames, and full paths such as group/subgroup/project."
+        )
+
+
+def glob_as_regular_expression(glob: str) -> str:
+    """The regular expression of PostgreSQL that the same whole texts match as `fnmatch.fnmatchcase` lets `glob` match.
+
+    >>> print(glob_as_regular_expression("ci-*[!0-9]"))
+    ^ci\\-.*[^0-9]$
+    """
+    parts = []
+    position = 0
+    while position < len(glob):
+        character = glob[position]
+        position += 1
+        if character == "*":
+            parts.append(".*")
+        elif character == "?":
+            parts.append(".")
+        elif character == "[" and (end := _end_of_set(glob, position)):
+            parts.append(_set_as_regular_expression(glob[position:end]))
+            position = end + 1
+        else:
+            parts.append(_escaped(character))
+    return f"^{''.join(parts)}$"
+
+
+def _end_of_set(glob: str, start: int) -> int | None:
+    """Where the set that was opened before `start` is closed: not by a bracket that is the first in it."""
+    first = start + glob.startswith("!", start)
+    end = glob.find("]", first + 1)
+    return None if end < 0 else end
+
+
+def _set_as_regular_expression(members: str) -> str:
+    negated = members.startswith("!")
+    members = members[negated:]
+    parts = []
+    while members:
+        if members[1:2] == "-" and len(members) > 2:
+            first, last, members = members[0], members[2], members[3:]
+            if first <= last:
+                parts.append(f"{_escaped(first)}-{_escaped(last)}")
+        else:
+            parts.append(_escaped(members[0]))
+            members = members[1:]
+    if not parts:
+        # Ranges that end before they begin hold nothing: no character follows the end.
+        return "." if negated else "$."
+    return f"[{'^' if negated else ''}{''.join(parts)}]"
+
+
+def _escaped(text: str) -> str:
+    """Text that means itself in a regular expression of PostgreSQL, also within brackets."""
+    return "".join(f"\\{character}" if character in string.punctuation else character for character in text)
+
+
+def _criterion(option: str, value: Any) -> str:
+    every: dict[str, set[str]] = {"kind": set(EVERY_KIND), "state": set(EVERY_STATE)}
+    if option == "ids":
+        return f"{value} ids"
+    if option == "name":
+        return f'name "{value}"'
+    if isinstance(value, list):
+        value = "any" if set(value) == every.get(option) else ", ".join(map(str, value))
+    return f"{option.replace('_', ' ')} {value}"
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _union(selects: Sequence[str]) -> str:
+    return "\n    UNION ALL\n    ".join(select.strip() for select in selects)
+
+
+def _shown(expires: DateRange | None) -> str:
+    return "none" if expires is None else str(expires)
+
+
+@dataclass
+class _Terms:
+    """Conditions that hold together, and the values in them."""
+
+    sql: list[str] = field(default_factory=list)
+    parameters: dict[str, object] = field(default_factory=dict)
+
+    def add(self, term: str) -> None:
+        self.sql.append(term)
+
+    def add_any(self, terms: Sequence[str]) -> None:
+        """One of these at least; none of them holds where there are none."""
+        if len(terms) == 1:
+            self.add(terms[0])
+        else:
+            self.add(f"({' OR '.join(terms)})" if terms else "FALSE")
+
+    def value(self, name: str, value: object, type_: str) -> str:
+        """A value in a condition; its name cannot be one that a change or a run uses."""
+        self.parameters[f"selected_{name}"] = value
+        return f"CAST(%(selected_{name})s AS {type_})"
+
+    def all(self) -> Condition:
+        return Condition("\n  AND ".join(self.sql) or "TRUE", self.parameters)

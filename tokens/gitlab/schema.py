@@ -12,7 +12,24 @@ TOKENS = "personal_access_tokens"
 BACKGROUND_MIGRATIONS = "batched_background_migrations"
 SETTINGS = "application_settings"
 MIGRATIONS = "schema_migrations"
-TABLES = (TOKENS, BACKGROUND_MIGRATIONS, SETTINGS, MIGRATIONS)
+USERS = "users"
+USER_DETAILS = "user_details"
+MEMBERS = "members"
+NAMESPACES = "namespaces"
+PROJECTS = "projects"
+ROUTES = "routes"
+TABLES = (
+    TOKENS,
+    BACKGROUND_MIGRATIONS,
+    SETTINGS,
+    MIGRATIONS,
+    USERS,
+    USER_DETAILS,
+    MEMBERS,
+    NAMESPACES,
+    PROJECTS,
+    ROUTES,
+)
 
 COLUMNS = """
     SELECT c.relname AS table_name, array_agg(a.attname::text) AS columns
