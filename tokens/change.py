@@ -1,0 +1,49 @@
+"""What a change does to each token's expiration date: pure values, also as SQL."""
+
+from dataclasses import dataclass
+
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.selection import Condition
+
+
+@dataclass(frozen=True)
+class Move:
+    """So many tokens go from one date to another; None is "never expires"."""
+
+    old: ExpirationDate | None
+    new: ExpirationDate | None
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """The new date: `to` a day, `by` so many days from each token's own, or neither, which removes it.
+
+    `days` spreads the new dates evenly over so many days from `to` on; 1 gives all tokens the same.
+    """
+
+    to: ExpirationDate | None = None
+    by: int | None = None
+    days: int = 1
+
+    @property
+    def removes(self) -> bool:
+        """Whether tokens will never expire afterwards."""
+        return self.to is None and self.by is None
+
+    @property
+    def last(self) -> ExpirationDate | None:
+        """The latest date that is given, None where each token has its own or none."""
+        return None if self.to is None else self.to + (self.days - 1)
+
+    def new_date(self, old: ExpirationDate | None, position: int, total: int) -> ExpirationDate | None:
+        """The date for the token at `position` (from 0) of `total`; one without a date gets none by days."""
+        if self.by is not None:
+            return old and old + self.by
+        return None if self.to is None else self.to + position * self.days // total
+
+    def expression(self) -> Condition:
+        """The new date of a token `t` as SQL; of the staggered ones the latest."""
+        if self.by is not None:
+            return Condition("(t.expires_at + CAST(%(by)s AS integer))", {"by": self.by})
+        return Condition("CAST(%(new)s AS date)", {"new": self.last and self.last.literal})
