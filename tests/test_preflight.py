@@ -15,12 +15,12 @@ from tokens.gitlab import preflight
 Superuser = Callable[[Address], Address]
 
 
-def check(address: Address, needs: preflight.Needs = preflight.EDIT) -> None:
+def check(address: Address, needs: preflight.Needs = preflight.CHANGE) -> None:
     with database.reading(address) as connection:
         preflight.check(connection, needs)
 
 
-def refusal(address: Address, needs: preflight.Needs = preflight.EDIT) -> str:
+def refusal(address: Address, needs: preflight.Needs = preflight.CHANGE) -> str:
     with pytest.raises(Refused) as caught:
         check(address, needs)
     assert "\n" not in str(caught.value)
@@ -62,7 +62,7 @@ def test_a_table_of_that_name_in_another_schema_does_not_pass(empty_database: Ad
     assert "has no GitLab table" in refusal(empty_database)
 
 
-@pytest.mark.parametrize("needs", [preflight.ANALYZE, preflight.EDIT])
+@pytest.mark.parametrize("needs", [preflight.ANALYZE, preflight.CHANGE])
 def test_a_write_locked_table_is_refused_since_its_rows_are_stale(
     gitlab_database: Address, needs: preflight.Needs
 ) -> None:
@@ -93,10 +93,11 @@ def test_a_missing_privilege_names_the_grant_that_helps(gitlab_database: Address
     execute(gitlab_database, *(grant.rstrip(";") for grant in grants))
     check(auditor, preflight.ANALYZE)
 
-    message = refusal(auditor, preflight.EDIT)
-    assert 'GRANT UPDATE (expires_at) ON public.personal_access_tokens TO "Auditor"' in message
+    message = refusal(auditor, preflight.CHANGE)
+    assert "GRANT UPDATE (expires_at, expire_notification_delivered" in message
+    assert 'GRANT UPDATE (expires_at) ON public.members TO "Auditor"' in message
     execute(gitlab_database, *(grant.rstrip(";") for grant in message.split("run: ")[1].split("; ")))
-    check(auditor, preflight.EDIT)
+    check(auditor, preflight.CHANGE)
 
 
 def test_a_schema_that_may_not_be_used_is_a_missing_privilege(

@@ -1,46 +1,205 @@
 """What a person should know about a change before saying yes: decided here, from facts alone."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from tokens.change import Move
+from tokens.facts import Facts
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.settings import Policy
 
 
 class Concern(Enum):
-    """Why a new expiration date deserves a second look."""
+    """Why a change deserves a second look, in the order in which notes are shown."""
 
+    MAINTENANCE = "maintenance"
     PAST = "past"
     SAME = "same"
     EARLIER = "earlier"
     BEYOND_MAXIMUM = "beyond-maximum"
+    REVIVES = "revives"
+    REQUIRES_EXPIRY = "requires-expiry"
+    MEMBERSHIPS = "memberships"
+    NOTICES = "notices"
+    DOOMED = "doomed"
+    BLOCKED = "blocked"
+    MIGRATED = "migrated"
+
+    @property
+    def guard(self) -> str | None:
+        """The word with which `--allow` lets the change through, None for a concern that refuses nothing."""
+        return self.value if self in (Concern.PAST, Concern.BEYOND_MAXIMUM, Concern.MAINTENANCE) else None
 
 
 @dataclass(frozen=True)
 class Note:
-    """One concern and its sentence."""
+    """One concern, its sentence, and how many tokens it is about (for memberships and doomed bots: how many bots)."""
 
     concern: Concern
     text: str
+    tokens: int
 
 
-def notes_on_date(old: ExpirationDate, new: ExpirationDate, policy: Policy) -> tuple[Note, ...]:
-    """The notes on moving tokens from `old` to `new`; none for a date that is later, to come and within the policy."""
-    notes = []
-    if new <= policy.today:
-        notes.append(
-            Note(Concern.PAST, f"{new} is not in the future (today is {policy.today} UTC): these tokens will not work.")
-        )
-    if new == old:
-        notes.append(Note(Concern.SAME, f"{new} is the date that these tokens have already."))
-    if new < old:
-        notes.append(Note(Concern.EARLIER, f"{new} is before {old}: these tokens will expire earlier than now."))
-    if policy.last_date is not None and new > policy.last_date:
-        notes.append(
-            Note(
-                Concern.BEYOND_MAXIMUM,
-                f"{new} is beyond the instance's maximum lifetime of {policy.maximum_lifetime} days "
-                f"({policy.last_date}): GitLab revokes such tokens when that setting is next changed.",
-            )
-        )
-    return tuple(notes)
+def notes(
+    moves: Sequence[Move],
+    facts: Facts | None,
+    policy: Policy,
+    *,
+    memberships: MembershipRule | None,
+    notices: bool,
+    options: bool = True,
+) -> tuple[Note, ...]:
+    """The notes on a change; none for one to a date that is later, to come and within the policy, on clean data.
+
+    Args:
+        moves: how many tokens go from which date to which.
+        facts: about the same tokens; None leaves out what only they tell.
+        policy: the instance's.
+        memberships: how memberships that end too early are moved, None if they are kept.
+        notices: whether notices are re-armed.
+        options: whether the sentences name the command line's options.
+    """
+    moving = [move for move in moves if move.tokens]
+    known = Facts() if facts is None else facts
+    found = [
+        _maintenance(moving, policy),
+        *_on_dates(moving, policy),
+        _revives(known, options=options),
+        _requires_expiry(moving, known, policy),
+        _memberships(moving, known, memberships, options=options),
+        _notices(moving, known, rearmed=notices, options=options),
+        _doomed(known, policy),
+        _blocked(known),
+        _migrated(known),
+    ]
+    return tuple(note for note in found if note.tokens)
+
+
+def guards(notes: Iterable[Note]) -> tuple[str, ...]:
+    """The words that `--allow` must have for a change with these notes, in their order."""
+    return tuple(dict.fromkeys(note.concern.guard for note in notes if note.concern.guard))
+
+
+def _maintenance(moves: Sequence[Move], policy: Policy) -> Note:
+    text = "GitLab is in maintenance mode and takes no changes from people; a failover may be under way."
+    return Note(Concern.MAINTENANCE, text, _count(moves, lambda _: policy.maintenance))
+
+
+def _on_dates(moves: Sequence[Move], policy: Policy) -> Iterator[Note]:
+    """What the dates alone say: about a single move with its dates, about several with counts."""
+    past = _count(moves, lambda move: move.new is not None and move.new <= policy.today)
+    same = _count(moves, lambda move: move.new == move.old)
+    earlier = _count(moves, _is_earlier)
+    last = policy.last_date
+    beyond = _count(moves, lambda move: move.new is not None and last is not None and move.new > last)
+
+    in_past = f"not in the future (today is {policy.today} UTC)"
+    maximum = (
+        f"beyond the instance's maximum lifetime of {policy.maximum_lifetime} days ({last}): "
+        "GitLab revokes such tokens when that setting is next changed."
+    )
+    if len(moves) == 1:
+        old, new = moves[0].old, moves[0].new
+        yield Note(Concern.PAST, f"{new} is {in_past}: these tokens will not work.", past)
+        yield Note(Concern.SAME, _same(new), same)
+        yield Note(Concern.EARLIER, _earlier(old, new), earlier)
+        yield Note(Concern.BEYOND_MAXIMUM, f"{new} is {maximum}", beyond)
+    else:
+        yield Note(Concern.PAST, f"{past} token(s) get a date that is {in_past}: they will not work.", past)
+        yield Note(Concern.SAME, f"{same} token(s) have their new date already.", same)
+        yield Note(Concern.EARLIER, f"{earlier} token(s) will expire earlier than now.", earlier)
+        yield Note(Concern.BEYOND_MAXIMUM, f"{beyond} token(s) get a date {maximum}", beyond)
+
+
+def _same(new: ExpirationDate | None) -> str:
+    if new is None:
+        return "These tokens have no expiration date already."
+    return f"{new} is the date that these tokens have already."
+
+
+def _earlier(old: ExpirationDate | None, new: ExpirationDate | None) -> str:
+    if old is None:
+        return f"These tokens never expire now: on {new} they will."
+    return f"{new} is before {old}: these tokens will expire earlier than now."
+
+
+def _is_earlier(move: Move) -> bool:
+    return move.new is not None and (move.old is None or move.new < move.old)
+
+
+def _revives(facts: Facts, *, options: bool) -> Note:
+    aside = _aside("--state active leaves them out", options)
+    text = f"{facts.reviving} token(s) have expired and would become valid again{aside}."
+    return Note(Concern.REVIVES, text, facts.reviving)
+
+
+def _requires_expiry(moves: Sequence[Move], facts: Facts, policy: Policy) -> Note:
+    endless = _count(moves, lambda move: move.new is None)
+    # Only a removal leaves tokens without a date, and then all of them.
+    of_service_accounts = min(facts.service_accounts, endless)
+    tokens = 0
+    if policy.requires_expiry:
+        tokens += endless - of_service_accounts
+    if policy.service_accounts_require_expiry:
+        tokens += of_service_accounts
+    text = f"{tokens} token(s) will have no expiration date, which this instance requires of new ones."
+    return Note(Concern.REQUIRES_EXPIRY, text, tokens)
+
+
+def _memberships(moves: Sequence[Move], facts: Facts, rule: MembershipRule | None, *, options: bool) -> Note:
+    bots = facts.bots_ending_before
+    endless = all(move.new is None for move in moves)
+    ends = "that ends" if endless else "that ends before the new date"
+    if rule is None:
+        will, outcome = "will", _aside("leave out --memberships keep to move it", options)
+    else:
+        moved = "removed" if endless or rule is MembershipRule.FOREVER else "moved"
+        will, outcome = "would", f": the end is {moved}, too{_aside('--memberships keep leaves it', options)}"
+    text = f"{bots} bot(s) have a membership {ends}, and GitLab {will} delete bot and token at its end{outcome}."
+    return Note(Concern.MEMBERSHIPS, text, bots)
+
+
+def _notices(moves: Sequence[Move], facts: Facts, *, rearmed: bool, options: bool) -> Note:
+    endless = all(move.new is None for move in moves)
+    # Without a date there is nothing to warn about.
+    tokens = 0 if endless and not rearmed else facts.warned
+    text = f"{tokens} token(s) of {facts.warned_owners} owner(s) have been warned about already"
+    if not rearmed:
+        aside = _aside("leave out --notices keep to re-arm the notices", options)
+        return Note(Concern.NOTICES, f"{text}, and GitLab may not warn again before the new date{aside}.", tokens)
+    text += ": the notices are re-armed" + ("" if endless else " for the new date")
+    text += _aside("--notices keep leaves them", options)
+    if facts.mailed_owners:
+        text += f", and GitLab will mail about tokens of {facts.mailed_owners} owner(s) within a day"
+    return Note(Concern.NOTICES, f"{text}.", tokens)
+
+
+def _doomed(facts: Facts, policy: Policy) -> Note:
+    text = (
+        f"{facts.doomed_bots} bot(s) have had no active token for more than {policy.inactive_days} day(s), "
+        "or get none by this change: GitLab's nightly clean-up deletes such bots with their tokens."
+    )
+    return Note(Concern.DOOMED, text, facts.doomed_bots)
+
+
+def _blocked(facts: Facts) -> Note:
+    text = (
+        f"{facts.blocked} token(s) of {facts.blocked_owners} owner(s) do not work whatever their date, "
+        "because the owner is blocked, banned or deactivated."
+    )
+    return Note(Concern.BLOCKED, text, facts.blocked)
+
+
+def _migrated(facts: Facts) -> Note:
+    text = f"{facts.migrated} token(s) probably got their date from the migration of GitLab 16.0, not from a person."
+    return Note(Concern.MIGRATED, text, facts.migrated)
+
+
+def _count(moves: Iterable[Move], concerned: Callable[[Move], bool]) -> int:
+    return sum(move.tokens for move in moves if concerned(move))
+
+
+def _aside(option: str, shown: bool) -> str:
+    return f" ({option})" if shown else ""

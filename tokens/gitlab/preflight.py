@@ -9,7 +9,21 @@ from typing import NamedTuple
 
 from tokens.database import Connection
 from tokens.errors import Refused
-from tokens.gitlab.schema import BACKGROUND_MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
+from tokens.gitlab.notices import FLAGS, TIMES
+from tokens.gitlab.schema import (
+    BACKGROUND_MIGRATIONS,
+    MEMBERS,
+    MIGRATIONS,
+    NAMESPACES,
+    PROJECTS,
+    ROUTES,
+    SETTINGS,
+    TOKENS,
+    USER_DETAILS,
+    USERS,
+    Schema,
+    read_schema,
+)
 
 # GitLab puts this trigger on tables in databases where they do not belong (a decomposed instance's ci database).
 WRITE_LOCK_TRIGGER = f"gitlab_schema_write_trigger_for_{TOKENS}"
@@ -78,13 +92,40 @@ ANALYZE = Needs(
         BACKGROUND_MIGRATIONS: ("id", "job_class_name", "table_name", "column_name", "started_at", "finished_at"),
     }
 )
-EDIT = Needs(
+CHANGE = Needs(
     reads={
         **ANALYZE.reads,
-        TOKENS: ("id", "expires_at"),
-        SETTINGS: ("id", "max_personal_access_token_lifetime"),
+        TOKENS: (
+            "id",
+            "user_id",
+            "name",
+            "revoked",
+            "expires_at",
+            "created_at",
+            "updated_at",
+            "scopes",
+            "impersonation",
+            "last_used_at",
+            *FLAGS,
+            *TIMES,
+        ),
+        SETTINGS: (
+            "id",
+            "max_personal_access_token_lifetime",
+            "require_personal_access_token_expiry",
+            "service_access_tokens_expiration_enforced",
+            "resource_access_tokens_settings",
+            "maintenance_mode",
+        ),
+        MIGRATIONS: ("version",),
+        USERS: ("id", "username", "user_type", "state"),
+        USER_DETAILS: ("user_id", "bot_namespace_id", "provisioned_by_group_id", "provisioned_by_project_id"),
+        MEMBERS: ("id", "user_id", "type", "source_type", "source_id", "requested_at", "expires_at"),
+        NAMESPACES: ("id", "type", "traversal_ids"),
+        PROJECTS: ("id", "namespace_id", "project_namespace_id"),
+        ROUTES: ("path", "source_type", "source_id", "namespace_id"),
     },
-    writes={TOKENS: ("expires_at",)},
+    writes={TOKENS: ("expires_at", *FLAGS, *TIMES), MEMBERS: ("expires_at",)},
 )
 
 

@@ -1,34 +1,60 @@
 """The instance's settings that bear on tokens."""
 
+import re
 from dataclasses import dataclass
 
 from tokens.database import Connection
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.schema import SETTINGS, Schema
+from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 
 # GitLab's own limit where the instance sets none (400 behind a feature flag since 17.6).
 DEFAULT_LIFETIME = 365  # days
 
 TODAY = "SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text)"
 
+# GitLab's own number of days where the instance sets none; there was no clean-up of inactive tokens before 17.7.
+DEFAULT_INACTIVE_DAYS = 30
+
+# The columns that a release may have, and how they are read. JSON stays text: NULL, where GitLab has stored nothing,
+# differs from 'null', which is an administrator's "never".
+COLUMNS = {
+    "max_personal_access_token_lifetime": "max_personal_access_token_lifetime",
+    "require_personal_access_token_expiry": "require_personal_access_token_expiry",
+    "service_access_tokens_expiration_enforced": "service_access_tokens_expiration_enforced",
+    "maintenance_mode": "maintenance_mode",
+    "resource_access_tokens_settings": """CAST(
+        resource_access_tokens_settings -> 'inactive_resource_access_tokens_delete_after_days' AS text
+      )""",
+}
+
 # The row with the highest id is the current one.
-MAXIMUM_LIFETIME = """
-    SELECT max_personal_access_token_lifetime
+CURRENT = """
+    SELECT
+      {columns}
     FROM public.application_settings
     ORDER BY id DESC
     LIMIT 1
 """
 
+DAYS = re.compile(r'"?(\d{1,6})"?', re.ASCII)
+
 
 @dataclass(frozen=True)
 class Policy:
-    """How long tokens may live on this instance.
+    """How long tokens may live on this instance, and what else of its settings bears on them.
 
     `today` is the server's date in UTC; `maximum_lifetime` is in days, None where the instance sets none.
+    `requires_expiry` and `service_accounts_require_expiry` are about new tokens: those of people and bots, and those of
+    service accounts. `maintenance` is GitLab's maintenance mode. A bot without an active token for `inactive_days` days
+    is deleted with its tokens; None where it is not.
     """
 
     today: ExpirationDate
     maximum_lifetime: int | None
+    requires_expiry: bool = False
+    service_accounts_require_expiry: bool = False
+    maintenance: bool = False
+    inactive_days: int | None = DEFAULT_INACTIVE_DAYS
 
     @property
     def lifetime(self) -> int:
@@ -46,9 +72,26 @@ class Policy:
 
 
 def read_policy(connection: Connection, schema: Schema) -> Policy:
-    """The policy in force now."""
+    """The policy in force now; what a release has no setting for is as if it were off."""
     (today,) = connection.row(TODAY)
-    current = None
-    if schema.has(SETTINGS, "id", "max_personal_access_token_lifetime"):
-        current = connection.row(MAXIMUM_LIFETIME)
-    return Policy(ExpirationDate.stored(today), current and current.max_personal_access_token_lifetime)
+    columns = [f"{sql} AS {name}" for name, sql in COLUMNS.items() if schema.has(SETTINGS, "id", name)]
+    current = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
+    values = {} if current is None else current._asdict()
+    return Policy(
+        ExpirationDate.stored(today),
+        values.get("max_personal_access_token_lifetime"),
+        requires_expiry=bool(values.get("require_personal_access_token_expiry")),
+        service_accounts_require_expiry=bool(values.get("service_access_tokens_expiration_enforced")),
+        maintenance=bool(values.get("maintenance_mode")),
+        inactive_days=_inactive_days(schema, values.get("resource_access_tokens_settings")),
+    )
+
+
+def _inactive_days(schema: Schema, stored: str | None) -> int | None:
+    """After how many days the clean-up comes, from the setting's JSON; None for never."""
+    if not schema.has(TOKENS, "description"):  # as old as the clean-up: GitLab 17.7
+        return None
+    if stored is None:
+        return DEFAULT_INACTIVE_DAYS
+    days = DAYS.fullmatch(stored)
+    return int(days[1]) if days else None

@@ -1,0 +1,47 @@
+"""The memberships of project and group bots, whose end GitLab takes for the end of the bot.
+
+Every night GitLab deletes the memberships whose date has come, and with the membership of a bot the bot and its tokens,
+whatever date the tokens have.
+"""
+
+import re
+from enum import Enum
+
+FOREVER_SINCE = (17, 9)
+
+RELEASE = re.compile(r"v?(\d+)\.(\d+)", re.ASCII)
+
+
+class MembershipRule(Enum):
+    """How GitLab's own rotation leaves the membership of a bot."""
+
+    FOREVER = "forever"
+    """Without an end (GitLab 17.9 and later)."""
+
+    UNTIL_TOKEN = "until-token"  # noqa: S105 - no secret
+    """Until the token's new date (GitLab before 17.9); without an end where the token never expires."""
+
+
+def rule_of(release: str | None) -> MembershipRule:
+    """The rule of a release such as `17.11.1-ee` or `18.4`.
+
+    Where the release is not known, memberships lose their end: no release deletes a bot for that, whereas a date that
+    GitLab 17.9 and later would never have set is one at which the bot is deleted.
+    """
+    found = RELEASE.match(release.strip()) if release else None
+    if found is None or (int(found[1]), int(found[2])) >= FOREVER_SINCE:
+        return MembershipRule.FOREVER
+    return MembershipRule.UNTIL_TOKEN
+
+
+def ends_before(new: str) -> str:
+    """SQL over a member `m`, a token `t` and its owner `u`: whether `m` makes GitLab delete the token before `new`.
+
+    `new` is the SQL of the token's new date, NULL for "never expires". An end of `infinity` never comes.
+    """
+    return f"""(
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE({new}, CAST('infinity' AS date))
+    )"""
