@@ -4,6 +4,7 @@ server               each of the servers in turn: PostgreSQL 18, 16 and those of
 empty_database       an empty database, owned by and reached as the role `gitlab`, as in a real instance
 gitlab_database      the same with GitLab's tables of the newest release, without rows
 gitlab_database_at   gitlab_database for a given revision of the `gitlab` branch
+replicated           a primary and a standby that streams from it, PostgreSQL 18; see tests/replication.py
 superuser            the same database, reached as `postgres`
 bundles              a folder with the bundle of this code, as `tokens.bundle.directory` names it
 gitlab_tokens        the bundle's program, unpacked where every account may run it
@@ -32,10 +33,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests import accounts, pgbouncer
+from tests import accounts, pgbouncer, replication
 from tests.docker import engine, image
 from tests.docker.engine import Engine
 from tests.docker.image import Container
+from tests.replication import Replicated
 from tokens.address import Address
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import Account, packaged_binaries
@@ -212,6 +214,12 @@ def gitlab_database_at(server: Server, _templates: dict[tuple[Path, str], str]) 
     yield make
     for database in made:
         database.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def replicated() -> Iterator[Replicated]:
+    with public_folder() as path, replication.replication(path) as both:
+        yield both
 
 
 @pytest.fixture(scope="session")

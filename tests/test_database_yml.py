@@ -1,9 +1,14 @@
 """GitLab's database.yml in all the shapes that installations give it."""
 
+from pathlib import Path
+
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tokens.errors import UsageError
 from tokens.targets.here.database_yml import DatabaseSettings, read_settings
+from tokens.targets.here.installation import Installation, Kind
+from tokens.targets.here.site import open_site
 
 OMNIBUS = """\
 # This file is managed by gitlab-ctl.
@@ -182,6 +187,69 @@ def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
     with pytest.raises(UsageError) as refusal:
         read(OMNIBUS, url)
     assert "s3cr3t" not in str(refusal.value)
+
+
+def test_the_hosts_that_load_is_balanced_to_are_mains_but_for_the_host() -> None:
+    settings = read_settings(OMNIBUS, nothing)
+    assert settings.standbys == ({**settings.parameters, "host": "10.0.0.1"},)
+    assert not settings.discovers
+    text = """\
+        production:
+          main:
+            host: db1
+            port: 5433
+            password: s3cr3t
+            sslmode: verify-full
+            load_balancing:
+              hosts: [db2, db1, 10.0.0.3, db2, "", ~, {}]
+              discover: {nameserver: localhost, record: secondary.postgresql.service.consul}
+    """
+    settings = read_settings(text, nothing)
+    assert [standby["host"] for standby in settings.standbys] == ["db2", "10.0.0.3"]
+    assert {(standby["port"], standby["password"], standby["sslmode"]) for standby in settings.standbys} == {
+        ("5433", "s3cr3t", "verify-full")
+    }
+    assert settings.discovers
+    elsewhere = read_settings(text, nothing, "postgresql://other@db9/x")
+    assert [(standby["user"], standby["host"]) for standby in elsewhere.standbys] == [
+        ("other", "db2"),
+        ("other", "db1"),
+        ("other", "10.0.0.3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "balancing",
+    [
+        "",
+        "{}",
+        "[]",
+        "yes",
+        "{hosts: }",
+        "{hosts: []}",
+        "{hosts: db2}",
+        "{hosts: {a: b}}",
+        "{discover: {nameserver: a}}",
+    ],
+)
+def test_without_hosts_there_are_no_standbys(balancing: str) -> None:
+    settings = read_settings(f"production: {{main: {{host: db1, load_balancing: {balancing} }}}}", nothing)
+    assert (settings.standbys, settings.discovers) == ((), False)
+
+
+def test_a_site_knows_its_standbys_by_complete_addresses(tmp_path: Path) -> None:
+    file = tmp_path / "config/database.yml"
+    file.parent.mkdir()
+    file.write_text(
+        "production: {main: {host: db1, port: 5433, database: d, username: u, password: s3cr3t, "
+        "load_balancing: {hosts: [db2], discover: {record: r}}}}"
+    )
+    site = open_site(Installation(Kind.SOURCE, tmp_path, user=None))
+    (standby,) = site.standbys
+    assert (standby.shown, standby.complete, site.address.shown) == ("u@db2:5433/d", True, "u@db1:5433/d")
+    assert conninfo_to_dict(standby.conninfo) == {**conninfo_to_dict(site.address.conninfo), "host": "db2"}
+    assert "s3cr3t" not in repr(site)
+    assert "--standby" in site.notes[-1]
 
 
 def test_settings_are_compared_by_what_they_say() -> None:

@@ -43,10 +43,16 @@ PARAMETERS = {
 
 @dataclass(frozen=True)
 class DatabaseSettings:
-    """What database.yml says: libpq's parameters of the main database, and whether this is a Geo secondary."""
+    """What database.yml says: libpq's parameters of the main database, and what is around it.
+
+    `standbys` are the parameters of the servers that GitLab reads from beside it (load_balancing: hosts), the primary
+    among them at times; `discovers` says that GitLab finds such servers by DNS.
+    """
 
     parameters: Mapping[str, str]
     geo_secondary: bool = False
+    standbys: tuple[Mapping[str, str], ...] = ()
+    discovers: bool = False
 
     def __repr__(self) -> str:
         return "DatabaseSettings(…)"  # there may be a password among them
@@ -78,7 +84,28 @@ def read_settings(text: str, run: Callable[[str], str], url: str | None = None) 
     if MAIN not in databases:
         found = ", ".join(map(str, databases)) or "nothing"
         raise UsageError(f"database.yml has no {MAIN}: below {ENVIRONMENT}:, but {found}.")
-    return DatabaseSettings(_parameters(databases[MAIN], url), GEO in databases)
+    main = databases[MAIN]
+    parameters = _parameters(main, url)
+    balancing = main.get("load_balancing")
+    balancing = balancing if isinstance(balancing, Mapping) else {}
+    return DatabaseSettings(
+        parameters, GEO in databases, _standbys(parameters, balancing.get("hosts")), _discovers(balancing)
+    )
+
+
+def _standbys(main: Mapping[str, str], hosts: object) -> tuple[Mapping[str, str], ...]:
+    """GitLab: a host that it balances load to has all else from main, the port and the password included."""
+    if not isinstance(hosts, list):
+        return ()
+    # A host once each; main's own is the primary, or what leads to it.
+    names = dict.fromkeys(_text(host) for host in hosts if isinstance(host, str | int) and host)
+    return tuple({**main, "host": name} for name in names if name != main.get("host"))
+
+
+def _discovers(balancing: Mapping[str, Any]) -> bool:
+    """GitLab: service discovery is on where it knows which record to ask for."""
+    discover = balancing.get("discover")
+    return isinstance(discover, Mapping) and bool(discover.get("record"))
 
 
 def _parameters(main: Mapping[str, Any], url: str | None) -> dict[str, str]:

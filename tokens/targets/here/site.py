@@ -3,13 +3,14 @@
 import contextlib
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokens.address import Address, conninfo
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.targets.here import identity
 from tokens.targets.here.advice import advice
-from tokens.targets.here.database_yml import DatabaseSettings, read_settings
+from tokens.targets.here.database_yml import read_settings
 from tokens.targets.here.installation import Installation, NoInstallation
 
 DEFAULT_DATABASE = "gitlabhq_production"
@@ -20,13 +21,19 @@ COMMAND_TIME = 60  # seconds for a config_command
 
 @dataclass(frozen=True)
 class Site:
-    """The main database and what is known around it: the installation, if it is right here, and as whom we run."""
+    """The main database and what is known around it: the installation, if it is right here, and as whom we run.
+
+    `standbys` are the servers that GitLab's configuration reads from beside it; the primary may be
+    among them. `discovers_standbys` says that it finds such servers by DNS, too, which is not followed here.
+    """
 
     address: Address
     installation: Installation | None = None
     geo_secondary: bool = False
     notes: tuple[str, ...] = ()
     account: str | None = None
+    standbys: tuple[Address, ...] = ()
+    discovers_standbys: bool = False
 
 
 def open_site(installation: Installation) -> Site:
@@ -43,7 +50,13 @@ def open_site(installation: Installation) -> Site:
     if _variable(installation, IGNORED_VARIABLE):
         notes.append(f"{IGNORED_VARIABLE} is ignored, as GitLab ignores it: what counts is {URL_VARIABLE}.")
     return Site(
-        _address(installation, settings), installation, settings.geo_secondary, tuple(notes), identity.account_name()
+        _address(installation, settings.parameters),
+        installation,
+        settings.geo_secondary,
+        tuple(notes),
+        identity.account_name(),
+        tuple(_address(installation, parameters) for parameters in settings.standbys),
+        settings.discovers,
     )
 
 
@@ -87,10 +100,10 @@ def _run(command: str) -> str:
     return done.stdout
 
 
-def _address(installation: Installation, settings: DatabaseSettings) -> Address:
+def _address(installation: Installation, settings: Mapping[str, str]) -> Address:
     account = identity.account_name()
     # Where nothing is said libpq's own defaults hold: the socket, and the role of the account's own name.
-    parameters = {"dbname": DEFAULT_DATABASE, **({"user": account} if account else {}), **settings.parameters}
+    parameters = {"dbname": DEFAULT_DATABASE, **({"user": account} if account else {}), **settings}
     if "user" not in parameters:
         raise UsageError("database.yml names no username, and this process's account has no name to take instead.")
     place = f"{parameters.get('host', '')}:{parameters['port']}" if "port" in parameters else parameters.get("host", "")

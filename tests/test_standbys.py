@@ -1,0 +1,205 @@
+"""How far standbys are behind, asked of a real one."""
+
+import subprocess
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests import pgbouncer
+from tests.factories import make_token
+from tests.replication import Pair, Replicated, restart
+from tokens.address import Address
+from tokens.database import Connection, connect
+from tokens.engine import make_engine
+from tokens.errors import DatabaseError, Refused, UsageError
+from tokens.standbys import History, Position, Standbys, watch
+from tokens.targets.demo.embedded import Server
+
+NOWHERE = Address("host=/nowhere dbname=x user=x", "x@/nowhere/x", complete=True)
+
+
+@pytest.fixture
+def pair(replicated: Replicated) -> Iterator[Pair]:
+    with replicated.database() as pair:
+        yield pair
+
+
+@pytest.fixture
+def primary(pair: Pair) -> Iterator[Connection]:
+    with connect(pair.primary) as connection:
+        yield connection
+
+
+def write(pair: Pair) -> None:
+    with make_engine(pair.primary).begin() as connection:
+        make_token(connection)
+
+
+def seconds(standbys: Standbys, primary: Connection) -> float:
+    """How far the worst standby is behind, where it is more than was allowed."""
+    lag = standbys.lag(primary)
+    assert lag is not None
+    assert lag.seconds is not None
+    return lag.seconds
+
+
+def test_a_standby_that_has_applied_everything_holds_nobody_up(
+    replicated: Replicated, pair: Pair, primary: Connection
+) -> None:
+    with watch(primary, [pair.standby], max_lag=0) as standbys:
+        write(pair)
+        replicated.catch_up()
+        assert standbys.lag(primary) is None
+        assert standbys.names == ("gitlab@standby/" + primary.row("SELECT current_database() AS name").name,)
+    with watch(primary, [], max_lag=0) as none:
+        assert none.lag(primary) is None
+
+
+def test_while_replay_is_paused_the_lag_grows_and_then_it_is_gone(
+    replicated: Replicated, pair: Pair, primary: Connection
+) -> None:
+    with watch(primary, [pair.standby], max_lag=0) as standbys, watch(primary, [pair.standby], max_lag=60) as patient:
+        assert standbys.lag(primary) is None
+        with replicated.replay_paused():
+            write(pair)
+            first = seconds(standbys, primary)
+            later = standbys.lag(primary)
+            assert later is not None
+            assert later.seconds is not None
+            assert first < later.seconds < 60
+            assert later.name == pair.standby.shown
+            assert later.reason == f"{pair.standby.shown} is {later.seconds:.0f} s behind"
+            assert patient.lag(primary) is None
+        replicated.catch_up()
+        assert standbys.lag(primary) is None
+
+
+def test_after_an_idle_hour_a_standby_is_not_an_hour_behind() -> None:
+    history = History()
+    history.add(Position(100, 1000.0))
+    history.add(Position(100, 4600.0))
+    history.add(Position(200, 4600.5))
+    assert history.age(99) is None
+    assert history.age(150) == 0.5
+    assert history.age(200) == 0.0
+
+
+def test_a_history_does_not_grow_for_ever() -> None:
+    history = History()
+    for number in range(10_000):
+        history.add(Position(number, float(number)))
+    assert history.age(9_998) == 1.0
+    assert history.age(10) is None
+
+
+@pytest.mark.parametrize("url", [False, True])
+def test_the_worst_of_several_counts_and_one_that_went_away_is_the_worst(
+    replicated: Replicated, pair: Pair, primary: Connection, url: bool
+) -> None:
+    address = pair.standby
+    if url:
+        database = primary.row("SELECT current_database() AS name").name
+        sockets = str(replicated.standby.folder / "socket").replace("/", "%2F")
+        address = Address(f"postgresql://gitlab@{sockets}/{database}?connect_timeout=30", pair.standby.shown)
+    with watch(primary, [address, pair.standby], max_lag=10) as standbys:
+        assert standbys.lag(primary) is None
+        replicated.standby.stop()
+        try:
+            lag = standbys.lag(primary)
+            assert lag is not None
+            assert (lag.name, lag.seconds) == (pair.standby.shown, None)
+            assert lag.reason.startswith(f"Cannot connect to {pair.standby.shown}: ")
+            assert standbys.lag(primary) == lag
+        finally:
+            restart(replicated.standby)
+        replicated.catch_up()
+        assert standbys.lag(primary) is None
+
+
+def test_a_connection_that_was_lost_is_made_again_without_a_word(
+    replicated: Replicated, pair: Pair, primary: Connection
+) -> None:
+    with watch(primary, [pair.standby], max_lag=10) as standbys:
+        with psycopg.connect(replicated.standby.address("postgres").conninfo, autocommit=True) as superuser:
+            superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'gitlab'")
+        assert standbys.lag(primary) is None
+
+
+def test_what_was_named_must_be_a_standby_of_this_database(
+    replicated: Replicated, pair: Pair, primary: Connection, server: Server, gitlab_database: Address
+) -> None:
+    elsewhere = replicated.standby.address("postgres", "gitlab", shown="elsewhere")
+    for address, said in ((pair.primary, "is no standby"), (elsewhere, 'leads to database "postgres"')):
+        with pytest.raises(Refused, match=said), watch(primary, [address], max_lag=1):
+            pass
+    with (
+        connect(gitlab_database) as stranger,
+        pytest.raises(Refused, match="is a standby of another server"),
+        watch(stranger, [pair.standby], max_lag=1),
+    ):
+        pass
+    with pytest.raises(DatabaseError, match="Cannot connect to x@/nowhere/x"), watch(primary, [NOWHERE], max_lag=1):
+        pass
+    with pytest.raises(UsageError), watch(primary, [Address("postgresql://[", "[")], max_lag=1):
+        pass
+
+
+def test_what_the_configuration_lists_is_left_out_where_it_is_of_no_use(
+    replicated: Replicated, pair: Pair, primary: Connection
+) -> None:
+    elsewhere = replicated.standby.address("postgres", "gitlab", shown="elsewhere")
+    listed = [NOWHERE, pair.primary, elsewhere, pair.standby]
+    with watch(primary, listed, max_lag=1, named=False) as standbys:
+        assert standbys.names == (pair.standby.shown,)
+        unreachable, other = standbys.notes
+    assert unreachable.startswith("The run will not wait for a standby that database.yml lists. Cannot connect to x@")
+    assert other == (
+        'The run will not wait for elsewhere, which database.yml lists: it leads to database "postgres", which is not '
+        "the one to be changed."
+    )
+
+
+def test_a_role_that_may_not_know_the_system_can_watch_all_the_same(
+    replicated: Replicated, pair: Pair, primary: Connection
+) -> None:
+    database = make_conninfo(pair.primary.conninfo, user="postgres")
+    with psycopg.connect(database, autocommit=True) as superuser:
+        superuser.execute("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC")
+    replicated.catch_up()
+    with watch(primary, [pair.standby], max_lag=0) as standbys:
+        assert standbys.lag(primary) is None
+
+
+def test_a_standby_behind_a_pooler_is_asked_through_it(replicated: Replicated, pair: Pair, primary: Connection) -> None:
+    if reason := pgbouncer.missing():
+        pytest.skip(reason)
+    with (
+        pgbouncer.pgbouncer(pair.standby, pool_size=1) as pooled,
+        watch(primary, [pooled, pooled], max_lag=0) as standbys,
+        connect(pooled) as third,
+    ):
+        write(pair)
+        replicated.catch_up()
+        assert standbys.lag(primary) is None
+        assert third.row("SHOW statement_timeout").statement_timeout == "0"
+        with replicated.replay_paused():
+            write(pair)
+            assert seconds(standbys, primary) > 0
+
+
+def test_a_server_that_hangs_costs_a_few_seconds(replicated: Replicated, pair: Pair, primary: Connection) -> None:
+    with watch(primary, [pair.standby], max_lag=10) as standbys:
+        data = replicated.standby.folder / "data"
+        postmaster = (data / "postmaster.pid").read_text().split("\n")[0]
+        with psycopg.connect(replicated.standby.address("postgres").conninfo, autocommit=True) as superuser:
+            superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'gitlab'")
+        subprocess.run(["kill", "-STOP", postmaster], check=True)
+        try:
+            lag = standbys.lag(primary)
+        finally:
+            subprocess.run(["kill", "-CONT", postmaster], check=True)
+        assert lag is not None
+        assert lag.seconds is None
+        assert "timeout" in lag.reason
