@@ -1,85 +1,162 @@
-"""The lines that say how far a piece of work is."""
+"""The progress of a run: a bar on a terminal, plain lines elsewhere, and why it waits."""
 
-import contextlib
+import fcntl
 import io
-import os
-import pty
-from collections.abc import Callable, Iterator
-from typing import TextIO
+import struct
+import termios
+import time
+from collections.abc import Iterator
 
-import pyte
 import pytest
 
-from tokens.terminal.progress import ProgressLine
-from tokens.terminal.steps import Steps
+from tests.terminal.test_steps import Terminal
+from tokens.terminal.progress import ProgressBar
 
 
-class Terminal:
-    """A stream that is a terminal, and what its screen says."""
+class Clock:
+    """A time that passes when it is told to."""
 
     def __init__(self) -> None:
-        self._outer, inner = pty.openpty()
-        self.stream: TextIO = os.fdopen(inner, "w")
-        self._screen = pyte.Screen(80, 24)
+        self.time = 1000.0
 
-    def lines(self) -> list[str]:
-        self.stream.flush()
-        os.set_blocking(self._outer, False)
-        with contextlib.suppress(BlockingIOError):
-            pyte.ByteStream(self._screen).feed(os.read(self._outer, 65536))
-        return "\n".join(line.rstrip() for line in self._screen.display).rstrip("\n").split("\n")
+    def __call__(self) -> float:
+        return self.time
 
-    def close(self) -> None:
-        self.stream.close()
-        os.close(self._outer)
+    def pass_by(self, seconds: float) -> None:
+        self.time += seconds
 
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
     terminal = Terminal()
+    resize(terminal, 80)
     yield terminal
     terminal.close()
 
 
-def clock(*times: float) -> Callable[[], float]:
-    return iter(times).__next__
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
-def test_nothing_shows_up_in_the_first_second(terminal: Terminal) -> None:
-    progress = ProgressLine(terminal.stream, 100, "tokens", now=clock(0.0, 0.9, 1.0))
-    progress.update(10)
-    assert terminal.lines() == [""]
-    progress.update(20)
-    assert terminal.lines() == ["20 of 100 tokens (20 %), 4 s left"]
+def resize(terminal: Terminal, columns: int) -> None:
+    fcntl.ioctl(terminal.stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
 
-def test_lines_are_printed_above_it_and_it_goes_without_a_trace(terminal: Terminal) -> None:
-    progress = ProgressLine(terminal.stream, 2_000_000, "tokens", now=clock(0.0, 3600.0, 3610.0))
-    progress.update(500_000)
-    progress.print("Updating...")
-    assert terminal.lines() == ["Updating...", "500,000 of 2,000,000 tokens (25 %), 3 h 00 min left"]
-    progress.update(1_990_000)
-    assert terminal.lines()[-1] == "1,990,000 of 2,000,000 tokens (99 %), 18 s left"
+def assert_shows(terminal: Terminal, *lines: str) -> None:
+    """What was written has reached the screen, which takes the system a moment, and is all that is on it."""
+    deadline = time.monotonic() + 10
+    while (found := terminal.lines()) != list(lines) and time.monotonic() < deadline:
+        pass
+    assert found == list(lines)
+
+
+def test_a_bar_shows_count_rate_and_time_left_and_goes_without_a_trace(terminal: Terminal, clock: Clock) -> None:
+    progress = ProgressBar(terminal.stream, 2000, "tokens", now=clock)
+    clock.pass_by(0.9)
+    progress.update(90)
+    assert_shows(terminal, "")
+    clock.pass_by(9.1)
+    progress.update(500)
+    assert_shows(terminal, f"[{7 * '#'}{23 * '.'}] 500 of 2,000 tokens (25 %), 50/s, 30 s left")
+    progress.print("3 tokens were left alone.")
+    clock.pass_by(10)
+    progress.update(2000)
+    assert_shows(
+        terminal,
+        "3 tokens were left alone.",
+        f"[{30 * '#'}] 2,000 of 2,000 tokens (100 %), 100/s, 0 s left",
+    )
     progress.erase()
-    assert terminal.lines() == ["Updating..."]
+    assert_shows(terminal, "3 tokens were left alone.")
 
 
-def test_a_pipe_gets_the_lines_only() -> None:
-    stream = io.StringIO()
-    progress = ProgressLine(stream, 100, "tokens", now=clock(0.0, 5.0))
+def test_the_reason_takes_the_rates_place_while_the_work_waits(terminal: Terminal, clock: Clock) -> None:
+    progress = ProgressBar(terminal.stream, 2000, "tokens", now=clock)
+    progress.waiting("db2 is 14 s behind")
+    assert_shows(terminal, f"[{24 * '.'}] 0 of 2,000 tokens (0 %), waiting: db2 is 14 s behind")
+    clock.pass_by(5)
     progress.update(50)
-    progress.print("Updating...")
+    assert_shows(terminal, f"[{29 * '.'}] 50 of 2,000 tokens (2 %), 10/s, 3 min 15 s left")
+
+
+def test_a_narrow_terminal_has_no_bar_and_no_line_that_wraps(terminal: Terminal, clock: Clock) -> None:
+    progress = ProgressBar(terminal.stream, 2000, "tokens", now=clock)
+    clock.pass_by(10)
+    resize(terminal, 50)
+    progress.update(500)
+    assert_shows(terminal, "500 of 2,000 tokens (25 %), 50/s, 30 s left")
+    resize(terminal, 20)
+    progress.waiting("db2\x1b[2J is away\nfor ever")
+    assert_shows(terminal, "500 of 2,000 tokens")
+
+
+def test_what_was_done_before_counts_for_no_rate() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = ProgressBar(stream, 2000, "tokens", done=1000, now=clock)
+    clock.pass_by(10)
+    progress.update(1050)
+    assert stream.getvalue() == "1,050 of 2,000 tokens (52 %), 5.0/s, 3 min 10 s left\n"
+
+
+def test_the_rate_forgets_a_long_wait_within_a_minute() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = ProgressBar(stream, 100_000, "tokens", now=clock)
+    for _ in range(3600):
+        clock.pass_by(1)
+        progress.waiting("db2 is 99 s behind")
+    for number in range(1, 62):
+        clock.pass_by(1)
+        progress.update(100 * number)
+    assert ", 100/s, " in stream.getvalue().splitlines()[-1]
+
+
+def test_elsewhere_there_is_a_plain_line_every_few_seconds() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = ProgressBar(stream, 2000, "tokens", now=clock)
+    for number in range(1, 13):
+        clock.pass_by(0.5)
+        progress.update(10 * number)
+    progress.print("3 tokens were left alone.")
     progress.erase()
-    assert stream.getvalue() == "Updating...\n"
+    assert stream.getvalue().splitlines() == [
+        "20 of 2,000 tokens (1 %), 20/s, 1 min 39 s left",
+        "120 of 2,000 tokens (6 %), 20/s, 1 min 34 s left",
+        "3 tokens were left alone.",
+    ]
 
 
-def test_steps_are_named_once_and_counted_on_a_terminal_only(terminal: Terminal) -> None:
-    pipe = io.StringIO()
-    for stream in (pipe, terminal.stream):
-        steps = Steps(stream)
-        steps.show("Creating")
-        steps.show("Adding", 10, 2000)
-        steps.show("Adding", 1500, 2000)
-        steps.show("Done")
-    assert pipe.getvalue() == "Creating...\nAdding...\nDone...\n"
-    assert terminal.lines() == ["Creating...", "Adding... 1,500 of 2,000", "Done..."]
+def test_elsewhere_another_reason_to_wait_is_told_at_once_but_not_every_second_of_it() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = ProgressBar(stream, 2000, "tokens", now=clock)
+    clock.pass_by(2)
+    progress.update(100)
+    for seconds in range(11, 18):
+        clock.pass_by(1)
+        progress.waiting(f"db2 is {seconds} s behind")
+    clock.pass_by(1)
+    progress.waiting("db3 is 11 s behind")
+    assert stream.getvalue().splitlines() == [
+        "100 of 2,000 tokens (5 %), 50/s, 38 s left",
+        "100 of 2,000 tokens (5 %), waiting: db2 is 11 s behind",
+        "100 of 2,000 tokens (5 %), waiting: db2 is 16 s behind",
+        "100 of 2,000 tokens (5 %), waiting: db3 is 11 s behind",
+    ]
+
+
+def test_a_stream_that_the_caller_closed_is_no_fault() -> None:
+    clock = Clock()
+    progress = ProgressBar(None, 100, "tokens", now=clock)
+    clock.pass_by(2)
+    progress.update(10)
+    progress.waiting("db2 is 11 s behind")
+    progress.print("3 tokens were left alone.")
+    progress.erase()
+
+
+def test_nothing_to_do_is_all_done() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = ProgressBar(stream, 0, "tokens", now=clock)
+    clock.pass_by(2)
+    progress.update(0)
+    assert stream.getvalue() == "0 of 0 tokens (100 %)\n"

@@ -460,6 +460,27 @@ class TestConfirm:
         program.press(typed, "ctrl-d")
         program.wait_for_screen("Are you sure? No\n= False")
 
+    @pytest.mark.parametrize(
+        ("typed", "said", "result"),
+        [
+            *(("\r", "Yes", True), ("  \r", "Yes", True), ("y\r", "yes", True), ("YES\r", "yes", True)),
+            *(("n\r", "No", False), ("No\r", "No", False), ("\x04", "No", False), ("y\x04", "No", False)),
+            ("nope\r\r", "Yes", True),
+        ],
+    )
+    def test_where_yes_is_the_default_enter_means_it_and_ctrl_d_does_not(
+        self, typed: str, said: str, result: bool
+    ) -> None:
+        terminal = io.StringIO()
+        with create_pipe_input() as keyboard:
+            keyboard.send_text(typed)
+            prompts = Prompts(keyboard, Vt100_Output(terminal, lambda: Size(24, 80)))
+            assert prompts.confirm("Install it?", default=True) is result
+        screen = pyte.Screen(80, 24)
+        pyte.Stream(screen).feed(terminal.getvalue())
+        assert "(Y/n)" in terminal.getvalue()
+        assert [line.rstrip() for line in screen.display if line.strip()] == [f"Install it? {said}"]
+
     def test_the_error_line_at_the_bottom_of_the_screen_scrolls(self) -> None:
         with ask(*([["print", f"line {number}"] for number in range(9)]), CONFIRM, size=(10, 40)) as program:
             program.wait_for("(y/N)")

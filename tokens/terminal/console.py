@@ -17,11 +17,16 @@ def require_terminal(task: str, instead: str) -> None:
     Raises:
         TerminalRequired: standard input or output is no terminal; `instead` says what needs none.
     """
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
+    if not is_person_there():
         raise TerminalRequired(
             f"{task} asks questions and needs a terminal on standard input and output; "
             f"without one use {instead} (docker exec and kubectl exec give one with -it)."
         )
+
+
+def is_person_there() -> bool:
+    """Whether somebody can be asked: standard input and output are a terminal."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
 def has_colour(stream: TextIO) -> bool:

@@ -1,55 +1,127 @@
-"""One line that says how far a long piece of work is, and leaves no trace."""
+"""How far a long piece of work is, in one line that leaves no trace."""
 
 import os
+import re
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
-PATIENCE = 1.0  # seconds before the line shows up at all
+from tokens.terminal.printable import printable
+
+PATIENCE = 1.0  # seconds before anything shows up at all
+INTERVAL = 5.0  # seconds between two lines where none can be redrawn
+RECENT = 60.0  # seconds whose rate counts for the time left
+BAR = (10, 30)  # columns that a bar has at least, else there is none, and at most
 ERASE = "\r\x1b[K"
 
 
-class ProgressLine:
-    """A count, a percentage and the time left, redrawn in place below what else is printed.
+class ProgressBar:
+    """A bar, a count, the rate of the last minute and the time left by that rate; why the work waits, while it does.
 
-    Nothing is ever written to a stream that is no terminal.
+    On a stream that is no terminal it is a plain line every few seconds, and one whenever there is another reason to
+    wait. Nothing but such a reason shows up in the first second.
     """
 
-    def __init__(self, stream: TextIO, total: int, unit: str, *, now: Callable[[], float] = time.monotonic) -> None:
-        """`total` is in `unit`s, a plural noun."""
-        self._stream = stream
-        self._total = total
-        self._unit = unit
+    def __init__(
+        self, stream: TextIO | None, total: int, unit: str, *, done: int = 0, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`total` is in `unit`s, a plural noun; `done` of them were done before this piece of work."""
+        self._stream = stream  # None where the caller has closed it
         self._now = now
         self._started = now()
-        self._enabled = stream.isatty()
+        self._enabled = stream is not None and stream.isatty()
         self._text = ""
+        self._total = total
+        self._unit = unit
+        self._done = done
+        self._recent = deque([(self._started, done)])
+        self._next_line = self._started + PATIENCE
+        self._cause = ""
 
     def update(self, done: int) -> None:
-        """Show that `done` of the total are done."""
-        elapsed = self._now() - self._started
-        if not self._enabled or elapsed < PATIENCE or not done:
-            return
-        left = _duration((self._total - done) * elapsed / done)
-        text = f"{done:,} of {self._total:,} {self._unit} ({100 * done // self._total} %), {left} left"
-        # A line that wraps could not be erased.
-        columns = os.get_terminal_size(self._stream.fileno()).columns or 80
-        self._text = text[: columns - 1]
-        self._write(ERASE + self._text)
+        """Show that `done` of the total are done, those done before included."""
+        self._done = done
+        self._cause = ""
+        now = self._note()
+        if self._enabled:
+            if now - self._started >= PATIENCE:
+                self._draw(self._composed(self._pace(), self._columns()))
+        elif now >= self._next_line:
+            self._line(now, self._pace())
+
+    def waiting(self, reason: str) -> None:
+        """Show that nothing is done at the moment, and why; to be called again and again while that is so."""
+        now = self._note()
+        pace = f"waiting: {printable(reason)}"
+        cause = _without_numbers(reason)
+        another, self._cause = cause != self._cause, cause
+        if self._enabled:
+            self._draw(self._composed(pace, self._columns()))
+        elif another or now >= self._next_line:
+            self._line(now, pace)
 
     def print(self, line: str) -> None:
-        """Print an ordinary line above the progress line."""
+        """Print an ordinary line above the progress."""
         self._write(f"{ERASE if self._text else ''}{line}\n{self._text}")
 
     def erase(self) -> None:
-        """Take the line away."""
+        """Take the progress away."""
         if self._text:
             self._text = ""
             self._write(ERASE)
 
+    def _note(self) -> float:
+        """Remember what is done by now, and forget what was longer ago than the rate goes back."""
+        now = self._now()
+        self._recent.append((now, self._done))
+        while len(self._recent) > 2 and now - self._recent[1][0] >= RECENT:
+            self._recent.popleft()
+        return now
+
+    def _pace(self) -> str:
+        (then, before), (now, done) = self._recent[0], self._recent[-1]
+        if now <= then or done <= before:
+            return ""
+        rate = (done - before) / (now - then)
+        return f"{rate:,.{0 if rate >= 10 else 1}f}/s, {_duration((self._total - done) / rate)} left"
+
+    def _composed(self, pace: str, columns: int) -> str:
+        """The line, with a bar where it has room for one."""
+        text = ", ".join(filter(None, (_counted(self._done, self._total, self._unit), pace)))
+        least, most = BAR
+        width = min(columns - len(text) - len("[] "), most)
+        if width < least:
+            return text
+        filled = width * self._done // self._total if self._total else width
+        return f"[{'#' * filled}{'.' * (width - filled)}] {text}"
+
+    def _draw(self, text: str) -> None:
+        self._text = text[: self._columns()]
+        self._write(ERASE + self._text)
+
+    def _columns(self) -> int:
+        """How much fits: a line that wraps could not be erased."""
+        columns = os.get_terminal_size(self._stream.fileno()).columns if self._stream else 0
+        return (columns or 80) - 1
+
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        if self._stream is not None:
+            self._stream.write(text)
+            self._stream.flush()
+
+    def _line(self, now: float, pace: str) -> None:
+        self._next_line = now + INTERVAL
+        self._write(self._composed(pace, 0) + "\n")
+
+
+def _counted(done: int, total: int, unit: str) -> str:
+    return f"{done:,} of {total:,} {unit} ({100 * done // total if total else 100} %)"
+
+
+def _without_numbers(reason: str) -> str:
+    """What stays the same while seconds are counted: the words that are no numbers."""
+    return re.sub(r"(?<!\S)[\d.,]+(?!\S)", "", reason)
 
 
 def _duration(seconds: float) -> str:

@@ -67,22 +67,25 @@ class Prompts:
             self._screen.finish([*asked, Fragment(printable(given), Colour.GREEN)])
             return given
 
-    def confirm(self, question: str) -> bool:
-        """Whether the answer is yes. Enter and Ctrl-D mean no; what is neither yes nor no is asked again.
+    def confirm(self, question: str, *, default: bool = False) -> bool:
+        """Whether the answer is yes. Enter means `default`, Ctrl-D no; what is neither yes nor no is asked again.
 
-        ` (y/N) ` is added to the question.
+        ` (y/N) ` is added to the question, ` (Y/n) ` where yes is the default.
         """
         asked = [plain(printable(question) + " ")]
-        shown = [*asked, Fragment("(y/N)", Colour.GREY), plain(" ")]
+        shown = [*asked, Fragment("(Y/n)" if default else "(y/N)", Colour.GREY), plain(" ")]
         error: list[Line] = []
         with self._asking():
             while True:
                 typed = self._edit(shown, error, cancel=lambda _: True)
-                agreed = typed is not None and typed.lower() in {"y", "yes"}
-                if agreed or typed is None or not typed.strip() or typed.lower() in {"n", "no"}:
+                blank = typed is not None and not typed.strip()
+                agreed = default if blank else typed is not None and typed.lower() in {"y", "yes"}
+                if agreed or typed is None or blank or typed.lower() in {"n", "no"}:
                     break
                 error = [[Fragment(">>", Colour.RED), plain(" Invalid input.")]]
-            self._screen.finish([*asked, Fragment("yes" if agreed else "No", Colour.GREEN)])
+            # As the original shows a default that was taken: with a capital.
+            said = ("Yes" if blank else "yes") if agreed else "No"
+            self._screen.finish([*asked, Fragment(said, Colour.GREEN)])
             return agreed
 
     def discard_typeahead(self) -> None:

@@ -1,0 +1,52 @@
+"""The lines that say how far a piece of work is."""
+
+import io
+import os
+import pty
+import select
+from collections.abc import Iterator
+from typing import TextIO
+
+import pyte
+import pytest
+
+from tokens.terminal.steps import Steps
+
+
+class Terminal:
+    """A stream that is a terminal, and what its screen says."""
+
+    def __init__(self) -> None:
+        self._outer, inner = pty.openpty()
+        self.stream: TextIO = os.fdopen(inner, "w")
+        self._screen = pyte.Screen(80, 24)
+
+    def lines(self) -> list[str]:
+        self.stream.flush()
+        # What was written takes the system a moment to hand on.
+        while select.select([self._outer], [], [], 0.1)[0]:
+            pyte.ByteStream(self._screen).feed(os.read(self._outer, 65536))
+        return "\n".join(line.rstrip() for line in self._screen.display).rstrip("\n").split("\n")
+
+    def close(self) -> None:
+        self.stream.close()
+        os.close(self._outer)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    terminal = Terminal()
+    yield terminal
+    terminal.close()
+
+
+def test_steps_are_named_once_and_counted_on_a_terminal_only(terminal: Terminal) -> None:
+    pipe = io.StringIO()
+    for stream in (pipe, terminal.stream):
+        steps = Steps(stream)
+        steps.show("Creating")
+        steps.show("Adding", 10, 2000)
+        steps.show("Adding", 1500, 2000)
+        steps.show("Done")
+    assert pipe.getvalue() == "Creating...\nAdding...\nDone...\n"
+    assert terminal.lines() == ["Creating...", "Adding... 1,500 of 2,000", "Done..."]
