@@ -1,6 +1,8 @@
 """Into a container of a real Docker engine and back: the same screens, keys, streams and exit statuses."""
 
+import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +33,18 @@ Call = Callable[..., Done]
 
 PSQL = ["psql", "-XAtq", "-h", "/var/opt/gitlab/postgresql", "-U", "gitlab", "-d", "gitlabhq_production"]
 DOCKERFILE = Path(__file__).parent.parent / "deploy/docker/Dockerfile"
+TASKS = """\
+import invoke
+import tokens
+from tokens.tasks.task import task
+
+@task(help={}, name="journal.probe", iterable=["standby"], travels=True, carries=["ids"])
+def whatever(context, target="", ids="", standby=None, yes=False):
+    print("here")
+
+namespace = invoke.Collection(whatever)
+namespace.configure(tokens.ns.configuration())
+"""
 DATES = "| 2024-06-15      | 3     |\n| (none)          | 2     |\n| 2024-12-31      | 1     |\n"
 
 
@@ -207,6 +221,48 @@ def test_what_is_installed_there_in_the_same_version_is_used_and_told_who_calls(
     assert f"GITLAB_TOKENS_CALLER=alice@{os.uname().nodename}" in variables
     assert "NO_COLOR=1" in variables
     assert not [line for line in variables if line.startswith("INVOKE_")]
+
+
+def test_a_list_of_ids_goes_along_for_the_run_and_no_longer(
+    outside: Mapping[str, str], fresh: Container, tmp_path: Path
+) -> None:
+    (tmp_path / "tasks.py").write_text(TASKS)
+    ids = "".join(f"{number}\n" for number in range(1_500_000))
+    (tmp_path / "ids").write_text(ids)
+
+    def call(*words: str, given: str = "") -> Done:
+        command = [INV, "probe", "--target=docker:fresh", *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=outside, input=given, capture_output=True, text=True, check=False
+        )
+
+    leftovers = ["sh", "-c", "ls -d /*/.gitlab-tokens-* /*/*/.gitlab-tokens-* /*/*/*/.gitlab-tokens-* 2>/dev/null"]
+    missing = call("--ids=nowhere")
+    assert (missing.returncode, one_line(missing)) == (2, "--ids nowhere cannot be read: No such file or directory.\n")
+    assert fresh.exec("ls", "/var/lib").stdout == ""
+
+    # The tool that is carried there has no such task: what came along for it goes all the same.
+    done = call("--ids=ids")
+    assert done.returncode == 2
+    assert "Carrying the tool" in done.stderr
+    assert "No idea what 'journal.probe' is" in done.stderr
+    assert fresh.exec(*leftovers).stdout == ""
+
+    stub = f"""mkdir /opt/gitlab-tokens && cd /opt/gitlab-tokens && echo {__version__} > VERSION && {{
+        echo '#!/bin/sh'
+        echo 'for word; do echo "$word"; done'
+        echo 'stat -c "%U %a" "${{word#--ids=}}"; sha256sum < "${{word#--ids=}}"'
+        }} > gitlab-tokens && chmod 755 gitlab-tokens && touch -d '2 days ago' /tmp/.gitlab-tokens-old.ids"""
+    assert fresh.exec("sh", "-c", stub).returncode == 0
+    for words, given in ((("--ids=ids",), ""), (("--ids", "-"), ids)):
+        done = call("--yes", "--standby", "a", "--standby", "b c", *words, given=given)
+        assert (done.returncode, done.stderr) == (0, "")
+        name, *options, file, mode, checksum = done.stdout.splitlines()
+        assert name == "journal.probe"
+        assert sorted(options) == ["--standby=a", "--standby=b c", "--yes"]
+        assert re.fullmatch(r"--ids=/var/lib/\.gitlab-tokens-[0-9a-f]{32}\.ids", file)
+        assert (mode, checksum.split()[0]) == ("root 600", hashlib.sha256(ids.encode()).hexdigest())
+        assert fresh.exec(*leftovers).stdout == ""
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -76,22 +76,31 @@ def remote_target(context: invoke.Context, target: str) -> RemoteTarget | None:
     return found if isinstance(found, DockerTarget | KubernetesTarget) else None
 
 
-def run_there(context: invoke.Context, target: RemoteTarget, name: str, options: Mapping[str, object]) -> int:
+def run_there(
+    context: invoke.Context,
+    target: RemoteTarget,
+    name: str,
+    options: Mapping[str, object],
+    files: Mapping[str, bytes] | None = None,
+) -> int:
     """Run the task where `target` is, on this very terminal, and return its exit status.
 
     Args:
         context: Invoke's, for the configuration.
         target: a container or pod.
-        name: the task's, such as `analyze`.
+        name: the task's, such as `analyze` or `journal.install`.
         options: those that differ from their defaults, by parameter; `--target` does not go along.
+        files: the content of those options that name files right here, by parameter.
     """
     from tokens.targets.there import bundle, remote
 
     words = [name]
     for option, value in options.items():
-        flag = option.replace("_", "-")
+        flag = _flag(option)
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list | tuple):
+            words.extend(f"--{flag}={one}" for one in value)
         else:
             words.append(f"--{flag}={value}")
     if logging.getLogger().isEnabledFor(logging.DEBUG):
@@ -101,6 +110,7 @@ def run_there(context: invoke.Context, target: RemoteTarget, name: str, options:
         tuple(words),
         caller=_caller(),
         terminal=console.is_terminal(sys.stdin) and console.is_terminal(sys.stdout),
+        files={_flag(option): content for option, content in (files or {}).items()},
     )
     directory = bundle_directory(context)
 
@@ -111,6 +121,42 @@ def run_there(context: invoke.Context, target: RemoteTarget, name: str, options:
     place = remote.find_place(target, steps.show)
     with console.restored() if errand.terminal else contextlib.nullcontext():
         return remote.run(place, errand, bundle.available(directory), build, steps.show)
+
+
+def standby_addresses(context: invoke.Context, words: Sequence[str] | None) -> tuple[Address, ...] | None:
+    """The standbys that an option names, each a database or a configured name for one; None where it names none.
+
+    Raises:
+        UsageError: one that is no postgresql://… address.
+    """
+    addresses = []
+    for word in words or ():
+        found = _parse(context, word) if word else None
+        if not isinstance(found, DatabaseTarget):
+            raise UsageError(f'--standby takes postgresql://… or a configured name for one, not "{word}".')
+        addresses.append(found.address)
+    return tuple(addresses) or None
+
+
+def _flag(parameter: str) -> str:
+    return parameter.replace("_", "-")
+
+
+def read_here(option: str, source: str) -> bytes:
+    """The content of a file of this machine, or of standard input for `-`, that a task elsewhere is to read.
+
+    Raises:
+        UsageError: it cannot be read, or standard input is a terminal; `option` is the parameter that named it.
+    """
+    said = f"--{_flag(option)} {source}"
+    if source == "-":
+        if sys.stdin is None or console.is_terminal(sys.stdin):
+            raise UsageError(f"{said} reads standard input, which is a terminal: pipe the list in, or name a file.")
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{said} cannot be read: {error.strerror}.") from None
 
 
 def bundle_directory(context: invoke.Context, directory: str = "") -> Path | None:

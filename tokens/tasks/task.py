@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ import invoke
 
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.targets.target import RemoteTarget
-from tokens.tasks.target_option import remote_target, run_there
+from tokens.tasks.target_option import read_here, remote_target, run_there
 from tokens.terminal import console
 from tokens.terminal.interruption import Termination, termination_as_error
 from tokens.terminal.printable import printable
@@ -25,14 +25,24 @@ Body = Callable[..., None]
 def task(
     help: Mapping[str, str],  # noqa: A002 - as Invoke calls it
     *,
+    options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    iterable: Sequence[str] = (),
     travels: bool = False,
+    carries: Sequence[str] = (),
     without_terminal: str | None = None,
 ) -> Callable[[Body], invoke.Task[Body]]:
     """Make a function an Invoke task that keeps the house's manners.
 
     Args:
         help: a sentence for each option.
+        options: more parameters, by name with their defaults, which the function takes as `**options`: those that it
+            has in common with other tasks.
+        name: the task's full name below `tokens`, such as `journal.install`; default: the function's.
+        iterable: the parameters that are lists, whose options may be given several times; their default is None.
         travels: where `--target` is a container or pod, run the task there instead of here.
+        carries: the parameters that name a file right here, or `-`; a task that travels finds it there under a name of
+            its own.
         without_terminal: what to use where there is no terminal, for a task that asks questions.
 
     No positional arguments (Invoke would take a following `--dry` for one and run the task), no short options (they
@@ -40,22 +50,32 @@ def task(
     """
 
     def decorate(body: Body) -> invoke.Task[Body]:
+        full_name = name or body.__name__
+        signature = _signature(body, options or {})
+
         @functools.wraps(body)
         def wrapped(context: invoke.Context, **options: Any) -> None:
             with _sparing_the_collector(), _faults_as_exits(), termination_as_error():
                 if context.config.run.dry:
-                    _take_for_dry_run(body, options)
+                    _take_for_dry_run(full_name, signature, options)
                 if without_terminal:
-                    console.require_terminal(body.__name__, without_terminal)
+                    console.require_terminal(full_name, without_terminal)
                 destination = remote_target(context, options["target"]) if travels else None
                 if destination is None:
                     body(context, **options)
                 else:
-                    _travel(context, destination, body, options)
+                    _travel(context, destination, full_name, _given(signature, options), carries)
                 if sys.stdout is not None:
                     sys.stdout.flush()
 
-        result: invoke.Task[Body] = invoke.task(help=dict(help), positional=[], auto_shortflags=False)(wrapped)
+        wrapped.__signature__ = signature  # type: ignore[attr-defined]
+        result: invoke.Task[Body] = invoke.task(
+            name=full_name.rpartition(".")[2],
+            help=dict(help),
+            iterable=list(iterable),
+            positional=[],
+            auto_shortflags=False,
+        )(wrapped)
         return result
 
     return decorate
@@ -76,19 +96,35 @@ def _sparing_the_collector() -> Iterator[None]:
         gc.freeze()
 
 
-def _travel(context: invoke.Context, target: RemoteTarget, body: Body, options: dict[str, Any]) -> None:
+def _signature(body: Body, options: Mapping[str, Any]) -> inspect.Signature:
+    """The function's own parameters and those that it takes as `**options`."""
+    own = inspect.signature(body)
+    parameters = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in options.items()]
+    return own.replace(parameters=[*parameters, *more])
+
+
+def _given(signature: inspect.Signature, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from their defaults, which the task there has too."""
+    defaults = signature.parameters
+    return {name: value for name, value in options.items() if value not in (defaults[name].default, [])}
+
+
+def _travel(
+    context: invoke.Context, target: RemoteTarget, name: str, given: Mapping[str, Any], carries: Sequence[str]
+) -> None:
     """Run the task where GitLab is; its exit status is ours, and it has said everything itself."""
-    defaults = inspect.signature(body).parameters
-    given = {name: value for name, value in options.items() if name != "target" and value != defaults[name].default}
-    status = run_there(context, target, body.__name__, given)
+    files = {option: read_here(option, given[option]) for option in carries if option in given}
+    words = {option: value for option, value in given.items() if option != "target" and option not in files}
+    status = run_there(context, target, name, words, files)
     if status != ExitStatus.DONE:
         raise invoke.Exit(code=status)
 
 
-def _take_for_dry_run(body: Body, options: dict[str, Any]) -> None:
+def _take_for_dry_run(name: str, signature: inspect.Signature, options: dict[str, Any]) -> None:
     """Invoke's own `--dry` runs a task's body all the same: it must never change anything by surprise."""
-    if "dry_run" not in inspect.signature(body).parameters:
-        raise UsageError(f"{body.__name__} has no dry run; leave --dry (and INVOKE_RUN_DRY) out.")
+    if "dry_run" not in signature.parameters:
+        raise UsageError(f"{name} has no dry run; leave --dry (and INVOKE_RUN_DRY) out.")
     options["dry_run"] = True
 
 

@@ -3,14 +3,15 @@
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokens.errors import TokensError
 
 PATIENCE = 60  # seconds for an answer
-UPLOAD_PATIENCE = 600  # seconds for a bundle to arrive
+UPLOAD_PATIENCE = 600  # seconds for a bundle or a file to arrive
 
 
 class ClientError(TokensError):
@@ -57,8 +58,8 @@ class Place(Protocol):
         ...
 
 
-def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | None = None) -> Answer:
-    """Run a command to its end, out of sight, with the content of `feed` as its input.
+def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | bytes | None = None) -> Answer:
+    """Run a command to its end, out of sight, with `feed`, or the content of the file that it names, as its input.
 
     Raises:
         ClientError: the program is not installed, or does not answer within `patience` seconds.
@@ -68,8 +69,11 @@ def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | None
     if path is None:
         raise ClientError(f"{program} is not installed on this machine, or not on the PATH.")
     try:
-        with open(feed or "/dev/null", "rb") as stdin:
-            done = subprocess.run([path, *command[1:]], stdin=stdin, capture_output=True, timeout=patience, check=False)
+        with ExitStack() as stack:
+            source: dict[str, Any] = {"input": feed}
+            if not isinstance(feed, bytes):
+                source = {"stdin": stack.enter_context(open(feed or "/dev/null", "rb"))}
+            done = subprocess.run([path, *command[1:]], **source, capture_output=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired:
         raise ClientError(f"{program} gave no answer within {patience:.0f} seconds.") from None
     return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))

@@ -5,10 +5,11 @@ terminal. No database library is needed on this side.
 """
 
 import contextlib
+import hashlib
 import os
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tokens.errors import TokensError
 from tokens.targets.here.installation import NoInstallation
@@ -17,7 +18,19 @@ from tokens.targets.there.bundle import Bundle
 from tokens.targets.there.client import UPLOAD_PATIENCE, Answer, ClientError, Place, ask
 from tokens.targets.there.docker import find_container
 from tokens.targets.there.kubernetes import find_pod
-from tokens.targets.there.scripts import CLEAN, ENDED, ENTER, FOLDERS, INSTALLED, START, STOP, UPLOAD, Outcome, Proof
+from tokens.targets.there.scripts import (
+    CARRY,
+    CLEAN,
+    ENDED,
+    ENTER,
+    FOLDERS,
+    INSTALLED,
+    START,
+    STOP,
+    UPLOAD,
+    Outcome,
+    Proof,
+)
 from tokens.targets.there.session import Relay, attend
 from tokens.version import __version__
 
@@ -38,12 +51,14 @@ class SessionLost(TokensError):
 class Errand:
     """What is to be run there: the words after `gitlab-tokens`, who asks, and whether it has our terminal.
 
-    `caller` is a claim for the record that changes keep, such as `alice@laptop`.
+    `caller` is a claim for the record that changes keep, such as `alice@laptop`. `files` are brought there for the run:
+    the content of each by the option, without its dashes, that names it there.
     """
 
     words: tuple[str, ...]
     caller: str
     terminal: bool
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def find_place(target: RemoteTarget, report: Report) -> Place:
@@ -99,9 +114,18 @@ def _leg(place: Place, errand: Errand, bundle: Bundle | None) -> int:
     """One run there on this process's own streams."""
     run = os.urandom(16).hex()
     proof = Proof.RECORD if errand.terminal else Proof.MARK
-    about = [bundle.sha256 if bundle else NO_BUNDLE, __version__, run, proof]
+    tool = [bundle.sha256 if bundle else NO_BUNDLE, __version__]
+    files = os.urandom(16).hex()
+    words = list(errand.words)
+    for option, content in errand.files.items():
+        carried = _carry(place, [*tool, files, option], content)
+        if isinstance(carried, Outcome):
+            return carried
+        words.append(f"--{option}={carried}")
     environment = _environment(place, errand)
-    command = place.command(START, [*about, *errand.words], environment=environment, terminal=errand.terminal)
+    command = place.command(
+        START, [*tool, run, proof, files, *words], environment=environment, terminal=errand.terminal
+    )
 
     def stop(number: signal.Signals) -> None:
         with contextlib.suppress(ClientError):
@@ -113,6 +137,25 @@ def _leg(place: Place, errand: Errand, bundle: Bundle | None) -> int:
     relay = Relay(run)
     status = attend(command, stop, relay)
     return _marked(place, relay.finish(), status)
+
+
+def _carry(place: Place, about: Sequence[str], content: bytes) -> str | Outcome:
+    """Bring a file there for one run, which removes it; where it lies then, or why there is no run to begin."""
+    checksum = hashlib.sha256(content).hexdigest()
+    answer = ask(place.command(CARRY, [*about, checksum], stdin=True), patience=UPLOAD_PATIENCE, feed=content)
+    match answer.status:
+        case 0 if path := answer.out.strip():
+            return path
+        case Outcome.MISSING | Outcome.NO_GITLAB:
+            return Outcome(answer.status)
+        case 0 | Outcome.DAMAGED:
+            raise ClientError(f"The list did not arrive whole in {place.shown}: the connection was cut; try again.")
+        case Outcome.NO_FOLDER | Outcome.NO_ROOM:
+            raise ClientError(
+                f"There is no room for a list of {len(content):,} bytes in {place.shown} ({FOLDERS}): mount a writable "
+                "volume at one of them."
+            )
+    raise _cannot_enter(place, answer)
 
 
 def _environment(place: Place, errand: Errand) -> dict[str, str]:

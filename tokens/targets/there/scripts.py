@@ -42,22 +42,40 @@ candidates() {{
 ours() {{ [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }}
 """
 
-# START HASH VERSION RUN PROOF WORD…: runs the tool if it is there; its exit status is told by the proof, not by ours.
-# A signal for the whole terminal is the tool's to answer; the shell stays, so that it can be found by the run's name.
-START = (
+# The program that counts: what is installed for good, if it has the same version, else what was carried here.
+_FIND = (
     _OURS
     + f"""
-hash=$1 version=$2 run=$3 proof=$4
-shift 4
-program= root=${{INVOKE_TOKENS_ROOT:-}}
-if {{ read -r installed < {INSTALLED}/VERSION; }} 2>/dev/null && [ "$installed" = "$version" ] &&
-  [ -x {INSTALLED}/gitlab-tokens ]; then
-  program={INSTALLED}/gitlab-tokens
-else
+program=
+find_program() {{
+  if {{ read -r installed < {INSTALLED}/VERSION; }} 2>/dev/null && [ "$installed" = "$version" ] &&
+    [ -x {INSTALLED}/gitlab-tokens ]; then
+    program={INSTALLED}/gitlab-tokens
+    return 0
+  fi
   for folder in $(candidates); do
-    if ours "$folder" && [ -x "$folder/$hash/gitlab-tokens" ]; then program=$folder/$hash/gitlab-tokens; break; fi
+    if ours "$folder" && [ -x "$folder/$hash/gitlab-tokens" ]; then
+      program=$folder/$hash/gitlab-tokens
+      return 0
+    fi
   done
-fi
+  root=${{INVOKE_TOKENS_ROOT:-}}
+  if [ -e "$root/{OMNIBUS_RAILS}" ] || [ -e "$root/{TOOLBOX_RAILS}" ] || [ -e "$root/{SOURCE_RAILS}" ]; then
+    return {Outcome.MISSING:d}
+  fi
+  return {Outcome.NO_GITLAB:d}
+}}
+"""
+)
+
+# START HASH VERSION RUN PROOF FILES WORD…: runs the tool if it is there; its exit status is told by the proof alone.
+# A signal for the whole terminal is the tool's to answer; the shell stays, so that it can be found by the run's name.
+# What was carried as FILES goes when the run has ended, also when nobody is listening any more.
+START = (
+    _FIND
+    + f"""
+hash=$1 version=$2 run=$3 proof=$4 files=$5
+shift 5
 record=
 if [ "$proof" = {Proof.RECORD} ]; then
   for above in {FOLDERS}; do
@@ -68,18 +86,45 @@ if [ "$proof" = {Proof.RECORD} ]; then
   done
 fi
 trap : INT TERM HUP
-if [ -n "$program" ]; then
+find_program
+status=$?
+if [ "$status" = 0 ]; then
   "$program" "$@"
   status=$?
   case $status in 126 | 127) status={Outcome.BROKEN:d} ;; esac
-elif [ -e "$root/{OMNIBUS_RAILS}" ] || [ -e "$root/{TOOLBOX_RAILS}" ] || [ -e "$root/{SOURCE_RAILS}" ]; then
-  status={Outcome.MISSING:d}
-else
-  status={Outcome.NO_GITLAB:d}
 fi
+for above in {FOLDERS}; do
+  for file in "$above/.gitlab-tokens-$files".*; do
+    [ ! -f "$file" ] || rm -f "$file"
+  done
+done
 if [ "$proof" = {Proof.MARK} ]; then printf '%s %03d' "$run" "$status"; fi
 [ -z "$record" ] || echo "$status" > "$record"
 exit 0
+"""
+)
+
+# CARRY HASH VERSION FILES NAME SUM < FILE: keeps a file for a run, for this account alone, and prints where; only where
+# the tool is there to read it. FILES is not the run's name, which would be among the tool's words then and mislead
+# STOP. What was left by runs that never began, or were killed, goes after a day.
+CARRY = (
+    _FIND
+    + f"""
+hash=$1 version=$2 files=$3 name=$4 sum=$5
+find_program || exit $?
+find {FOLDERS} -maxdepth 1 -name '.gitlab-tokens-*.*' -user "$(id -u)" -mtime +0 -exec rm -f '{{}}' + 2>/dev/null
+umask 077
+set -C
+for above in {FOLDERS}; do
+  file=$above/.gitlab-tokens-$files.$name
+  (: > "$file") || continue
+  cat >> "$file" || {{ rm -f "$file"; exit {Outcome.NO_ROOM:d}; }}
+  found=$(sha256sum < "$file")
+  if [ "${{found%% *}}" != "$sum" ]; then rm -f "$file"; exit {Outcome.DAMAGED:d}; fi
+  echo "$file"
+  exit 0
+done 2>/dev/null
+exit {Outcome.NO_FOLDER:d}
 """
 )
 
