@@ -18,6 +18,7 @@ import pytest
 from tests.conftest import public_folder
 from tokens.address import Address
 from tokens.errors import Refused, ServerError, UsageError
+from tokens.journal.installation import REVISION
 from tokens.targets import demo
 from tokens.targets.demo import State, population
 from tokens.targets.demo.embedded import Server
@@ -122,6 +123,11 @@ def test_the_service_account_of_the_readme_has_a_token_that_expired_days_ago(fil
         [("GitLab Security Service - Architecture - Inventory", "---\n- api\n", day, False)]
         for day in (days_ago, days_ago - timedelta(days=1))
     )
+
+
+def test_the_journal_is_installed_and_empty(filled: Address) -> None:
+    assert rows(filled, "SELECT version_num FROM token_tasks.alembic_version") == [(REVISION,)]
+    assert value(filled, "SELECT count(*) FROM token_tasks.runs") == 0
 
 
 # Who is behind it

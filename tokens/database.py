@@ -100,6 +100,10 @@ def connect(address: Address, *, read_only: bool = False) -> Iterator[Connection
         raise translated(error, address, connected=False) from error
     try:
         driver.read_only = read_only or None
+        # Whoever reads sees one state of the tables in all statements; whoever writes wants the newest, whatever the
+        # role's default is.
+        level = psycopg.IsolationLevel.REPEATABLE_READ if read_only else psycopg.IsolationLevel.READ_COMMITTED
+        driver.isolation_level = level
         yield Connection(driver, address)
     finally:
         driver.close()

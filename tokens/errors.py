@@ -13,6 +13,7 @@ class ExitStatus(IntEnum):
     FAILED = 1
     USAGE = 2
     REFUSED = 3
+    PARTIAL = 4
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -57,6 +58,12 @@ class Refused(TokensError):
     """A guard said no: a wrong database, a standby, a missing privilege. Nothing was changed."""
 
     status = ExitStatus.REFUSED
+
+
+class DoneInPart(TokensError):
+    """A change is complete but for tokens that somebody else had changed or held."""
+
+    status = ExitStatus.PARTIAL
 
 
 class Stopped(TokensError):

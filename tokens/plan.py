@@ -1,98 +1,263 @@
-"""What a change will do, frozen before anybody is asked: the exact tokens, the old and the new date, and the notes."""
+"""What a change will do, frozen before anybody is asked: the exact tokens, their old and new dates, and the notes."""
 
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
 
 from tokens import database
 from tokens.address import Address
+from tokens.change import Change, Move
+from tokens.errors import UsageError
+from tokens.facts import read_facts
 from tokens.gitlab import preflight
+from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
+from tokens.gitlab.membership import MembershipRule, rule_of
+from tokens.gitlab.release import estimated_release
+from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.notes import Note, notes_on_date
-from tokens.selection import Selection
+from tokens.notes import Note, notes
+from tokens.selection import Condition, Selection, check_names
 
-CHUNK = 5_000  # tokens
+CHUNK = 2_000  # tokens
 
 CHUNKS = """
-    SELECT array_agg(id ORDER BY id) AS ids
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
     FROM (
-      SELECT t.id, (row_number() OVER (ORDER BY t.id) - 1) / {chunk} AS chunk
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / {chunk} AS chunk
       FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
       WHERE {condition}
     ) numbered
-    GROUP BY chunk
-    ORDER BY chunk
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk
 """
+
+COUNTS = """
+    SELECT {kind} AS kind, {state} AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE {condition}
+    GROUP BY 1, 2
+"""
+
+
+class RunKind(StrEnum):
+    """The task that a change was asked of."""
+
+    EDIT = "edit"
+    EXTEND = "extend"
+    REMOVE = "remove"
+    UNDO = "undo"
+
+
+class TokenIds:
+    """Some token ids in ascending order, in little memory: about 4 bytes an id (8 where ids lie 2³² apart)."""
+
+    __slots__ = ("_distances", "first")
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        """Takes at least one id, sorted."""
+        self.first = ids[0]
+        self._distances = array("I" if ids[-1] - ids[0] < 2**32 else "Q", [id_ - ids[0] for id_ in ids])
+
+    def __len__(self) -> int:
+        return len(self._distances)
+
+    def __iter__(self) -> Iterator[int]:
+        return (self.first + distance for distance in self._distances)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenIds) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash((self.first, len(self)))
+
+    @property
+    def last(self) -> int:
+        """The largest id."""
+        return self.first + self._distances[-1]
+
+    def between(self, start: int, stop: int) -> list[int]:
+        """The ids from index `start` up to but not including `stop`."""
+        return [self.first + distance for distance in self._distances[start:stop]]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Tokens with the same old and the same new date; None is "never expires".
+
+    `position` is the first one's in the plan. `again` says that these are the locked ones of a chunk that has had its
+    turn: the journal has them under that chunk's position.
+    """
+
+    position: int
+    old: ExpirationDate | None
+    new: ExpirationDate | None
+    ids: TokenIds
+    again: bool = False
+
+    def halves(self) -> tuple["Chunk", "Chunk"]:
+        """The same tokens in two chunks; there must be two at least."""
+        middle = len(self.ids) // 2
+        lower, upper = self.ids.between(0, middle), self.ids.between(middle, len(self.ids))
+        return (
+            replace(self, ids=TokenIds(lower)),
+            replace(self, position=self.position + (0 if self.again else middle), ids=TokenIds(upper)),
+        )
+
+
+@dataclass(frozen=True)
+class KindCount:
+    """So many tokens of one kind and state fit what was named; `selected` says whether the change takes them."""
+
+    kind: Kind
+    state: State
+    tokens: int
+    selected: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a change treats what hangs on the tokens: whether memberships are moved, and notices re-armed."""
+
+    memberships: bool = True
+    notices: bool = True
 
 
 @dataclass(frozen=True)
 class Plan:
     """One change, ready to run.
 
-    `expires_at` is the new date, None to remove it; `tokens` are exactly those that had the selection's date when the
-    plan was made.
+    `chunks` hold exactly the tokens that the selection found when the plan was made, in the order in which they are
+    changed. `memberships` and `notices` are how the run treats what hangs on them, None and False where there is
+    nothing to do. `undoes` is the run whose old values are put back.
     """
 
-    selection: Selection
-    expires_at: ExpirationDate | None
-    tokens: "TokenIds"
-    notes: tuple[Note, ...]
+    kind: RunKind
+    selection: Mapping[str, Any]
+    change: Change
+    chunks: tuple[Chunk, ...]
+    counts: tuple[KindCount, ...] = ()
+    notes: tuple[Note, ...] = ()
+    memberships: MembershipRule | None = None
+    notices: bool = False
+    undoes: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the plan changes."""
+        return sum(len(chunk.ids) for chunk in self.chunks)
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """How many tokens go from which date to which, in the plan's order."""
+        return moves_of(self.chunks)
 
 
-class TokenIds:
-    """Token ids in ascending order, in little memory: about 4 bytes an id (8 where ids lie 2³² apart)."""
-
-    def __init__(self, chunks: Iterable[Sequence[int]] = ()) -> None:
-        """Takes sorted chunks in order, every one but the last with `CHUNK` ids."""
-        self._chunks = [(ids[0], _distances(ids)) for ids in chunks]
-
-    def __len__(self) -> int:
-        if not self._chunks:
-            return 0
-        return CHUNK * (len(self._chunks) - 1) + len(self._chunks[-1][1])
-
-    def between(self, start: int, stop: int) -> list[int]:
-        """The ids from position `start` up to but not including `stop`."""
-        ids: list[int] = []
-        while start < min(stop, len(self)):
-            first, distances = self._chunks[start // CHUNK]
-            within = start % CHUNK
-            taken = distances[within : within + stop - start]
-            ids.extend(first + distance for distance in taken)
-            start += len(taken)
-        return ids
+def moves_of(chunks: Iterable[Chunk]) -> tuple[Move, ...]:
+    """How many tokens of `chunks` go from which date to which, in their order."""
+    counted: Counter[tuple[ExpirationDate | None, ExpirationDate | None]] = Counter()
+    for chunk in chunks:
+        counted[chunk.old, chunk.new] += len(chunk.ids)
+    return tuple(Move(old, new, tokens) for (old, new), tokens in counted.items())
 
 
 def read_current_policy(address: Address) -> Policy:
     """The instance's policy on lifetimes as it is now, and the server's date."""
     with database.reading(address) as connection:
-        return read_policy(connection, preflight.check(connection, preflight.EDIT))
+        return read_policy(connection, preflight.check(connection, preflight.CHANGE))
 
 
-def make_plan(address: Address, selection: Selection, expires_at: ExpirationDate | None) -> Plan:
-    """Find the tokens of `selection` and what is to be noted about giving them `expires_at`. Changes nothing.
+def make_plan(
+    address: Address,
+    kind: RunKind,
+    selection: Selection,
+    change: Change,
+    *,
+    options: Options = Options(),
+    release: str | None = None,
+) -> Plan:
+    """Find the tokens of `selection` and what is to be noted about `change`. Changes nothing.
+
+    `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
+        UsageError: a name in the selection that does not exist, or a new date that PostgreSQL cannot hold.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.EDIT)
-        tokens = TokenIds(_read_chunks(connection, selection))
+        schema = preflight.check(connection, preflight.CHANGE)
+        check_names(connection, schema, selection)
+        condition = selection.condition(schema)
+        counts = () if kind is RunKind.EDIT else tuple(_read_counts(connection, schema, selection))
+        chunks = tuple(_chunks(list(_read_ids(connection, condition)), change))
         policy = read_policy(connection, schema)
-    notes = () if expires_at is None else notes_on_date(selection.expires_at, expires_at, policy)
-    return Plan(selection, expires_at, tokens, notes)
+        rule = rule_of(release or read_release(connection, schema)) if options.memberships else None
+        migration = read_background_migration(connection, schema)
+        facts = read_facts(connection, schema, condition, change, policy, migration)
+    return Plan(
+        kind,
+        selection.as_dict(),
+        change,
+        chunks,
+        counts,
+        notes(
+            moves_of(chunks), facts, policy, memberships=rule, notices=options.notices, options=kind is not RunKind.EDIT
+        ),
+        rule if facts.bots_ending_before else None,
+        options.notices and facts.warned > 0,
+    )
 
 
-def _read_chunks(connection: database.Connection, selection: Selection) -> Iterable[Sequence[int]]:
-    """The ids of the selection in arrays: a tenth of the rows' cost, and never more than one array in memory."""
-    condition = selection.condition()
+def read_release(connection: database.Connection, schema: Schema) -> str | None:
+    """GitLab's release as far as the database tells."""
+    return estimated_release(connection) if schema.has(MIGRATIONS) else None
+
+
+def _read_counts(connection: database.Connection, schema: Schema, selection: Selection) -> Iterator[KindCount]:
+    scope = selection.scope(schema)
+    statement = COUNTS.format(kind=kind_expression(schema), state=STATE_EXPRESSION, condition=scope.sql)
+    for row in sorted(connection.rows(statement, **scope.parameters)):
+        kind, state = Kind(row.kind), State(row.state)
+        yield KindCount(kind, state, row.tokens, selection.selects(kind, state))
+
+
+def _read_ids(
+    connection: database.Connection, condition: Condition
+) -> Iterator[tuple[ExpirationDate | None, TokenIds]]:
+    """The ids of the selection by old date, in arrays: a tenth of the rows' cost, and one array at a time in memory."""
     # The cursor is read to its end, so the planner should not favour a quick first row.
     connection.set_locally(cursor_tuple_fraction="1")
     statement = CHUNKS.format(chunk=CHUNK, condition=condition.sql)
-    return (row.ids for row in connection.stream(statement, **condition.parameters))
+    for row in connection.stream(statement, **condition.parameters):
+        yield None if row.expires_at is None else ExpirationDate.stored(row.expires_at), TokenIds(row.ids)
 
 
-def _distances(ids: Sequence[int]) -> "array[int]":
-    first = ids[0]
-    return array("I" if ids[-1] - first < 2**32 else "Q", [id_ - first for id_ in ids])
+def _chunks(found: Sequence[tuple[ExpirationDate | None, TokenIds]], change: Change) -> Iterator[Chunk]:
+    """The arrays as chunks with their new dates, cut where a staggered date changes."""
+    if change.by is not None and any(old is None for old, _ in found):
+        raise UsageError("Some of these tokens never expire, so they have no date to count days from; give a new date.")
+    total = sum(len(ids) for _, ids in found)
+    position = 0
+    for old, ids in found:
+        start = 0
+        while start < len(ids):
+            new = change.new_date(old, position + start, total)
+            if new is not None and not new.is_storable:
+                raise UsageError(f"{old} + {change.by} days is a date that PostgreSQL cannot hold; choose fewer days.")
+            stop = min(len(ids), _end(change, position + start, total) - position)
+            part = ids if (start, stop) == (0, len(ids)) else TokenIds(ids.between(start, stop))
+            yield Chunk(position + start, old, new, part)
+            start = stop
+        position += len(ids)
+
+
+def _end(change: Change, position: int, total: int) -> int:
+    """The first position after `position` that gets another day."""
+    day = position * change.days // total
+    return -(-(day + 1) * total // change.days)

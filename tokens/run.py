@@ -4,60 +4,33 @@ A run never changes a token that no longer has the date that the plan saw, never
 has locked, and stops between two transactions when asked to. It yields what happens and prints nothing.
 """
 
+import contextlib
 import random
 import time
-from array import array
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
-from tokens.errors import DatabaseError, LockTimeout, StatementTimeout
+from tokens.errors import DatabaseError, LockTimeout, StatementTimeout, TokensError
 from tokens.gitlab import preflight
-from tokens.plan import Plan
+from tokens.journal.installation import RunState
+from tokens.journal.record import HEARTBEAT, Outcome, Unrecorded
+from tokens.plan import Chunk, Plan, TokenIds
+from tokens.update import NotAll, Update, recount
 
-FIRST_BATCH = 1_000  # tokens
-LARGEST_BATCH = 50_000  # tokens
+MOST_CHUNKS = 25  # in one transaction
 TARGET = 0.5  # seconds that a transaction should take
-GROWTH = 2.0  # a batch has at most this many times the tokens of the one before
+GROWTH = 2.0  # a transaction has at most this many times the chunks of the one before
 
 LOCK_TIMEOUT = "250ms"
 STATEMENT_TIMEOUT = "30s"  # so that a dead client leaves no long-running statement behind
 PAUSES = (0.5, 1.0, 2.0)  # seconds before each further try at what others have locked, give or take a half
-
-# Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
-UPDATE = """
-    UPDATE public.personal_access_tokens
-    SET expires_at = CAST(%(new)s AS date)
-    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
-"""
-
-UPDATE_UNLOCKED = """
-    WITH unlocked AS MATERIALIZED (
-      SELECT id
-      FROM public.personal_access_tokens
-      WHERE id = ANY(CAST(%(ids)s AS bigint[]))
-        AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
-      ORDER BY id
-      FOR NO KEY UPDATE SKIP LOCKED
-    )
-    UPDATE public.personal_access_tokens t
-    SET expires_at = CAST(%(new)s AS date)
-    FROM unlocked
-    WHERE t.id = unlocked.id
-    RETURNING t.id
-"""
-
-STILL_OLD = """
-    SELECT id
-    FROM public.personal_access_tokens
-    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
-    ORDER BY id
-"""
+WAIT = 0.5  # seconds between two questions whether the standbys have caught up
 
 
 @dataclass(frozen=True)
@@ -76,6 +49,20 @@ class BatchCommitted:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Nothing is changed for the moment, for this reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recounted:
+    """So many of the plan's tokens carry their new date in the table, counted after the last transaction."""
+
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """What became of the plan's tokens.
 
@@ -89,7 +76,7 @@ class Finished:
     untouched: int = 0
 
 
-Event = BatchStarting | BatchCommitted | Finished
+Event = BatchStarting | BatchCommitted | Waiting | Recounted | Finished
 
 
 class RunFailed(DatabaseError):
@@ -103,7 +90,9 @@ class RunFailed(DatabaseError):
 def run(
     address: Address,
     plan: Plan,
+    record: Unrecorded,
     *,
+    reason_to_wait: Callable[[Connection], str | None] = lambda _: None,
     stop_requested: Callable[[], bool] = lambda: False,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Event]:
@@ -111,57 +100,97 @@ def run(
 
     Args:
         address: of the primary.
-        plan: from `make_plan`.
+        plan: from `make_plan`, or what the journal has of one.
+        record: where it is written down, in the very transactions that change tokens.
+        reason_to_wait: asked before each transaction; while it gives a reason nothing is changed.
         stop_requested: asked between two transactions, and before a locked table is tried again.
-        pause: waits so many seconds before locked rows are tried again.
+        pause: waits so many seconds.
 
     Raises:
         RunFailed: what had been committed stays.
         Refused: the database takes no changes.
+        TakenOver: another process goes on with this run.
     """
-    progress = _Run(plan, stop_requested, pause)
+    progress: _Run | None = None
     try:
         with database.connect(address) as connection:
-            with connection.transaction():
-                preflight.check(connection, preflight.EDIT)
+            with _writing(connection):
+                schema = preflight.check(connection, preflight.CHANGE)
+                connection.set_locally(DateStyle="ISO, YMD")
+                rest = record.rest(connection, plan)
+            progress = _Run(rest, record, Update(rest, record, schema), reason_to_wait, stop_requested, pause)
             yield from progress.first_pass(connection)
             yield from progress.last_tries(connection)
-    except DatabaseError as error:
-        raise RunFailed(error, progress.changed) from error
-    yield progress.finished()
+            if not stop_requested():
+                yield Recounted(progress.recount(connection))
+            end = progress.finished()
+            with _writing(connection):
+                record.finish(connection, *_ending(end, stopped=stop_requested()))
+    except BaseException as error:
+        _write_down(address, record, error)
+        if isinstance(error, DatabaseError):
+            raise RunFailed(error, progress.changed if progress else 0) from error
+        raise
+    yield end
 
 
-def next_batch(tokens: int, seconds: float) -> int:
-    """How many tokens the next transaction should take, after one with `tokens` took `seconds`."""
-    wanted = tokens * min(GROWTH, TARGET / max(seconds, 0.001))
-    return max(1, min(LARGEST_BATCH, int(wanted)))
+def next_size(chunks: int, seconds: float) -> int:
+    """How many chunks the next transaction should take, after one with `chunks` took `seconds`."""
+    wanted = chunks * min(GROWTH, TARGET / max(seconds, 0.001))
+    return max(1, min(MOST_CHUNKS, int(wanted)))
+
+
+def _ending(end: Finished, *, stopped: bool) -> tuple[RunState, str | None]:
+    if end.untouched or (stopped and end.locked):
+        return RunState.STOPPED, "asked to stop"
+    if end.locked:
+        return RunState.PARTIAL, f"{end.locked} token(s) were locked to the end"
+    return RunState.DONE, None
+
+
+def _write_down(address: Address, record: Unrecorded, error: BaseException) -> None:
+    """Write down why the run stopped, if anybody is there to write it to; the journal is true without it, too."""
+    if record.run is None:
+        return
+    why = str(error) if isinstance(error, TokensError) else "interrupted in the middle of a transaction"
+    with contextlib.suppress(TokensError), database.connect(address) as connection, _writing(connection):
+        record.finish(connection, RunState.STOPPED, why)
 
 
 @dataclass
 class _Run:
     plan: Plan
+    record: Unrecorded
+    update: Update
+    reason_to_wait: Callable[[Connection], str | None]
     stop_requested: Callable[[], bool]
     pause: Callable[[float], None]
     met: int = 0
     changed: int = 0
-    locked: "array[int]" = field(default_factory=lambda: array("q"))
+    locked: list[Chunk] = field(default_factory=list)
 
     def first_pass(self, connection: Connection) -> Iterator[Event]:
-        """Every token of the plan in order of ids, those that others have locked put aside."""
-        size = FIRST_BATCH
-        while self.met < len(self.plan.tokens) and not self.stop_requested():
-            ids = self.plan.tokens.between(self.met, self.met + size)
-            yield BatchStarting(ids[0], ids[-1])
+        """Every chunk of the plan in its order, what others have locked put aside."""
+        waiting = deque(self.plan.chunks)
+        size = 1
+        while waiting:
+            yield from self._wait(connection)
+            if self.stop_requested():
+                return
+            batch = list(islice(waiting, size))
+            yield BatchStarting(min(chunk.ids.first for chunk in batch), max(chunk.ids.last for chunk in batch))
             started = time.monotonic()
             try:
-                self._change(connection, ids)
+                outcomes = self._change(connection, batch)
             except StatementTimeout:
-                if len(ids) == 1:
-                    raise
-                size = max(1, len(ids) // 8)
+                size = max(1, len(batch) // 8)
+                if len(batch) == 1:
+                    waiting.extendleft(reversed(self._split(connection, waiting.popleft())))
                 continue
-            self.met += len(ids)
-            size = next_batch(len(ids), time.monotonic() - started)
+            for _ in batch:
+                waiting.popleft()
+            size = next_size(len(batch), time.monotonic() - started)
+            self._count(outcomes)
             yield self._committed()
 
     def last_tries(self, connection: Connection) -> Iterator[Event]:
@@ -170,62 +199,100 @@ class _Run:
             if not self.locked or self.stop_requested():
                 return
             self._pause(seconds)
-            waiting, self.locked = self.locked, array("q")
-            for start in range(0, len(waiting), FIRST_BATCH):
+            waiting, self.locked = deque(self.locked), []
+            while waiting:
+                yield from self._wait(connection)
                 if self.stop_requested():
-                    self.locked.extend(waiting[start:])
+                    self.locked.extend(waiting)
                     return
-                self._change_unlocked(connection, waiting[start : start + FIRST_BATCH])
+                chunk = waiting.popleft()
+                try:
+                    outcomes = self._change_unlocked(connection, [chunk])
+                except StatementTimeout:
+                    waiting.extendleft(reversed(self._split(connection, chunk)))
+                    continue
+                self.met -= len(chunk.ids)
+                self._count(outcomes)
             yield self._committed()
 
+    def recount(self, connection: Connection) -> int:
+        """How many of the plan's tokens have their new date now."""
+        tokens = 0
+        beaten = time.monotonic()
+        for start in range(0, len(self.plan.chunks), MOST_CHUNKS):
+            with _writing(connection):
+                tokens += recount(connection, self.plan.chunks[start : start + MOST_CHUNKS])
+                if time.monotonic() - beaten > HEARTBEAT:
+                    self.record.beat(connection)
+                    beaten = time.monotonic()
+        return tokens
+
     def finished(self) -> Finished:
-        untouched = len(self.plan.tokens) - self.met
-        changed_meanwhile = self.met - self.changed - len(self.locked)
-        return Finished(self.changed, changed_meanwhile, len(self.locked), untouched)
+        locked = sum(len(chunk.ids) for chunk in self.locked)
+        return Finished(self.changed, self.met - self.changed - locked, locked, self.plan.tokens - self.met)
 
     def _committed(self) -> BatchCommitted:
-        return BatchCommitted(self.met - len(self.locked))
+        return BatchCommitted(self.met - sum(len(chunk.ids) for chunk in self.locked))
 
-    def _change(self, connection: Connection, ids: Sequence[int]) -> None:
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            chunk = outcome.chunk
+            self.met += len(chunk.ids)
+            self.changed += outcome.changed
+            if outcome.locked:
+                self.locked.append(replace(chunk, ids=TokenIds(outcome.locked), again=True))
+
+    def _wait(self, connection: Connection) -> Iterator[Event]:
+        """Until there is no reason to wait any more, with signs of life."""
+        beaten = time.monotonic()
+        while (reason := self.reason_to_wait(connection)) and not self.stop_requested():
+            yield Waiting(reason)
+            self.pause(WAIT)
+            if time.monotonic() - beaten > HEARTBEAT:
+                with _writing(connection):
+                    self.record.beat(connection)
+                beaten = time.monotonic()
+
+    def _split(self, connection: Connection, chunk: Chunk) -> list[Chunk]:
+        if len(chunk.ids) == 1:
+            raise StatementTimeout(f"Token {chunk.ids.first} alone takes longer than {STATEMENT_TIMEOUT} to change.")
+        lower, upper = chunk.halves()
+        with _writing(connection):
+            self.record.split(connection, chunk, lower, upper)
+        return [lower, upper]
+
+    def _change(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
+        """Change the tokens of `batch` in one transaction: all at once if nothing is in the way."""
+        if not self.update.is_plain:
+            return self._change_unlocked(connection, batch)
         try:
             with _writing(connection):
-                changed = connection.execute(UPDATE, **self._parameters(ids))
-        except LockTimeout:
-            self._change_unlocked(connection, ids)
-        else:
-            self.changed += changed
+                outcomes = self.update.of_all(connection, batch)
+                self.record.mark(connection, outcomes)
+        except (LockTimeout, NotAll):
+            return self._change_unlocked(connection, batch)
+        return outcomes
 
-    def _change_unlocked(self, connection: Connection, ids: Sequence[int]) -> None:
-        """Change `ids`, passing over the rows that others hold; only a lock on the whole table can make this fail."""
-        parameters = self._parameters(ids)
+    def _change_unlocked(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
+        """The same, passing over the rows that others hold; only a lock on a whole table can make this fail."""
         for seconds in (*PAUSES, None):
             try:
                 with _writing(connection):
-                    changed = {row.id for row in connection.rows(UPDATE_UNLOCKED, **parameters)}
-                    still_old = [row.id for row in connection.rows(STILL_OLD, **parameters)]
+                    outcomes = [self.update.of_unlocked(connection, chunk) for chunk in batch]
+                    self.record.mark(connection, outcomes)
             except LockTimeout:
                 if self.stop_requested():
-                    self.locked.extend(ids)
-                    return
+                    return [Outcome(chunk, 0, (), list(chunk.ids)) for chunk in batch]
                 if seconds is None:
                     raise
                 self._pause(seconds)
             else:
-                self.changed += len(changed)
-                self.locked.extend(id_ for id_ in still_old if id_ not in changed)
-                return
+                return outcomes
+        raise AssertionError("the last try returns or raises")
 
     def _pause(self, seconds: float) -> None:
         # Jitter, so that two runs do not meet at the same row again and again; no secret depends on it.
         self.pause(seconds * random.uniform(0.5, 1.5))  # noqa: S311
-
-    def _parameters(self, ids: Sequence[int]) -> dict[str, str | None]:
-        return {
-            # An array literal, because the driver's own conversion of a list costs ten times as much.
-            "ids": "{" + ",".join(map(str, ids)) + "}",
-            "old": self.plan.selection.expires_at.literal,
-            "new": None if self.plan.expires_at is None else self.plan.expires_at.literal,
-        }
 
 
 def _writing(connection: Connection) -> AbstractContextManager[None]:

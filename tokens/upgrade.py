@@ -28,6 +28,7 @@ class Branch(Enum):
     """A line of revisions: its folder under `migrations/`, its version table's schema and its tables' schema."""
 
     GITLAB = ("gitlab", "gitlab_shape", "public")
+    JOURNAL = ("journal", "token_tasks", "token_tasks")
 
     def __init__(self, folder: str, version_schema: str, schema: str) -> None:
         self.folder = folder
@@ -91,7 +92,9 @@ def _migrating(address: Address, branch: Branch) -> Iterator[sa.Connection]:
                 f"{address.shown} stands at revision {here} of {branch.folder}, which this version does not know; "
                 "use the version that brought it there."
             )
-        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {branch.version_schema}"))
+        # IF NOT EXISTS would ask for the privilege to create one all the same.
+        if not sa.inspect(connection).has_schema(branch.version_schema):
+            connection.execute(sa.text(f"CREATE SCHEMA {branch.version_schema}"))
         set_locally(connection, search_path=branch.schema)
         yield connection
 

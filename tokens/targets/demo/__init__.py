@@ -247,6 +247,7 @@ def _fill(connection: "Connection", server: Server, tokens: int, report: Report 
     connection.execute(f"CREATE DATABASE {_UNFINISHED} OWNER {OWNER}")
     upgrade(unfinished, Branch.GITLAB)
     population.fill(unfinished, tokens, report or _silent)
+    upgrade(unfinished, Branch.JOURNAL)
     filled = {"tokens": tokens, "filled_on": datetime.now(UTC).date().isoformat(), "release": release}
     connection.execute(f"COMMENT ON DATABASE {_UNFINISHED} IS '{json.dumps(filled)}'")
     connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")

@@ -1,0 +1,307 @@
+"""What the journal tells of the runs and of their tokens."""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from tests.addresses import url
+from tests.factories import make_tokens, make_user
+from tests.replication import Replicated
+from tests.test_journal import NEW, OLD, SOMEBODY, execute, installed, make_plan, make_run, values, writing
+from tests.test_program import GITLAB_TOKENS, call
+from tokens import database
+from tokens.address import Address
+from tokens.change import Change
+from tokens.engine import make_engine
+from tokens.errors import ExitStatus, Refused
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import Kind
+from tokens.gitlab.membership import MembershipRule
+from tokens.journal import setup
+from tokens.journal.installation import RunState
+from tokens.journal.listing import (
+    PAGE,
+    change_in_words,
+    read_outcomes,
+    read_touched,
+    state_in_words,
+)
+from tokens.journal.record import Outcome, Record, begin, store
+from tokens.journal.runs import StoredRun, list_runs, read_attempts, read_run
+from tokens.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.selection import DateRange, Selection
+from tokens.selection import described as selection_in_words
+from tokens.tasks.history import run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
+
+__all__ = ["installed"]
+
+MALLORY = "mallory\x1b[2J"
+EVIL = 'evil\n"\x1b]0;title\x07", \u202egnp.exe'
+HARMLESS = 'evil\ufffd"\ufffd]0;title\ufffd", \ufffdgnp.exe'
+
+
+@pytest.fixture
+def tokens(gitlab_database: Address) -> list[int]:
+    """Five tokens of a person whose names do harm to a terminal."""
+    with make_engine(gitlab_database).begin() as connection:
+        mallory = make_user(connection, username=MALLORY)
+        return list(make_tokens(connection, 5, expires_at="2024-06-15", user_id=mallory, name=EVIL))
+
+
+@pytest.fixture
+def partial(installed: Address, tokens: list[int]) -> int:
+    """A run in two chunks: of the one a token changed, one was left alone and one locked; the other never had its turn.
+
+    The last token is gone by now.
+    """
+    plan = Plan(
+        RunKind.EXTEND,
+        Selection((DateRange(OLD, OLD),), kinds=frozenset({Kind.PERSONAL})).as_dict(),
+        Change(to=NEW),
+        (Chunk(0, OLD, NEW, TokenIds(tokens[:3])), Chunk(3, None, NEW, TokenIds(tokens[3:]))),
+        memberships=MembershipRule.FOREVER,
+        notices=True,
+    )
+    with writing(installed) as connection:
+        run = store(connection, plan, SOMEBODY, "audit \x1b[31m2026")
+        record = begin(connection, run, SOMEBODY)
+        record.keep_memberships(connection, plan.chunks[0], [7, 8], ["2024-06-15", "2024-06-16"], None)
+        record.mark(connection, [Outcome(plan.chunks[0], 1, [tokens[1]], [tokens[2]])])
+        record.finish(connection, RunState.STOPPED, "Ctrl-C")
+        connection.execute(
+            "INSERT INTO token_tasks.notices (run_id, position, token_ids) VALUES (%(run)s, 0, %(ids)s)",
+            run=run,
+            ids=[tokens[0]],
+        )
+    execute(
+        installed,
+        "UPDATE token_tasks.runs SET created_at = '2026-01-02 03:04:05+00'",
+        "UPDATE token_tasks.attempts SET started_at = '2026-01-02 03:05+00', ended_at = '2026-01-02 03:06+00'",
+        f"DELETE FROM public.personal_access_tokens WHERE id = {tokens[4]}",
+    )
+    return run
+
+
+def stored(address: Address, run: int) -> StoredRun:
+    with database.reading(address) as connection:
+        return read_run(connection, run)
+
+
+def all_runs(address: Address) -> tuple[StoredRun, ...]:
+    with database.reading(address) as connection:
+        return list_runs(connection)
+
+
+def shown(address: Address, run: int, form: object) -> str:
+    with database.reading(address) as connection:
+        one, attempts, touched = (
+            read_run(connection, run),
+            read_attempts(connection, run),
+            read_touched(connection, run),
+        )
+    assert form in (run_screen, run_json)
+    draw = run_screen if form is run_screen else run_json
+    return text(draw(one, attempts, touched, read_outcomes(address, run)))
+
+
+def text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def cells(lines: Iterable[str]) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text(lines), newline="")))
+
+
+def test_one_run_is_told_with_its_tokens_and_nothing_that_a_terminal_obeys(
+    installed: Address, partial: int, tokens: list[int]
+) -> None:
+    facts, _, table = shown(installed, partial, run_screen).partition("\n\n")
+    assert facts.splitlines() == [
+        f"Run         {partial}",
+        "Kind        extend",
+        "State       stopped",
+        "Selection   expires 2024-06-15; kind personal; state active",
+        "Change      to 2030-06-15",
+        "Planned     2026-01-02 03:04:05 UTC, by ada (sudo, as root) on db1",
+        "Reason      audit \ufffd[31m2026",
+        "Attempt 1   2026-01-02 03:05:00 UTC to 2026-01-02 03:06:00 UTC, by ada (sudo, as root) on db1; "
+        "stopped because: Ctrl-C",
+        "Tokens      5: 1 changed, 1 left alone, 1 locked, 2 pending",
+        "Memberships 2 moved",
+        "Notices     those of 1 token(s) re-armed",
+    ]
+    mallory = "mallory\ufffd[2J"
+    assert [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()[2:]] == [
+        [str(tokens[0]), mallory, HARMLESS, "2024-06-15", "2030-06-15", "changed"],
+        [str(tokens[1]), mallory, HARMLESS, "2024-06-15", "2030-06-15", "left alone"],
+        [str(tokens[2]), mallory, HARMLESS, "2024-06-15", "2030-06-15", "locked"],
+        [str(tokens[3]), mallory, HARMLESS, "(none)", "2030-06-15", "pending"],
+        [str(tokens[4]), "", "", "(none)", "2030-06-15", "pending"],
+    ]
+
+
+def test_one_run_as_json_and_csv_has_the_names_as_they_are(installed: Address, partial: int, tokens: list[int]) -> None:
+    document = json.loads(shown(installed, partial, run_json))
+    assert (document["run"], document["state"], document["reason"]) == (partial, "stopped", "audit \x1b[31m2026")
+    assert document["planned_by"] == {"user": "root", "sudo_user": "ada", "host": "db1"}
+    assert document["planned_at"] == "2026-01-02T03:04:05+00:00"
+    assert document["attempts"][0]["stopped_because"] == "Ctrl-C"
+    assert (document["memberships_moved"], document["notices_rearmed"]) == (2, 1)
+    first, *_, last = document["outcomes"]
+    assert first == {
+        "id": tokens[0],
+        "owner": MALLORY,
+        "name": EVIL,
+        "old_date": "2024-06-15",
+        "new_date": "2030-06-15",
+        "outcome": "changed",
+    }
+    assert (last["owner"], last["name"], last["old_date"]) == (None, None, None)
+    heading, *rows = cells(tokens_csv(read_outcomes(installed, partial)))
+    assert heading == ["id", "owner", "name", "old_date", "new_date", "outcome"]
+    assert rows[0] == [str(tokens[0]), MALLORY, EVIL, "2024-06-15", "2030-06-15", "changed"]
+    assert rows[4] == [str(tokens[4]), "", "", "", "2030-06-15", "pending"]
+
+
+def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: int, tokens: list[int]) -> None:
+    undo = make_run(installed, make_plan(tokens[:1], undoes=partial), created_at="2026-01-03 00:00+00", reason="back")
+    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in runs_screen(all_runs(installed))]
+    who = "ada (sudo, as root) on db1"
+    assert lines[0] == ["Run", "Kind", "State", "Planned (UTC)", "Tokens", "Changed", "By", "Reason"]
+    assert lines[2:] == [
+        [str(undo), f"undo of {partial}", "done", "2026-01-03 00:00", "1", "1", who, "back"],
+        [
+            str(partial),
+            "extend",
+            f"stopped, undone by {undo}",
+            "2026-01-02 03:04",
+            "5",
+            "1",
+            who,
+            "audit \ufffd[31m2026",
+        ],
+    ]
+    assert [run["run"] for run in json.loads(text(runs_json(all_runs(installed))))] == [undo, partial]
+    rows = cells(runs_csv(all_runs(installed)))
+    assert dict(zip(rows[0], rows[2], strict=True)) == {
+        "run": str(partial),
+        "kind": "extend",
+        "state": "stopped",
+        "planned_at": "2026-01-02T03:04:05+00:00",
+        "planned_by": who,
+        "tokens": "5",
+        "changed": "1",
+        "changed_meanwhile": "1",
+        "locked": "1",
+        "undoes": "",
+        "undone_by": str(undo),
+        "reason": "audit \x1b[31m2026",
+    }
+
+
+def test_an_empty_journal_says_so(installed: Address) -> None:
+    assert text(runs_screen(all_runs(installed))) == "The journal has no runs.\n"
+    assert text(runs_json(all_runs(installed))) == "[]\n"
+    assert len(cells(runs_csv(all_runs(installed)))) == 1
+
+
+def test_a_plan_lapses_after_a_day_and_a_run_falls_silent_after_a_minute(installed: Address) -> None:
+    plan = make_run(installed, make_plan([1]), RunState.PLANNED)
+    assert state_in_words(stored(installed, plan)) == "planned"
+    execute(installed, "UPDATE token_tasks.runs SET created_at = now() - interval '24 hours 1 second'")
+    assert state_in_words(stored(installed, plan)) == "planned (lapsed)"
+    run = make_run(installed, make_plan([2]), RunState.RUNNING, created_at="2026-01-01")
+    assert state_in_words(stored(installed, run)) == "running"
+    execute(
+        installed, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '300 seconds' WHERE kind = 'extend'"
+    )
+    assert state_in_words(stored(installed, run)) in ("running, silent for 300 s", "running, silent for 301 s")
+    facts = json.loads(text(runs_json(all_runs(installed))))
+    assert [(one["state"], one["lapsed"], one["silent_for"]) for one in facts] in (
+        [("running", False, 300), ("planned", True, None)],
+        [("running", False, 301), ("planned", True, None)],
+    )
+
+
+def test_tokens_come_page_by_page_each_once_and_nothing_stays_open_meanwhile(installed: Address) -> None:
+    chunks = 2 * PAGE + 3
+    plan = make_plan(*([2 * number + 1, 2 * number + 2] for number in range(chunks)))
+    run = make_run(installed, plan, RunState.PLANNED)
+    with writing(installed) as connection:
+        record = begin(connection, run, SOMEBODY)
+    outcomes = read_outcomes(installed, run)
+    first = [next(outcomes) for _ in range(3)]
+    sessions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    assert values(installed, sessions) == []
+    # Chunks are cut in two behind and before the page that has been read.
+    for position in (PAGE - 1, PAGE):
+        split(installed, record, plan.chunks[position])
+    assert [one.id for one in itertools.chain(first, outcomes)] == list(range(1, 2 * chunks + 1))
+
+
+def split(address: Address, record: Record, chunk: Chunk) -> None:
+    with writing(address) as connection:
+        record.split(connection, chunk, *chunk.halves())
+
+
+def test_dates_beyond_pythons_are_shown_as_gitlab_shows_them(installed: Address) -> None:
+    ages = [ExpirationDate.stored(day) for day in ("infinity", "0044-03-15 BC", "12345-06-07")]
+    chunks = [Chunk(place, day, None, TokenIds([place + 1])) for place, day in enumerate(ages)]
+    run = make_run(installed, Plan(RunKind.REMOVE, {}, Change(), tuple(chunks)))
+    assert [(str(one.old), one.new) for one in read_outcomes(installed, run)] == [
+        ("Infinity", None),
+        ("-0043-03-15", None),
+        ("12345-06-07", None),
+    ]
+
+
+def test_what_was_asked_for_is_told_in_words() -> None:
+    every = Selection.every(OLD)
+    assert selection_in_words(json.loads(json.dumps(every.as_dict(), sort_keys=True))) == str(every)
+    some = Selection((None, DateRange(OLD, NEW)), users=("ada", "bob"), name="ci-*", ids=(1, 2, 3))
+    assert selection_in_words(json.loads(json.dumps(some.as_dict(), sort_keys=True))) == str(some)
+    assert change_in_words(RunKind.EXTEND, Change(to=NEW)) == "to 2030-06-15"
+    assert (
+        change_in_words(RunKind.EXTEND, Change(to=NEW, days=3))
+        == "to 2030-06-15..2030-06-17, spread evenly over 3 days"
+    )
+    assert change_in_words(RunKind.EXTEND, Change(by=-7)) == "7 day(s) earlier than each token's own date"
+    assert change_in_words(RunKind.REMOVE, Change()) == "remove the expiration date"
+    assert change_in_words(RunKind.UNDO, Change(to=NEW)) == "the old dates back"
+
+
+def test_the_task_prints_what_was_asked_for_or_says_why_not(gitlab_database: Address, tokens: list[int]) -> None:
+    def history(*words: str) -> tuple[int, str, str]:
+        done = call(GITLAB_TOKENS, "history", "--target", url(gitlab_database), *words)
+        return done.returncode, done.stdout, done.stderr
+
+    status, out, error = history()
+    assert (status, out) == (ExitStatus.REFUSED, "")
+    assert "The journal is not installed" in error
+    setup.install(gitlab_database)
+    run = make_run(gitlab_database, make_plan(tokens))
+    assert len(json.loads(history("--output", "json", "--run", str(run))[1])["outcomes"]) == len(tokens)
+    assert history("--output", "csv")[1].count("\n") == 2
+    status, out, error = history("--run", "99")
+    assert (status, out, "There is no run 99" in error) == (ExitStatus.USAGE, "", True)
+
+
+def test_a_number_that_is_none_is_wrong_use() -> None:
+    for words in (("--run", "last"), ("--run", "0"), ("--output", "yaml")):
+        done = call(GITLAB_TOKENS, "history", "--target", "postgresql:///nowhere", *words)
+        assert (done.returncode, done.stderr.count("\n")) == (ExitStatus.USAGE, 1)
+
+
+def test_a_standby_tells_the_history_too(replicated: Replicated) -> None:
+    with replicated.database() as pair:
+        setup.install(pair.primary)
+        run = make_run(pair.primary, make_plan([1, 2]))
+        replicated.catch_up()
+        assert [one.id for one in all_runs(pair.standby)] == [run]
+        assert [one.id for one in read_outcomes(pair.standby, run)] == [1, 2]
+        with pytest.raises(Refused), writing(pair.standby) as connection:
+            store(connection, make_plan([1]), SOMEBODY, None)

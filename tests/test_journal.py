@@ -1,0 +1,400 @@
+"""The journal as an administrator keeps it: installed, looked at, pruned, backed up, uninstalled."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.addresses import url
+from tests.factories import make_tokens
+from tests.replication import Replicated
+from tests.terminal.screen import Program
+from tests.test_program import GITLAB_TOKENS, call
+from tokens import database
+from tokens.address import Address
+from tokens.change import Change
+from tokens.database import Connection
+from tokens.engine import make_engine
+from tokens.errors import ExitStatus, Refused
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.journal import setup
+from tokens.journal.installation import REVISION, JournalMissing, JournalOutdated, RunState
+from tokens.journal.record import Outcome, begin, store
+from tokens.journal.runs import list_runs
+from tokens.journal.setup import Contents, Installation
+from tokens.origin import Origin
+from tokens.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.selection import Selection
+from tokens.tasks.journal import screen
+
+Superuser = Callable[[Address], Address]
+
+OLD, NEW = ExpirationDate.typed("2024-06-15"), ExpirationDate.typed("2030-06-15")
+SOMEBODY = Origin("root", "ada", "db1", None, None, "elsewhere 1 1")
+
+# What gitlab-backup shows but does not count when it restores.
+NO_ERRORS = re.compile(r"WARNING:|does not exist$|must be owner of")
+
+
+@contextmanager
+def writing(address: Address) -> Iterator[Connection]:
+    with (
+        database.connect(address) as connection,
+        database.writing(connection, lock_timeout="5s", statement_timeout="30s"),
+    ):
+        yield connection
+
+
+def execute(address: Address, *statements: str) -> None:
+    with make_engine(address).begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+def values(address: Address, statement: str) -> list[Any]:
+    with make_engine(address).connect() as connection:
+        return list(connection.execute(sa.text(statement)).scalars())
+
+
+def as_role(address: Address, role: str) -> Address:
+    return Address(make_conninfo(address.conninfo, user=role), address.shown)
+
+
+def make_plan(*chunks: Sequence[int], undoes: int | None = None) -> Plan:
+    """A plan that moves these tokens from OLD to NEW, or back if it undoes a run."""
+    old, new = (OLD, NEW) if undoes is None else (NEW, OLD)
+    made = []
+    position = 0
+    for ids in chunks:
+        made.append(Chunk(position, old, new, TokenIds(ids)))
+        position += len(ids)
+    kind = RunKind.EXTEND if undoes is None else RunKind.UNDO
+    return Plan(kind, Selection.every(OLD).as_dict(), Change(to=NEW), tuple(made), undoes=undoes)
+
+
+def make_run(
+    address: Address, plan: Plan, state: RunState = RunState.DONE, *, created_at: str = "now", reason: str | None = None
+) -> int:
+    """A run in the journal, as it would be after `state` was reached; the tokens themselves are left as they are."""
+    with writing(address) as connection:
+        run = store(connection, plan, SOMEBODY, reason)
+        if state is not RunState.PLANNED:
+            record = begin(connection, run, SOMEBODY)
+            if state is not RunState.RUNNING:
+                record.mark(connection, [Outcome(chunk, len(chunk.ids)) for chunk in plan.chunks])
+                record.finish(connection, state)
+        connection.execute(
+            "UPDATE token_tasks.runs SET created_at = CAST(%(at)s AS timestamptz) WHERE id = %(run)s",
+            at=created_at,
+            run=run,
+        )
+    return run
+
+
+def run_numbers(address: Address) -> list[int]:
+    with database.reading(address) as connection:
+        return sorted(run.id for run in list_runs(connection))
+
+
+def contents(address: Address) -> Contents:
+    found = setup.status(address).contents
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def installed(gitlab_database: Address) -> Address:
+    setup.install(gitlab_database)
+    return gitlab_database
+
+
+@pytest.fixture
+def keeper(gitlab_database: Address, superuser: Superuser) -> Iterator[Address]:
+    """A role that owns nothing, with a name that needs quotes."""
+    role = '"Night Keeper"'
+    execute(
+        superuser(gitlab_database),
+        f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+    )
+    yield as_role(gitlab_database, "Night Keeper")
+    execute(superuser(gitlab_database), f"REVOKE {role} FROM gitlab")
+
+
+@pytest.fixture
+def binaries(request: pytest.FixtureRequest, server: object) -> Path:
+    """The folder of the programs of the server in use: a dump is made by its own pg_dump."""
+    folder = request.node.callspec.params["server"]
+    assert isinstance(folder, Path)
+    return folder
+
+
+# Installed and uninstalled
+
+
+def test_the_journal_comes_and_goes_any_number_of_times_and_leaves_public_alone(gitlab_database: Address) -> None:
+    relations = "SELECT relname FROM pg_class WHERE relnamespace = CAST('public' AS regnamespace) ORDER BY relname"
+    schemas = "SELECT nspname FROM pg_namespace ORDER BY nspname"
+    before = values(gitlab_database, relations), values(gitlab_database, schemas)
+    assert setup.status(gitlab_database) == setup.Status(None, REVISION, None)
+    assert setup.uninstall(gitlab_database) is None
+    for _ in range(2):
+        assert setup.install(gitlab_database) == Installation(None, REVISION)
+        assert str(setup.install(gitlab_database)) == f"The journal was installed already, revision {REVISION}."
+        assert values(gitlab_database, relations) == before[0]
+        make_run(gitlab_database, make_plan([1, 2]))
+        assert setup.uninstall(gitlab_database) == 1
+        assert setup.uninstall(gitlab_database) is None
+        assert (values(gitlab_database, relations), values(gitlab_database, schemas)) == before
+    with pytest.raises(JournalMissing, match="not installed"):
+        setup.prune(gitlab_database, date(2030, 1, 1))
+
+
+def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
+    keeper: Address, gitlab_database: Address, superuser: Superuser
+) -> None:
+    name = conninfo_to_dict(keeper.conninfo)["dbname"]
+
+    def refusal(task: Callable[[Address], object], address: Address, statements: str) -> None:
+        with pytest.raises(Refused) as caught:
+            task(address)
+        assert str(caught.value).endswith(statements)
+        assert "\n" not in str(caught.value)
+
+    def prune(address: Address) -> int:
+        return setup.prune(address, date(2030, 1, 1))
+
+    create = f'GRANT CREATE ON DATABASE {name} TO "Night Keeper";'
+    refusal(setup.install, keeper, create)
+    execute(gitlab_database, create)
+
+    execute(gitlab_database, "CREATE SCHEMA token_tasks")
+    enter = 'GRANT USAGE, CREATE ON SCHEMA token_tasks TO "Night Keeper";'
+    refusal(setup.install, keeper, f"as gitlab run: {enter}")
+    execute(gitlab_database, "DROP SCHEMA token_tasks")
+    assert setup.install(keeper).before is None
+
+    use = (
+        "GRANT USAGE ON SCHEMA token_tasks TO gitlab; "
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO gitlab;"
+    )
+    for task in (setup.install, prune):
+        refusal(task, gitlab_database, f'as "Night Keeper" run: {use}')
+    execute(keeper, *use.rstrip(";").split(";"))
+    assert setup.install(gitlab_database).before == REVISION
+    make_run(gitlab_database, make_plan([1]), created_at="2026-01-01")
+    assert prune(gitlab_database) == 1
+
+    own = 'GRANT "Night Keeper" TO gitlab;'
+    refusal(setup.uninstall, gitlab_database, f'log in as "Night Keeper", or as a superuser run: {own}')
+    execute(superuser(gitlab_database), own)
+    assert setup.uninstall(gitlab_database) == 0
+
+
+def test_a_schema_that_the_owner_has_prepared_is_taken(keeper: Address, gitlab_database: Address) -> None:
+    name = conninfo_to_dict(keeper.conninfo)["dbname"]
+    execute(
+        gitlab_database,
+        "CREATE SCHEMA token_tasks",
+        'GRANT USAGE, CREATE ON SCHEMA token_tasks TO "Night Keeper"',
+        f'GRANT CREATE ON DATABASE {name} TO "Night Keeper"',
+    )
+    assert setup.install(keeper).before is None
+    make_run(keeper, make_plan([1]))
+    assert run_numbers(keeper) == [1]
+
+
+def test_a_journal_of_another_revision_is_refused_or_to_be_migrated(installed: Address) -> None:
+    day = date(2030, 1, 1)
+    execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '99'")
+    for task in (setup.install, setup.uninstall, lambda address: setup.prune(address, day)):
+        with pytest.raises(Refused, match="revision 99, which this version of the tool does not know"):
+            task(installed)
+    assert setup.status(installed) == setup.Status("99", REVISION, None)
+    execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '0'")
+    with pytest.raises(JournalOutdated, match="migrate it with"):
+        setup.prune(installed, day)
+
+
+def test_only_gitlabs_main_database_gets_a_journal_and_only_where_it_takes_changes(
+    empty_database: Address, gitlab_database: Address, superuser: Superuser
+) -> None:
+    with pytest.raises(Refused, match="has no GitLab table"):
+        setup.install(empty_database)
+    setup.install(gitlab_database)
+    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
+    execute(gitlab_database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    for task in (setup.install, setup.uninstall, lambda address: setup.prune(address, date(2030, 1, 1))):
+        with pytest.raises(Refused, match="set to read-only"):
+            task(gitlab_database)
+    assert setup.status(gitlab_database).revision == REVISION
+
+
+def test_a_standby_shows_the_journal_and_takes_none(replicated: Replicated) -> None:
+    with replicated.database() as pair:
+        setup.install(pair.primary)
+        make_run(pair.primary, make_plan([1]))
+        replicated.catch_up()
+        assert setup.status(pair.standby) == setup.status(pair.primary)
+        for task in (setup.install, setup.uninstall):
+            with pytest.raises(Refused, match="standby"):
+                task(pair.standby)
+
+
+# Looked at and pruned
+
+
+def test_the_status_counts_runs_and_bytes(installed: Address) -> None:
+    nothing = contents(installed)
+    assert (nothing.oldest, nothing.newest, nothing.bytes_a_token) == (None, None, None)
+    ids = range(1, 20_001)
+    plan = make_plan(*(ids[start : start + 2_000] for start in range(0, len(ids), 2_000)))
+    make_run(installed, plan, created_at="2026-01-02 03:04:05+02")
+    make_run(installed, make_plan([1]), RunState.PLANNED, created_at="2026-02-03 00:00:00+00")
+    found = contents(installed)
+    assert found.runs == {"planned": 1, "running": 0, "stopped": 0, "partial": 0, "done": 1}
+    assert (found.oldest, found.newest) == ("2026-01-02T01:04:05+00:00", "2026-02-03T00:00:00+00:00")
+    assert found.tokens == 20_001
+    assert found.bytes_a_token is not None
+    assert 1 < found.bytes_a_token < 20
+    assert found.size > found.chunks_size + found.memberships_size + found.notices_size
+
+
+def test_pruning_forgets_what_was_planned_before_a_day_in_utc_but_nothing_under_way(installed: Address) -> None:
+    states = (RunState.DONE, RunState.PARTIAL, RunState.PLANNED, RunState.STOPPED)
+    old = [make_run(installed, make_plan([1]), state, created_at="2026-02-28 23:59:59+00") for state in states]
+    new = make_run(installed, make_plan([1], undoes=old[0]), created_at="2026-03-01 02:00:00+02")
+    running = make_run(installed, make_plan([1]), RunState.RUNNING, created_at="2026-01-01 00:00+00")
+    assert setup.prune(installed, date(2026, 2, 28)) == 0
+    assert setup.count_prunable(installed, date(2026, 3, 1)) == len(old)
+    assert setup.prune(installed, date(2026, 3, 1)) == len(old)
+    assert setup.prune(installed, date(2026, 3, 1)) == 0
+    assert run_numbers(installed) == [new, running]
+    assert values(installed, "SELECT DISTINCT run_id FROM token_tasks.chunks ORDER BY 1") == [new, running]
+    with pytest.raises(Refused, match=rf"Run {running} \(extend\) is under way .* by ada \(sudo, as root\) on db1"):
+        setup.uninstall(installed)
+    execute(installed, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")
+    assert setup.uninstall(installed) == 2
+
+
+# From the command line
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--before", "soon"), ("--older-than", "3"), ("--before", "2026-01-01", "--older-than", "3d")]
+)
+def test_pruning_takes_one_day_and_says_what_a_day_looks_like(words: Sequence[str]) -> None:
+    done = call(GITLAB_TOKENS, "journal.prune", "--target", "postgresql:///nowhere", "--yes", *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (ExitStatus.USAGE, "", 1)
+
+
+@pytest.mark.parametrize("words", [("uninstall",), ("prune", "--older-than", "90d")])
+def test_what_forgets_runs_wants_a_terminal_or_a_yes(words: Sequence[str]) -> None:
+    done = call(GITLAB_TOKENS, f"journal.{words[0]}", *words[1:], "--target", "postgresql:///nowhere")
+    assert done.returncode == ExitStatus.USAGE
+    assert "without one use --yes" in done.stderr
+
+
+def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database: Address) -> None:
+    def journal(task: str, *words: str) -> str:
+        done = call(GITLAB_TOKENS, f"journal.{task}", "--target", url(gitlab_database), *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def on_a_terminal(*words: str) -> Program:
+        return Program([GITLAB_TOKENS, *words, "--target", url(gitlab_database)], size=(12, 200))
+
+    assert screen(setup.status(gitlab_database)).startswith("Journal     not installed; tokens.journal.install")
+    assert journal("install") == f"The journal is installed, revision {REVISION}.\n"
+    make_run(gitlab_database, make_plan([1, 2]), created_at="2026-01-01 10:00+00")
+    make_run(gitlab_database, make_plan([3]), created_at="2026-05-05 10:00+00")
+    shown = screen(setup.status(gitlab_database))
+    assert "Runs        2: 2 done\nOldest      2026-01-01 10:00:00 UTC\nNewest      2026-05-05 10:00:00 UTC" in shown
+    assert json.loads(journal("status", "--output", "json"))["runs"]["done"] == 2
+
+    with on_a_terminal("journal.prune", "--before", "2026-02-01") as program:
+        program.wait_for("WARNING: 1 run(s) from before 2026-02-01 will be forgotten")
+        program.press("enter")
+        assert program.wait() == 0
+        assert "Aborting!" in program.text
+    assert run_numbers(gitlab_database) == [1, 2]
+    assert journal("prune", "--before", "2026-02-01", "--yes") == "1 run(s) from before 2026-02-01 are forgotten.\n"
+
+    with on_a_terminal("journal.uninstall") as program:
+        program.wait_for("WARNING: 1 run(s) will be forgotten, and with them the way back. Are you sure? (y/N)")
+        program.press("y", "enter")
+        assert program.wait() == 0
+        assert "The journal is uninstalled, and 1 run(s) are forgotten." in program.text
+    assert setup.status(gitlab_database).revision is None
+
+
+# Backed up
+
+
+def backup(binaries: Path, address: Address, *options: str) -> bytes:
+    """What gitlab-backup writes; with its setting `pg_schema` only the schemas that it names."""
+    words = [str(binaries / "pg_dump"), "--clean", "--if-exists", *options, "--dbname", address.conninfo]
+    return subprocess.run(words, capture_output=True, check=True).stdout
+
+
+def restore(binaries: Path, address: Address, dump: bytes) -> list[str]:
+    """As gitlab-backup restores: the tables of `public` go, then psql runs on through errors, which are returned."""
+    tables = values(address, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    execute(address, *(f'DROP TABLE IF EXISTS public."{table}" CASCADE' for table in tables))
+    done = subprocess.run(
+        [binaries / "psql", "--no-psqlrc", "--quiet", address.conninfo], input=dump, capture_output=True, check=True
+    )
+    lines = done.stderr.decode().splitlines()
+    return [line for line in lines if "ERROR:" in line and not NO_ERRORS.search(line)]
+
+
+def test_a_backup_of_the_whole_database_brings_the_journal_back_and_one_of_public_leaves_it_alone(
+    binaries: Path, installed: Address, empty_database: Address, gitlab_database_at: Callable[[str], Address]
+) -> None:
+    dates = "SELECT CAST(expires_at AS text) FROM public.personal_access_tokens ORDER BY id"
+    with make_engine(installed).begin() as connection:
+        ids = make_tokens(connection, 3, expires_at="2024-06-15")
+    first = make_run(installed, make_plan(ids), reason="first")
+    whole, public = backup(binaries, installed), backup(binaries, installed, "--schema=public")
+    before = contents(installed)
+
+    def change() -> int:
+        execute(installed, "UPDATE public.personal_access_tokens SET expires_at = '2030-06-15'")
+        return make_run(installed, make_plan(ids))
+
+    # Elsewhere
+    assert restore(binaries, empty_database, whole) == []
+    assert contents(empty_database).runs == before.runs
+    assert setup.install(empty_database).before == REVISION
+    assert make_run(empty_database, make_plan(ids)) == first + 1
+    another = gitlab_database_at("head")
+    assert restore(binaries, another, public) == []
+    assert values(another, dates) == ["2024-06-15"] * 3
+    assert setup.install(another).before is None
+
+    # Over the database itself
+    assert change() == first + 1
+    assert restore(binaries, installed, whole) == []
+    assert (run_numbers(installed), values(installed, dates)) == ([first], ["2024-06-15"] * 3)
+    assert contents(installed).newest == before.newest
+    assert change() == first + 1
+    assert restore(binaries, installed, public) == []
+    assert (run_numbers(installed), values(installed, dates)) == ([first, first + 1], ["2024-06-15"] * 3)
+    assert setup.uninstall(installed) == 2
+    assert restore(binaries, installed, whole) == []
+    assert run_numbers(installed) == [first]
+
+
+def test_a_backup_from_before_the_journal_leaves_it_as_it_is(binaries: Path, gitlab_database: Address) -> None:
+    dump = backup(binaries, gitlab_database)
+    setup.install(gitlab_database)
+    run = make_run(gitlab_database, make_plan([1]))
+    assert restore(binaries, gitlab_database, dump) == []
+    assert run_numbers(gitlab_database) == [run]

@@ -1,0 +1,155 @@
+"""Reading the journal for a person: what a run is called, how it stands, and its tokens one by one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tokens import database
+from tokens.address import Address
+from tokens.change import Change
+from tokens.database import Connection
+from tokens.gitlab import preflight
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.schema import TOKENS, USERS
+from tokens.journal.record import PATIENCE
+from tokens.journal.runs import StoredRun
+from tokens.plan import RunKind
+
+NEEDS = preflight.Needs(reads={TOKENS: ("id", "expires_at", "user_id", "name"), USERS: ("id", "username")})
+
+PAGE = 10  # chunks
+
+TOKENS_OF_RUN = """
+    SELECT
+      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new, c.done_at IS NOT NULL AS done,
+      c.token_ids, c.left_alone, c.locked, today.owners, today.names
+    FROM (
+      SELECT *
+      FROM token_tasks.chunks
+      WHERE run_id = %(run)s AND position >= %(start)s
+      ORDER BY position
+      LIMIT %(page)s
+    ) c
+    CROSS JOIN LATERAL (
+      SELECT
+        array_agg(u.username ORDER BY one.place) AS owners,
+        array_agg(t.name ORDER BY one.place) AS names
+      FROM unnest(c.token_ids) WITH ORDINALITY AS one (id, place)
+      LEFT JOIN public.personal_access_tokens t ON t.id = one.id
+      LEFT JOIN public.users u ON u.id = t.user_id
+    ) today
+    ORDER BY c.position
+"""
+
+TOUCHED = """
+    SELECT
+      (
+        SELECT COALESCE(sum(cardinality(m.member_ids)), 0)
+        FROM token_tasks.memberships m
+        WHERE m.run_id = %(run)s
+      ) AS memberships,
+      (
+        SELECT COALESCE(sum(cardinality(n.token_ids)), 0)
+        FROM token_tasks.notices n
+        WHERE n.run_id = %(run)s
+      ) AS notices
+"""
+
+
+class Outcome(StrEnum):
+    """What became of one token in a run."""
+
+    CHANGED = "changed"
+    LEFT_ALONE = "left alone"
+    LOCKED = "locked"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class TokenOutcome:
+    """One token of a run. `owner` and `name` are what they are called now, None where one of them is gone."""
+
+    id: int
+    owner: str | None
+    name: str | None
+    old: ExpirationDate | None
+    new: ExpirationDate | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What a run has changed beside the dates: memberships whose end it moved, and tokens whose notices it re-armed."""
+
+    memberships: int
+    notices: int
+
+
+def read_touched(connection: Connection, run: int) -> Touched:
+    """How much a run has changed beside the dates."""
+    return Touched(**connection.row(TOUCHED, run=run)._asdict())
+
+
+def read_outcomes(address: Address, run: int) -> Iterator[TokenOutcome]:
+    """The tokens of a run in the plan's order, any number of them in little memory.
+
+    Every page is read in a transaction of its own, so none is open while the caller shows one: whoever reads on in a
+    pager holds back no VACUUM. A chunk that is cut in two meanwhile comes once.
+    """
+    start = 0
+    while True:
+        with database.reading(address) as connection:
+            page = connection.rows(TOKENS_OF_RUN, run=run, start=start, page=PAGE)
+        if not page:
+            return
+        for chunk in page:
+            yield from _outcomes(chunk)
+        start = page[-1].position + len(page[-1].token_ids)
+
+
+def state_in_words(run: StoredRun) -> str:
+    """How a run stands, such as `running, silent for 300 s`."""
+    if run.lapsed:
+        return "planned (lapsed)"
+    if run.silence is not None and run.silence >= PATIENCE:
+        return f"running, silent for {run.silence:.0f} s"
+    return run.state.value
+
+
+def kind_in_words(run: StoredRun) -> str:
+    """What was asked for, such as `undo of 3`."""
+    return f"{run.kind} of {run.undoes}" if run.undoes else run.kind.value
+
+
+def change_in_words(kind: RunKind, change: Change) -> str:
+    """What becomes of the dates."""
+    if kind is RunKind.UNDO:
+        return "the old dates back"
+    if change.removes:
+        return "remove the expiration date"
+    if change.by is not None:
+        days = f"{abs(change.by)} day(s)"
+        return f"{days} {'later' if change.by >= 0 else 'earlier'} than each token's own date"
+    if change.days > 1:
+        return f"to {change.to}..{change.last}, spread evenly over {change.days} days"
+    return f"to {change.to}"
+
+
+def _outcomes(chunk: Any) -> Iterator[TokenOutcome]:
+    old, new = _date(chunk.old), _date(chunk.new)
+    left_alone, locked = frozenset(chunk.left_alone or ()), frozenset(chunk.locked or ())
+    for number, owner, name in zip(chunk.token_ids, chunk.owners, chunk.names, strict=True):
+        if not chunk.done:
+            outcome = Outcome.PENDING
+        elif number in left_alone:
+            outcome = Outcome.LEFT_ALONE
+        elif number in locked:
+            outcome = Outcome.LOCKED
+        else:
+            outcome = Outcome.CHANGED
+        yield TokenOutcome(number, owner, name, old, new, outcome)
+
+
+def _date(text: str | None) -> ExpirationDate | None:
+    return None if text is None else ExpirationDate.stored(text)

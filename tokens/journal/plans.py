@@ -1,0 +1,117 @@
+"""The plans that the journal gives: what is left to apply of a run, and what an undo of one would put back."""
+
+from dataclasses import dataclass, replace
+
+from tokens import database
+from tokens.address import Address
+from tokens.errors import UsageError
+from tokens.facts import read_facts
+from tokens.gitlab import preflight
+from tokens.gitlab.background_migration import read_background_migration
+from tokens.gitlab.settings import read_policy
+from tokens.journal import installation
+from tokens.journal.installation import RunState
+from tokens.journal.runs import StoredRun, read_plan, read_reverse, read_run
+from tokens.notes import Concern, notes
+from tokens.plan import Plan, RunKind
+from tokens.selection import Condition
+
+# In what a run has changed, the tokens that no longer have the date that it gave them.
+CHANGED_SINCE = """
+    SELECT p.id
+    FROM (
+      SELECT
+        c.new_expires_at,
+        unnest(c.token_ids) AS id,
+        COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+      FROM token_tasks.chunks c
+      WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
+    ) p
+    LEFT JOIN public.personal_access_tokens t ON t.id = p.id
+    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at)
+      AND p.id <> ALL (p.others)
+    ORDER BY p.id
+"""
+
+STORED_TOKENS = """t.id IN (
+      SELECT unnest(c.token_ids)
+      FROM token_tasks.chunks c
+      WHERE c.run_id = %(stored_run)s AND (c.done_at IS NULL OR c.locked IS NOT NULL)
+    )"""
+
+
+@dataclass(frozen=True)
+class Application:
+    """What `apply` is about: the run, and the plan of what is left of it."""
+
+    stored: StoredRun
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What `undo` is about: the run, the plan that puts its old dates back, and the tokens that it will leave alone.
+
+    `changed_since` are the ids of those that no longer have the date that the run gave them, in ascending order.
+    """
+
+    stored: StoredRun
+    plan: Plan
+    changed_since: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens get their old date back."""
+        return self.plan.tokens - len(self.changed_since)
+
+
+def plan_to_apply(address: Address, run: int) -> Application:
+    """What is left to do of a stored plan or of a run that has stopped; with the notes on a plan that nobody has begun.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`.
+        UsageError: there is no such run, or nothing is left of it.
+    """
+    with database.reading(address) as connection:
+        schema = preflight.check(connection, preflight.CHANGE)
+        installation.check(connection)
+        stored = read_run(connection, run)
+        if stored.state is RunState.DONE:
+            raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
+        plan = read_plan(connection, stored)
+        policy = read_policy(connection, schema)
+        facts = None
+        if stored.state is RunState.PLANNED and stored.kind is not RunKind.UNDO:
+            migration = read_background_migration(connection, schema)
+            condition = Condition(STORED_TOKENS, {"stored_run": run})
+            facts = read_facts(connection, schema, condition, stored.change, policy, migration)
+        found = notes(plan.moves, facts, policy, memberships=plan.memberships, notices=plan.notices)
+    if stored.state is not RunState.PLANNED or stored.kind is RunKind.UNDO:
+        # Whoever began it has said yes to all but what is the matter only now.
+        found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
+    return Application(stored, replace(plan, notes=found))
+
+
+def plan_to_undo(address: Address, run: int) -> Undo:
+    """What it takes to put back the old dates of a run, and of the notices and memberships that it touched.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`.
+        UsageError: there is no such run, it has changed nothing, or is an undo itself.
+    """
+    with database.reading(address) as connection:
+        schema = preflight.check(connection, preflight.CHANGE)
+        installation.check(connection)
+        stored = read_run(connection, run)
+        if stored.kind is RunKind.UNDO:
+            raise UsageError(
+                f"Run {run} is an undo itself, of run {stored.undoes}: to have its dates again, extend or remove anew."
+            )
+        plan = read_reverse(connection, stored)
+        if not plan.tokens:
+            raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
+        since = tuple(row.id for row in connection.stream(CHANGED_SINCE, run=run))
+        policy = read_policy(connection, schema)
+    found = notes(plan.moves, None, policy, memberships=None, notices=False)
+    kept = tuple(note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST))
+    return Undo(stored, replace(plan, notes=kept), since)

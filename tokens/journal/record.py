@@ -1,0 +1,326 @@
+"""Writing the journal: a plan is stored as its chunks, a run marks them in the transactions that change tokens.
+
+Only one run may be under way. Whoever carries it out holds the number of an attempt and repeats it in each transaction:
+an attempt that has been taken over can commit nothing any more, however late it wakes up.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokens.database import Connection
+from tokens.errors import Refused, TokensError, UsageError
+from tokens.journal.installation import RunState
+from tokens.journal.runs import read_plan, read_run
+from tokens.origin import Origin, described, is_dead
+from tokens.plan import Chunk, Plan
+from tokens.version import __version__
+
+PATIENCE = 60  # seconds without a sign of life after which a run elsewhere counts as dead
+HEARTBEAT = 5.0  # seconds between two signs of life of a run that waits
+
+# So that of two that begin at once one sees the other. The lock ends with the transaction.
+SERIALIZE = "SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'))"
+
+STORE_RUN = """
+    INSERT INTO token_tasks.runs
+      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens)
+    VALUES (
+      %(kind)s, 'planned', CAST(%(selection)s AS jsonb), CAST(%(change)s AS jsonb), %(memberships)s, %(notices)s,
+      %(reason)s, CAST(%(planned_by)s AS jsonb), %(version)s, CAST(%(undoes)s AS bigint), %(tokens)s
+    )
+    RETURNING id
+"""
+
+STORE_CHUNK = """
+    INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
+    VALUES (
+      %(run)s, %(position)s, CAST(%(old)s AS date), CAST(%(new)s AS date), CAST(%(ids)s AS bigint[])
+    )
+"""
+
+UNDER_WAY = """
+    SELECT
+      r.id, r.kind, a.process, a.carried_out_by,
+      extract(epoch FROM clock_timestamp() - r.heartbeat_at)::float8 AS silence,
+      to_char(a.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') AS since
+    FROM token_tasks.runs r
+    JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
+    WHERE r.state = 'running'
+    ORDER BY r.id
+"""
+
+BEGIN = """
+    UPDATE token_tasks.runs
+    SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
+    WHERE id = %(run)s AND state <> 'done'
+    RETURNING attempt
+"""
+
+BEGIN_ATTEMPT = """
+    INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
+    VALUES (%(run)s, %(attempt)s, CAST(%(origin)s AS jsonb), %(process)s, %(version)s)
+"""
+
+ADVANCE = """
+    UPDATE token_tasks.runs
+    SET
+      heartbeat_at = clock_timestamp(),
+      changed = changed + %(changed)s,
+      changed_meanwhile = changed_meanwhile + %(changed_meanwhile)s
+    WHERE id = %(run)s AND attempt = %(attempt)s AND state = 'running'
+"""
+
+MARK = """
+    UPDATE token_tasks.chunks
+    SET done_at = now()
+    WHERE run_id = %(run)s AND position = ANY(CAST(%(positions)s AS bigint[]))
+"""
+
+MARK_PARTLY = """
+    UPDATE token_tasks.chunks
+    SET
+      done_at = now(),
+      left_alone = NULLIF(COALESCE(left_alone, '{}') || CAST(%(left_alone)s AS bigint[]), '{}'),
+      locked = NULLIF(
+        ARRAY(SELECT id FROM unnest(locked) AS id WHERE id <> ALL (CAST(%(tried)s AS bigint[])))
+          || CAST(%(locked)s AS bigint[]),
+        '{}'
+      )
+    WHERE run_id = %(run)s AND position = %(position)s
+"""
+
+SHORTEN = """
+    UPDATE token_tasks.chunks
+    SET token_ids = CAST(%(ids)s AS bigint[])
+    WHERE run_id = %(run)s AND position = %(position)s
+"""
+
+STORE_MEMBERSHIPS = """
+    INSERT INTO token_tasks.memberships (run_id, position, member_ids, old_expires_at, new_expires_at)
+    VALUES (
+      %(run)s, %(position)s, CAST(%(members)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date)
+    )
+"""
+
+FINISH = """
+    UPDATE token_tasks.runs r
+    SET
+      state = %(state)s,
+      finished_at = CASE WHEN %(state)s IN ('done', 'partial') THEN now() END,
+      locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
+    WHERE r.id = %(run)s AND r.attempt = %(attempt)s AND r.state = 'running'
+"""
+
+END_ATTEMPT = """
+    UPDATE token_tasks.attempts
+    SET ended_at = now(), stopped_because = %(why)s
+    WHERE run_id = %(run)s AND number = %(attempt)s AND ended_at IS NULL
+"""
+
+LOSE = """
+    UPDATE token_tasks.runs
+    SET state = 'stopped'
+    WHERE id = %(run)s AND attempt = %(attempt)s AND state = 'running'
+"""
+
+
+class TakenOver(TokensError):
+    """Another process goes on with this run; nothing more may be changed by this one."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one chunk's tokens: how many changed, and the ids of the others."""
+
+    chunk: Chunk
+    changed: int
+    left_alone: Sequence[int] = ()
+    locked: Sequence[int] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all that there is to say about a chunk of the journal: every token of it changed."""
+        return self.changed == len(self.chunk.ids) and not self.chunk.again
+
+
+class Unrecorded:
+    """A run without a journal: there will be no record and no way back."""
+
+    run: int | None = None
+
+    def mark(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
+        """Write down what has just been done to these chunks, in the transaction that did it."""
+
+    def keep_memberships(
+        self, connection: Connection, chunk: Chunk, members: Sequence[int], old: Sequence[str], new: str | None
+    ) -> None:
+        """Write down memberships that are moved to `new`, with their old ends."""
+
+    def rest(self, connection: Connection, plan: Plan) -> Plan:  # noqa: ARG002 - a record asks it
+        """What is left to do of `plan`, which may have been read before another process ceased to go on with it."""
+        return plan
+
+    def split(self, connection: Connection, whole: Chunk, lower: Chunk, upper: Chunk) -> None:
+        """Write down that a chunk is two from now on."""
+
+    def beat(self, connection: Connection) -> None:
+        """Give a sign of life."""
+
+    def finish(self, connection: Connection, state: RunState, why: str | None = None) -> None:
+        """Write down how the run ended."""
+
+
+class Record(Unrecorded):
+    """One attempt to carry out one run.
+
+    Every method works in the transaction that the caller has opened, except that `begin` opens its own. Raises
+    TakenOver where another process has taken the run over: the transaction must not be committed.
+    """
+
+    run: int
+
+    def __init__(self, run: int, attempt: int) -> None:
+        self.run = run
+        self._attempt = attempt
+
+    def rest(self, connection: Connection, plan: Plan) -> Plan:
+        # The first attempt finds the plan as it was stored.
+        return plan if self._attempt == 1 else read_plan(connection, read_run(connection, self.run))
+
+    def mark(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
+        whole = [outcome.chunk.position for outcome in outcomes if outcome.is_whole]
+        if whole:
+            connection.execute(MARK, run=self.run, positions=literal(whole))
+        for outcome in outcomes:
+            if not outcome.is_whole:
+                connection.execute(
+                    MARK_PARTLY,
+                    run=self.run,
+                    position=outcome.chunk.position,
+                    left_alone=literal(outcome.left_alone),
+                    locked=literal(outcome.locked),
+                    tried=literal(outcome.chunk.ids) if outcome.chunk.again else "{}",
+                )
+        self._advance(
+            connection,
+            sum(outcome.changed for outcome in outcomes),
+            sum(len(outcome.left_alone) for outcome in outcomes),
+        )
+
+    def keep_memberships(
+        self, connection: Connection, chunk: Chunk, members: Sequence[int], old: Sequence[str], new: str | None
+    ) -> None:
+        connection.execute(
+            STORE_MEMBERSHIPS,
+            run=self.run,
+            position=chunk.position,
+            members=literal(members),
+            old=literal(f'"{day}"' for day in old),
+            new=new,
+        )
+
+    def split(self, connection: Connection, whole: Chunk, lower: Chunk, upper: Chunk) -> None:
+        # Of a chunk that has had its turn the journal goes on to hold all tokens, and which of them are locked.
+        if not whole.again:
+            connection.execute(SHORTEN, run=self.run, position=whole.position, ids=literal(lower.ids))
+            connection.execute(STORE_CHUNK, run=self.run, **_chunk(upper))
+        self._advance(connection, 0, 0)
+
+    def beat(self, connection: Connection) -> None:
+        self._advance(connection, 0, 0)
+
+    def finish(self, connection: Connection, state: RunState, why: str | None = None) -> None:
+        if connection.execute(FINISH, run=self.run, attempt=self._attempt, state=state):
+            connection.execute(END_ATTEMPT, run=self.run, attempt=self._attempt, why=why)
+
+    def _advance(self, connection: Connection, changed: int, changed_meanwhile: int) -> None:
+        advanced = connection.execute(
+            ADVANCE, run=self.run, attempt=self._attempt, changed=changed, changed_meanwhile=changed_meanwhile
+        )
+        if not advanced:
+            raise TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
+
+
+def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None) -> int:
+    """Store `plan` in the open transaction; returns the number of its run."""
+    change = {
+        "to": plan.change.to and plan.change.to.literal,
+        "by": plan.change.by,
+        "days": plan.change.days,
+    }
+    row = connection.row(
+        STORE_RUN,
+        kind=plan.kind,
+        selection=json.dumps(plan.selection),
+        change=json.dumps(change),
+        memberships=plan.memberships and plan.memberships.value,
+        notices=plan.notices,
+        reason=reason,
+        planned_by=json.dumps(origin.as_dict()),
+        version=__version__,
+        undoes=plan.undoes,
+        tokens=plan.tokens,
+    )
+    for chunk in plan.chunks:
+        connection.execute(STORE_CHUNK, run=row.id, **_chunk(chunk))
+    return int(row.id)
+
+
+def check_idle(connection: Connection) -> None:
+    """Refuse while a run is under way that shows signs of life."""
+    for other in connection.rows(UNDER_WAY):
+        if other.silence < PATIENCE and not is_dead(other.process):
+            raise Refused(
+                f"Run {other.id} ({other.kind}) is under way since {other.since}, by {described(other.carried_out_by)}"
+                f": wait until it has ended, or stop it there. Should it be dead, it counts as such {PATIENCE} seconds "
+                f"after its last sign of life, {other.silence:.0f} seconds ago."
+            )
+
+
+def begin(connection: Connection, run: int, origin: Origin) -> Record:
+    """Take `run` on, in the open transaction: it may be a stored plan, a stopped run, or one whose process is dead.
+
+    Raises:
+        Refused: another run is under way.
+        UsageError: this one is complete.
+    """
+    connection.execute(SERIALIZE)
+    check_idle(connection)
+    for other in connection.rows(UNDER_WAY):
+        _lose(connection, other)
+    row = connection.row(BEGIN, run=run)
+    if row is None:
+        raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
+    connection.execute(
+        BEGIN_ATTEMPT,
+        run=run,
+        attempt=row.attempt,
+        origin=json.dumps(origin.as_dict()),
+        process=origin.process,
+        version=__version__,
+    )
+    return Record(run, row.attempt)
+
+
+def literal(values: Iterable[object]) -> str:
+    """An array as PostgreSQL reads it; the driver's own conversion of a list costs ten times as much."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _lose(connection: Connection, other: Any) -> None:
+    """Write down that a run's process is dead."""
+    attempt = connection.row("SELECT attempt FROM token_tasks.runs WHERE id = %(run)s", run=other.id).attempt
+    connection.execute(LOSE, run=other.id, attempt=attempt)
+    why = "the process is dead" if is_dead(other.process) else f"no sign of life for {other.silence:.0f} seconds"
+    connection.execute(END_ATTEMPT, run=other.id, attempt=attempt, why=why)
+
+
+def _chunk(chunk: Chunk) -> dict[str, object]:
+    return {
+        "position": chunk.position,
+        "old": chunk.old and chunk.old.literal,
+        "new": chunk.new and chunk.new.literal,
+        "ids": literal(chunk.ids),
+    }

@@ -1,0 +1,218 @@
+"""Reading the journal: runs, what is left to do of their plans, and what an undo would put back."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokens.change import Change
+from tokens.database import Connection
+from tokens.errors import UsageError
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.membership import MembershipRule
+from tokens.journal.installation import RunState
+from tokens.plan import Chunk, Plan, RunKind, TokenIds
+
+PLAN_LIFETIME = 24  # hours
+
+RUNS = """
+    SELECT
+      r.id, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.planned_by, r.tool_version,
+      r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
+      to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
+      to_char(r.heartbeat_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS heartbeat_at,
+      to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
+      extract(epoch FROM now() - r.created_at)::float8 AS age,
+      CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
+      (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by
+    FROM token_tasks.runs r
+    WHERE CAST(%(run)s AS bigint) IS NULL OR r.id = %(run)s
+    ORDER BY r.id DESC
+"""
+
+ATTEMPTS = """
+    SELECT
+      a.number, a.carried_out_by, a.process, a.tool_version, a.stopped_because,
+      to_char(a.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS started_at,
+      to_char(a.ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS ended_at
+    FROM token_tasks.attempts a
+    WHERE a.run_id = %(run)s
+    ORDER BY a.number
+"""
+
+# What has not had its turn, and what was locked when it had.
+PENDING = """
+    SELECT
+      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new,
+      CASE WHEN c.done_at IS NULL THEN c.token_ids ELSE c.locked END AS ids,
+      c.done_at IS NOT NULL AS again
+    FROM token_tasks.chunks c
+    WHERE c.run_id = %(run)s AND (c.done_at IS NULL OR c.locked IS NOT NULL)
+    ORDER BY CASE WHEN CAST(%(backwards)s AS boolean) THEN -c.position ELSE c.position END
+"""
+
+# What a run has changed, last first, so that a membership that was moved twice comes back to its first end.
+CHANGED = """
+    SELECT
+      c.position, c.new_expires_at::text AS old, c.old_expires_at::text AS new,
+      CASE
+        WHEN c.left_alone IS NULL AND c.locked IS NULL THEN c.token_ids
+        ELSE ARRAY(
+          SELECT id FROM unnest(c.token_ids) AS id
+          WHERE id <> ALL (COALESCE(c.left_alone, '{}')) AND id <> ALL (COALESCE(c.locked, '{}'))
+          ORDER BY id
+        )
+      END AS ids,
+      false AS again
+    FROM token_tasks.chunks c
+    WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
+    ORDER BY c.position DESC
+"""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Who carried a run out, or part of it, and why they stopped. Times are ISO 8601 in UTC."""
+
+    number: int
+    origin: Mapping[str, str]
+    process: str
+    tool_version: str
+    started_at: str
+    ended_at: str | None
+    stopped_because: str | None
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One run as the journal has it, without its tokens. Times are ISO 8601 in UTC.
+
+    `age` and `silence` are in seconds: since it was planned, and since the last sign of life of one that is under way.
+
+    `undone_by` is the latest run that has put back some of its tokens' old dates.
+    """
+
+    id: int
+    kind: RunKind
+    state: RunState
+    selection: Mapping[str, Any]
+    change: Change
+    memberships: MembershipRule | None
+    notices: bool
+    reason: str | None
+    origin: Mapping[str, str]
+    tool_version: str
+    undoes: int | None
+    undone_by: int | None
+    tokens: int
+    changed: int
+    changed_meanwhile: int
+    locked: int
+    attempt: int
+    created_at: str
+    heartbeat_at: str | None
+    finished_at: str | None
+    age: float
+    silence: float | None
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether it is a plan that waited too long to be trusted: its tokens have lived on since."""
+        return self.state is RunState.PLANNED and self.age > PLAN_LIFETIME * 3600
+
+
+def list_runs(connection: Connection) -> tuple[StoredRun, ...]:
+    """Every run, the latest first."""
+    return tuple(_stored(row) for row in connection.rows(RUNS, run=None))
+
+
+def read_run(connection: Connection, run: int) -> StoredRun:
+    """One run; UsageError where there is none of that number."""
+    row = connection.row(RUNS, run=run)
+    if row is None:
+        raise UsageError(f"There is no run {run} in the journal; tokens.history shows those that there are.")
+    return _stored(row)
+
+
+def read_attempts(connection: Connection, run: int) -> tuple[Attempt, ...]:
+    """The attempts to carry `run` out, in their order."""
+    return tuple(
+        Attempt(
+            row.number,
+            row.carried_out_by,
+            row.process,
+            row.tool_version,
+            row.started_at,
+            row.ended_at,
+            row.stopped_because,
+        )
+        for row in connection.rows(ATTEMPTS, run=run)
+    )
+
+
+def read_plan(connection: Connection, stored: StoredRun) -> Plan:
+    """What is still to be done of a run: all of a stored plan, the rest of a stopped run."""
+    backwards = stored.kind is RunKind.UNDO
+    return Plan(
+        stored.kind,
+        stored.selection,
+        stored.change,
+        tuple(_chunks(connection.stream(PENDING, run=stored.id, backwards=backwards))),
+        memberships=stored.memberships,
+        notices=stored.notices,
+        undoes=stored.undoes,
+    )
+
+
+def read_reverse(connection: Connection, stored: StoredRun) -> Plan:
+    """The plan that puts back what a run has changed: old and new dates the other way round, last chunk first."""
+    return Plan(
+        RunKind.UNDO,
+        stored.selection,
+        stored.change,
+        tuple(_chunks(connection.stream(CHANGED, run=stored.id))),
+        memberships=stored.memberships,
+        notices=stored.notices,
+        undoes=stored.id,
+    )
+
+
+def _stored(row: Any) -> StoredRun:
+    change = row.change
+    return StoredRun(
+        id=row.id,
+        kind=RunKind(row.kind),
+        state=RunState(row.state),
+        selection=row.selection,
+        change=Change(change["to"] and ExpirationDate.stored(change["to"]), change["by"], change["days"]),
+        memberships=row.memberships and MembershipRule(row.memberships),
+        notices=row.notices,
+        reason=row.reason,
+        origin=row.planned_by,
+        tool_version=row.tool_version,
+        undoes=row.undoes,
+        undone_by=row.undone_by,
+        tokens=row.tokens,
+        changed=row.changed,
+        changed_meanwhile=row.changed_meanwhile,
+        locked=row.locked,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        heartbeat_at=row.heartbeat_at,
+        finished_at=row.finished_at,
+        age=row.age,
+        silence=row.silence,
+    )
+
+
+def _chunks(rows: Iterator[Any]) -> Iterator[Chunk]:
+    for row in rows:
+        if row.ids:
+            yield Chunk(row.position, _date(row.old), _date(row.new), TokenIds(_sorted(row.ids)), row.again)
+
+
+def _sorted(ids: Sequence[int]) -> Sequence[int]:
+    return sorted(ids)
+
+
+def _date(text: str | None) -> ExpirationDate | None:
+    return None if text is None else ExpirationDate.stored(text)

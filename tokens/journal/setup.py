@@ -1,0 +1,319 @@
+"""The journal as an administrator keeps it: installed, looked at, pruned, uninstalled. Runs are not changed here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from tokens import database
+from tokens.address import Address
+from tokens.database import Connection
+from tokens.errors import Refused
+from tokens.gitlab import preflight
+from tokens.gitlab.schema import read_schema
+from tokens.journal.installation import (
+    REVISION,
+    JournalMissing,
+    JournalOutdated,
+    RunState,
+    check,
+    read_revision,
+)
+from tokens.journal.record import check_idle
+
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "10min"
+
+# From the catalog alone: PostgreSQL refuses even to look up the name of a table in a schema that is closed to the role.
+STANDING = """
+    SELECT
+      quote_ident(current_database()) AS database,
+      has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+      n.oid IS NOT NULL AS has_schema,
+      quote_ident(pg_get_userbyid(n.nspowner)) AS owner,
+      pg_has_role(n.nspowner, 'USAGE') AS owns_schema,
+      has_schema_privilege(n.oid, 'USAGE') AS may_enter,
+      has_schema_privilege(n.oid, 'CREATE') AS may_create_tables,
+      COALESCE(tables.installed, false) AS installed,
+      COALESCE(tables.owned, true) AS owns_tables,
+      COALESCE(tables.writable, true) AS may_write
+    FROM (VALUES ('token_tasks')) AS wanted (name)
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
+    LEFT JOIN LATERAL (
+      SELECT
+        bool_or(c.relname = 'alembic_version') AS installed,
+        bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned,
+        bool_and(
+          has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+        ) AS writable
+      FROM pg_catalog.pg_class c
+      WHERE c.relnamespace = n.oid AND c.relkind = 'r'
+    ) tables ON true
+"""
+
+STATES = """
+    SELECT r.state, count(*) AS runs, sum(r.tokens)::bigint AS tokens
+    FROM token_tasks.runs r
+    GROUP BY r.state
+"""
+
+TIMES = """
+    SELECT
+      to_char(min(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS oldest,
+      to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
+    FROM token_tasks.runs r
+"""
+
+SIZES = """
+    SELECT c.relname AS table_name, pg_total_relation_size(c.oid) AS bytes
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'token_tasks' AND c.relkind = 'r'
+"""
+
+RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
+
+OLD_RUNS = """
+    FROM token_tasks.runs r
+    WHERE r.state <> 'running'
+      AND r.created_at < CAST(%(before)s AS timestamp) AT TIME ZONE 'UTC'
+"""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What `install` found and left: the revision before, None where there was no journal, and the one from now on."""
+
+    before: str | None
+    revision: str
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"The journal is installed, revision {self.revision}."
+        if self.before == self.revision:
+            return f"The journal was installed already, revision {self.revision}."
+        return f"The journal is migrated from revision {self.before} to {self.revision}."
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the journal holds.
+
+    `runs` counts them by state, `tokens` those of all plans together. `oldest` and `newest` are when the first and the
+    last run was planned, ISO 8601 in UTC, None where there is none. Sizes are in bytes on disk, indexes included:
+    `chunks_size` is what ids and dates take.
+    """
+
+    runs: Mapping[RunState, int]
+    tokens: int
+    oldest: str | None
+    newest: str | None
+    size: int
+    chunks_size: int
+    notices_size: int
+    memberships_size: int
+
+    @property
+    def bytes_a_token(self) -> float | None:
+        """What a token's id and dates take; more after pruning, until the freed room is used again."""
+        return self.chunks_size / self.tokens if self.tokens else None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Which revision the journal has, None where it is not installed, and which one this version of the tool needs.
+
+    `contents` is None unless the two are the same.
+    """
+
+    revision: str | None
+    needed: str
+    contents: Contents | None
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What is there of the schema, and what the role that is logged in may do about it."""
+
+    database: str
+    may_create_schemas: bool
+    has_schema: bool
+    owner: str | None
+    owns_schema: bool | None
+    may_enter: bool | None
+    may_create_tables: bool | None
+    installed: bool
+    owns_tables: bool
+    may_write: bool
+
+
+def install(address: Address) -> Installation:
+    """Install the journal in GitLab's main database, or bring an older one up to date.
+
+    Raises:
+        DatabaseError: see `tokens.errors`.
+        Refused: another database, one that takes no changes, a missing privilege with the GRANT that would help, or a
+            journal that a newer version of the tool has made.
+    """
+    with database.reading(address) as connection:
+        state = preflight.read_state(connection)
+        preflight.check_tables(state, read_schema(connection))
+        preflight.check_writable(state)
+        before = _check_installable(connection, state)
+    if before != REVISION:
+        from tokens.upgrade import Branch, upgrade
+
+        upgrade(address, Branch.JOURNAL)
+    return Installation(before, REVISION)
+
+
+def uninstall(address: Address) -> int | None:
+    """Remove the journal with everything that it remembers; the number of runs that are forgotten, None without one.
+
+    Raises what `runs_to_forget` raises.
+    """
+    runs = runs_to_forget(address)
+    if runs is not None:
+        from tokens.upgrade import BASE, Branch, downgrade
+
+        downgrade(address, Branch.JOURNAL, BASE)
+    return runs
+
+
+def runs_to_forget(address: Address) -> int | None:
+    """How many runs an uninstallation would forget, None where there is no journal.
+
+    Raises:
+        DatabaseError: see `tokens.errors`.
+        Refused: it could not be uninstalled: a run is under way, the database takes no changes, the journal is not
+            ours, or it is not of this version's revision.
+    """
+    with database.reading(address) as connection:
+        state = preflight.read_state(connection)
+        preflight.check_writable(state)
+        standing = _read_standing(connection)
+        if not standing.installed:
+            return None
+        _check_ownership(state, standing)
+        check(connection)
+        check_idle(connection)
+        return int(connection.row(RUNS).runs)
+
+
+def status(address: Address) -> Status:
+    """What there is of the journal. Works on a standby, too.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`.
+    """
+    with database.reading(address) as connection:
+        preflight.check_tables(preflight.read_state(connection), read_schema(connection))
+        revision = read_revision(connection)
+        contents = _read_contents(connection) if revision == REVISION else None
+    return Status(revision, REVISION, contents)
+
+
+def count_prunable(address: Address, before: date) -> int:
+    """How many runs `prune` would forget. Raises what `prune` raises."""
+    with database.reading(address) as connection:
+        _check_usable(connection)
+        return int(connection.row(f"SELECT count(*) AS runs {OLD_RUNS}", before=str(before)).runs)
+
+
+def prune(address: Address, before: date) -> int:
+    """Forget the runs that were planned before 00:00 UTC of a day, but none that is under way; how many there were.
+
+    The room that they took is used again after the server's next autovacuum.
+
+    Raises:
+        DatabaseError: see `tokens.errors`.
+        Refused: there is no journal that can be written to.
+    """
+    with (
+        database.connect(address) as connection,
+        database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT),
+    ):
+        _check_usable(connection)
+        return connection.execute(f"DELETE {OLD_RUNS}", before=str(before))
+
+
+def _read_standing(connection: Connection) -> _Standing:
+    return _Standing(**connection.row(STANDING)._asdict())
+
+
+def _check_installable(connection: Connection, state: preflight.State) -> str | None:
+    """The revision that is there, None without a journal; refused where it cannot become ours."""
+    standing = _read_standing(connection)
+    if standing.installed:
+        _check_privileges(state, standing)
+        try:
+            check(connection)
+        except JournalMissing:
+            pass  # the version's table is there without its row
+        except JournalOutdated:
+            _check_ownership(state, standing)
+            return read_revision(connection)
+        else:
+            return REVISION
+    elif standing.has_schema and not (standing.may_enter and standing.may_create_tables):
+        raise Refused(
+            f"Schema token_tasks is there and belongs to role {standing.owner}, and role {state.grantee} may not create"
+            f" tables in it; as {standing.owner} run: GRANT USAGE, CREATE ON SCHEMA token_tasks TO {state.grantee};"
+        )
+    _check_creation(state, standing)
+    return None
+
+
+def _check_creation(state: preflight.State, standing: _Standing) -> None:
+    if not (standing.has_schema or standing.may_create_schemas):
+        raise Refused(
+            f'Role "{state.role}" may not create schemas in database "{state.database}", and the journal is one of its '
+            "own; as the database's owner (gitlab in most installations) run: "
+            f"GRANT CREATE ON DATABASE {standing.database} TO {state.grantee};"
+        )
+
+
+def _check_ownership(state: preflight.State, standing: _Standing) -> None:
+    """Refuse a journal whose tables the role can neither change nor drop."""
+    if not (standing.owns_schema and standing.owns_tables):
+        raise Refused(
+            f"The journal belongs to role {standing.owner}, and only its owner can migrate or uninstall it; log in as "
+            f"{standing.owner}, or as a superuser run: GRANT {standing.owner} TO {state.grantee};"
+        )
+    _check_creation(state, standing)
+
+
+def _check_privileges(state: preflight.State, standing: _Standing) -> None:
+    """Refuse a journal that belongs to somebody else and may not be written to."""
+    if not (standing.may_enter and standing.may_write):
+        raise Refused(
+            f"The journal belongs to role {standing.owner}, and role {state.grantee} may not write to it; as "
+            f"{standing.owner} run: GRANT USAGE ON SCHEMA token_tasks TO {state.grantee}; "
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO {state.grantee};"
+        )
+
+
+def _check_usable(connection: Connection) -> None:
+    """Refuse where there is no journal that can be written to."""
+    state = preflight.read_state(connection)
+    preflight.check_writable(state)
+    standing = _read_standing(connection)
+    if standing.installed:
+        _check_privileges(state, standing)
+    check(connection)
+
+
+def _read_contents(connection: Connection) -> Contents:
+    states = {row.state: row for row in connection.rows(STATES)}
+    sizes = {row.table_name: row.bytes for row in connection.rows(SIZES)}
+    times = connection.row(TIMES)
+    return Contents(
+        runs={state: states[state].runs if state in states else 0 for state in RunState},
+        tokens=sum(row.tokens for row in states.values()),
+        oldest=times.oldest,
+        newest=times.newest,
+        size=sum(sizes.values()),
+        chunks_size=sizes["chunks"],
+        notices_size=sizes["notices"],
+        memberships_size=sizes["memberships"],
+    )

@@ -1,0 +1,295 @@
+"""What a transaction of a run does to tokens, and to the notices and memberships that hang on them.
+
+Every statement works in the transaction that the caller has opened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from tokens.database import Connection
+from tokens.gitlab import notices
+from tokens.gitlab.membership import MembershipRule, ends_before
+from tokens.gitlab.schema import Schema
+from tokens.journal.record import Outcome, Unrecorded, literal
+from tokens.plan import Chunk, Plan
+
+# Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
+UPDATE = """
+    UPDATE public.personal_access_tokens
+    SET expires_at = CAST(%(new)s AS date)
+    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
+      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
+"""
+
+UPDATE_UNLOCKED = """
+    WITH unlocked AS MATERIALIZED (
+      SELECT id{notices}
+      FROM public.personal_access_tokens
+      WHERE id = ANY(CAST(%(ids)s AS bigint[]))
+        AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
+      ORDER BY id
+      FOR NO KEY UPDATE SKIP LOCKED
+    ){kept}
+    UPDATE public.personal_access_tokens t
+    SET expires_at = CAST(%(new)s AS date){rearmed}
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id
+"""
+
+KEPT_NOTICES = """, kept AS (
+      INSERT INTO token_tasks.notices (run_id, position, token_ids, {columns})
+      SELECT CAST(%(run)s AS bigint), CAST(%(position)s AS bigint), array_agg(t.id ORDER BY t.id), {arrays}
+      FROM unlocked t
+      WHERE {any_set}
+      HAVING count(*) > 0
+    )"""
+
+STILL_OLD = """
+    SELECT id
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
+      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
+    ORDER BY id
+"""
+
+# A revoked token is no reason to keep its bot.
+MEMBERSHIPS = f"""
+    SELECT m.id, m.user_id, m.expires_at::text AS expires_at
+    FROM public.members m
+    JOIN public.users u ON u.id = m.user_id
+    WHERE EXISTS (
+      SELECT
+      FROM public.personal_access_tokens t
+      WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+        AND t.revoked IS NOT TRUE
+        AND {ends_before("CAST(%(new)s AS date)")}
+    )
+    ORDER BY m.id
+"""  # noqa: S608 - a constant
+
+# What an undo puts back.
+MOVED_MEMBERSHIPS = """
+    SELECT m.id, m.user_id, m.expires_at::text AS expires_at
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids) AS kept (id)
+    JOIN public.members m ON m.id = kept.id
+    WHERE n.run_id = %(undoes)s
+      AND n.position = (
+        SELECT max(c.position)
+        FROM token_tasks.chunks c
+        WHERE c.run_id = %(undoes)s AND c.position <= %(position)s
+      )
+      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+      AND m.user_id IN (
+        SELECT t.user_id
+        FROM public.personal_access_tokens t
+        WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+      )
+    ORDER BY m.id
+"""
+
+UNLOCKED_MEMBERSHIPS = "    FOR NO KEY UPDATE OF m SKIP LOCKED"
+
+TOKENS_OF = """
+    SELECT id
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST(%(ids)s AS bigint[])) AND user_id = ANY(CAST(%(users)s AS bigint[]))
+    ORDER BY id
+"""
+
+OWNERS = """
+    SELECT DISTINCT user_id
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST(%(ids)s AS bigint[])) AND revoked IS NOT TRUE
+"""
+
+MOVE_MEMBERSHIPS = """
+    UPDATE public.members
+    SET expires_at = CAST(%(end)s AS date)
+    WHERE id = ANY(CAST(%(members)s AS bigint[]))
+"""
+
+RESTORE_NOTICES = """
+    UPDATE public.personal_access_tokens t
+    SET {restored}
+    FROM token_tasks.notices n
+    CROSS JOIN LATERAL unnest(n.token_ids, {arrays}) AS kept (id, {columns})
+    WHERE n.run_id = %(undoes)s
+      AND n.position = (
+        SELECT max(c.position)
+        FROM token_tasks.chunks c
+        WHERE c.run_id = %(undoes)s AND c.position <= %(position)s
+      )
+      AND t.id = kept.id
+      AND t.id = ANY(CAST(%(changed)s AS bigint[]))
+      AND NOT ({any_set})
+"""
+
+RESTORE_MEMBERSHIPS = """
+    UPDATE public.members m
+    SET expires_at = kept.old_expires_at
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+    WHERE n.run_id = %(undoes)s
+      AND n.position = (
+        SELECT max(c.position)
+        FROM token_tasks.chunks c
+        WHERE c.run_id = %(undoes)s AND c.position <= %(position)s
+      )
+      AND m.id = kept.id
+      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+      AND m.user_id IN (
+        SELECT t.user_id
+        FROM public.personal_access_tokens t
+        WHERE t.id = ANY(CAST(%(changed)s AS bigint[]))
+      )
+"""
+
+RECOUNT = """
+    SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
+      AND expires_at IS NOT DISTINCT FROM CAST(%(new)s AS date)
+"""
+
+
+class NotAll(Exception):
+    """Not every token of a batch has its old date, so the transaction must be given up."""
+
+
+class Update:
+    """The change of one plan, chunk by chunk; what it touches beside the dates goes into `record`."""
+
+    def __init__(self, plan: Plan, record: Unrecorded, schema: Schema) -> None:
+        self._plan = plan
+        self._record = record
+        self._schema = schema
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but dates is changed."""
+        return self._plan.memberships is None and not self._plan.notices
+
+    def of_all(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
+        """Change every token of a plain plan's chunks, in as few statements as they have dates.
+
+        Raises:
+            NotAll: some had another date.
+            LockTimeout: another session holds one.
+        """
+        for (old, new), chunks in groupby(batch, key=lambda chunk: (chunk.old, chunk.new)):
+            ids = [id_ for chunk in chunks for id_ in chunk.ids]
+            parameters = {"ids": literal(ids), "old": old and old.literal, "new": new and new.literal}
+            if connection.execute(UPDATE, **parameters) != len(ids):
+                raise NotAll
+        return [Outcome(chunk, len(chunk.ids)) for chunk in batch]
+
+    def of_unlocked(self, connection: Connection, chunk: Chunk) -> Outcome:
+        """Change what can be changed of one chunk, and what hangs on it, passing over what others have locked."""
+        busy: set[int] = set()
+        memberships: list[_Membership] = []
+        if self._plan.memberships:
+            memberships, busy = self._lock_memberships(connection, chunk)
+        wanted = [id_ for id_ in chunk.ids if id_ not in busy] if busy else list(chunk.ids)
+        about = {
+            "ids": literal(wanted),
+            "old": chunk.old and chunk.old.literal,
+            "new": chunk.new and chunk.new.literal,
+        }
+        statement, more = self._update(chunk)
+        changed = [row.id for row in connection.rows(statement, **about, **more)]
+        if self._plan.undoes is not None:
+            self._restore(connection, chunk, changed)
+        elif memberships:
+            self._move_memberships(connection, chunk, memberships, changed)
+        if len(changed) == len(chunk.ids):
+            return Outcome(chunk, len(changed))
+        done = set(changed)
+        still_old = {row.id for row in connection.rows(STILL_OLD, **about | {"ids": literal(chunk.ids)})}
+        locked = [id_ for id_ in chunk.ids if id_ in still_old and id_ not in done]
+        return Outcome(chunk, len(changed), [i for i in chunk.ids if i not in still_old and i not in done], locked)
+
+    def _update(self, chunk: Chunk) -> tuple[str, dict[str, object]]:
+        """The statement that changes the tokens that nobody holds, and re-arms their notices if the plan says so."""
+        if not self._plan.notices or self._plan.undoes is not None:
+            return UPDATE_UNLOCKED.format(notices="", kept="", rearmed=""), {}
+        columns = notices.columns(self._schema)
+        rearmed = "".join(f", {column} = {_rearmed(column)}" for column in columns)
+        kept = ""
+        parameters: dict[str, object] = {}
+        if self._record.run is not None:
+            arrays = ", ".join(f"array_agg(t.{column} ORDER BY t.id)" for column in columns)
+            kept = KEPT_NOTICES.format(columns=", ".join(columns), arrays=arrays, any_set=notices.any_set(self._schema))
+            parameters = {"run": self._record.run, "position": chunk.position}
+        statement = UPDATE_UNLOCKED.format(notices=", " + ", ".join(columns), kept=kept, rearmed=rearmed)
+        return statement, parameters
+
+    def _lock_memberships(self, connection: Connection, chunk: Chunk) -> tuple[list["_Membership"], set[int]]:
+        """The memberships to be moved, locked, and the tokens whose owner has one that somebody else holds."""
+        about: dict[str, object] = {"ids": literal(chunk.ids)}
+        if self._plan.undoes is None:
+            statement = MEMBERSHIPS
+            about["new"] = chunk.new and chunk.new.literal
+        else:
+            statement = MOVED_MEMBERSHIPS
+            about |= {"undoes": self._plan.undoes, "position": chunk.position}
+        unlocked = connection.rows(statement + UNLOCKED_MEMBERSHIPS, **about)
+        held = [_Membership(row.id, row.user_id, row.expires_at) for row in unlocked]
+        wanted = connection.rows(statement, **about)
+        if len(wanted) == len(held):
+            return held, set()
+        ids = {one.id for one in held}
+        users = {row.user_id for row in wanted if row.id not in ids}
+        busy = {row.id for row in connection.rows(TOKENS_OF, ids=literal(chunk.ids), users=literal(users))}
+        return [one for one in held if one.user_id not in users], busy
+
+    def _move_memberships(
+        self, connection: Connection, chunk: Chunk, memberships: Sequence["_Membership"], changed: Sequence[int]
+    ) -> None:
+        owners = {row.user_id for row in connection.rows(OWNERS, ids=literal(changed))}
+        moved = [one for one in memberships if one.user_id in owners]
+        if not moved:
+            return
+        end = None
+        if chunk.new is not None and self._plan.memberships is MembershipRule.UNTIL_TOKEN:
+            end = chunk.new.literal
+        members = [one.id for one in moved]
+        connection.execute(MOVE_MEMBERSHIPS, members=literal(members), end=end)
+        self._record.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
+
+    def _restore(self, connection: Connection, chunk: Chunk, changed: Sequence[int]) -> None:
+        """Put back the notices and memberships that the undone run has touched along with these tokens."""
+        about = {"undoes": self._plan.undoes, "position": chunk.position, "changed": literal(changed)}
+        columns = notices.columns(self._schema)
+        if self._plan.notices:
+            statement = RESTORE_NOTICES.format(
+                restored=", ".join(f"{column} = kept.{column}" for column in columns),
+                arrays=", ".join(f"n.{column}" for column in columns),
+                columns=", ".join(columns),
+                any_set=notices.any_set(self._schema),
+            )
+            connection.execute(statement, **about)
+        if self._plan.memberships:
+            connection.execute(RESTORE_MEMBERSHIPS, **about)
+
+
+def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:
+    """How many of the tokens of these chunks have their new date now."""
+    tokens = 0
+    for new, alike in groupby(chunks, key=lambda chunk: chunk.new):
+        ids = literal(id_ for chunk in alike for id_ in chunk.ids)
+        tokens += connection.row(RECOUNT, ids=ids, new=new and new.literal).tokens
+    return tokens
+
+
+@dataclass(frozen=True)
+class _Membership:
+    id: int
+    user_id: int
+    expires_at: str
+
+
+def _rearmed(column: str) -> str:
+    return "false" if column in notices.FLAGS else "NULL"
