@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -12,15 +12,26 @@ import pytest
 import sqlalchemy as sa
 
 from tests.addresses import url
-from tests.factories import make_migration_row, make_settings, make_tokens, make_updates_slow
+from tests.factories import (
+    make_group,
+    make_membership,
+    make_migration_row,
+    make_settings,
+    make_tokens,
+    make_updates_slow,
+    make_user,
+)
+from tests.replication import Replicated
 from tests.terminal.screen import Program
 from tokens.address import Address
 from tokens.engine import make_engine
+from tokens.upgrade import BASE, Branch, downgrade, upgrade
 
 INV = str(Path(sys.executable).with_name("inv"))
 GITLAB_TOKENS = str(Path(sys.executable).with_name("gitlab-tokens"))
 
 SOON = date.today() + timedelta(30)
+EARLY = SOON - timedelta(5)
 LATER = SOON + timedelta(365)
 
 ANALYSIS = """\
@@ -48,6 +59,11 @@ def analysis(*rows: tuple[object, int]) -> str:
     return ANALYSIS.format(rows="\n".join(f"| {day!s:<15} | {count:<5} |" for day, count in rows))
 
 
+def said(program: Program) -> str:
+    """The screen without any blanks, because a narrow terminal breaks lines in words and at blanks alike."""
+    return re.sub(r"\s", "", program.text)
+
+
 def counts(engine: sa.Engine) -> dict[str | None, int]:
     statement = sa.text("SELECT CAST(expires_at AS text), count(*) FROM personal_access_tokens GROUP BY 1")
     with engine.connect() as connection:
@@ -55,13 +71,22 @@ def counts(engine: sa.Engine) -> dict[str | None, int]:
 
 
 @pytest.fixture
+def gitlab_database(replicated: Replicated) -> Iterator[Address]:
+    """On the newest server alone, as the screens are the same on all of them."""
+    with replicated.database() as pair:
+        yield pair.primary
+
+
+@pytest.fixture
 def engine(gitlab_database: Address) -> sa.Engine:
-    """Two dates: 60 tokens soon, 20 on 2017-12-31, and 5 that never expire."""
+    """Two dates: 60 tokens soon, 20 revoked ones on 2017-12-31, and 5 that never expire; the journal is installed."""
+    upgrade(gitlab_database, Branch.JOURNAL)
     engine = make_engine(gitlab_database)
     with engine.begin() as connection:
         make_migration_row(connection)
+        make_settings(connection, require_personal_access_token_expiry=False)
         make_tokens(connection, 60, expires_at=SOON)
-        make_tokens(connection, 20, expires_at="2017-12-31")
+        make_tokens(connection, 20, expires_at="2017-12-31", revoked=True)
         make_tokens(connection, 5)
     return engine
 
@@ -85,7 +110,7 @@ def slow_updates(engine: sa.Engine) -> None:
     """3000 tokens whose update takes seconds, so that there is time to interrupt it."""
     with engine.begin() as connection:
         make_tokens(connection, 3000, expires_at="2018-06-30")
-        make_updates_slow(connection, seconds=0.001)
+        make_updates_slow(connection, seconds=0.0005)
 
 
 BEFORE = analysis((SOON, 60), ("2017-12-31", 20), ("(none)", 5))
@@ -145,7 +170,10 @@ Updated 60 tokens!
     )
     program.press("3", "enter")
     assert program.wait() == 0
-    assert program.lines[-1] == "What do you want to do? Quit"
+    assert program.lines[-2:] == [
+        "What do you want to do? Quit",
+        "Recorded as run 1; to take it back: tokens.undo --run 1",
+    ]
     assert counts(engine) == {str(LATER): 60, "2017-12-31": 20, None: 5}
 
 
@@ -225,11 +253,11 @@ def test_a_doubtful_date_is_noted_before_the_question(
     program.wait_for("What would you like")
     program.press(typed, "enter")
     program.wait_for("(y/N)")
-    said = program.text.split("New expiration date: ")[1]
-    assert said.count("NOTE: ") == len(notes)
+    below = program.text.split("New expiration date: ")[1]
+    assert below.count("NOTE: ") == len(notes)
     for note in notes:
-        assert note in said
-    assert said.index("WARNING") > said.rfind("NOTE")
+        assert note in below
+    assert below.index("WARNING") > below.rfind("NOTE")
 
 
 def test_the_instances_maximum_lifetime_gives_the_default(start: Callable[..., Program], engine: sa.Engine) -> None:
@@ -312,10 +340,12 @@ def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
     else:
         program.signal(number)
     assert program.wait() == status
-    assert "1000 of 3000 token(s) were updated" in program.text.replace("\n", "")
-    assert "choose 2018-06-30" in program.text.replace("\n", " ")
-    assert counts(engine)["2019-06-30"] == 1000
-    assert counts(engine)["2018-06-30"] == 2000
+    assert (
+        "2000 of 3000 token(s) were updated and stay so; to go on: tokens.apply --run 1, to take it back: "
+        "tokens.undo --run 1."
+    ).replace(" ", "") in said(program)
+    assert counts(engine)["2019-06-30"] == 2000
+    assert counts(engine)["2018-06-30"] == 1000
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -377,11 +407,10 @@ def test_a_second_ctrl_c_tells_truly_how_many_tokens_were_changed(
     program.press("ctrl-c")
     program.press("ctrl-c")
     assert program.wait() == 130
-    said = program.text.replace("\n", "")
-    told = re.search(r"Stopped.* (\d+) of 3000 token\(s\)", said)
+    told = re.search(r"Stopped.*?(\d+)of3000token\(s\)", said(program))
     assert told
     assert counts(engine).get("2019-06-30", 0) == int(told[1])
-    assert "Traceback" not in said
+    assert "Traceback" not in program.text
 
 
 @pytest.mark.usefixtures("slow_updates")
@@ -403,7 +432,7 @@ def test_keys_typed_while_the_update_runs_answer_nothing_and_show_nowhere(
 def test_a_long_update_shows_its_progress_and_takes_it_away(start: Callable[..., Program]) -> None:
     program = start()
     program.press("enter", "enter", "enter", "y", "enter")
-    program.wait_for("1,000 of 3,000 tokens (33 %)")
+    program.wait_for("2,000 of 3,000 tokens (66 %)")
     program.wait_for("Updated 3000 tokens!")
     program.wait_for("3. Quit")
     assert "of 3,000 tokens" not in program.text
@@ -415,7 +444,7 @@ def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
 ) -> None:
     program = start(size=(50, 300))
     program.press("enter", "enter", "enter", "y", "enter")
-    program.wait_for("1,000 of 3,000 tokens")
+    program.wait_for("2,000 of 3,000 tokens")
     kill = sa.text("""
         SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -424,9 +453,8 @@ def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
         connection.execute(kill)
     assert program.wait() == 1
     assert "Traceback" not in program.text
-    said = program.text.replace("\n", "")
-    assert "was lost" in said
-    assert re.search(r"\d+ of 3000 token\(s\) were updated and stay so", said)
+    assert "was lost" in program.text
+    assert "2000 of 3000 token(s) were updated and stay so; to go on: tokens.apply --run 1" in program.text
 
 
 def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> None:
@@ -492,4 +520,141 @@ def test_without_a_terminal_it_says_what_needs_none_before_it_connects(program: 
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert "needs a terminal" in done.stderr
-    assert "analyze" in done.stderr
+    assert "use extend or remove with --yes" in done.stderr
+
+
+@pytest.fixture
+def delicate(engine: sa.Engine) -> tuple[int, Sequence[int]]:
+    """70 tokens of EARLY: 67 of a bot whose membership ends then, and three whose owner was warned."""
+    with engine.begin() as connection:
+        bot = make_user(connection, user_type=6)
+        member = make_membership(connection, user_id=bot, group_id=make_group(connection), expires_at=EARLY)
+        make_tokens(connection, 67, expires_at=EARLY, user_id=bot)
+        warned = make_tokens(connection, 3, expires_at=EARLY, expire_notification_delivered=True)
+    return member, warned
+
+
+def hanging_on(engine: sa.Engine, delicate: tuple[int, Sequence[int]]) -> tuple[str | None, int]:
+    """The end of the membership, and how many of the warned are still marked as such."""
+    member, warned = delicate
+    with engine.connect() as connection:
+        end = sa.text("SELECT CAST(expires_at AS text) FROM members WHERE id = :id")
+        marked = sa.text("SELECT count(*) FROM personal_access_tokens WHERE id = ANY(:ids) AND " + WARNED)
+        return (
+            connection.execute(end, {"id": member}).scalar_one(),
+            connection.execute(marked, {"ids": list(warned)}).scalar_one(),
+        )
+
+
+WARNED = "expire_notification_delivered"
+MOVE = "Move the memberships of 1 bot(s), too?"
+REARM = "Re-arm the notices of 3 token(s), too?"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said", "expected"),
+    [
+        (["enter", "enter"], (f"{MOVE} Yes", f"{REARM} Yes"), (None, 0)),
+        (["n", "enter", "n", "enter"], (f"{MOVE} No", f"{REARM} No"), (str(EARLY), 3)),
+        (["y", "enter", "ctrl-d"], (f"{MOVE} yes", f"{REARM} No"), (None, 3)),
+    ],
+)
+def test_what_hangs_on_the_tokens_is_noted_and_asked_about(
+    start: Callable[..., Program],
+    engine: sa.Engine,
+    delicate: tuple[int, Sequence[int]],
+    keys: list[str],
+    said: tuple[str, str],
+    expected: tuple[str | None, int],
+) -> None:
+    program = start(size=(60, 200))
+    program.press("enter", "enter", str(LATER), "enter")
+    program.wait_for(f"{MOVE} (Y/n)")
+    program.press(*keys)
+    program.wait_for("(y/N)")
+    shown = program.text.split("New expiration date: ")[1].splitlines()
+    assert shown == [
+        str(LATER),
+        "NOTE: 1 bot(s) have a membership that ends before the new date, and GitLab would delete bot and token at its "
+        "end: the end is removed, too.",
+        "NOTE: 3 token(s) of 1 owner(s) have been warned about already: the notices are re-armed for the new date.",
+        *said,
+        "WARNING: This will now update 70 token(s). Are you sure? (y/N)",
+    ]
+    assert hanging_on(engine, delicate) == (str(EARLY), 3)
+    program.press("y", "enter")
+    program.wait_for("Updated 70 tokens!")
+    program.wait_for("3. Quit")
+    assert hanging_on(engine, delicate) == expected
+
+
+def test_removing_notes_and_asks_the_same_before_its_warning(
+    start: Callable[..., Program], engine: sa.Engine, delicate: tuple[int, Sequence[int]]
+) -> None:
+    program = start(size=(60, 200))
+    program.press("2", "enter", "enter")
+    program.wait_for(f"{MOVE} (Y/n)")
+    program.press("enter", "enter")
+    program.wait_for(
+        f"{MOVE} Yes\n{REARM} Yes\n"
+        f"WARNING: This will remove the expiration for tokens that expire on {EARLY}.\n"
+        "This will affect 70 tokens. Are you sure? (y/N)"
+    )
+    assert (
+        "a membership that ends, and GitLab would delete bot and token at its end: the end is removed" in program.text
+    )
+    program.press("enter")
+    program.wait_for("Are you sure? No\nAborting!")
+    assert hanging_on(engine, delicate) == (str(EARLY), 3)
+
+
+@pytest.mark.parametrize("keys", [[], ["enter"]])
+def test_ctrl_c_at_an_extra_question_changes_nothing(
+    start: Callable[..., Program], engine: sa.Engine, delicate: tuple[int, Sequence[int]], keys: list[str]
+) -> None:
+    program = start(size=(60, 200))
+    program.press("enter", "enter", str(LATER), "enter")
+    program.wait_for(f"{MOVE} (Y/n)")
+    program.press(*keys, "ctrl-c")
+    assert program.wait() == 130
+    assert program.lines[-1] == "Interrupted."
+    assert hanging_on(engine, delicate) == (str(EARLY), 3)
+    assert counts(engine)[str(EARLY)] == 70
+
+
+JOURNAL = "There is no journal here yet: install it (schema token_tasks), so that this can be undone?"
+NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."
+
+
+def test_the_journal_is_offered_once_and_every_recorded_run_is_named_at_the_end(
+    start: Callable[..., Program], engine: sa.Engine, gitlab_database: Address
+) -> None:
+    downgrade(gitlab_database, Branch.JOURNAL, BASE)
+    for first, recorded in (("n", []), ("y", [1, 2])):
+        program = start(size=(100, 120))
+        program.press("enter", "enter", "enter", "y", "enter", first, "enter")
+        program.wait_for("Updated 60 tokens!")
+        program.press("enter", "enter", "enter", "y", "enter")
+        program.wait_for(lambda: program.text.count("Updated 60 tokens!") == 2)  # noqa: B023
+        program.press("3", "enter")
+        assert program.wait() == 0
+        assert program.text.count(JOURNAL) == 1
+        assert program.text.count(NO_WAY_BACK) == (0 if recorded else 2)
+        lines = [f"Recorded as run {number}; to take it back: tokens.undo --run {number}" for number in recorded]
+        assert program.lines[-1 - len(lines) :] == ["What do you want to do? Quit", *lines]
+
+
+def test_without_the_journal_it_is_said_what_is_lost_and_how_to_go_on(
+    start: Callable[..., Program], engine: sa.Engine, slow_updates: None, gitlab_database: Address
+) -> None:
+    program = start(GITLAB_TOKENS, "edit", "--no-journal", "--target", url(gitlab_database), size=(60, 200))
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for(f"Are you sure? yes\n{NO_WAY_BACK}\nUpdating tokens...")
+    program.wait_for("from ID")
+    program.signal(signal.SIGTERM)
+    assert program.wait() == 143
+    assert program.lines[-1] == (
+        "Stopped. 2000 of 3000 token(s) were updated and stay so; to go on, run edit again and choose 2018-06-30."
+    )
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM token_tasks.runs")).scalar_one() == 0

@@ -10,16 +10,18 @@ from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
-from tokens.gitlab.preflight import ANALYZE, EDIT, Needs, State
+from tokens.gitlab.preflight import ANALYZE, CHANGE, Needs, State
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, Schema, read_schema
+from tokens.journal import installation
 
 CLOCK_TOLERANCE = 60  # seconds
 MAINTENANCE = Needs(reads={SETTINGS: ("id", "maintenance_mode")})
 RELEASE = Needs(reads={MIGRATIONS: ("version",)})
 
-# Every task that works on GitLab's data, and what it needs there.
-TASKS = {"analyze": ANALYZE, "edit": EDIT}
+# What the tasks need that read, and what those need that change dates.
+CHANGES = "changes"
+TASKS = {"analyze": ANALYZE, CHANGES: CHANGE}
 
 SESSION = """
     SELECT
@@ -42,6 +44,13 @@ MAINTENANCE_MODE = """
     ORDER BY id DESC
     LIMIT 1
 """
+
+# What the journal takes where it is installed, and what it takes to install it.
+JOURNAL_GRANTS = (
+    "GRANT USAGE ON SCHEMA token_tasks TO {grantee}",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO {grantee}",
+)
+JOURNAL_INSTALLATION_GRANT = "GRANT CREATE ON DATABASE {database} TO {grantee}"
 
 IDENTIFIER = "SELECT quote_ident(%(name)s) AS quoted"
 
@@ -87,14 +96,18 @@ def least_privileges(address: Address, role: str) -> dict[str, list[str]]:
         preflight.check_tables(state, schema)
         grantee = connection.row(IDENTIFIER, name=role).quoted
         name = connection.row(IDENTIFIER, name=state.database).quoted
+        installed = installation.is_installed(connection)
     entry = [f"GRANT CONNECT ON DATABASE {name} TO {grantee}", f"GRANT USAGE ON SCHEMA public TO {grantee}"]
-    return {
+    statements = {
         task: [
             *entry,
             *preflight.grants((one for one in needs.privileges if schema.has(one.table, one.column)), grantee),
         ]
         for task, needs in TASKS.items()
     }
+    journal = JOURNAL_GRANTS if installed else (JOURNAL_INSTALLATION_GRANT,)
+    statements[CHANGES] += [grant.format(grantee=grantee, database=name) for grant in journal]
+    return statements
 
 
 def _findings(connection: Connection, address: Address) -> Iterator[Finding]:
@@ -107,6 +120,7 @@ def _findings(connection: Connection, address: Address) -> Iterator[Finding]:
     yield _role(state)
     yield _schema(connection, state, schema)
     yield from _privileges(connection, state)
+    yield _journal(connection)
     yield _maintenance(connection, schema)
     yield Finding("timeouts", Verdict.OK, f"{session.timeouts}; each transaction of ours sets its own")
     yield _clock(clock)
@@ -147,6 +161,18 @@ def _privileges(connection: Connection, state: State) -> Iterable[Finding]:
             yield Finding(subject, Verdict.WARN if needs.writes else Verdict.FAIL, str(refusal))
         else:
             yield Finding(subject, Verdict.OK, "sufficient")
+
+
+def _journal(connection: Connection) -> Finding:
+    subject = "journal"
+    try:
+        if not installation.is_installed(connection):
+            return Finding(subject, Verdict.OK, "not installed yet: the first change asks, or tokens.journal.install")
+        with connection.transaction():  # a savepoint, since a role may not look into the schema
+            installation.check(connection)
+    except Refused as refusal:
+        return Finding(subject, Verdict.WARN, str(refusal))
+    return Finding(subject, Verdict.OK, f"installed, revision {installation.REVISION}")
 
 
 def _maintenance(connection: Connection, schema: Schema) -> Finding:

@@ -2,12 +2,15 @@
 
 import invoke
 
-from tokens.tasks import bundle, demo
+from tokens.tasks import bundle, demo, journal
 from tokens.tasks.analyze import analyze
+from tokens.tasks.apply import apply, undo
 from tokens.tasks.doctor import doctor
 from tokens.tasks.edit import edit
+from tokens.tasks.extend import extend, remove
+from tokens.tasks.history import history
 
-ns = invoke.Collection("tokens", analyze, edit, doctor, bundle, demo)
+ns = invoke.Collection("tokens", analyze, edit, extend, remove, apply, undo, history, doctor, journal, bundle, demo)
 # One flat tree without underscores: INVOKE_TOKENS_TARGET and the like must not collide with anybody's.
 ns.configure(
     {"tokens": {"target": "", "targets": {}, "root": "/", "bundle": {"directory": ""}, "demo": {"directory": ""}}}

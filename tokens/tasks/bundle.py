@@ -27,7 +27,7 @@ def build(context: invoke.Context, directory: str = "") -> None:
 
 @task(help={"target": TARGET_HELP, "directory": DIRECTORY_HELP})
 def clean(context: invoke.Context, target: str = "", directory: str = "") -> None:
-    """Remove what was carried to a target, or built here."""
+    """Remove what was carried or built."""
     destination = remote_target(context, target)
     if target and (destination is None or directory):
         raise UsageError("bundle.clean takes a container or pod as target, or else the folder of bundles here.")

@@ -18,7 +18,7 @@ TOKENS_HELP = (
 
 @task(help={"tokens": TOKENS_HELP})
 def start(context: invoke.Context, tokens: str = "") -> None:
-    """Start the demo's database, filling it the first time."""
+    """Start the demo, filling it the first time."""
     directory = demo_directory(context)
     wanted = _number(tokens)
     demo.open(directory, report_to(sys.stderr), tokens=demo.TOKENS if wanted is None else wanted)
@@ -38,7 +38,7 @@ def stop(context: invoke.Context) -> None:
 
 @task(help={"tokens": TOKENS_HELP})
 def reset(context: invoke.Context, tokens: str = "") -> None:
-    """Fill the demo's database anew, forgetting every change."""
+    """Fill the demo anew, forgetting every change."""
     directory = demo_directory(context)
     wanted = _number(tokens)
     demo.reset(directory, report_to(sys.stderr), tokens=demo.TOKENS if wanted is None else wanted)

@@ -26,7 +26,7 @@ OUTPUTS = ("text", "json")
     travels=True,
 )
 def doctor(context: invoke.Context, target: str = "", output: str = "text", grants: str = "") -> None:
-    """Show what was found of GitLab, and whether all is well."""
+    """Check GitLab, its database and our privileges."""
     if output not in OUTPUTS:
         raise UsageError(f'--output takes {", ".join(OUTPUTS)}, not "{output}".')
     from tokens.diagnosis import Verdict, least_privileges

@@ -1,23 +1,35 @@
 """The conversation of `edit`: what is asked and said, in the original's words."""
 
+import dataclasses
 import signal
 import sys
+from collections.abc import Callable
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from tokens import analysis, database
-from tokens.address import Address
+from tokens.change import Change
+from tokens.database import Connection
 from tokens.errors import DatabaseError, Interrupted, Terminated
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.plan import Plan, make_plan, read_current_policy
-from tokens.run import BatchCommitted, BatchStarting, Finished, RunFailed, run
+from tokens.journal.record import Unrecorded
+from tokens.notes import Concern
+from tokens.origin import Origin
+from tokens.plan import Plan, RunKind, make_plan, read_current_policy
+from tokens.run import BatchCommitted, BatchStarting, Finished, RunFailed, Waiting, run
 from tokens.selection import Selection
 from tokens.tasks.analyze import screen
+from tokens.tasks.carry_out import waiting_for
+from tokens.tasks.recording import NO_WAY_BACK, begin
 from tokens.terminal import console
 from tokens.terminal.interruption import stop_requests
 from tokens.terminal.keyboard import muted_keyboard
-from tokens.terminal.progress import ProgressLine
+from tokens.terminal.progress import ProgressBar
 from tokens.terminal.prompts import Prompts
+
+if TYPE_CHECKING:
+    from tokens.targets.here.site import Site
 
 
 class Action(IntEnum):
@@ -35,14 +47,21 @@ ABORT = "--> Abort"
 class EditConversation:
     """One administrator at one terminal. Nothing is held open in the database while a question waits."""
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, site: "Site", who: Origin, reason: str | None, *, journal: bool) -> None:
+        self._site = site
+        self._address = site.address
+        self._who = who
+        self._reason = reason
+        self._journal = journal
+        self._recorded: list[int] = []
         self._prompts = Prompts(colour=console.has_colour(sys.stdout))
 
     def hold(self) -> None:
         """Show the analysis and ask what to do, until the answer is to quit."""
         with database.reading(self._address) as connection:
-            preflight.check(connection, preflight.EDIT)
+            preflight.check(connection, preflight.CHANGE)
+        if not self._journal:
+            print(NO_WAY_BACK)
         while True:
             print(screen(analysis.analyze(self._address)))
             print()
@@ -52,7 +71,9 @@ class EditConversation:
                 case Action.REMOVE:
                     self._remove()
                 case Action.QUIT:
-                    return
+                    break
+        for number in self._recorded:
+            print(f"Recorded as run {number}; to take it back: tokens.undo --run {number}")
 
     def _extend(self) -> None:
         old = self._choose_date()
@@ -66,29 +87,28 @@ class EditConversation:
         if new is None:
             print("Invalid date, aborting...")
             return
-        plan = self._plan(old, new)
+        plan = self._plan(old, Change(new))
         print()
         print(f"Old expiration date: {old}")
         print(f"New expiration date: {new}")
-        for note in plan.notes:
-            print(f"NOTE: {note.text}")
-        if not self._prompts.confirm(f"WARNING: This will now update {len(plan.tokens)} token(s). Are you sure?"):
+        plan = self._noted(plan)
+        if not self._prompts.confirm(f"WARNING: This will now update {plan.tokens} token(s). Are you sure?"):
             print("Aborting!")
             return
-        print("Updating tokens...")
-        self._run(plan)
+        self._carry_out(plan, old, "Updating tokens...\n")
 
     def _remove(self) -> None:
         old = self._choose_date()
         if old is None:
             return
-        plan = self._plan(old, None)
+        plan = self._plan(old, Change())
         print()
+        plan = self._noted(plan)
         print(f"WARNING: This will remove the expiration for tokens that expire on {old}.")
-        if not self._prompts.confirm(f"This will affect {len(plan.tokens)} tokens. Are you sure?"):
+        if not self._prompts.confirm(f"This will affect {plan.tokens} tokens. Are you sure?"):
             print("Aborting!")
             return
-        self._run(plan)
+        self._carry_out(plan, old)
 
     def _choose_date(self) -> ExpirationDate | None:
         """One of the commonest dates of this very moment, or None to abort."""
@@ -96,32 +116,75 @@ class EditConversation:
         chosen = self._prompts.select("Select an expiration date", [*map(str, dates), ABORT])
         return dates[chosen] if chosen < len(dates) else None
 
-    def _plan(self, old: ExpirationDate, new: ExpirationDate | None) -> Plan:
-        return make_plan(self._address, Selection(old), new)
+    def _plan(self, old: ExpirationDate, change: Change) -> Plan:
+        installation = self._site.installation
+        release = installation.version if installation else None
+        return make_plan(self._address, RunKind.EDIT, Selection.every(old), change, release=release)
 
-    def _run(self, plan: Plan) -> None:
-        progress = ProgressLine(sys.stdout, len(plan.tokens), "tokens")
+    def _noted(self, plan: Plan) -> Plan:
+        """Show the notes; returns the plan without what the person does not want to be touched along with the dates."""
+        for note in plan.notes:
+            print(f"NOTE: {note.text}")
+        counts = {note.concern: note.tokens for note in plan.notes}
+        if plan.memberships and not self._prompts.confirm(
+            f"Move the memberships of {counts[Concern.MEMBERSHIPS]} bot(s), too?", default=True
+        ):
+            plan = dataclasses.replace(plan, memberships=None)
+        if plan.notices and not self._prompts.confirm(
+            f"Re-arm the notices of {counts[Concern.NOTICES]} token(s), too?", default=True
+        ):
+            plan = dataclasses.replace(plan, notices=False)
+        return plan
+
+    def _begin(self, plan: Plan) -> Unrecorded:
+        if not plan.tokens:
+            return Unrecorded()
+        if not self._journal:
+            return Unrecorded()
+        written = begin(self._address, plan, self._who, reason=self._reason, prompts=self._prompts)
+        if written.run is None:
+            self._journal = False  # asked once
+        else:
+            self._recorded.append(written.run)
+        return written
+
+    def _carry_out(self, plan: Plan, old: ExpirationDate, heading: str = "") -> None:
+        with waiting_for(self._site) as reason_to_wait:
+            written = self._begin(plan)
+            print(heading, end="")
+            self._run(plan, old, written, reason_to_wait)
+
+    def _run(
+        self,
+        plan: Plan,
+        old: ExpirationDate,
+        written: Unrecorded,
+        reason_to_wait: Callable[[Connection], str | None],
+    ) -> None:
+        progress = ProgressBar(sys.stdout, plan.tokens, "tokens")
         done = 0
         with muted_keyboard(), stop_requests() as stop:
             try:
-                for event in run(self._address, plan, stop_requested=stop.made):
+                for event in run(self._address, plan, written, reason_to_wait=reason_to_wait, stop_requested=stop.made):
                     match event:
                         case BatchStarting(first, last):
                             progress.print(f"Updating personal access tokens from ID {first} to {last}...")
                         case BatchCommitted(done):
                             progress.update(done)
+                        case Waiting(reason):
+                            progress.waiting(reason)
                         case Finished():
                             progress.erase()
-                            _report(plan, event, stop.by)
+                            _report(plan, old, written, event, stop.by)
             except KeyboardInterrupt:
                 progress.erase()
-                how_to_go_on = f"to go on, run edit again and choose {plan.selection.expires_at}."
                 raise Interrupted(
-                    f"Stopped in the middle of a batch, after {done} of {len(plan.tokens)} token(s); {how_to_go_on}"
+                    f"Stopped in the middle of a batch, after {done} of {plan.tokens} token(s); "
+                    f"{_how_to_go_on(old, written)}"
                 ) from None
             except RunFailed as error:
                 progress.erase()
-                raise DatabaseError(f"{error} {_how_to_go_on(plan, error.changed)}") from error
+                raise DatabaseError(f"{error} {_so_far(plan, error.changed)} {_how_to_go_on(old, written)}") from error
         # What was typed meanwhile was not an answer to the next question.
         self._prompts.discard_typeahead()
 
@@ -135,27 +198,33 @@ def _date(answer: str, default: ExpirationDate) -> ExpirationDate | None:
     return date if date.is_storable else None
 
 
-def _report(plan: Plan, end: Finished, stopped_by: signal.Signals | None) -> None:
+def _report(
+    plan: Plan, old: ExpirationDate, written: Unrecorded, end: Finished, stopped_by: signal.Signals | None
+) -> None:
     if not (stopped_by and end.untouched):
         print(f"Updated {end.changed} tokens!")
     if end.changed_meanwhile:
         print(
-            f"NOTE: {end.changed_meanwhile} of the {len(plan.tokens)} token(s) no longer had the expiration date "
-            f"{plan.selection.expires_at} and were left alone."
+            f"NOTE: {end.changed_meanwhile} of the {plan.tokens} token(s) no longer had the expiration date "
+            f"{old} and were left alone."
         )
     if end.locked:
         print(
-            f"NOTE: {end.locked} of the {len(plan.tokens)} token(s) are locked by another session and were left alone; "
-            f"choose {plan.selection.expires_at} again to change them."
+            f"NOTE: {end.locked} of the {plan.tokens} token(s) are locked by another session and were left alone; "
+            f"choose {old} again to change them."
         )
     if stopped_by:
         left = end.untouched or end.locked
-        message = f"Stopped. {_how_to_go_on(plan, end.changed)}" if left else "Stopped; the update is complete."
+        going_on = f"Stopped. {_so_far(plan, end.changed)} {_how_to_go_on(old, written)}"
+        message = going_on if left else "Stopped; the update is complete."
         raise Interrupted(message) if stopped_by == signal.SIGINT else Terminated(message)
 
 
-def _how_to_go_on(plan: Plan, changed: int) -> str:
-    return (
-        f"{changed} of {len(plan.tokens)} token(s) were updated and stay so; "
-        f"to go on, run edit again and choose {plan.selection.expires_at}."
-    )
+def _so_far(plan: Plan, changed: int) -> str:
+    return f"{changed} of {plan.tokens} token(s) were updated and stay so;"
+
+
+def _how_to_go_on(old: ExpirationDate, written: Unrecorded) -> str:
+    if written.run is None:
+        return f"to go on, run edit again and choose {old}."
+    return f"to go on: tokens.apply --run {written.run}, to take it back: tokens.undo --run {written.run}."

@@ -1,0 +1,421 @@
+"""`apply` and `undo`: stored plans, runs that stopped, and the way back."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.factories import (
+    make_group,
+    make_membership,
+    make_token,
+    make_tokens,
+    make_updates_slow,
+    make_user,
+)
+from tests.replication import Replicated
+from tests.test_extend import LATER, NOWHERE, SOON, TODAY, Instance, complaints, one_line, planned
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.upgrade import Branch, upgrade
+
+MALLORY = "mal\x1b[2Jlory"
+ERIKA = {"SUDO_USER": "erika", "GITLAB_TOKENS_CALLER": "erika@desk"}
+MAX = {"SUDO_USER": "max", "GITLAB_TOKENS_CALLER": "max@desk"}
+EXTEND = ("extend", "--expires", SOON, "--to", LATER)
+
+
+@pytest.fixture
+def instance(replicated: Replicated) -> Iterator[Instance]:
+    """On the newest server alone, with a journal: 60 tokens soon, 20 of them of a user with a name that is none."""
+    with replicated.database() as pair:
+        upgrade(pair.primary, Branch.JOURNAL)
+        with make_engine(pair.primary).begin() as connection:
+            make_tokens(connection, 40, expires_at=SOON)
+            mallory = make_user(connection, username=MALLORY)
+            make_tokens(connection, 20, expires_at=SOON, user_id=mallory, name="\x1b[31m\u202ename")
+        yield Instance(pair.primary)
+
+
+@pytest.fixture
+def slow(instance: Instance) -> Instance:
+    """5000 more tokens soon, whose update takes seconds, so that there is time to stop it."""
+    with make_engine(instance.address).begin() as connection:
+        make_tokens(connection, 4940, expires_at=SOON)
+        make_updates_slow(connection, seconds=0.0003)
+    return instance
+
+
+def history(instance: Instance, run: int) -> Any:
+    return instance.json("history", "--run", run)
+
+
+def somebody_holds(instance: Instance, tokens: int) -> sa.Connection:
+    """A session that holds the first `tokens` tokens that expire soon until it is closed."""
+    connection = make_engine(instance.address).connect()
+    statement = sa.text("""
+        SELECT id FROM personal_access_tokens WHERE expires_at = :day ORDER BY id LIMIT :tokens FOR UPDATE
+    """)
+    assert len(connection.execute(statement, {"day": SOON, "tokens": tokens}).all()) == tokens
+    return connection
+
+
+def test_a_plan_is_stored_by_one_person_and_carried_out_by_another(instance: Instance) -> None:
+    out = instance.done(*EXTEND, "--plan", "--reason", "rotation is late", env=ERIKA)
+    assert out.endswith(
+        "Stored as run 1; nothing was changed. It lapses after 24 hours. To carry it out: tokens.apply --run 1\n"
+    )
+    assert instance.counts() == {str(SOON): 60}
+    assert history(instance, 1)["state"] == "planned"
+
+    out = instance.done("apply", "--run", 1, "--yes", env=MAX)
+    title = r"Run 1, to extend 60 token\(s\), planned .* by erika \(sudo, as \w+\) .*, called by erika@desk"
+    assert re.match(title, out)
+    assert "Reason: rotation is late\n" in out
+    assert f"| {SOON}      | {LATER}      | 60       |" in out
+    assert out.endswith(
+        "Updated 60 of 60 token(s).\n"
+        "Recounted: 60 of 60 token(s) have their new date.\n"
+        "Recorded as run 1; to take it back: tokens.undo --run 1\n"
+    )
+    assert instance.counts() == {str(LATER): 60}
+    run = history(instance, 1)
+    assert (run["state"], run["planned_by"]["sudo_user"]) == ("done", "erika")
+    assert [attempt["by"]["sudo_user"] for attempt in run["attempts"]] == ["max"]
+    said = instance.refusal("apply", "--run", 1, "--yes", status=2)
+    assert said == "Run 1 is complete: nothing is left of it to apply."
+
+
+def test_the_tokens_of_a_stored_plan_are_changed_as_they_were_seen(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    first, second, *_ = sorted(instance.dates())
+    with make_engine(instance.address).begin() as connection:
+        late = make_token(connection, expires_at=SOON)
+    instance.execute(
+        "UPDATE personal_access_tokens SET expires_at = NULL WHERE id = :first",
+        first=first,
+    )
+    instance.execute("DELETE FROM personal_access_tokens WHERE id = :second", second=second)
+    done = instance.run("apply", "--run", 1, "--yes")
+    assert done.returncode == 4
+    assert one_line(done) == (
+        "2 token(s) had another date by then, or were gone, and were left alone (tokens.history --run 1 lists them)."
+    )
+    assert "Updated 58 of 60 token(s).\nRecounted: 58 of 60" in done.stdout
+    dates = instance.dates()
+    assert (dates[first], dates[late]) == (None, str(SOON))
+    left = [one["id"] for one in history(instance, 1)["outcomes"] if one["outcome"] == "left alone"]
+    assert left == [first, second]
+
+
+def test_a_plan_that_waited_for_more_than_a_day_is_refused_until_it_is_allowed(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    instance.execute("UPDATE token_tasks.runs SET created_at = created_at - interval '24 hours 1 minute'")
+    assert instance.refusal("apply", "--run", 1, "--yes") == (
+        "Refused because of old-plan (see the notes above); to do it all the same say --allow old-plan."
+    )
+    assert "planned (lapsed)" in instance.done("history")
+    assert instance.refusal("apply", "--run", 1, "--yes", "--allow", "past") != ""
+    instance.done("apply", "--run", 1, "--yes", "--allow", "old-plan")
+    assert instance.counts() == {str(LATER): 60}
+
+
+def test_the_guards_are_asked_again_when_a_plan_is_applied(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    assert instance.refusal("apply", "--run", 1, "--yes", "--at-most", 59).startswith("The plan has 60 token(s)")
+    instance.execute(
+        "INSERT INTO application_settings (created_at, updated_at, maintenance_mode) VALUES (now(), now(), true)"
+    )
+    assert instance.refusal("apply", "--run", 1, "--yes").startswith("Refused because of maintenance")
+    document = instance.json("apply", "--run", 1, "--yes", status=3)
+    assert [note["concern"] for note in document["plan"]["notes"]] == ["maintenance"]
+
+
+def test_apply_and_undo_ask_on_a_terminal_and_need_yes_elsewhere(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    for task in ("apply", "undo"):
+        said = instance.refusal(task, "--run", 1, status=2)
+        assert said.startswith(f"{task} asks before it changes anything and needs a terminal")
+    with instance.terminal("apply", "--run", 1) as program:
+        program.wait_for("This will change 60 token(s). Are you sure? (y/N)")
+        program.press("enter")
+        assert program.wait() == 0
+        assert program.lines[-1] == "Nothing was changed."
+    with instance.terminal("apply", "--run", 1) as program:
+        program.press("y", "enter")
+        assert program.wait() == 0
+    assert instance.counts() == {str(LATER): 60}
+    with instance.terminal("undo", "--run", 1) as program:
+        program.wait_for("This will put back 60 token(s). Are you sure? (y/N)")
+        program.press("n", "enter")
+        assert program.wait() == 0
+        assert program.lines[-1] == "Nothing was changed."
+    with instance.terminal("undo", "--run", 1) as program:
+        program.press("y", "enter")
+        assert program.wait() == 0
+        assert program.lines[-1] == "Recorded as run 2"
+    assert instance.counts() == {str(SOON): 60}
+
+
+def test_locked_tokens_are_told_and_changed_by_apply(instance: Instance) -> None:
+    with somebody_holds(instance, 3):
+        done = instance.run(*EXTEND, "--yes")
+    assert done.returncode == 4
+    assert one_line(done) == (
+        "3 token(s) were held by another session to the end (tokens.history --run 1 lists them): "
+        "to go on: tokens.apply --run 1, to take it back: tokens.undo --run 1."
+    )
+    assert instance.counts() == {str(LATER): 57, str(SOON): 3}
+    assert history(instance, 1)["state"] == "partial"
+    out = instance.done("apply", "--run", 1, "--yes")
+    assert out.startswith("Run 1, to extend 3 token(s) (of 60), planned ")
+    assert instance.counts() == {str(LATER): 60}
+    run = history(instance, 1)
+    assert (run["state"], run["changed"], run["locked"], len(run["attempts"])) == ("done", 60, 0, 2)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
+    slow: Instance, number: signal.Signals, status: int
+) -> None:
+    before = slow.checksum()
+    with slow.terminal(*EXTEND, "--yes", size=(50, 200)) as program:
+        program.wait_for("2,000 of 5,000 tokens (40 %)")
+        said = slow.refusal("remove", "--expires", LATER, "--yes") if number == signal.SIGTERM else ""
+        program.signal(number)
+        assert program.wait() == status
+        assert re.fullmatch(
+            r"Stopped\. (\d+) of 5000 token\(s\) were changed and stay so; "
+            r"to go on: tokens\.apply --run 1, to take it back: tokens\.undo --run 1\.",
+            program.lines[-1],
+        )
+    changed = slow.counts()[str(LATER)]
+    assert f"Stopped. {changed} of 5000" in program.lines[-1]
+    if said:
+        assert said.startswith("Run 1 (extend) is under way since ")
+    out = slow.done("history", "--run", 1)
+    assert f"5000: {changed} changed, {5000 - changed} pending" in out
+    slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
+    if number == signal.SIGINT:
+        out = slow.done("apply", "--run", 1, "--yes")
+        assert f"Recounted: {5000 - changed} of {5000 - changed} token(s) have their new date." in out
+        assert slow.counts() == {str(LATER): 5000}
+    slow.done("undo", "--run", 1, "--yes")
+    assert slow.checksum() == before
+
+
+def test_a_run_without_a_record_is_gone_on_with_by_the_same_command(slow: Instance) -> None:
+    with slow.terminal(*EXTEND, "--yes", "--no-journal", size=(50, 200)) as program:
+        program.wait_for("2,000 of 5,000 tokens")
+        program.press("ctrl-c")
+        assert program.wait() == 130
+        assert program.lines[-1].endswith("and stay so; to go on, give the same command again.")
+    slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
+    changed = slow.counts()[str(LATER)]
+    assert f"Updated {5000 - changed} of {5000 - changed} token(s)." in slow.done(*EXTEND, "--yes")
+
+
+def test_an_undo_that_is_stopped_is_finished_by_apply(slow: Instance) -> None:
+    before = slow.checksum()
+    slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
+    slow.done(*EXTEND, "--yes")
+    slow.execute("ALTER TABLE personal_access_tokens ENABLE TRIGGER dawdle")
+    with slow.terminal("undo", "--run", 1, "--yes", size=(50, 200)) as program:
+        program.wait_for("of 5,000 tokens")
+        program.press("ctrl-c")
+        assert program.wait() == 130
+        assert program.lines[-1].endswith("to go on: tokens.apply --run 2.")
+    slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
+    out = slow.done("apply", "--run", 2, "--yes")
+    assert re.match(r"Run 2, to undo \d+ token\(s\) \(of 5000\), planned ", out)
+    assert slow.checksum() == before
+
+
+@pytest.mark.parametrize(("revision", "end"), [("17.8", str(LATER)), ("18.9", None)])
+def test_undo_restores_every_column_of_every_row(
+    gitlab_database_at: Callable[[str], Address], revision: str, end: str | None
+) -> None:
+    instance = Instance(gitlab_database_at(revision))
+    upgrade(instance.address, Branch.JOURNAL)
+    with make_engine(instance.address).begin() as connection:
+        group = make_group(connection)
+        bots = [make_user(connection, user_type=6) for _ in range(3)]
+        ends = [
+            make_membership(connection, user_id=bots[0], group_id=group, expires_at=SOON),
+            make_membership(connection, user_id=bots[1], group_id=group, expires_at=SOON + timedelta(9)),
+        ]
+        other = make_membership(connection, user_id=bots[2], group_id=group, expires_at=LATER + timedelta(99))
+        make_tokens(connection, 2500, expires_at=SOON)
+        for bot in bots:
+            # The first bot has tokens in both chunks of its date, and of another date, which get another new one.
+            make_tokens(connection, 3, expires_at=SOON, user_id=bot)
+            make_token(connection, expires_at=SOON + timedelta(1), user_id=bot, seven_days_notification_sent_at=MOMENT)
+        make_token(connection, expires_at=SOON, expire_notification_delivered=True)
+        make_token(connection, expires_at=SOON, after_expiry_notification_delivered=True, user_id=bots[0])
+        make_token(connection, expires_at=SOON, thirty_days_notification_sent_at=MOMENT)
+        make_token(connection, expires_at=SOON, sixty_days_notification_sent_at=MOMENT, revoked=None)
+        make_token(connection, expires_at=SOON, sixty_days_notification_sent_at=MOMENT, revoked=True)
+    before = instance.checksum()
+    statement = "SELECT array_agg(CAST(expires_at AS text) ORDER BY id) FROM members"
+    out = instance.done("extend", "--expires", f"{SOON}..{SOON + timedelta(1)}", "--to", LATER, "--yes")
+    assert "2 bot(s) have a membership that ends before the new date" in out
+    assert instance.value(statement) == [end, end, str(LATER + timedelta(99))]
+    assert len(ends) == 2
+    assert other
+    assert instance.value(f"SELECT count(*) FROM personal_access_tokens WHERE {WARNED} AND revoked IS NOT TRUE") == 0
+    run = history(instance, 1)
+    assert (run["memberships_moved"], run["notices_rearmed"]) == (2, 7)
+
+    shown = instance.done("undo", "--run", 1, "--dry-run")
+    assert shown.startswith("Plan to undo run 1 for 2516 token(s)\n")
+    instance.done("undo", "--run", 1, "--yes", "--reason", "a mistake")
+    assert instance.checksum() == before
+    # A stagger gives the tokens of one bot several new dates, and moves its membership more than once.
+    instance.done("extend", "--expires", f"{SOON}..{SOON + timedelta(1)}", "--to", LATER, "--stagger", "90d", "--yes")
+    assert instance.checksum() != before
+    instance.done("undo", "--run", 3, "--yes")
+    assert instance.checksum() == before
+
+
+MOMENT = "2026-01-02 03:04:05.678901+00"
+WARNED = """(
+    expire_notification_delivered OR after_expiry_notification_delivered
+    OR num_nonnulls(
+      seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at
+    ) > 0
+)"""
+
+
+def test_tokens_changed_since_are_left_alone_and_listed(instance: Instance) -> None:
+    instance.done(*EXTEND, "--yes")
+    first, second, third, *_ = sorted(instance.dates())
+    instance.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = :id", id=second)
+    instance.execute("DELETE FROM personal_access_tokens WHERE id = :id", id=third)
+    note = f"NOTE: 2 token(s) were changed since, or are gone, and are left alone: {second}, {third}\n"
+    dry = instance.run("undo", "--run", 1, "--dry-run")
+    assert dry.stdout.startswith("Plan to undo run 1 for 58 token(s)\n")
+    assert note in dry.stdout
+    done = instance.run("undo", "--run", 1, "--yes")
+    assert done.returncode == 4
+    assert note in done.stdout
+    assert "Updated 58 of 60 token(s)." in done.stdout
+    assert one_line(done).startswith("2 token(s) had another date by then")
+    assert instance.dates()[first] == str(SOON)
+    assert instance.dates()[second] is None
+    again = instance.run("undo", "--run", 1, "--yes")
+    assert again.returncode == 4
+    assert one_line(again) == "No token has still the date that run 1 gave it: nothing was changed."
+
+
+def test_undo_is_refused_where_there_is_nothing_to_undo(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    nothing = "Run 1 has changed nothing (it is planned), so there is nothing to undo."
+    assert instance.refusal("undo", "--run", 1, "--yes", status=2) == nothing
+    for task in ("undo", "apply"):
+        unknown = "There is no run 7 in the journal; tokens.history shows those that there are."
+        assert instance.refusal(task, "--run", 7, "--yes", status=2) == unknown
+    instance.done("apply", "--run", 1, "--yes")
+    instance.done("undo", "--run", 1, "--yes")
+    assert "undone by 2" in instance.done("history")
+    assert instance.refusal("undo", "--run", 2, "--yes", status=2) == (
+        "Run 2 is an undo itself, of run 1: to have its dates again, extend or remove anew."
+    )
+
+
+def test_a_way_back_does_not_depend_on_the_day(instance: Instance) -> None:
+    instance.execute(f"UPDATE personal_access_tokens SET expires_at = '{TODAY}'")
+    instance.done("extend", "--expires", TODAY, "--state", "expired", "--to", LATER, "--yes")
+    out = instance.done("undo", "--run", 1, "--yes")
+    assert f"NOTE: {TODAY} is not in the future" in out
+    assert instance.counts() == {str(TODAY): 60}
+
+
+def test_json_is_one_document_here_too(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    done = instance.json("apply", "--run", 1, "--yes")
+    assert planned(done) == [(str(SOON), str(LATER), 60)]
+    assert (done["run"], done["changed"], done["recounted"]) == (1, 60, 60)
+    first = min(instance.dates())
+    instance.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = :id", id=first)
+    assert instance.json("undo", "--run", 1, "--dry-run")["changed_since"] == [first]
+    undone = instance.run("undo", "--run", 1, "--yes", "--output", "json")
+    assert undone.returncode == 4
+    document = json.loads(undone.stdout)
+    assert (document["run"], document["changed"], document["changed_meanwhile"]) == (2, 59, 1)
+
+
+def test_what_others_have_written_cannot_command_the_terminal(instance: Instance) -> None:
+    caller = {"SUDO_USER": "mal\x1b[31mlory", "GITLAB_TOKENS_CALLER": "mal\u202elory@desk\x07"}
+    instance.done(*EXTEND, "--plan", "--reason", "because\x1b[2J\nof that", env=caller)
+    shown = [
+        instance.run("apply", "--run", 1, "--yes", env=caller),
+        instance.run("history"),
+        instance.run("history", "--run", 1),
+        instance.run("undo", "--run", 1, "--dry-run"),
+    ]
+    for done in shown:
+        for line in (done.stdout + done.stderr).splitlines():
+            assert line.isprintable(), line
+    assert "Reason: because\ufffd[2J\ufffdof that\n" in shown[0].stdout
+    assert "by mal\ufffd[31mlory (sudo, as " in shown[0].stdout
+
+
+def test_what_cannot_be_read_is_one_line() -> None:
+    nowhere = Instance(NOWHERE)
+    for words, said in (
+        (["apply", "--yes"], "--run takes the number of a run, as tokens.history shows it, but was given nothing."),
+        (["apply", "--yes", "--run", "\x1b[31m"], 'but was given "\ufffd[31m".'),
+        (["undo", "--yes", "--run", "0"], 'but was given "0".'),
+        (["undo", "--yes", "--run", "1", "--allow", "all"], "--allow takes"),
+        (["apply", "--yes", "--run", "1", "--output", "csv"], "--output takes text or json"),
+        (["apply", "--dry", "--yes", "--run", "1"], "has no dry run"),
+    ):
+        done = nowhere.run(*words)
+        assert (done.returncode, done.stdout) == (2, ""), words
+        assert said in one_line(done)
+
+
+def test_undo_leaves_alone_what_others_have_made_of_memberships_and_notices_since(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        group = make_group(connection)
+        bots = [make_user(connection, user_type=6) for _ in range(2)]
+        members = [make_membership(connection, user_id=bot, group_id=group, expires_at=TODAY) for bot in bots]
+        for bot in bots:
+            make_token(connection, expires_at=SOON, user_id=bot, expire_notification_delivered=True)
+    instance.done(*EXTEND, "--yes")
+    instance.execute("UPDATE members SET expires_at = '2040-01-01' WHERE id = :id", id=members[0])
+    instance.execute(
+        "UPDATE personal_access_tokens SET sixty_days_notification_sent_at = :now WHERE user_id = :id",
+        now=MOMENT,
+        id=bots[0],
+    )
+    instance.done("undo", "--run", 1, "--yes")
+    assert instance.counts() == {str(SOON): 62}
+    ends = "SELECT array_agg(CAST(expires_at AS text) ORDER BY id) FROM members"
+    assert instance.value(ends) == ["2040-01-01", str(TODAY)]
+    marked = "SELECT array_agg(user_id) FROM personal_access_tokens WHERE expire_notification_delivered"
+    assert instance.value(marked) == [bots[1]]
+
+
+def test_a_reader_that_leaves_early_neither_stops_a_change_nor_hides_how_it_ended(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    instance.execute("DELETE FROM personal_access_tokens WHERE id = (SELECT min(id) FROM personal_access_tokens)")
+    for command, options, counts in (("apply", (), {str(LATER): 59}), ("undo", ("--output", "json"), {str(SOON): 59})):
+        reading, writing = os.pipe()
+        os.close(reading)
+        words = instance.command(command, "--run", 1, "--yes", *options)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE, text=True)
+        os.close(writing)
+        assert instance.counts() == counts
+        if command == "apply":
+            assert done.returncode == 4
+            assert "1 token(s) had another date by then" in one_line(done)
+        else:
+            assert (done.returncode, complaints(done)) == (0, [])

@@ -1,0 +1,649 @@
+"""`extend` and `remove` as somebody types them: what they select, show, refuse, ask and change."""
+
+import io
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.addresses import url
+from tests.factories import (
+    make_group,
+    make_membership,
+    make_project,
+    make_settings,
+    make_token,
+    make_tokens,
+    make_user,
+)
+from tests.replication import Pair, Replicated
+from tests.terminal.screen import Program
+from tests.test_program import CHECKOUT, GITLAB_TOKENS
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.program import main
+from tokens.upgrade import Branch, current, upgrade
+
+TODAY = datetime.now(UTC).date()
+SOON = TODAY + timedelta(30)
+LATER = SOON + timedelta(365)
+NOWHERE = Address("postgresql://gitlab@127.0.0.1:1/nowhere", "nowhere")
+
+ROWS = "SELECT md5(string_agg(CAST(to_jsonb(r) AS text), ',' ORDER BY id)) FROM public.{} r"
+NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A GitLab database, and the program to be run against it."""
+
+    address: Address
+
+    def run(
+        self, *words: object, stdin: str | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `gitlab-tokens` with the target added, without a terminal."""
+        return subprocess.run(
+            self.command(*words),
+            cwd=CHECKOUT,
+            env={**os.environ, **(env or {})},
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def done(self, *words: object, **options: Any) -> str:
+        """What a run prints that ends well and complains about nothing."""
+        done = self.run(*words, **options)
+        assert (done.returncode, complaints(done)) == (0, [])
+        return done.stdout
+
+    def refusal(self, *words: object, status: int = 3, **options: Any) -> str:
+        """The one line of a run that changes nothing and ends with `status`."""
+        before = self.checksum()
+        done = self.run(*words, **options)
+        assert done.returncode == status, done
+        assert self.checksum() == before
+        return one_line(done)
+
+    def json(self, *words: object, status: int = 0) -> Any:
+        """The document that a run with `--output json` prints, and nothing else."""
+        done = self.run(*words, "--output", "json")
+        assert done.returncode == status, done
+        assert ("to do it all the same say" in done.stderr or "tokens.apply" in done.stderr) == bool(status)
+        return json.loads(done.stdout)
+
+    def terminal(self, *words: object, size: tuple[int, int] = (50, 120)) -> Program:
+        """The same with a terminal."""
+        return Program(self.command(*words), size=size)
+
+    def command(self, *words: object) -> list[str]:
+        """What to type."""
+        return [GITLAB_TOKENS, *map(str, words), "--target", url(self.address)]
+
+    def execute(self, *statements: str, **parameters: object) -> None:
+        """Do something in the database."""
+        with make_engine(self.address).begin() as connection:
+            for statement in statements:
+                connection.execute(sa.text(statement), parameters)
+
+    def value(self, statement: str, **parameters: object) -> Any:
+        """What the database answers."""
+        with make_engine(self.address).connect() as connection:
+            return connection.execute(sa.text(statement), parameters).scalar_one()
+
+    def dates(self) -> dict[int, str | None]:
+        """Every token's date."""
+        statement = sa.text("SELECT id, CAST(expires_at AS text) FROM public.personal_access_tokens")
+        with make_engine(self.address).connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(statement)}
+
+    def counts(self) -> dict[str | None, int]:
+        """How many tokens have each date."""
+        dates = list(self.dates().values())
+        return {day: dates.count(day) for day in dates}
+
+    def checksum(self) -> tuple[str, str]:
+        """Over all columns of all tokens and all memberships."""
+        return self.value(ROWS.format("personal_access_tokens")), self.value(ROWS.format("members"))
+
+
+def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines on standard error, without those that say how far a run is, which a busy machine lets show up."""
+    return [line for line in done.stderr.splitlines() if not re.search(r"\d of [\d,]+ tokens \(\d+ %\)", line)]
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The only complaint."""
+    (line,) = complaints(done)
+    assert line.isprintable()
+    return line
+
+
+def planned(document: Any) -> list[tuple[str | None, str | None, int]]:
+    """The moves of a plan in JSON."""
+    return [(move["from"], move["to"], move["tokens"]) for move in document["plan"]["moves"]]
+
+
+Typed = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """The program in this very process, for many command lines: a process takes longer to start than most of them."""
+
+    def run(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr("sys.argv", command)
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        status: object = 0
+        try:
+            main()
+        except SystemExit as ending:
+            status = ending.code
+        shown = capsys.readouterr()
+        return subprocess.CompletedProcess(command, int(str(status)), shown.out, shown.err)
+
+    return run
+
+
+@pytest.fixture
+def pair(replicated: Replicated) -> Iterator[Pair]:
+    """On the newest server alone, as nothing here depends on its release."""
+    with replicated.database() as pair:
+        yield pair
+
+
+@pytest.fixture
+def bare(pair: Pair) -> Instance:
+    """Without a journal."""
+    return Instance(pair.primary)
+
+
+@pytest.fixture
+def instance(bare: Instance) -> Instance:
+    """With a journal."""
+    upgrade(bare.address, Branch.JOURNAL)
+    return bare
+
+
+@pytest.fixture
+def some(instance: Instance) -> Instance:
+    """60 tokens soon, 20 on 2017-12-31, 5 that never expire."""
+    with make_engine(instance.address).begin() as connection:
+        make_tokens(connection, 60, expires_at=SOON)
+        make_tokens(connection, 20, expires_at="2017-12-31")
+        make_tokens(connection, 5)
+    return instance
+
+
+UNCHANGED = {str(SOON): 60, "2017-12-31": 20, None: 5}
+
+
+def test_the_plan_is_shown_and_agreed_to_before_anything_changes(some: Instance) -> None:
+    plan = f"""\
+Plan to extend 60 token(s)
+
+| Kind              | Tokens   |
+|-------------------|----------|
+| personal          | 60       |
+
+| From            | To              | Tokens   |
+|-----------------|-----------------|----------|
+| {SOON}      | {LATER}      | 60       |
+This will change 60 token(s). Are you sure? """
+    words = ("extend", "--expires", SOON, "--to", LATER)
+    for answer, said in (("n", "No"), ("", "No"), ("ctrl-d", "No")):
+        with some.terminal(*words) as program:
+            program.wait_for_screen(plan + "(y/N)")
+            program.press(answer, "enter")
+            assert program.wait() == 0
+            assert program.text == f"{plan}{said}\nNothing was changed."
+    assert some.counts() == UNCHANGED
+    with some.terminal(*words) as program:
+        program.wait_for_screen(plan + "(y/N)")
+        program.press("y", "enter")
+        assert program.wait() == 0
+        assert program.text == (
+            f"{plan}yes\n"
+            "Updated 60 of 60 token(s).\n"
+            "Recounted: 60 of 60 token(s) have their new date.\n"
+            "Recorded as run 1; to take it back: tokens.undo --run 1"
+        )
+    assert some.counts() == {str(LATER): 60, "2017-12-31": 20, None: 5}
+
+
+def test_dates_ranges_and_none_may_be_given_several_times(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        days = [SOON + timedelta(number) for number in range(6)]
+        ids = [make_token(connection, expires_at=day) for day in [*days, None]]
+    before = instance.dates()
+    out = instance.done(
+        "extend", "--expires", f"{days[0]},none", "--expires", f"{days[2]}..{days[4]}", "--to", LATER, "--yes"
+    )
+    changed = [ids[0], *ids[2:5], ids[6]]
+    assert instance.dates() == before | dict.fromkeys(changed, str(LATER))
+    assert out.endswith("Recorded as run 1; to take it back: tokens.undo --run 1\n")
+    assert f"| (none)          | {LATER}      | 1        |" in out
+    assert "NOTE: 1 token(s) will expire earlier than now." in out
+
+
+def test_by_counts_from_each_tokens_own_date(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        first, second = make_token(connection, expires_at=SOON), make_token(connection, expires_at=LATER)
+    instance.done("extend", "--expires", f"{SOON}..{LATER}", "--by", "10d", "--yes")
+    assert instance.dates() == {first: str(SOON + timedelta(10)), second: str(LATER + timedelta(10))}
+
+
+def test_stagger_spreads_the_dates_evenly_from_the_new_date_on(some: Instance) -> None:
+    some.done("extend", "--expires", SOON, "--to", LATER, "--stagger", "30d", "--yes")
+    counts = some.counts()
+    assert {day: counts[str(day)] for day in (LATER + timedelta(number) for number in range(30))} == {
+        LATER + timedelta(number): 2 for number in range(30)
+    }
+    with make_engine(some.address).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=(LATER - TODAY).days + 10)
+    words = ("extend", "--expires", f"{LATER}..9999-12-31", "--to", LATER, "--yes")
+    said = some.refusal(*words, "--stagger", "12d")
+    assert said.startswith("Refused because of beyond-maximum")
+    assert "5 token(s) get a date beyond" in some.run(*words, "--stagger", "12d").stdout
+    some.done(*words, "--stagger", "11")
+
+
+def test_remove_takes_the_date_away(some: Instance) -> None:
+    out = some.done("remove", "--expires", SOON, "--yes")
+    assert f"| {SOON}      | (none)          | 60       |" in out
+    assert some.counts() == {"2017-12-31": 20, None: 65}
+
+
+def test_only_active_tokens_are_changed_and_impersonation_only_when_named(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        make_tokens(connection, 2, expires_at=SOON)
+        make_tokens(connection, 1, expires_at=SOON, revoked=None)
+        make_tokens(connection, 3, expires_at=SOON, revoked=True)
+        make_tokens(connection, 4, expires_at=SOON, impersonation=True)
+        make_tokens(connection, 5, expires_at=TODAY)
+        make_tokens(connection, 6, user_id=make_user(connection, user_type=13), expires_at=SOON)
+        make_tokens(connection, 7, user_id=make_user(connection, user_type=4), expires_at=SOON)
+    both = f"{TODAY}..{SOON}"
+    out = instance.done("extend", "--expires", both, "--to", LATER, "--dry-run")
+    assert (
+        out
+        == f"""\
+Plan to extend 16 token(s)
+
+| Kind              | Tokens   |
+|-------------------|----------|
+| other             | 7        |
+| personal          | 3        |
+| service-account   | 6        |
+
+Left out: 4 active impersonation, 5 expired personal, 3 revoked personal (--kind and --state take them in).
+
+| From            | To              | Tokens   |
+|-----------------|-----------------|----------|
+| {SOON}      | {LATER}      | 16       |
+"""
+    )
+    out = instance.done("extend", "--expires", both, "--to", LATER, "--state", "expired", "--dry-run")
+    assert "NOTE: 5 token(s) have expired and would become valid again" in out
+
+
+def test_nothing_selected_is_no_fault(some: Instance) -> None:
+    out = some.done("extend", "--expires", "2001-01-01", "--to", LATER, "--yes")
+    assert out == "Plan to extend 0 token(s)\nNo token is selected: there is nothing to do.\n"
+    out = some.done("remove", "--expires", "2017-12-31", "--yes")
+    assert "Left out: 20 expired personal (--kind and --state take them in)." in out
+    assert some.json("remove", "--expires", "2001-01-01", "--yes")["plan"]["tokens"] == 0
+    assert some.value("SELECT count(*) FROM token_tasks.runs") == 0
+
+
+def test_every_option_of_the_selection_narrows_it(instance: Instance, typed: Typed, tmp_path: Path) -> None:
+    with make_engine(instance.address).begin() as connection:
+        group = make_group(connection, path="our-group")
+        below = make_group(connection, path="below", parent_id=group)
+        project = make_project(connection, path="our-project", namespace_id=below)
+        erika = make_user(connection, username="erika")
+        bots = [make_user(connection, user_type=6), make_user(connection, user_type=6)]
+        make_membership(connection, user_id=bots[0], group_id=group)
+        make_membership(connection, user_id=bots[1], project_id=project)
+        chosen = {
+            "plain": make_token(connection, expires_at=SOON),
+            "impersonation": make_token(connection, expires_at=SOON, impersonation=True),
+            "group": make_token(connection, expires_at=SOON, user_id=bots[0]),
+            "project": make_token(connection, expires_at=SOON, user_id=bots[1]),
+            "revoked": make_token(connection, expires_at=SOON, revoked=True),
+            "erika": make_token(connection, expires_at=SOON, user_id=erika, name="erika's", scopes="---\n- sudo\n"),
+            "used": make_token(connection, expires_at=SOON, last_used_at="2024-05-05 00:00+00"),
+            "young": make_token(connection, expires_at=SOON, created_at="2025-05-05 00:00"),
+        }
+    (tmp_path / "ids").write_text(f"{chosen['plain']}, {chosen['used']} # both\n999999")
+    usual = {"plain", "group", "project", "erika", "used", "young"}
+    before = instance.checksum()
+    for options, expected, stdin in (
+        (["--kind", "personal,impersonation"], {"plain", "impersonation", "erika", "used", "young"}, None),
+        (["--kind", "group", "--kind", "project"], {"group", "project"}, None),
+        (["--state", "revoked"], {"revoked"}, None),
+        (["--user", "ERIKA"], {"erika"}, None),
+        (["--group", "our-group"], {"group", "project"}, None),
+        (["--project", "/our-group/below/our-project"], {"project"}, None),
+        (["--name", "erika*"], {"erika"}, None),
+        (["--scope", "sudo"], {"erika"}, None),
+        (["--last-used-before", "2024-05-05"], usual - {"used"}, None),
+        (["--last-used-after", "2024-05-05"], {"used"}, None),
+        (["--created-before", "2025-05-05"], usual - {"young"}, None),
+        (["--created-after", "2025-05-05"], {"young"}, None),
+        (["--ids", tmp_path / "ids"], {"plain", "used"}, None),
+        (["--ids", "-"], {"young", "group"}, f"{chosen['young']}\n{chosen['group']}\n"),
+    ):
+        words = ("extend", "--expires", SOON, "--to", LATER, *options, "--dry-run", "--output", "json")
+        done = typed(instance.command(*words), stdin or "")
+        assert done.returncode == 0, done
+        assert json.loads(done.stdout)["plan"]["tokens"] == len(expected), options
+    assert instance.checksum() == before
+    words = ("remove", "--expires", SOON, "--ids", "-", "--kind", "group,personal", "--yes")
+    instance.done(*words, stdin="\n".join(map(str, chosen.values())))
+    without = {name for name, token in chosen.items() if instance.dates()[token] is None}
+    assert without == usual - {"project"}
+
+
+def test_a_dry_run_shows_the_plan_and_leaves_nothing_behind(some: Instance, bare: Instance) -> None:
+    before = some.checksum()
+    shown = some.done("extend", "--expires", SOON, "--to", LATER, "--dry-run")
+    assert shown.startswith("Plan to extend 60 token(s)\n")
+    # Invoke's own option means the same, wherever it stands.
+    assert some.done("--dry", "extend", "--expires", SOON, "--to", LATER, "--yes") == shown
+    assert some.done("extend", "--expires", SOON, "--to", LATER, "--yes", "--dry") == shown
+    assert some.checksum() == before
+    assert some.value("SELECT count(*) FROM token_tasks.runs") == 0
+
+
+def test_output_json_is_one_document_and_nothing_else(some: Instance) -> None:
+    words = ("extend", "--expires", SOON, "--to", LATER)
+    assert some.json(*words, "--dry-run") == {
+        "plan": {
+            "kind": "extend",
+            "selection": {"expires": [str(SOON)], "state": ["active"]},
+            "tokens": 60,
+            "kinds": [{"kind": "personal", "state": "active", "tokens": 60, "selected": True}],
+            "moves": [{"from": str(SOON), "to": str(LATER), "tokens": 60}],
+            "notes": [],
+            "memberships": None,
+            "notices": False,
+        }
+    }
+    stored = some.json(*words, "--plan")
+    assert (stored["run"], stored["state"]) == (1, "planned")
+    refused = some.json("extend", "--expires", SOON, "--to", "2001-01-01", "--yes", status=3)
+    assert [(note["concern"], note["guard"]) for note in refused["plan"]["notes"]] == [
+        ("past", "past"),
+        ("earlier", None),
+    ]
+    with make_engine(some.address).connect() as connection:
+        first = "(SELECT min(id) FROM personal_access_tokens WHERE expires_at = :day)"
+        connection.execute(sa.text(f"SELECT FROM personal_access_tokens WHERE id = {first} FOR UPDATE"), {"day": SOON})
+        partial = some.json(*words, "--yes", status=4)
+    ended = {name: value for name, value in partial.items() if name != "plan"}
+    assert ended == {
+        "run": 2,
+        "changed": 59,
+        "changed_meanwhile": 0,
+        "locked": 1,
+        "untouched": 0,
+        "recounted": 59,
+    }
+    done = some.json("remove", "--expires", "2017-12-31", "--state", "expired", "--yes")
+    assert planned(done) == [("2017-12-31", None, 20)]
+    assert (done["run"], done["changed"], done["recounted"]) == (3, 20, 20)
+
+
+def test_what_a_guard_refuses_is_changed_only_when_it_is_allowed(some: Instance) -> None:
+    with make_engine(some.address).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=100, maintenance_mode=True)
+    words = ("extend", "--expires", SOON, "--yes")
+    how = "(see the notes above); to do it all the same say --allow"
+    assert some.refusal(*words, "--to", LATER) == (
+        f"Refused because of maintenance and beyond-maximum {how} maintenance,beyond-maximum."
+    )
+    assert some.refusal(*words, "--to", LATER, "--allow", "past,maintenance") == (
+        f"Refused because of beyond-maximum {how} beyond-maximum."
+    )
+    assert some.refusal(*words, "--to", TODAY, "--allow", "maintenance") == f"Refused because of past {how} past."
+    assert some.refusal(*words, "--to", LATER, "--plan", "--allow", "maintenance").startswith("Refused because of beyo")
+    refused = some.run(*words, "--to", LATER, "--allow", "maintenance")
+    assert "NOTE: " in refused.stdout
+    assert "Are you sure" not in refused.stdout
+    assert some.counts() == UNCHANGED
+    some.done(*words, "--to", TODAY, "--allow", "maintenance", "--allow", "past")
+    assert some.counts()[str(TODAY)] == 60
+    with some.terminal("extend", "--expires", TODAY, "--state", "expired", "--to", LATER) as program:
+        assert program.wait() == 3
+        assert "Are you sure" not in program.text
+
+
+def test_more_tokens_than_the_caller_expects_are_never_changed(some: Instance) -> None:
+    words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
+    assert some.refusal(*words, "--at-most", 59, "--allow", "past,beyond-maximum,maintenance,old-plan") == (
+        "The plan has 60 token(s), more than --at-most 59: nothing was changed."
+    )
+    assert some.refusal(*words, "--at-most", 0, "--plan").startswith("The plan has 60")
+    some.done(*words, "--at-most", 60)
+
+
+def test_without_a_terminal_only_yes_changes_anything(some: Instance) -> None:
+    words = ("--expires", SOON, "--to", LATER)
+    said = some.refusal("extend", *words, status=2)
+    assert said.startswith("extend asks before it changes anything and needs a terminal")
+    assert "--yes" in said
+    assert "--dry-run" in said
+    assert some.refusal("remove", "--expires", SOON, status=2).startswith("remove asks before")
+    # It is said before the database is asked.
+    assert "needs a terminal" in one_line(Instance(NOWHERE).run("extend", *words))
+
+
+def test_a_standby_is_always_refused(instance: Instance, pair: Pair, replicated: Replicated) -> None:
+    with make_engine(instance.address).begin() as connection:
+        make_token(connection, expires_at=SOON)
+    replicated.catch_up()
+    for option in ("--yes", "--dry-run", "--plan"):
+        said = Instance(pair.standby).refusal(
+            "extend", "--expires", SOON, "--to", LATER, option, "--allow", "past,maintenance"
+        )
+        assert re.fullmatch(r'Database ".*" is a standby .* and takes no changes; run this on the primary\.', said)
+
+
+def test_a_write_locked_table_is_always_refused(some: Instance) -> None:
+    some.execute(
+        """CREATE FUNCTION gitlab_schema_prevent_write() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN RAISE EXCEPTION 'write protected' USING ERRCODE = 'modifying_sql_data_not_permitted'; END $$""",
+        """CREATE TRIGGER gitlab_schema_write_trigger_for_personal_access_tokens
+           BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON personal_access_tokens
+           FOR EACH STATEMENT EXECUTE FUNCTION gitlab_schema_prevent_write()""",
+    )
+    said = some.refusal("remove", "--expires", SOON, "--yes", "--allow", "maintenance")
+    assert said.startswith("GitLab has write-locked personal_access_tokens")
+
+
+def test_without_a_journal_a_script_is_refused_and_told_how_to_go_on(bare: Instance) -> None:
+    with make_engine(bare.address).begin() as connection:
+        make_tokens(connection, 3, expires_at=SOON)
+    words = ("extend", "--expires", SOON, "--to", LATER)
+    for option in ("--yes", "--plan"):
+        assert bare.refusal(*words, option) == (
+            "The journal is not installed in this database: install it with tokens.journal.install, or say "
+            "--no-journal to go without a record and without a way back."
+        )
+    bare.done(*words, "--dry-run")
+    done = bare.run(*words, "--yes", "--no-journal")
+    assert (done.returncode, one_line(done)) == (0, NO_WAY_BACK)
+    assert "Recorded" not in done.stdout
+    assert bare.counts() == {str(LATER): 3}
+    assert current(bare.address, Branch.JOURNAL) is None
+    bare.done("journal.install")
+    bare.done("remove", "--expires", LATER, "--yes")
+    assert bare.run("remove", "--expires", "none", "--yes", "--no-journal").returncode == 0
+    assert bare.value("SELECT count(*) FROM token_tasks.runs") == 1
+
+
+def test_on_a_terminal_the_journal_is_offered_once_the_change_is_agreed_to(bare: Instance) -> None:
+    with make_engine(bare.address).begin() as connection:
+        make_tokens(connection, 3, expires_at=SOON)
+    question = (
+        "Are you sure? yes\nThere is no journal here yet: install it (schema token_tasks), so that this can be undone? "
+    )
+    words = ("extend", "--expires", SOON)
+    with bare.terminal(*words, "--to", LATER) as program:
+        program.press("y", "enter")
+        program.wait_for(question + "(Y/n)")
+        assert bare.counts() == {str(SOON): 3}
+        program.press("n", "enter")
+        assert program.wait() == 0
+        assert program.text.endswith(
+            f"{question}No\n{NO_WAY_BACK}\nUpdated 3 of 3 token(s).\nRecounted: 3 of 3 token(s) have their new date."
+        )
+    assert current(bare.address, Branch.JOURNAL) is None
+    with bare.terminal("extend", "--expires", LATER, "--to", SOON) as program:
+        program.press("y", "enter", "enter")
+        assert program.wait() == 0
+        assert f"{question}Yes\nUpdated 3 of 3" in program.text
+        assert program.lines[-1] == "Recorded as run 1; to take it back: tokens.undo --run 1"
+    with bare.terminal(*words, "--to", LATER) as program:
+        program.press("y", "enter")
+        assert program.wait() == 0
+        assert "no journal" not in program.text
+
+
+def test_ctrl_c_at_a_question_changes_nothing(bare: Instance) -> None:
+    with make_engine(bare.address).begin() as connection:
+        make_tokens(connection, 3, expires_at=SOON)
+    for keys in ([], ["y", "enter"]):
+        with bare.terminal("remove", "--expires", SOON) as program:
+            program.wait_for("(y/N)")
+            program.press(*keys)
+            program.wait_for("(Y/n)" if keys else "(y/N)")
+            program.press("ctrl-c")
+            assert program.wait() == 130
+            assert program.lines[-1] == "Interrupted."
+    assert bare.counts() == {str(SOON): 3}
+    assert current(bare.address, Branch.JOURNAL) is None
+
+
+def test_a_role_that_may_not_install_the_journal_gets_the_grant(
+    bare: Instance, superuser: Callable[[Address], Address]
+) -> None:
+    with make_engine(bare.address).begin() as connection:
+        make_tokens(connection, 3, expires_at=SOON)
+    name = conninfo_to_dict(bare.address.conninfo)["dbname"]
+    role = "day-shift"
+    Instance(superuser(bare.address)).execute(
+        f'DO $$ BEGIN CREATE ROLE "{role}" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$',
+        f'GRANT USAGE ON SCHEMA public TO "{role}"',
+        f'GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO "{role}"',
+    )
+    guest = Instance(Address(make_conninfo(bare.address.conninfo, user=role), "there"))
+    with guest.terminal("remove", "--expires", SOON, size=(50, 400)) as program:
+        program.press("y", "enter", "enter")
+        assert program.wait() == 3
+        assert f'GRANT CREATE ON DATABASE {name} TO "{role}";' in program.lines[-1]
+        assert len(program.lines[-1].split("; ")) == 2
+    assert bare.counts() == {str(SOON): 3}
+    assert guest.run("remove", "--expires", SOON, "--yes", "--no-journal").returncode == 0
+    assert bare.counts() == {None: 3}
+
+
+def test_what_hangs_on_the_tokens_is_noted_and_moved_or_kept(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        bot = make_user(connection, user_type=6)
+        member = make_membership(connection, user_id=bot, group_id=make_group(connection), expires_at=SOON)
+        make_token(connection, user_id=bot, expires_at=SOON, seven_days_notification_sent_at="2024-01-01 00:00+00")
+        make_tokens(connection, 2, expires_at=SOON, expire_notification_delivered=True)
+    notices = "SELECT count(*) FROM personal_access_tokens WHERE {}".format(
+        "expire_notification_delivered OR seven_days_notification_sent_at IS NOT NULL"
+    )
+    end = "SELECT CAST(expires_at AS text) FROM members WHERE id = :id"
+    words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
+    keep = ("--memberships", "keep", "--notices", "keep")
+    out = instance.done(*words, *keep)
+    assert "1 bot(s) have a membership that ends before the new date, and GitLab will delete bot and token" in out
+    assert "3 token(s) of 2 owner(s) have been warned about already, and GitLab may not warn again" in out
+    assert (instance.value(notices), instance.value(end, id=member)) == (3, str(SOON))
+
+    words = ("extend", "--expires", LATER, "--to", LATER + timedelta(1), "--yes")
+    out = instance.done(*words)
+    assert "the end is removed, too (--memberships keep leaves it)." in out
+    assert "the notices are re-armed for the new date (--notices keep leaves them)" in out
+    assert (instance.value(notices), instance.value(end, id=member)) == (0, None)
+
+
+BAD: Sequence[tuple[Sequence[str], str]] = (
+    (["extend"], "Say either --to DATE or --by DAYS: the new date, or how much later than its own each token's."),
+    (["extend", "--to", "2030-01-01", "--by", "1d"], "Say either --to DATE or --by DAYS"),
+    (["extend", "--to", "\x1b[31m"], '--to takes a day such as 2027-06-15, not "\ufffd[31m".'),
+    (["extend", "--to", ""], '--to takes a day such as 2027-06-15, not "".'),
+    (["extend", "--to", "infinity"], "--to takes a day"),
+    (["extend", "--by", "0"], "--by takes a number of days such as 365d"),
+    (["extend", "--by", "-1d"], "--by takes a number of days such as 365d"),
+    (["extend", "--by", "9999999"], "--by takes a number of days such as 365d"),
+    (["extend", "--by", "1d", "--expires", "none"], "--by counts from a token's own date"),
+    (["extend", "--by", "1d", "--expires", "2030-01-01,none"], "--by counts from a token's own date"),
+    (["extend", "--by", "1d", "--stagger", "2"], "--stagger spreads the dates from --to on"),
+    (["extend", "--to", "2030-01-01", "--stagger", "0d"], "--stagger takes a number of days such as 365d"),
+    (["remove", "--expires", "\x1b[2J"], "\ufffd[2J"),
+    (["remove", "--expires", "2030-01-02..2030-01-01"], "did you mean 2030-01-01..2030-01-02?"),
+    (["remove", "--kind", "bot"], "--kind takes"),
+    (["remove", "--state", "dead"], "--state takes"),
+    (["remove", "--user", ""], "--user was given nothing"),
+    (["remove", "--group", ","], "--group was given nothing"),
+    (["remove", "--project", ""], "--project was given nothing"),
+    (["remove", "--name", ""], "--name was given nothing"),
+    (["remove", "--scope", ""], "--scope was given nothing"),
+    (["remove", "--last-used-before", "x"], "--last-used-before takes a day"),
+    (["remove", "--last-used-after", "x"], "--last-used-after takes a day"),
+    (["remove", "--created-before", "x"], "--created-before takes a day"),
+    (["remove", "--created-after", "x"], "--created-after takes a day"),
+    (["remove", "--ids", "/no\nwhere"], "No such file"),
+    (["remove", "--ids", "-"], "--ids found no token ids in standard input"),
+    (["remove", "--memberships", "drop"], '--memberships takes move or keep, not "drop".'),
+    (["remove", "--notices", "drop"], '--notices takes rearm or keep, not "drop".'),
+    (["remove", "--allow", "everything"], "--allow takes past, beyond-maximum, maintenance, old-plan"),
+    (["remove", "--allow", ""], "--allow takes"),
+    (["remove", "--at-most", "many"], '--at-most takes a number of tokens, not "many".'),
+    (["remove", "--standby", "demo"], "--standby takes postgresql://"),
+    (["remove", "--max-lag", "soon"], "--max-lag takes seconds or minutes"),
+    (["remove", "--output", "csv"], '--output takes text or json, not "csv".'),
+    (["remove", "--dry-run", "--plan"], "choose one"),
+    (["remove", "--no-journal", "--plan"], "--plan keeps the plan in the journal"),
+    (["remove", "--reason", "\udcff"], "--reason takes text"),
+    (["remove", "--nonsense"], "--nonsense"),
+)
+
+
+def test_what_cannot_be_read_is_one_line_before_the_database_is_asked(typed: Typed) -> None:
+    nowhere = Instance(NOWHERE)
+    assert one_line(nowhere.run("remove", "--yes")).startswith("Say with --expires which tokens")
+    for words, said in BAD:
+        usual = () if "--expires" in words else ("--expires", SOON)
+        done = typed(nowhere.command(*words, *usual, "--yes"))
+        assert (done.returncode, done.stdout) == (2, ""), (words, done)
+        assert said in one_line(done), words
+
+
+def test_names_that_are_not_there_are_named_and_nothing_changes(some: Instance) -> None:
+    words = ("remove", "--expires", SOON, "--yes")
+    how = "give usernames, and full paths such as group/subgroup/project."
+    assert some.refusal(*words, "--user", "\x1b[31mmallory", status=2) == (
+        f'This GitLab has no user "\ufffd[31mmallory"; {how}'
+    )
+    both = ("--group", "our\x07group", "--project", "nowhere/at/all")
+    assert some.refusal(*words, *both, status=2) == (
+        f'This GitLab has no group "our\ufffdgroup", no project "nowhere/at/all"; {how}'
+    )

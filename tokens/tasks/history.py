@@ -1,0 +1,290 @@
+"""`history`: what was changed, by whom and why, run by run or token by token."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import invoke
+
+from tokens.errors import UsageError
+from tokens.tasks.numbers import whole_number
+from tokens.tasks.target_option import TARGET_HELP, locate
+from tokens.tasks.task import task
+from tokens.terminal import tables
+from tokens.terminal.printable import printable
+
+if TYPE_CHECKING:
+    from tokens.gitlab.expiration import ExpirationDate
+    from tokens.journal.listing import TokenOutcome, Touched
+    from tokens.journal.runs import Attempt, StoredRun
+
+OUTPUTS = ("text", "json", "csv")
+LARGEST = 2**63 - 1
+
+RUNS_HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Tokens", "Changed", "By", "Reason")
+TOKENS_HEADING = ("ID", "Owner", "Name", "Old date", "New date", "Outcome")
+TOKENS_WIDTHS = (10, 20, 30, 10, 10, 10)  # columns; a wider cell widens its line
+
+RUN_FIELDS = (
+    "run",
+    "kind",
+    "state",
+    "planned_at",
+    "planned_by",
+    "tokens",
+    "changed",
+    "changed_meanwhile",
+    "locked",
+    "undoes",
+    "undone_by",
+    "reason",
+)
+TOKEN_FIELDS = ("id", "owner", "name", "old_date", "new_date", "outcome")
+
+
+@task(
+    help={
+        "target": TARGET_HELP,
+        "run": "Show this run and its tokens: a number. Default: one line for each run.",
+        "output": "text, json or csv (with --run its tokens only). Default: text.",
+    },
+    travels=True,
+)
+def history(context: invoke.Context, target: str = "", run: str = "", output: str = "text") -> None:
+    """Show the runs, or one of them with its tokens."""
+    if output not in OUTPUTS:
+        raise UsageError(f'--output takes {", ".join(OUTPUTS)}, not "{output}".')
+    number = whole_number(run, 1, LARGEST) if run else None
+    if run and number is None:
+        raise UsageError(f'--run takes the number of a run, not "{run}".')
+    from tokens import database
+    from tokens.gitlab import preflight
+    from tokens.journal import installation, listing, runs
+
+    address = locate(context, target)
+    if number is None:
+        with database.reading(address) as connection:
+            installation.check(connection)
+            found = runs.list_runs(connection)
+        lines = {"text": runs_screen, "json": runs_json, "csv": runs_csv}[output](found)
+    else:
+        with database.reading(address) as connection:
+            installation.check(connection)
+            preflight.check(connection, listing.NEEDS)
+            one = runs.read_run(connection, number)
+            attempts = runs.read_attempts(connection, number)
+            touched = listing.read_touched(connection, number)
+        outcomes = listing.read_outcomes(address, number)
+        if output == "csv":
+            lines = tokens_csv(outcomes)
+        else:
+            lines = (run_json if output == "json" else run_screen)(one, attempts, touched, outcomes)
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+
+
+def runs_screen(runs: Sequence["StoredRun"]) -> Iterator[str]:
+    """A line for each run, below a heading."""
+    if not runs:
+        yield "The journal has no runs."
+        return
+    rows = [RUNS_HEADING, *(_run_row(run) for run in runs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    heading, *lines = tables.rows(rows, widths)
+    yield from (heading, tables.rule(widths), *lines)
+
+
+def runs_json(runs: Sequence["StoredRun"]) -> Iterator[str]:
+    """The runs for a program: times in ISO 8601 (UTC), null for what a run does not have."""
+    yield json.dumps([_facts(run) for run in runs], indent=2)
+
+
+def runs_csv(runs: Sequence["StoredRun"]) -> Iterator[str]:
+    """The runs with a heading; times in ISO 8601 (UTC)."""
+    from tokens.journal.listing import state_in_words
+    from tokens.origin import described
+
+    yield _csv_line(RUN_FIELDS)
+    for run in runs:
+        known = {
+            **_facts(run),
+            "state": state_in_words(run),
+            "planned_by": described(dict(run.origin)),
+        }
+        yield _csv_line([known[field] for field in RUN_FIELDS])
+
+
+def run_screen(
+    run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touched", outcomes: Iterable["TokenOutcome"]
+) -> Iterator[str]:
+    """What is known of one run, and a table of its tokens, drawn as they come."""
+    for name, value in _run_facts(run, attempts, touched):
+        yield f"{name:<12}{printable(value)}"
+    yield ""
+    yield from tables.rows([TOKENS_HEADING], TOKENS_WIDTHS)
+    yield tables.rule(TOKENS_WIDTHS)
+    for one in outcomes:
+        cells = (
+            one.id,
+            printable(one.owner or ""),
+            printable(one.name or ""),
+            _day(one.old),
+            _day(one.new),
+            one.outcome,
+        )
+        yield from tables.rows([cells], TOKENS_WIDTHS)
+
+
+def run_json(
+    run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touched", outcomes: Iterable["TokenOutcome"]
+) -> Iterator[str]:
+    """One run as one document, in pieces: its tokens are the list `outcomes`, a line each, null for "never expires"."""
+    facts = {
+        **_facts(run),
+        "attempts": [
+            {
+                "number": attempt.number,
+                "by": attempt.origin,
+                "started_at": attempt.started_at,
+                "ended_at": attempt.ended_at,
+                "stopped_because": attempt.stopped_because,
+                "tool_version": attempt.tool_version,
+            }
+            for attempt in attempts
+        ],
+        "memberships_moved": touched.memberships,
+        "notices_rearmed": touched.notices,
+    }
+    # All but the line with the closing brace.
+    yield json.dumps(facts, indent=2).removesuffix("\n}") + ","
+    yield '  "outcomes": ['
+    before = None
+    for one in outcomes:
+        if before is not None:
+            yield f"{before},"
+        before = "    " + json.dumps(dict(zip(TOKEN_FIELDS, _token_cells(one), strict=True)))
+    if before is not None:
+        yield before
+    yield "  ]"
+    yield "}"
+
+
+def tokens_csv(outcomes: Iterable["TokenOutcome"]) -> Iterator[str]:
+    """The tokens of a run with a heading; an empty date is "never expires"."""
+    yield _csv_line(TOKEN_FIELDS)
+    for one in outcomes:
+        yield _csv_line(_token_cells(one))
+
+
+def _run_row(run: "StoredRun") -> tuple[str, ...]:
+    from tokens.journal.listing import kind_in_words, state_in_words
+    from tokens.origin import described
+
+    state = state_in_words(run)
+    return (
+        str(run.id),
+        kind_in_words(run),
+        f"{state}, undone by {run.undone_by}" if run.undone_by else state,
+        datetime.fromisoformat(run.created_at).strftime("%Y-%m-%d %H:%M"),
+        str(run.tokens),
+        str(run.changed),
+        printable(described(dict(run.origin))),
+        printable(run.reason or ""),
+    )
+
+
+def _run_facts(run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touched") -> Iterator[tuple[str, str]]:
+    from tokens.journal.listing import change_in_words, state_in_words
+    from tokens.origin import described
+    from tokens.selection import described as selection_in_words
+
+    yield "Run", str(run.id)
+    yield "Kind", run.kind
+    yield "State", state_in_words(run)
+    if run.undoes:
+        yield "Undoes", f"run {run.undoes}"
+    if run.undone_by:
+        yield "Undone by", f"run {run.undone_by}"
+    yield "Selection", selection_in_words(run.selection)
+    yield "Change", change_in_words(run.kind, run.change)
+    yield "Planned", f"{_time(run.created_at)}, by {described(dict(run.origin))}"
+    if run.reason:
+        yield "Reason", run.reason
+    for attempt in attempts:
+        yield f"Attempt {attempt.number}", _attempt(attempt)
+    yield "Tokens", _counts(run)
+    yield "Memberships", f"{touched.memberships} moved"
+    yield "Notices", f"those of {touched.notices} token(s) re-armed"
+
+
+def _attempt(attempt: "Attempt") -> str:
+    from tokens.origin import described
+
+    end = f"to {_time(attempt.ended_at)}" if attempt.ended_at else "without an end so far"
+    why = f"; stopped because: {attempt.stopped_because}" if attempt.stopped_because else ""
+    return f"{_time(attempt.started_at)} {end}, by {described(dict(attempt.origin))}{why}"
+
+
+def _counts(run: "StoredRun") -> str:
+    pending = run.tokens - run.changed - run.changed_meanwhile - run.locked
+    others = {"left alone": run.changed_meanwhile, "locked": run.locked, "pending": pending}
+    parts = [f"{run.changed} changed", *(f"{count} {name}" for name, count in others.items() if count)]
+    return f"{run.tokens}: {', '.join(parts)}"
+
+
+def _facts(run: "StoredRun") -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "kind": run.kind,
+        "state": run.state,
+        "lapsed": run.lapsed,
+        "silent_for": None if run.silence is None else round(run.silence),
+        "selection": run.selection,
+        "change": {
+            "to": run.change.to and str(run.change.to),
+            "by": run.change.by,
+            "days": run.change.days,
+        },
+        "memberships": run.memberships and run.memberships.value,
+        "notices": run.notices,
+        "reason": run.reason,
+        "planned_at": run.created_at,
+        "planned_by": run.origin,
+        "finished_at": run.finished_at,
+        "tool_version": run.tool_version,
+        "undoes": run.undoes,
+        "undone_by": run.undone_by,
+        "tokens": run.tokens,
+        "changed": run.changed,
+        "changed_meanwhile": run.changed_meanwhile,
+        "locked": run.locked,
+    }
+
+
+def _token_cells(one: "TokenOutcome") -> Sequence[object]:
+    return (
+        one.id,
+        one.owner,
+        one.name,
+        None if one.old is None else str(one.old),
+        None if one.new is None else str(one.new),
+        one.outcome,
+    )
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
+
+
+def _time(moment: str) -> str:
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _day(date: "ExpirationDate | None") -> str:
+    return "(none)" if date is None else str(date)

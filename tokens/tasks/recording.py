@@ -1,0 +1,103 @@
+"""The journal as the tasks that change tokens meet it: made sure of, or done without, and a run begun in it."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from tokens import database
+from tokens.address import Address
+from tokens.database import Connection
+from tokens.errors import LockTimeout, Refused
+from tokens.journal import installation, record
+from tokens.journal.installation import JournalMissing, JournalOutdated
+from tokens.journal.record import Unrecorded
+from tokens.journal.runs import PLAN_LIFETIME
+from tokens.origin import Origin
+from tokens.plan import Plan
+from tokens.tasks.change_options import Manner
+from tokens.tasks.report import Report
+
+if TYPE_CHECKING:
+    from tokens.terminal.prompts import Prompts
+
+NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."
+STORE_TIMEOUT = {"lock_timeout": "10s", "statement_timeout": "30s"}
+
+
+def check_journal(address: Address, manner: Manner) -> None:
+    """Make sure, before a plan is made, that there is a journal where nobody can be asked whether to install it."""
+    if manner.dry_run or not manner.journal or (manner.asks and not manner.store):
+        return
+    with database.reading(address) as connection:
+        try:
+            installation.check(connection)
+        except JournalOutdated:
+            return  # it will be migrated
+
+
+def store(address: Address, plan: Plan, origin: Origin, manner: Manner, report: Report) -> None:
+    """Keep the plan in the journal, for a second person."""
+    with database.connect(address) as connection:
+        _open_journal(address, connection, None)
+        with database.writing(connection, **STORE_TIMEOUT):
+            number = record.store(connection, plan, origin, manner.reason)
+    report.add(run=number, state="planned")
+    report.say(
+        f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours. To carry it out: "
+        f"tokens.apply --run {number}"
+    )
+
+
+def begin(address: Address, plan: Plan, origin: Origin, *, reason: str | None, prompts: "Prompts | None") -> Unrecorded:
+    """Store a plan that has just been agreed to and begin it.
+
+    `prompts` ask whether to install the journal where there is none; without them its absence is an error.
+
+    Raises:
+        JournalMissing, Refused: nothing was changed; another run may be under way.
+    """
+    with database.connect(address) as connection:
+        if not _open_journal(address, connection, prompts):
+            return Unrecorded()
+        record.check_idle(connection)
+        with database.writing(connection, **STORE_TIMEOUT):
+            number = record.store(connection, plan, origin, reason)
+        return _begin(connection, number, origin)
+
+
+def resume(address: Address, number: int, origin: Origin) -> Unrecorded:
+    """Begin a run that the journal has."""
+    with database.connect(address) as connection:
+        return _begin(connection, number, origin)
+
+
+def _open_journal(address: Address, connection: Connection, prompts: "Prompts | None") -> bool:
+    """Make sure that there is a journal of our version; False where the person goes without."""
+    try:
+        installation.check(connection)
+    except JournalOutdated as outdated:
+        from tokens.journal import setup
+
+        print(f"{outdated} This is done now.", file=sys.stderr)
+        setup.install(address)
+    except JournalMissing:
+        if prompts is None:
+            raise
+        if not prompts.confirm(
+            "There is no journal here yet: install it (schema token_tasks), so that this can be undone?", default=True
+        ):
+            print(NO_WAY_BACK)
+            return False
+        from tokens.journal import setup
+
+        setup.install(address)
+    return True
+
+
+def _begin(connection: Connection, number: int, origin: Origin) -> Unrecorded:
+    try:
+        with database.writing(connection, **STORE_TIMEOUT):
+            return record.begin(connection, number, origin)
+    except LockTimeout:
+        raise Refused(
+            f"Another session holds run {number} in the journal, so somebody may be carrying it out: try again later."
+        ) from None
