@@ -1,0 +1,1 @@
+"""Measure the program, against psql where it can."""

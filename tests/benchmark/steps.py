@@ -1,0 +1,70 @@
+"""A change of every token on one date, from the plan to the recount, each step timed as the tasks take them."""
+
+import time
+from dataclasses import dataclass
+
+from tests.benchmark.copies import NEW, OLD
+from tokens.address import Address
+from tokens.change import Change
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.journal.plans import plan_to_undo
+from tokens.journal.record import Unrecorded
+from tokens.origin import here
+from tokens.plan import Plan, RunKind, make_plan
+from tokens.run import BatchCommitted, BatchStarting, Finished, Recounted, run
+from tokens.selection import DateRange, Selection
+from tokens.tasks.recording import begin
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Seconds that each step took, and the longest transaction of the run; tokens changed; the journal's number."""
+
+    plan: float
+    store: float
+    run: float
+    recount: float
+    longest: float
+    changed: int
+    number: int | None
+
+    @property
+    def whole(self) -> float:
+        """Seconds from the plan to the recount."""
+        return self.plan + self.store + self.run + self.recount
+
+
+def extend(address: Address, *, recorded: bool) -> Steps:
+    """Give every token on OLD the date NEW, with a journal or without."""
+    old = ExpirationDate.typed(OLD)
+    started = time.perf_counter()
+    plan = make_plan(address, RunKind.EXTEND, Selection((DateRange(old, old),)), Change(to=ExpirationDate.typed(NEW)))
+    return _carry_out(address, plan, time.perf_counter() - started, recorded=recorded)
+
+
+def undo(address: Address, number: int) -> Steps:
+    """Put the old dates of a run back, with a journal."""
+    started = time.perf_counter()
+    plan = plan_to_undo(address, number).plan
+    return _carry_out(address, plan, time.perf_counter() - started, recorded=True)
+
+
+def _carry_out(address: Address, plan: Plan, planned: float, *, recorded: bool) -> Steps:
+    started = time.perf_counter()
+    record = begin(address, plan, here(), reason=None, prompts=None) if recorded else Unrecorded()
+    stored = changed = begun = time.perf_counter()
+    longest, recount = 0.0, 0.0
+    for event in run(address, plan, record):
+        match event:
+            case BatchStarting():
+                begun = time.perf_counter()
+            case BatchCommitted():
+                changed = time.perf_counter()
+                longest = max(longest, changed - begun)
+            case Recounted(tokens):
+                recount = time.perf_counter() - changed
+                assert tokens == plan.tokens
+            case Finished():
+                assert event.changed == plan.tokens
+    ended = time.perf_counter()
+    return Steps(planned, stored - started, ended - stored - recount, recount, longest, plan.tokens, record.run)
