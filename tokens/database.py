@@ -27,6 +27,7 @@ from tokens.errors import (
 
 APPLICATION_NAME = "gitlab-tokens"
 CONNECT_TIMEOUT = 10  # seconds
+IDLE_TIMEOUT = "60s"  # between two statements of a transaction that changes rows
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
 
 # The driver would tell the terminal that a transaction which the server has ended could not be rolled back.
@@ -125,9 +126,19 @@ def reading(address: Address) -> Iterator[Connection]:
 
 @contextmanager
 def writing(connection: Connection, *, lock_timeout: str, statement_timeout: str) -> Iterator[None]:
-    """One transaction that changes rows: committed at the end, rolled back by any exception."""
+    """One transaction that changes rows: committed at the end, rolled back by any exception.
+
+    The server ends it should this process freeze in the middle, since it holds rows that GitLab wants.
+    """
+    settings = {
+        "lock_timeout": lock_timeout,
+        "statement_timeout": statement_timeout,
+        "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
+    }
+    if connection.server_version >= TRANSACTION_TIMEOUT_SINCE:
+        settings["transaction_timeout"] = "0"  # a role's own may be too short to store a long plan
     with connection.transaction():
-        connection.set_locally(lock_timeout=lock_timeout, statement_timeout=statement_timeout)
+        connection.set_locally(**settings)
         yield
 
 

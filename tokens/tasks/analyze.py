@@ -10,6 +10,7 @@ import invoke
 
 from tokens.errors import UsageError
 from tokens.tasks.numbers import whole_number
+from tokens.tasks.output_option import require_output
 from tokens.tasks.target_option import TARGET_HELP, locate
 from tokens.tasks.task import task
 from tokens.terminal import tables
@@ -36,8 +37,7 @@ def analyze(context: invoke.Context, target: str = "", top: str = "10", output: 
     """Show on which dates the most tokens expire."""
     from tokens import analysis
 
-    if output not in OUTPUTS:
-        raise UsageError(f'--output takes {", ".join(OUTPUTS)}, not "{output}".')
+    require_output(output, OUTPUTS)
     dates = _number_of_dates(top)
     found = analysis.analyze(locate(context, target), dates)
     match output:

@@ -9,6 +9,7 @@ from tokens.address import Address
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.tasks.numbers import whole_number
+from tokens.tasks.output_option import require_output
 
 if TYPE_CHECKING:
     from tokens.plan import Options
@@ -98,8 +99,7 @@ def manner(
     Raises:
         UsageError: what cannot be read, or options that contradict each other.
     """
-    if output not in OUTPUTS:
-        raise UsageError(f'--output takes {" or ".join(OUTPUTS)}, not "{output}".')
+    require_output(output, OUTPUTS)
     if dry_run and plan:
         raise UsageError("--dry-run stores nothing and --plan stores the plan: choose one.")
     if plan and no_journal:

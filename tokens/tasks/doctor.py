@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import invoke
 
 from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.tasks.output_option import require_output
 from tokens.tasks.target_option import TARGET_HELP, locate_site
 from tokens.tasks.task import task
 from tokens.terminal.printable import printable
@@ -27,8 +28,7 @@ OUTPUTS = ("text", "json")
 )
 def doctor(context: invoke.Context, target: str = "", output: str = "text", grants: str = "") -> None:
     """Check GitLab, its database and our privileges."""
-    if output not in OUTPUTS:
-        raise UsageError(f'--output takes {", ".join(OUTPUTS)}, not "{output}".')
+    require_output(output, OUTPUTS)
     from tokens.diagnosis import Verdict, least_privileges
 
     if not grants.isprintable():

@@ -12,6 +12,7 @@ import invoke
 
 from tokens.errors import UsageError
 from tokens.tasks.numbers import whole_number
+from tokens.tasks.output_option import require_output
 from tokens.tasks.target_option import TARGET_HELP, locate
 from tokens.tasks.task import task
 from tokens.terminal import tables
@@ -56,8 +57,7 @@ TOKEN_FIELDS = ("id", "owner", "name", "old_date", "new_date", "outcome")
 )
 def history(context: invoke.Context, target: str = "", run: str = "", output: str = "text") -> None:
     """Show the runs, or one of them with its tokens."""
-    if output not in OUTPUTS:
-        raise UsageError(f'--output takes {", ".join(OUTPUTS)}, not "{output}".')
+    require_output(output, OUTPUTS)
     number = whole_number(run, 1, LARGEST) if run else None
     if run and number is None:
         raise UsageError(f'--run takes the number of a run, not "{run}".')

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import invoke
 
 from tokens.errors import UsageError
+from tokens.tasks.output_option import require_output
 from tokens.tasks.target_option import TARGET_HELP, locate
 from tokens.tasks.task import task
 from tokens.terminal import console
@@ -53,8 +54,7 @@ def status(context: invoke.Context, target: str = "", output: str = "text") -> N
     """Show whether the journal is there, and its size."""
     from tokens.journal import setup
 
-    if output not in OUTPUTS:
-        raise UsageError(f'--output takes {", ".join(OUTPUTS)}, not "{output}".')
+    require_output(output, OUTPUTS)
     found = setup.status(locate(context, target))
     print(as_json(found) if output == "json" else screen(found))
 
