@@ -419,3 +419,102 @@ def test_a_reader_that_leaves_early_neither_stops_a_change_nor_hides_how_it_ende
             assert "1 token(s) had another date by then" in one_line(done)
         else:
             assert (done.returncode, complaints(done)) == (0, [])
+
+
+def extended_bot(instance: Instance) -> tuple[int, int, int]:
+    """A bot whose membership was to end before its token's new date, and was moved by run 1: bot, token, member."""
+    with make_engine(instance.address).begin() as connection:
+        group = make_group(connection)
+        bot = make_user(connection, user_type=6, username=f"group_{group}_bot_1")
+        member = make_membership(connection, user_id=bot, group_id=group, expires_at=SOON)
+        token = make_token(connection, user_id=bot, expires_at=SOON)
+    instance.done(*EXTEND, "--kind", "group", "--yes")
+    assert membership_end(instance, member) is None
+    return bot, token, member
+
+
+def membership_end(instance: Instance, member: int) -> str | None:
+    end: str | None = instance.value("SELECT CAST(expires_at AS text) FROM members WHERE id = :id", id=member)
+    return end
+
+
+def test_undo_leaves_a_membership_that_another_token_of_the_bot_has_come_to_need(instance: Instance) -> None:
+    bot, token, member = extended_bot(instance)
+    with make_engine(instance.address).begin() as connection:
+        make_token(connection, user_id=bot, expires_at=LATER)
+    out = instance.done("undo", "--run", 1, "--yes")
+    assert "NOTE: 1 membership(s) stay as they are: their bot has other tokens that live longer.\n" in out
+    assert instance.dates()[token] == str(SOON)
+    assert membership_end(instance, member) is None
+
+
+def test_undo_puts_a_membership_back_and_says_so_beforehand(instance: Instance) -> None:
+    _, _, member = extended_bot(instance)
+    out = instance.done("undo", "--run", 1, "--dry-run")
+    assert "Along with the dates: 1 membership(s), and the notices of 0 token(s).\n" in out
+    instance.done("undo", "--run", 1, "--yes")
+    assert membership_end(instance, member) == str(SOON)
+
+
+def test_what_an_undo_still_needs_is_not_pruned_and_an_undo_without_it_refuses_to_go_on(instance: Instance) -> None:
+    instance.done(*EXTEND, "--yes")
+    with somebody_holds_late(instance):
+        assert instance.run("undo", "--run", 1, "--yes").returncode == 4
+    instance.execute("UPDATE token_tasks.runs SET created_at = created_at - interval '100 days' WHERE id = 1")
+    instance.done("journal.prune", "--before", TODAY, "--yes")
+    assert history(instance, 1)["run"] == 1
+    instance.execute("UPDATE token_tasks.runs SET undoes = NULL WHERE id = 2")
+    said = instance.refusal("apply", "--run", 2, "--yes")
+    assert said == "Run 2 undoes a run that the journal has forgotten, so it cannot go on."
+
+
+def somebody_holds_late(instance: Instance) -> sa.Connection:
+    connection = make_engine(instance.address).connect()
+    connection.execute(sa.text("SELECT FROM personal_access_tokens WHERE expires_at = :day FOR UPDATE"), {"day": LATER})
+    return connection
+
+
+def test_a_run_that_goes_on_meets_the_guards_again(instance: Instance) -> None:
+    with somebody_holds(instance, 60):
+        assert instance.run(*EXTEND, "--yes").returncode == 4
+    instance.execute("UPDATE application_settings SET max_personal_access_token_lifetime = 100")
+    said = instance.refusal("apply", "--run", 1, "--yes")
+    assert said.startswith("Refused because of beyond-maximum")
+    instance.done("apply", "--run", 1, "--yes", "--allow", "beyond-maximum")
+    assert instance.counts() == {str(LATER): 60}
+
+
+def test_a_second_change_is_refused_while_one_is_under_way_and_leaves_nothing_behind(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    instance.execute(
+        "UPDATE token_tasks.runs SET state = 'running', attempt = 1, heartbeat_at = now()",
+        "INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version) "
+        "VALUES (1, 1, '{}', 'elsewhere', '0')",
+    )
+    for words in ([], ["--no-journal"]):
+        done = instance.run(*EXTEND, "--yes", *words)
+        assert done.returncode == 3
+        assert "Run 1 (extend) is under way" in done.stderr
+    assert instance.value("SELECT count(*) FROM token_tasks.runs") == 1
+    assert instance.counts() == {str(SOON): 60}
+
+
+def test_nobody_listening_to_the_progress_does_not_end_a_run(slow: Instance) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done = subprocess.run(slow.command(*EXTEND, "--yes"), stdout=subprocess.PIPE, stderr=closed, check=False)
+    assert done.returncode == 0
+    assert slow.counts() == {str(LATER): 5000}
+    assert history(slow, 1)["state"] == "done"
+
+
+def test_a_trigger_that_alters_the_new_date_is_found_by_the_recount(instance: Instance) -> None:
+    instance.execute(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN NEW.expires_at = '2031-01-01'; RETURN NEW; END $$",
+        "CREATE TRIGGER meddle BEFORE UPDATE ON personal_access_tokens FOR EACH ROW EXECUTE FUNCTION meddle()",
+    )
+    done = instance.run(*EXTEND, "--yes")
+    assert done.returncode == 4
+    assert "60 token(s) did not keep their new date, so something else changes them" in one_line(done)

@@ -249,7 +249,7 @@ def test_a_site_knows_its_standbys_by_complete_addresses(tmp_path: Path) -> None
     assert (standby.shown, standby.complete, site.address.shown) == ("u@db2:5433/d", True, "u@db1:5433/d")
     assert conninfo_to_dict(standby.conninfo) == {**conninfo_to_dict(site.address.conninfo), "host": "db2"}
     assert "s3cr3t" not in repr(site)
-    assert "--standby" in site.notes[-1]
+    assert site.discovers_standbys
 
 
 def test_settings_are_compared_by_what_they_say() -> None:

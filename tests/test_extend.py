@@ -444,7 +444,6 @@ def test_without_a_terminal_only_yes_changes_anything(some: Instance) -> None:
     said = some.refusal("extend", *words, status=2)
     assert said.startswith("extend asks before it changes anything and needs a terminal")
     assert "--yes" in said
-    assert "--dry-run" in said
     assert some.refusal("remove", "--expires", SOON, status=2).startswith("remove asks before")
     # It is said before the database is asked.
     assert "needs a terminal" in one_line(Instance(NOWHERE).run("extend", *words))

@@ -380,7 +380,7 @@ def test_any_selection_means_the_tokens_that_a_plain_reading_of_the_rows_finds(g
         today = ExpirationDate.stored(connection.row("SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text)")[0])
         classes = {token.id: (token.kind, token.state(today)) for token in world.tokens}
 
-        @thorough(max_examples=350)
+        @thorough(max_examples=500)
         @given(selections(world))
         @example(Selection(()))
         @example(Selection((), kinds=EVERY_KIND, states=EVERY_STATE))

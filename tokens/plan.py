@@ -53,6 +53,7 @@ class RunKind(StrEnum):
     EXTEND = "extend"
     REMOVE = "remove"
     UNDO = "undo"
+    ROTATE = "rotate"
 
 
 class TokenIds:
@@ -147,6 +148,11 @@ class Plan:
     memberships: MembershipRule | None = None
     notices: bool = False
     undoes: int | None = None
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether it puts back what another run has changed."""
+        return self.kind is RunKind.UNDO
 
     @property
     def tokens(self) -> int:

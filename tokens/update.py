@@ -145,6 +145,22 @@ RESTORE_MEMBERSHIPS = """
         FROM public.personal_access_tokens t
         WHERE t.id = ANY(CAST(%(changed)s AS bigint[]))
       )
+      -- At its end GitLab would delete whatever other tokens the bot has got since, or that were left alone.
+      AND NOT EXISTS (
+        SELECT
+        FROM public.personal_access_tokens other
+        WHERE other.user_id = m.user_id
+          AND other.revoked IS NOT TRUE
+          AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+          AND other.id <> ALL (CAST(%(changed)s AS bigint[]))
+          AND NOT EXISTS (
+            SELECT
+            FROM token_tasks.chunks c
+            WHERE c.run_id = %(undoes)s
+              AND other.id = ANY (c.token_ids)
+              AND other.expires_at IS NOT DISTINCT FROM c.old_expires_at
+          )
+      )
 """
 
 RECOUNT = """
@@ -200,7 +216,7 @@ class Update:
         }
         statement, more = self._update(chunk)
         changed = [row.id for row in connection.rows(statement, **about, **more)]
-        if self._plan.undoes is not None:
+        if self._plan.is_undo:
             self._restore(connection, chunk, changed)
         elif memberships:
             self._move_memberships(connection, chunk, memberships, changed)
@@ -213,7 +229,7 @@ class Update:
 
     def _update(self, chunk: Chunk) -> tuple[str, dict[str, object]]:
         """The statement that changes the tokens that nobody holds, and re-arms their notices if the plan says so."""
-        if not self._plan.notices or self._plan.undoes is not None:
+        if not self._plan.notices or self._plan.is_undo:
             return UPDATE_UNLOCKED.format(notices="", kept="", rearmed=""), {}
         columns = notices.columns(self._schema)
         rearmed = "".join(f", {column} = {_rearmed(column)}" for column in columns)
@@ -229,7 +245,7 @@ class Update:
     def _lock_memberships(self, connection: Connection, chunk: Chunk) -> tuple[list["_Membership"], set[int]]:
         """The memberships to be moved, locked, and the tokens whose owner has one that somebody else holds."""
         about: dict[str, object] = {"ids": literal(chunk.ids)}
-        if self._plan.undoes is None:
+        if not self._plan.is_undo:
             statement = MEMBERSHIPS
             about["new"] = chunk.new and chunk.new.literal
         else:

@@ -5,17 +5,25 @@ from enum import StrEnum
 from tokens.database import Connection
 from tokens.errors import Refused
 
-REVISION = "1"
+REVISION = "2"
 """What this version of the tool reads and writes: the newest revision of the branch `journal`."""
 
-# From the catalogue, because to_regclass fails for a role that may not look into the schema.
-INSTALLED = """
-    SELECT EXISTS (
-      SELECT
-      FROM pg_catalog.pg_class c
-      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE n.nspname = 'token_tasks' AND c.relname = 'alembic_version'
-    ) AS installed
+# From the catalogue, since even looking a name up fails for a role that may not look into the schema.
+STANDING = """
+    SELECT
+      COALESCE(bool_or(c.relname = 'alembic_version'), false) AS installed,
+      COALESCE(bool_and(
+        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+      ), false) AS readable,
+      COALESCE(bool_and(
+        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+        AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
+        AND has_table_privilege(c.oid, 'DELETE')
+      ), false) AS writable,
+      quote_ident(current_user) AS grantee
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
+    WHERE n.nspname = 'token_tasks'
 """
 
 VERSION = "SELECT version_num FROM token_tasks.alembic_version"
@@ -41,7 +49,13 @@ class JournalOutdated(Refused):
 
 def is_installed(connection: Connection) -> bool:
     """Whether there is a journal, of whatever version."""
-    return bool(connection.row(INSTALLED).installed)
+    return bool(connection.row(STANDING).installed)
+
+
+def is_readable(connection: Connection) -> bool:
+    """Whether there is a journal that this role may read."""
+    standing = connection.row(STANDING)
+    return bool(standing.installed and standing.readable)
 
 
 def read_revision(connection: Connection) -> str | None:
@@ -52,23 +66,33 @@ def read_revision(connection: Connection) -> str | None:
     return None if row is None else str(row.version_num)
 
 
-def check(connection: Connection) -> None:
-    """Make sure that the journal can be written to and read.
+def check(connection: Connection, *, reading: bool = False) -> None:
+    """Make sure that the journal can be written to and read, or read alone.
 
     Raises:
         JournalMissing: it is not installed.
         JournalOutdated: it has to be migrated first.
-        Refused: a newer version of the tool has made it.
+        Refused: a newer version of the tool has made it, or a missing privilege with the GRANT that would help.
     """
-    revision = read_revision(connection)
-    if revision is None:
+    standing = connection.row(STANDING)
+    if not standing.installed:
         raise JournalMissing(
-            "The journal is not installed in this database: install it with tokens.journal.install, or say "
+            "The journal is not installed in this database, so there is nothing to read."
+            if reading
+            else "The journal is not installed in this database: install it with tokens.journal.install, or say "
             "--no-journal to go without a record and without a way back."
         )
+    if not (standing.readable if reading else standing.writable):
+        privileges = "SELECT" if reading else "SELECT, INSERT, UPDATE, DELETE"
+        raise Refused(
+            f"Role {standing.grantee} lacks a privilege on the journal; as its owner run: "
+            f"GRANT USAGE ON SCHEMA token_tasks TO {standing.grantee}; "
+            f"GRANT {privileges} ON ALL TABLES IN SCHEMA token_tasks TO {standing.grantee};"
+        )
+    revision = read_revision(connection)
     if revision == REVISION:
         return
-    if revision.isdigit() and int(revision) < int(REVISION):
+    if revision is not None and revision.isdigit() and int(revision) < int(REVISION):
         raise JournalOutdated(
             f"The journal is of revision {revision}, this version needs {REVISION}: migrate it with "
             "tokens.journal.install."

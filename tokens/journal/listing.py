@@ -126,6 +126,8 @@ def change_in_words(kind: RunKind, change: Change) -> str:
     """What becomes of the dates."""
     if kind is RunKind.UNDO:
         return "the old dates back"
+    if kind is RunKind.ROTATE:
+        return f"successors until {change.to}" if change.to else "successors"
     if change.removes:
         return "remove the expiration date"
     if change.by is not None:

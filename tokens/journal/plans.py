@@ -4,13 +4,15 @@ from dataclasses import dataclass, replace
 
 from tokens import database
 from tokens.address import Address
-from tokens.errors import UsageError
+from tokens.database import Connection
+from tokens.errors import Refused, UsageError
 from tokens.facts import read_facts
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.settings import read_policy
 from tokens.journal import installation
 from tokens.journal.installation import RunState
+from tokens.journal.listing import read_touched
 from tokens.journal.runs import StoredRun, read_plan, read_reverse, read_run
 from tokens.notes import Concern, notes
 from tokens.plan import Plan, RunKind
@@ -33,6 +35,32 @@ CHANGED_SINCE = """
     ORDER BY p.id
 """
 
+# Of a rotation there is more to know than dates.
+ROTATION = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND kind = 'rotate'"
+
+# Memberships that the run has moved and whose bot lives on by tokens that an undo does not put back.
+NEEDED_MEMBERSHIPS = """
+    SELECT count(DISTINCT m.id) AS memberships
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+    JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+    JOIN public.personal_access_tokens other
+      ON other.user_id = m.user_id
+      AND other.revoked IS NOT TRUE
+      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+    WHERE n.run_id = %(run)s
+      AND NOT EXISTS (
+        SELECT
+        FROM token_tasks.chunks c
+        WHERE c.run_id = %(run)s
+          AND other.id = ANY (c.token_ids)
+          AND (
+            other.expires_at IS NOT DISTINCT FROM c.old_expires_at
+            OR other.expires_at IS NOT DISTINCT FROM c.new_expires_at
+          )
+      )
+"""
+
 STORED_TOKENS = """t.id IN (
       SELECT unnest(c.token_ids)
       FROM token_tasks.chunks c
@@ -53,11 +81,16 @@ class Undo:
     """What `undo` is about: the run, the plan that puts its old dates back, and the tokens that it will leave alone.
 
     `changed_since` are the ids of those that no longer have the date that the run gave them, in ascending order.
+    `memberships` and `notices` are how many the run has touched along with its tokens; `needed` of the memberships stay
+    as they are, because their bot has got other tokens that live longer.
     """
 
     stored: StoredRun
     plan: Plan
     changed_since: tuple[int, ...]
+    memberships: int
+    notices: int
+    needed: int
 
     @property
     def tokens(self) -> int:
@@ -70,14 +103,18 @@ def plan_to_apply(address: Address, run: int) -> Application:
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: there is no such run, or nothing is left of it.
+        UsageError: there is no such run, nothing is left of it, or it is a rotation.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, preflight.CHANGE)
         installation.check(connection)
+        if _is_rotation(connection, run):
+            raise UsageError(f"Run {run} is a rotation: go on with it by tokens.rotate --resume {run}.")
         stored = read_run(connection, run)
         if stored.state is RunState.DONE:
             raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
+        if stored.kind is RunKind.UNDO and stored.undoes is None:
+            raise Refused(f"Run {run} undoes a run that the journal has forgotten, so it cannot go on.")
         plan = read_plan(connection, stored)
         policy = read_policy(connection, schema)
         facts = None
@@ -86,8 +123,7 @@ def plan_to_apply(address: Address, run: int) -> Application:
             condition = Condition(STORED_TOKENS, {"stored_run": run})
             facts = read_facts(connection, schema, condition, stored.change, policy, migration)
         found = notes(plan.moves, facts, policy, memberships=plan.memberships, notices=plan.notices)
-    if stored.state is not RunState.PLANNED or stored.kind is RunKind.UNDO:
-        # Whoever began it has said yes to all but what is the matter only now.
+    if stored.kind is RunKind.UNDO:
         found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
     return Application(stored, replace(plan, notes=found))
 
@@ -96,12 +132,17 @@ def plan_to_undo(address: Address, run: int) -> Undo:
     """What it takes to put back the old dates of a run, and of the notices and memberships that it touched.
 
     Raises:
-        DatabaseError, Refused: see `tokens.errors`.
+        DatabaseError, Refused: see `tokens.errors`; also a run that rotated tokens.
         UsageError: there is no such run, it has changed nothing, or is an undo itself.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, preflight.CHANGE)
         installation.check(connection)
+        if _is_rotation(connection, run):
+            raise Refused(
+                f"Run {run} rotated tokens, and an undo would revive revoked secrets while their successors are in use:"
+                " rotate the successors, or create tokens in GitLab."
+            )
         stored = read_run(connection, run)
         if stored.kind is RunKind.UNDO:
             raise UsageError(
@@ -111,7 +152,13 @@ def plan_to_undo(address: Address, run: int) -> Undo:
         if not plan.tokens:
             raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
         since = tuple(row.id for row in connection.stream(CHANGED_SINCE, run=run))
+        touched = read_touched(connection, run)
+        needed = connection.row(NEEDED_MEMBERSHIPS, run=run).memberships
         policy = read_policy(connection, schema)
     found = notes(plan.moves, None, policy, memberships=None, notices=False)
     kept = tuple(note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST))
-    return Undo(stored, replace(plan, notes=kept), since)
+    return Undo(stored, replace(plan, notes=kept), since, touched.memberships, touched.notices, needed)
+
+
+def _is_rotation(connection: Connection, run: int) -> bool:
+    return connection.row(ROTATION, run=run) is not None

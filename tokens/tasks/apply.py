@@ -88,6 +88,16 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
     report = Report(as_json=manner.json)
     with report.printing():
         consent.propose(found.plan, report, f"Plan to undo run {number} for {found.tokens} token(s)")
+        if found.memberships or found.notices:
+            report.add(memberships=found.memberships, notices=found.notices)
+            report.say(
+                f"Along with the dates: {found.memberships} membership(s), and the notices of {found.notices} token(s)."
+            )
+        if found.needed:
+            report.add(memberships_needed=found.needed)
+            report.say(
+                f"NOTE: {found.needed} membership(s) stay as they are: their bot has other tokens that live longer."
+            )
         since = found.changed_since
         if since:
             report.add(changed_since=list(since))

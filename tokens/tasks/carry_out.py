@@ -40,7 +40,6 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
         Interrupted, Terminated: stopped; the message says how to go on.
         DatabaseError: likewise.
     """
-    progress = ProgressBar(sys.stderr, plan.tokens, "tokens")
     end, dealt_with = Finished(0), 0
     recounted: int | None = None
     with ExitStack() as stack:
@@ -49,6 +48,7 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
         if console.is_person_there():
             stack.enter_context(muted_keyboard())
         stop = stack.enter_context(stop_requests())
+        progress = ProgressBar(sys.stderr, plan.tokens, "tokens")
         stack.callback(progress.erase)
         try:
             events: Iterator[Event] = run(
@@ -96,7 +96,7 @@ def waiting_for(
     """
     addresses = site.standbys if standbys is None else standbys
     if standbys is None and site.discovers_standbys:
-        print(f"NOTE: {DISCOVERED}", file=sys.stderr)
+        console.tell(f"NOTE: {DISCOVERED}")
     if not addresses:
         yield lambda _: None
         return
@@ -107,7 +107,7 @@ def waiting_for(
             named = standbys is not None
             watched = stack.enter_context(watch(primary, addresses, max_lag=max_lag, named=named))
         for note in watched.notes:
-            print(f"NOTE: {note}", file=sys.stderr)
+            console.tell(f"NOTE: {note}")
 
         def reason_to_wait(connection: Connection) -> str | None:
             lag = watched.lag(connection)
@@ -144,6 +144,8 @@ def _conclude(
         undo = "" if plan.kind is RunKind.UNDO else f"; to take it back: tokens.undo --run {written.run}"
         report.say(f"Recorded as run {written.run}{undo}")
     left = []
+    if recounted is not None and recounted < end.changed:
+        left.append(f"{end.changed - recounted} token(s) did not keep their new date, so something else changes them")
     if end.changed_meanwhile:
         left.append(f"{end.changed_meanwhile} token(s) had another date by then, or were gone, and were left alone")
     if end.locked:

@@ -15,7 +15,7 @@ from tokens.tasks import change_options, selection_options
 from tokens.tasks.carry_out import carry_out
 from tokens.tasks.change_options import CHANGE_OPTIONS
 from tokens.tasks.consent import agreed, check_guards, propose, require_person_or_yes
-from tokens.tasks.recording import NO_WAY_BACK, begin, check_journal, store
+from tokens.tasks.recording import NO_WAY_BACK, begin, begin_unrecorded, check_journal, store
 from tokens.tasks.report import Report
 from tokens.tasks.selection_options import SELECTION_OPTIONS
 from tokens.tasks.target_option import locate_site, standby_addresses
@@ -73,7 +73,7 @@ def change_tokens(
         def begun() -> Unrecorded:
             if manner.journal:
                 return begin(site.address, plan, who, reason=manner.reason, prompts=prompts)
-            print(NO_WAY_BACK, file=sys.stderr)
-            return Unrecorded()
+            console.tell(NO_WAY_BACK)
+            return begin_unrecorded(site.address)
 
         carry_out(site, plan, begun, manner, report)

@@ -21,7 +21,7 @@ def require_person_or_yes(manner: Manner, task: str) -> None:
     if manner.asks and not (manner.dry_run or manner.store) and not console.is_person_there():
         raise TerminalRequired(
             f"{task} asks before it changes anything and needs a terminal on standard input and output; without one "
-            "say --yes, or --dry-run to see the plan."
+            "say --yes."
         )
 
 

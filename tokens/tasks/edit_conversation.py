@@ -17,11 +17,11 @@ from tokens.journal.record import Unrecorded
 from tokens.notes import Concern
 from tokens.origin import Origin
 from tokens.plan import Plan, RunKind, make_plan, read_current_policy
-from tokens.run import BatchCommitted, BatchStarting, Finished, RunFailed, Waiting, run
+from tokens.run import BatchCommitted, BatchStarting, Finished, Recounted, RunFailed, Waiting, run
 from tokens.selection import Selection
 from tokens.tasks.analyze import screen
 from tokens.tasks.carry_out import waiting_for
-from tokens.tasks.recording import NO_WAY_BACK, begin
+from tokens.tasks.recording import NO_WAY_BACK, begin, begin_unrecorded
 from tokens.terminal import console
 from tokens.terminal.interruption import stop_requests
 from tokens.terminal.keyboard import muted_keyboard
@@ -62,18 +62,25 @@ class EditConversation:
             preflight.check(connection, preflight.CHANGE)
         if not self._journal:
             print(NO_WAY_BACK)
-        while True:
-            print(screen(analysis.analyze(self._address)))
-            print()
-            match self._prompts.menu("What do you want to do?", MENU):
-                case Action.EXTEND:
-                    self._extend()
-                case Action.REMOVE:
-                    self._remove()
-                case Action.QUIT:
-                    break
-        for number in self._recorded:
-            print(f"Recorded as run {number}; to take it back: tokens.undo --run {number}")
+        try:
+            while self._go_round():
+                pass
+        finally:
+            for number in self._recorded:
+                print(f"Recorded as run {number}; to take it back: tokens.undo --run {number}")
+
+    def _go_round(self) -> bool:
+        """Show the analysis, ask once and do it; False to quit."""
+        print(screen(analysis.analyze(self._address)))
+        print()
+        match self._prompts.menu("What do you want to do?", MENU):
+            case Action.EXTEND:
+                self._extend()
+            case Action.REMOVE:
+                self._remove()
+            case Action.QUIT:
+                return False
+        return True
 
     def _extend(self) -> None:
         old = self._choose_date()
@@ -140,7 +147,7 @@ class EditConversation:
         if not plan.tokens:
             return Unrecorded()
         if not self._journal:
-            return Unrecorded()
+            return begin_unrecorded(self._address)
         written = begin(self._address, plan, self._who, reason=self._reason, prompts=self._prompts)
         if written.run is None:
             self._journal = False  # asked once
@@ -163,6 +170,7 @@ class EditConversation:
     ) -> None:
         progress = ProgressBar(sys.stdout, plan.tokens, "tokens")
         done = 0
+        recounted: int | None = None
         with muted_keyboard(), stop_requests() as stop:
             try:
                 for event in run(self._address, plan, written, reason_to_wait=reason_to_wait, stop_requested=stop.made):
@@ -173,9 +181,11 @@ class EditConversation:
                             progress.update(done)
                         case Waiting(reason):
                             progress.waiting(reason)
+                        case Recounted(recounted):
+                            pass
                         case Finished():
                             progress.erase()
-                            _report(plan, old, written, event, stop.by)
+                            _report(plan, old, written, event, recounted, stop.by)
             except KeyboardInterrupt:
                 progress.erase()
                 raise Interrupted(
@@ -199,10 +209,17 @@ def _date(answer: str, default: ExpirationDate) -> ExpirationDate | None:
 
 
 def _report(
-    plan: Plan, old: ExpirationDate, written: Unrecorded, end: Finished, stopped_by: signal.Signals | None
+    plan: Plan,
+    old: ExpirationDate,
+    written: Unrecorded,
+    end: Finished,
+    recounted: int | None,
+    stopped_by: signal.Signals | None,
 ) -> None:
     if not (stopped_by and end.untouched):
         print(f"Updated {end.changed} tokens!")
+    if recounted is not None and recounted < end.changed:
+        print(f"NOTE: {end.changed - recounted} token(s) did not keep their new date, so something else changes them.")
     if end.changed_meanwhile:
         print(
             f"NOTE: {end.changed_meanwhile} of the {plan.tokens} token(s) no longer had the expiration date "

@@ -90,7 +90,8 @@ def screen(status: "Status") -> str:
     if status.revision is None:
         return "Journal     not installed; tokens.journal.install installs it"
     if status.contents is None:
-        cure = "tokens.journal.install migrates it, unless a newer version of the tool has made it"
+        older = status.revision.isdigit() and int(status.revision) < int(status.needed)
+        cure = "tokens.journal.install migrates it" if older else "use the version of the tool that made it"
         return f"Journal     revision {status.revision}, this version of the tool needs {status.needed}; {cure}"
     rows = {"Journal": f"installed, revision {status.revision}", **_rows(status.contents)}
     return "\n".join(f"{name:<12}{value}" for name, value in rows.items())

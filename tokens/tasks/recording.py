@@ -1,6 +1,5 @@
 """The journal as the tasks that change tokens meet it: made sure of, or done without, and a run begun in it."""
 
-import sys
 from typing import TYPE_CHECKING
 
 from tokens import database
@@ -15,6 +14,7 @@ from tokens.origin import Origin
 from tokens.plan import Plan
 from tokens.tasks.change_options import Manner
 from tokens.tasks.report import Report
+from tokens.terminal import console
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
@@ -61,7 +61,16 @@ def begin(address: Address, plan: Plan, origin: Origin, *, reason: str | None, p
         record.check_idle(connection)
         with database.writing(connection, **STORE_TIMEOUT):
             number = record.store(connection, plan, origin, reason)
-        return _begin(connection, number, origin)
+            # In the same transaction, so that a run that is refused leaves nothing behind.
+            return record.begin(connection, number, origin)
+
+
+def begin_unrecorded(address: Address) -> Unrecorded:
+    """Begin a change that is not recorded; refused while one that is recorded is under way."""
+    with database.reading(address) as connection:
+        if installation.is_readable(connection):
+            record.check_idle(connection)
+    return Unrecorded()
 
 
 def resume(address: Address, number: int, origin: Origin) -> Unrecorded:
@@ -77,7 +86,7 @@ def _open_journal(address: Address, connection: Connection, prompts: "Prompts | 
     except JournalOutdated as outdated:
         from tokens.journal import setup
 
-        print(f"{outdated} This is done now.", file=sys.stderr)
+        console.tell(f"{outdated} This is done now.")
         setup.install(address)
     except JournalMissing:
         if prompts is None:

@@ -76,6 +76,14 @@ def output_fault(error: OSError) -> str | None:
     return "" if error.errno == errno.EPIPE else f"The output cannot be written: {error.strerror}."
 
 
+def tell(text: str) -> None:
+    """Say something on standard error, if anybody listens; it must not end what is under way."""
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the terminal's own room
+    except OSError:
+        discard(sys.stderr)
+
+
 def discard(stream: TextIO | None) -> None:
     """Let what is still to be written to `stream` go nowhere, without a complaint."""
     if stream is not None:

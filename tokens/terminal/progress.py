@@ -1,5 +1,6 @@
 """How far a long piece of work is, in one line that leaves no trace."""
 
+import contextlib
 import os
 import re
 import time
@@ -7,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from tokens.terminal import console
 from tokens.terminal.printable import printable
 
 PATIENCE = 1.0  # seconds before anything shows up at all
@@ -102,13 +104,21 @@ class ProgressBar:
 
     def _columns(self) -> int:
         """How much fits: a line that wraps could not be erased."""
-        columns = os.get_terminal_size(self._stream.fileno()).columns if self._stream else 0
+        columns = 0
+        with contextlib.suppress(OSError):
+            columns = os.get_terminal_size(self._stream.fileno()).columns if self._stream else 0
         return (columns or 80) - 1
 
     def _write(self, text: str) -> None:
-        if self._stream is not None:
+        if self._stream is None:
+            return
+        try:
             self._stream.write(text)
             self._stream.flush()
+        except OSError:
+            # Nobody reads it any more, which must not end the work.
+            console.discard(self._stream)
+            self._stream = None
 
     def _line(self, now: float, pace: str) -> None:
         self._next_line = now + INTERVAL
