@@ -1,0 +1,113 @@
+"""Where the GitLab installed right here answers: its own URL, and the certificates that it trusts beside the system's.
+
+GitLab (config/settings.rb): protocol, host, port and relative_url_root of `production: gitlab:` in gitlab.yml make the
+URL; a port is said where it is not the protocol's own.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tokens.errors import UsageError
+from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Kind
+
+GITLAB_YML = "config/gitlab.yml"
+ENVIRONMENT = "production"
+PACKAGE_CERTIFICATES = "opt/gitlab/embedded/ssl/certs/cacert.pem"
+OWN_CERTIFICATES = "etc/gitlab/trusted-certs"
+SUFFIXES = (".crt", ".pem")
+HOST = re.compile(r"[^\s/?#@\[\]]+")
+ROOT = re.compile(r"/[^\s?#]+")
+STANDARD_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What is wrong with a file, as the end of a sentence about it."""
+
+    reason: str
+
+
+class UnknownUrl(UsageError):
+    """The instance's URL cannot be told from its configuration."""
+
+
+def instance_url(installation: Installation) -> str | None:
+    """The URL of the instance, such as `https://gitlab.example.com`; None where its configuration does not tell."""
+    try:
+        return read_instance_url(installation)
+    except UnknownUrl:
+        return None
+
+
+def read_instance_url(installation: Installation) -> str:
+    """The same, but it says why where there is none.
+
+    Raises:
+        UnknownUrl: gitlab.yml is missing, closed to this user, or not what GitLab could read without Ruby.
+    """
+    path = installation.rails / GITLAB_YML
+    gitlab = _section(path)
+    found = gitlab if isinstance(gitlab, _Fault) else _url(gitlab)
+    if isinstance(found, _Fault):
+        raise UnknownUrl(
+            f"The instance's own URL is not known, because {path} {found.reason}: say it with --verify URL."
+        )
+    return found
+
+
+def trusted_certificates(installation: Installation) -> tuple[Path, ...]:
+    """The files with certificates that the Linux package's GitLab trusts; those of a pod are the system's own.
+
+    GitLab: cacert.pem comes with the package, an administrator puts others into /etc/gitlab/trusted-certs.
+    """
+    if installation.kind not in (Kind.OMNIBUS, Kind.DOCKER):
+        return ()
+    root = installation.rails.parents[len(Path(OMNIBUS_RAILS).parts) - 1]
+    try:
+        own = sorted(path for path in (root / OWN_CERTIFICATES).iterdir() if path.suffix in SUFFIXES)
+    except OSError:
+        own = []
+    return tuple(path for path in (root / PACKAGE_CERTIFICATES, *own) if path.is_file())
+
+
+def _section(path: Path) -> Mapping[str, Any] | _Fault:
+    """`production: gitlab:`. It raises nothing: a traceback may show variables, and the file may hold passwords."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except PermissionError:
+        return _Fault("may not be read by this user")
+    except FileNotFoundError:
+        return _Fault("is not there")
+    except (OSError, UnicodeDecodeError):
+        return _Fault("cannot be read")
+    if "<%" in text:
+        return _Fault("contains ERB, which only Rails can evaluate")
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return _Fault("is not YAML that can be read")
+    for name in (ENVIRONMENT, "gitlab"):
+        content = content.get(name) if isinstance(content, Mapping) else None
+    return content if isinstance(content, Mapping) else _Fault("has no production: gitlab:")
+
+
+def _url(gitlab: Mapping[str, Any]) -> str | _Fault:
+    """GitLab: https is off and the port is the protocol's own where nothing else is said."""
+    protocol = "https" if gitlab.get("https") else "http"
+    host = gitlab.get("host")
+    if not isinstance(host, str) or not HOST.fullmatch(host):
+        return _Fault("names no host below production: gitlab:")
+    root = str(gitlab.get("relative_url_root") or "").rstrip("/")
+    if root and not ROOT.fullmatch(root):
+        return _Fault("has a relative_url_root that is no path")
+    try:
+        port = int(gitlab.get("port") or STANDARD_PORTS[protocol])
+    except (TypeError, ValueError):
+        return _Fault("has a port that is no number")
+    name = f"[{host}]" if ":" in host else host
+    return f"{protocol}://{name}{'' if port == STANDARD_PORTS[protocol] else f':{port}'}{root}"
