@@ -23,7 +23,7 @@ from tokens.address import Address
 from tokens.change import Change
 from tokens.database import Connection
 from tokens.engine import make_engine
-from tokens.errors import ExitStatus, Refused
+from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import setup
 from tokens.journal.installation import REVISION, JournalMissing, JournalOutdated, RunState
@@ -34,6 +34,7 @@ from tokens.origin import Origin
 from tokens.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.selection import Selection
 from tokens.tasks.journal import screen
+from tokens.upgrade import Branch, downgrade, upgrade
 
 Superuser = Callable[[Address], Address]
 
@@ -221,6 +222,44 @@ def test_a_journal_of_another_revision_is_refused_or_to_be_migrated(installed: A
     execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '0'")
     with pytest.raises(JournalOutdated, match="migrate it with"):
         setup.prune(installed, day)
+
+
+def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab_database: Address) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, "1")
+    first = make_run(gitlab_database, make_plan([1, 2], [3]), reason="why")
+    remembered = (
+        "SELECT CAST(r AS text) FROM token_tasks.runs r",
+        "SELECT CAST(a AS text) FROM token_tasks.attempts a",
+        "SELECT CAST(c AS text) FROM token_tasks.chunks c ORDER BY position",
+    )
+    before = [values(gitlab_database, statement) for statement in remembered]
+    rotate = (
+        "INSERT INTO token_tasks.runs (kind, state, selection, change, notices, planned_by, tool_version, tokens) "
+        "VALUES ('rotate', 'planned', '{}', '{}', false, '{}', '1', 1)"
+    )
+    with pytest.raises(DatabaseError, match="runs_kind_check"):
+        execute(gitlab_database, rotate)
+    assert setup.status(gitlab_database) == setup.Status("1", REVISION, None)
+    with pytest.raises(JournalOutdated, match=f"of revision 1, this version needs {REVISION}"):
+        setup.prune(gitlab_database, date(2030, 1, 1))
+
+    assert str(setup.install(gitlab_database)) == f"The journal is migrated from revision 1 to {REVISION}."
+    assert [values(gitlab_database, statement) for statement in remembered] == before
+    assert make_run(gitlab_database, make_plan([4])) > first
+    assert setup.install(gitlab_database) == Installation(REVISION, REVISION)
+    execute(
+        gitlab_database,
+        rotate,
+        "INSERT INTO token_tasks.rotations (run_id, token_id) SELECT max(id), 5 FROM token_tasks.runs",
+    )
+    assert setup.prune(gitlab_database, date(9999, 1, 1)) == 3
+    assert values(gitlab_database, "SELECT token_id FROM token_tasks.rotations") == []
+
+    execute(gitlab_database, rotate)
+    kept = make_run(gitlab_database, make_plan([6]))
+    downgrade(gitlab_database, Branch.JOURNAL, "1")
+    assert values(gitlab_database, "SELECT id FROM token_tasks.runs") == [kept]
+    assert setup.install(gitlab_database) == Installation("1", REVISION)
 
 
 def test_only_gitlabs_main_database_gets_a_journal_and_only_where_it_takes_changes(

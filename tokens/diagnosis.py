@@ -10,7 +10,7 @@ from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
-from tokens.gitlab.preflight import ANALYZE, CHANGE, Needs, State
+from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, State
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, Schema, read_schema
 from tokens.journal import installation
@@ -19,9 +19,8 @@ CLOCK_TOLERANCE = 60  # seconds
 MAINTENANCE = Needs(reads={SETTINGS: ("id", "maintenance_mode")})
 RELEASE = Needs(reads={MIGRATIONS: ("version",)})
 
-# What the tasks need that read, and what those need that change dates.
-CHANGES = "changes"
-TASKS = {"analyze": ANALYZE, CHANGES: CHANGE}
+# What the tasks need that read, those that change dates, and the one that makes tokens.
+TASKS = {"analyze": ANALYZE, "changes": CHANGE, "rotate": ROTATE}
 
 SESSION = """
     SELECT
@@ -92,22 +91,20 @@ def least_privileges(address: Address, role: str) -> dict[str, list[str]]:
     """
     with database.reading(address) as connection:
         state = preflight.read_state(connection)
-        schema = read_schema(connection)
-        preflight.check_tables(state, schema)
+        preflight.check_tables(state, read_schema(connection))
         grantee = connection.row(IDENTIFIER, name=role).quoted
         name = connection.row(IDENTIFIER, name=state.database).quoted
         installed = installation.is_installed(connection)
+        privileges = {task: preflight.existing_privileges(connection, needs) for task, needs in TASKS.items()}
     entry = [f"GRANT CONNECT ON DATABASE {name} TO {grantee}", f"GRANT USAGE ON SCHEMA public TO {grantee}"]
-    statements = {
-        task: [
-            *entry,
-            *preflight.grants((one for one in needs.privileges if schema.has(one.table, one.column)), grantee),
-        ]
+    journal = [
+        grant.format(grantee=grantee, database=name)
+        for grant in (JOURNAL_GRANTS if installed else (JOURNAL_INSTALLATION_GRANT,))
+    ]
+    return {
+        task: [*entry, *preflight.grants(privileges[task], grantee), *(journal if needs.writes else ())]
         for task, needs in TASKS.items()
     }
-    journal = JOURNAL_GRANTS if installed else (JOURNAL_INSTALLATION_GRANT,)
-    statements[CHANGES] += [grant.format(grantee=grantee, database=name) for grant in journal]
-    return statements
 
 
 def _findings(connection: Connection, address: Address) -> Iterator[Finding]:

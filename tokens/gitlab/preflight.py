@@ -50,21 +50,32 @@ STATE = """
       ) AS rows_hidden
 """
 
-MISSING_PRIVILEGES = """
+# Those that the role lacks; with `also_held` those that it has, too.
+PRIVILEGES = """
     SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST(%(privileges)s AS text[]), CAST(%(tables)s AS text[]), CAST(%(columns)s AS text[])
     ) WITH ORDINALITY AS w (privilege, table_name, column_name, position)
     JOIN pg_catalog.pg_namespace n ON n.nspname = 'public'
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND NOT a.attisdropped
-    WHERE NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_column_privilege(c.oid, a.attnum, w.privilege)
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND NOT a.attisdropped
+    WHERE (c.relkind = 'S' OR a.attnum IS NOT NULL)
+      AND (
+        CAST(%(also_held)s AS boolean)
+        OR NOT has_schema_privilege(n.oid, 'USAGE')
+        OR CASE c.relkind
+          WHEN 'S' THEN NOT has_sequence_privilege(c.oid, w.privilege)
+          ELSE NOT has_column_privilege(c.oid, a.attnum, w.privilege)
+        END
+      )
     ORDER BY w.position
 """
 
+GRANULAR_SCOPES = "personal_access_token_granular_scopes"
+
 
 class Privilege(NamedTuple):
-    """What PostgreSQL may grant on one column."""
+    """What PostgreSQL may grant on one column, or on the sequence `table`, which has no column."""
 
     privilege: str
     table: str
@@ -73,17 +84,26 @@ class Privilege(NamedTuple):
 
 @dataclass(frozen=True)
 class Needs:
-    """The columns that a task reads and writes, by table; those that a release of GitLab lacks do not count."""
+    """The columns that a task reads and writes, by table; those that a release of GitLab lacks do not count.
+
+    `inserts` are the columns that it fills in new rows, whose ids come from the table's sequence.
+    """
 
     reads: Mapping[str, tuple[str, ...]]
     writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    inserts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def privileges(self) -> list[Privilege]:
         """The same, column by column."""
-        reads = [Privilege("SELECT", table, column) for table, columns in self.reads.items() for column in columns]
-        writes = [Privilege("UPDATE", table, column) for table, columns in self.writes.items() for column in columns]
-        return reads + writes
+        by_privilege = {"SELECT": self.reads, "UPDATE": self.writes, "INSERT": self.inserts}
+        on_columns = [
+            Privilege(privilege, table, column)
+            for privilege, tables in by_privilege.items()
+            for table, columns in tables.items()
+            for column in columns
+        ]
+        return on_columns + [Privilege("USAGE", f"{table}_id_seq", "") for table in self.inserts]
 
 
 ANALYZE = Needs(
@@ -126,6 +146,51 @@ CHANGE = Needs(
         ROUTES: ("path", "source_type", "source_id", "namespace_id"),
     },
     writes={TOKENS: ("expires_at", *FLAGS, *TIMES), MEMBERS: ("expires_at",)},
+)
+
+# Digests are written and never read.
+ROTATE = Needs(
+    reads={
+        **CHANGE.reads,
+        TOKENS: (
+            *CHANGE.reads[TOKENS],
+            "description",
+            "organization_id",
+            "group_id",
+            "granular",
+            "sudo",
+            "previous_personal_access_token_id",
+        ),
+        SETTINGS: (
+            *CHANGE.reads[SETTINGS],
+            "disable_personal_access_tokens",
+            "personal_access_token_prefix",
+            "personal_access_token_settings",
+            "token_prefixes",
+        ),
+        GRANULAR_SCOPES: ("id", "organization_id", "personal_access_token_id", "granular_scope_id"),
+    },
+    writes={TOKENS: ("revoked", "updated_at", "expires_at"), MEMBERS: ("expires_at",)},
+    inserts={
+        TOKENS: (
+            "user_id",
+            "name",
+            "description",
+            "scopes",
+            "impersonation",
+            "organization_id",
+            "group_id",
+            "granular",
+            "sudo",
+            "user_type",
+            "expires_at",
+            "token_digest",
+            "previous_personal_access_token_id",
+            "created_at",
+            "updated_at",
+        ),
+        GRANULAR_SCOPES: ("organization_id", "personal_access_token_id", "granular_scope_id"),
+    },
 )
 
 
@@ -202,13 +267,12 @@ def check_privileges(connection: Connection, needs: Needs, state: State) -> None
 
 def missing_privileges(connection: Connection, needs: Needs) -> list[Privilege]:
     """What the role that is logged in would have to be granted for a task with `needs`."""
-    privileges, tables, columns = zip(*needs.privileges, strict=True)
-    return [
-        Privilege(*row)
-        for row in connection.rows(
-            MISSING_PRIVILEGES, privileges=list(privileges), tables=list(tables), columns=list(columns)
-        )
-    ]
+    return _privileges(connection, needs, also_held=False)
+
+
+def existing_privileges(connection: Connection, needs: Needs) -> list[Privilege]:
+    """What a task with `needs` takes here: on columns and sequences that exist, whether or not the role has it."""
+    return _privileges(connection, needs, also_held=True)
 
 
 def grants(privileges: Iterable[Privilege], grantee: str) -> list[str]:
@@ -218,5 +282,17 @@ def grants(privileges: Iterable[Privilege], grantee: str) -> list[str]:
         by_table.setdefault((privilege.privilege, privilege.table), []).append(privilege.column)
     return [
         f"GRANT {privilege} ({', '.join(columns)}) ON public.{table} TO {grantee}"
+        if any(columns)
+        else f"GRANT {privilege} ON SEQUENCE public.{table} TO {grantee}"
         for (privilege, table), columns in by_table.items()
+    ]
+
+
+def _privileges(connection: Connection, needs: Needs, *, also_held: bool) -> list[Privilege]:
+    privileges, tables, columns = zip(*needs.privileges, strict=True)
+    return [
+        Privilege(*row)
+        for row in connection.rows(
+            PRIVILEGES, privileges=list(privileges), tables=list(tables), columns=list(columns), also_held=also_held
+        )
     ]

@@ -1,0 +1,994 @@
+"""A token gets a successor and goes: with real tables, in every release, broken off everywhere, and two at a time."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.factories import (
+    make_group,
+    make_membership,
+    make_organization,
+    make_project,
+    make_settings,
+    make_token,
+    make_user,
+)
+from tests.gitlab_api import gitlab_api
+from tests.test_record import everything, execute, install, query, resume, set_back, writing
+from tokens import database, origin
+from tokens.address import Address
+from tokens.diagnosis import least_privileges
+from tokens.engine import make_engine
+from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
+from tokens.gitlab.digest import Keys
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import Kind, State
+from tokens.gitlab.membership import MembershipRule
+from tokens.gitlab.plaintext import Payload, decode
+from tokens.journal.installation import RunState
+from tokens.journal.plans import plan_to_apply, plan_to_undo
+from tokens.journal.record import Record, TakenOver
+from tokens.rotation.candidate import Candidate, find, scopes_of
+from tokens.rotation.plan import Rotation, RotationPlan, obstacles, plan
+from tokens.rotation.resumption import Resumption, Step, resumable
+from tokens.rotation.retirement import Retirement, abandon, finish
+from tokens.rotation.stage import Stage, mark, store
+from tokens.rotation.successor import Successor, create
+from tokens.secret import Secret
+from tokens.upgrade import Branch, revisions
+from tokens.verification import agrees, verify
+
+PROJECT_BOT, SERVICE_ACCOUNT = 6, 13
+EVERY_KIND = frozenset(Kind) - {Kind.OTHER}
+KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
+
+TODAY = datetime.now(UTC).date()
+GONE, SOON, LATER = TODAY - timedelta(days=30), TODAY + timedelta(days=5), TODAY + timedelta(days=100)
+IN_A_YEAR = TODAY + timedelta(days=365)
+
+# What GitLab's rotation copies, and what it gives anew.
+COPIED = (
+    "user_id",
+    "name",
+    "description",
+    "scopes",
+    "impersonation",
+    "organization_id",
+    "group_id",
+    "granular",
+    "sudo",
+)
+OWN = {"id", "token_digest", "created_at", "updated_at"}
+
+COLUMN_DEFAULTS = """
+    SELECT a.attname AS name, pg_get_expr(d.adbin, d.adrelid) AS value
+    FROM pg_attribute a
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = CAST('public.personal_access_tokens' AS regclass) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+LIVE = """
+    SELECT id, user_id, previous_personal_access_token_id AS previous, token_digest
+    FROM public.personal_access_tokens
+    WHERE revoked IS NOT TRUE AND (expires_at IS NULL OR expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+"""
+BACKENDS_WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'gitlab-tokens' AND wait_event_type = 'Lock'
+"""
+
+
+POINTS = 6
+"""Where a rotation may break off: before its first step, and after each."""
+
+
+class Crash(Exception):
+    """Stands for a process that ends here."""
+
+
+@dataclass
+class Vault:
+    """Where tokens are delivered to; the last one counts."""
+
+    tokens: dict[int, Secret] = field(default_factory=dict)
+    lost: list[Secret] = field(default_factory=list)
+
+
+@pytest.fixture
+def address(gitlab_database: Address) -> Address:
+    install(gitlab_database)
+    return gitlab_database
+
+
+@contextmanager
+def rows(address: Address) -> Iterator[sa.Connection]:
+    with make_engine(address).begin() as connection:
+        yield connection
+
+
+def service_account(address: Address, expires_at: date | None = SOON, **columns: Any) -> int:
+    """The token of a service account of its own."""
+    with rows(address) as connection:
+        user = make_user(connection, user_type=SERVICE_ACCOUNT)
+        return make_token(connection, user_id=user, expires_at=expires_at, **columns)
+
+
+def project_bot(address: Address, ends_at: date | str | None, tokens: int = 1) -> tuple[list[int], int]:
+    """The tokens of a project's bot, and its membership, which ends on that day."""
+    with rows(address) as connection:
+        bot = make_user(connection, user_type=PROJECT_BOT)
+        project = make_project(connection)
+        member = make_membership(connection, user_id=bot, project_id=project, expires_at=ends_at)
+        return [make_token(connection, user_id=bot, expires_at=SOON) for _ in range(tokens)], member
+
+
+def row_of(address: Address, token: int) -> dict[str, Any]:
+    statement = "SELECT to_jsonb(t) FROM public.personal_access_tokens t WHERE id = :id"
+    found = query(address, statement, id=token)
+    return dict(found[0][0])
+
+
+def end_of(address: Address, member: int) -> str | None:
+    return query(address, "SELECT CAST(expires_at AS text) AS day FROM members WHERE id = :id", id=member)[0].day  # type: ignore[no-any-return]
+
+
+def stages(address: Address, run: int) -> dict[int, str]:
+    statement = "SELECT token_id, state FROM token_tasks.rotations WHERE run_id = :run"
+    return {row.token_id: row.state for row in query(address, statement, run=run)}
+
+
+def named(address: Address, *tokens: int) -> list[Candidate]:
+    return [one for token in tokens for one in find(address, kinds=EVERY_KIND, token=str(token))]
+
+
+def plan_of(address: Address, *tokens: int, **options: Any) -> RotationPlan:
+    asked = {"expires_in": 365, "grace": None, "release": None, "allow_personal": False} | options
+    return plan(address, named(address, *tokens), **asked)
+
+
+def begun(address: Address, planned: RotationPlan) -> Record:
+    with writing(address) as connection:
+        number = store(connection, planned, origin.here(), "because")
+    return resume(address, number)
+
+
+def ended(address: Address, record: Record) -> None:
+    with writing(address) as connection:
+        record.finish(connection, RunState.DONE)
+
+
+def reached(address: Address, record: Record, rotation: Rotation, stage: Stage) -> Successor:
+    """A successor that was made and has come as far as `stage`."""
+    with database.connect(address) as connection:
+        successor = create(connection, rotation, KEYS, run=record)
+        for state in (Stage.VERIFIED, Stage.DELIVERED):
+            if stage in (state, Stage.DELIVERED):
+                mark(connection, record, rotation.candidate.id, state)
+    return successor
+
+
+def carry_out(
+    address: Address, record: Record, todo: Sequence[tuple[Step, Rotation]], vault: Vault, point: Callable[[], None]
+) -> None:
+    """What the task does, as far as it is about rows; `point` is called wherever a process may end."""
+    with database.connect(address) as connection:
+        for step, rotation in todo:
+            token = rotation.candidate.id
+            point()
+            if step is Step.ANEW:
+                abandon(connection, record, token)
+                point()
+            if step is not Step.FINISH:
+                successor = create(connection, rotation, KEYS, run=record)
+                vault.lost.append(successor.token)
+                point()
+                mark(connection, record, token, Stage.VERIFIED)
+                point()
+                vault.tokens[token] = successor.token
+                point()
+                mark(connection, record, token, Stage.DELIVERED)
+                vault.lost.remove(successor.token)
+                point()
+            finish(connection, record, rotation)
+            point()
+
+
+def crashing_at(number: int) -> Callable[[], None]:
+    left = iter(range(number))
+
+    def point() -> None:
+        if next(left, None) is None:
+            raise Crash
+
+    return point
+
+
+def todo_of(found: Sequence[Resumption]) -> list[tuple[Step, Rotation]]:
+    return [(one.step, one.rotation) for one in found if one.rotation is not None]
+
+
+# The row
+
+
+@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_every_release(
+    gitlab_database_at: Callable[[str], Address], revision: str
+) -> None:
+    address = gitlab_database_at(revision)
+    install(address)
+    remarkable: dict[str, Any] = {
+        "description": "from the runbook",
+        "revoked": None,
+        "last_used_at": "2026-01-02 03:04:05+00",
+        "expire_notification_delivered": True,
+        "after_expiry_notification_delivered": True,
+        "seven_days_notification_sent_at": "2026-01-02 03:04:05+00",
+        "thirty_days_notification_sent_at": "2026-01-02 03:04:05+00",
+        "sixty_days_notification_sent_at": "2026-01-02 03:04:05+00",
+        "granular": True,
+        "sudo": True,
+        "impersonation": True,
+    }
+    defaults = {row.name: row.value for row in query(address, COLUMN_DEFAULTS)}
+    with rows(address) as connection:
+        organization = make_organization(connection, id=1007)
+        user = make_user(connection, user_type=SERVICE_ACCOUNT, username="inventory")
+        columns = {name: value for name, value in remarkable.items() if name in defaults}
+        if "organization_id" in defaults:
+            columns["organization_id"] = organization
+        if "group_id" in defaults:
+            columns["group_id"] = make_group(connection)
+        old = make_token(
+            connection,
+            user_id=user,
+            expires_at=SOON,
+            name="GitLab Security Service - Architecture - Inventory",
+            scopes="---\n- :api\n- read_user\n",
+            **columns,
+        )
+        if "granular" in defaults:
+            for permissions in ('["read_job"]', '["read_member"]'):
+                connection.execute(
+                    sa.text("""
+                        WITH scope AS (
+                          INSERT INTO granular_scopes (organization_id, created_at, updated_at, permissions)
+                          VALUES (1007, now(), now(), CAST(:permissions AS jsonb)) RETURNING id
+                        )
+                        INSERT INTO personal_access_token_granular_scopes
+                          (organization_id, personal_access_token_id, granular_scope_id)
+                        SELECT 1007, :token, id FROM scope
+                    """),
+                    {"permissions": permissions, "token": old},
+                )
+    before = row_of(address, old)
+    planned = plan_of(address, old)
+    (rotation,) = planned.rotations
+    assert rotation.candidate.scopes == ("api", "read_user")
+    record = begun(address, planned)
+    successor = reached(address, record, rotation, Stage.DELIVERED)
+
+    new = row_of(address, successor.id)
+    assert successor.expires_at == ExpirationDate.typed(str(IN_A_YEAR))
+    expected = {
+        **{name: json.loads(value) if value in ("true", "false") else None for name, value in defaults.items()},
+        **{name: before[name] for name in COPIED if name in defaults},
+        **({"user_type": SERVICE_ACCOUNT} if "user_type" in defaults else {}),
+        "expires_at": str(IN_A_YEAR),
+        "previous_personal_access_token_id": old,
+    }
+    assert {name: value for name, value in new.items() if name not in OWN} == {
+        name: value for name, value in expected.items() if name not in OWN
+    }
+    assert new["created_at"] == new["updated_at"]
+    assert abs(datetime.fromisoformat(new["created_at"]) - datetime.now(UTC).replace(tzinfo=None)) < timedelta(hours=1)
+    if "granular" in defaults:
+        copied = query(
+            address,
+            """
+            SELECT array_agg(granular_scope_id ORDER BY granular_scope_id) AS scopes
+            FROM personal_access_token_granular_scopes GROUP BY personal_access_token_id
+            """,
+        )
+        assert copied[0] == copied[1]
+        assert len(copied[0].scopes) == 2
+    payload = decode(successor.token.reveal())
+    if "group_id" in defaults:
+        assert payload == Payload(1007, user_id=user)
+    else:
+        assert (payload, len(successor.token.reveal())) == (None, len("glpat-") + 20)
+
+    with gitlab_api(address, KEYS) as api:
+        verified = verify(api.url, successor.token, attempts=1)
+    assert agrees(verified, successor.id, str(IN_A_YEAR))
+    assert row_of(address, old) == before
+
+    with database.connect(address) as connection:
+        assert finish(connection, record, rotation) is Retirement.REVOKED
+    after = row_of(address, old)
+    assert {name for name in after if after[name] != before[name]} == {"revoked", "updated_at"}
+    assert after["revoked"] is True
+    assert after["updated_at"] >= new["created_at"]
+
+
+def test_nothing_of_a_token_or_its_digest_is_in_the_journal(address: Address) -> None:
+    tokens = [service_account(address) for _ in range(3)]
+    planned = plan_of(address, *tokens)
+    record = begun(address, planned)
+    secrets = []
+    for rotation, stage in zip(planned.rotations, (Stage.CREATED, Stage.VERIFIED, Stage.DELIVERED), strict=True):
+        successor = reached(address, record, rotation, stage)
+        secrets += [successor.token.reveal(), *KEYS.digests(successor.token)]
+        assert successor.token.reveal() not in repr(successor)
+    with database.connect(address) as connection:
+        abandon(connection, record, tokens[0])
+        finish(connection, record, planned.rotations[2])
+    ended(address, record)
+    tables = [
+        row.tablename for row in query(address, "SELECT tablename FROM pg_tables WHERE schemaname = 'token_tasks'")
+    ]
+    assert {"runs", "attempts", "rotations"}.issubset(tables)
+    written = [row[0] for one in tables for row in query(address, f"SELECT CAST(x AS text) FROM token_tasks.{one} x")]
+    assert len(written) > 5
+    everything_written = "\n".join(written)
+    for secret in secrets:
+        assert secret not in everything_written
+        assert secret[-20:] not in everything_written
+
+
+def test_a_row_that_is_there_already_means_another_token_and_a_lagging_sequence_is_said(address: Address) -> None:
+    for _ in range(5):
+        service_account(address)
+    first, second, third = (service_account(address) for _ in range(3))
+    planned = plan_of(address, first, second, third)
+    record = begun(address, planned)
+    # One organization but three users: in the routable form equal random bytes would not make equal tokens.
+    execute(address, "UPDATE personal_access_tokens SET user_id = (SELECT min(user_id) FROM personal_access_tokens)")
+    drawn = iter([b"a", b"a", b"a", b"b"])
+
+    def random(size: int) -> bytes:
+        return next(drawn) * size
+
+    with database.connect(address) as connection:
+        made = [create(connection, one, KEYS, run=record, random=random) for one in planned.rotations[:2]]
+        assert made[0].token != made[1].token
+        assert next(drawn, None) is None
+        before = everything(address)
+        execute(address, "SELECT setval('personal_access_tokens_id_seq', 1, false)")
+        with pytest.raises(DatabaseError, match=r"personal_access_tokens_id_seq .* set it to the largest id"):
+            create(connection, planned.rotations[2], KEYS, run=record)
+    assert everything(address) == before
+    assert stages(address, record.run)[third] == "planned"
+
+
+# Found
+
+
+def test_candidates_are_found_by_kind_date_owner_and_name_the_soonest_first(address: Address) -> None:
+    with rows(address) as connection:
+        account = make_user(connection, user_type=SERVICE_ACCOUNT, username="Inventory")
+        expired = make_token(
+            connection, user_id=account, expires_at=GONE, last_used_at="2026-01-02 03:04:05+02", description="d"
+        )
+        never = make_token(connection, user_id=account, scopes="--- []\n", name="ci")
+        soon = make_token(connection, user_id=account, expires_at=SOON, name="ci")
+        revoked = make_token(connection, user_id=account, expires_at=SOON, revoked=True, name="old")
+        person = make_token(connection, expires_at=SOON)
+        misnamed = make_token(connection, user_id=account, expires_at=LATER, name=str(soon))
+        successor = make_token(connection, user_id=account, expires_at=LATER, previous_personal_access_token_id=expired)
+        make_token(connection, user_id=account, revoked=True, previous_personal_access_token_id=soon)
+    services = frozenset({Kind.SERVICE_ACCOUNT})
+
+    def ids(**options: Any) -> list[int]:
+        return [one.id for one in find(address, **{"kinds": services, **options})]
+
+    assert ids() == [expired, soon, misnamed, successor, never]
+    assert ids(within=30) == [expired, soon]
+    assert ids(within=5) == [expired, soon]
+    assert ids(within=4) == [expired]
+    assert ids(username="inventory", within=0) == [expired]
+    assert ids(kinds=frozenset({Kind.PERSONAL})) == [person]
+    assert ids(token="ci") == [soon, never]
+    assert ids(token=str(soon)) == [soon]
+    assert ids(token="old") == [revoked]
+    assert ids(token=str(revoked), kinds=services) == [revoked]
+    assert ids(token=str(person)) == ids(token="9" * 40) == []
+    with pytest.raises(UsageError, match='no user "nobody"'):
+        ids(username="nobody")
+    found = {one.id: one for one in find(address, kinds=services)}
+    one = found[expired]
+    assert (one.username, one.kind, one.state, one.user_type) == (
+        "Inventory",
+        Kind.SERVICE_ACCOUNT,
+        State.EXPIRED,
+        SERVICE_ACCOUNT,
+    )
+    assert (one.last_used_at, one.description, one.organization_id) == ("2026-01-02T01:04:05+00:00", "d", 1)
+    assert (one.expires_at, one.live_successor) == (ExpirationDate.typed(str(GONE)), successor)
+    assert (found[never].expires_at, found[never].scopes, found[never].last_used_at) == (None, ("api",), None)
+    assert found[soon].live_successor is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "scopes"),
+    [
+        ("---\n- api\n- read_user\n", ("api", "read_user")),
+        ("---\n- :api\n", ("api",)),
+        ('--- [api, "sudo"]\n', ("api", "sudo")),
+        ("---\n- !ruby/symbol read_api\n", ("read_api",)),
+        ("--- []\n", ("api",)),
+        ("", ("api",)),
+        ("--- {a: b}\n", ("--- {a: b}",)),
+        ("[api", ("[api",)),
+    ],
+)
+def test_scopes_are_read_leniently(stored: str, scopes: tuple[str, ...]) -> None:
+    assert scopes_of(stored) == scopes
+
+
+# Planned
+
+
+def test_what_cannot_be_rotated_is_refused_with_its_reason(address: Address) -> None:
+    def refusal(token: int, **options: Any) -> str:
+        with pytest.raises(Refused) as caught:
+            plan_of(address, token, **options)
+        assert "\n" not in str(caught.value)
+        (reason,) = obstacles(address, named(address, token), allow_personal=False).values()
+        assert reason == str(caught.value)
+        return reason
+
+    with rows(address) as connection:
+        make_settings(connection)
+        person = make_token(connection, expires_at=SOON)
+        blocked = [
+            make_token(
+                connection,
+                user_id=make_user(connection, user_type=SERVICE_ACCOUNT, state=state),
+                expires_at=SOON,
+            )
+            for state in ("blocked", "ldap_blocked", "deactivated", "banned", None)
+        ]
+    good = service_account(address)
+    rotated = service_account(address)
+    with rows(address) as connection:
+        user = make_user(connection, user_type=SERVICE_ACCOUNT)
+        make_token(connection, user_id=user, expires_at=LATER, previous_personal_access_token_id=rotated)
+    assert "is revoked" in refusal(service_account(address, revoked=True))
+    assert "say --kind personal" in refusal(person)
+    assert plan_of(address, person, allow_personal=True).rotations
+    for token in blocked:
+        assert "the account is" in refusal(token)
+    assert "was rotated already" in refusal(rotated)
+    with pytest.raises(Refused, match=r"blocked: activate .* Reasons stand against 1 more of the tokens\."):
+        plan_of(address, good, blocked[0], person)
+    assert set(obstacles(address, named(address, good, blocked[0], person), allow_personal=False)) == {
+        blocked[0],
+        person,
+    }
+    gone = named(address, good)
+    execute(address, "DELETE FROM personal_access_tokens WHERE id = :id", id=good)
+    with pytest.raises(Refused, match="is gone"):
+        plan(address, gone, expires_in=1, grace=None, release=None, allow_personal=False)
+
+    fine_grained = service_account(address)
+    enforced = {"enforce_granular_tokens": True, "granular_tokens_enforced_after": str(TODAY)}
+    settings = "UPDATE application_settings SET personal_access_token_settings = CAST(:settings AS jsonb)"
+    execute(address, settings, settings=json.dumps(enforced | {"granular_tokens_enforced_after": str(SOON)}))
+    assert plan_of(address, person, allow_personal=True).rotations
+    execute(address, settings, settings=json.dumps(enforced))
+    with pytest.raises(Refused, match="is not fine-grained"):
+        plan_of(address, person, allow_personal=True)
+    assert plan_of(address, fine_grained).rotations
+    execute(address, "UPDATE personal_access_tokens SET granular = true WHERE id = :id", id=person)
+    assert plan_of(address, person, allow_personal=True).rotations
+
+    execute(address, "UPDATE application_settings SET disable_personal_access_tokens = true")
+    with pytest.raises(Refused, match="disabled on this instance"):
+        plan_of(address, fine_grained)
+
+
+def test_a_column_that_nobody_knows_matters_only_where_it_says_something(address: Address) -> None:
+    token = service_account(address)
+    execute(address, """ALTER TABLE personal_access_tokens ADD COLUMN "Odd %" json DEFAULT '{"a": 1}'""")
+    planned = plan_of(address, token)
+    record = begun(address, planned)
+    execute(address, """UPDATE personal_access_tokens SET "Odd %" = '{"a": 2}'""")
+    with pytest.raises(Refused, match=r'a column "Odd %" that this version of the tool does not know'):
+        plan_of(address, token)
+    with pytest.raises(Refused, match="use a newer version"):
+        reached(address, record, planned.rotations[0], Stage.CREATED)
+    assert stages(address, record.run) == {token: "planned"}
+
+
+def test_the_instances_maximum_limits_the_date_and_a_note_says_so(address: Address) -> None:
+    token, expired = service_account(address), service_account(address, GONE)
+    year = ExpirationDate.typed(str(IN_A_YEAR))
+    planned = plan_of(address, token, token)
+    assert [(one.candidate.id, one.expires_at, one.grace_until) for one in planned.rotations] == [(token, year, None)]
+    assert (planned.notes, planned.rule) == ((), None)
+    (note,) = plan_of(address, token, expires_in=366).notes
+    assert "365 days at most" in note
+    with rows(address) as connection:
+        make_settings(connection, max_personal_access_token_lifetime=90, maintenance_mode=True)
+    planned = plan_of(address, token, expired, grace=7)
+    limited = ExpirationDate.typed(str(TODAY + timedelta(days=90)))
+    assert {one.expires_at for one in planned.rotations} == {limited}
+    assert {one.grace_until for one in planned.rotations} == {ExpirationDate.typed(str(TODAY + timedelta(days=7)))}
+    assert planned.notes[0] == f"This instance allows 90 days at most: new tokens expire on {limited}, not {year}."
+    assert "maintenance mode" in planned.notes[1]
+    assert planned.notes[2].startswith("1 of the old tokens are expired already")
+    for options in ({"expires_in": 0}, {"grace": 0}, {"expires_in": 10**9}):
+        with pytest.raises(UsageError):
+            plan_of(address, token, **options)
+
+
+# The old token's end
+
+
+def test_a_grace_shortens_the_old_tokens_life_and_never_lengthens_it(address: Address) -> None:
+    ends: dict[date | None, date] = {
+        LATER: TODAY + timedelta(days=7),
+        SOON: SOON,
+        None: TODAY + timedelta(days=7),
+        GONE: GONE,
+    }
+    tokens = {service_account(address, end): expected for end, expected in ends.items()}
+    planned = plan_of(address, *tokens, grace=7)
+    record = begun(address, planned)
+    for rotation in planned.rotations:
+        before = row_of(address, rotation.candidate.id)
+        reached(address, record, rotation, Stage.DELIVERED)
+        with database.connect(address) as connection:
+            assert finish(connection, record, rotation) is Retirement.GRACE
+        expected = before | {"expires_at": str(tokens[rotation.candidate.id])}
+        assert row_of(address, rotation.candidate.id) == expected
+    assert query(address, "SELECT changed, changed_meanwhile, tokens FROM token_tasks.runs") == [(4, 0, 4)]
+
+
+def test_an_old_token_that_somebody_has_changed_since_is_left_to_them(address: Address) -> None:
+    extended, revoked, gone = tokens = [service_account(address) for _ in range(3)]
+    planned = plan_of(address, *tokens)
+    record = begun(address, planned)
+    for rotation in planned.rotations:
+        reached(address, record, rotation, Stage.DELIVERED)
+    execute(address, "UPDATE personal_access_tokens SET expires_at = :day WHERE id = :id", day=LATER, id=extended)
+    execute(address, "UPDATE personal_access_tokens SET revoked = true WHERE id = :id", id=revoked)
+    execute(address, "DELETE FROM personal_access_tokens WHERE id = :id", id=gone)
+    before = [row_of(address, token) for token in (extended, revoked)]
+    with database.connect(address) as connection:
+        found = [finish(connection, record, rotation) for rotation in planned.rotations]
+    assert found == [Retirement.LEFT_ALONE, Retirement.REVOKED, Retirement.LEFT_ALONE]
+    assert [row_of(address, token) for token in (extended, revoked)] == before
+    assert query(address, "SELECT changed, changed_meanwhile FROM token_tasks.runs") == [(0, 3)]
+    assert set(stages(address, record.run).values()) == {"done"}
+
+
+def test_an_old_token_stays_while_its_successor_does_not_work(address: Address) -> None:
+    tokens = [service_account(address) for _ in range(2)]
+    planned = plan_of(address, *tokens)
+    record = begun(address, planned)
+    made = [reached(address, record, rotation, Stage.DELIVERED) for rotation in planned.rotations]
+    execute(address, "UPDATE personal_access_tokens SET revoked = true WHERE id = :id", id=made[0].id)
+    execute(address, "UPDATE personal_access_tokens SET expires_at = :day WHERE id = :id", day=TODAY, id=made[1].id)
+    with database.connect(address) as connection:
+        for rotation in planned.rotations:
+            with pytest.raises(Refused, match=r"was revoked or has expired, so the old token is left as it is"):
+                finish(connection, record, rotation)
+    assert {row.id for row in query(address, LIVE)} == set(tokens)
+    set_back(address, 120)
+    record = resume(address, record.run)
+    found = resumable(address, record.run)
+    assert [one.step for one in found] == [Step.ANEW] * 2
+    carry_out(address, record, todo_of(found), Vault(), lambda: None)
+    assert [row.previous for row in query(address, LIVE + " ORDER BY previous")] == tokens
+
+
+@pytest.mark.parametrize(
+    ("revision", "rule", "moved"),
+    [("17.8", MembershipRule.UNTIL_TOKEN, IN_A_YEAR), ("head", MembershipRule.FOREVER, None)],
+)
+def test_a_bots_membership_moves_as_in_gitlabs_rotation_and_comes_back_with_an_abandoned_one(
+    gitlab_database_at: Callable[[str], Address], revision: str, rule: MembershipRule, moved: object
+) -> None:
+    address = gitlab_database_at(revision)
+    install(address)
+    (token,), member = project_bot(address, SOON)
+    (endless,), forever = project_bot(address, None)
+    (patient,), distant = project_bot(address, "2999-01-01")
+    planned = plan_of(address, token, endless, patient)
+    assert planned.rule is rule
+    assert "membership(s) of bots" in planned.notes[-1]
+    record = begun(address, planned)
+    made = {one.candidate.id: reached(address, record, one, Stage.CREATED) for one in planned.rotations}
+    assert end_of(address, member) == (moved and str(moved))
+    assert end_of(address, forever) is None
+    assert end_of(address, distant) == ("2999-01-01" if moved else None)
+    with database.connect(address) as connection:
+        for one in made:
+            abandon(connection, record, one)
+            abandon(connection, record, one)
+    assert (end_of(address, member), end_of(address, forever), end_of(address, distant)) == (
+        str(SOON),
+        None,
+        "2999-01-01",
+    )
+    for successor in made.values():
+        row = row_of(address, successor.id)
+        assert row["revoked"] is True
+        assert row["updated_at"] >= row["created_at"]
+    assert {row.id for row in query(address, LIVE)} == {token, endless, patient}
+
+    # Once more, and this time to the end; with a membership that somebody moves in between.
+    made[token] = reached(address, record, planned.rotations[0], Stage.DELIVERED)
+    execute(address, "UPDATE members SET expires_at = :day WHERE id = :id", day=LATER, id=member)
+    with database.connect(address) as connection:
+        abandon(connection, record, token)
+    assert end_of(address, member) == str(LATER)
+    reached(address, record, planned.rotations[0], Stage.DELIVERED)
+    with database.connect(address) as connection:
+        finish(connection, record, planned.rotations[0])
+        with pytest.raises(Refused, match="is done, so it cannot become abandoned"):
+            abandon(connection, record, token)
+    assert end_of(address, member) == (moved and str(moved))
+
+
+def test_a_membership_stays_while_another_successor_of_its_bot_counts_on_it(address: Address) -> None:
+    for days, end in ((365, None), (3, str(SOON))):
+        tokens, member = project_bot(address, SOON, tokens=2)
+        planned = plan_of(address, tokens[0])
+        stopped = begun(address, planned)
+        reached(address, stopped, planned.rotations[0], Stage.CREATED)
+        with writing(address) as connection:
+            stopped.finish(connection, RunState.STOPPED)
+        planned = plan_of(address, tokens[1], expires_in=days)
+        record = begun(address, planned)
+        reached(address, record, planned.rotations[0], Stage.DELIVERED)
+        with database.connect(address) as connection:
+            finish(connection, record, planned.rotations[0])
+        ended(address, record)
+        assert end_of(address, member) is None
+        record = resume(address, stopped.run)
+        with database.connect(address) as connection:
+            abandon(connection, record, tokens[0])
+        ended(address, record)
+        assert end_of(address, member) == end
+
+
+# Two at once
+
+
+def test_of_two_that_rotate_one_token_at_once_one_wins_and_the_other_says_so(address: Address) -> None:
+    def both(attempts: Sequence[Callable[[], object]]) -> list[object]:
+        results: list[object] = [None] * len(attempts)
+        together = threading.Barrier(len(attempts))
+
+        def attempt(number: int) -> None:
+            together.wait(30)
+            try:
+                results[number] = attempts[number]()
+            except Exception as error:
+                results[number] = error
+
+        threads = [threading.Thread(target=attempt, args=(number,)) for number in range(len(attempts))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        return results
+
+    # As two people do it: the second may not even begin.
+    token = service_account(address)
+    planned = plan_of(address, token)
+
+    def whole() -> Successor:
+        return reached(address, begun(address, planned), planned.rotations[0], Stage.CREATED)
+
+    results = both([whole, whole])
+    (refusal,) = (one for one in results if isinstance(one, Refused))
+    assert "is under way" in str(refusal)
+    assert sum(isinstance(one, Successor) for one in results) == 1
+
+    # Should both have begun all the same, the row decides.
+    for _ in range(5):
+        token = service_account(address)
+        planned = plan_of(address, token)
+        attempts = []
+        for _ in range(2):
+            with writing(address) as connection:
+                record = Record(store(connection, planned, origin.here(), None), 0)
+            attempts.append(partial(reached, address, record, planned.rotations[0], Stage.CREATED))
+        execute(address, "UPDATE token_tasks.runs SET state = 'running' WHERE state = 'planned' AND attempt = 0")
+        results = both(attempts)
+        (refusal,) = (one for one in results if isinstance(one, Refused))
+        assert "was rotated already" in str(refusal)
+        assert sum(isinstance(one, Successor) for one in results) == 1
+        assert len([row for row in query(address, LIVE) if row.previous == token]) == 1
+
+
+def test_a_rotation_waits_for_gitlabs_own_and_then_says_that_it_came_too_late(address: Address) -> None:
+    token = service_account(address)
+    planned = plan_of(address, token)
+    record = begun(address, planned)
+    caught: list[Exception] = []
+
+    def ours() -> None:
+        try:
+            reached(address, record, planned.rotations[0], Stage.CREATED)
+        except Refused as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=ours)
+    with make_engine(address).begin() as gitlab, make_engine(address).connect() as watcher:
+        # Not revoked by it, so that only the successor can tell.
+        gitlab.execute(sa.text("UPDATE personal_access_tokens SET name = name WHERE id = :id"), {"id": token})
+        thread.start()
+        while not watcher.execute(sa.text(BACKENDS_WAITING)).scalar():
+            watcher.rollback()
+        user = gitlab.execute(sa.text("SELECT user_id FROM personal_access_tokens")).scalar_one()
+        make_token(gitlab, user_id=user, expires_at=LATER, previous_personal_access_token_id=token)
+    thread.join(60)
+    (refusal,) = caught
+    assert f"was rotated already, and its successor {token + 1} works" in str(refusal)
+    assert stages(address, record.run) == {token: "planned"}
+
+
+def test_whoever_was_taken_over_can_do_nothing_any_more(address: Address) -> None:
+    token = service_account(address)
+    planned = plan_of(address, token)
+    record = begun(address, planned)
+    reached(address, record, planned.rotations[0], Stage.DELIVERED)
+    set_back(address, 120)
+    resume(address, record.run)
+    before = everything(address)
+    with database.connect(address) as connection:
+        for late in (
+            lambda: create(connection, planned.rotations[0], KEYS, run=record),
+            lambda: mark(connection, record, token, Stage.VERIFIED),
+            lambda: finish(connection, record, planned.rotations[0]),
+            lambda: abandon(connection, record, token),
+        ):
+            with pytest.raises(TakenOver):
+                late()
+    assert everything(address) == before
+
+
+def test_a_stage_is_reached_from_the_one_before_alone(address: Address) -> None:
+    token = service_account(address)
+    planned = plan_of(address, token)
+    (rotation,) = planned.rotations
+    record = begun(address, planned)
+    with database.connect(address) as connection:
+        for state in (Stage.VERIFIED, Stage.DELIVERED):
+            with pytest.raises(Refused, match=f"is planned, so it cannot become {state}"):
+                mark(connection, record, token, state)
+        with pytest.raises(Refused, match="is planned, so it cannot become done"):
+            finish(connection, record, rotation)
+        create(connection, rotation, KEYS, run=record)
+        with pytest.raises(Refused, match="is created, so it cannot become created"):
+            create(connection, rotation, KEYS, run=record)
+        mark(connection, record, token, Stage.DELIVERED)  # without verification
+        finish(connection, record, rotation)
+        with pytest.raises(Refused, match="does not rotate token 0"):
+            mark(connection, record, 0, Stage.VERIFIED)
+    assert row_of(address, token)["revoked"] is True
+
+
+# Broken off
+
+
+def check_invariants(address: Address, owners: dict[int, int]) -> None:
+    """Of each token at most one live successor, and each account has a live token."""
+    live = query(address, LIVE)
+    successors = [row.previous for row in live if row.previous is not None]
+    assert len(successors) == len(set(successors))
+    assert set(owners.values()) <= {row.user_id for row in live}
+
+
+def test_a_run_that_ends_between_any_two_steps_is_brought_to_a_good_end(address: Address) -> None:
+    for crash in range(40):
+        service, (bots, member) = service_account(address), project_bot(address, SOON)
+        tokens = [service, *bots]
+        owners = {token: row_of(address, token)["user_id"] for token in tokens}
+        planned = plan_of(address, *tokens)
+        record = begun(address, planned)
+        vault = Vault()
+        todo = [(Step.CREATE, rotation) for rotation in planned.rotations]
+        # It may break off again on the way.
+        crashes = 0
+        for at in (crash, crash * 5 % 9, crash * 3 % 4, None):
+            try:
+                carry_out(address, record, todo, vault, (lambda: None) if at is None else crashing_at(at))
+                break
+            except Crash:
+                crashes += 1
+                check_invariants(address, owners)
+                set_back(address, 120)
+                record = resume(address, record.run)
+                todo = todo_of(resumable(address, record.run))
+        check_invariants(address, owners)
+        assert set(stages(address, record.run).values()) == {"done"}
+        ended(address, record)
+        live = {row.token_digest: row for row in query(address, LIVE) if row.user_id in owners.values()}
+        assert {live[KEYS.digest_with_current(vault.tokens[token])].previous for token in tokens} == set(tokens)
+        assert len(live) == len(tokens)
+        assert not live.keys() & {KEYS.digest_with_current(token) for token in vault.lost}
+        assert end_of(address, member) is None
+        if not crashes:
+            assert crash == 2 * POINTS
+            return
+
+
+def test_a_connection_that_is_lost_inside_a_step_leaves_all_of_it_undone(address: Address) -> None:
+    (token,), member = project_bot(address, SOON)
+    planned = plan_of(address, token)
+    (rotation,) = planned.rotations
+    record = begun(address, planned)
+    execute(
+        address,
+        """
+        CREATE FUNCTION token_tasks.die() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$
+        """,
+    )
+    steps: list[Callable[[database.Connection], object]] = [
+        lambda connection: create(connection, rotation, KEYS, run=record),
+        lambda connection: mark(connection, record, token, Stage.VERIFIED),
+        lambda connection: abandon(connection, record, token),
+        lambda connection: create(connection, rotation, KEYS, run=record),
+        lambda connection: mark(connection, record, token, Stage.DELIVERED),
+        lambda connection: finish(connection, record, rotation),
+    ]
+    for step in steps:
+        before = everything(address), stages(address, record.run)
+        execute(
+            address,
+            """
+            CREATE CONSTRAINT TRIGGER die AFTER UPDATE OF state ON token_tasks.rotations DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION token_tasks.die()
+            """,
+        )
+        with database.connect(address) as connection, pytest.raises(ConnectionLost):
+            step(connection)
+        execute(address, "DROP TRIGGER die ON token_tasks.rotations")
+        assert (everything(address), stages(address, record.run)) == before
+        with database.connect(address) as connection:
+            step(connection)
+        assert stages(address, record.run) != before[1]
+    assert [row.previous for row in query(address, LIVE)] == [token]
+    assert end_of(address, member) is None
+
+
+def test_what_is_left_of_a_run_is_told_rotation_by_rotation(address: Address) -> None:
+    tokens = [service_account(address) for _ in range(7)]
+    planned = plan_of(address, *tokens, grace=3)
+    made: dict[int, int] = {}
+    record = begun(address, planned)
+    wanted = (Stage.PLANNED, Stage.CREATED, Stage.VERIFIED, Stage.DELIVERED, Stage.ABANDONED, Stage.DONE, Stage.CREATED)
+    for rotation, stage in zip(planned.rotations, wanted, strict=True):
+        token = rotation.candidate.id
+        if stage is Stage.PLANNED:
+            continue
+        reach = stage if stage in (Stage.CREATED, Stage.VERIFIED) else Stage.DELIVERED
+        made[token] = reached(address, record, rotation, reach).id
+        with database.connect(address) as connection:
+            if stage is Stage.ABANDONED:
+                abandon(connection, record, token)
+            elif stage is Stage.DONE:
+                finish(connection, record, rotation)
+    execute(address, "DELETE FROM personal_access_tokens WHERE id = :id", id=tokens[6])
+    found = {one.token_id: one for one in resumable(address, record.run)}
+    assert [found[token].step if token in found else None for token in tokens] == [
+        Step.CREATE,
+        Step.ANEW,
+        Step.ANEW,
+        Step.FINISH,
+        Step.CREATE,
+        None,
+        Step.ABANDON,
+    ]
+    assert {token: one.successor_id for token, one in found.items() if one.successor_id} == {
+        token: id_ for token, id_ in made.items() if token != tokens[5]
+    }
+    one = found[tokens[0]].rotation
+    assert one is not None
+    assert (one.expires_at, one.grace_until) == (planned.rotations[0].expires_at, planned.rotations[0].grace_until)
+    assert found[tokens[6]].rotation is None
+    with database.connect(address) as connection:
+        abandon(connection, record, tokens[6])
+    assert row_of(address, made[tokens[6]])["revoked"] is True
+    assert tokens[6] not in {one.token_id for one in resumable(address, record.run)}
+    with pytest.raises(UsageError, match="no run 99"):
+        resumable(address, 99)
+    ended(address, record)
+    with pytest.raises(UsageError, match="is complete"):
+        resumable(address, record.run)
+
+
+def test_a_date_that_has_come_since_the_plan_gives_no_dead_token(address: Address) -> None:
+    token = service_account(address)
+    planned = plan_of(address, token)
+    record = begun(address, planned)
+    execute(address, "UPDATE token_tasks.rotations SET new_expires_at = :day", day=TODAY)
+    with pytest.raises(Refused, match="which has come"):
+        reached(address, record, planned.rotations[0], Stage.CREATED)
+
+
+def test_a_rotation_is_neither_undone_nor_applied(address: Address) -> None:
+    planned = plan_of(address, service_account(address))
+    record = begun(address, planned)
+    reached(address, record, planned.rotations[0], Stage.DELIVERED)
+    with pytest.raises(Refused, match="an undo would revive revoked secrets"):
+        plan_to_undo(address, record.run)
+    with pytest.raises(UsageError, match=f"tokens.rotate --resume {record.run}"):
+        plan_to_apply(address, record.run)
+
+
+# As others
+
+
+def test_neither_a_pooler_nor_the_roles_own_settings_matter(
+    pooled: Address, gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    install(gitlab_database)
+    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
+    for setting in ("DateStyle = 'German, DMY'", "TimeZone = 'Pacific/Kiritimati'"):
+        execute(superuser(gitlab_database), f"ALTER ROLE gitlab IN DATABASE {name} SET {setting}")
+    # The pooler's session may be older than the settings.
+    for address in (pooled, gitlab_database):
+        (token,), member = project_bot(gitlab_database, SOON)
+        planned = plan_of(address, token)
+        record = begun(address, planned)
+        with database.connect(address) as connection:
+            create(connection, planned.rotations[0], KEYS, run=record)
+            abandon(connection, record, token)
+            assert end_of(superuser(gitlab_database), member) == str(SOON)
+            successor = create(connection, planned.rotations[0], KEYS, run=record)
+            mark(connection, record, token, Stage.DELIVERED)
+            assert finish(connection, record, planned.rotations[0]) is Retirement.REVOKED
+        assert resumable(address, record.run) == ()
+        ended(address, record)
+        assert successor.expires_at == ExpirationDate.typed(str(IN_A_YEAR))
+        now = datetime.now(UTC).replace(tzinfo=None)
+        for one in (token, successor.id):
+            touched = datetime.fromisoformat(row_of(gitlab_database, one)["updated_at"])
+            assert abs(touched - now) < timedelta(hours=1)
+
+
+@pytest.mark.parametrize("revision", ["16.0", "head"])
+def test_the_prescribed_grants_are_enough_and_let_nobody_read_digests(
+    gitlab_database_at: Callable[[str], Address], superuser: Callable[[Address], Address], revision: str
+) -> None:
+    address = gitlab_database_at(revision)
+    install(address)
+    role = '"Token Rotator"'
+    execute(
+        superuser(address),
+        f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+    )
+    (token,), _ = project_bot(address, SOON)
+    rotator = Address(make_conninfo(address.conninfo, user="Token Rotator"), "there")
+    execute(address, f"GRANT USAGE ON SCHEMA public TO {role}")
+    with pytest.raises(Refused) as caught:
+        find(rotator, kinds=EVERY_KIND)
+    assert f"GRANT USAGE ON SEQUENCE public.personal_access_tokens_id_seq TO {role}" in str(caught.value)
+    grants = least_privileges(address, "Token Rotator")["rotate"]
+    for grant in grants:
+        execute(superuser(address), grant)
+    planned = plan_of(rotator, token)
+    record = begun(rotator, planned)
+    reached(rotator, record, planned.rotations[0], Stage.CREATED)
+    with database.connect(rotator) as connection:
+        abandon(connection, record, token)
+    reached(rotator, record, planned.rotations[0], Stage.DELIVERED)
+    with database.connect(rotator) as connection:
+        assert finish(connection, record, planned.rotations[0]) is Retirement.REVOKED
+    with pytest.raises(Refused, match="permission denied"):
+        query(rotator, "SELECT token_digest FROM personal_access_tokens")

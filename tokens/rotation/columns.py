@@ -1,0 +1,89 @@
+"""What becomes of each column of a token in its successor: copied, given anew, or left at the table's default.
+
+After GitLab's PersonalAccessTokens::RotateService, 16.0 to 19.x. A column that is none of these belongs to a release
+that this version of the tool does not know.
+"""
+
+from collections.abc import Sequence
+
+from tokens.database import Connection
+from tokens.errors import Refused
+from tokens.gitlab.notices import FLAGS, TIMES
+from tokens.gitlab.schema import TOKENS, Schema
+
+COPIED = (
+    "user_id",
+    "name",
+    "description",
+    "scopes",
+    "impersonation",
+    "organization_id",
+    "group_id",
+    "granular",
+    "sudo",
+)
+
+# Of a token `t` and its owner `u`. The copy of user_type in the old row may be missing.
+GIVEN = {
+    "user_type": "u.user_type",
+    "expires_at": "CAST(%(expires_at)s AS date)",
+    "token_digest": "CAST(%(digest)s AS text)",
+    "previous_personal_access_token_id": "t.id",
+    "created_at": "now() AT TIME ZONE 'UTC'",
+    "updated_at": "now() AT TIME ZONE 'UTC'",
+}
+
+DEFAULTED = ("id", "revoked", "last_used_at", *FLAGS, *TIMES)
+
+KNOWN = (*COPIED, *GIVEN, *DEFAULTED)
+
+UNKNOWN = """
+    SELECT
+      a.attname AS name,
+      quote_ident(a.attname) AS identifier,
+      COALESCE(pg_get_expr(d.adbin, d.adrelid), 'NULL') AS default_value
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relname = %(table)s
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attnum > 0
+      AND NOT a.attisdropped
+      AND a.attidentity = ''
+      AND a.attgenerated = ''
+      AND a.attname <> ALL (CAST(%(known)s AS text[]))
+    ORDER BY a.attnum
+"""
+
+# As text, because not every type can be compared.
+NOT_DEFAULT = """
+    SELECT t.id
+    FROM public.personal_access_tokens t
+    WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+      AND CAST(t.{identifier} AS text) IS DISTINCT FROM CAST({default} AS text)
+    ORDER BY t.id
+    LIMIT 1
+"""
+
+
+def of_successor(schema: Schema) -> dict[str, str]:
+    """The columns that a successor's INSERT names in this release, and the SQL of each value."""
+    values = {name: f"t.{name}" for name in COPIED} | GIVEN
+    return {name: value for name, value in values.items() if schema.has(TOKENS, name)}
+
+
+def check_known(connection: Connection, ids: Sequence[int]) -> None:
+    """Refuse tokens that have something in a column that this version of the tool does not know.
+
+    A successor has the default there, which need not mean the same: a restriction may be lost.
+    """
+    for column in connection.rows(UNKNOWN, table=TOKENS, known=list(KNOWN)):
+        statement = NOT_DEFAULT.format(
+            identifier=column.identifier.replace("%", "%%"), default=column.default_value.replace("%", "%%")
+        )
+        row = connection.row(statement, ids=list(ids))
+        if row is not None:
+            raise Refused(
+                f'GitLab\'s table {TOKENS} has a column "{column.name}" that this version of the tool does not know, '
+                f"and token {row.id} has a value in it, so a successor might not be the same: use a newer version of "
+                "the tool, or rotate this token in GitLab."
+            )

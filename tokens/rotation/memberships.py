@@ -1,0 +1,80 @@
+"""The memberships of a bot whose token is rotated: moved as GitLab's own rotation leaves them, and put back.
+
+GitLab deletes a bot whose membership ends, whatever dates its tokens have. GitLab before 17.9 writes the new date even
+over a later one or none; here a membership that outlasts the new token stays, for the bot may have other tokens.
+"""
+
+from tokens.database import Connection
+from tokens.gitlab.membership import MembershipRule, ends_before
+from tokens.journal.record import Record, literal
+from tokens.rotation.stage import Entry
+
+ENDING_BEFORE = f"""
+    SELECT m.id, m.expires_at::text AS expires_at
+    FROM public.members m
+    WHERE EXISTS (
+      SELECT
+      FROM public.personal_access_tokens t
+      JOIN public.users u ON u.id = t.user_id
+      WHERE t.id = %(token)s AND {ends_before("CAST(%(end)s AS date)")}
+    )
+    ORDER BY m.id
+    FOR NO KEY UPDATE OF m
+"""  # noqa: S608 - a constant
+
+MOVE = """
+    UPDATE public.members
+    SET expires_at = CAST(%(end)s AS date)
+    WHERE id = ANY(CAST(%(members)s AS bigint[]))
+"""
+
+KEEP = """
+    UPDATE token_tasks.rotations
+    SET
+      member_ids = CAST(%(members)s AS bigint[]),
+      old_member_expires_at = CAST(%(old)s AS date[])
+    WHERE run_id = %(run)s AND token_id = %(token)s
+"""
+
+# Not while another successor of the same bot, made by any run, would outlive the membership then.
+RESTORE = """
+    UPDATE public.members m
+    SET expires_at = kept.old_expires_at
+    FROM token_tasks.rotations p
+    CROSS JOIN LATERAL unnest(p.member_ids, p.old_member_expires_at) AS kept (id, old_expires_at)
+    WHERE p.run_id = %(run)s
+      AND p.token_id = %(token)s
+      AND m.id = kept.id
+      AND m.expires_at IS NOT DISTINCT FROM CAST(%(end)s AS date)
+      AND NOT EXISTS (
+        SELECT
+        FROM token_tasks.rotations other
+        JOIN public.personal_access_tokens s ON s.id = other.successor_id
+        WHERE s.user_id = m.user_id
+          AND s.revoked IS NOT TRUE
+          AND s.id IS DISTINCT FROM p.successor_id
+          AND COALESCE(s.expires_at, CAST('infinity' AS date)) > kept.old_expires_at
+      )
+"""
+
+
+def move(connection: Connection, run: Record, token_id: int, entry: Entry) -> None:
+    """Move those that would end before the successor, and write down their old ends in the rotation."""
+    members: list[int] = []
+    old: list[str] = []
+    if entry.rule is not None:
+        found = connection.rows(ENDING_BEFORE, token=token_id, end=_end(entry))
+        members, old = [row.id for row in found], [row.expires_at for row in found]
+    if members:
+        connection.execute(MOVE, members=literal(members), end=_end(entry))
+    ends = literal(f'"{day}"' for day in old)
+    connection.execute(KEEP, run=run.run, token=token_id, members=literal(members), old=ends)
+
+
+def put_back(connection: Connection, run: Record, token_id: int, entry: Entry) -> None:
+    """Give them their old ends again, where nobody has moved them since and no other successor needs them."""
+    connection.execute(RESTORE, run=run.run, token=token_id, end=_end(entry))
+
+
+def _end(entry: Entry) -> str | None:
+    return entry.new_expires_at if entry.rule is MembershipRule.UNTIL_TOKEN else None

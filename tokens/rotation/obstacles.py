@@ -1,0 +1,120 @@
+"""What stands against giving a token a successor: decided purely, from what is read of the tokens and the instance."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tokens.database import Connection
+from tokens.errors import Refused
+from tokens.gitlab.kind import TODAY
+from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
+from tokens.gitlab.settings import CURRENT
+from tokens.rotation.candidate import LIVE_SUCCESSOR
+
+ACTIVE = "active"
+HUMAN, PROJECT_BOT, SERVICE_ACCOUNT = 0, 6, 13  # users.user_type; NULL is human, before GitLab 16.6
+
+STANDINGS = """
+    SELECT
+      t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, {granular} AS granular,
+      u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
+      {live_successor} AS live_successor
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+"""
+
+# GitLab 18.11 and later; behind the feature flag granular_personal_access_tokens_enforcement, which is not asked for.
+GRANULAR_ENFORCED = f"""COALESCE(
+        (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
+          AND COALESCE(
+            (personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, {TODAY}
+          ) <= {TODAY},
+        false
+      )"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One token and its owner, as far as they bear on a rotation. `state` is the owner's."""
+
+    id: int
+    revoked: bool
+    user_id: int
+    impersonation: bool
+    granular: bool
+    username: str | None
+    user_type: int
+    state: str | None
+    owned: bool
+    live_successor: int | None
+
+    def __str__(self) -> str:
+        return f"Token {self.id} of {self.username}" if self.username else f"Token {self.id}"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the instance's settings forbid: every token, or those of people that are not fine-grained."""
+
+    disabled: bool = False
+    granular_only: bool = False
+
+
+def read_rules(connection: Connection, schema: Schema) -> Rules:
+    """The rules in force now; those that a release does not have are off."""
+    columns = []
+    if schema.has(SETTINGS, "disable_personal_access_tokens"):
+        columns.append("COALESCE(disable_personal_access_tokens, false) AS disabled")
+    if schema.has(SETTINGS, "personal_access_token_settings"):
+        columns.append(f"{GRANULAR_ENFORCED} AS granular_only")
+    current = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
+    return Rules() if current is None else Rules(**current._asdict())
+
+
+def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -> dict[int, Standing]:
+    """How the tokens with these ids stand now; one that is gone is not among them."""
+    statement = STANDINGS.format(
+        granular="t.granular" if schema.has(TOKENS, "granular") else "false", live_successor=LIVE_SUCCESSOR
+    )
+    return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
+
+
+def obstacle(standing: Standing, rules: Rules, *, allow_personal: bool) -> str | None:
+    """The first reason against a rotation as one line with what to do, None where there is none."""
+    return next(_obstacles(standing, rules, allow_personal=allow_personal), None)
+
+
+def check_instance(rules: Rules) -> None:
+    """Refuse an instance on which no token would work."""
+    if rules.disabled:
+        raise Refused(
+            "Personal access tokens are disabled on this instance (disable_personal_access_tokens), so that a new "
+            "token would not work: enable them first."
+        )
+
+
+def _obstacles(standing: Standing, rules: Rules, *, allow_personal: bool) -> Iterator[str]:
+    is_human = standing.user_type == HUMAN
+    if standing.revoked:
+        yield f"{standing} is revoked: a revoked token gets no successor; create a new one in GitLab, or leave it out."
+    if not standing.owned:
+        yield f"{standing} has no owner in this database, so that no successor could work: leave it out."
+    elif standing.user_type not in (HUMAN, PROJECT_BOT, SERVICE_ACCOUNT):
+        yield f"{standing} belongs to one of GitLab's own accounts, whose tokens GitLab looks after: leave it out."
+    if is_human and not allow_personal:
+        yield f"{standing} is a person's: whoever gets its successor acts as that person; say --kind personal to allow."
+    if standing.state != ACTIVE:
+        yield (
+            f"{standing} does not work and neither would its successor, because the account is "
+            f"{standing.state or 'without a state'}: activate the account first, or leave the token out."
+        )
+    if rules.granular_only and is_human and not standing.granular:
+        yield (
+            f"{standing} is not fine-grained, and this instance allows people no other new tokens "
+            "(enforce_granular_tokens): create a fine-grained one in GitLab."
+        )
+    if standing.live_successor is not None:
+        yield (
+            f"{standing} was rotated already, and its successor {standing.live_successor} works: rotate that one, or "
+            "revoke it first; if a run that has stopped made it, go on with --resume."
+        )

@@ -1,0 +1,107 @@
+"""What is left to do of a run of rotations that was stopped, by a person, a fault or a crash."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tokens import database
+from tokens.address import Address
+from tokens.errors import UsageError
+from tokens.gitlab import preflight
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import TODAY
+from tokens.journal import installation
+from tokens.journal.installation import RunState
+from tokens.rotation.candidate import Candidate, read_candidates
+from tokens.rotation.plan import Rotation
+from tokens.rotation.stage import Stage
+
+RUN = "SELECT r.kind, r.state FROM token_tasks.runs r WHERE r.id = %(run)s"
+
+ROTATED = "t.id IN (SELECT p.token_id FROM token_tasks.rotations p WHERE p.run_id = %(run)s)"
+
+ROTATIONS = f"""
+    SELECT
+      p.token_id, p.successor_id, p.state,
+      p.new_expires_at::text AS expires_at, p.grace_until::text AS grace_until,
+      COALESCE(s.revoked IS NOT TRUE AND (s.expires_at IS NULL OR s.expires_at > {TODAY}), false) AND s.id IS NOT NULL
+        AS live
+    FROM token_tasks.rotations p
+    LEFT JOIN public.personal_access_tokens s ON s.id = p.successor_id
+    WHERE p.run_id = %(run)s AND p.state <> 'done'
+    ORDER BY p.old_expires_at NULLS LAST, p.token_id
+"""  # noqa: S608 - a constant
+
+
+class Step(StrEnum):
+    """What brings a rotation to a good end."""
+
+    CREATE = "create"
+    """Create, verify, deliver, finish: there is no successor, or a revoked one."""
+
+    ANEW = "anew"
+    """Abandon, then as CREATE: there is a successor whose secret is lost, or one that does not work any more."""
+
+    FINISH = "finish"
+    """Finish: the successor is delivered and works."""
+
+    ABANDON = "abandon"
+    """Abandon: the old token is gone."""
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """One rotation that is not done. `rotation` is None for Step.ABANDON alone."""
+
+    token_id: int
+    stage: Stage
+    step: Step
+    successor_id: int | None
+    rotation: Rotation | None
+
+
+def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
+    """What each rotation of a run still needs, the soonest to expire first; those that are done are not among them.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`.
+        UsageError: there is no such run, it is no rotation, or it is complete.
+    """
+    with database.reading(address) as connection:
+        schema = preflight.check(connection, preflight.ROTATE)
+        installation.check(connection)
+        stored = connection.row(RUN, run=run)
+        if stored is None:
+            raise UsageError(f"There is no run {run} in the journal; tokens.history shows those that there are.")
+        if stored.kind != "rotate":
+            raise UsageError(f"Run {run} is no rotation but {stored.kind}: go on with it by tokens.apply.")
+        if stored.state == RunState.DONE:
+            raise UsageError(f"Run {run} is complete: nothing is left of it to resume.")
+        candidates = {one.id: one for one in read_candidates(connection, schema, ROTATED, {"run": run})}
+        return tuple(_resumptions(connection.rows(ROTATIONS, run=run), candidates))
+
+
+def _resumptions(rows: list[Any], candidates: dict[int, Candidate]) -> Iterator[Resumption]:
+    for row in rows:
+        stage = Stage(row.state)
+        candidate = candidates.get(row.token_id)
+        if candidate is None:
+            if stage is not Stage.ABANDONED:
+                yield Resumption(row.token_id, stage, Step.ABANDON, row.successor_id, None)
+            continue
+        rotation = Rotation(candidate, _date(row.expires_at), _date(row.grace_until))
+        yield Resumption(row.token_id, stage, _step(stage, live=row.live), row.successor_id, rotation)
+
+
+def _step(stage: Stage, *, live: bool) -> Step:
+    match stage:
+        case Stage.PLANNED | Stage.ABANDONED:
+            return Step.CREATE
+        case Stage.DELIVERED if live:
+            return Step.FINISH
+    return Step.ANEW
+
+
+def _date(text: str | None) -> ExpirationDate | None:
+    return None if text is None else ExpirationDate.stored(text)

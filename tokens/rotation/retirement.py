@@ -1,0 +1,107 @@
+"""The end of a rotation: the old token goes because its successor is in place, or the successor because it is not."""
+
+from enum import StrEnum
+from typing import Any
+
+from tokens.database import Connection
+from tokens.errors import Refused
+from tokens.gitlab.kind import TODAY
+from tokens.journal.record import Record
+from tokens.rotation import memberships
+from tokens.rotation.plan import Rotation
+from tokens.rotation.stage import Stage, count, reach, require, step
+
+# In the order of ids, so that two transactions never wait for each other.
+LOCK = f"""
+    SELECT
+      t.id,
+      t.revoked IS TRUE AS revoked,
+      t.expires_at::text AS expires_at,
+      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > {TODAY}) AS live
+    FROM public.personal_access_tokens t
+    WHERE t.id IN (%(token)s, CAST(%(successor)s AS bigint))
+    ORDER BY t.id
+    FOR UPDATE
+"""  # noqa: S608 - a constant
+
+# GitLab takes updated_at for the time of the revocation.
+REVOKE = """
+    UPDATE public.personal_access_tokens
+    SET revoked = true, updated_at = now() AT TIME ZONE 'UTC'
+    WHERE id = %(token)s AND revoked IS NOT TRUE
+"""
+
+SHORTEN = """
+    UPDATE public.personal_access_tokens
+    SET expires_at = LEAST(expires_at, CAST(%(until)s AS date))
+    WHERE id = %(token)s
+"""
+
+
+class Retirement(StrEnum):
+    """What became of the old token."""
+
+    REVOKED = "revoked"
+    """By this, or by somebody else before."""
+
+    GRACE = "grace"
+    """It ends on the day of the grace, or on its own if that is earlier."""
+
+    LEFT_ALONE = "left alone"
+    """Somebody has given it another date since the plan, or it is gone: its fate is theirs."""
+
+
+def finish(connection: Connection, run: Record, rotation: Rotation) -> Retirement:
+    """Retire the old token whose successor is delivered, in one transaction with its record.
+
+    Raises:
+        Refused: the successor is not delivered, or does not work any more; the old token stays as it is.
+        TakenOver: another process goes on with the run.
+    """
+    token_id = rotation.candidate.id
+    with step(connection, run):
+        entry = require(connection, run, token_id, Stage.DONE)
+        found = {row.id: row for row in connection.rows(LOCK, token=token_id, successor=entry.successor_id)}
+        successor = found.get(entry.successor_id)
+        if successor is None or not successor.live:
+            raise Refused(
+                f"The successor {entry.successor_id} of token {token_id} was revoked or has expired, so the old token "
+                f"is left as it is: make another one with --resume {run.run}."
+            )
+        old = found.get(token_id)
+        retirement = _retire(connection, old, entry.old_expires_at, entry.grace_until)
+        by_us = retirement is not Retirement.LEFT_ALONE and not (old and old.revoked)
+        count(connection, run, changed=int(by_us), changed_meanwhile=int(not by_us))
+        reach(connection, run, token_id, Stage.DONE)
+    return retirement
+
+
+def abandon(connection: Connection, run: Record, token_id: int) -> None:
+    """Revoke the successor of this token and put the memberships of its bot back; the old token is left as it is.
+
+    It is one transaction with its record. To abandon twice does no harm.
+
+    Raises:
+        Refused: the rotation is done, and the old token retired.
+        TakenOver: another process goes on with the run.
+    """
+    with step(connection, run):
+        entry = require(connection, run, token_id, Stage.ABANDONED)
+        if entry.state is not Stage.ABANDONED and entry.successor_id is not None:
+            connection.execute(REVOKE, token=entry.successor_id)
+            memberships.put_back(connection, run, token_id, entry)
+        reach(connection, run, token_id, Stage.ABANDONED)
+
+
+def _retire(connection: Connection, old: Any, planned: str | None, grace_until: str | None) -> Retirement:
+    if old is None:
+        return Retirement.LEFT_ALONE
+    if old.revoked:
+        return Retirement.REVOKED
+    if old.expires_at != planned:
+        return Retirement.LEFT_ALONE
+    if grace_until is None:
+        connection.execute(REVOKE, token=old.id)
+        return Retirement.REVOKED
+    connection.execute(SHORTEN, token=old.id, until=grace_until)
+    return Retirement.GRACE

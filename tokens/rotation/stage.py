@@ -1,0 +1,168 @@
+"""How far a rotation is, in the journal: each stage is reached in the transaction that did what it stands for."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tokens import database
+from tokens.database import Connection
+from tokens.errors import Refused
+from tokens.gitlab.membership import MembershipRule
+from tokens.journal.record import Record
+from tokens.origin import Origin
+from tokens.rotation.plan import RotationPlan
+from tokens.version import __version__
+
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "30s"
+
+STORE_RUN = """
+    INSERT INTO token_tasks.runs
+      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, tokens)
+    VALUES (
+      'rotate', 'planned', CAST(%(selection)s AS jsonb), CAST(%(change)s AS jsonb), %(memberships)s, false,
+      %(reason)s, CAST(%(planned_by)s AS jsonb), %(version)s, %(tokens)s
+    )
+    RETURNING id
+"""
+
+STORE_ROTATION = """
+    INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires_at, grace_until)
+    VALUES (%(run)s, %(token)s, CAST(%(old)s AS date), CAST(%(new)s AS date), CAST(%(grace)s AS date))
+"""
+
+READ = """
+    SELECT
+      p.state, p.successor_id, p.old_expires_at::text AS old_expires_at, p.new_expires_at::text AS new_expires_at,
+      p.grace_until::text AS grace_until, r.memberships
+    FROM token_tasks.rotations p
+    JOIN token_tasks.runs r ON r.id = p.run_id
+    WHERE p.run_id = %(run)s AND p.token_id = %(token)s
+    FOR UPDATE OF p
+"""
+
+REACH = """
+    UPDATE token_tasks.rotations
+    SET state = %(state)s, changed_at = now()
+    WHERE run_id = %(run)s AND token_id = %(token)s
+"""
+
+COUNT = """
+    UPDATE token_tasks.runs
+    SET changed = changed + %(changed)s, changed_meanwhile = changed_meanwhile + %(changed_meanwhile)s
+    WHERE id = %(run)s
+"""
+
+
+class Stage(StrEnum):
+    """What has been done of a rotation. Only a delivered successor is one that somebody has."""
+
+    PLANNED = "planned"
+    CREATED = "created"
+    VERIFIED = "verified"
+    DELIVERED = "delivered"
+    DONE = "done"
+    ABANDONED = "abandoned"
+
+
+# What may come next. Without verification a successor is delivered as it was created.
+BEFORE = {
+    Stage.CREATED: (Stage.PLANNED, Stage.ABANDONED),
+    Stage.VERIFIED: (Stage.CREATED,),
+    Stage.DELIVERED: (Stage.CREATED, Stage.VERIFIED),
+    Stage.DONE: (Stage.DELIVERED,),
+    Stage.ABANDONED: (Stage.PLANNED, Stage.CREATED, Stage.VERIFIED, Stage.DELIVERED, Stage.ABANDONED),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One rotation as the journal has it; dates as PostgreSQL's text."""
+
+    state: Stage
+    successor_id: int | None
+    old_expires_at: str | None
+    new_expires_at: str | None
+    grace_until: str | None
+    rule: MembershipRule | None
+
+
+def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: str | None) -> int:
+    """Store `plan` in the open transaction; returns the number of its run, which `tokens.journal.record.begin` begins.
+
+    The journal holds ids and dates, never a token and never a digest.
+    """
+    rotations = plan.rotations
+    owners = sorted({one.candidate.username for one in rotations if one.candidate.username is not None})
+    dates = {one.expires_at for one in rotations}
+    common = dates.pop() if len(dates) == 1 else None
+    run = connection.row(
+        STORE_RUN,
+        selection=json.dumps({"user": owners, "ids": len(rotations)}),
+        change=json.dumps({"to": common and common.literal, "by": None, "days": 1}),
+        memberships=plan.rule and plan.rule.value,
+        reason=reason,
+        planned_by=json.dumps(origin.as_dict()),
+        version=__version__,
+        tokens=len(rotations),
+    ).id
+    for one in rotations:
+        connection.execute(
+            STORE_ROTATION,
+            run=run,
+            token=one.candidate.id,
+            old=one.candidate.expires_at and one.candidate.expires_at.literal,
+            new=one.expires_at and one.expires_at.literal,
+            grace=one.grace_until and one.grace_until.literal,
+        )
+    return int(run)
+
+
+def mark(connection: Connection, run: Record, token_id: int, state: Stage) -> None:
+    """Write down that the successor of this token is verified, or delivered, in a transaction of its own.
+
+    Raises:
+        Refused: the rotation is not as far as that, or further.
+        TakenOver: another process goes on with the run; nothing may be done any more.
+    """
+    if state not in (Stage.VERIFIED, Stage.DELIVERED):
+        raise ValueError(f"{state} is not marked: it is reached by what it stands for")
+    with step(connection, run):
+        require(connection, run, token_id, state)
+        reach(connection, run, token_id, state)
+
+
+@contextmanager
+def step(connection: Connection, run: Record) -> Iterator[None]:
+    """One short transaction of a rotation, with a sign of life; TakenOver where another process has the run now.
+
+    Dates come as ISO text, whatever the role's defaults are.
+    """
+    with database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT):
+        connection.set_locally(DateStyle="ISO, YMD")
+        run.beat(connection)
+        yield
+
+
+def require(connection: Connection, run: Record, token_id: int, state: Stage) -> Entry:
+    """The rotation as it is, held to the end of the transaction; refused where `state` cannot come next."""
+    row = connection.row(READ, run=run.run, token=token_id)
+    if row is None:
+        raise Refused(f"Run {run.run} does not rotate token {token_id}: look at it with tokens.history.")
+    here = Stage(row.state)
+    if here not in BEFORE[state]:
+        raise Refused(f"In run {run.run} token {token_id} is {here}, so it cannot become {state}: nothing was changed.")
+    rule = row.memberships and MembershipRule(row.memberships)
+    return Entry(here, row.successor_id, row.old_expires_at, row.new_expires_at, row.grace_until, rule)
+
+
+def reach(connection: Connection, run: Record, token_id: int, state: Stage) -> None:
+    """Write down the stage, in the transaction that did what it stands for."""
+    connection.execute(REACH, run=run.run, token=token_id, state=state)
+
+
+def count(connection: Connection, run: Record, *, changed: int = 0, changed_meanwhile: int = 0) -> None:
+    """Count old tokens that this run has retired, and those that somebody else had changed before."""
+    connection.execute(COUNT, run=run.run, changed=changed, changed_meanwhile=changed_meanwhile)

@@ -1,0 +1,149 @@
+"""Making a successor: a new token in clear, and the row with its digest that GitLab will find it by."""
+
+import secrets
+from dataclasses import dataclass
+
+from tokens.database import Connection
+from tokens.errors import DatabaseError, Refused
+from tokens.gitlab.digest import Keys
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.plaintext import Form, Payload, Random, form_for, legacy_token, read_prefix, routable_token
+from tokens.gitlab.schema import TOKENS, Schema, read_schema
+from tokens.gitlab.settings import TODAY
+from tokens.journal.record import Record
+from tokens.rotation import columns, memberships
+from tokens.rotation.obstacles import check_instance, obstacle, read_rules, read_standings
+from tokens.rotation.plan import Rotation
+from tokens.rotation.stage import Stage, reach, require, step
+from tokens.secret import Secret
+
+TRIES = 5
+
+# Whoever else rotates or revokes this token waits, or has been before.
+LOCK = """
+    SELECT t.user_id, {organization} AS organization_id
+    FROM public.personal_access_tokens t
+    WHERE t.id = %(token)s
+    FOR UPDATE
+"""
+
+# To name the index on the digests would take the privilege to read them.
+INSERT = """
+    INSERT INTO public.personal_access_tokens
+      ({columns})
+    SELECT
+      {values}
+    FROM public.personal_access_tokens t
+    JOIN public.users u ON u.id = t.user_id
+    WHERE t.id = %(token)s
+    ON CONFLICT DO NOTHING
+    RETURNING id
+"""
+
+COPY_GRANULAR_SCOPES = """
+    INSERT INTO public.personal_access_token_granular_scopes
+      (organization_id, personal_access_token_id, granular_scope_id)
+    SELECT g.organization_id, %(successor)s, g.granular_scope_id
+    FROM public.personal_access_token_granular_scopes g
+    WHERE g.personal_access_token_id = %(token)s
+    ORDER BY g.id
+"""
+
+KEEP = """
+    UPDATE token_tasks.rotations
+    SET successor_id = %(successor)s
+    WHERE run_id = %(run)s AND token_id = %(token)s
+"""
+
+
+@dataclass(frozen=True)
+class Successor:
+    """A token that nobody has been given yet, and the only place where it is in clear; `expires_at` None is never."""
+
+    id: int
+    token: Secret
+    expires_at: ExpirationDate | None
+
+
+def create(
+    connection: Connection,
+    rotation: Rotation,
+    keys: Keys,
+    *,
+    run: Record,
+    random: Random = secrets.token_bytes,
+) -> Successor:
+    """Make the successor of one token, in one transaction with its record; the old token lives on.
+
+    The old row is locked and looked at again: of two that rotate one token at once, the second is refused.
+
+    Raises:
+        DatabaseError: nothing was made, unless the connection was lost at the end; `resumable` tells.
+        Refused: the token cannot be rotated any more; nothing was made.
+        TakenOver: another process goes on with the run.
+    """
+    token_id = rotation.candidate.id
+    with step(connection, run):
+        schema = read_schema(connection)
+        entry = require(connection, run, token_id, Stage.CREATED)
+        expires_at = None if entry.new_expires_at is None else ExpirationDate.stored(entry.new_expires_at)
+        organization = "t.organization_id" if schema.has(TOKENS, "organization_id") else "0"
+        old = connection.row(LOCK.format(organization=organization), token=token_id)
+        if old is None:
+            raise Refused(f"Token {token_id} is gone: nothing was made.")
+        # Only a statement that begins after the lock was had sees what was committed while it was waited for.
+        _check(connection, schema, token_id, expires_at)
+        payload = Payload(old.organization_id, user_id=old.user_id)
+        successor, token = _insert(connection, schema, token_id, keys, payload, expires_at, random)
+        if schema.has(TOKENS, "granular"):
+            connection.execute(COPY_GRANULAR_SCOPES, successor=successor, token=token_id)
+        memberships.move(connection, run, token_id, entry)
+        connection.execute(KEEP, run=run.run, token=token_id, successor=successor)
+        reach(connection, run, token_id, Stage.CREATED)
+    return Successor(successor, token, expires_at)
+
+
+def _check(connection: Connection, schema: Schema, token_id: int, expires_at: ExpirationDate | None) -> None:
+    rules = read_rules(connection, schema)
+    check_instance(rules)
+    # Whether people's tokens may be rotated was decided when the plan was made.
+    reason = obstacle(read_standings(connection, schema, [token_id])[token_id], rules, allow_personal=True)
+    if reason:
+        raise Refused(reason)
+    (today,) = connection.row(TODAY)
+    if expires_at is not None and expires_at <= ExpirationDate.stored(today):
+        raise Refused(
+            f"The successor of token {token_id} was planned to expire on {expires_at}, which has come: rotate it anew."
+        )
+    columns.check_known(connection, [token_id])
+
+
+def _insert(
+    connection: Connection,
+    schema: Schema,
+    token_id: int,
+    keys: Keys,
+    payload: Payload,
+    expires_at: ExpirationDate | None,
+    random: Random,
+) -> tuple[int, Secret]:
+    values = columns.of_successor(schema)
+    statement = INSERT.format(columns=", ".join(values), values=", ".join(values.values()))
+    prefix = read_prefix(connection, schema)
+    for _ in range(TRIES):
+        if form_for(schema) is Form.LEGACY:
+            token = legacy_token(prefix, random=random)
+        else:
+            token = routable_token(prefix, payload, random=random)
+        row = connection.row(
+            statement,
+            token=token_id,
+            expires_at=expires_at and expires_at.literal,
+            digest=keys.digest_with_current(token),
+        )
+        if row is not None:
+            return int(row.id), token
+    raise DatabaseError(
+        f"The successor of token {token_id} met a row that is there already, {TRIES} times: the sequence "
+        f"public.{TOKENS}_id_seq is probably behind its table, as after a restore; set it to the largest id."
+    )
