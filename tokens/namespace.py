@@ -9,8 +9,11 @@ from tokens.tasks.doctor import doctor
 from tokens.tasks.edit import edit
 from tokens.tasks.extend import extend, remove
 from tokens.tasks.history import history
+from tokens.tasks.rotate import rotate
 
-ns = invoke.Collection("tokens", analyze, edit, extend, remove, apply, undo, history, doctor, journal, bundle, demo)
+ns = invoke.Collection(
+    "tokens", analyze, edit, extend, remove, apply, undo, rotate, history, doctor, journal, bundle, demo
+)
 # One flat tree without underscores: INVOKE_TOKENS_TARGET and the like must not collide with anybody's.
 ns.configure(
     {"tokens": {"target": "", "targets": {}, "root": "/", "bundle": {"directory": ""}, "demo": {"directory": ""}}}

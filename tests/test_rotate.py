@@ -1,0 +1,806 @@
+"""`rotate` as somebody types it: found, planned, asked; created, verified, delivered, revoked; stopped at every step.
+
+GitLab is the stand-in of tests/gitlab_api.py, and what it accepts is what counts: of each account, whatever happens,
+some token must go on to work, and never two successors of one token.
+"""
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.accounts import toolbox
+from tests.addresses import url
+from tests.factories import make_token, make_user
+from tests.gitlab_api import GitLabApi, Reply, gitlab_api
+from tests.replication import Replicated
+from tests.terminal.screen import Program
+from tests.test_program import CHECKOUT, GITLAB_TOKENS
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.gitlab.digest import Keys
+from tokens.secret import Secret
+from tokens.upgrade import Branch, upgrade
+from tokens.verification import VerificationFailed, verify
+
+KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
+WRONG = "deadbeef" * 16
+TODAY = datetime.now(UTC).date()
+SOON = TODAY + timedelta(20)
+LATER = TODAY + timedelta(300)
+NEXT_YEAR = TODAY + timedelta(365)
+OLD = Secret("glpat-old0s3cr3t_old0s3cr3t")
+NAME = "GitLab Security Service - Architecture - Inventory"
+TOKEN = re.compile(r"glpat-[A-Za-z0-9_-]{27,}\.01\.[0-9a-z]{9}")
+"""A token in clear of the newest release."""
+
+ROWS = """
+    SELECT t.id, t.previous_personal_access_token_id AS previous, t.revoked, CAST(t.expires_at AS text) AS expires_at,
+      t.name, t.scopes, t.user_id
+    FROM public.personal_access_tokens t ORDER BY t.id
+"""
+DOUBLES = """
+    SELECT count(*) FROM (
+      SELECT previous_personal_access_token_id
+      FROM public.personal_access_tokens
+      WHERE previous_personal_access_token_id IS NOT NULL AND revoked IS NOT TRUE
+      GROUP BY 1 HAVING count(*) > 1
+    ) doubles
+"""
+DEAD = """
+    SELECT count(*) FROM public.users u
+    WHERE u.user_type = 13 AND NOT EXISTS (
+      SELECT FROM public.personal_access_tokens t WHERE t.user_id = u.id AND t.revoked IS NOT TRUE
+    )
+"""
+
+TABLES = """
+    SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('public', 'token_tasks')
+"""
+CONTENT = "SELECT string_agg(CAST(r AS text), ' ') FROM {} r"
+
+
+@dataclass
+class Instance:
+    """A GitLab: its database, its API, its secrets, and the folder that new tokens go to."""
+
+    address: Address
+    api: GitLabApi
+    folder: Path
+
+    def command(self, *words: object) -> list[str]:
+        """What to type: the target, the secrets and GitLab's URL are added unless `words` have them."""
+        given = list(map(str, words))
+        added = {"--target": url(self.address), "--secrets-file": self.secrets(), "--verify": self.api.url}
+        for name, value in added.items():
+            if name not in given and not (name == "--verify" and "--no-verify" in given):
+                given += [name, str(value)]
+        return [GITLAB_TOKENS, "rotate", *given]
+
+    def run(
+        self, *words: object, stdin: str = "", env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it without a terminal."""
+        return subprocess.run(
+            self.command(*words),
+            cwd=CHECKOUT,
+            env={**os.environ, **(env or {})},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def done(self, *words: object) -> str:
+        """What it prints where it ends well and complains about nothing."""
+        done = self.run(*words, "--yes")
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def refusal(self, *words: object, status: int, changed: bool = False) -> str:
+        """The one line that it ends with; nothing in the database may have changed, unless it is said."""
+        before = self.rows()
+        done = self.run(*words)
+        assert done.returncode == status, done
+        (line,) = done.stderr.splitlines()
+        assert changed or self.rows() == before
+        return line
+
+    def start(self, *words: object) -> subprocess.Popen[str]:
+        """Begin it without a terminal."""
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def terminal(self, *words: object) -> Program:
+        """Begin it on a terminal."""
+        return Program(self.command(*words), size=(50, 160))
+
+    def secrets(self, keys: object = None) -> Path:
+        """A copy of GitLab's secrets."""
+        path = self.folder / ("secrets.yml" if keys is None else "other.yml")
+        values = [key.reveal() for key in KEYS.values] if keys is None else keys
+        path.write_text(json.dumps({"production": {"db_key_base": values}}))
+        return path
+
+    def rows(self) -> list[Any]:
+        """Every token."""
+        with make_engine(self.address).connect() as connection:
+            return list(connection.execute(sa.text(ROWS)))
+
+    def value(self, statement: str, **values: object) -> Any:
+        """What the database answers."""
+        with make_engine(self.address).connect() as connection:
+            return connection.execute(sa.text(statement), values).scalar_one()
+
+    def execute(self, *statements: str) -> None:
+        """Do something in the database."""
+        with make_engine(self.address).begin() as connection:
+            for statement in statements:
+                connection.execute(sa.text(statement))
+
+    def accepts(self, token: str) -> int | None:
+        """The id of the token that GitLab takes this for, None where it takes it for none."""
+        try:
+            return verify(self.api.url, Secret(token), attempts=1).id
+        except VerificationFailed:
+            return None
+
+    def check(self) -> None:
+        """What must be true whatever has happened."""
+        assert self.value(DOUBLES) == 0
+        assert self.value(DEAD) == 0
+
+    def everything_stored(self) -> str:
+        """The whole database as text."""
+        with make_engine(self.address).connect() as connection:
+            tables = connection.execute(sa.text(TABLES)).scalars().all()
+            contents = [connection.execute(sa.text(CONTENT.format(table))).scalar() for table in tables]
+        assert len(tables) > 5
+        return " ".join(filter(None, contents))
+
+
+@pytest.fixture
+def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[Instance]:
+    """On the newest server alone, with a journal; service account `inventory` whose token expires soon."""
+    with replicated.database() as pair, gitlab_api(pair.primary, KEYS) as api:
+        upgrade(pair.primary, Branch.JOURNAL)
+        instance = Instance(pair.primary, api, tmp_path)
+        with make_engine(pair.primary).begin() as connection:
+            owner = make_user(connection, username="inventory", user_type=13)
+            make_token(
+                connection,
+                user_id=owner,
+                name=NAME,
+                expires_at=SOON,
+                token_digest=KEYS.digest_with_current(OLD),
+                description="Reads the inventory",
+                last_used_at="2026-06-01 10:00:00+00",
+            )
+        yield instance
+
+
+def more_accounts(gitlab: Instance, count: int, **columns: Any) -> list[int]:
+    with make_engine(gitlab.address).begin() as connection:
+        owners = [make_user(connection, username=f"account{n}", user_type=13) for n in range(count)]
+        return [make_token(connection, user_id=owner, **{"expires_at": SOON, **columns}) for owner in owners]
+
+
+class Gate:
+    """A place in a shell command where it waits for the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._reached, self._opened = folder / "reached", folder / "opened"
+        os.mkfifo(self._reached)
+        os.mkfifo(self._opened)
+
+    def __str__(self) -> str:
+        return f"echo > {self._reached}; read go < {self._opened}"
+
+    def wait(self) -> None:
+        """Until the command is there."""
+        self._reached.read_text()
+
+    def open(self) -> None:
+        """Let it go on."""
+        self._opened.write_text("go\n")
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def test_a_service_accounts_token_is_rotated_in_one_command(gitlab: Instance) -> None:
+    path = gitlab.folder / "token"
+    shown = gitlab.done("--service-account", "inventory", "--deliver", f"file:{path}")
+    old, new = gitlab.rows()
+    assert (old.revoked, str(old.expires_at)) == (True, str(SOON))
+    assert (new.previous, new.revoked, new.expires_at) == (old.id, False, str(NEXT_YEAR))
+    assert (new.name, new.scopes, new.user_id) == (old.name, old.scopes, old.user_id)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert gitlab.accepts(path.read_text()) == new.id
+    assert gitlab.accepts(OLD.reveal()) is None
+    title, plan, rest = shown.split("\n\n", 2)
+    assert title == "Plan to rotate 1 token(s)"
+    assert [line.replace("|", " ").split() for line in plan.splitlines()[::2]] == [
+        ["Account", "Token", "Id", "Scopes", "Expires", "Last", "used", "New", "one", "expires"],
+        ["inventory", *NAME.split(), str(old.id), "api", str(SOON), "2026-06-01", str(NEXT_YEAR)],
+    ]
+    assert (
+        rest
+        == f"""\
+Verify:  {gitlab.api.url} has to accept the new token
+Deliver: file {path}
+Revoke:  the old token at once, when the new one is in its place
+inventory, "{NAME}" (id {old.id}): the new token has id {new.id} and expires {NEXT_YEAR}, delivered to file {path}; \
+the old one is revoked.
+
+Left to do by hand:
+[ ] The new token is wherever the old had been copied to: CI/CD variables, .env files, hosts.
+[ ] The pipelines that failed with the old token have been run again, and are green.
+[ ] Whoever works with it knows: the new token expires {NEXT_YEAR}.
+
+Recorded as run 1.
+"""
+    )
+
+
+def test_a_dry_run_needs_no_secrets_and_no_journal_and_makes_nothing(gitlab: Instance) -> None:
+    gitlab.execute("DROP SCHEMA token_tasks CASCADE")
+    rows, path = gitlab.rows(), gitlab.folder / "token"
+    words = ["--token", NAME, "--deliver", f"file:{path}", "--secrets-file", "/nowhere", "--dry-run"]
+    done = gitlab.run(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Plan to rotate 1 token(s)" in done.stdout
+    document = json.loads(gitlab.run(*words, "--output", "json", "--grace", "7d", "--expires-in", "90d").stdout)
+    (rotation,) = document["plan"]["rotations"]
+    assert rotation["account"] == "inventory"
+    assert rotation["new_expires_at"] == str(TODAY + timedelta(90))
+    assert rotation["grace_until"] == str(TODAY + timedelta(7))
+    assert document["plan"]["deliver"] == [f"file {path}"]
+    assert (gitlab.rows(), gitlab.api.requests, path.exists()) == (rows, 0, False)
+
+
+def test_a_pipe_gets_the_token_and_nothing_else(gitlab: Instance) -> None:
+    done = gitlab.run("--token", NAME, "--deliver", "stdout", "--yes")
+    assert done.returncode == 0
+    assert re.fullmatch(TOKEN.pattern + "\n", done.stdout)
+    assert gitlab.accepts(done.stdout.strip()) == gitlab.rows()[1].id
+    assert "Plan to rotate" in done.stderr
+    assert "Left to do by hand" in done.stderr
+    assert not TOKEN.search(done.stderr)
+
+
+def test_a_command_gets_the_token_and_another_one_the_facts_at_the_end(gitlab: Instance) -> None:
+    vault, facts = gitlab.folder / "vault", gitlab.folder / "facts"
+    gitlab.done(
+        *("--service-account", "INVENTORY", "--grace", "7d", "--reason", "expires"),
+        *("--deliver", f"command:cat > {vault}", "--after", f"env | grep ^TOKENS_ | sort > {facts}"),
+    )
+    old, new = gitlab.rows()
+    assert (old.revoked, old.expires_at) == (False, str(TODAY + timedelta(7)))
+    assert gitlab.accepts(vault.read_text()) == new.id
+    assert gitlab.accepts(OLD.reveal()) == old.id
+    assert facts.read_text().splitlines() == [
+        "TOKENS_ACCOUNT=inventory",
+        f"TOKENS_EXPIRES_AT={NEXT_YEAR}",
+        f"TOKENS_ID={new.id}",
+        f"TOKENS_NAME={NAME}",
+        f"TOKENS_OLD_ID={old.id}",
+        "TOKENS_RUN=1",
+        "TOKENS_SCOPES=api",
+    ]
+
+
+def test_fifty_accounts_are_rotated_at_once_but_for_those_that_cannot_be(gitlab: Instance) -> None:
+    ids = more_accounts(gitlab, 50)
+    later = more_accounts_of(gitlab, "later", LATER)
+    gitlab.execute("UPDATE users SET state = 'blocked' WHERE username = 'account7'")
+    done = gitlab.run(
+        *("--within", "30d", "--yes", "--output", "json"), "--deliver", f"file:{gitlab.folder}/{{account}}.token"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    assert [one["end"] for one in document["results"]] == ["done"] * 50
+    assert any("account7" in note for note in document["plan"]["notes"])
+    for one in document["results"]:
+        assert gitlab.accepts((gitlab.folder / f"{one['account']}.token").read_text()) == one["successor_id"]
+    assert {one.id for one in gitlab.rows() if one.revoked} == {1, *ids} - {ids[7]}
+    assert not gitlab.value("SELECT revoked FROM personal_access_tokens WHERE id = :id", id=later)
+    assert not TOKEN.search(done.stdout)
+    gitlab.check()
+
+
+def more_accounts_of(gitlab: Instance, username: str, expires_at: object, **columns: Any) -> int:
+    with make_engine(gitlab.address).begin() as connection:
+        owner = make_user(connection, username=username, user_type=13)
+        return make_token(connection, user_id=owner, expires_at=str(expires_at), **columns)
+
+
+def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: Instance) -> None:
+    more_accounts(gitlab, 2)
+    with make_engine(gitlab.address).begin() as connection:
+        person = make_token(connection, user_id=make_user(connection, username="jane"), expires_at=SOON)
+        owner = make_user(connection, username="blocked", user_type=13, state="blocked")
+        blocked = make_token(connection, user_id=owner, expires_at=SOON)
+        two = make_user(connection, username="two", user_type=13)
+        first = make_token(connection, user_id=two, expires_at=SOON)
+        second = make_token(connection, user_id=two, expires_at=LATER)
+        revoked = make_token(connection, user_id=two, expires_at=SOON, revoked=True, name="gone")
+    here = gitlab.folder / "here"
+    here.touch()
+    to = ("--deliver", f"file:{gitlab.folder}/token")
+    yes = ("--yes", *to)
+    for words, status, said in (
+        (["--yes"], 2, "Say which tokens"),
+        (["--token", NAME, *to], 2, "needs a terminal"),
+        (["--token", NAME, "--yes"], 2, "Say where the new token goes"),
+        (["--token", NAME, "--yes", "--deliver", "vault"], 2, "--deliver takes"),
+        (["--token", NAME, "--yes", "--deliver", f"file:{here}"], 3, "is there, and is not overwritten"),
+        (["--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/none/token"], 3, "No file can be made"),
+        (["--token", NAME, "--yes", "--deliver", "command:no-such-program"], 2, "which is not on the PATH"),
+        (["--token", NAME, *yes, "--after", "no-such-program"], 2, "--after begins with"),
+        (["--within", "30d", *yes], 2, "would both go to"),
+        (["--within", "30d", "--yes", "--deliver", "stdout"], 2, "gives one token"),
+        (["--token", NAME, "--yes", "--output", "json", "--deliver", "stdout"], 2, "never holds a token"),
+        (["--token", NAME, *to, "--output", "json"], 2, "asks nothing"),
+        (["--token", NAME, "--yes", "--deliver", "stdout", "--force"], 2, "--force is about"),
+        (["--token", NAME, *yes, "--no-verify", "--verify", gitlab.api.url], 2, "contradict"),
+        (["--token", NAME, *yes, "--verify", "http://gitlab.example.com"], 2, "https only"),
+        (["--token", NAME, *yes, "--secrets-file", "/nowhere"], 2, "--secrets-file"),
+        (["--token", NAME, *yes, "--expires-in", "soon"], 2, "--expires-in takes"),
+        (["--token", NAME, *yes, "--grace", "0d"], 2, "--grace takes"),
+        (["--token", NAME, *yes, "--kind", "robots"], 2, "--kind takes"),
+        (["--token", "", *yes], 2, "was given nothing"),
+        (["--token", "no such token", *yes], 2, "There is no token"),
+        (["--service-account", "nobody", *yes], 2, "nobody"),
+        (["--service-account", "two", *yes], 2, f"2 tokens are meant by this ({first} of two, {second} of two)"),
+        (["--token", person, *yes], 3, f"Token {person} of jane is of kind personal: say --kind personal"),
+        (["--token", blocked, *yes], 3, "is blocked"),
+        (["--token", revoked, *yes], 3, "is revoked"),
+        (["--resume", "1", *yes], 2, "There is no run 1"),
+        (["--resume", "x", *yes], 2, "--resume takes"),
+        (["--resume", "1", "--token", "1", *yes], 2, "leave --token out"),
+        (["--token", NAME, *yes, "--target", "docker:gitlab"], 2, "rotate runs where GitLab is"),
+        (["--token", NAME, *yes, "--target", "kubernetes:gitlab"], 2, "rotate runs where GitLab is"),
+    ):
+        assert said in gitlab.refusal(*words, status=status), words
+    assert sorted(os.listdir(gitlab.folder)) == ["here", "secrets.yml"]
+    assert gitlab.api.requests == 0
+    gitlab.execute("DROP SCHEMA token_tasks CASCADE")
+    assert "tokens.journal.install" in gitlab.refusal("--token", NAME, *yes, status=3)
+
+
+def test_without_the_secrets_or_the_url_of_a_bare_database_it_says_which_option_is_missing(gitlab: Instance) -> None:
+    command = [GITLAB_TOKENS, "rotate", "--target", url(gitlab.address), "--token", NAME, "--yes"]
+    to = ["--deliver", f"file:{gitlab.folder}/token"]
+    for words, said in (
+        ([*command, *to], "say it with --verify URL. To go on without that proof say --no-verify, too."),
+        ([*command, *to, "--no-verify"], "say --secrets-file"),
+    ):
+        done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert said in done.stderr
+    assert len(gitlab.rows()) == 1
+
+
+def test_yes_and_no_verify_together_go_without_proof(gitlab: Instance) -> None:
+    path = gitlab.folder / "token"
+    assert "Verify:  no (--no-verify)" in gitlab.done("--token", NAME, "--no-verify", "--deliver", f"file:{path}")
+    assert gitlab.api.requests == 0
+    assert gitlab.accepts(path.read_text()) == gitlab.rows()[1].id
+
+
+def test_a_wrong_key_is_noticed_before_anything_is_delivered_or_revoked(gitlab: Instance) -> None:
+    more_accounts(gitlab, 2)
+    line = gitlab.run(
+        *("--within", "30d", "--yes", "--deliver", f"file:{gitlab.folder}/{{account}}"),
+        *("--secrets-file", gitlab.secrets([WRONG])),
+    )
+    assert line.returncode == 1
+    told, last = line.stderr.splitlines()
+    assert "another db_key_base" in told
+    assert "The new token was revoked again, and the old one is as it was." in told
+    assert "0 of 3 token(s) were rotated" in last
+    rows = gitlab.rows()
+    assert [(one.revoked, one.previous) for one in rows] == [(False, None)] * 3 + [(True, 1)]
+    assert sorted(os.listdir(gitlab.folder)) == ["other.yml", "secrets.yml"]
+    assert gitlab.accepts(OLD.reveal()) == 1
+
+    shown = gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/{{account}}")
+    assert "Run 1: 3 token(s) left to rotate" in shown
+    assert [one.revoked for one in gitlab.rows()] == [True] * 4 + [False] * 3
+    assert gitlab.accepts((gitlab.folder / "inventory").read_text()) is not None
+    gitlab.check()
+
+
+def test_gitlab_that_means_another_token_is_no_proof(gitlab: Instance) -> None:
+    gitlab.api.answer(Reply(200, {"id": 4711, "expires_at": str(NEXT_YEAR), "user_id": 1}))
+    words = ("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/token")
+    line = gitlab.refusal(*words, status=1, changed=True)
+    assert "for one with id 4711" in line
+    assert "To try again: tokens.rotate --resume 1" in line
+    assert [one.revoked for one in gitlab.rows()] == [False, True]
+    assert not (gitlab.folder / "token").exists()
+
+
+def test_a_delivery_that_fails_is_taken_back_and_the_others_go_on(gitlab: Instance) -> None:
+    more_accounts(gitlab, 2)
+    command = f'command:test "$TOKENS_ACCOUNT" != account0 && cat > {gitlab.folder}/"$TOKENS_ACCOUNT"'
+    done = gitlab.run("--within", "30d", "--yes", "--deliver", command)
+    assert done.returncode == 4
+    told, last = done.stderr.splitlines()
+    assert told.startswith("account0, ")
+    assert "failed with exit status 1" in told
+    assert last == (
+        "2 of 3 token(s) were rotated and stay so; to go on with the others: tokens.rotate --resume 1, with the same "
+        "--deliver."
+    )
+    assert [one.revoked for one in gitlab.rows()] == [True, False, True, False, True, False]
+    gitlab.check()
+    gitlab.done("--resume", "1", "--deliver", f"command:cat > {gitlab.folder}/account0")
+    assert gitlab.accepts((gitlab.folder / "account0").read_text()) == gitlab.rows()[-1].id
+    gitlab.check()
+    assert "is complete" in gitlab.refusal("--resume", "1", "--yes", "--deliver", "command:cat", status=2)
+
+
+def test_a_token_that_somebody_was_faster_with_is_left_alone(gitlab: Instance, gate: Gate) -> None:
+    more_accounts(gitlab, 1)
+    process = gitlab.start("--within", "30d", "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    assert (
+        "Run 1 (rotate) is under way"
+        in gitlab.refusal(
+            *("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/other", "--grace", "7d"), status=3
+        )
+        or gitlab.rows()
+    )
+    gitlab.execute("UPDATE personal_access_tokens SET revoked = true WHERE id = 2")
+    gate.open()
+    status, _, err = ended(process)
+    assert status == 4
+    assert "Token 2 of account0 is revoked" in err
+    assert [one.revoked for one in gitlab.rows()] == [True, True, False]
+
+
+def test_a_command_after_all_that_fails_takes_nothing_back(gitlab: Instance) -> None:
+    line = gitlab.refusal(
+        *("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/token", "--after", "exit 7"),
+        status=4,
+        changed=True,
+    )
+    assert "The command of --after failed with exit status 7" in line
+    assert gitlab.accepts((gitlab.folder / "token").read_text()) == 2
+
+
+def test_expired_tokens_are_rotated_too(gitlab: Instance) -> None:
+    gitlab.execute("UPDATE personal_access_tokens SET expires_at = '2024-06-15'")
+    gitlab.done("--service-account", "inventory", "--deliver", f"file:{gitlab.folder}/token")
+    old, new = gitlab.rows()
+    assert (old.revoked, gitlab.accepts((gitlab.folder / "token").read_text())) == (True, new.id)
+
+
+@pytest.mark.parametrize("step", ["created", "verified", "delivered", "marked"])
+def test_a_process_that_is_killed_between_two_steps_is_resumed_to_a_good_end(
+    gitlab: Instance, gate: Gate, step: str
+) -> None:
+    vault = gitlab.folder / "vault"
+    after = f"cat > {vault}; {gate}"
+    command = {"created": "cat", "verified": f"{gate}; cat > {vault}", "delivered": after, "marked": after}[step]
+    if step == "created":
+        gitlab.api.hang(1)
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:{command}")
+    if step == "created":
+        wait_until(lambda: gitlab.api.requests > 0)
+    else:
+        gate.wait()
+    with psycopg.connect(gitlab.address.conninfo) as other:
+        if step == "marked":
+            other.execute("SELECT FROM personal_access_tokens WHERE id = 1 FOR UPDATE")
+            gate.open()
+            wait_until(lambda: state(gitlab) == "delivered")
+        process.kill()
+        if step in ("verified", "delivered"):
+            gate.open()  # a command outlives it
+        ended(process)
+    gitlab.check()
+    assert not gitlab.rows()[0].revoked
+    assert state(gitlab) == {"created": "created", "marked": "delivered"}.get(step, "verified")
+
+    words = ["--resume", "1"] if step == "marked" else ["--resume", "1", "--deliver", f"command:cat > {vault}.new"]
+    gitlab.done(*words)
+    rows = gitlab.rows()
+    gitlab.check()
+    assert [one.revoked for one in rows] == ([True, False] if step == "marked" else [True, True, False])
+    token = vault if step == "marked" else vault.with_name("vault.new")
+    assert gitlab.accepts(token.read_text()) == rows[-1].id
+
+
+def state(gitlab: Instance) -> str:
+    return str(gitlab.value("SELECT state FROM token_tasks.rotations WHERE run_id = 1"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_lets_the_delivery_under_way_end_and_retires_its_old_token(
+    gitlab: Instance, gate: Gate, number: signal.Signals, status: int
+) -> None:
+    more_accounts(gitlab, 2)
+    process = gitlab.start("--within", "30d", "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    process.send_signal(number)
+    gate.open()
+    assert ended(process)[::2] == (
+        status,
+        "Stopped. 1 of 3 token(s) were rotated and stay so; to go on with the others: tokens.rotate --resume 1, with "
+        "the same --deliver.\n",
+    )
+    assert [one.revoked for one in gitlab.rows()] == [True, False, False, False]
+    gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/{{account}}")
+    assert [one.revoked for one in gitlab.rows()] == [True, True, True, False, False, False]
+    gitlab.check()
+
+
+def test_a_stop_while_gitlab_is_asked_takes_the_new_token_back(gitlab: Instance) -> None:
+    gitlab.api.fail(503)
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/token")
+    wait_until(lambda: gitlab.api.requests > 0)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] in (1, 143)
+    assert [one.revoked for one in gitlab.rows()] == [False, True]
+    assert not (gitlab.folder / "token").exists()
+    gitlab.check()
+
+
+def everything_shown(program: Program) -> str:
+    return program.raw.decode()
+
+
+def test_on_a_terminal_account_and_token_are_chosen_and_the_token_is_shown_once(gitlab: Instance) -> None:
+    more_accounts_of(gitlab, "scanner", SOON + timedelta(1), name="Scanner")
+    more_accounts_of(gitlab, "later", LATER)
+    with gitlab.terminal() as program:
+        program.wait_for("Select an account")
+        program.wait_for(f"inventory ({NAME}, expires {SOON})")
+        program.wait_for(f"scanner (Scanner, expires {SOON + timedelta(1)})")
+        assert "later" not in program.text
+        program.press("enter")
+        program.wait_for("Select a token of inventory")
+        program.wait_for("(id 1, api, expires")
+        program.press("enter")
+        program.wait_for("This will rotate 1 token(s). Are you sure? (y/N)")
+        assert "Deliver: this terminal, once" in program.text
+        assert len(gitlab.rows()) == 2 + 1
+        program.press("y", "enter")
+        program.wait_for("Is it where it belongs")
+        (token,) = set(TOKEN.findall(everything_shown(program)))
+        assert not gitlab.rows()[0].revoked
+        program.press("y", "enter")
+        assert program.wait() == 0
+        assert "Left to do by hand:" in program.text
+    rows = gitlab.rows()
+    assert [one.revoked for one in rows] == [True, False, False, False]
+    assert gitlab.accepts(token) == rows[-1].id
+
+
+@pytest.mark.parametrize("answer", ["n", "", "ctrl-d", "ctrl-c"])
+def test_a_token_that_nobody_has_taken_from_the_screen_is_revoked_again(gitlab: Instance, answer: str) -> None:
+    with gitlab.terminal("--token", NAME) as program:
+        program.wait_for("Are you sure?")
+        program.press("y", "enter", "y", "enter")  # what is typed ahead is no answer to a question not yet seen
+        program.wait_for("Is it where it belongs")
+        (token,) = set(TOKEN.findall(everything_shown(program)))
+        program.press(answer, *([] if answer.startswith("ctrl") else ["enter"]))
+        assert program.wait() == (130 if answer == "ctrl-c" else 1)
+        assert ("Stopped." if answer == "ctrl-c" else "nobody has taken it") in program.text
+    assert [one.revoked for one in gitlab.rows()] == [False, True]
+    assert gitlab.accepts(token) is None
+    assert gitlab.accepts(OLD.reveal()) == 1
+
+
+@pytest.mark.parametrize("step", ["account", "token", "sure"])
+def test_whoever_says_no_has_changed_nothing(gitlab: Instance, step: str) -> None:
+    more_accounts_of(gitlab, "scanner", SOON)
+    rows = gitlab.rows()
+    with gitlab.terminal() as program:
+        program.wait_for("Select an account")
+        if step == "account":
+            program.press("down", "down", "enter")
+        elif step == "token":
+            program.press("enter", "down", "enter")
+        else:
+            program.press("enter", "enter", "enter")
+        assert program.wait() == 0
+        assert program.lines[-1] == "Nothing was changed."
+    assert gitlab.rows() == rows
+
+
+def test_without_verification_a_person_is_asked_and_enter_means_no(gitlab: Instance) -> None:
+    rows = gitlab.rows()
+    with gitlab.terminal("--token", NAME, "--no-verify") as program:
+        program.wait_for("Go on without verification? (y/N)")
+        assert "WARNING: Without verification a wrong db_key_base is noticed by nobody" in program.text
+        program.press("enter")
+        assert program.wait() == 0
+    assert gitlab.rows() == rows
+
+
+def test_the_journal_is_installed_on_the_way_or_nothing_is_done(gitlab: Instance) -> None:
+    gitlab.execute("DROP SCHEMA token_tasks CASCADE")
+    for answer, count in (("n", 1), ("y", 2)):
+        with gitlab.terminal("--token", NAME, "--deliver", f"file:{gitlab.folder}/token") as program:
+            program.wait_for("Are you sure?")
+            program.press("y", "enter")
+            program.wait_for("There is no journal here yet")
+            program.press(answer, "enter")
+            assert program.wait() == 0
+        assert len(gitlab.rows()) == count
+
+
+def test_no_stream_file_process_list_or_table_ever_has_the_token_or_a_key(gitlab: Instance, gate: Gate) -> None:
+    more_accounts(gitlab, 2)
+    vault = gitlab.folder / "vault"
+    command = (
+        f'cat > {vault}-"$TOKENS_ACCOUNT"; case "$TOKENS_ACCOUNT" in account0) {gate}; exit 3;; account1) exit 4;; esac'
+    )
+    words = gitlab.command("--within", "30d", "--yes", "--deliver", f"command:{command}", "--after", "env; exit 1")
+    words.insert(1, "--debug")
+    environment = {**os.environ, "INVOKE_DEBUG": "1", "PYTHONFAULTHANDLER": "1"}
+    process = subprocess.Popen(
+        words, cwd=gitlab.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    gate.wait()
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    seen = "".join(
+        path.read_bytes().decode(errors="replace")
+        for name in ("cmdline", "environ")
+        for path in Path("/proc").glob(f"[0-9]*/{name}")
+        if readable(path)
+    )
+    gate.open()
+    status, out, err = ended(process)
+    assert status == 4
+    assert "Traceback" in err
+    assert re.search(r"Max core file size +0 +0 ", limits)
+    tokens = [(gitlab.folder / f"vault-{name}").read_text() for name in ("inventory", "account0", "account1")]
+    assert all(TOKEN.fullmatch(token) for token in tokens)
+    left = "".join(
+        path.read_text()
+        for path in gitlab.folder.rglob("*")
+        if path.is_file() and path.name[:5] not in ("vault", "secre")
+    )
+    hidden = [*tokens, *(key.reveal() for key in KEYS.values)]
+    for name, text in {"out": out, "err": err, "ps": seen, "left": left, "stored": gitlab.everything_stored()}.items():
+        assert not any(word in text for word in hidden), name
+    journal = gitlab.value("SELECT string_agg(CAST(r AS text), ' ') FROM token_tasks.rotations r")
+    digests = [KEYS.digest_with_current(Secret(token)) for token in tokens]
+    assert not any(digest in journal + out + err for digest in digests)
+
+
+def readable(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_process_that_crashes_with_a_token_in_memory_leaves_no_image_of_it(gitlab: Instance, gate: Gate) -> None:
+    words = gitlab.command("--token", NAME, "--yes", "--deliver", f"command:{gate}; cat")
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", *words],
+        cwd=gitlab.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    gate.wait()
+    os.kill(process.pid, signal.SIGABRT)
+    _, status = os.waitpid(process.pid, 0)
+    process.returncode = -signal.SIGABRT
+    gate.open()
+    assert os.WTERMSIG(status) == signal.SIGABRT
+    assert not os.WCOREDUMP(status)
+
+
+def test_a_token_is_rotated_again_by_its_name_and_its_old_ones_are_left_out(gitlab: Instance) -> None:
+    for number in range(3):
+        shown = gitlab.done("--token", NAME, "--deliver", f"file:{gitlab.folder}/{{token_id}}")
+        assert shown.count("NOTE: Left out: Token ") == number
+    assert [one.revoked for one in gitlab.rows()] == [True, True, True, False]
+    gitlab.done("--token", NAME, "--grace", "3d", "--deliver", f"file:{gitlab.folder}/{{token_id}}")
+    assert "was rotated already" in gitlab.refusal("--token", "4", "--yes", "--deliver", "stdout", status=3)
+
+
+def test_the_history_knows_a_rotation_and_an_undo_of_it_is_refused(gitlab: Instance) -> None:
+    gitlab.done("--token", NAME, "--deliver", f"file:{gitlab.folder}/token", "--reason", "expires soon")
+    target = ("--target", url(gitlab.address))
+    done = subprocess.run([GITLAB_TOKENS, "history", *target], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rotate" in done.stdout
+    for words in (["undo", "--run", "1", "--yes"], ["apply", "--run", "1", "--yes"]):
+        done = subprocess.run([GITLAB_TOKENS, *words, *target], capture_output=True, text=True, check=False)
+        assert done.returncode in (2, 3)
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_gitlab_right_here_tells_its_own_url_and_its_secrets(gitlab: Instance) -> None:
+    parts = conninfo_to_dict(gitlab.address.conninfo)
+    place = {"host": str(parts["host"]), "port": str(parts["port"]), "database": str(parts["dbname"])}
+    config = toolbox(gitlab.folder, username="gitlab", **place).parent
+    port = urlsplit(gitlab.api.url).port
+    (config / "gitlab.yml").write_text(json.dumps({"production": {"gitlab": {"host": "127.0.0.1", "port": port}}}))
+    (config / "secrets.yml").write_text(gitlab.secrets().read_text())
+    done = subprocess.run(
+        [GITLAB_TOKENS, "rotate", "--token", NAME, "--yes", "--deliver", "stdout"],
+        env={**os.environ, "INVOKE_TOKENS_ROOT": str(gitlab.folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert f"Verify:  {gitlab.api.url} has to accept the new token" in done.stderr
+    assert gitlab.accepts(done.stdout.strip()) == gitlab.rows()[1].id
+
+    (config / "secrets.yml").unlink()
+    done = subprocess.run(
+        [GITLAB_TOKENS, "rotate", "--service-account", "inventory", "--yes", "--deliver", f"file:{gitlab.folder}/t"],
+        env={**os.environ, "INVOKE_TOKENS_ROOT": str(gitlab.folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "secrets.yml is not there" in done.stderr
+    assert len(gitlab.rows()) == 2
+
+
+def test_a_delivery_that_lasts_gives_signs_of_life(gitlab: Instance, gate: Gate) -> None:
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    gitlab.execute("UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")
+    wait_until(lambda: bool(gitlab.value("SELECT heartbeat_at > now() - interval '1 minute' FROM token_tasks.runs")))
+    gate.open()
+    assert ended(process)[0] == 0
+
+
+def test_a_run_that_somebody_else_has_taken_over_is_left_to_them(gitlab: Instance, gate: Gate) -> None:
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    gitlab.execute("UPDATE token_tasks.runs SET attempt = attempt + 1")
+    gate.open()
+    status, _, err = ended(process)
+    assert status == 1
+    assert "Another process has taken over run 1" in err
+    assert [one.revoked for one in gitlab.rows()] == [False, False]

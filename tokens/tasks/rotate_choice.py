@@ -1,0 +1,106 @@
+"""Which tokens `rotate` is about: those that the options mean, or the one that a person chooses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokens.address import Address
+from tokens.errors import Refused, UsageError
+from tokens.gitlab.kind import Kind
+from tokens.rotation.candidate import Candidate, find
+from tokens.rotation.plan import obstacles
+from tokens.tasks.report import Report
+from tokens.tasks.rotate_conversation import account_of, choose
+from tokens.tasks.rotate_options import Wishes
+from tokens.terminal.prompts import Prompts
+
+SOON = 30  # days: what is listed where nobody has said --within
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The tokens to be rotated, and in words what was left out of them."""
+
+    candidates: tuple[Candidate, ...] = ()
+    passed_over: tuple[str, ...] = ()
+
+
+class Choice:
+    """What there is to choose from, and how it is chosen; without `prompts` by the options alone."""
+
+    def __init__(self, address: Address, wishes: Wishes, prompts: Prompts | None, report: Report) -> None:
+        self._address = address
+        self._wishes = wishes
+        self._prompts = prompts
+        self._report = report
+
+    def made(self) -> Chosen:
+        """The tokens that the options mean, or the one that a person chooses; none where there is nothing to do.
+
+        Raises:
+            Refused: one that is named cannot be rotated.
+            UsageError: none is as it is named, or several are and nobody can be asked.
+        """
+        wishes = self._wishes
+        within = wishes.within if wishes.selects else SOON
+        found = self._find(within)
+        if not found and not wishes.selects:
+            self._report.say(f"No token of the kind is expired or expires within {SOON} days; these are all of them.")
+            found = self._find(None)
+        if not found:
+            self._explain_nothing()
+            return Chosen()
+        if wishes.within is None and len(found) == 1 and wishes.selects:
+            return Chosen(found)
+        # Of many, those that cannot be rotated are left out; of one that is named it is said why.
+        against = obstacles(self._address, found, allow_personal=wishes.allows_people)
+        free = tuple(one for one in found if one.id not in against)
+        passed_over = tuple(f"Left out: {reason}" for reason in against.values())
+        if not free:
+            raise Refused(next(iter(against.values())))
+        if wishes.within is not None or (wishes.selects and len(free) == 1):
+            return Chosen(free, passed_over)
+        if self._prompts is None or not wishes.asks:
+            raise UsageError(
+                f"{len(free)} tokens are meant by this ({_named(free)}): say --token with an id, or --within 30d for "
+                "all that expire soon."
+            )
+        for line in passed_over:
+            self._report.say(line)
+        chosen = choose(self._prompts, free)
+        if chosen is None:
+            self._report.say("Nothing was changed.")
+        return Chosen(() if chosen is None else (chosen,))
+
+    def _find(self, within: int | None, kinds: frozenset[Kind] | None = None) -> tuple[Candidate, ...]:
+        wishes = self._wishes
+        return find(
+            self._address,
+            kinds=kinds or wishes.kinds,
+            within=within,
+            username=wishes.account,
+            token=wishes.token,
+        )
+
+    def _explain_nothing(self) -> None:
+        """Say why nothing was found: an error where a token or account was named."""
+        wishes = self._wishes
+        if wishes.account is None and wishes.token is None:
+            self._report.say("No token is selected: there is nothing to do.")
+            return
+        others = self._find(wishes.within, frozenset(Kind))
+        if others:
+            one = others[0]
+            advice = "leave it out" if one.kind is Kind.OTHER else f"say --kind {one.kind.value} to rotate it"
+            raise Refused(f"Token {one.id} of {account_of(one)} is of kind {one.kind.value}: {advice}.")
+        if wishes.within is not None:
+            self._report.say("No token is selected: there is nothing to do.")
+            return
+        what = f'token "{wishes.token}"' if wishes.token is not None else "live token"
+        of = f" of {wishes.account}" if wishes.account is not None else ""
+        raise UsageError(f"There is no {what}{of}; look for it with tokens.rotate --within 365d --dry-run.")
+
+
+def _named(candidates: Sequence[Candidate]) -> str:
+    shown = ", ".join(f"{one.id} of {account_of(one)}" for one in candidates[:MOST_NAMED])
+    return shown + (f" and {len(candidates) - MOST_NAMED} more" if len(candidates) > MOST_NAMED else "")

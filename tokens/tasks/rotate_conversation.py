@@ -1,0 +1,56 @@
+"""The questions of `rotate` on a terminal: which account, and which of its tokens."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokens.rotation.candidate import Candidate
+    from tokens.terminal.prompts import Prompts
+
+ABORT = "--> Abort"
+NOBODY = "(nobody)"
+
+
+def choose(prompts: "Prompts", candidates: Sequence["Candidate"]) -> "Candidate | None":
+    """One of the tokens, the soonest to expire first; None to abort. Where there is one account it is not asked for."""
+    accounts: dict[str, list[Candidate]] = {}
+    for one in candidates:
+        accounts.setdefault(account_of(one), []).append(one)
+    names = list(accounts)
+    if len(names) > 1:
+        chosen = prompts.select("Select an account", [*(_account(name, accounts[name]) for name in names), ABORT])
+        if chosen == len(names):
+            return None
+        names = [names[chosen]]
+    tokens = accounts[names[0]]
+    chosen = prompts.select(f"Select a token of {names[0]}", [*map(described, tokens), ABORT])
+    return tokens[chosen] if chosen < len(tokens) else None
+
+
+def account_of(candidate: "Candidate") -> str:
+    """The owner's username."""
+    return candidate.username or NOBODY
+
+
+def described(candidate: "Candidate") -> str:
+    """One token in one line: name, id, scopes, expiry, last use."""
+    return (
+        f"{candidate.name} (id {candidate.id}, {' '.join(candidate.scopes)}, {_expiry(candidate)}, {_use(candidate)})"
+    )
+
+
+def _account(name: str, tokens: Sequence["Candidate"]) -> str:
+    more = f" and {len(tokens) - 1} more" if len(tokens) > 1 else ""
+    return f"{name} ({tokens[0].name}, {_expiry(tokens[0])}{more})"
+
+
+def _expiry(candidate: "Candidate") -> str:
+    from tokens.gitlab.kind import State
+
+    if candidate.expires_at is None:
+        return "never expires"
+    return f"{'expired' if candidate.state is State.EXPIRED else 'expires'} {candidate.expires_at}"
+
+
+def _use(candidate: "Candidate") -> str:
+    return f"last used {candidate.last_used_at[:10]}" if candidate.last_used_at else "never used"

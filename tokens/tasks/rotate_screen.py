@@ -1,0 +1,176 @@
+"""A rotation as text and as JSON: what will be done, what was done, and what is left to do by hand."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tokens.tasks.rotate_conversation import account_of
+from tokens.terminal import tables
+from tokens.terminal.printable import printable
+
+if TYPE_CHECKING:
+    from tokens.gitlab.expiration import ExpirationDate
+    from tokens.rotation.resumption import Resumption
+    from tokens.tasks.rotate_steps import Outcome, Proof
+
+MOST_ROTATIONS = 50  # lines; --output json has all of them
+HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Last used", "New one expires")
+
+
+def plan(
+    left: Sequence["Resumption"],
+    *,
+    proof: "Proof | str",
+    places: Sequence[str],
+    after: str | None,
+    notes: Sequence[str],
+) -> str:
+    """What a person reads before saying yes; `proof` may be the reason why there is none."""
+    lines = [*_table(left), ""]
+    lines.append(
+        f"Verify:  {f'no ({proof})' if isinstance(proof, str) else f'{proof.url} has to accept the new token'}"
+    )
+    lines.append(f"Deliver: {_places(places)}")
+    lines.append(f"Revoke:  {_retirement(left)}")
+    if after:
+        lines.append(f"After:   {after}")
+    lines += ["", *(f"NOTE: {note}" for note in notes)]
+    return "\n".join(map(printable, lines)).rstrip()
+
+
+def plan_as_dict(
+    left: Sequence["Resumption"],
+    *,
+    proof: "Proof | str",
+    places: Sequence[str],
+    after: str | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """The plan for a program: dates as text, null for "never expires" and for "revoked at once"."""
+    return {
+        "tokens": len(left),
+        "rotations": [_rotation_as_dict(one) for one in left],
+        "verify": None if isinstance(proof, str) else proof.url,
+        "deliver": list(places),
+        "after": after,
+        "notes": list(notes),
+    }
+
+
+def outcome(one: "Outcome", place: str | None) -> str:
+    """What became of one token, in one line."""
+    from tokens.tasks.rotate_steps import End
+
+    who = f'{account_of(one.candidate)}, "{one.candidate.name}" (id {one.token_id})' if one.candidate else "Nobody"
+    match one.end:
+        case End.DONE:
+            new = one.new
+            day = (new and new.expires_at) or "never"
+            to = f", delivered to {place}" if place else ""
+            said = f"{who}: the new token has id {new and new.id} and expires {day}{to}; the old one {_fate(one)}."
+        case End.ABANDONED:
+            said = f"{who}: {one.fault} The new token was revoked again, and the old one is as it was."
+        case End.UNTOUCHED:
+            said = f"{who}: {one.fault} No new token was made."
+        case End.UNFINISHED:
+            said = f"{who}: {one.fault}"
+    return printable(said)
+
+
+def outcome_as_dict(one: "Outcome") -> dict[str, Any]:
+    """The same for a program."""
+    return {
+        "token_id": one.token_id,
+        "account": one.candidate and one.candidate.username,
+        "end": one.end.value,
+        "successor_id": one.new and one.new.id,
+        "expires_at": one.new and one.new.expires_at,
+        "old_token": one.retirement and one.retirement.value,
+        "fault": one.fault and str(one.fault),
+    }
+
+
+def checklist(done: Sequence["Outcome"], *, after: bool) -> str:
+    """The runbook's last steps, which nobody but a person can do."""
+    from tokens.rotation.retirement import Retirement
+
+    several = len(done) > 1
+    tokens, have = ("the new tokens", "are") if several else ("the new token", "is")
+    lines = [
+        f"[ ] {tokens.capitalize()} {have} wherever the old had been copied to: CI/CD variables, .env files, hosts."
+    ]
+    if not after:
+        lines.append("[ ] The pipelines that failed with the old token have been run again, and are green.")
+    if any(one.retirement is Retirement.GRACE for one in done):
+        lines.append("[ ] Nobody uses the old token any more when its grace ends: look at its last use.")
+    if any(one.retirement is Retirement.LEFT_ALONE for one in done):
+        lines.append("[ ] Old tokens that were changed meanwhile are looked at: they were left alone.")
+    days = sorted({(one.new and one.new.expires_at) or "never" for one in done})
+    lines.append(f"[ ] Whoever works with it knows: {tokens} expire{'' if several else 's'} {', '.join(days)}.")
+    return "\n".join(["Left to do by hand:", *lines])
+
+
+def _table(left: Sequence["Resumption"]) -> list[str]:
+    from tokens.rotation.resumption import Step
+
+    rows: list[tuple[str, ...]] = []
+    for one in left[:MOST_ROTATIONS]:
+        if one.rotation is None:
+            rows.append(("", "(gone)", str(one.token_id), "", "", "", "(none)"))
+            continue
+        old = one.rotation.candidate
+        used = (old.last_used_at or "never")[:10]
+        new = f"id {one.successor_id}, delivered" if one.step is Step.FINISH else _date(one.rotation.expires_at)
+        scopes = " ".join(old.scopes)
+        cells = (account_of(old), old.name, str(old.id), scopes, _date(old.expires_at), used, new)
+        rows.append(tuple(map(printable, cells)))
+    widths = [max(map(len, column)) for column in zip(HEADING, *rows, strict=True)]
+    more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
+    return [*tables.rows([HEADING], widths), tables.rule(widths), *tables.rows(rows, widths), *more]
+
+
+def _places(places: Sequence[str]) -> str:
+    if not places:
+        return "(not said)"
+    return places[0] if len(set(places)) == 1 else f"{places[0]}, and so on"
+
+
+def _retirement(left: Sequence["Resumption"]) -> str:
+    days = {one.rotation.grace_until for one in left if one.rotation}
+    day = next(iter(days), None)
+    if day is None:
+        return "the old token at once, when the new one is in its place"
+    return f"the old token expires {day}, or on its own date if that is earlier"
+
+
+def _rotation_as_dict(one: "Resumption") -> dict[str, Any]:
+    if one.rotation is None:
+        return {"token_id": one.token_id, "step": one.step.value}
+    old = one.rotation.candidate
+    return {
+        "token_id": old.id,
+        "step": one.step.value,
+        "account": old.username,
+        "name": old.name,
+        "kind": old.kind.value,
+        "state": old.state.value,
+        "scopes": list(old.scopes),
+        "expires_at": old.expires_at and str(old.expires_at),
+        "last_used_at": old.last_used_at,
+        "new_expires_at": one.rotation.expires_at and str(one.rotation.expires_at),
+        "grace_until": one.rotation.grace_until and str(one.rotation.grace_until),
+    }
+
+
+def _fate(one: "Outcome") -> str:
+    from tokens.rotation.retirement import Retirement
+
+    match one.retirement:
+        case Retirement.GRACE:
+            return "lives on until its grace ends"
+        case Retirement.LEFT_ALONE:
+            return "was changed by somebody meanwhile, and is left alone"
+    return "is revoked"
+
+
+def _date(date: "ExpirationDate | None") -> str:
+    return "(none)" if date is None else str(date)
