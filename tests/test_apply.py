@@ -441,15 +441,29 @@ def membership_end(instance: Instance, member: int) -> str | None:
 def test_undo_leaves_a_membership_that_another_token_of_the_bot_has_come_to_need(instance: Instance) -> None:
     bot, token, member = extended_bot(instance)
     with make_engine(instance.address).begin() as connection:
-        make_token(connection, user_id=bot, expires_at=LATER)
+        make_token(connection, user_id=bot, expires_at=LATER, created_at=TODAY + timedelta(1))
     out = instance.done("undo", "--run", 1, "--yes")
     assert "NOTE: 1 membership(s) stay as they are: their bot has other tokens that live longer.\n" in out
     assert instance.dates()[token] == str(SOON)
     assert membership_end(instance, member) is None
 
 
+def test_undo_leaves_a_membership_that_a_later_run_relies_on(instance: Instance) -> None:
+    bot, _, member = extended_bot(instance)
+    with make_engine(instance.address).begin() as connection:
+        other = make_token(connection, user_id=bot, expires_at=TODAY + timedelta(40), created_at="2020-01-01")
+    instance.execute("UPDATE token_tasks.runs SET created_at = created_at - interval '1 day'")
+    instance.done("extend", "--expires", TODAY + timedelta(40), "--to", LATER, "--yes")
+    instance.done("undo", "--run", 1, "--yes")
+    assert instance.dates()[other] == str(LATER)
+    assert membership_end(instance, member) is None
+
+
 def test_undo_puts_a_membership_back_and_says_so_beforehand(instance: Instance) -> None:
-    _, _, member = extended_bot(instance)
+    bot, _, member = extended_bot(instance)
+    with make_engine(instance.address).begin() as connection:
+        # It would have died with the membership before the run, too.
+        make_token(connection, user_id=bot, expires_at=LATER, created_at="2020-01-01")
     out = instance.done("undo", "--run", 1, "--dry-run")
     assert "Along with the dates: 1 membership(s), and the notices of 0 token(s).\n" in out
     instance.done("undo", "--run", 1, "--yes")

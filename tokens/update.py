@@ -11,6 +11,7 @@ from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
+from tokens.journal.plans import OUTLIVES_SINCE
 from tokens.journal.record import Outcome, Unrecorded, literal
 from tokens.plan import Chunk, Plan
 
@@ -145,21 +146,13 @@ RESTORE_MEMBERSHIPS = """
         FROM public.personal_access_tokens t
         WHERE t.id = ANY(CAST(%(changed)s AS bigint[]))
       )
-      -- At its end GitLab would delete whatever other tokens the bot has got since, or that were left alone.
+      -- At its end GitLab would delete the other tokens that have come to need it since.
       AND NOT EXISTS (
         SELECT
         FROM public.personal_access_tokens other
         WHERE other.user_id = m.user_id
-          AND other.revoked IS NOT TRUE
-          AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
           AND other.id <> ALL (CAST(%(changed)s AS bigint[]))
-          AND NOT EXISTS (
-            SELECT
-            FROM token_tasks.chunks c
-            WHERE c.run_id = %(undoes)s
-              AND other.id = ANY (c.token_ids)
-              AND other.expires_at IS NOT DISTINCT FROM c.old_expires_at
-          )
+          AND {outlives_since}
       )
 """
 
@@ -288,7 +281,8 @@ class Update:
             )
             connection.execute(statement, **about)
         if self._plan.memberships:
-            connection.execute(RESTORE_MEMBERSHIPS, **about)
+            statement = RESTORE_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(undoes)s"))
+            connection.execute(statement, **about)
 
 
 def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:

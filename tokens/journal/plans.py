@@ -38,27 +38,42 @@ CHANGED_SINCE = """
 # Of a rotation there is more to know than dates.
 ROTATION = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND kind = 'rotate'"
 
-# Memberships that the run has moved and whose bot lives on by tokens that an undo does not put back.
+# A token `other` that lives longer than a membership's old end `kept`, by something that happened since the undone run:
+# it was made since, a later run that stands gave it its date, or the run had changed it and then somebody else. What
+# was so before the run is no reason to leave anything as the run made it.
+OUTLIVES_SINCE = """(
+      other.revoked IS NOT TRUE
+      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+      AND (
+        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = {run})
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          WHERE c.run_id > {run}
+            AND c.done_at IS NOT NULL
+            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+            AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.id = c.run_id AND u.undoes = {run})
+        )
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          WHERE c.run_id = {run}
+            AND c.old_expires_at IS DISTINCT FROM other.expires_at
+            AND c.new_expires_at IS DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+      )
+    )"""
+
 NEEDED_MEMBERSHIPS = """
     SELECT count(DISTINCT m.id) AS memberships
     FROM token_tasks.memberships n
     CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
     JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-    JOIN public.personal_access_tokens other
-      ON other.user_id = m.user_id
-      AND other.revoked IS NOT TRUE
-      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+    JOIN public.personal_access_tokens other ON other.user_id = m.user_id
     WHERE n.run_id = %(run)s
-      AND NOT EXISTS (
-        SELECT
-        FROM token_tasks.chunks c
-        WHERE c.run_id = %(run)s
-          AND other.id = ANY (c.token_ids)
-          AND (
-            other.expires_at IS NOT DISTINCT FROM c.old_expires_at
-            OR other.expires_at IS NOT DISTINCT FROM c.new_expires_at
-          )
-      )
+      AND {outlives_since}
 """
 
 STORED_TOKENS = """t.id IN (
@@ -153,7 +168,8 @@ def plan_to_undo(address: Address, run: int) -> Undo:
             raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
         since = tuple(row.id for row in connection.stream(CHANGED_SINCE, run=run))
         touched = read_touched(connection, run)
-        needed = connection.row(NEEDED_MEMBERSHIPS, run=run).memberships
+        needed_ones = NEEDED_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(run)s"))
+        needed = connection.row(needed_ones, run=run).memberships
         policy = read_policy(connection, schema)
     found = notes(plan.moves, None, policy, memberships=None, notices=False)
     kept = tuple(note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST))
