@@ -278,6 +278,12 @@ def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agree
 def test_a_server_that_crashes_in_the_middle_ends_the_run_with_one_line_and_the_run_can_go_on(
     gitlab_database: Address, server: Server, superuser: Callable[[Address], Address]
 ) -> None:
+    check_crash(gitlab_database, gitlab_database, server, superuser)
+
+
+def check_crash(
+    gitlab_database: Address, through: Address, server: Server, superuser: Callable[[Address], Address]
+) -> None:
     fill(gitlab_database, 6_000)
     before, checksums = Snapshot.of(gitlab_database), everything(gitlab_database)
     with make_engine(gitlab_database).begin() as connection:
@@ -287,14 +293,22 @@ def test_a_server_that_crashes_in_the_middle_ends_the_run_with_one_line_and_the_
         connection.execute(sa.text(f"ALTER DATABASE {name} SET synchronous_commit = on"))
     with make_engine(superuser(gitlab_database)).connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text("CHECKPOINT"))
-    with program(gitlab_database, *EXTEND) as child:
+        # A session that a pooler keeps has not heard of it.
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    with program(through, *EXTEND) as child:
         wait_for(gitlab_database, "SELECT COALESCE(sum(changed), 0) FROM token_tasks.runs", lambda changed: changed > 0)
         postmaster = int((server.folder / "data" / "postmaster.pid").read_text().split("\n")[0])
         os.kill(postmaster, signal.SIGQUIT)  # what `pg_ctl -m immediate stop` sends
+        while (server.folder / "data" / "postmaster.pid").exists() and server.running():
+            pass
+        # A pooler lets its clients wait for the server to come back.
+        restart(server)
         output, errors = child.communicate(timeout=60)
-    while (server.folder / "data" / "postmaster.pid").exists() and server.running():
-        pass
-    restart(server)
     assert child.returncode == ExitStatus.FAILED, output + errors
     last = errors.strip().split("\n")[-1]
     assert "were changed and stay so; to go on: tokens.apply --run 1" in last
@@ -317,16 +331,20 @@ def test_a_server_that_crashes_in_the_middle_ends_the_run_with_one_line_and_the_
 def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_and_reported(
     gitlab_database: Address,
 ) -> None:
+    check_others(gitlab_database, gitlab_database)
+
+
+def check_others(gitlab_database: Address, through: Address) -> None:
     fill(gitlab_database, 3 * CHUNK)
     dates = DateRange(ExpirationDate.typed(FIRST), ExpirationDate.typed(LAST))
-    plan = make_plan(gitlab_database, RunKind.EXTEND, Selection((dates,)), Change(ExpirationDate.typed(NEW)))
+    plan = make_plan(through, RunKind.EXTEND, Selection((dates,)), Change(ExpirationDate.typed(NEW)))
     ids = [id_ for chunk in plan.chunks for id_ in chunk.ids]
     assert plan.memberships
     assert plan.notices
     changed, deleted, locked = ids[-30:-20], ids[-20:-10], ids[-10:]
-    record = begin_run(gitlab_database, plan)
+    record = begin_run(through, plan)
     others = make_engine(gitlab_database).connect()
-    events = run(gitlab_database, plan, record, pause=lambda seconds: None)
+    events = run(through, plan, record, pause=lambda seconds: None)
     for event in events:
         if isinstance(event, BatchCommitted):
             break
@@ -351,8 +369,8 @@ def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_and
     assert {now[id_][0] for id_ in locked} <= {FIRST, "2099-06-16", LAST}
     others.rollback()
     others.close()
-    assert apply(gitlab_database, record.run) == Finished(changed=10)
-    assert undo(gitlab_database, record.run) == Finished(changed=plan.tokens - 20)
+    assert apply(through, record.run) == Finished(changed=10)
+    assert undo(through, record.run) == Finished(changed=plan.tokens - 20)
     assert {row[0] for row in Snapshot.of(gitlab_database).tokens.values()} == {
         FIRST,
         "2099-06-16",

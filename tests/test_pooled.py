@@ -1,7 +1,7 @@
 """The same promises through a real PgBouncer whose clients share one session, and beside a real standby."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,17 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.addresses import url
 from tests.factories import make_tokens, make_updates_slow
 from tests.replication import Pair, Replicated
-from tests.test_durability import EXTEND, Killer, Snapshot, check_agreement, check_two_at_once, fill, program
+from tests.test_durability import (
+    EXTEND,
+    Killer,
+    Snapshot,
+    check_agreement,
+    check_crash,
+    check_others,
+    check_two_at_once,
+    fill,
+    program,
+)
 from tests.test_program import GITLAB_TOKENS, call
 from tests.test_record import apply, begin_run, dates, everything, execute, install, plan_of, query, undo
 from tokens import run as runs
@@ -24,6 +34,7 @@ from tokens.journal.record import Unrecorded
 from tokens.plan import CHUNK
 from tokens.run import BatchCommitted, Event, Finished, Recounted, Waiting, run
 from tokens.standbys import watch
+from tokens.targets.demo.embedded import Server
 
 KILLS = 6
 
@@ -92,6 +103,18 @@ def test_of_two_runs_at_once_in_one_session_one_is_refused_or_they_come_one_afte
     gitlab_database: Address, pooled: Address
 ) -> None:
     check_two_at_once(gitlab_database, pooled)
+
+
+def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_through_the_pooler(
+    gitlab_database: Address, pooled: Address
+) -> None:
+    check_others(gitlab_database, pooled)
+
+
+def test_a_server_that_crashes_behind_the_pooler_ends_the_run_with_one_line_and_the_run_can_go_on(
+    gitlab_database: Address, pooled: Address, server: Server, superuser: Callable[[Address], Address]
+) -> None:
+    check_crash(gitlab_database, pooled, server, superuser)
 
 
 @pytest.fixture
