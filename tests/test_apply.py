@@ -459,6 +459,16 @@ def test_undo_leaves_a_membership_that_a_later_run_relies_on(instance: Instance)
     assert membership_end(instance, member) is None
 
 
+def test_a_later_run_that_is_undone_first_does_not_hold_a_membership(instance: Instance) -> None:
+    bot, _, member = extended_bot(instance)
+    with make_engine(instance.address).begin() as connection:
+        make_token(connection, user_id=bot, expires_at=TODAY + timedelta(40), created_at="2020-01-01")
+    instance.done("extend", "--expires", TODAY + timedelta(40), "--to", LATER, "--yes")
+    instance.done("undo", "--run", 2, "--yes")
+    instance.done("undo", "--run", 1, "--yes")
+    assert membership_end(instance, member) == str(SOON)
+
+
 def test_undo_puts_a_membership_back_and_says_so_beforehand(instance: Instance) -> None:
     bot, _, member = extended_bot(instance)
     with make_engine(instance.address).begin() as connection:

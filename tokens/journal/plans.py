@@ -49,11 +49,11 @@ OUTLIVES_SINCE = """(
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
           WHERE c.run_id > {run}
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
             AND other.id = ANY (c.token_ids)
-            AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.id = c.run_id AND u.undoes = {run})
         )
         OR EXISTS (
           SELECT
