@@ -239,11 +239,13 @@ class FileDelivery(Delivery):
         finally:
             with suppress(FileNotFoundError):
                 beside.unlink()
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            _to_disk(folder)
-        finally:
-            os.close(folder)
+        # The token is in its place by now, so a folder that may not be read, a drop box for one, is no failure.
+        with suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                _to_disk(folder)
+            finally:
+                os.close(folder)
 
     def _publish(self, beside: Path, path: Path) -> None:
         """Give the file its name, all of it at once; a rename alone would overwrite what has come to be meanwhile."""

@@ -76,6 +76,8 @@ RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
 OLD_RUNS = """
     FROM token_tasks.runs r
     WHERE r.state <> 'running'
+      -- Of a rotation that is not complete a successor may be left.
+      AND NOT (r.kind = 'rotate' AND r.state <> 'done')
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
       AND r.created_at < CAST(%(before)s AS timestamp) AT TIME ZONE 'UTC'

@@ -87,7 +87,8 @@ def _resumptions(rows: list[Any], candidates: dict[int, Candidate]) -> Iterator[
         stage = Stage(row.state)
         candidate = candidates.get(row.token_id)
         if candidate is None:
-            if stage is not Stage.ABANDONED:
+            # A successor that was delivered is in use, whatever has become of the old token.
+            if stage not in (Stage.ABANDONED, Stage.DELIVERED):
                 yield Resumption(row.token_id, stage, Step.ABANDON, row.successor_id, None)
             continue
         rotation = Rotation(candidate, _date(row.expires_at), _date(row.grace_until))

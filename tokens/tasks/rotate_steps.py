@@ -19,6 +19,7 @@ from tokens.database import Connection
 from tokens.delivery import Delivery, DeliveryFailed, NewToken
 from tokens.errors import DatabaseError, LockTimeout, Refused, TokensError
 from tokens.gitlab.digest import Keys
+from tokens.gitlab.kind import State
 from tokens.journal.record import HEARTBEAT, Record
 from tokens.rotation import retirement, stage, successor
 from tokens.rotation.candidate import Candidate
@@ -112,6 +113,17 @@ class Rotator:
             new = new_token(rotation, left.successor_id)
             return self._finish(rotation, new)
         if left.step is Step.ANEW:
+            if rotation.candidate.state is State.REVOKED:
+                # The successor may be in use after all, and nothing else of the account's may work.
+                return Outcome(
+                    rotation.candidate,
+                    left.token_id,
+                    End.UNTOUCHED,
+                    fault=Refused(
+                        f"Token {left.token_id} was revoked meanwhile, and its successor {left.successor_id} stays as "
+                        "it is: revoke it in GitLab if nobody has got it."
+                    ),
+                )
             self._insist(left.token_id, Stage.ABANDONED, self._abandoning(left.token_id))
         return self.rotate(rotation)
 
