@@ -360,7 +360,8 @@ def test_a_signal_in_the_last_batch_ends_the_program_after_it(
     program.wait_for("Updating personal access tokens from ID")
     program.signal(number)
     assert program.wait() == status
-    assert "Updated 500 tokens!\nStopped; the update is complete." in program.text
+    recorded = "Recorded as run 1; to take it back: tokens.undo --run 1"
+    assert f"Updated 500 tokens!\n{recorded}\nStopped; the update is complete." in program.text
     assert counts(engine)["2019-06-30"] == 500
 
 
