@@ -24,7 +24,7 @@ from tests.replication import Replicated
 from tests.test_extend import LATER, NOWHERE, SOON, TODAY, Instance, complaints, one_line, planned
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.upgrade import Branch, upgrade
+from tokens.upgrade import Branch, downgrade, upgrade
 
 MALLORY = "mal\x1b[2Jlory"
 ERIKA = {"SUDO_USER": "erika", "GITLAB_TOKENS_CALLER": "erika@desk"}
@@ -542,3 +542,11 @@ def test_a_trigger_that_alters_the_new_date_is_found_by_the_recount(instance: In
     done = instance.run(*EXTEND, "--yes")
     assert done.returncode == 4
     assert "60 token(s) did not keep their new date, so something else changes them" in one_line(done)
+
+
+def test_an_older_journal_is_migrated_by_the_first_change_with_a_word(instance: Instance) -> None:
+    downgrade(instance.address, Branch.JOURNAL, "1")
+    done = instance.run(*EXTEND, "--yes")
+    assert done.returncode == 0
+    assert one_line(done).startswith("The journal is of revision 1, this version needs 2")
+    assert history(instance, 1)["state"] == "done"
