@@ -24,7 +24,8 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
 from tokens.gitlab.schema import Schema, read_schema
-from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, check_names, glob_as_regular_expression
+from tokens.glob import as_regular_expression
+from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, check_names
 from tokens.upgrade import Branch, revisions
 
 TOKENS = 300
@@ -423,7 +424,7 @@ def test_a_name_is_matched_as_python_matches_it(gitlab_database: Address) -> Non
                 ORDER BY position
                 """,
                 text=text,
-                patterns=[glob_as_regular_expression(pattern) for pattern in patterns],
+                patterns=[as_regular_expression(pattern) for pattern in patterns],
             )
             assert [row.matches for row in rows] == [fnmatch.fnmatchcase(text, pattern) for pattern in patterns]
 

@@ -1,6 +1,5 @@
 """Which tokens a change is about: pure values that become a SQL condition."""
 
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,6 +10,7 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, Kind, State, kind_expression
 from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
+from tokens.glob import as_regular_expression, escaped
 
 NAMED_USERS = """
     SELECT owner.id
@@ -284,9 +284,9 @@ class Selection:
             terms.add(f"t.user_id IN (\n    {self._owners(schema, terms)}\n  )")
         self._add_times(terms)
         if self.name is not None:
-            terms.add(f"t.name ~ {terms.value('name', glob_as_regular_expression(self.name), 'text')}")
+            terms.add(f"t.name ~ {terms.value('name', as_regular_expression(self.name), 'text')}")
         for number, scope in enumerate(self.scopes, 1):
-            item = terms.value(f"scope_{number}", SCOPE_ITEM.format(scope=_escaped(scope)), "text")
+            item = terms.value(f"scope_{number}", SCOPE_ITEM.format(scope=escaped(scope)), "text")
             has = [f"t.scopes ~ {item}"]
             if scope == DEFAULT_SCOPE:
                 has.append(f"t.scopes ~ {terms.value('no_scopes', EMPTY_SCOPES, 'text')}")
@@ -366,59 +366,6 @@ def check_names(connection: Connection, schema: Schema, selection: Selection) ->
         raise UsageError(
             f"This GitLab has {', '.join(faults)}; give usernames, and full paths such as group/subgroup/project."
         )
-
-
-def glob_as_regular_expression(glob: str) -> str:
-    """The regular expression of PostgreSQL that the same whole texts match as `fnmatch.fnmatchcase` lets `glob` match.
-
-    >>> print(glob_as_regular_expression("ci-*[!0-9]"))
-    ^ci\\-.*[^0-9]$
-    """
-    parts = []
-    position = 0
-    while position < len(glob):
-        character = glob[position]
-        position += 1
-        if character == "*":
-            parts.append(".*")
-        elif character == "?":
-            parts.append(".")
-        elif character == "[" and (end := _end_of_set(glob, position)):
-            parts.append(_set_as_regular_expression(glob[position:end]))
-            position = end + 1
-        else:
-            parts.append(_escaped(character))
-    return f"^{''.join(parts)}$"
-
-
-def _end_of_set(glob: str, start: int) -> int | None:
-    """Where the set that was opened before `start` is closed: not by a bracket that is the first in it."""
-    first = start + glob.startswith("!", start)
-    end = glob.find("]", first + 1)
-    return None if end < 0 else end
-
-
-def _set_as_regular_expression(members: str) -> str:
-    negated = members.startswith("!")
-    members = members[negated:]
-    parts = []
-    while members:
-        if members[1:2] == "-" and len(members) > 2:
-            first, last, members = members[0], members[2], members[3:]
-            if first <= last:
-                parts.append(f"{_escaped(first)}-{_escaped(last)}")
-        else:
-            parts.append(_escaped(members[0]))
-            members = members[1:]
-    if not parts:
-        # Ranges that end before they begin hold nothing: no character follows the end.
-        return "." if negated else "$."
-    return f"[{'^' if negated else ''}{''.join(parts)}]"
-
-
-def _escaped(text: str) -> str:
-    """Text that means itself in a regular expression of PostgreSQL, also within brackets."""
-    return "".join(f"\\{character}" if character in string.punctuation else character for character in text)
 
 
 def _criterion(option: str, value: Any) -> str:
