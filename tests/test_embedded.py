@@ -11,6 +11,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
 import psycopg
@@ -165,6 +167,19 @@ def test_a_server_killed_with_all_its_connections_open_starts_again(own: Server)
         os.kill(postmaster(own), signal.SIGKILL)
         assert own.start()
         connection.close()
+    assert query(own, "SELECT 1") == "1"
+
+
+def test_a_start_waits_for_a_server_that_is_on_its_way_out(own: Server) -> None:
+    own.start()
+    with psycopg.connect(own.address("postgres").conninfo) as connection, ThreadPoolExecutor(1) as pool:
+        os.kill(postmaster(own), signal.SIGTERM)  # which lets open connections end
+        assert eventually(lambda: not own.answers())
+        start = pool.submit(own.start)
+        with pytest.raises(FutureTimeout):
+            start.result(timeout=0.2)
+        connection.close()
+        assert start.result()
     assert query(own, "SELECT 1") == "1"
 
 

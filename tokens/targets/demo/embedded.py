@@ -38,7 +38,7 @@ _SOCKET_PATH_LIMIT = 107 if sys.platform == "linux" else 103  # bytes
 
 _START_TIMEOUT = 60  # seconds; recovery after a crash may need a while
 _ANSWER_TIMEOUT = 5.0  # seconds
-_ORPHANS_TIMEOUT = 10.0  # seconds that a killed server's children get to notice
+_ORPHANS_TIMEOUT = 30.0  # seconds that a killed server's children get to notice
 
 _DEFAULTS = {
     "listen_addresses": "",
@@ -121,8 +121,7 @@ class Server:
         with _one_line(f"The server in {self.folder} cannot be started"), self._locked(account, create=True):
             if self._up():
                 return False
-            if self._postmaster() is not None or self.running():
-                self._wait_until_up()
+            if (self._postmaster() is not None or self.running()) and self._comes_up():
                 return False
             programs = self._programs(account)
             if not self.exists:
@@ -177,18 +176,19 @@ class Server:
     def _up(self) -> bool:
         return self.answers()
 
-    def _wait_until_up(self) -> None:
-        """Wait for a server whose starter went away before it was ready."""
+    def _comes_up(self) -> bool:
+        """Wait for a server that somebody else starts, or stops: whether it answers; if not, it is gone."""
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._up():
-            if self._postmaster() is None:
-                raise ServerError(f"The server in {self.folder} went away: {self._logged(0)}")
+            if self._postmaster() is None and not self.running():
+                return False
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"The server in {self.folder} (process {self._postmaster()}) runs but does not answer; "
                     f"end that process and start again."
                 )
             time.sleep(0.05)
+        return True
 
     def _postmaster(self) -> int | None:
         """The process that serves the data folder, if it is alive.
