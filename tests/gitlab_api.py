@@ -63,6 +63,25 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Authority:
+    """A certificate that signs others, and its key; whoever has it among the trusted ones believes those."""
+
+    path: Path
+    key: Path
+
+    def certificate(self, name: str = "localhost", *, days: int = 2) -> Certificate:
+        """A certificate for `name` alone, good for so many days; one that expired yesterday has -1."""
+        stem = f"{name}{days}"
+        made = Certificate(self.path.with_name(f"{stem}.crt"), self.path.with_name(f"{stem}.key"))
+        request, extension = (self.path.with_name(f"{stem}.{kind}") for kind in ("csr", "ext"))
+        extension.write_text(f"subjectAltName=DNS:{name}\n")
+        _openssl("req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", made.key, "-out", request)
+        signer = ("-CA", self.path, "-CAkey", self.key, "-CAcreateserial", "-extfile", extension)
+        _openssl("x509", "-req", "-in", request, *signer, "-days", days, "-out", made.path)
+        return made
+
+
+@dataclass(frozen=True)
 class Reply:
     """One answer; a `content` that is no text goes out as JSON."""
 
@@ -131,8 +150,7 @@ class GitLabApi:
             return Reply(404, {"error": "404 Not Found"})
         if not token:
             return Reply(401, NOT_FOUND)
-        with psycopg.connect(self._address.conninfo, row_factory=dict_row) as connection:
-            row = connection.execute(LOOK_UP, {"digests": self._digests(token)}).fetchone()
+        row = self.look_up(self._digests(token))
         if row is None:
             return Reply(401, NOT_FOUND)
         if row.pop("expired"):
@@ -142,6 +160,11 @@ class GitLabApi:
         if row.pop("state") != "active":
             return Reply(403, {"message": "403 Forbidden - Your account has been blocked."})
         return Reply(200, {**row, "active": True, "scopes": ["api"]})
+
+    def look_up(self, digests: list[str]) -> dict[str, Any] | None:
+        """The token with one of these digests, as LOOK_UP finds it."""
+        with psycopg.connect(self._address.conninfo, row_factory=dict_row) as connection:
+            return connection.execute(LOOK_UP, {"digests": digests}).fetchone()
 
     def _digests(self, token: str) -> list[str]:
         salted = [(token + key.reveal()[:32]).encode() for key in self._keys.values]
@@ -214,9 +237,10 @@ def gitlab_api(
     certificate: Certificate | None = None,
     newest_tls: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
     relative_url: str = "",
+    kind: type[GitLabApi] = GitLabApi,
 ) -> Iterator[GitLabApi]:
     """The stand-in on a free port of 127.0.0.1, by TLS where there is a certificate, until the block ends."""
-    api = GitLabApi(address, keys, relative_url)
+    api = kind(address, keys, relative_url)
     context = None if certificate is None else _tls(certificate, newest_tls)
     with _Server(api, context) as server:
         host = "http://127.0.0.1" if certificate is None else "https://localhost"
@@ -255,3 +279,18 @@ def make_certificate(folder: Path, name: str = "localhost") -> Certificate:
         check=True,
     )
     return certificate
+
+
+def make_authority(folder: Path) -> Authority:
+    """An authority that nobody trusts yet, made by openssl for two days."""
+    authority = Authority(folder / "authority.crt", folder / "authority.key")
+    files = ("-keyout", authority.key, "-out", authority.path)
+    _openssl("req", "-x509", *_NEW_KEY, "-days", 2, "-subj", "/CN=An authority of our own", *files)
+    return authority
+
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+def _openssl(*words: object) -> None:
+    subprocess.run(["openssl", *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, check=True)

@@ -5,14 +5,29 @@ import io
 import itertools
 import json
 from collections.abc import Iterable
+from datetime import date, timedelta
 
 import pytest
 
 from tests.addresses import url
-from tests.factories import make_tokens, make_user
+from tests.factories import make_token, make_tokens, make_user
 from tests.replication import Replicated
 from tests.test_journal import NEW, OLD, SOMEBODY, execute, installed, make_plan, make_run, values, writing
 from tests.test_program import GITLAB_TOKENS, call
+from tests.test_record import resume
+from tests.test_rotation import (
+    GONE,
+    IN_A_YEAR,
+    LATER,
+    SERVICE_ACCOUNT,
+    SOON,
+    TODAY,
+    plan_of,
+    project_bot,
+    reached,
+    rows,
+    service_account,
+)
 from tokens import database
 from tokens.address import Address
 from tokens.change import Change
@@ -25,21 +40,29 @@ from tokens.journal import setup
 from tokens.journal.installation import RunState
 from tokens.journal.listing import (
     PAGE,
+    PAGE_OF_ROTATIONS,
     change_in_words,
     read_outcomes,
+    read_rotations,
+    read_tokens,
     read_touched,
     state_in_words,
 )
 from tokens.journal.record import Outcome, Record, begin, store
 from tokens.journal.runs import StoredRun, list_runs, read_attempts, read_run
 from tokens.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.rotation import stage
+from tokens.rotation.retirement import abandon, finish
+from tokens.rotation.stage import Stage
 from tokens.selection import DateRange, Selection
 from tokens.selection import described as selection_in_words
 from tokens.tasks.history import run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
+from tokens.tasks.history_forms import form_of
 
 __all__ = ["installed"]
 
 MALLORY = "mallory\x1b[2J"
+HARMLESS_MALLORY = "mallory\ufffd[2J"
 EVIL = 'evil\n"\x1b]0;title\x07", \u202egnp.exe'
 HARMLESS = 'evil\ufffd"\ufffd]0;title\ufffd", \ufffdgnp.exe'
 
@@ -105,7 +128,20 @@ def shown(address: Address, run: int, form: object) -> str:
         )
     assert form in (run_screen, run_json)
     draw = run_screen if form is run_screen else run_json
-    return text(draw(one, attempts, touched, read_outcomes(address, run)))
+    return text(draw(one, attempts, touched, read_tokens(address, one)))
+
+
+def table(shown: str) -> list[list[str]]:
+    """The cells of a table without its heading."""
+    return [
+        [cell.strip() for cell in line.removeprefix("| ").removesuffix(" |").split(" | ")]
+        for line in shown.splitlines()[2:]
+    ]
+
+
+def exported(address: Address, run: int) -> list[list[str]]:
+    one = stored(address, run)
+    return cells(tokens_csv(form_of(one.kind), read_tokens(address, one)))
 
 
 def text(lines: Iterable[str]) -> str:
@@ -119,7 +155,7 @@ def cells(lines: Iterable[str]) -> list[list[str]]:
 def test_one_run_is_told_with_its_tokens_and_nothing_that_a_terminal_obeys(
     installed: Address, partial: int, tokens: list[int]
 ) -> None:
-    facts, _, table = shown(installed, partial, run_screen).partition("\n\n")
+    facts, _, outcomes = shown(installed, partial, run_screen).partition("\n\n")
     assert facts.splitlines() == [
         f"Run         {partial}",
         "Kind        extend",
@@ -134,8 +170,8 @@ def test_one_run_is_told_with_its_tokens_and_nothing_that_a_terminal_obeys(
         "Memberships 2 moved",
         "Notices     those of 1 token(s) re-armed",
     ]
-    mallory = "mallory\ufffd[2J"
-    assert [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()[2:]] == [
+    mallory = HARMLESS_MALLORY
+    assert table(outcomes) == [
         [str(tokens[0]), mallory, HARMLESS, "2024-06-15", "2030-06-15", "changed"],
         [str(tokens[1]), mallory, HARMLESS, "2024-06-15", "2030-06-15", "left alone"],
         [str(tokens[2]), mallory, HARMLESS, "2024-06-15", "2030-06-15", "locked"],
@@ -161,24 +197,27 @@ def test_one_run_as_json_and_csv_has_the_names_as_they_are(installed: Address, p
         "outcome": "changed",
     }
     assert (last["owner"], last["name"], last["old_date"]) == (None, None, None)
-    heading, *rows = cells(tokens_csv(read_outcomes(installed, partial)))
+    heading, *lines = exported(installed, partial)
     assert heading == ["id", "owner", "name", "old_date", "new_date", "outcome"]
-    assert rows[0] == [str(tokens[0]), MALLORY, EVIL, "2024-06-15", "2030-06-15", "changed"]
-    assert rows[4] == [str(tokens[4]), "", "", "", "2030-06-15", "pending"]
+    assert lines[0] == [str(tokens[0]), MALLORY, EVIL, "2024-06-15", "2030-06-15", "changed"]
+    assert lines[4] == [str(tokens[4]), "", "", "", "2030-06-15", "pending"]
 
 
 def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: int, tokens: list[int]) -> None:
     undo = make_run(installed, make_plan(tokens[:1], undoes=partial), created_at="2026-01-03 00:00+00", reason="back")
-    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in runs_screen(all_runs(installed))]
+    lines = text(runs_screen(all_runs(installed)))
     who = "ada (sudo, as root) on db1"
-    assert lines[0] == ["Run", "Kind", "State", "Planned (UTC)", "Tokens", "Changed", "By", "Reason"]
-    assert lines[2:] == [
-        [str(undo), f"undo of {partial}", "done", "2026-01-03 00:00", "1", "1", who, "back"],
+    assert [cell.strip() for cell in lines.splitlines()[0].strip("| ").split(" | ")] == [
+        *("Run", "Kind", "State", "Planned (UTC)", "Change", "Tokens", "Changed", "By", "Reason")
+    ]
+    assert table(lines) == [
+        [str(undo), f"undo of {partial}", "done", "2026-01-03 00:00", "the old dates back", "1", "1", who, "back"],
         [
             str(partial),
             "extend",
             f"stopped, undone by {undo}",
             "2026-01-02 03:04",
+            "to 2030-06-15",
             "5",
             "1",
             who,
@@ -186,13 +225,15 @@ def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: 
         ],
     ]
     assert [run["run"] for run in json.loads(text(runs_json(all_runs(installed))))] == [undo, partial]
-    rows = cells(runs_csv(all_runs(installed)))
-    assert dict(zip(rows[0], rows[2], strict=True)) == {
+    heading, _, line = cells(runs_csv(all_runs(installed)))
+    assert dict(zip(heading, line, strict=True)) == {
         "run": str(partial),
         "kind": "extend",
         "state": "stopped",
         "planned_at": "2026-01-02T03:04:05+00:00",
         "planned_by": who,
+        "selection": "expires 2024-06-15; kind personal; state active",
+        "change": "to 2030-06-15",
         "tokens": "5",
         "changed": "1",
         "changed_meanwhile": "1",
@@ -201,6 +242,141 @@ def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: 
         "undone_by": str(undo),
         "reason": "audit \x1b[31m2026",
     }
+
+
+def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_the_old_one(installed: Address) -> None:
+    with rows(installed) as gitlab:
+        mallory = make_user(gitlab, user_type=SERVICE_ACCOUNT, username=MALLORY)
+        waiting = make_token(gitlab, user_id=mallory, name=EVIL)
+    (bot,), _ = project_bot(installed, SOON)
+    services = {name: service_account(installed, name=name) for name in ("made", "done", "changed", "gone", "dropped")}
+    expired = service_account(installed, GONE, name="expired")
+    order = [waiting, bot, *services.values(), expired]
+    planned = plan_of(installed, *order, grace=7)
+    with writing(installed) as connection:
+        run = stage.store(connection, planned, SOMEBODY, "runbook")
+    record = resume(installed, run, SOMEBODY)
+    rotations = {one.candidate.id: one for one in planned.rotations}
+    # The first successor of the bot's token is given up, and so is everything that is made of "dropped".
+    first = reached(installed, record, rotations[bot], Stage.CREATED).id
+    with database.connect(installed) as connection:
+        abandon(connection, record, bot)
+    dropped = [reached(installed, record, rotations[services["dropped"]], Stage.VERIFIED).id]
+    with database.connect(installed) as connection:
+        abandon(connection, record, services["dropped"])
+    dropped.append(reached(installed, record, rotations[services["dropped"]], Stage.DELIVERED).id)
+    made = {services["made"]: reached(installed, record, rotations[services["made"]], Stage.CREATED).id}
+    for token in (bot, services["done"], services["changed"], services["gone"], expired):
+        made[token] = reached(installed, record, rotations[token], Stage.DELIVERED).id
+    execute(
+        installed,
+        f"UPDATE public.personal_access_tokens SET expires_at = '{LATER}' WHERE id = {services['changed']}",
+        f"UPDATE public.personal_access_tokens SET revoked = true WHERE id = {services['done']}",
+        f"DELETE FROM public.personal_access_tokens WHERE id = {services['gone']}",
+    )
+    with database.connect(installed) as connection:
+        abandon(connection, record, services["dropped"])
+        for token in (bot, services["done"], services["changed"], services["gone"]):
+            finish(connection, record, rotations[token])
+    with writing(installed) as connection:
+        record.finish(connection, RunState.STOPPED, "SIGTERM")
+    execute(
+        installed,
+        "UPDATE token_tasks.runs SET created_at = '2026-01-02 03:04:05+00'",
+        "UPDATE token_tasks.attempts SET started_at = '2026-01-02 03:05+00', ended_at = '2026-01-02 03:06+00'",
+        "UPDATE token_tasks.rotations SET changed_at = '2026-01-02 04:05:06+01'",
+    )
+
+    facts, _, lines = shown(installed, run, run_screen).partition("\n\n")
+    account = {one.candidate.id: str(one.candidate.username) for one in planned.rotations}
+    named = ", ".join([HARMLESS_MALLORY, *sorted(set(account.values()) - {MALLORY})[:2]])
+    assert facts.splitlines() == [
+        f"Run         {run}",
+        "Kind        rotate",
+        "State       stopped",
+        f"Selection   8 token(s) of {named} and 5 more account(s)",
+        f"Change      successors until {IN_A_YEAR}",
+        "Planned     2026-01-02 03:04:05 UTC, by ada (sudo, as root) on db1",
+        "Reason      runbook",
+        "Attempt 1   2026-01-02 03:05:00 UTC to 2026-01-02 03:06:00 UTC, by ada (sudo, as root) on db1; "
+        "stopped because: SIGTERM",
+        "Tokens      8: 4 rotated, the old token of 3 retired or changed by somebody else, 4 not rotated",
+        "Memberships 1 moved",
+    ]
+    bots = rotations[bot].candidate.name
+    at, soon, new, grace = "2026-01-02 03:05", str(SOON), str(IN_A_YEAR), str(TODAY + timedelta(days=7))
+
+    def line(token: int, name: str, stage: Stage, now: str, *, before: date = SOON, given_up: str = "") -> list[str]:
+        successor = str(made.get(token, ""))
+        who = "" if now == "gone" else account[token]
+        return [str(token), who, name, str(before), stage, at, successor, new, now, grace, given_up]
+
+    until = f"until {SOON}"
+    assert table(lines) == [
+        [str(waiting), HARMLESS_MALLORY, HARMLESS, "(none)", "planned", at, "", new, "never expires", grace, ""],
+        line(bot, bots, Stage.DONE, until, given_up=str(first)),
+        line(services["made"], "made", Stage.CREATED, until),
+        line(services["done"], "done", Stage.DONE, "revoked"),
+        line(services["changed"], "changed", Stage.DONE, f"until {LATER}"),
+        line(services["gone"], "", Stage.DONE, "gone"),
+        line(services["dropped"], "dropped", Stage.ABANDONED, until, given_up=" ".join(map(str, dropped))),
+        line(expired, "expired", Stage.DELIVERED, "expired", before=GONE),
+    ]
+
+    document = json.loads(shown(installed, run, run_json))
+    assert (document["kind"], document["change"]["to"], document["memberships_moved"]) == ("rotate", new, 1)
+    assert "outcomes" not in document
+    told = {one["id"]: one for one in document["rotations"]}
+    assert list(told) == order
+    assert told[bot] == {
+        "id": bot,
+        "account": account[bot],
+        "name": bots,
+        "old_date": soon,
+        "stage": "done",
+        "reached_at": "2026-01-02T03:05:06+00:00",
+        "successor_id": made[bot],
+        "new_date": new,
+        "old_state_now": "active",
+        "old_date_now": soon,
+        "grace_until": grace,
+        "given_up": [first],
+    }
+    assert [told[waiting][name] for name in ("account", "name", "old_date", "successor_id", "given_up")] == [
+        *(MALLORY, EVIL, None, None, [])
+    ]
+    assert [told[services["gone"]][name] for name in ("account", "name", "old_state_now", "successor_id")] == [
+        *(None, None, None, made[services["gone"]])
+    ]
+    heading, *csv_lines = exported(installed, run)
+    assert heading == list(told[bot])
+    assert csv_lines[1] == [*map(str, list(told[bot].values())[:-1]), str(first)]
+    assert csv_lines[6][-1] == " ".join(map(str, dropped))
+
+    assert table(text(runs_screen(all_runs(installed)))) == [
+        [
+            *(str(run), "rotate", "stopped", "2026-01-02 03:04", f"successors until {new}", "8", "1"),
+            *("ada (sudo, as root) on db1", "runbook"),
+        ]
+    ]
+    heading, line_of_run = cells(runs_csv(all_runs(installed)))
+    assert dict(zip(heading, line_of_run, strict=True))["change"] == f"successors until {new}"
+
+    # Page by page, with nothing open in between; without a grace the old token goes at once.
+    count = 2 * PAGE_OF_ROTATIONS + 1
+    execute(
+        installed,
+        f"""
+        INSERT INTO token_tasks.rotations (run_id, token_id)
+        SELECT {run}, 1000 + number FROM generate_series(1, {count}) AS number
+        """,
+    )
+    found = read_rotations(installed, run)
+    first_ones = [next(found) for _ in range(len(order) + 1)]
+    sessions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    assert values(installed, sessions) == []
+    assert first_ones[-1].grace_until is None
+    assert [one.id for one in itertools.chain(first_ones, found)] == [*order, *range(1001, 1001 + count)]
 
 
 def test_an_empty_journal_says_so(installed: Address) -> None:

@@ -250,9 +250,13 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     execute(
         gitlab_database,
         rotate,
-        "INSERT INTO token_tasks.rotations (run_id, token_id) SELECT max(id), 5 FROM token_tasks.runs",
+        "INSERT INTO token_tasks.rotations (run_id, token_id, state) "
+        "SELECT max(id), 5, 'created' FROM token_tasks.runs",
     )
-    assert setup.prune(gitlab_database, date(9999, 1, 1)) == 3
+    assert values(gitlab_database, "SELECT given_up FROM token_tasks.rotations") == [[]]
+    assert setup.prune(gitlab_database, date(9999, 1, 1)) == 2
+    execute(gitlab_database, "UPDATE token_tasks.rotations SET state = 'abandoned'")
+    assert setup.prune(gitlab_database, date(9999, 1, 1)) == 1
     assert values(gitlab_database, "SELECT token_id FROM token_tasks.rotations") == []
 
     execute(gitlab_database, rotate)

@@ -13,13 +13,19 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests import accounts
-from tests.accounts import EXTERNAL, PASSWORD, PeerServer
+from tests.accounts import DATABASE, EXTERNAL, GITLAB, PASSWORD, PeerServer
 from tests.conftest import public_folder
+from tests.gitlab_api import gitlab_api
 from tests.kubernetes.cluster import Client, Cluster, Pod, extreme_clients
 from tests.terminal.screen import Program
 from tests.test_program import GITLAB_TOKENS
+from tokens.address import Address
+from tokens.gitlab.digest import Keys
+from tokens.secret import Secret
+from tokens.verification import verify
 
 Done = subprocess.CompletedProcess[str]
 Call = Callable[..., Done]
@@ -28,6 +34,7 @@ ACCOUNT = 10_000 + os.getpid() % 50_000  # of this run of the tests alone
 CARRIED = Path(f"/tmp/gitlab-tokens-{ACCOUNT}")
 DATES = "| 2024-06-15      | 3     |\n| (none)          | 2     |\n| 2024-12-31      | 1     |\n"
 TARGET = "kubernetes:gitlab"
+KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
@@ -229,6 +236,61 @@ def test_the_pod_that_is_meant_is_found(call: Call, cluster: Cluster, toolbox_ro
     cluster.add(toolbox(toolbox_root, "other-toolbox", labels={"app": "toolbox", "release": "other"}))
     assert "gitlab, other; say which" in one_line(call("analyze"))
     assert call("analyze", target="kubernetes:gitlab/other").returncode == 0
+
+
+@pytest.fixture
+def rotating(peer: PeerServer, toolbox_root: Path, cluster: Cluster) -> Iterator[Address]:
+    """A pod over a database of its own, with a service account whose token expires soon, and GitLab's key."""
+    administrator = make_conninfo(peer.address("postgres").conninfo, dbname="postgres")
+    with psycopg.connect(administrator, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE rotating TEMPLATE {DATABASE} OWNER {GITLAB}")
+    address = Address(make_conninfo(administrator, dbname="rotating"), "rotating")
+    try:
+        with psycopg.connect(address.conninfo) as connection:
+            connection.execute("UPDATE users SET user_type = 13, username = 'inventory'")
+            connection.execute("UPDATE personal_access_tokens SET name = 'scanner' WHERE id = 4")
+        with public_folder() as root:
+            accounts.toolbox(
+                root, host=str(peer.folder), port=peer.port, username=EXTERNAL, password=PASSWORD, database="rotating"
+            )
+            secrets = {"production": {"db_key_base": [key.reveal() for key in KEYS.values]}}
+            (root / "srv/gitlab/config/secrets.yml").write_text(json.dumps(secrets))
+            cluster.add(toolbox(root))
+            yield address
+    finally:
+        with psycopg.connect(administrator, autocommit=True) as connection:
+            connection.execute("DROP DATABASE rotating WITH (FORCE)")
+
+
+def test_a_token_is_rotated_inside_and_delivered_outside(
+    outside: Mapping[str, str], carried: None, cluster: Cluster, rotating: Address, tmp_path: Path
+) -> None:
+    def run(*words: str) -> Done:
+        return subprocess.run(
+            [GITLAB_TOKENS, *words, "--target", TARGET],
+            env=outside,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert run("journal.install").returncode == 0
+    before = len(cluster.execs)
+    with gitlab_api(rotating, KEYS) as api:
+        # Whatever the connection does, the token that is delivered is the one that lives on.
+        api.answer(lambda request: cluster.cut_next(0), 1)
+        path = tmp_path / "token"
+        done = run("rotate", "--token", "scanner", "--yes", "--deliver", f"file:{path}", "--verify", api.url)
+        assert done.returncode == 0, done.stderr
+        token = path.read_text()
+        new = verify(api.url, Secret(token)).id
+    with psycopg.connect(rotating.conninfo) as connection:
+        live = "SELECT id FROM personal_access_tokens WHERE name = 'scanner' AND revoked IS NOT TRUE"
+        assert connection.execute(live).fetchall() == [(new,)]
+    words = json.dumps([executed.command for executed in cluster.execs[before:]])
+    assert token not in words
+    assert not any(key.reveal() in words for key in KEYS.values)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from tests.replication import Replicated
 from tests.terminal.screen import Program
 from tests.test_program import CHECKOUT, GITLAB_TOKENS
 from tokens.address import Address
+from tokens.delivery.processes import still_running
 from tokens.engine import make_engine
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
@@ -261,6 +262,7 @@ def test_a_service_accounts_token_is_rotated_in_one_command(gitlab: Instance) ->
     assert (
         rest
         == f"""\
+Copied:  the description "Reads the inventory"
 Verify:  {gitlab.api.url} has to accept the new token
 Deliver: file {path}
 Revoke:  the old token at once, when the new one is in its place
@@ -393,8 +395,8 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
         (["--resume", "1", *yes], 2, "There is no run 1"),
         (["--resume", "x", *yes], 2, "--resume takes"),
         (["--resume", "1", "--token", "1", *yes], 2, "leave --token out"),
-        (["--token", NAME, *yes, "--target", "docker:gitlab"], 2, "rotate runs where GitLab is"),
-        (["--token", NAME, *yes, "--target", "kubernetes:gitlab"], 2, "rotate runs where GitLab is"),
+        (["--token", NAME, *yes, "--target", "docker:gitlab"], 2, "leave --secrets-file out"),
+        (["--token", NAME, *yes, "--target", "kubernetes:gitlab"], 2, "leave --secrets-file out"),
     ):
         assert said in gitlab.refusal(*words, status=status), words
     assert sorted(os.listdir(gitlab.folder)) == ["here", "secrets.yml"]
@@ -533,8 +535,12 @@ def test_a_process_that_is_killed_between_two_steps_is_resumed_to_a_good_end(
             wait_until(lambda: state(gitlab) == "delivered")
         process.kill()
         if step in ("verified", "delivered"):
-            gate.open()  # a command outlives it
+            # A command outlives it, and what that stores would be revoked.
+            again = ("--resume", "1", "--yes", "--deliver", "command:cat")
+            assert "is still running, as process" in gitlab.refusal(*again, status=3)
+            gate.open()
         ended(process)
+    wait_until(lambda: still_running(1, 1) is None)
     gitlab.check()
     assert not gitlab.rows()[0].revoked
     assert state(gitlab) == {"created": "created", "marked": "delivered"}.get(step, "verified")

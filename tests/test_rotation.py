@@ -29,12 +29,15 @@ from tokens.address import Address
 from tokens.diagnosis import least_privileges
 from tokens.engine import make_engine
 from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
+from tokens.gitlab import preflight
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.plaintext import Payload, decode
+from tokens.journal import installation
 from tokens.journal.installation import RunState
+from tokens.journal.listing import NEEDS, read_rotations, read_touched
 from tokens.journal.plans import plan_to_apply, plan_to_undo
 from tokens.journal.record import Record, TakenOver
 from tokens.rotation.candidate import Candidate, find, scopes_of
@@ -44,6 +47,7 @@ from tokens.rotation.retirement import Retirement, abandon, finish
 from tokens.rotation.stage import Stage, mark, store
 from tokens.rotation.successor import Successor, create
 from tokens.secret import Secret
+from tokens.tasks import rotate_screen
 from tokens.upgrade import Branch, revisions
 from tokens.verification import agrees, verify
 
@@ -143,6 +147,11 @@ def end_of(address: Address, member: int) -> str | None:
 def stages(address: Address, run: int) -> dict[int, str]:
     statement = "SELECT token_id, state FROM token_tasks.rotations WHERE run_id = :run"
     return {row.token_id: row.state for row in query(address, statement, run=run)}
+
+
+def given_up(address: Address, run: int) -> dict[int, list[int]]:
+    statement = "SELECT token_id, given_up FROM token_tasks.rotations WHERE run_id = :run"
+    return {row.token_id: row.given_up for row in query(address, statement, run=run)}
 
 
 def named(address: Address, *tokens: int) -> list[Candidate]:
@@ -271,7 +280,11 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
     before = row_of(address, old)
     planned = plan_of(address, old)
     (rotation,) = planned.rotations
-    assert rotation.candidate.scopes == ("api", "read_user")
+    candidate = rotation.candidate
+    assert (candidate.scopes, candidate.impersonation) == (("api", "read_user"), True)
+    assert (candidate.granular, candidate.granular_scopes) == ((True, 2) if "granular" in defaults else (False, 0))
+    assert candidate.description == ("from the runbook" if "description" in defaults else None)
+    assert candidate.organization_id == (organization if "organization_id" in defaults else None)
     record = begun(address, planned)
     successor = reached(address, record, rotation, Stage.DELIVERED)
 
@@ -528,6 +541,69 @@ def test_the_instances_maximum_limits_the_date_and_a_note_says_so(address: Addre
     for options in ({"expires_in": 0}, {"grace": 0}, {"expires_in": 10**9}):
         with pytest.raises(UsageError):
             plan_of(address, token, **options)
+
+
+def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> None:
+    def copied(left: Sequence[Resumption]) -> list[str]:
+        shown = rotate_screen.plan(left, proof="--no-verify", places=(), after=None, notes=())
+        _, _, rest = shown.partition("\n\n")
+        return rest.partition("Verify:")[0].splitlines()
+
+    def facts(left: Sequence[Resumption]) -> list[dict[str, Any]]:
+        document = rotate_screen.plan_as_dict(left, proof="--no-verify", places=(), after=None, notes=())
+        names = ("description", "granular", "granular_scopes", "impersonation", "organization_id")
+        return [{name: one[name] for name in names} for one in document["rotations"]]
+
+    def left_of(*tokens: int, step: Step = Step.CREATE) -> list[Resumption]:
+        rotations = plan_of(address, *tokens, allow_personal=True).rotations
+        return [Resumption(one.candidate.id, Stage.PLANNED, step, None, one) for one in rotations]
+
+    with rows(address) as connection:
+        elsewhere = make_organization(connection, id=1007)
+    plain, described = service_account(address), service_account(address, description="evil\n\x1b[2J")
+    fine, empty = service_account(address, granular=True), service_account(address, granular=True, description="")
+    scope = """
+        INSERT INTO granular_scopes (organization_id, created_at, updated_at) VALUES (1007, now(), now());
+        INSERT INTO personal_access_token_granular_scopes
+          (organization_id, personal_access_token_id, granular_scope_id)
+        SELECT 1007, :token, max(id) FROM granular_scopes
+    """
+    for statement in scope.split(";") * 3:
+        execute(address, statement, **({"token": fine} if ":token" in statement else {}))
+    rich = service_account(address, description="d", impersonation=True, organization_id=elsewhere)
+
+    nothing = {
+        "description": None,
+        "granular": False,
+        "granular_scopes": 0,
+        "impersonation": False,
+        "organization_id": 1,
+    }
+    assert (copied(left_of(plain)), facts(left_of(plain))) == ([], [nothing])
+    assert copied(left_of(described)) == ['Copied:  the description "evil\ufffd\ufffd[2J"']
+    assert facts(left_of(described)) == [nothing | {"description": "evil\n\x1b[2J"}]
+    assert copied(left_of(fine)) == ["Copied:  3 granular scope(s): the token is fine-grained"]
+    assert copied(left_of(empty)) == ["Copied:  0 granular scope(s): the token is fine-grained"]
+    assert facts(left_of(fine)) == [nothing | {"granular": True, "granular_scopes": 3}]
+    assert copied(left_of(rich)) == [
+        'Copied:  the description "d"',
+        "         the impersonation flag",
+        "         the organization, 1007",
+    ]
+    assert facts(left_of(rich)) == [nothing | {"description": "d", "impersonation": True, "organization_id": elsewhere}]
+
+    every = left_of(plain, described, fine, empty, rich)
+    assert copied(every) == [
+        "Copied:  the description of 2 token(s), the granular scopes of 2, the impersonation flag of 1, "
+        "the organization of 1"
+    ]
+    assert [one["granular_scopes"] for one in facts(every)] == [0, 0, 3, 0, 0]
+    # A successor that is there already is not made again, and nothing is known of an old token that is gone.
+    gone = Resumption(0, Stage.CREATED, Step.ABANDON, 1, None)
+    assert copied([*left_of(rich, step=Step.FINISH), *left_of(described, step=Step.ANEW), gone]) == [
+        "Copied:  the description of 1 token(s)"
+    ]
+    assert copied(left_of(rich, step=Step.FINISH)) == copied([gone]) == copied(left_of(plain, plain)) == []
 
 
 # The old token's end
@@ -847,7 +923,7 @@ def test_a_connection_that_is_lost_inside_a_step_leaves_all_of_it_undone(address
         lambda connection: finish(connection, record, rotation),
     ]
     for step in steps:
-        before = everything(address), stages(address, record.run)
+        before = everything(address), stages(address, record.run), given_up(address, record.run)
         execute(
             address,
             """
@@ -858,12 +934,40 @@ def test_a_connection_that_is_lost_inside_a_step_leaves_all_of_it_undone(address
         with database.connect(address) as connection, pytest.raises(ConnectionLost):
             step(connection)
         execute(address, "DROP TRIGGER die ON token_tasks.rotations")
-        assert (everything(address), stages(address, record.run)) == before
+        assert (everything(address), stages(address, record.run), given_up(address, record.run)) == before
         with database.connect(address) as connection:
             step(connection)
         assert stages(address, record.run) != before[1]
     assert [row.previous for row in query(address, LIVE)] == [token]
+    assert len(given_up(address, record.run)[token]) == 1
     assert end_of(address, member) is None
+
+
+def test_every_successor_that_was_given_up_is_remembered_in_its_order(address: Address) -> None:
+    tokens = [service_account(address) for _ in range(2)]
+    planned = plan_of(address, *tokens)
+    record = begun(address, planned)
+    made: dict[int, list[int]] = {token: [] for token in tokens}
+    for stage in (Stage.CREATED, Stage.VERIFIED, Stage.DELIVERED, Stage.DELIVERED):
+        for rotation in planned.rotations:
+            token = rotation.candidate.id
+            with database.connect(address) as connection:
+                abandon(connection, record, token)
+                abandon(connection, record, token)
+            made[token].append(reached(address, record, rotation, stage).id)
+            assert given_up(address, record.run)[token] == made[token][:-1]
+    with database.connect(address) as connection:
+        finish(connection, record, planned.rotations[0])
+        abandon(connection, record, tokens[1])
+    done, abandoned = read_rotations(address, record.run)
+    assert (done.stage, done.successor_id, done.given_up) == (Stage.DONE, made[tokens[0]][-1], (*made[tokens[0]][:-1],))
+    assert (abandoned.stage, abandoned.successor_id, abandoned.given_up) == (
+        Stage.ABANDONED,
+        None,
+        (*made[tokens[1]],),
+    )
+    for one in (*done.given_up, *abandoned.given_up):
+        assert row_of(address, one)["revoked"] is True
 
 
 def test_what_is_left_of_a_run_is_told_rotation_by_rotation(address: Address) -> None:
@@ -990,5 +1094,11 @@ def test_the_prescribed_grants_are_enough_and_let_nobody_read_digests(
     reached(rotator, record, planned.rotations[0], Stage.DELIVERED)
     with database.connect(rotator) as connection:
         assert finish(connection, record, planned.rotations[0]) is Retirement.REVOKED
+    with database.reading(rotator) as connection:
+        preflight.check(connection, NEEDS)
+        installation.check(connection, reading=True)
+        assert read_touched(connection, record.run).memberships == 1
+    (told,) = read_rotations(rotator, record.run)
+    assert (told.stage, told.state_now, len(told.given_up)) == (Stage.DONE, State.REVOKED, 1)
     with pytest.raises(Refused, match="permission denied"):
         query(rotator, "SELECT token_digest FROM personal_access_tokens")

@@ -146,7 +146,7 @@ def test_a_file_that_another_user_may_read_is_refused_with_whom_to_be(folder: Pa
         read_keys(package(folder))
     assert "secrets.yml is not there and" in str(refusal.value)
     assert "gitlab-secrets.json may not be read by nobody" in str(refusal.value)
-    assert "as root (sudo) or as the GitLab user git" in str(refusal.value)
+    assert f"run this as root with --secrets-file {closed}" in str(refusal.value)
     with nobody(), pytest.raises(Refused, match="may not be read by nobody"):
         read_keys_file(closed)
     # Root's file matters to nobody where GitLab's own is there.

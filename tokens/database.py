@@ -8,10 +8,12 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 from psycopg.rows import namedtuple_row
 
 from tokens.address import Address, Advice
@@ -29,6 +31,12 @@ APPLICATION_NAME = "gitlab-tokens"
 CONNECT_TIMEOUT = 10  # seconds
 IDLE_TIMEOUT = "60s"  # between two statements of a transaction that changes rows
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
+
+ASTRAY = ("PGOPTIONS", "PGHOSTADDR")
+WITHOUT_PARAMETER = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
+"""Variables that no parameter goes before: an empty service is one that is not found, the others are settings."""
+UNSAID = {"sslcertmode": "allow", "min_protocol_version": "3.0", "max_protocol_version": "3.0"}
+"""What libpq takes where nothing is said, and does not list as its default; empty it would refuse."""
 
 # The driver would tell the terminal that a transaction which the server has ended could not be rolled back.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -156,42 +164,61 @@ def login(address: Address, **options: Any) -> psycopg.Connection[Any]:
 
     Raises UsageError for an address that PostgreSQL does not understand.
     """
-    parameters = _parameters(address)
-    with _without_variables(complete=address.complete):
-        return psycopg.connect(**parameters, prepare_threshold=None, **options)
-
-
-@contextmanager
-def _without_variables(*, complete: bool) -> Iterator[None]:
-    """Hide libpq's variables: all of them from a complete address, else those that would lead an address astray.
-
-    PGOPTIONS would become a start-up parameter, which PgBouncer refuses; PGHOSTADDR goes before any host.
-    """
-    hidden = {
-        name: value
-        for name, value in os.environ.items()
-        if name in ("PGOPTIONS", "PGHOSTADDR") or (complete and name.startswith("PG"))
-    }
-    for name in hidden:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
+    return psycopg.connect(**_parameters(address), prepare_threshold=None, **options)
 
 
 def _parameters(address: Address) -> dict[str, Any]:
     try:
-        parameters = conninfo_to_dict(address.conninfo)
+        given = conninfo_to_dict(address.conninfo)
     except psycopg.ProgrammingError as error:
         # libpq quotes the whole address, password included.
         reason = _one_line(error).replace(address.conninfo, address.shown)
         raise UsageError(f"{address.shown} is not an address that PostgreSQL understands: {reason}.") from error
-    if "options" in parameters:
+    if "options" in given:
         raise UsageError(
             "The parameter `options` cannot be used in a target, since PgBouncer refuses it; leave it out."
         )
-    return {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **parameters}
+    parameters = {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **given}
+    return {**_instead_of_variables(complete=address.complete), **parameters}
+
+
+def _instead_of_variables(*, complete: bool) -> dict[str, str]:
+    """A parameter for each of libpq's variables that must not count, with what libpq takes where there is none.
+
+    Of a complete address these are all, else those that would lead it astray: PGOPTIONS would become a start-up
+    parameter, which PgBouncer refuses, and PGHOSTADDR goes before any host.
+
+    A parameter goes before its variable, so that the environment stays as it is: other threads log in meanwhile, or
+    start commands, which are to have all of it.
+    """
+    if not any(name.startswith("PG") for name in os.environ):
+        return {}
+    instead = {
+        keyword: default
+        for variable, (keyword, default) in _defaults().items()
+        if variable in os.environ and (complete or variable in ASTRAY)
+    }
+    if not complete:
+        service = os.environ.get("PGSERVICE")  # libpq itself may not see it any more
+        return instead if service is None else {"service": service, **instead}
+    for name in WITHOUT_PARAMETER:
+        if name in os.environ:
+            # Out of the C library's sight, and there for good; `os.environ`, and whoever is started with it, keeps it.
+            os.unsetenv(name)
+    return instead
+
+
+@cache
+def _defaults() -> dict[str, tuple[str, str]]:
+    """libpq's variables: each one's parameter, and what counts where neither is set; empty where that is nothing."""
+    found = {
+        option.envvar.decode(): (keyword, UNSAID.get(keyword, (option.compiled or b"").decode()))
+        for option in Conninfo.get_defaults()
+        if option.envvar and (keyword := option.keyword.decode()) != "service"
+    }
+    if "PGSSLMODE" in found:
+        found["PGREQUIRESSL"] = found["PGSSLMODE"]  # the older of the two, which libpq reads still
+    return found
 
 
 def translated(error: psycopg.Error, address: Address, *, connected: bool = True) -> TokensError:

@@ -60,6 +60,10 @@ class Refused(TokensError):
     status = ExitStatus.REFUSED
 
 
+class ReadOnly(Refused):
+    """The server takes no changes: a standby, or a primary in the middle of a failover, which passes."""
+
+
 class DoneInPart(TokensError):
     """A change is complete but for tokens that somebody else had changed or held."""
 

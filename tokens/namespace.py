@@ -10,9 +10,10 @@ from tokens.tasks.edit import edit
 from tokens.tasks.extend import extend, remove
 from tokens.tasks.history import history
 from tokens.tasks.rotate import rotate
+from tokens.tasks.rotate_inside import rotate_inside
 
 ns = invoke.Collection(
-    "tokens", analyze, edit, extend, remove, apply, undo, rotate, history, doctor, journal, bundle, demo
+    "tokens", analyze, edit, extend, remove, apply, undo, rotate, rotate_inside, history, doctor, journal, bundle, demo
 )
 # One flat tree without underscores: INVOKE_TOKENS_TARGET and the like must not collide with anybody's.
 ns.configure(

@@ -54,7 +54,14 @@ KNOWN_BUT = {
 
 
 class VerificationFailed(TokensError):
-    """GitLab did not confirm the new token, or could not be asked; the message never holds the token."""
+    """GitLab did not confirm the new token, or could not be asked; the message never holds the token.
+
+    `of_token` says that it is about this token or its owner, and others may well be confirmed.
+    """
+
+    def __init__(self, message: str, *, of_token: bool = False) -> None:
+        super().__init__(message)
+        self.of_token = of_token
 
 
 @dataclass(frozen=True)
@@ -121,12 +128,14 @@ class _Answer:
 class _Fault:
     """Why there is no proof, as the end of a sentence that GitLab's URL begins.
 
-    `passing` says that it may pass, `untrusted` that another certificate to trust would cure it.
+    `passing` says that it may pass, `untrusted` that another certificate to trust would cure it, `of_token` that GitLab
+    may accept other tokens.
     """
 
     reason: str
     passing: bool = False
     untrusted: bool = False
+    of_token: bool = False
 
 
 def verify(
@@ -167,7 +176,7 @@ def verify(
         if not found.passing or attempt >= attempts:
             asked = f" (asked {attempt} times)" if attempt > 1 else ""
             without = f"; could not be read: {', '.join(map(str, unread))}" if found.untrusted and unread else ""
-            raise VerificationFailed(f"{instance} {found.reason}{asked}{without}.")
+            raise VerificationFailed(f"{instance} {found.reason}{asked}{without}.", of_token=found.of_token)
         _pause(pause, attempt)
     raise AssertionError  # the count has no end
 
@@ -269,7 +278,8 @@ def _examined(answer: _Answer | _Fault) -> Verified | _Fault:
         case 403:
             return _Fault(
                 "knows the new token, but forbids its use (403): its owner is blocked or has to accept terms first, or "
-                "an IP restriction keeps this machine out"
+                "an IP restriction keeps this machine out",
+                of_token=True,
             )
         case 404:
             return _Fault(
@@ -291,7 +301,7 @@ def _unauthorized(body: bytes) -> _Fault:
     description = str(_document(body).get("error_description", ""))
     for word, reason in KNOWN_BUT.items():
         if word in description:
-            return _Fault(reason)
+            return _Fault(reason, of_token=word != "expired")
     return _Fault(
         "does not accept the new token (401): its digest was made with another db_key_base than GitLab's, the URL is "
         "another instance's, or GitLab's replicas lag",

@@ -20,6 +20,7 @@ def upgrade() -> None:
             run_id                bigint      NOT NULL REFERENCES runs ON DELETE CASCADE,
             token_id              bigint      NOT NULL,
             successor_id          bigint,
+            given_up              bigint[]    NOT NULL DEFAULT '{}',
             state                 text        NOT NULL DEFAULT 'planned'
                 CHECK (state IN ('planned', 'created', 'verified', 'delivered', 'done', 'abandoned')),
             old_expires_at        date,
@@ -33,6 +34,7 @@ def upgrade() -> None:
 
         COMMENT ON TABLE rotations IS 'The tokens of a run that get a successor each, and how far each of them is';
         COMMENT ON COLUMN rotations.successor_id IS 'The latest that was made; where abandoned, it is revoked';
+        COMMENT ON COLUMN rotations.given_up IS 'The successors that were made before that one, all of them revoked';
         COMMENT ON COLUMN rotations.new_expires_at IS 'Of the successor; NULL: never';
         COMMENT ON COLUMN rotations.grace_until IS 'When the old token ends at the latest; NULL: it is revoked at once';
         COMMENT ON COLUMN rotations.member_ids IS 'The memberships of the bot that were moved';

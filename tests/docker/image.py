@@ -41,7 +41,8 @@ GIT = Account("git", 998, 998)
 PSQL = Account("gitlab-psql", 996, 996)
 SOCKETS = "/var/opt/gitlab/postgresql"
 
-RUN = ("--network=none", "--volume=/usr:/usr:ro")
+USR = "--volume=/usr:/usr:ro"
+RUN = ("--network=none", USR)
 """What `docker run` needs for any container of these images."""
 
 _FOLDERS = ("/etc/gitlab", "/var/opt/gitlab", "/var/log/gitlab")
@@ -144,6 +145,14 @@ def container(engine: Engine, name: str, *options: str, image: str = GITLAB_IMAG
 
 
 @contextmanager
+def hosted_container(engine: Engine, name: str, *, image: str = GITLAB_IMAGE) -> Iterator[Container]:
+    """The same with the machine's own network."""
+    with _started(engine, name, "--network=host", USR, image) as started:
+        _wait_until_ready(started)
+        yield started
+
+
+@contextmanager
 def closed_container(engine: Engine, name: str, *, image: str = GITLAB_IMAGE) -> Iterator[Container]:
     """The same with a read-only root, where only GitLab's volumes can be written and /tmp forbids execution."""
     volumes = [f"--volume={name}" for name in _FOLDERS]
@@ -168,8 +177,14 @@ def other_container(engine: Engine, name: str, *options: str, image: str = OTHER
 
 @contextmanager
 def _running(engine: Engine, name: str, *words: str) -> Iterator[Container]:
+    with _started(engine, name, *RUN, *words) as started:
+        yield started
+
+
+@contextmanager
+def _started(engine: Engine, name: str, *words: str) -> Iterator[Container]:
     try:
-        engine.docker("run", "--detach", f"--name={name}", *RUN, *words)
+        engine.docker("run", "--detach", f"--name={name}", *words)
         yield Container(engine, name)
     finally:
         engine.docker("rm", "--force", "--volumes", name, check=False)

@@ -11,14 +11,18 @@ from tokens.change import Change
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import STATE_EXPRESSION, State
 from tokens.gitlab.schema import TOKENS, USERS
 from tokens.journal.record import PATIENCE
 from tokens.journal.runs import StoredRun
 from tokens.plan import RunKind
+from tokens.selection import described
 
-NEEDS = preflight.Needs(reads={TOKENS: ("id", "expires_at", "user_id", "name"), USERS: ("id", "username")})
+NEEDS = preflight.Needs(reads={TOKENS: ("id", "expires_at", "user_id", "name", "revoked"), USERS: ("id", "username")})
 
 PAGE = 10  # chunks
+PAGE_OF_ROTATIONS = 500
+MOST_ACCOUNTS = 3  # that a selection names; each rotation has its own
 
 TOKENS_OF_RUN = """
     SELECT
@@ -42,12 +46,43 @@ TOKENS_OF_RUN = """
     ORDER BY c.position
 """
 
+# Of an abandoned rotation every successor is given up.
+ROTATIONS_OF_RUN = f"""
+    SELECT
+      p.token_id, u.username AS account, t.name,
+      p.old_expires_at::text AS old, p.new_expires_at::text AS new, p.grace_until::text AS grace_until,
+      p.state AS stage,
+      to_char(p.changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS reached_at,
+      CASE WHEN p.state <> 'abandoned' THEN p.successor_id END AS successor_id,
+      CASE
+        WHEN p.state = 'abandoned' THEN array_remove(p.given_up || p.successor_id, NULL)
+        ELSE p.given_up
+      END AS given_up,
+      CASE WHEN t.id IS NOT NULL THEN {STATE_EXPRESSION.strip()} END AS state_now,
+      t.expires_at::text AS old_now
+    FROM (
+      SELECT *
+      FROM token_tasks.rotations
+      WHERE run_id = %(run)s AND token_id > %(after)s
+      ORDER BY token_id
+      LIMIT %(page)s
+    ) p
+    LEFT JOIN public.personal_access_tokens t ON t.id = p.token_id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    ORDER BY p.token_id
+"""  # noqa: S608 - a constant
+
+# Memberships that were moved for a successor are put back when it is given up.
 TOUCHED = """
     SELECT
       (
         SELECT COALESCE(sum(cardinality(m.member_ids)), 0)
         FROM token_tasks.memberships m
         WHERE m.run_id = %(run)s
+      ) + (
+        SELECT COALESCE(sum(cardinality(p.member_ids)), 0)
+        FROM token_tasks.rotations p
+        WHERE p.run_id = %(run)s AND p.state <> 'abandoned'
       ) AS memberships,
       (
         SELECT COALESCE(sum(cardinality(n.token_ids)), 0)
@@ -79,6 +114,30 @@ class TokenOutcome:
 
 
 @dataclass(frozen=True)
+class RotationOutcome:
+    """One token of a run that was to get a successor, and how far it has come.
+
+    `account`, `name`, `state_now` and `old_now` are the old token's as it is now, None where it is gone; `old` is the
+    date that it had before. `stage` is one of `tokens.rotation.stage.Stage`, reached at `reached_at`, ISO 8601 in UTC:
+    delivered and done mean that somebody has got the successor. `successor_id` is the token that takes its place, None
+    where there is none; `given_up` are those that were made for it and revoked again, in their order.
+    """
+
+    id: int
+    account: str | None
+    name: str | None
+    old: ExpirationDate | None
+    new: ExpirationDate | None
+    grace_until: ExpirationDate | None
+    stage: str
+    reached_at: str
+    successor_id: int | None
+    given_up: tuple[int, ...]
+    state_now: State | None
+    old_now: ExpirationDate | None
+
+
+@dataclass(frozen=True)
 class Touched:
     """What a run has changed beside the dates: memberships whose end it moved, and tokens whose notices it re-armed."""
 
@@ -89,6 +148,11 @@ class Touched:
 def read_touched(connection: Connection, run: int) -> Touched:
     """How much a run has changed beside the dates."""
     return Touched(**connection.row(TOUCHED, run=run)._asdict())
+
+
+def read_tokens(address: Address, run: StoredRun) -> Iterator[TokenOutcome] | Iterator[RotationOutcome]:
+    """The tokens of a run, whatever was done to them, any number of them in little memory."""
+    return read_rotations(address, run.id) if run.kind is RunKind.ROTATE else read_outcomes(address, run.id)
 
 
 def read_outcomes(address: Address, run: int) -> Iterator[TokenOutcome]:
@@ -108,6 +172,18 @@ def read_outcomes(address: Address, run: int) -> Iterator[TokenOutcome]:
         start = page[-1].position + len(page[-1].token_ids)
 
 
+def read_rotations(address: Address, run: int) -> Iterator[RotationOutcome]:
+    """The rotations of a run by the ids of the old tokens; as with `read_outcomes` nothing is open in between."""
+    after = 0
+    while True:
+        with database.reading(address) as connection:
+            page = connection.rows(ROTATIONS_OF_RUN, run=run, after=after, page=PAGE_OF_ROTATIONS)
+        if not page:
+            return
+        yield from map(_rotation, page)
+        after = page[-1].token_id
+
+
 def state_in_words(run: StoredRun) -> str:
     """How a run stands, such as `running, silent for 300 s`."""
     if run.lapsed:
@@ -120,6 +196,15 @@ def state_in_words(run: StoredRun) -> str:
 def kind_in_words(run: StoredRun) -> str:
     """What was asked for, such as `undo of 3`."""
     return f"{run.kind} of {run.undoes}" if run.undoes else run.kind.value
+
+
+def selection_in_words(run: StoredRun) -> str:
+    """Which tokens the run is about, such as `expires 2024-06-15; kind group; state active`."""
+    if run.kind is not RunKind.ROTATE:
+        return described(run.selection)
+    accounts = run.selection.get("user", ())
+    more = f" and {len(accounts) - MOST_ACCOUNTS} more account(s)" if len(accounts) > MOST_ACCOUNTS else ""
+    return f"{run.tokens} token(s) of {', '.join(accounts[:MOST_ACCOUNTS])}{more}"
 
 
 def change_in_words(kind: RunKind, change: Change) -> str:
@@ -151,6 +236,23 @@ def _outcomes(chunk: Any) -> Iterator[TokenOutcome]:
         else:
             outcome = Outcome.CHANGED
         yield TokenOutcome(number, owner, name, old, new, outcome)
+
+
+def _rotation(row: Any) -> RotationOutcome:
+    return RotationOutcome(
+        id=row.token_id,
+        account=row.account,
+        name=row.name,
+        old=_date(row.old),
+        new=_date(row.new),
+        grace_until=_date(row.grace_until),
+        stage=row.stage,
+        reached_at=row.reached_at,
+        successor_id=row.successor_id,
+        given_up=tuple(row.given_up),
+        state_now=None if row.state_now is None else State(row.state_now),
+        old_now=_date(row.old_now),
+    )
 
 
 def _date(text: str | None) -> ExpirationDate | None:

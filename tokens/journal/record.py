@@ -104,6 +104,13 @@ STORE_MEMBERSHIPS = """
     )
 """
 
+RENEW = """
+    UPDATE token_tasks.runs
+    SET attempt = attempt + 1, heartbeat_at = clock_timestamp()
+    WHERE id = %(run)s AND attempt = %(attempt)s AND state = 'running'
+    RETURNING attempt
+"""
+
 FINISH = """
     UPDATE token_tasks.runs r
     SET
@@ -173,7 +180,7 @@ class Unrecorded:
 
 
 class Record(Unrecorded):
-    """One attempt to carry out one run.
+    """One attempt to carry out one run; `attempt` counts them from 1.
 
     Every method works in the transaction that the caller has opened, except that `begin` opens its own. Raises
     TakenOver where another process has taken the run over: the transaction must not be committed.
@@ -183,11 +190,11 @@ class Record(Unrecorded):
 
     def __init__(self, run: int, attempt: int) -> None:
         self.run = run
-        self._attempt = attempt
+        self.attempt = attempt
 
     def rest(self, connection: Connection, plan: Plan) -> Plan:
         # The first attempt finds the plan as it was stored.
-        return plan if self._attempt == 1 else read_plan(connection, read_run(connection, self.run))
+        return plan if self.attempt == 1 else read_plan(connection, read_run(connection, self.run))
 
     def mark(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
         whole = [outcome.chunk.position for outcome in outcomes if outcome.is_whole]
@@ -232,12 +239,12 @@ class Record(Unrecorded):
         self._advance(connection, 0, 0)
 
     def finish(self, connection: Connection, state: RunState, why: str | None = None) -> None:
-        if connection.execute(FINISH, run=self.run, attempt=self._attempt, state=state):
-            connection.execute(END_ATTEMPT, run=self.run, attempt=self._attempt, why=why)
+        if connection.execute(FINISH, run=self.run, attempt=self.attempt, state=state):
+            connection.execute(END_ATTEMPT, run=self.run, attempt=self.attempt, why=why)
 
     def _advance(self, connection: Connection, changed: int, changed_meanwhile: int) -> None:
         advanced = connection.execute(
-            ADVANCE, run=self.run, attempt=self._attempt, changed=changed, changed_meanwhile=changed_meanwhile
+            ADVANCE, run=self.run, attempt=self.attempt, changed=changed, changed_meanwhile=changed_meanwhile
         )
         if not advanced:
             raise TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
@@ -293,20 +300,37 @@ def begin(connection: Connection, run: int, origin: Origin) -> Record:
     row = connection.row(BEGIN, run=run)
     if row is None:
         raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
-    connection.execute(
-        BEGIN_ATTEMPT,
-        run=run,
-        attempt=row.attempt,
-        origin=json.dumps(origin.as_dict()),
-        process=origin.process,
-        version=__version__,
-    )
-    return Record(run, row.attempt)
+    return _attempt(connection, run, row.attempt, origin)
+
+
+def renew(connection: Connection, stale: Record, origin: Origin) -> Record:
+    """Go on with one's own run as another attempt, in the open transaction.
+
+    For whoever has lost touch with a process of his own, so that it can commit nothing any more. TakenOver where
+    another process has taken the run over.
+    """
+    row = connection.row(RENEW, run=stale.run, attempt=stale.attempt)
+    if row is None:
+        raise TakenOver(f"Another process has taken over run {stale.run}, and goes on with it; this one has ended.")
+    connection.execute(END_ATTEMPT, run=stale.run, attempt=stale.attempt, why="the connection was lost")
+    return _attempt(connection, stale.run, row.attempt, origin)
 
 
 def literal(values: Iterable[object]) -> str:
     """An array as PostgreSQL reads it; the driver's own conversion of a list costs ten times as much."""
     return "{" + ",".join(map(str, values)) + "}"
+
+
+def _attempt(connection: Connection, run: int, attempt: int, origin: Origin) -> Record:
+    connection.execute(
+        BEGIN_ATTEMPT,
+        run=run,
+        attempt=attempt,
+        origin=json.dumps(origin.as_dict()),
+        process=origin.process,
+        version=__version__,
+    )
+    return Record(run, attempt)
 
 
 def _lose(connection: Connection, other: Any) -> None:

@@ -76,8 +76,11 @@ RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
 OLD_RUNS = """
     FROM token_tasks.runs r
     WHERE r.state <> 'running'
-      -- Of a rotation that is not complete a successor may be left.
-      AND NOT (r.kind = 'rotate' AND r.state <> 'done')
+      -- A successor that was made, but not delivered, is to be revoked by whoever resumes the run.
+      AND NOT EXISTS (
+        SELECT FROM token_tasks.rotations p
+        WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
+      )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
       AND r.created_at < CAST(%(before)s AS timestamp) AT TIME ZONE 'UTC'

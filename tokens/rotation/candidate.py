@@ -26,6 +26,9 @@ CANDIDATES = """
       t.expires_at::text AS expires_at,
       to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       {organization} AS organization_id,
+      t.impersonation,
+      {granular} AS granular,
+      {granular_scopes} AS granular_scopes,
       {live_successor} AS live_successor
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
@@ -42,13 +45,22 @@ LIVE_SUCCESSOR = f"""(
           AND (s.expires_at IS NULL OR s.expires_at > {TODAY})
       )"""  # noqa: S608 - a constant
 
+# GitLab 18.4 and later.
+GRANULAR_SCOPES = """(
+        SELECT count(*)
+        FROM public.personal_access_token_granular_scopes g
+        WHERE g.personal_access_token_id = t.id
+      )"""
+
 
 @dataclass(frozen=True)
 class Candidate:
     """One token, and whose it is.
 
     `last_used_at` is ISO 8601 in UTC. `live_successor` is the token that was made of this one by a rotation and works.
-    `scopes` are for showing: a successor gets what is stored, whatever is read here.
+    `scopes` are for showing: a successor gets what is stored, whatever is read here. A `granular` token may do what its
+    granular scopes allow, and `granular_scopes` is how many it has. `organization_id` is None where the release has no
+    organizations.
     """
 
     id: int
@@ -63,6 +75,9 @@ class Candidate:
     expires_at: ExpirationDate | None
     last_used_at: str | None
     organization_id: int | None
+    impersonation: bool
+    granular: bool
+    granular_scopes: int
     live_successor: int | None
 
 
@@ -111,6 +126,8 @@ def read_candidates(
     statement = CANDIDATES.format(
         description="t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)",
         organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
+        granular="t.granular" if schema.has(TOKENS, "granular") else "false",
+        granular_scopes=GRANULAR_SCOPES if schema.has(TOKENS, "granular") else "0",
         kind=kind_expression(schema).strip(),
         state=STATE_EXPRESSION.strip(),
         live_successor=LIVE_SUCCESSOR,
@@ -130,6 +147,9 @@ def read_candidates(
             expires_at=None if row.expires_at is None else ExpirationDate.stored(row.expires_at),
             last_used_at=row.last_used_at,
             organization_id=row.organization_id,
+            impersonation=row.impersonation,
+            granular=row.granular,
+            granular_scopes=row.granular_scopes,
             live_successor=row.live_successor,
         )
 

@@ -14,7 +14,7 @@ from tokens.gitlab.kind import TODAY
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.rotation.candidate import Candidate, read_candidates
-from tokens.rotation.plan import Rotation
+from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.stage import Stage
 
 RUN = "SELECT r.kind, r.state FROM token_tasks.runs r WHERE r.id = %(run)s"
@@ -59,6 +59,11 @@ class Resumption:
     step: Step
     successor_id: int | None
     rotation: Rotation | None
+
+
+def planned(plan: RotationPlan) -> tuple[Resumption, ...]:
+    """A run that has not begun: everything is left of it."""
+    return tuple(Resumption(one.candidate.id, Stage.PLANNED, Step.CREATE, None, one) for one in plan.rotations)
 
 
 def resumable(address: Address, run: int) -> tuple[Resumption, ...]:

@@ -9,7 +9,7 @@ from tokens.gitlab.kind import TODAY
 from tokens.journal.record import Record
 from tokens.rotation import memberships
 from tokens.rotation.plan import Rotation
-from tokens.rotation.stage import Stage, count, reach, require, step
+from tokens.rotation.stage import Entry, Stage, count, reach, require, step
 
 # In the order of ids, so that two transactions never wait for each other.
 LOCK = f"""
@@ -31,6 +31,17 @@ REVOKE = """
     WHERE id = %(token)s AND revoked IS NOT TRUE
 """
 
+# GitLab's own rotation knows nothing of a successor that was made by us.
+OTHER_SUCCESSOR = f"""
+    SELECT EXISTS (
+      SELECT FROM public.personal_access_tokens s
+      WHERE s.previous_personal_access_token_id = %(token)s
+        AND s.id <> %(successor)s
+        AND s.revoked IS NOT TRUE
+        AND (s.expires_at IS NULL OR s.expires_at > {TODAY})
+    ) AS found
+"""  # noqa: S608 - a constant
+
 SHORTEN = """
     UPDATE public.personal_access_tokens
     SET expires_at = LEAST(expires_at, CAST(%(until)s AS date))
@@ -46,6 +57,9 @@ class Retirement(StrEnum):
 
     GRACE = "grace"
     """It ends on the day of the grace, or on its own if that is earlier."""
+
+    REPLACED = "replaced"
+    """Somebody else has rotated it meanwhile, and that successor works, too."""
 
     LEFT_ALONE = "left alone"
     """Somebody has given it another date since the plan, or it is gone: its fate is theirs."""
@@ -69,8 +83,8 @@ def finish(connection: Connection, run: Record, rotation: Rotation) -> Retiremen
                 f"is left as it is: make another one with --resume {run.run}."
             )
         old = found.get(token_id)
-        retirement = _retire(connection, old, entry.old_expires_at, entry.grace_until)
-        by_us = retirement is not Retirement.LEFT_ALONE and not (old and old.revoked)
+        retirement = _retire(connection, old, entry)
+        by_us = retirement in (Retirement.REVOKED, Retirement.GRACE) and not (old and old.revoked)
         count(connection, run, changed=int(by_us), changed_meanwhile=int(not by_us))
         reach(connection, run, token_id, Stage.DONE)
     return retirement
@@ -93,15 +107,16 @@ def abandon(connection: Connection, run: Record, token_id: int) -> None:
         reach(connection, run, token_id, Stage.ABANDONED)
 
 
-def _retire(connection: Connection, old: Any, planned: str | None, grace_until: str | None) -> Retirement:
+def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
     if old is None:
         return Retirement.LEFT_ALONE
     if old.revoked:
-        return Retirement.REVOKED
-    if old.expires_at != planned:
+        other = connection.row(OTHER_SUCCESSOR, token=old.id, successor=entry.successor_id).found
+        return Retirement.REPLACED if other else Retirement.REVOKED
+    if old.expires_at != entry.old_expires_at:
         return Retirement.LEFT_ALONE
-    if grace_until is None:
+    if entry.grace_until is None:
         connection.execute(REVOKE, token=old.id)
         return Retirement.REVOKED
-    connection.execute(SHORTEN, token=old.id, until=grace_until)
+    connection.execute(SHORTEN, token=old.id, until=entry.grace_until)
     return Retirement.GRACE

@@ -49,9 +49,12 @@ COPY_GRANULAR_SCOPES = """
     ORDER BY g.id
 """
 
+# An earlier one was given up, and is not forgotten.
 KEEP = """
     UPDATE token_tasks.rotations
-    SET successor_id = %(successor)s
+    SET
+      given_up = array_remove(given_up || successor_id, NULL),
+      successor_id = %(successor)s
     WHERE run_id = %(run)s AND token_id = %(token)s
 """
 

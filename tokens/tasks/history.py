@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import invoke
 
 from tokens.errors import UsageError
+from tokens.tasks.history_forms import Form, form_of
 from tokens.tasks.numbers import whole_number
 from tokens.tasks.output_option import require_output
 from tokens.tasks.target_option import TARGET_HELP, locate
@@ -19,16 +20,13 @@ from tokens.terminal import tables
 from tokens.terminal.printable import printable
 
 if TYPE_CHECKING:
-    from tokens.gitlab.expiration import ExpirationDate
-    from tokens.journal.listing import TokenOutcome, Touched
+    from tokens.journal.listing import RotationOutcome, TokenOutcome, Touched
     from tokens.journal.runs import Attempt, StoredRun
 
 OUTPUTS = ("text", "json", "csv")
 LARGEST = 2**63 - 1
 
-RUNS_HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Tokens", "Changed", "By", "Reason")
-TOKENS_HEADING = ("ID", "Owner", "Name", "Old date", "New date", "Outcome")
-TOKENS_WIDTHS = (10, 20, 30, 10, 10, 10)  # columns; a wider cell widens its line
+RUNS_HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Change", "Tokens", "Changed", "By", "Reason")
 
 RUN_FIELDS = (
     "run",
@@ -36,6 +34,8 @@ RUN_FIELDS = (
     "state",
     "planned_at",
     "planned_by",
+    "selection",
+    "change",
     "tokens",
     "changed",
     "changed_meanwhile",
@@ -44,7 +44,6 @@ RUN_FIELDS = (
     "undone_by",
     "reason",
 )
-TOKEN_FIELDS = ("id", "owner", "name", "old_date", "new_date", "outcome")
 
 
 @task(
@@ -78,11 +77,11 @@ def history(context: invoke.Context, target: str = "", run: str = "", output: st
             one = runs.read_run(connection, number)
             attempts = runs.read_attempts(connection, number)
             touched = listing.read_touched(connection, number)
-        outcomes = listing.read_outcomes(address, number)
+        listed = listing.read_tokens(address, one)
         if output == "csv":
-            lines = tokens_csv(outcomes)
+            lines = tokens_csv(form_of(one.kind), listed)
         else:
-            lines = (run_json if output == "json" else run_screen)(one, attempts, touched, outcomes)
+            lines = (run_json if output == "json" else run_screen)(one, attempts, touched, listed)
     for line in lines:
         sys.stdout.write(f"{line}\n")
 
@@ -105,7 +104,7 @@ def runs_json(runs: Sequence["StoredRun"]) -> Iterator[str]:
 
 def runs_csv(runs: Sequence["StoredRun"]) -> Iterator[str]:
     """The runs with a heading; times in ISO 8601 (UTC)."""
-    from tokens.journal.listing import state_in_words
+    from tokens.journal.listing import change_in_words, selection_in_words, state_in_words
     from tokens.origin import described
 
     yield _csv_line(RUN_FIELDS)
@@ -114,35 +113,40 @@ def runs_csv(runs: Sequence["StoredRun"]) -> Iterator[str]:
             **_facts(run),
             "state": state_in_words(run),
             "planned_by": described(dict(run.origin)),
+            "selection": selection_in_words(run),
+            "change": change_in_words(run.kind, run.change),
         }
         yield _csv_line([known[field] for field in RUN_FIELDS])
 
 
 def run_screen(
-    run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touched", outcomes: Iterable["TokenOutcome"]
+    run: "StoredRun",
+    attempts: Sequence["Attempt"],
+    touched: "Touched",
+    listed: Iterable["TokenOutcome | RotationOutcome"],
 ) -> Iterator[str]:
     """What is known of one run, and a table of its tokens, drawn as they come."""
+    form = form_of(run.kind)
     for name, value in _run_facts(run, attempts, touched):
         yield f"{name:<12}{printable(value)}"
     yield ""
-    yield from tables.rows([TOKENS_HEADING], TOKENS_WIDTHS)
-    yield tables.rule(TOKENS_WIDTHS)
-    for one in outcomes:
-        cells = (
-            one.id,
-            printable(one.owner or ""),
-            printable(one.name or ""),
-            _day(one.old),
-            _day(one.new),
-            one.outcome,
-        )
-        yield from tables.rows([cells], TOKENS_WIDTHS)
+    yield from tables.rows([form.heading], form.widths)
+    yield tables.rule(form.widths)
+    for one in listed:
+        yield from tables.rows([form.cells(one)], form.widths)
 
 
 def run_json(
-    run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touched", outcomes: Iterable["TokenOutcome"]
+    run: "StoredRun",
+    attempts: Sequence["Attempt"],
+    touched: "Touched",
+    listed: Iterable["TokenOutcome | RotationOutcome"],
 ) -> Iterator[str]:
-    """One run as one document, in pieces: its tokens are the list `outcomes`, a line each, null for "never expires"."""
+    """One run as one document, in pieces: its tokens are the list `outcomes`, a line each, null for "never expires".
+
+    Of a run of rotations the list is `rotations`; there null is also "revoked at once" and "there is none".
+    """
+    form = form_of(run.kind)
     facts = {
         **_facts(run),
         "attempts": [
@@ -161,27 +165,28 @@ def run_json(
     }
     # All but the line with the closing brace.
     yield json.dumps(facts, indent=2).removesuffix("\n}") + ","
-    yield '  "outcomes": ['
+    yield f'  "{form.name}": ['
     before = None
-    for one in outcomes:
+    for one in listed:
         if before is not None:
             yield f"{before},"
-        before = "    " + json.dumps(dict(zip(TOKEN_FIELDS, _token_cells(one), strict=True)))
+        before = "    " + json.dumps(dict(zip(form.fields, form.values(one), strict=True)))
     if before is not None:
         yield before
     yield "  ]"
     yield "}"
 
 
-def tokens_csv(outcomes: Iterable["TokenOutcome"]) -> Iterator[str]:
-    """The tokens of a run with a heading; an empty date is "never expires"."""
-    yield _csv_line(TOKEN_FIELDS)
-    for one in outcomes:
-        yield _csv_line(_token_cells(one))
+def tokens_csv(form: Form, listed: Iterable["TokenOutcome | RotationOutcome"]) -> Iterator[str]:
+    """The tokens of a run with a heading; empty is what is null in JSON, and a space is between several ids."""
+    yield _csv_line(form.fields)
+    for one in listed:
+        values = form.values(one)
+        yield _csv_line(" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
 
 
 def _run_row(run: "StoredRun") -> tuple[str, ...]:
-    from tokens.journal.listing import kind_in_words, state_in_words
+    from tokens.journal.listing import change_in_words, kind_in_words, state_in_words
     from tokens.origin import described
 
     state = state_in_words(run)
@@ -190,6 +195,7 @@ def _run_row(run: "StoredRun") -> tuple[str, ...]:
         kind_in_words(run),
         f"{state}, undone by {run.undone_by}" if run.undone_by else state,
         datetime.fromisoformat(run.created_at).strftime("%Y-%m-%d %H:%M"),
+        change_in_words(run.kind, run.change),
         str(run.tokens),
         str(run.changed),
         printable(described(dict(run.origin))),
@@ -198,9 +204,9 @@ def _run_row(run: "StoredRun") -> tuple[str, ...]:
 
 
 def _run_facts(run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touched") -> Iterator[tuple[str, str]]:
-    from tokens.journal.listing import change_in_words, state_in_words
+    from tokens.journal.listing import change_in_words, selection_in_words, state_in_words
     from tokens.origin import described
-    from tokens.selection import described as selection_in_words
+    from tokens.plan import RunKind
 
     yield "Run", str(run.id)
     yield "Kind", run.kind
@@ -209,7 +215,7 @@ def _run_facts(run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touche
         yield "Undoes", f"run {run.undoes}"
     if run.undone_by:
         yield "Undone by", f"run {run.undone_by}"
-    yield "Selection", selection_in_words(run.selection)
+    yield "Selection", selection_in_words(run)
     yield "Change", change_in_words(run.kind, run.change)
     yield "Planned", f"{_time(run.created_at)}, by {described(dict(run.origin))}"
     if run.reason:
@@ -218,7 +224,8 @@ def _run_facts(run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touche
         yield f"Attempt {attempt.number}", _attempt(attempt)
     yield "Tokens", _counts(run)
     yield "Memberships", f"{touched.memberships} moved"
-    yield "Notices", f"those of {touched.notices} token(s) re-armed"
+    if run.kind is not RunKind.ROTATE:
+        yield "Notices", f"those of {touched.notices} token(s) re-armed"
 
 
 def _attempt(attempt: "Attempt") -> str:
@@ -230,9 +237,23 @@ def _attempt(attempt: "Attempt") -> str:
 
 
 def _counts(run: "StoredRun") -> str:
+    from tokens.plan import RunKind
+
+    if run.kind is RunKind.ROTATE:
+        return _rotation_counts(run)
     pending = run.tokens - run.changed - run.changed_meanwhile - run.locked
     others = {"left alone": run.changed_meanwhile, "locked": run.locked, "pending": pending}
     parts = [f"{run.changed} changed", *(f"{count} {name}" for name, count in others.items() if count)]
+    return f"{run.tokens}: {', '.join(parts)}"
+
+
+def _rotation_counts(run: "StoredRun") -> str:
+    rotated = run.changed + run.changed_meanwhile
+    parts = [f"{rotated} rotated"]
+    if run.changed_meanwhile:
+        parts.append(f"the old token of {run.changed_meanwhile} retired or changed by somebody else")
+    if run.tokens > rotated:
+        parts.append(f"{run.tokens - rotated} not rotated")
     return f"{run.tokens}: {', '.join(parts)}"
 
 
@@ -265,17 +286,6 @@ def _facts(run: "StoredRun") -> dict[str, Any]:
     }
 
 
-def _token_cells(one: "TokenOutcome") -> Sequence[object]:
-    return (
-        one.id,
-        one.owner,
-        one.name,
-        None if one.old is None else str(one.old),
-        None if one.new is None else str(one.new),
-        one.outcome,
-    )
-
-
 def _csv_line(cells: Iterable[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
@@ -284,7 +294,3 @@ def _csv_line(cells: Iterable[object]) -> str:
 
 def _time(moment: str) -> str:
     return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _day(date: "ExpirationDate | None") -> str:
-    return "(none)" if date is None else str(date)

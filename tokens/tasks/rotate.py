@@ -12,15 +12,7 @@ from tokens.tasks.task import task
 @task(help={"target": TARGET_HELP, **ROTATE_HELP}, options=ROTATE_OPTIONS, iterable=("kind",))
 def rotate(context: invoke.Context, target: str = "", **options: Any) -> None:
     """Replace service accounts' tokens by new ones."""
-    from tokens.errors import UsageError
     from tokens.tasks.rotate_options import wishes
     from tokens.tasks.rotate_tokens import RotateTokens
-    from tokens.tasks.target_option import remote_target
 
-    asked = wishes(options)
-    if remote_target(context, target) is not None:
-        raise UsageError(
-            "rotate runs where GitLab is, since its secrets stay there: log in there and run it without a target, or "
-            "name the database with --target postgresql://… and a copy of the secrets with --secrets-file."
-        )
-    RotateTokens(context, target, asked).run()
+    RotateTokens(context, target, wishes(options)).run()

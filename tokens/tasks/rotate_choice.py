@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokens.address import Address
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.kind import Kind
-from tokens.rotation.candidate import Candidate, find
-from tokens.rotation.plan import obstacles
+from tokens.rotation.candidate import Candidate
 from tokens.tasks.report import Report
+from tokens.tasks.rotate_bench import Bench
 from tokens.tasks.rotate_conversation import account_of, choose
 from tokens.tasks.rotate_options import Wishes
 from tokens.terminal.prompts import Prompts
@@ -28,8 +27,8 @@ class Chosen:
 class Choice:
     """What there is to choose from, and how it is chosen; without `prompts` by the options alone."""
 
-    def __init__(self, address: Address, wishes: Wishes, prompts: Prompts | None, report: Report) -> None:
-        self._address = address
+    def __init__(self, bench: Bench, wishes: Wishes, prompts: Prompts | None, report: Report) -> None:
+        self._bench = bench
         self._wishes = wishes
         self._prompts = prompts
         self._report = report
@@ -53,9 +52,14 @@ class Choice:
         if wishes.within is None and len(found) == 1 and wishes.selects:
             return Chosen(found)
         # Of many, those that cannot be rotated are left out; of one that is named it is said why.
-        against = obstacles(self._address, found, allow_personal=wishes.allows_people)
+        against = self._bench.obstacles(found, allow_personal=wishes.allows_people)
         free = tuple(one for one in found if one.id not in against)
         passed_over = tuple(f"Left out: {reason}" for reason in against.values())
+        if not free and wishes.within is not None:
+            for line in passed_over:
+                self._report.say(line)
+            self._report.say("No token is left: there is nothing to do.")
+            return Chosen()
         if not free:
             raise Refused(next(iter(against.values())))
         if wishes.within is not None or (wishes.selects and len(free) == 1):
@@ -74,13 +78,7 @@ class Choice:
 
     def _find(self, within: int | None, kinds: frozenset[Kind] | None = None) -> tuple[Candidate, ...]:
         wishes = self._wishes
-        return find(
-            self._address,
-            kinds=kinds or wishes.kinds,
-            within=within,
-            username=wishes.account,
-            token=wishes.token,
-        )
+        return self._bench.find(kinds or wishes.kinds, within, wishes.account, wishes.token)
 
     def _explain_nothing(self) -> None:
         """Say why nothing was found: an error where a token or account was named."""

@@ -1,5 +1,6 @@
 """A rotation as text and as JSON: what will be done, what was done, and what is left to do by hand."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,14 @@ from tokens.terminal.printable import printable
 
 if TYPE_CHECKING:
     from tokens.gitlab.expiration import ExpirationDate
+    from tokens.rotation.candidate import Candidate
     from tokens.rotation.resumption import Resumption
-    from tokens.tasks.rotate_steps import Outcome, Proof
+    from tokens.tasks.rotate_bench import Proof
+    from tokens.tasks.rotate_steps import Outcome
 
 MOST_ROTATIONS = 50  # lines; --output json has all of them
+DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
+COPIED = ("description", "granular scopes", "impersonation flag", "organization")
 HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Last used", "New one expires")
 
 
@@ -25,7 +30,7 @@ def plan(
     notes: Sequence[str],
 ) -> str:
     """What a person reads before saying yes; `proof` may be the reason why there is none."""
-    lines = [*_table(left), ""]
+    lines = [*_table(left), "", *_copied(left)]
     lines.append(
         f"Verify:  {f'no ({proof})' if isinstance(proof, str) else f'{proof.url} has to accept the new token'}"
     )
@@ -104,6 +109,8 @@ def checklist(done: Sequence["Outcome"], *, after: bool) -> str:
         lines.append("[ ] Nobody uses the old token any more when its grace ends: look at its last use.")
     if any(one.retirement is Retirement.LEFT_ALONE for one in done):
         lines.append("[ ] Old tokens that were changed meanwhile are looked at: they were left alone.")
+    if any(one.retirement is Retirement.REPLACED for one in done):
+        lines.append("[ ] Of two successors of one token the one that nobody uses is revoked, in GitLab.")
     days = sorted({(one.new and one.new.expires_at) or "never" for one in done})
     lines.append(f"[ ] Whoever works with it knows: {tokens} expire{'' if several else 's'} {', '.join(days)}.")
     return "\n".join(["Left to do by hand:", *lines])
@@ -126,6 +133,35 @@ def _table(left: Sequence["Resumption"]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(HEADING, *rows, strict=True)]
     more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
     return [*tables.rows([HEADING], widths), tables.rule(widths), *tables.rows(rows, widths), *more]
+
+
+def _copied(left: Sequence["Resumption"]) -> list[str]:
+    """What the new tokens have of the old ones beside what the table shows: of one token line by line, else counted."""
+    from tokens.rotation.resumption import Step
+
+    old = [one.rotation.candidate for one in left if one.rotation and one.step in (Step.CREATE, Step.ANEW)]
+    if len(left) == 1:
+        found = [thing for one in old for thing in _properties(one).values()]
+    else:
+        counts = Counter(name for one in old for name in _properties(one))
+        parts = [f"the {name} of {counts[name]}" for name in COPIED if counts[name]]
+        found = [", ".join([f"{parts[0]} token(s)", *parts[1:]])] if parts else []
+    return [f"{'Copied:' if number == 0 else '':<9}{thing}" for number, thing in enumerate(found)]
+
+
+def _properties(old: "Candidate") -> dict[str, str]:
+    """Those of COPIED that the token has."""
+    found = {}
+    if old.description:
+        found["description"] = f'the description "{old.description}"'
+    if old.granular or old.granular_scopes:
+        kind = ": the token is fine-grained" if old.granular else ""
+        found["granular scopes"] = f"{old.granular_scopes} granular scope(s){kind}"
+    if old.impersonation:
+        found["impersonation flag"] = "the impersonation flag"
+    if old.organization_id not in (None, DEFAULT_ORGANIZATION):
+        found["organization"] = f"the organization, {old.organization_id}"
+    return found
 
 
 def _places(places: Sequence[str]) -> str:
@@ -151,9 +187,14 @@ def _rotation_as_dict(one: "Resumption") -> dict[str, Any]:
         "step": one.step.value,
         "account": old.username,
         "name": old.name,
+        "description": old.description,
         "kind": old.kind.value,
         "state": old.state.value,
         "scopes": list(old.scopes),
+        "granular": old.granular,
+        "granular_scopes": old.granular_scopes,
+        "impersonation": old.impersonation,
+        "organization_id": old.organization_id,
         "expires_at": old.expires_at and str(old.expires_at),
         "last_used_at": old.last_used_at,
         "new_expires_at": one.rotation.expires_at and str(one.rotation.expires_at),
@@ -169,6 +210,8 @@ def _fate(one: "Outcome") -> str:
             return "lives on until its grace ends"
         case Retirement.LEFT_ALONE:
             return "was changed by somebody meanwhile, and is left alone"
+        case Retirement.REPLACED:
+            return "was rotated by somebody else meanwhile, too, and that successor works as well"
     return "is revoked"
 
 

@@ -6,40 +6,39 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import invoke
 
-from tokens import database, origin
-from tokens.delivery import Delivery, OutputDelivery, check_command, parse_delivery, run_command
+from tokens import origin
+from tokens.delivery.command import check_command, run_command
+from tokens.delivery.destination import Delivery
+from tokens.delivery.option import parse_delivery
+from tokens.delivery.output import OutputDelivery
+from tokens.delivery.processes import still_running
 from tokens.errors import (
     DoneInPart,
     Interrupted,
+    Refused,
     TerminalRequired,
     Terminated,
     TokensError,
     UsageError,
 )
-from tokens.gitlab.digest import Keys
-from tokens.journal import installation, record
 from tokens.journal.installation import JournalMissing, JournalOutdated, RunState
-from tokens.journal.record import Record
-from tokens.rotation.plan import RotationPlan, plan
-from tokens.rotation.resumption import Resumption, Step, resumable
-from tokens.rotation.stage import Stage, store
-from tokens.targets.here.instance_url import read_instance_url, trusted_certificates
-from tokens.targets.here.secrets import read_keys, read_keys_file
-from tokens.tasks import recording, rotate_screen
-from tokens.tasks.recording import STORE_TIMEOUT
+from tokens.rotation import resumption
+from tokens.rotation.plan import RotationPlan
+from tokens.rotation.resumption import Resumption, Step
+from tokens.targets.here.secrets import read_keys_file
+from tokens.tasks import rotate_screen
 from tokens.tasks.report import Report
+from tokens.tasks.rotate_bench import Bench, BenchHere, Proof, signs_of_life
 from tokens.tasks.rotate_choice import Choice
 from tokens.tasks.rotate_options import Wishes
-from tokens.tasks.rotate_steps import End, Outcome, Proof, Rotator, new_token
-from tokens.tasks.target_option import locate_site
+from tokens.tasks.rotate_steps import End, Outcome, Rotator, new_token
+from tokens.tasks.target_option import locate_site, remote_target
 from tokens.terminal import console
 from tokens.terminal.interruption import StopRequest, Termination, stop_requests, termination_as_error
 from tokens.terminal.prompts import Prompts
-from tokens.verification import Instance
 
 NEW_TOKENS = (Step.CREATE, Step.ANEW)
 PR_SET_DUMPABLE = 4
@@ -66,13 +65,11 @@ class RotateTokens:
         if not (person or wishes.selects or wishes.resume):
             raise UsageError("Say which tokens: --service-account USERNAME, --token NAME or ID, or --within 30d.")
         if not wishes.dry_run:
-            _forbid_core_dumps()
+            forbid_core_dumps()
         self._delivery = self._destination()
-        self._keys = None
-        if wishes.secrets_file is not None and not wishes.dry_run:
-            self._keys = read_keys_file(wishes.secrets_file)
-        self._who = origin.here()
-        self._site = locate_site(context, target)
+        self._bench: Bench = self._open_bench(context, target)
+        if not wishes.dry_run:
+            forbid_core_dumps()  # to become another user has allowed them again
         self._prompts = Prompts(colour=console.has_colour(sys.stdout)) if person else None
         aside = isinstance(self._delivery, OutputDelivery) and not self._delivery.is_terminal and not wishes.dry_run
         self._report = ReportAside(as_json=False) if aside else Report(as_json=wishes.json)
@@ -86,36 +83,46 @@ class RotateTokens:
         wishes = self._wishes
         self._check_journal()
         with self._report.printing():
+            planned: RotationPlan | None = None
+            notes: tuple[str, ...] = ()
             if wishes.resume is not None:
-                left, planned = resumable(self._site.address, wishes.resume), None
-                notes: tuple[str, ...] = ()
+                left = self._bench.left(wishes.resume)
             else:
-                chosen = Choice(self._site.address, wishes, self._prompts, self._report).made()
+                chosen = Choice(self._bench, wishes, self._prompts, self._report).made()
                 if not chosen.candidates:
                     return
-                planned = plan(
-                    self._site.address,
-                    chosen.candidates,
-                    expires_in=wishes.expires_in,
-                    grace=wishes.grace,
-                    release=self._site.installation.version if self._site.installation else None,
-                    allow_personal=wishes.allows_people,
+                planned = self._bench.plan(
+                    chosen.candidates, wishes.expires_in, wishes.grace, allow_personal=wishes.allows_people
                 )
-                left = tuple(
-                    Resumption(one.candidate.id, Stage.PLANNED, Step.CREATE, None, one) for one in planned.rotations
-                )
+                left = resumption.planned(planned)
                 notes = (*chosen.passed_over, *planned.notes)
             proof = self._proof(left)
             self._check_destination(left)
             self._show(left, proof, notes)
             if wishes.dry_run:
                 return
-            if self._keys is None and _makes_tokens(left):
-                self._keys = self._read_keys()
-            if not self._agreed(left, proof):
+            self._check_deliveries(left)
+            if _makes_tokens(left):
+                self._bench.check_keys()
+            if left and not self._agreed(left, proof):
                 self._report.say("Nothing was changed.")
                 return
             self._carry_out(left, proof, planned)
+
+    def _open_bench(self, context: invoke.Context, target: str) -> Bench:
+        wishes = self._wishes
+        place = remote_target(context, target)
+        if place is not None:
+            from tokens.tasks.rotate_there import BenchThere
+
+            if wishes.secrets_file is not None:
+                raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
+            return BenchThere(context, place)
+        keys = None
+        if wishes.secrets_file is not None and not wishes.dry_run:
+            keys = read_keys_file(wishes.secrets_file)
+        who = origin.here()
+        return BenchHere(locate_site(context, target), who, keys=keys)
 
     def _destination(self) -> Delivery | None:
         wishes = self._wishes
@@ -139,33 +146,34 @@ class RotateTokens:
             )
         self._delivery.check([new_token(one.rotation) for one in left if one.rotation and one.step in NEW_TOKENS])
 
+    def _check_deliveries(self, left: Sequence[Resumption]) -> None:
+        """Make sure that no command of a process that was killed goes on delivering what would be revoked now."""
+        run = self._wishes.resume
+        if run is None:
+            return
+        for one in left:
+            process = still_running(run, one.token_id) if one.step is Step.ANEW else None
+            if process is not None:
+                raise Refused(
+                    f"The command of --deliver for token {one.token_id} is still running, as process {process}: wait "
+                    "until it has ended, or end it, since what it stores would be revoked now."
+                )
+
     def _proof(self, left: Sequence[Resumption]) -> Proof | str:
         """The GitLab that is asked, or why there is none."""
         wishes = self._wishes
         if not wishes.verifies:
             return "--no-verify"
-        here = self._site.installation
-        trusted: tuple[Path, ...] = trusted_certificates(here) if here else ()
         if wishes.url is not None:
-            return Proof(wishes.url, trusted)
+            return Proof(wishes.url)
         if not _makes_tokens(left):
             return "there is no new token"
         try:
-            if here is None:
-                raise UsageError("A database does not tell GitLab's URL: say it with --verify URL.")
-            return Proof(str(Instance.at(read_instance_url(here))), trusted)
+            return Proof(self._bench.url())
         except UsageError as fault:
             if not wishes.asks and not wishes.dry_run:
                 raise UsageError(f"{fault} To go on without that proof say --no-verify, too.") from None
             return str(fault)
-
-    def _read_keys(self) -> Keys:
-        if self._site.installation is None:
-            raise UsageError(
-                "A database does not hold GitLab's db_key_base, with which a new token is digested: say --secrets-file "
-                "with a copy of its secrets.yml or gitlab-secrets.json."
-            )
-        return read_keys(self._site.installation)
 
     def _show(self, left: Sequence[Resumption], proof: Proof | str, notes: Sequence[str]) -> None:
         delivery = self._delivery
@@ -176,6 +184,9 @@ class RotateTokens:
         ]
         after = self._wishes.after
         self._report.add(plan=rotate_screen.plan_as_dict(left, proof=proof, places=places, after=after, notes=notes))
+        if not left:
+            self._report.say(f"Run {self._wishes.resume}: nothing is left to rotate.")
+            return
         title = f"Plan to rotate {len(left)} token(s)"
         if self._wishes.resume is not None:
             title = f"Run {self._wishes.resume}: {len(left)} token(s) left to rotate"
@@ -198,15 +209,13 @@ class RotateTokens:
         """Make sure that there is a journal before anything else, where nobody can be asked whether to install it."""
         if self._wishes.dry_run or (self._wishes.asks and self._prompts is not None):
             return
-        with database.reading(self._site.address) as connection, suppress(JournalOutdated):
-            _check(connection)
+        with suppress(JournalOutdated):
+            self._bench.check_journal()
 
     def _open_journal(self) -> bool:
         """Make sure that there is a journal of our version; False where the person does not want one."""
-        address = self._site.address
         try:
-            with database.reading(address) as connection:
-                installation.check(connection)
+            self._bench.check_journal()
             return True
         except JournalOutdated as outdated:
             console.tell(f"{outdated} This is done now.")
@@ -219,42 +228,40 @@ class RotateTokens:
                 default=True,
             ):
                 return False
-        from tokens.journal import setup
-
-        setup.install(address)
+        self._bench.install_journal()
         return True
 
-    def _begin(self, planned: RotationPlan | None) -> Record:
-        address = self._site.address
-        if planned is None:
-            begun = recording.resume(address, self._wishes.resume or 0, self._who)
-            if not isinstance(begun, Record):
-                raise TypeError("a run that is resumed is recorded")
-            return begun
-        with database.connect(address) as connection:
-            record.check_idle(connection)
-            with database.writing(connection, **STORE_TIMEOUT):
-                number = store(connection, planned, self._who, self._wishes.reason)
-                # In the same transaction, so that a run that is refused leaves nothing behind.
-                return record.begin(connection, number, self._who)
+    def _begin(self, left: Sequence[Resumption], planned: RotationPlan | None) -> int:
+        """Take the run on, and make sure that what is left of it is what has been shown."""
+        if planned is not None:
+            return self._bench.begin(planned, self._wishes.reason).run
+        begun = self._bench.resume(self._wishes.resume or 0)
+        if _steps(begun.left) != _steps(left):
+            self._bench.end(RunState.STOPPED, "somebody else had gone on with it")
+            raise Refused(
+                f"Somebody has gone on with run {begun.run} meanwhile: look at what is left of it, and resume."
+            )
+        return begun.run
 
     def _carry_out(self, left: Sequence[Resumption], proof: Proof | str, planned: RotationPlan | None) -> None:
         if not self._open_journal():
             self._report.say("Nothing was changed.")
             return
         outcomes: list[Outcome] = []
+        faults: list[str] = []
         with stop_requests() as stop:
-            run = self._begin(planned)
-            self._report.add(run=run.run)
+            run = self._begin(left, planned)
+            self._report.add(run=run)
+            self._bench.hurried = stop.made
             rotator = Rotator(
-                self._site.address,
+                self._bench,
                 run,
-                self._keys,
-                None if isinstance(proof, str) else proof,
+                None if isinstance(proof, str) else proof.url,
                 self._delivery,
                 self._received if self._asks_for_receipt() else None,
                 stop,
             )
+            why: str | None = "an unforeseen fault"
             try:
                 for one in left:
                     if stop.made():
@@ -263,6 +270,9 @@ class RotateTokens:
                     self._tell(one, outcomes[-1], alone=len(left) == 1)
                     if outcomes[-1].hopeless:
                         break
+                    if fault := self._after(outcomes[-1]):
+                        faults.append(fault)
+                why = None
             except Termination:
                 stop.by = stop.by or signal.SIGTERM
             except KeyboardInterrupt:
@@ -270,13 +280,13 @@ class RotateTokens:
             except EOFError:
                 stop.by = stop.by or signal.SIGHUP
             except TokensError as fault:
-                self._end(run, outcomes, left, str(fault))
+                why = str(fault)
                 raise type(fault)(f"{fault} {_so_far(outcomes, left)} {_resume(run)}") from fault
-            why = f"stopped by {stop.by.name}" if stop.by else None
-            self._end(run, outcomes, left, why)
-            if stop.by is None:
-                self._after(run, outcomes)
-        self._conclude(run, outcomes, left, stop)
+            finally:
+                if stop.by:
+                    why = f"stopped by {stop.by.name}"
+                self._end(outcomes, left, why)
+        self._conclude(run, outcomes, left, stop, faults)
 
     def _asks_for_receipt(self) -> bool:
         shown = isinstance(self._delivery, OutputDelivery) and self._delivery.is_terminal
@@ -302,58 +312,56 @@ class RotateTokens:
         elif not alone:
             console.tell(line)
 
-    def _end(self, run: Record, outcomes: Sequence[Outcome], left: Sequence[Resumption], why: str | None) -> None:
+    def _end(self, outcomes: Sequence[Outcome], left: Sequence[Resumption], why: str | None) -> None:
         """Write down how the run ended, if the database still lets it."""
         complete = len(outcomes) == len(left) and all(_is_settled(one) for one in outcomes)
         state = RunState.DONE if complete else RunState.STOPPED if why else RunState.PARTIAL
         self._report.add(results=[rotate_screen.outcome_as_dict(one) for one in outcomes])
-        with (
-            suppress(TokensError),
-            database.connect(self._site.address) as connection,
-            database.writing(connection, **STORE_TIMEOUT),
-        ):
-            run.finish(connection, state, why)
+        with suppress(TokensError):
+            self._bench.end(state, why)
 
-    def _after(self, run: Record, outcomes: list[Outcome]) -> None:
-        if self._wishes.after is None:
-            return
-        for one in _done(outcomes):
-            if one.new is None:
-                continue
-            fault = run_command(self._wishes.after, {**one.new.variables, "TOKENS_RUN": str(run.run)})
-            if fault:
-                raise DoneInPart(
-                    f"The command of --after {fault}, for token {one.token_id} of {one.new.account}; "
-                    f"{_so_far(outcomes, outcomes)} Run it by hand for those that it has not reached."
-                )
+    def _after(self, outcome: Outcome) -> str | None:
+        """Run the command of --after for one token that was rotated; what is wrong with it, where something is."""
+        if self._wishes.after is None or outcome.end is not End.DONE or outcome.new is None:
+            return None
+        with signs_of_life(self._bench):
+            fault = run_command(self._wishes.after, outcome.new.variables)
+        if fault is None:
+            return None
+        return f"The command of --after {fault}, for token {outcome.token_id} of {outcome.new.account}."
 
     def _conclude(
-        self, run: Record, outcomes: Sequence[Outcome], left: Sequence[Resumption], stop: StopRequest
+        self,
+        run: int,
+        outcomes: Sequence[Outcome],
+        left: Sequence[Resumption],
+        stop: StopRequest,
+        faults: Sequence[str],
     ) -> None:
         done = _done(outcomes)
         if done:
             self._report.say("")
-            self._report.say(rotate_screen.checklist(done, after=self._wishes.after is not None))
-            self._report.say(f"\nRecorded as run {run.run}.")
+            self._report.say(rotate_screen.checklist(done, after=self._wishes.after is not None and not faults))
+            self._report.say(f"\nRecorded as run {run}.")
         if stop.by is not None:
             if len(done) == len(left):
-                message = f"Stopped; the rotation is complete. {self._left_out()}".rstrip()
+                message = "Stopped; the rotation is complete."
             else:
                 message = f"Stopped. {_so_far(outcomes, left)} {_resume(run)}"
             raise Interrupted(message) if stop.by == signal.SIGINT else Terminated(message)
         if len(done) == len(left):
+            if faults:
+                raise DoneInPart(f"{' '.join(faults)} {_so_far(outcomes, left)} run it by hand.")
             return
         if len(left) == 1:
             (outcome,) = outcomes
             kind = type(outcome.fault) if outcome.fault else TokensError
             raise kind(f"{rotate_screen.outcome(outcome, None)} {_resume(run, 'To try again')}")
-        raise (DoneInPart if done else TokensError)(f"{_so_far(outcomes, left)} {_resume(run)}")
-
-    def _left_out(self) -> str:
-        return "The command of --after was not run." if self._wishes.after is not None else ""
+        message = " ".join((*faults, _so_far(outcomes, left), _resume(run)))
+        raise (DoneInPart if done else TokensError)(message)
 
 
-def _forbid_core_dumps() -> None:
+def forbid_core_dumps() -> None:
     """No image of this process's memory for anybody: it will hold a token, and the key that it is digested with."""
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # commands that are started have it, too
@@ -362,14 +370,8 @@ def _forbid_core_dumps() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _check(connection: database.Connection) -> None:
-    try:
-        installation.check(connection)
-    except JournalMissing:
-        raise JournalMissing(
-            "The journal is not installed in this database, and a rotation that nobody records could leave a token "
-            "that nobody knows: install it with tokens.journal.install."
-        ) from None
+def _steps(left: Sequence[Resumption]) -> list[tuple[int, Step, int | None]]:
+    return [(one.token_id, one.step, one.successor_id) for one in left]
 
 
 def _makes_tokens(left: Sequence[Resumption]) -> bool:
@@ -389,5 +391,5 @@ def _so_far(outcomes: Sequence[Outcome], left: Sequence[object]) -> str:
     return f"{len(_done(outcomes))} of {len(left)} token(s) were rotated and stay so;"
 
 
-def _resume(run: Record, again: str = "to go on with the others") -> str:
-    return f"{again}: tokens.rotate --resume {run.run}, with the same --deliver."
+def _resume(run: int, again: str = "to go on with the others") -> str:
+    return f"{again}: tokens.rotate --resume {run}, with the same --deliver."

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -32,6 +32,8 @@ from tokens.terminal.steps import Steps
 
 if TYPE_CHECKING:
     from tokens.targets.here.site import Site
+    from tokens.targets.there.bundle import Bundle
+    from tokens.targets.there.client import Answer, Place
 
 TARGET_HELP = (
     "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
@@ -92,7 +94,7 @@ def run_there(
         options: those that differ from their defaults, by parameter; `--target` does not go along.
         files: the content of those options that name files right here, by parameter.
     """
-    from tokens.targets.there import bundle, remote
+    from tokens.targets.there import remote
 
     words = [name]
     for option, value in options.items():
@@ -105,22 +107,48 @@ def run_there(
             words.append(f"--{flag}={value}")
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         words.insert(0, "--debug")
-    steps = Steps(sys.stderr)
     errand = remote.Errand(
         tuple(words),
         caller=_caller(),
         terminal=console.is_terminal(sys.stdin) and console.is_terminal(sys.stdout),
         files={_flag(option): content for option, content in (files or {}).items()},
     )
-    directory = bundle_directory(context)
-
-    def build() -> bundle.Bundle:
-        steps.show("Packing the tool to carry it there")
-        return bundle.build(directory)
-
-    place = remote.find_place(target, steps.show)
+    guide = Guide(context)
+    place = guide.find(target)
     with console.restored() if errand.terminal else contextlib.nullcontext():
-        return remote.run(place, errand, bundle.available(directory), build, steps.show)
+        return remote.run(place, errand, *guide.luggage)
+
+
+class Guide:
+    """The way into containers and pods, with the tool that is carried there if need be."""
+
+    def __init__(self, context: invoke.Context) -> None:
+        self._directory = bundle_directory(context)
+        self._steps = Steps(sys.stderr)
+
+    def find(self, target: RemoteTarget) -> "Place":
+        """The running container or pod that is meant."""
+        from tokens.targets.there import remote
+
+        return remote.find_place(target, self._steps.show)
+
+    def consult(self, place: "Place", words: Sequence[str], feed: bytes) -> "Answer":
+        """Run the tool there out of sight, with `feed` on its standard input; what it said."""
+        from tokens.targets.there import remote
+
+        errand = remote.Errand(tuple(words), caller=_caller(), terminal=False)
+        return remote.consult(place, errand, feed, *self.luggage)
+
+    @property
+    def luggage(self) -> "tuple[Bundle | None, Callable[[], Bundle], Callable[[str], None]]":
+        """The tool's bundle if there is one, what makes it, and who is told of what takes time."""
+        from tokens.targets.there import bundle
+
+        def build() -> bundle.Bundle:
+            self._steps.show("Packing the tool to carry it there")
+            return bundle.build(self._directory)
+
+        return bundle.available(self._directory), build, self._steps.show
 
 
 def standby_addresses(context: invoke.Context, words: Sequence[str] | None) -> tuple[Address, ...] | None:

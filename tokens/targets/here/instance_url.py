@@ -68,11 +68,25 @@ def trusted_certificates(installation: Installation) -> tuple[Path, ...]:
     if installation.kind not in (Kind.OMNIBUS, Kind.DOCKER):
         return ()
     root = installation.rails.parents[len(Path(OMNIBUS_RAILS).parts) - 1]
+    folder = root / OWN_CERTIFICATES
     try:
-        own = sorted(path for path in (root / OWN_CERTIFICATES).iterdir() if path.suffix in SUFFIXES)
-    except OSError:
+        own = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    except FileNotFoundError:
         own = []
-    return tuple(path for path in (root / PACKAGE_CERTIFICATES, *own) if path.is_file())
+    except OSError:
+        own = [folder]  # whoever trusts nobody then says that it could not be read
+    return tuple(path for path in (root / PACKAGE_CERTIFICATES, *own) if not _is_absent(path))
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether it is known that there is no such file; one that may not be looked at may be there."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _section(path: Path) -> Mapping[str, Any] | _Fault:

@@ -46,18 +46,18 @@ def read_keys(installation: Installation) -> Keys:
         Refused: this user may not read them.
         UsageError: they are not there, or cannot be read as GitLab reads them.
     """
-    unread = []
+    unread = {}
     for path in _places(installation):
         text = _read(path)
         if isinstance(text, Secret):
             return _keys(path, text)
-        unread.append(text)
-    reasons = " and ".join(one.reason for one in unread)
-    if any(one.closed for one in unread):
-        user = f" or as the GitLab user {installation.user}" if installation.user else ""
+        unread[path] = text
+    reasons = " and ".join(one.reason for one in unread.values())
+    closed = [path for path, one in unread.items() if one.closed]
+    if closed:
         raise Refused(
-            f"GitLab's {KEY} cannot be read: {reasons}; run this as root (sudo){user}, or say --secrets-file with a "
-            "copy that this user may read."
+            f"GitLab's {KEY} cannot be read: {reasons}; run this as root with --secrets-file {closed[0]}, which is read "
+            "before root becomes GitLab's user, or with a copy that this user may read."
         )
     raise UsageError(
         f"GitLab's {KEY} cannot be read: {reasons}; run this on an application node, or say --secrets-file."

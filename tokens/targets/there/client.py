@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ class Answer:
     """What a command printed, and how it ended."""
 
     status: int
-    out: str
+    out: str = field(repr=False)  # it may hold a token
     err: str
 
     @property
@@ -58,8 +58,12 @@ class Place(Protocol):
         ...
 
 
-def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | bytes | None = None) -> Answer:
+def ask(
+    command: Sequence[str], *, patience: float = PATIENCE, feed: Path | bytes | None = None, alone: bool = False
+) -> Answer:
     """Run a command to its end, out of sight, with `feed`, or the content of the file that it names, as its input.
+
+    `alone` keeps Ctrl-C from it; then it cannot ask for anything on the terminal.
 
     Raises:
         ClientError: the program is not installed, or does not answer within `patience` seconds.
@@ -73,7 +77,14 @@ def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | byte
             source: dict[str, Any] = {"input": feed}
             if not isinstance(feed, bytes):
                 source = {"stdin": stack.enter_context(open(feed or "/dev/null", "rb"))}
-            done = subprocess.run([path, *command[1:]], **source, capture_output=True, timeout=patience, check=False)
+            done = subprocess.run(
+                [path, *command[1:]],
+                **source,
+                capture_output=True,
+                timeout=patience,
+                check=False,
+                process_group=0 if alone else None,
+            )
     except subprocess.TimeoutExpired:
         raise ClientError(f"{program} gave no answer within {patience:.0f} seconds.") from None
     return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))

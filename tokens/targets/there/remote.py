@@ -7,6 +7,7 @@ terminal. No database library is needed on this side.
 import contextlib
 import hashlib
 import os
+import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,19 +88,30 @@ def run(place: Place, errand: Errand, found: Bundle | None, build: Callable[[], 
     """
     status = _leg(place, errand, found)
     if status in (Outcome.MISSING, Outcome.BROKEN):
-        bundle = found or build()
-        report(f"Carrying the tool to {place.shown} ({bundle.path.stat().st_size / 2**20:.0f} MiB)")
-        _upload(place, bundle)
+        bundle = _carried(place, found, build, report)
         status = _leg(place, errand, bundle)
-    match status:
-        case Outcome.NO_GITLAB:
-            raise NoInstallation(f"There is no GitLab in {place.shown}; --target has to say where GitLab Rails runs.")
-        case Outcome.MISSING | Outcome.BROKEN:
-            raise ClientError(
-                f"The tool cannot be started in {place.shown}: remove it with bundle.clean, and what is in {INSTALLED} "
-                "there, and try again."
-            )
+    _check_began(place, status)
     return status
+
+
+def consult(
+    place: Place,
+    errand: Errand,
+    feed: bytes,
+    found: Bundle | None,
+    build: Callable[[], Bundle],
+    report: Report,
+) -> Answer:
+    """Run the tool there out of sight, with `feed` on its standard input; what it said, whole, and its exit status.
+
+    No signal of the terminal's reaches it. Raises as `run` does.
+    """
+    answer = _consultation(place, errand, feed, found)
+    if answer.status in (Outcome.MISSING, Outcome.BROKEN):
+        bundle = _carried(place, found, build, report)
+        answer = _consultation(place, errand, feed, bundle)
+    _check_began(place, answer.status)
+    return answer
 
 
 def clean(place: Place) -> list[str]:
@@ -108,6 +120,41 @@ def clean(place: Place) -> list[str]:
     if answer.status != 0:
         raise _cannot_enter(place, answer)
     return answer.out.split()
+
+
+def _carried(place: Place, found: Bundle | None, build: Callable[[], Bundle], report: Report) -> Bundle:
+    bundle = found or build()
+    report(f"Carrying the tool to {place.shown} ({bundle.path.stat().st_size / 2**20:.0f} MiB)")
+    _upload(place, bundle)
+    return bundle
+
+
+def _check_began(place: Place, status: int) -> None:
+    match status:
+        case Outcome.NO_GITLAB:
+            raise NoInstallation(f"There is no GitLab in {place.shown}; --target has to say where GitLab Rails runs.")
+        case Outcome.MISSING | Outcome.BROKEN:
+            raise ClientError(
+                f"The tool cannot be started in {place.shown}: remove it with bundle.clean, and what is in {INSTALLED} "
+                "there, and try again."
+            )
+
+
+def _consultation(place: Place, errand: Errand, feed: bytes, bundle: Bundle | None) -> Answer:
+    """One run there whose output is kept; that it is whole is proven by the mark at its end."""
+    run, files = os.urandom(16).hex(), os.urandom(16).hex()
+    tool = [bundle.sha256 if bundle else NO_BUNDLE, __version__]
+    command = place.command(
+        START,
+        [*tool, run, Proof.MARK, files, *errand.words],
+        environment=_environment(place, errand),
+        stdin=True,
+    )
+    answer = ask(command, patience=UPLOAD_PATIENCE, feed=feed, alone=True)
+    out, mark, status = answer.out.rpartition(f"{run} ")
+    if not mark or not re.fullmatch(r"[0-9]{3}", status):
+        raise _unproven(place, answer.status)
+    return Answer(int(status), out, answer.err)
 
 
 def _leg(place: Place, errand: Errand, bundle: Bundle | None) -> int:
@@ -169,13 +216,18 @@ def _environment(place: Place, errand: Errand) -> dict[str, str]:
 
 def _marked(place: Place, marked: int | None, status: int) -> int:
     """The exit status at the end of the output, which proves that all of it has come."""
-    if marked is not None:
-        return marked
+    if marked is None:
+        raise _unproven(place, status)
+    return marked
+
+
+def _unproven(place: Place, status: int) -> TokensError:
+    """Why the output is not complete."""
     # A client that could not begin has said so; so does a short exec, and in words that can be told apart.
     answer = ask(place.command(ENTER, []))
     if answer.status != 0:
-        raise _no_entry(place, answer) or _cut(place, answer.reason)
-    raise _cut(place, f"before all of the output had come; its client left with status {status}")
+        return _no_entry(place, answer) or _cut(place, answer.reason)
+    return _cut(place, f"before all of the output had come; its client left with status {status}")
 
 
 def _recorded(place: Place, run: str, status: int) -> int:

@@ -1,0 +1,120 @@
+"""How an address becomes a login: which of libpq's variables count, and that nobody else notices."""
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
+
+from tokens.address import Address
+from tokens.database import connect
+from tokens.errors import DatabaseError
+
+BY_GETENV = ("PGREQUIRESSL", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGLOCALEDIR")
+"""libpq's variables that belong to no parameter."""
+MISLEADING = {
+    **{option.envvar.decode(): "nonsense" for option in Conninfo.get_defaults() if option.envvar},
+    **dict.fromkeys(BY_GETENV, "nonsense"),
+    "PGREQUIRESSL": "1",
+    "PGHOSTADDR": "192.0.2.1,192.0.2.2",
+    "PGOPTIONS": "-c nonsense=1",
+    "PGREQUIREAUTH": "gss",
+    "PGTARGETSESSIONATTRS": "standby",
+}
+
+
+def complete(address: Address) -> Address:
+    return Address(address.conninfo, address.shown, complete=True)
+
+
+def session(address: Address) -> tuple[str, ...]:
+    """Where a login leads, and what it is like there."""
+    settings = ("TimeZone", "DateStyle", "geqo", "client_encoding", "application_name")
+    with connect(address) as connection:
+        (shown,) = connection.rows("SELECT current_user, current_database()")
+        return (*shown, *(connection.row(f"SHOW {name}")[0] for name in settings))
+
+
+def test_no_variable_reaches_an_address_that_is_complete(
+    gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for address in map(complete, (gitlab_database, pooled)):
+        expected = session(address)
+        for name, value in MISLEADING.items():
+            with monkeypatch.context() as one:
+                one.setenv(name, value)
+                assert session(address) == expected, name
+                assert os.environ[name] == value
+        with monkeypatch.context() as everything:
+            for name, value in MISLEADING.items():
+                everything.setenv(name, value)
+            for _ in range(2):
+                assert session(address) == expected
+            started = subprocess.run(["env", "-0"], env=os.environ, capture_output=True, text=True, check=True).stdout
+            assert set(started.split("\0")) >= {f"{name}={value}" for name, value in MISLEADING.items()}
+
+
+def test_an_address_that_leaves_something_open_gets_it_from_the_variables_but_is_not_led_astray(
+    gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for address in (gitlab_database, pooled):
+        expected = session(complete(address))
+        parts = conninfo_to_dict(address.conninfo)
+        with monkeypatch.context() as variables:
+            for name in ("PGOPTIONS", "PGHOSTADDR"):
+                variables.setenv(name, MISLEADING[name])
+            assert session(Address(address.conninfo, "there")) == expected
+            variables.setenv("PGHOST", str(parts["host"]))
+            variables.setenv("PGPORT", str(parts["port"]))
+            variables.setenv("PGUSER", str(parts["user"]))
+            assert session(Address(f"dbname={parts['dbname']}", "there")) == expected
+            variables.setenv("PGUSER", "nobody-here")
+            with pytest.raises(DatabaseError):
+                session(Address(f"dbname={parts['dbname']}", "there"))
+
+
+def test_a_service_counts_for_an_open_address_also_after_one_that_must_not_see_it(
+    gitlab_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = session(complete(gitlab_database))
+    parts = conninfo_to_dict(gitlab_database.conninfo)
+    lines = (f"{name}={value}" for name, value in parts.items() if name != "dbname")
+    (tmp_path / "services").write_text("\n".join(["[here]", *lines, "[other]", "host=/nowhere", ""]))
+    opened = Address(f"dbname={parts['dbname']}", "there")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    monkeypatch.setenv("PGSERVICE", "here")
+    assert session(opened) == expected
+    assert session(complete(gitlab_database)) == expected
+    assert session(opened) == expected
+    monkeypatch.setenv("PGSERVICE", "other")
+    with pytest.raises(DatabaseError, match="/nowhere"):
+        session(opened)
+    assert session(Address(f"dbname={parts['dbname']} service=here", "there")) == expected
+
+
+def test_the_environment_is_whole_at_every_moment_while_others_log_in(
+    gitlab_database: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in MISLEADING.items():
+        monkeypatch.setenv(name, value)
+    address, before, faults = complete(gitlab_database), dict(os.environb), list[Exception]()
+    expected = session(address)
+
+    def log_in() -> None:
+        try:
+            assert all(session(address) == expected for _ in range(20))
+        except Exception as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=log_in) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert dict(os.environb) == before
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert dict(os.environb) == before

@@ -1,0 +1,332 @@
+"""`rotate` from outside of a container of a real Docker engine: the key stays inside, vaults and files are outside.
+
+GitLab is the stand-in of tests/gitlab_api.py: the container shares the network of the machine, and the database inside
+is asked by psql.
+"""
+
+import json
+import os
+import pty
+import re
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docker.engine import Engine
+from tests.docker.image import GITLAB_IMAGE, Container, hosted_container
+from tests.gitlab_api import LOOK_UP, GitLabApi, gitlab_api
+from tests.terminal.screen import Program
+from tests.test_program import GITLAB_TOKENS
+from tokens.address import Address
+from tokens.gitlab.digest import Keys
+from tokens.secret import Secret
+from tokens.verification import VerificationFailed, verify
+
+KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
+OLD = Secret("glpat-old0s3cr3t_old0s3cr3t")
+NAME = "GitLab Security Service - Architecture - Inventory"
+TOKEN = re.compile(r"glpat-[A-Za-z0-9_-]{27,}\.01\.[0-9a-z]{9}")
+TODAY = datetime.now(UTC).date()
+SOON = TODAY + timedelta(20)
+RAILS = "/opt/gitlab/embedded/service/gitlab-rails"
+SETTLED = """
+    SELECT count(*) FROM personal_access_tokens
+    WHERE previous_personal_access_token_id IS NOT NULL AND revoked IS NOT TRUE
+"""
+
+
+class ApiInside(GitLabApi):
+    """The stand-in over a database that only psql inside reaches."""
+
+    container: Container
+
+    def look_up(self, digests: list[str]) -> dict[str, Any] | None:
+        array = ", ".join(f"'{digest}'" for digest in digests)
+        statement = LOOK_UP.replace("%(digests)s", f"ARRAY[{array}]")
+        found = self.container.rows(f"SELECT to_json(f) FROM ({statement}) f")
+        return dict(json.loads(found[0])) if found else None
+
+
+class Outside:
+    """Somebody on the Docker host, and the GitLab in the container."""
+
+    def __init__(self, container: Container, api: GitLabApi, environment: Mapping[str, str], folder: Path) -> None:
+        self.container = container
+        self.api = api
+        self.environment = environment
+        self.folder = folder
+
+    def command(self, *words: object) -> list[str]:
+        given = list(map(str, words))
+        proof = [] if "--no-verify" in given else ["--verify", self.api.url]
+        return [GITLAB_TOKENS, "rotate", "--target", f"docker:{self.container.name}", *proof, *given]
+
+    def run(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            env={**self.environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            **options,
+        )
+
+    def start(self, *words: object) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(*words),
+            env={**self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def accepts(self, token: str) -> int | None:
+        try:
+            return verify(self.api.url, Secret(token), attempts=1).id
+        except VerificationFailed:
+            return None
+
+    def stages(self) -> list[str]:
+        return self.container.rows("SELECT state FROM token_tasks.rotations ORDER BY run_id, token_id")
+
+
+@pytest.fixture(scope="module")
+def container(docker_engine: Engine, bundles: Path) -> Iterator[Container]:
+    with hosted_container(docker_engine, "rotating", image=GITLAB_IMAGE) as started:
+        secrets = json.dumps({"production": {"db_key_base": [key.reveal() for key in KEYS.values]}})
+        write = f"printf %s '{secrets}' > {RAILS}/config/secrets.yml; chown git: {RAILS}/config/secrets.yml; chmod 600 "
+        assert started.exec("sh", "-c", f"{write} {RAILS}/config/secrets.yml").returncode == 0
+        yield started
+
+
+@pytest.fixture
+def outside(container: Container, docker_engine: Engine, bundles: Path, tmp_path: Path) -> Iterator[Outside]:
+    """One service account with a token that expires soon, and a journal."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("INVOKE_", "DOCKER_"))}
+    environment = inherited | docker_engine.environment() | {"INVOKE_TOKENS_BUNDLE_DIRECTORY": str(bundles)}
+    install = [GITLAB_TOKENS, "journal.install", "--target", f"docker:{container.name}"]
+    subprocess.run(install, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    container.rows("DELETE FROM personal_access_tokens WHERE previous_personal_access_token_id IS NOT NULL")
+    container.rows("TRUNCATE token_tasks.runs CASCADE")
+    container.rows(
+        f"""
+        WITH one AS (
+          UPDATE personal_access_tokens
+          SET name = '{NAME}', revoked = false, expires_at = '{SOON}',
+            token_digest = '{KEYS.digest_with_current(OLD)}'
+          WHERE id = 4
+          RETURNING user_id
+        )
+        UPDATE users SET user_type = 13, username = 'inventory' WHERE id IN (SELECT user_id FROM one)
+        """
+    )
+    with gitlab_api(Address("", ""), KEYS, kind=ApiInside) as api:
+        assert isinstance(api, ApiInside)
+        api.container = container
+        yield Outside(container, api, environment, tmp_path)
+
+
+def until(holds: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+
+
+@contextmanager
+def gate(folder: Path) -> Iterator[tuple[str, Callable[[], bool], Callable[[], object]]]:
+    """What a command says and waits by: its words, whether it is there, and letting it go on."""
+    there, go = folder / "there", folder / "go"
+    os.mkfifo(go)
+    opened = os.open(go, os.O_RDWR)  # which waits for no reader
+    try:
+        yield f"touch {there}; read x < {go}", there.exists, lambda: os.write(opened, b"\n")
+    finally:
+        os.close(opened)
+
+
+def test_the_token_comes_out_over_the_pipe_and_into_a_file_here(outside: Outside) -> None:
+    path = outside.folder / "token"
+    done = outside.run("--token", NAME, "--yes", "--deliver", f"file:{path}")
+    assert done.returncode == 0, done.stderr
+    token = path.read_text()
+    assert TOKEN.fullmatch(token)
+    new = outside.accepts(token)
+    assert f"the new token has id {new} and expires" in done.stdout
+    assert f"delivered to file {path}; the old one is revoked." in done.stdout
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert outside.accepts(OLD.reveal()) is None
+    assert outside.stages() == ["done"]
+    assert token not in done.stdout + done.stderr
+    # Nothing of it is left inside, and the journal knows who called.
+    assert outside.container.exec("grep", "-rqF", token, "/var", "/tmp", "/etc", "/opt").returncode == 1
+    (caller,) = outside.container.rows("SELECT carried_out_by ->> 'caller' FROM token_tasks.attempts")
+    assert caller.endswith(f"@{os.uname().nodename}")
+
+
+def test_a_dry_run_shows_the_same_plan_and_makes_nothing(outside: Outside) -> None:
+    done = outside.run("--within", "30d", "--dry-run", "--deliver", "command:vault kv put x token=-", "--no-verify")
+    assert done.returncode == 2
+    assert '"vault", which is not on the PATH' in done.stderr
+    done = outside.run("--within", "30d", "--dry-run", "--deliver", "command:cat", "--output", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    plan = json.loads(done.stdout)["plan"]
+    assert [one["token_id"] for one in plan["rotations"]] == [4]
+    assert plan["verify"] == outside.api.url
+    assert outside.container.rows("SELECT count(*) FROM token_tasks.runs") == ["0"]
+    assert outside.accepts(OLD.reveal()) == 4
+
+
+def test_what_is_refused_inside_is_refused_outside(outside: Outside) -> None:
+    for words, status, said in (
+        (("--token", "no such", "--yes", "--deliver", "stdout"), 2, "There is no token"),
+        (("--token", "1", "--yes", "--deliver", "stdout"), 3, "is of kind personal: say --kind personal"),
+        (("--resume", "99", "--yes", "--deliver", "stdout"), 2, "There is no run 99"),
+        (("--token", NAME, "--yes"), 2, "Say where the new token goes"),
+    ):
+        done = outside.run(*words)
+        assert (done.returncode, said in done.stderr) == (status, True), done
+        assert done.stderr.count("\n") == 1
+    assert outside.container.rows("SELECT count(*) FROM token_tasks.runs") == ["0"]
+
+
+def test_a_failed_delivery_is_abandoned_by_a_second_exec(outside: Outside) -> None:
+    done = outside.run("--token", NAME, "--yes", "--deliver", "command:cat > /dev/null; exit 7")
+    assert done.returncode == 1
+    assert "failed with exit status 7" in done.stderr
+    assert outside.stages() == ["abandoned"]
+    assert outside.container.rows(SETTLED) == ["0"]
+    assert outside.accepts(OLD.reveal()) == 4
+
+
+def test_a_token_that_gitlab_does_not_confirm_never_leaves(outside: Outside) -> None:
+    outside.api.fail(404)
+    done = outside.run("--token", NAME, "--yes", "--deliver", f"file:{outside.folder}/token")
+    assert done.returncode == 1
+    assert "(404)" in done.stderr
+    assert os.listdir(outside.folder) == []
+    assert outside.container.rows(SETTLED) == ["0"]
+    assert outside.accepts(outside.api.tokens[-1] or "") is None
+
+
+def test_a_person_chooses_and_reads_it_out_here(outside: Outside) -> None:
+    command = outside.command()
+    with Program(command, env=outside.environment, size=(50, 160)) as program:
+        program.wait_for("Select a token of inventory")
+        program.press("enter")
+        program.wait_for("Are you sure?")
+        program.press("y", "enter")
+        program.wait_for("Is it where it belongs")
+        shown = TOKEN.search(program.text)
+        assert shown
+        program.press("y", "enter")
+        assert program.wait() == 0
+    assert outside.accepts(shown[0]) is not None
+    assert outside.accepts(OLD.reveal()) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_lets_the_delivery_under_way_end(outside: Outside, number: signal.Signals) -> None:
+    with gate(outside.folder) as (wait, there, go):
+        path = outside.folder / "token"
+        process = outside.start("--token", NAME, "--yes", "--deliver", f"command:{wait}; cat > {path}")
+        until(there, process)
+        os.killpg(process.pid, number)
+        go()
+        _, errors = process.communicate(timeout=60)
+    assert "the rotation is complete" in errors
+    assert outside.accepts(path.read_text()) is not None
+    assert outside.stages() == ["done"]
+
+
+def test_whoever_is_killed_outside_is_resumed_from_outside(outside: Outside) -> None:
+    with gate(outside.folder) as (wait, there, go):
+        path = outside.folder / "token"
+        process = outside.start("--token", NAME, "--yes", "--deliver", f"command:cat > {path}; {wait}")
+        until(there, process)
+        lost = path.read_text()
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream
+            stream.close()
+        (run,) = outside.container.rows("SELECT id FROM token_tasks.runs")
+        again = ("--resume", run, "--yes", "--deliver", f"command:cat > {path}")
+        # What it would store now would be revoked.
+        refused = outside.run(*again)
+        assert refused.returncode == 3
+        assert "is still running, as process" in refused.stderr
+        go()
+    # It has given no sign of life for a minute.
+    outside.container.rows("UPDATE token_tasks.runs SET heartbeat_at = heartbeat_at - interval '2 minutes'")
+    deadline = time.monotonic() + 60
+    while (done := outside.run(*again)).returncode == 3:
+        assert "is still running" in done.stderr, done.stderr
+        assert time.monotonic() < deadline
+    assert done.returncode == 0, done.stderr
+    assert outside.accepts(lost) is None
+    assert outside.accepts(path.read_text()) is not None
+    assert outside.accepts(OLD.reveal()) is None
+
+
+def test_a_session_that_is_cut_while_a_token_is_made_leaves_none_behind(outside: Outside) -> None:
+    outside.api.hang(1)
+    process = outside.start("--token", NAME, "--yes", "--deliver", f"file:{outside.folder}/token")
+    until(lambda: outside.api.requests > 0, process)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
+    os.kill(int(children), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "was lost" in errors
+    assert "tokens.rotate --resume" in errors
+    assert outside.container.rows(SETTLED) == ["0"]
+    assert outside.stages() == ["abandoned"]
+    # The process inside, which nobody hears any more, cannot go on with it.
+    outside.api.stopped.set()
+    while outside.container.exec("pgrep", "-f", "rotate-inside").returncode == 0:
+        pass
+    assert outside.container.rows(SETTLED) == ["0"]
+    assert outside.stages() == ["abandoned"]
+    assert outside.accepts(OLD.reveal()) == 4
+
+
+def test_a_container_that_is_gone_before_the_end_leaves_what_can_be_resumed(
+    outside: Outside, docker_engine: Engine
+) -> None:
+    with gate(outside.folder) as (wait, there, go):
+        path = outside.folder / "token"
+        process = outside.start("--token", NAME, "--yes", "--deliver", f"command:cat > {path}; {wait}")
+        until(there, process)
+        docker_engine.docker("pause", outside.container.name)
+        docker_engine.docker("unpause", outside.container.name)
+        docker_engine.docker("restart", "--time=10", outside.container.name)
+        go()
+        _, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    assert outside.accepts(path.read_text()) is not None
+    assert outside.accepts(OLD.reveal()) is None
+
+
+def test_the_step_inside_is_not_for_people(outside: Outside) -> None:
+    inside = [GITLAB_TOKENS, "rotate-inside", "--target", "postgresql://nobody@localhost:1/none"]
+    primary, secondary = pty.openpty()
+    try:
+        done = subprocess.run(inside, stdin=secondary, capture_output=True, text=True, check=False)
+    finally:
+        os.close(primary)
+        os.close(secondary)
+    assert (done.returncode, "is what rotate runs in a container" in done.stderr) == (2, True)
+    for request in ("", "[]", '{"step": "_run"}', '{"step": "make", "run": null, "arguments": {"rotation": 1}}'):
+        done = subprocess.run(inside, input=request, capture_output=True, text=True, check=False)
+        assert json.loads(done.stdout)["fault"]["kind"] == "UsageError", done

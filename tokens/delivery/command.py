@@ -1,0 +1,150 @@
+"""A command as the destination of a new token, and commands as such."""
+
+import os
+import re
+import secrets
+import select
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from tokens.delivery import processes
+from tokens.delivery.descriptor import unread, write
+from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
+from tokens.delivery.processes import MARK
+from tokens.errors import UsageError
+from tokens.secret import Secret
+
+SHELL = "/bin/sh"
+PUNCTUATION = "();<>|&"
+
+# The shell stays until the command ends (by itself, bash would turn into the command's last program), so that the
+# delivery can be told by the shell's environment, also where that of its program cannot be read, as with sudo.
+SCRIPT = """trap '' INT HUP TERM
+eval "shift
+$1"
+exit"""
+
+
+class CommandDelivery(Delivery):
+    """A command that takes the token from its standard input, such as `vault kv put secret/x token=-`."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def check(self, tokens: Sequence[NewToken]) -> None:  # noqa: ARG002 - it is the same for all of them
+        check_command("--deliver command:", self._command)
+
+    def deliver(self, token: Secret, about: NewToken) -> None:
+        fault = run_command(self._command, about.variables, token)
+        if fault:
+            raise DeliveryFailed(f"The command of --deliver {fault}.")
+
+    def place(self, about: NewToken) -> str:  # noqa: ARG002
+        return f"command {self._command}"
+
+
+def run_command(command: str, variables: Mapping[str, str], token: Secret | None = None) -> str | None:
+    """Run a command by /bin/sh; what it prints goes to standard error. None, or how it failed as the end of a sentence.
+
+    It has the variables in its environment, and on standard input exactly the token, without a line's end. One that
+    ends well without having read the token has failed. One that is given a token has the variable MARK, too, with a
+    value of its own, by which whatever it starts is known as part of this delivery.
+
+    It begins with INT, HUP and TERM ignored, as does all that it starts: Ctrl-C, a closed terminal and a service
+    manager mean every process at once, but a delivery should end what it does, and whoever waits here decides what
+    then. Programs may take them back (`trap - TERM`); those in Go do so with TERM, those in Node with all three, by
+    themselves. They are not blocked instead, since then `timeout` could not end a program either. What raises an
+    exception here, as a second Ctrl-C does, kills the command and all that it has started.
+
+    It stays in the process group of this process, as a terminal lets only its foreground group ask on /dev/tty, and
+    sends Ctrl-C to that group alone.
+    """
+    mark = None if token is None else secrets.token_hex(16)
+    child = None
+    # The end that the command reads from stays open here, too: it tells afterwards whether the token was taken.
+    reading, writing = os.pipe()
+    try:
+        if token is not None:
+            write(writing, token)
+        os.close(writing)
+        writing = -1
+        shown = _error_stream()
+        try:
+            child = subprocess.Popen(  # noqa: S603 - it is the administrator's own
+                [SHELL, "-c", SCRIPT, SHELL, command],
+                stdin=reading,
+                stdout=shown,
+                stderr=shown,
+                env=_environment(variables, mark),
+            )
+        except (OSError, ValueError) as error:
+            return f"cannot be started ({getattr(error, 'strerror', None) or 'its words cannot be passed on'})"
+        status = child.wait()
+        if status < 0:
+            # Nobody waits any more for what the shell had begun, and it has a token that is of no use.
+            processes.kill(mark)
+            return f"was ended by {signal.Signals(-status).name}"
+        if status > 0:
+            return f"failed with exit status {status}"
+        return "ended without having read the token, which is on its standard input" if unread(reading) else None
+    except BaseException:
+        processes.kill(mark, child)
+        raise
+    finally:
+        if writing >= 0:
+            os.close(writing)
+        os.read(reading, select.PIPE_BUF)  # what was not taken by now is nobody's
+        os.close(reading)
+
+
+def check_command(option: str, command: str) -> None:
+    """Find out whether the shell understands a command, and whether the program that it begins with is there.
+
+    Raises:
+        UsageError: `option` cannot be carried out.
+    """
+    try:
+        if _shell("-n", "-c", command) != 0:
+            raise UsageError(f"{option} has a command that {SHELL} cannot read; look at its quotes and brackets.")
+        word = _first_word(command)
+        if word and _shell("-c", 'command -v "$1"', "sh", word) != 0:
+            raise UsageError(
+                f'{option} begins with "{word}", which is not on the PATH of the account that this runs as.'
+            )
+    except OSError as error:
+        raise UsageError(f"{option} needs {SHELL}, which cannot be run: {error.strerror}.") from None
+
+
+def _shell(*words: str) -> int:
+    return subprocess.run(  # noqa: S603
+        [SHELL, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    ).returncode
+
+
+def _first_word(command: str) -> str | None:
+    """The program's name, None where only the shell itself could tell."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=PUNCTUATION)
+    lexer.whitespace_split = True
+    try:
+        words = [word for word in lexer if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", word)]
+    except ValueError:
+        return None
+    plain = bool(words) and re.fullmatch(r"[\w./+-][\w./+ -]*", words[0])
+    return words[0] if plain else None
+
+
+def _environment(variables: Mapping[str, str], mark: str | None) -> dict[bytes, bytes]:
+    # As bytes, since the locale's encoding may not have what GitLab's names are made of.
+    environment = {**os.environb, **{name.encode(): value.encode() for name, value in variables.items()}}
+    environment.pop(MARK.encode(), None)  # of a delivery that this process is part of itself
+    return environment if mark is None else {**environment, MARK.encode(): mark.encode()}
+
+
+def _error_stream() -> int:
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, ValueError, OSError):  # the caller has closed it, or it is none of the system's
+        return subprocess.DEVNULL

@@ -1,0 +1,33 @@
+"""What `--deliver` names."""
+
+from typing import TextIO
+
+from tokens.delivery.command import CommandDelivery
+from tokens.delivery.destination import Delivery
+from tokens.delivery.file import FileDelivery
+from tokens.delivery.output import OutputDelivery
+from tokens.errors import UsageError
+
+FORMS = "file:PATH, command:COMMAND or stdout"
+
+
+def parse_delivery(text: str, *, force: bool, output: TextIO | None) -> Delivery:
+    """The destination that `--deliver` names. To be called before the process may become another user.
+
+    Args:
+        text: the option's value.
+        force: whether a file that is there may be replaced.
+        output: standard output, None where the caller has closed it.
+
+    Raises:
+        UsageError: it is none of the forms, or incomplete.
+    """
+    word, colon, rest = text.partition(":")
+    match word:
+        case "file" if rest:
+            return FileDelivery(rest, force=force)
+        case "command" if rest.strip() and "\0" not in rest:
+            return CommandDelivery(rest)
+        case "stdout" if not colon:
+            return OutputDelivery(output)
+    raise UsageError(f'--deliver takes {FORMS}, not "{text}".')

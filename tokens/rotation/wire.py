@@ -1,0 +1,85 @@
+"""Values of a rotation as JSON, for a bench in another process: by the types that a function declares.
+
+What is decoded has the declared type or is refused: it comes from another machine.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.secret import Secret
+
+
+def encode(value: object) -> Any:
+    """What `json.dumps` takes. A Secret is revealed: this is how it is handed over."""
+    match value:
+        case Enum():
+            return value.value
+        case ExpirationDate():
+            return value.literal
+        case Secret():
+            return value.reveal()
+        case tuple() | list():
+            return [encode(one) for one in value]
+        case frozenset():
+            return sorted(encode(one) for one in value)
+        case dict():
+            return {str(name): encode(one) for name, one in value.items()}
+        case None | bool() | int() | float() | str():
+            return value
+    if dataclasses.is_dataclass(value):
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    raise TypeError(f"a {type(value).__name__} does not travel")
+
+
+def decode(kind: Any, document: Any) -> Any:
+    """The value of type `kind` that was encoded as `document`; ValueError where it is none."""
+    arguments = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        if document is None and NoneType in arguments:
+            return None
+        (kind,) = (one for one in arguments if one is not NoneType)
+        return decode(kind, document)
+    match get_origin(kind):
+        case origin if origin is tuple:
+            return tuple(decode(arguments[0], one) for one in _a(list, document))
+        case origin if origin is frozenset:
+            return frozenset(decode(arguments[0], one) for one in _a(list, document))
+        case origin if origin is dict:
+            return {arguments[0](name): decode(arguments[1], one) for name, one in _a(dict, document).items()}
+    if kind in (bool, int, str):
+        return _a(kind, document)
+    if kind is NoneType:
+        return _a(NoneType, document)
+    if kind is Secret:
+        return Secret(_a(str, document))
+    if kind is ExpirationDate:
+        return ExpirationDate.stored(_a(str, document))
+    if issubclass(kind, Enum):
+        return kind(document)
+    return kind(**decode_all(get_type_hints(kind), _a(dict, document)))
+
+
+def decode_all(kinds: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """Each value of `document` as the type that `kinds` has for its name; ValueError where a name is none of them."""
+    if unknown := document.keys() - kinds.keys():
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    return {name: decode(kinds[name], one) for name, one in document.items()}
+
+
+def read(text: str) -> Any:
+    """The document in `text`; ValueError, which does not quote it, where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+
+
+def _a(kind: type, document: Any) -> Any:
+    if type(document) is not kind:
+        raise ValueError(f"a {kind.__name__} was expected, not a {type(document).__name__}")
+    return document

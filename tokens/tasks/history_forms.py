@@ -1,0 +1,139 @@
+"""How `history` tells of one token of a run: of a date that was changed, or of a rotation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tokens.terminal.printable import printable
+
+if TYPE_CHECKING:
+    from tokens.gitlab.expiration import ExpirationDate
+    from tokens.journal.listing import RotationOutcome, TokenOutcome
+    from tokens.plan import RunKind
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is told of each token: `values` under `fields` for programs, `cells` below `heading` for a person.
+
+    `name` is what a run's tokens are called in its JSON. A cell wider than its column of `widths` widens its line.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    values: Callable[[Any], Sequence[object]]
+    heading: tuple[str, ...]
+    widths: tuple[int, ...]
+    cells: Callable[[Any], Sequence[object]]
+
+
+def form_of(kind: "RunKind") -> Form:
+    """How the tokens of a run of this kind are told."""
+    from tokens.plan import RunKind
+
+    return ROTATIONS if kind is RunKind.ROTATE else CHANGES
+
+
+def _change_values(one: "TokenOutcome") -> Sequence[object]:
+    return (one.id, one.owner, one.name, _text(one.old), _text(one.new), one.outcome)
+
+
+def _change_cells(one: "TokenOutcome") -> Sequence[object]:
+    return (one.id, printable(one.owner or ""), printable(one.name or ""), _day(one.old), _day(one.new), one.outcome)
+
+
+def _rotation_values(one: "RotationOutcome") -> Sequence[object]:
+    return (
+        one.id,
+        one.account,
+        one.name,
+        _text(one.old),
+        one.stage,
+        one.reached_at,
+        one.successor_id,
+        _text(one.new),
+        one.state_now,
+        _text(one.old_now),
+        _text(one.grace_until),
+        one.given_up,
+    )
+
+
+def _rotation_cells(one: "RotationOutcome") -> Sequence[object]:
+    return (
+        one.id,
+        printable(one.account or ""),
+        printable(one.name or ""),
+        _day(one.old),
+        one.stage,
+        datetime.fromisoformat(one.reached_at).strftime("%Y-%m-%d %H:%M"),
+        "" if one.successor_id is None else one.successor_id,
+        _day(one.new),
+        _standing(one),
+        _day(one.grace_until),
+        " ".join(map(str, one.given_up)),
+    )
+
+
+def _standing(one: "RotationOutcome") -> str:
+    """Whether the old token works now."""
+    from tokens.gitlab.kind import State
+
+    if one.state_now is None:
+        return "gone"
+    if one.state_now is not State.ACTIVE:
+        return one.state_now.value
+    return "never expires" if one.old_now is None else f"until {one.old_now}"
+
+
+def _text(date: "ExpirationDate | None") -> str | None:
+    return None if date is None else str(date)
+
+
+def _day(date: "ExpirationDate | None") -> str:
+    return "(none)" if date is None else str(date)
+
+
+CHANGES = Form(
+    name="outcomes",
+    fields=("id", "owner", "name", "old_date", "new_date", "outcome"),
+    values=_change_values,
+    heading=("ID", "Owner", "Name", "Old date", "New date", "Outcome"),
+    widths=(10, 20, 30, 10, 10, 10),
+    cells=_change_cells,
+)
+
+ROTATIONS = Form(
+    name="rotations",
+    fields=(
+        "id",
+        "account",
+        "name",
+        "old_date",
+        "stage",
+        "reached_at",
+        "successor_id",
+        "new_date",
+        "old_state_now",
+        "old_date_now",
+        "grace_until",
+        "given_up",
+    ),
+    values=_rotation_values,
+    heading=(
+        "ID",
+        "Account",
+        "Name",
+        "Old date",
+        "Stage",
+        "Reached (UTC)",
+        "Successor",
+        "New date",
+        "Old one now",
+        "Grace until",
+        "Given up",
+    ),
+    widths=(10, 20, 30, 10, 9, 16, 10, 10, 16, 11, 8),
+    cells=_rotation_cells,
+)
