@@ -23,7 +23,7 @@ from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.plans import plan_to_apply, plan_to_undo
-from tokens.journal.record import PATIENCE, Record, TakenOver, begin, store
+from tokens.journal.record import PATIENCE, Record, TakenOver, begin, renew, store
 from tokens.journal.runs import read_attempts, read_run
 from tokens.origin import Origin
 from tokens.plan import CHUNK, Plan, RunKind, make_plan
@@ -313,3 +313,26 @@ def test_a_plan_comes_back_from_the_journal_as_it_was_stored(gitlab_database: Ad
         assert (stored.plan.change, stored.plan.selection) == (plan.change, plan.selection)
         assert (stored.stored.reason, stored.stored.tokens) == ("because\nof 100 % 'reasons'", 18)
         assert not stored.stored.lapsed
+
+
+def test_whoever_lost_touch_with_his_own_process_goes_on_without_it(gitlab_database: Address) -> None:
+    install(gitlab_database)
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 1, expires_at="2024-06-15")
+    plan = make_plan(gitlab_database, RunKind.EXTEND, Selection.every(OLD), Change(NEW))
+    outside = replace(origin.here(), process="outside 1")
+    lost = begin_run(gitlab_database, plan, outside)
+    renewed = lost
+    for _ in range(2):  # the answer to the first was lost, too
+        with writing(gitlab_database) as connection:
+            renewed = renew(connection, lost.run, outside)
+    with writing(gitlab_database) as connection:
+        renewed.beat(connection)
+    for stale in (lost, Record(lost.run, 2)):
+        with pytest.raises(TakenOver), writing(gitlab_database) as connection:
+            stale.beat(connection)
+    with pytest.raises(TakenOver), writing(gitlab_database) as connection:
+        renew(connection, lost.run, ELSEWHERE)
+    with database.reading(gitlab_database) as connection:
+        ends = [one.stopped_because for one in read_attempts(connection, lost.run)]
+    assert ends == ["the connection was lost", "the connection was lost", None]

@@ -105,10 +105,15 @@ STORE_MEMBERSHIPS = """
 """
 
 RENEW = """
-    UPDATE token_tasks.runs
-    SET attempt = attempt + 1, heartbeat_at = clock_timestamp()
-    WHERE id = %(run)s AND attempt = %(attempt)s AND state = 'running'
-    RETURNING attempt
+    UPDATE token_tasks.runs r
+    SET attempt = r.attempt + 1, heartbeat_at = clock_timestamp()
+    FROM token_tasks.attempts a
+    WHERE r.id = %(run)s
+      AND r.state = 'running'
+      AND a.run_id = r.id
+      AND a.number = r.attempt
+      AND a.process = %(process)s
+    RETURNING r.attempt
 """
 
 FINISH = """
@@ -303,17 +308,17 @@ def begin(connection: Connection, run: int, origin: Origin) -> Record:
     return _attempt(connection, run, row.attempt, origin)
 
 
-def renew(connection: Connection, stale: Record, origin: Origin) -> Record:
-    """Go on with one's own run as another attempt, in the open transaction.
+def renew(connection: Connection, run: int, origin: Origin) -> Record:
+    """Go on with a run of one's own as another attempt, in the open transaction.
 
-    For whoever has lost touch with a process of his own, so that it can commit nothing any more. TakenOver where
-    another process has taken the run over.
+    For whoever has lost touch with a process that works for him, so that it can commit nothing any more. That the run
+    is his `origin.process` tells. TakenOver where another has taken it over.
     """
-    row = connection.row(RENEW, run=stale.run, attempt=stale.attempt)
+    row = connection.row(RENEW, run=run, process=origin.process)
     if row is None:
-        raise TakenOver(f"Another process has taken over run {stale.run}, and goes on with it; this one has ended.")
-    connection.execute(END_ATTEMPT, run=stale.run, attempt=stale.attempt, why="the connection was lost")
-    return _attempt(connection, stale.run, row.attempt, origin)
+        raise TakenOver(f"Another process has taken over run {run}, and goes on with it; this one has ended.")
+    connection.execute(END_ATTEMPT, run=run, attempt=row.attempt - 1, why="the connection was lost")
+    return _attempt(connection, run, row.attempt, origin)
 
 
 def literal(values: Iterable[object]) -> str:

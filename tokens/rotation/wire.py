@@ -61,7 +61,10 @@ def decode(kind: Any, document: Any) -> Any:
         return ExpirationDate.stored(_a(str, document))
     if issubclass(kind, Enum):
         return kind(document)
-    return kind(**decode_all(get_type_hints(kind), _a(dict, document)))
+    fields = decode_all(get_type_hints(kind), _a(dict, document))
+    if missing := {field.name for field in dataclasses.fields(kind)} - fields.keys():
+        raise ValueError(f"missing: {', '.join(sorted(missing))}")
+    return kind(**fields)
 
 
 def decode_all(kinds: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:

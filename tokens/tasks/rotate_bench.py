@@ -295,7 +295,7 @@ class BenchHere:
 
     def renew(self) -> Begun:
         with database.connect(self._address) as connection, database.writing(connection, **STORE_TIMEOUT):
-            self._record = record.renew(connection, self._run, self._who)
+            self._record = record.renew(connection, self._run.run, self._who)
         return Begun(self._record.run, self._record.attempt, ())
 
     def end(self, state: RunState, why: str | None) -> None:

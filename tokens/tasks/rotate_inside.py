@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @task(help={"target": TARGET_HELP}, name="rotate-inside")
 def rotate_inside(context: invoke.Context, target: str = "") -> None:
-    """Do one step for a rotate that runs outside of this container; not for people."""
+    """Do a step for a rotate outside; not for people."""
     if sys.stdin is None or console.is_terminal(sys.stdin) or console.is_terminal(sys.stdout):
         raise UsageError("rotate-inside is what rotate runs in a container: say rotate with --target docker:CONTAINER.")
     try:
@@ -41,13 +41,13 @@ def _answer(context: invoke.Context, target: str, text: str) -> Any:
             raise ValueError(f"no step {name}")
         kinds = {name: kind for name, kind in get_type_hints(method).items() if name != "return"}
         arguments = wire.decode_all(kinds, request["arguments"])
-        run = request["run"]
+        run, caller = request["run"], str(request["caller"])
     except (ValueError, KeyError, TypeError) as fault:
         raise UsageError(f"The request of rotate cannot be understood ({fault}): are both of one version?") from None
-    return wire.encode(getattr(_bench(context, target, run), name)(**arguments))
+    return wire.encode(getattr(_bench(context, target, run, caller), name)(**arguments))
 
 
-def _bench(context: invoke.Context, target: str, run: Any) -> "BenchHere":
+def _bench(context: invoke.Context, target: str, run: Any, caller: str) -> "BenchHere":
     from tokens import origin
     from tokens.journal.record import Record
     from tokens.tasks.rotate_bench import BenchHere
@@ -55,8 +55,8 @@ def _bench(context: invoke.Context, target: str, run: Any) -> "BenchHere":
     from tokens.tasks.target_option import locate_site
 
     forbid_core_dumps()
-    # The run goes on when this process has ended: only its silence tells that it is dead.
-    who = replace(origin.here(), process="")
+    # The run is the caller's, and goes on when this process has ended: only its silence tells that it is dead.
+    who = replace(origin.here(), process=f"outside {caller}")
     site = locate_site(context, target)
     forbid_core_dumps()  # to become another user has allowed them again
     return BenchHere(site, who, record=Record(*run) if run else None)

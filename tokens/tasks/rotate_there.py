@@ -5,6 +5,7 @@ the next. Keys and database are looked at there alone; a new token comes out onc
 """
 
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
@@ -38,6 +39,7 @@ class BenchThere:
         self.heartbeat = HEARTBEAT
         self.hurried: Callable[[], bool] = lambda: False  # nothing there can be hurried
         self._guide = Guide(context)
+        self._caller = secrets.token_hex(16)
         self._target = target
         self._place: Place | None = None
         self._begun: Begun | None = None
@@ -128,6 +130,7 @@ class BenchThere:
             self._fenced = True
         request = {
             "step": step.__name__,
+            "caller": self._caller,
             "run": self._begun and [self._begun.run, self._begun.attempt],
             "arguments": wire.encode(arguments),
         }
@@ -139,9 +142,15 @@ class BenchThere:
         except BaseException:
             self._cut()
             raise
-        if "fault" in document:
-            raise _fault(document["fault"])
-        return wire.decode(get_type_hints(step)["return"], document.get("result"))
+        try:
+            if "fault" in document:
+                raise _fault(document["fault"])
+            return wire.decode(get_type_hints(step)["return"], document["result"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise TokensError(
+                "The tool there does not answer as this one understands: remove it with bundle.clean, and what is "
+                "installed there, so that both are of one version."
+            ) from None
 
     def _cut(self) -> None:
         self._place = None  # it may be another pod by now

@@ -56,8 +56,8 @@ def read_keys(installation: Installation) -> Keys:
     closed = [path for path, one in unread.items() if one.closed]
     if closed:
         raise Refused(
-            f"GitLab's {KEY} cannot be read: {reasons}; run this as root with --secrets-file {closed[0]}, which is read "
-            "before root becomes GitLab's user, or with a copy that this user may read."
+            f"GitLab's {KEY} cannot be read: {reasons}; run this as root with --secrets-file {closed[0]}, which is "
+            "read before root becomes GitLab's user, or with a copy that this user may read."
         )
     raise UsageError(
         f"GitLab's {KEY} cannot be read: {reasons}; run this on an application node, or say --secrets-file."
