@@ -507,6 +507,83 @@ def test_a_command_after_all_that_fails_takes_nothing_back(gitlab: Instance) -> 
     assert gitlab.accepts((gitlab.folder / "token").read_text()) == 2
 
 
+def test_of_a_hundred_each_has_its_command_afterwards_whatever_the_others_say(gitlab: Instance) -> None:
+    more_accounts(gitlab, 2)
+    log = gitlab.folder / "log"
+    done = gitlab.run(
+        *("--within", "30d", "--yes", "--deliver", f"file:{gitlab.folder}/{{account}}"),
+        *("--after", f'echo "$TOKENS_ACCOUNT $TOKENS_RUN" >> {log}; test "$TOKENS_ACCOUNT" = account1'),
+    )
+    assert done.returncode == 4
+    assert log.read_text().splitlines() == ["inventory 1", "account0 1", "account1 1"]
+    (line,) = done.stderr.splitlines()
+    assert line.count("The command of --after failed with exit status 1, for token") == 2
+    assert line.endswith("3 of 3 token(s) were rotated and stay so; run it by hand.")
+    assert "[ ] The pipelines that failed" in done.stdout
+    gitlab.check()
+
+
+def test_an_objection_to_one_token_does_not_keep_the_others_from_being_rotated(gitlab: Instance) -> None:
+    more_accounts(gitlab, 1)
+    gitlab.api.answer(Reply(403, {"message": "403 Forbidden"}), 1)
+    done = gitlab.run("--within", "30d", "--yes", "--deliver", f"file:{gitlab.folder}/{{account}}")
+    assert done.returncode == 4
+    assert "its owner is blocked or has to accept terms" in done.stderr
+    assert [one.revoked for one in gitlab.rows()] == [False, True, True, False]
+    gitlab.check()
+
+
+def test_a_failover_after_the_delivery_is_waited_for(gitlab: Instance, gate: Gate) -> None:
+    name = gitlab.value("SELECT quote_ident(current_database())")
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    gitlab.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    gate.open()
+    refused = "SELECT sum(xact_rollback) FROM pg_stat_database WHERE datname = current_database()"
+    before = gitlab.value(refused)
+    wait_until(lambda: bool(gitlab.value(refused) > before))
+    assert process.poll() is None
+    with make_engine(gitlab.address).begin() as connection:
+        connection.execute(sa.text("SET TRANSACTION READ WRITE"))
+        connection.execute(sa.text(f"ALTER DATABASE {name} RESET default_transaction_read_only"))
+    assert ended(process)[0] == 0
+    old, new = gitlab.rows()
+    assert (old.revoked, new.revoked) == (True, False)
+    assert gitlab.accepts((gitlab.folder / "token").read_text()) == new.id
+
+
+def test_a_successor_of_somebody_elses_is_told_of(gitlab: Instance, gate: Gate) -> None:
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    # What GitLab's own rotation does.
+    with make_engine(gitlab.address).begin() as connection:
+        owner = connection.execute(sa.text("SELECT user_id FROM personal_access_tokens WHERE id = 1")).scalar_one()
+        other = make_token(connection, user_id=owner, name=NAME, expires_at=LATER, previous_personal_access_token_id=1)
+        connection.execute(sa.text("UPDATE personal_access_tokens SET revoked = true WHERE id = 1"))
+    gate.open()
+    status, out, _ = ended(process)
+    assert status == 0
+    assert "the old one was rotated by somebody else meanwhile, too, and that successor works as well." in out
+    assert "[ ] Of two successors of one token the one that nobody uses is revoked, in GitLab." in out
+    assert [one.id for one in gitlab.rows() if not one.revoked] == [2, other]
+
+
+def test_where_all_have_a_successor_already_there_is_nothing_to_do(gitlab: Instance) -> None:
+    every_day = ("--within", "30d", "--grace", "7d", "--deliver", f"file:{gitlab.folder}/{{account}}")
+    gitlab.done(*every_day)
+    assert "No token is left: there is nothing to do." in gitlab.done(*every_day)
+    document = json.loads(gitlab.done(*every_day, "--output", "json"))
+    assert document["plan"]["tokens"] == 0
+    assert "successor" in document["plan"]["notes"][0]
+
+
+def test_a_run_of_which_only_the_end_was_not_written_down_is_ended_by_its_resumption(gitlab: Instance) -> None:
+    gitlab.done("--token", NAME, "--deliver", f"file:{gitlab.folder}/token")
+    gitlab.execute("UPDATE token_tasks.runs SET state = 'stopped'")
+    assert gitlab.done("--resume", "1") == "Run 1: nothing is left to rotate.\n"
+    assert gitlab.value("SELECT state FROM token_tasks.runs") == "done"
+
+
 def test_expired_tokens_are_rotated_too(gitlab: Instance) -> None:
     gitlab.execute("UPDATE personal_access_tokens SET expires_at = '2024-06-15'")
     gitlab.done("--service-account", "inventory", "--deliver", f"file:{gitlab.folder}/token")

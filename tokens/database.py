@@ -21,6 +21,7 @@ from tokens.errors import (
     ConnectionLost,
     DatabaseError,
     LockTimeout,
+    ReadOnly,
     Refused,
     StatementTimeout,
     TokensError,
@@ -232,7 +233,9 @@ def translated(error: psycopg.Error, address: Address, *, connected: bool = True
         case psycopg.errors.QueryCanceled():
             return StatementTimeout(f"{address.shown} cancelled a statement: {reason}.")
         case psycopg.errors.ReadOnlySqlTransaction():
-            return Refused(f"{address.shown} takes no changes now (a standby, or a failover): run this on the primary.")
+            return ReadOnly(
+                f"{address.shown} takes no changes now (a standby, or a failover): run this on the primary."
+            )
         case psycopg.errors.ModifyingSqlDataNotPermitted():
             return Refused(f"{address.shown} does not hold GitLab's tokens: {reason}.")
         case psycopg.errors.InsufficientPrivilege():

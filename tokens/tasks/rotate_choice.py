@@ -59,7 +59,7 @@ class Choice:
             for line in passed_over:
                 self._report.say(line)
             self._report.say("No token is left: there is nothing to do.")
-            return Chosen()
+            return Chosen(passed_over=passed_over)
         if not free:
             raise Refused(next(iter(against.values())))
         if wishes.within is not None or (wishes.selects and len(free) == 1):

@@ -66,6 +66,7 @@ class RotateTokens:
             raise UsageError("Say which tokens: --service-account USERNAME, --token NAME or ID, or --within 30d.")
         if not wishes.dry_run:
             forbid_core_dumps()
+        self._has_journal = False
         self._delivery = self._destination()
         self._bench: Bench = self._open_bench(context, target)
         if not wishes.dry_run:
@@ -90,6 +91,7 @@ class RotateTokens:
             else:
                 chosen = Choice(self._bench, wishes, self._prompts, self._report).made()
                 if not chosen.candidates:
+                    self._report.add(plan={"tokens": 0, "rotations": [], "notes": list(chosen.passed_over)})
                     return
                 planned = self._bench.plan(
                     chosen.candidates, wishes.expires_in, wishes.grace, allow_personal=wishes.allows_people
@@ -211,9 +213,12 @@ class RotateTokens:
             return
         with suppress(JournalOutdated):
             self._bench.check_journal()
+            self._has_journal = True
 
     def _open_journal(self) -> bool:
         """Make sure that there is a journal of our version; False where the person does not want one."""
+        if self._has_journal:
+            return True
         try:
             self._bench.check_journal()
             return True
