@@ -323,16 +323,17 @@ def test_whoever_lost_touch_with_his_own_process_goes_on_without_it(gitlab_datab
     outside = replace(origin.here(), process="outside 1")
     lost = begin_run(gitlab_database, plan, outside)
     renewed = lost
-    for _ in range(2):  # the answer to the first was lost, too
+    for wanted in (2, 3):  # the answer to the first was lost, too
         with writing(gitlab_database) as connection:
-            renewed = renew(connection, lost.run, outside)
+            renewed = renew(connection, lost.run, wanted, outside)
     with writing(gitlab_database) as connection:
         renewed.beat(connection)
     for stale in (lost, Record(lost.run, 2)):
         with pytest.raises(TakenOver), writing(gitlab_database) as connection:
             stale.beat(connection)
-    with pytest.raises(TakenOver), writing(gitlab_database) as connection:
-        renew(connection, lost.run, ELSEWHERE)
+    for wanted, who in ((3, outside), (4, ELSEWHERE)):  # one that comes late, and somebody else
+        with pytest.raises(TakenOver), writing(gitlab_database) as connection:
+            renew(connection, lost.run, wanted, who)
     with database.reading(gitlab_database) as connection:
         ends = [one.stopped_because for one in read_attempts(connection, lost.run)]
     assert ends == ["the connection was lost", "the connection was lost", None]

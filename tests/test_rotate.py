@@ -568,6 +568,85 @@ def test_a_successor_of_somebody_elses_is_told_of(gitlab: Instance, gate: Gate) 
     assert [one.id for one in gitlab.rows() if not one.revoked] == [2, other]
 
 
+def test_what_was_rotated_twice_is_not_begun_anew_from_its_grandparent(gitlab: Instance) -> None:
+    words = ("--grace", "7d", "--deliver", f"file:{gitlab.folder}/token", "--force")
+    gitlab.done("--token", "1", *words)
+    gitlab.done("--token", "2", *words)
+    gitlab.execute("UPDATE personal_access_tokens SET expires_at = '2024-06-15' WHERE id IN (1, 2)")
+    assert "its successor 3 works" in gitlab.done("--within", "30d", *words)
+    assert "its successor 3 works" in gitlab.refusal("--token", "1", "--yes", *words, status=3)
+    assert gitlab.accepts((gitlab.folder / "token").read_text()) == 3
+
+
+def test_two_tokens_of_one_account_never_go_to_one_place(gitlab: Instance) -> None:
+    with make_engine(gitlab.address).begin() as connection:
+        owner = connection.execute(sa.text("SELECT user_id FROM personal_access_tokens WHERE id = 1")).scalar_one()
+        make_token(connection, user_id=owner, name="second", expires_at=SOON)
+    command = f'command:cat > {gitlab.folder}/"$TOKENS_ACCOUNT'
+    line = gitlab.refusal("--within", "30d", "--yes", "--deliver", f'{command}"', status=2)
+    assert "2 tokens of inventory would go to one place" in line
+    gitlab.done("--within", "30d", "--deliver", f'{command}.$TOKENS_OLD_ID"')
+    assert [gitlab.accepts((gitlab.folder / f"inventory.{old}").read_text()) for old in (1, 2)] == [3, 4]
+
+
+def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gitlab: Instance, gate: Gate) -> None:
+    """Nobody has a successor that was not handed over; one that was may be in use."""
+    more_accounts(gitlab, 1)
+    for token, stays in ((1, False), (2, True)):
+        if not stays:
+            gitlab.api.hang(1)
+        process = gitlab.start("--token", token, "--yes", "--deliver", f"command:{gate}; cat > {gitlab.folder}/token")
+        if stays:
+            gate.wait()
+        else:
+            wait_until(lambda: gitlab.api.requests > 0)
+        process.kill()
+        if stays:
+            gate.open()
+        ended(process)
+        while still_running(token, token) is not None:
+            pass
+        gitlab.execute(f"UPDATE personal_access_tokens SET revoked = true WHERE id = {token}")
+        resume = ("--resume", token, "--yes", "--deliver", f"file:{gitlab.folder}/other")
+        line = gitlab.refusal(*resume, status=3, changed=True)
+        assert ("stays as it is: revoke it in GitLab" if stays else "which nobody has got, is revoked") in line
+        assert "To try again" not in line
+        assert "is complete" in gitlab.refusal(*resume, status=2)
+    assert [one.revoked for one in gitlab.rows()] == [True, True, True, False]
+
+
+def test_fifty_with_failures_of_every_kind_end_well_all_the_same(gitlab: Instance) -> None:
+    more_accounts(gitlab, 49)
+    vault = gitlab.folder / "vault"
+    vault.mkdir()
+    for number in range(0, 60, 7):
+        gitlab.api.answer(Reply(403, {"message": "403 Forbidden"}), 1)
+        gitlab.api.lag(1)
+        gitlab.api.answer(lambda request: None, 1)
+        for _ in range(number % 5):
+            gitlab.api.answer(Reply(503, ""), 1)
+    # A third does not arrive, a fifth is stored all the same, and each ninth process is killed along with its command.
+    command = (
+        f"command:n=$(ls {vault}/tries | wc -l); touch {vault}/tries/$n; "
+        f'test $((n % 3)) != 0 || exit 5; cat > "{vault}/$TOKENS_ACCOUNT"; '
+        "test $((n % 5)) != 0 || exit 6; test $((n % 9)) != 0 || { kill -9 $PPID; sleep 0; }"
+    )
+    (vault / "tries").mkdir()
+    done = gitlab.run("--within", "30d", "--yes", "--deliver", command)
+    for _ in range(60):
+        gitlab.check()
+        if done.returncode == 0:
+            break
+        wait_until(lambda: not any(still_running(1, one.id) for one in gitlab.rows()))
+        done = gitlab.run("--resume", "1", "--yes", "--deliver", command)
+    assert done.returncode == 0
+    live = [one for one in gitlab.rows() if not one.revoked]
+    assert sorted(one.previous for one in live) == list(range(1, 51))
+    assert sorted(gitlab.accepts(path.read_text()) or 0 for path in vault.iterdir() if path.is_file()) == [
+        one.id for one in live
+    ]
+
+
 def test_where_all_have_a_successor_already_there_is_nothing_to_do(gitlab: Instance) -> None:
     every_day = ("--within", "30d", "--grace", "7d", "--deliver", f"file:{gitlab.folder}/{{account}}")
     gitlab.done(*every_day)
@@ -620,7 +699,7 @@ def test_a_process_that_is_killed_between_two_steps_is_resumed_to_a_good_end(
     wait_until(lambda: still_running(1, 1) is None)
     gitlab.check()
     assert not gitlab.rows()[0].revoked
-    assert state(gitlab) == {"created": "created", "marked": "delivered"}.get(step, "verified")
+    assert state(gitlab) == {"created": "created", "marked": "delivered"}.get(step, "delivering")
 
     words = ["--resume", "1"] if step == "marked" else ["--resume", "1", "--deliver", f"command:cat > {vault}.new"]
     gitlab.done(*words)

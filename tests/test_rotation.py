@@ -329,6 +329,24 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
     assert {name for name in after if after[name] != before[name]} == {"revoked", "updated_at"}
     assert after["revoked"] is True
     assert after["updated_at"] >= new["created_at"]
+    ended(address, record)
+
+    # The new one in its turn: broken off, given up, made anew, and retired by a grace.
+    planned = plan_of(address, successor.id, grace=7)
+    record = begun(address, planned)
+    given_up = reached(address, record, planned.rotations[0], Stage.VERIFIED)
+    set_back(address, 120)
+    record = resume(address, record.run)
+    [(step, rotation)] = todo_of(resumable(address, record.run))
+    assert step is Step.ANEW
+    with database.connect(address) as connection:
+        abandon(connection, record, successor.id)
+    latest = reached(address, record, rotation, Stage.DELIVERED)
+    with database.connect(address) as connection:
+        assert finish(connection, record, rotation) is Retirement.GRACE
+    assert row_of(address, given_up.id)["revoked"] is True
+    assert row_of(address, successor.id)["expires_at"] == str(TODAY + timedelta(7))
+    assert {row.id for row in query(address, LIVE)} == {successor.id, latest.id}
 
 
 def test_nothing_of_a_token_or_its_digest_is_in_the_journal(address: Address) -> None:
@@ -537,7 +555,8 @@ def test_the_instances_maximum_limits_the_date_and_a_note_says_so(address: Addre
     assert {one.grace_until for one in planned.rotations} == {ExpirationDate.typed(str(TODAY + timedelta(days=7)))}
     assert planned.notes[0] == f"This instance allows 90 days at most: new tokens expire on {limited}, not {year}."
     assert "maintenance mode" in planned.notes[1]
-    assert planned.notes[2].startswith("1 of the old tokens are expired already")
+    assert planned.notes[2] == f"1 of the tokens have expired, the first on {GONE}: their successors work again."
+    assert planned.notes[3].startswith("1 of the old tokens are expired already")
     for options in ({"expires_in": 0}, {"grace": 0}, {"expires_in": 10**9}):
         with pytest.raises(UsageError):
             plan_of(address, token, **options)

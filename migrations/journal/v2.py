@@ -22,7 +22,9 @@ def upgrade() -> None:
             successor_id          bigint,
             given_up              bigint[]    NOT NULL DEFAULT '{}',
             state                 text        NOT NULL DEFAULT 'planned'
-                CHECK (state IN ('planned', 'created', 'verified', 'delivered', 'done', 'abandoned')),
+                CHECK (
+                    state IN ('planned', 'created', 'verified', 'delivering', 'delivered', 'done', 'abandoned')
+                ),
             old_expires_at        date,
             new_expires_at        date,
             grace_until           date,

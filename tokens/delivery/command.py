@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tokens.delivery import processes
@@ -19,6 +20,8 @@ from tokens.secret import Secret
 
 SHELL = "/bin/sh"
 PUNCTUATION = "();<>|&"
+BY_ACCOUNT = re.compile(r"\bTOKENS_ACCOUNT\b")
+BY_TOKEN = re.compile(r"\bTOKENS_(NAME|OLD_ID|ID)\b")
 
 # The shell stays until the command ends (by itself, bash would turn into the command's last program), so that the
 # delivery can be told by the shell's environment, also where that of its program cannot be read, as with sudo.
@@ -34,8 +37,14 @@ class CommandDelivery(Delivery):
     def __init__(self, command: str) -> None:
         self._command = command
 
-    def check(self, tokens: Sequence[NewToken]) -> None:  # noqa: ARG002 - it is the same for all of them
+    def check(self, tokens: Sequence[NewToken]) -> None:
         check_command("--deliver command:", self._command)
+        account, count = max(Counter(one.account for one in tokens).items(), key=lambda one: one[1], default=("", 0))
+        if count > 1 and BY_ACCOUNT.search(self._command) and not BY_TOKEN.search(self._command):
+            raise UsageError(
+                f"{count} tokens of {account} would go to one place, since the command tells them by TOKENS_ACCOUNT "
+                "alone: let it use TOKENS_NAME or TOKENS_OLD_ID, too."
+            )
 
     def deliver(self, token: Secret, about: NewToken) -> None:
         fault = run_command(self._command, about.variables, token)

@@ -106,14 +106,15 @@ STORE_MEMBERSHIPS = """
 
 RENEW = """
     UPDATE token_tasks.runs r
-    SET attempt = r.attempt + 1, heartbeat_at = clock_timestamp()
+    SET attempt = %(wanted)s, heartbeat_at = clock_timestamp()
     FROM token_tasks.attempts a
     WHERE r.id = %(run)s
       AND r.state = 'running'
+      AND r.attempt < %(wanted)s
       AND a.run_id = r.id
       AND a.number = r.attempt
       AND a.process = %(process)s
-    RETURNING r.attempt
+    RETURNING a.number AS before
 """
 
 FINISH = """
@@ -308,17 +309,19 @@ def begin(connection: Connection, run: int, origin: Origin) -> Record:
     return _attempt(connection, run, row.attempt, origin)
 
 
-def renew(connection: Connection, run: int, origin: Origin) -> Record:
-    """Go on with a run of one's own as another attempt, in the open transaction.
+def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Record:
+    """Go on with a run of one's own as the attempt `wanted`, in the open transaction.
 
-    For whoever has lost touch with a process that works for him, so that it can commit nothing any more. That the run
-    is his `origin.process` tells. TakenOver where another has taken it over.
+    For whoever has lost touch with a process that works for him, so that it can commit nothing any more; each try wants
+    a higher number, so that one that comes late does nothing. That the run is his `origin.process` tells.
+
+    Raises TakenOver where another has taken it over.
     """
-    row = connection.row(RENEW, run=run, process=origin.process)
+    row = connection.row(RENEW, run=run, wanted=wanted, process=origin.process)
     if row is None:
         raise TakenOver(f"Another process has taken over run {run}, and goes on with it; this one has ended.")
-    connection.execute(END_ATTEMPT, run=run, attempt=row.attempt - 1, why="the connection was lost")
-    return _attempt(connection, run, row.attempt, origin)
+    connection.execute(END_ATTEMPT, run=run, attempt=row.before, why="the connection was lost")
+    return _attempt(connection, run, wanted, origin)
 
 
 def literal(values: Iterable[object]) -> str:

@@ -36,13 +36,25 @@ CANDIDATES = """
     ORDER BY t.expires_at NULLS LAST, t.id
 """
 
-# GitLab's own rotation leaves one as well.
-LIVE_SUCCESSOR = f"""(
-        SELECT max(s.id)
-        FROM public.personal_access_tokens s
-        WHERE s.previous_personal_access_token_id = t.id
-          AND s.revoked IS NOT TRUE
-          AND (s.expires_at IS NULL OR s.expires_at > {TODAY})
+# GitLab's own rotation leaves one as well. A successor that has a successor itself goes, and the line with it goes on.
+LINE = """
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          JOIN public.personal_access_tokens s ON s.previous_personal_access_token_id = line.id
+        )
+"""
+"""All that came of the token `t` by rotations, one of another."""
+
+LIVE_SUCCESSOR = f"""({LINE}
+        SELECT max(line.id)
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+          AND (line.expires_at IS NULL OR line.expires_at > {TODAY})
       )"""  # noqa: S608 - a constant
 
 # GitLab 18.4 and later.
@@ -57,7 +69,7 @@ GRANULAR_SCOPES = """(
 class Candidate:
     """One token, and whose it is.
 
-    `last_used_at` is ISO 8601 in UTC. `live_successor` is the token that was made of this one by a rotation and works.
+    `last_used_at` is ISO 8601 in UTC. `live_successor` is the one that works of the tokens that came of this one.
     `scopes` are for showing: a successor gets what is stored, whatever is read here. A `granular` token may do what its
     granular scopes allow, and `granular_scopes` is how many it has. `organization_id` is None where the release has no
     organizations.

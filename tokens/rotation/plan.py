@@ -161,9 +161,12 @@ def _notes(
         )
     if policy.maintenance:
         yield "GitLab is in maintenance mode, but from here changes go through; a failover may be under way."
-    expired = sum(one.grace_until is not None and one.candidate.state is State.EXPIRED for one in rotations)
-    if expired:
-        yield f"{expired} of the old tokens are expired already: a grace does not bring them back."
+    expired = [one for one in rotations if one.candidate.state is State.EXPIRED]
+    days = [one.candidate.expires_at for one in expired if one.candidate.expires_at is not None]
+    if len(rotations) > 1 and days:
+        yield f"{len(expired)} of the tokens have expired, the first on {min(days)}: their successors work again."
+    if expired and expired[0].grace_until is not None:
+        yield f"{len(expired)} of the old tokens are expired already: a grace does not bring them back."
     if moved:
         become = "lose their end" if rule is MembershipRule.FOREVER else "end with the new token"
         yield f"{moved} membership(s) of bots that end earlier {become}, as GitLab's own rotation leaves them."

@@ -8,6 +8,7 @@ from tokens.errors import Refused
 from tokens.gitlab.kind import TODAY
 from tokens.journal.record import Record
 from tokens.rotation import memberships
+from tokens.rotation.candidate import LINE
 from tokens.rotation.plan import Rotation
 from tokens.rotation.stage import Entry, Stage, count, reach, require, step
 
@@ -33,13 +34,15 @@ REVOKE = """
 
 # GitLab's own rotation knows nothing of a successor that was made by us.
 OTHER_SUCCESSOR = f"""
-    SELECT EXISTS (
-      SELECT FROM public.personal_access_tokens s
-      WHERE s.previous_personal_access_token_id = %(token)s
-        AND s.id <> %(successor)s
-        AND s.revoked IS NOT TRUE
-        AND (s.expires_at IS NULL OR s.expires_at > {TODAY})
-    ) AS found
+    SELECT EXISTS ({LINE}
+        SELECT
+        FROM line
+        WHERE line.id <> %(successor)s
+          AND line.revoked IS NOT TRUE
+          AND (line.expires_at IS NULL OR line.expires_at > {TODAY})
+      ) AS found
+    FROM public.personal_access_tokens t
+    WHERE t.id = %(token)s
 """  # noqa: S608 - a constant
 
 SHORTEN = """

@@ -43,6 +43,8 @@ READ = """
     FOR UPDATE OF p
 """
 
+STATE = "SELECT p.state FROM token_tasks.rotations p WHERE p.run_id = %(run)s AND p.token_id = %(token)s"
+
 REACH = """
     UPDATE token_tasks.rotations
     SET state = %(state)s, changed_at = now()
@@ -57,11 +59,12 @@ COUNT = """
 
 
 class Stage(StrEnum):
-    """What has been done of a rotation. Only a delivered successor is one that somebody has."""
+    """What has been done of a rotation. Before DELIVERING nobody has the successor, from DELIVERED on somebody does."""
 
     PLANNED = "planned"
     CREATED = "created"
     VERIFIED = "verified"
+    DELIVERING = "delivering"
     DELIVERED = "delivered"
     DONE = "done"
     ABANDONED = "abandoned"
@@ -71,9 +74,17 @@ class Stage(StrEnum):
 BEFORE = {
     Stage.CREATED: (Stage.PLANNED, Stage.ABANDONED),
     Stage.VERIFIED: (Stage.CREATED,),
-    Stage.DELIVERED: (Stage.CREATED, Stage.VERIFIED),
+    Stage.DELIVERING: (Stage.CREATED, Stage.VERIFIED),
+    Stage.DELIVERED: (Stage.CREATED, Stage.VERIFIED, Stage.DELIVERING),
     Stage.DONE: (Stage.DELIVERED,),
-    Stage.ABANDONED: (Stage.PLANNED, Stage.CREATED, Stage.VERIFIED, Stage.DELIVERED, Stage.ABANDONED),
+    Stage.ABANDONED: (
+        Stage.PLANNED,
+        Stage.CREATED,
+        Stage.VERIFIED,
+        Stage.DELIVERING,
+        Stage.DELIVERED,
+        Stage.ABANDONED,
+    ),
 }
 
 
@@ -121,17 +132,23 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
 
 
 def mark(connection: Connection, run: Record, token_id: int, state: Stage) -> None:
-    """Write down that the successor of this token is verified, or delivered, in a transaction of its own.
+    """Write down that the successor of this token is verified, handed over or delivered, in a transaction of its own.
 
     Raises:
         Refused: the rotation is not as far as that, or further.
         TakenOver: another process goes on with the run; nothing may be done any more.
     """
-    if state not in (Stage.VERIFIED, Stage.DELIVERED):
+    if state not in (Stage.VERIFIED, Stage.DELIVERING, Stage.DELIVERED):
         raise ValueError(f"{state} is not marked: it is reached by what it stands for")
     with step(connection, run):
         require(connection, run, token_id, state)
         reach(connection, run, token_id, state)
+
+
+def read(connection: Connection, run: int, token_id: int) -> Stage | None:
+    """How far a rotation is; None where the run has none of this token."""
+    row = connection.row(STATE, run=run, token=token_id)
+    return row and Stage(row.state)
 
 
 @contextmanager

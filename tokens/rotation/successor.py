@@ -7,7 +7,7 @@ from tokens.database import Connection
 from tokens.errors import DatabaseError, Refused
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.plaintext import Form, Payload, Random, form_for, legacy_token, read_prefix, routable_token
+from tokens.gitlab.plaintext import Payload, Random, form_for, new_token, read_prefix
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.settings import TODAY
 from tokens.journal.record import Record
@@ -134,10 +134,7 @@ def _insert(
     statement = INSERT.format(columns=", ".join(values), values=", ".join(values.values()))
     prefix = read_prefix(connection, schema)
     for _ in range(TRIES):
-        if form_for(schema) is Form.LEGACY:
-            token = legacy_token(prefix, random=random)
-        else:
-            token = routable_token(prefix, payload, random=random)
+        token = new_token(form_for(schema), prefix, payload, random=random)
         row = connection.row(
             statement,
             token=token_id,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tokens import database
-from tokens.errors import DatabaseError, TokensError, UsageError
+from tokens.errors import DatabaseError, ReadOnly, TokensError, UsageError
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import Kind
 from tokens.journal import installation, record, setup
@@ -131,8 +131,8 @@ class Bench(Protocol):
         """
         ...
 
-    def mark_delivered(self, token_id: int) -> None:
-        """Write down that the successor of this token is where it belongs."""
+    def mark(self, token_id: int, reached: Stage) -> None:
+        """Write down that the successor of this token is handed over from now on, or where it belongs."""
         ...
 
     def finish(self, rotation: Rotation) -> Retirement:
@@ -143,7 +143,7 @@ class Bench(Protocol):
         """As `tokens.rotation.retirement.abandon`."""
         ...
 
-    def stage(self, token_id: int) -> Stage:
+    def stage(self, token_id: int) -> Stage | None:
         """How far the rotation of this token is."""
         ...
 
@@ -151,8 +151,8 @@ class Bench(Protocol):
         """Give a sign of life; TakenOver where another process goes on with the run."""
         ...
 
-    def renew(self) -> Begun:
-        """Go on with the run as another attempt, so that a process that was lost touch with can commit nothing more."""
+    def renew(self, wanted: int) -> Begun:
+        """Go on with the run as attempt `wanted`: a process that was lost touch with can commit nothing any more."""
         ...
 
     def end(self, state: RunState, why: str | None) -> None:
@@ -204,6 +204,7 @@ class BenchHere:
         )
 
     def left(self, run: int) -> tuple[Resumption, ...]:
+        self.check_journal()
         return resumption.resumable(self._address, run)
 
     def url(self) -> str:
@@ -266,13 +267,13 @@ class BenchHere:
                 stage.mark(connection, self._run, rotation.candidate.id, Stage.VERIFIED)
         except VerificationFailed as fault:
             return Made(made.id, None, str(fault), fault.of_token)
-        except DatabaseError as fault:
+        except (DatabaseError, ReadOnly) as fault:
             return Made(made.id, None, str(fault))
         return Made(made.id, made.token)
 
-    def mark_delivered(self, token_id: int) -> None:
+    def mark(self, token_id: int, reached: Stage) -> None:
         with database.connect(self._address) as connection:
-            stage.mark(connection, self._run, token_id, Stage.DELIVERED)
+            stage.mark(connection, self._run, token_id, reached)
 
     def finish(self, rotation: Rotation) -> Retirement:
         with database.connect(self._address) as connection:
@@ -282,9 +283,9 @@ class BenchHere:
         with database.connect(self._address) as connection:
             retirement.abandon(connection, self._run, token_id)
 
-    def stage(self, token_id: int) -> Stage:
-        left = {one.token_id: one.stage for one in self.left(self._run.run)}
-        return left.get(token_id, Stage.DONE)
+    def stage(self, token_id: int) -> Stage | None:
+        with database.reading(self._address) as connection:
+            return stage.read(connection, self._run.run, token_id)
 
     def beat(self) -> None:
         with (
@@ -293,9 +294,9 @@ class BenchHere:
         ):
             self._run.beat(connection)
 
-    def renew(self) -> Begun:
+    def renew(self, wanted: int) -> Begun:
         with database.connect(self._address) as connection, database.writing(connection, **STORE_TIMEOUT):
-            self._record = record.renew(connection, self._run.run, self._who)
+            self._record = record.renew(connection, self._run.run, wanted, self._who)
         return Begun(self._record.run, self._record.attempt, ())
 
     def end(self, state: RunState, why: str | None) -> None:

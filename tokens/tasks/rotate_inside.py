@@ -41,13 +41,15 @@ def _answer(context: invoke.Context, target: str, text: str) -> Any:
             raise ValueError(f"no step {name}")
         kinds = {name: kind for name, kind in get_type_hints(method).items() if name != "return"}
         arguments = wire.decode_all(kinds, request["arguments"])
-        run, caller = request["run"], str(request["caller"])
+        run, caller = wire.decode(tuple[int, ...] | None, request["run"]), str(request["caller"])
+        if run is not None and len(run) != 2:
+            raise ValueError("a run has a number and an attempt")
     except (ValueError, KeyError, TypeError) as fault:
         raise UsageError(f"The request of rotate cannot be understood ({fault}): are both of one version?") from None
     return wire.encode(getattr(_bench(context, target, run, caller), name)(**arguments))
 
 
-def _bench(context: invoke.Context, target: str, run: Any, caller: str) -> "BenchHere":
+def _bench(context: invoke.Context, target: str, run: tuple[int, ...] | None, caller: str) -> "BenchHere":
     from tokens import origin
     from tokens.journal.record import Record
     from tokens.tasks.rotate_bench import BenchHere

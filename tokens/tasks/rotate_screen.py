@@ -65,7 +65,7 @@ def outcome(one: "Outcome", place: str | None) -> str:
     """What became of one token, in one line."""
     from tokens.tasks.rotate_steps import End
 
-    who = f'{account_of(one.candidate)}, "{one.candidate.name}" (id {one.token_id})' if one.candidate else "Nobody"
+    who = f'{account_of(one.candidate)}, "{one.candidate.name}" (id {one.token_id})' if one.candidate else "(gone)"
     match one.end:
         case End.DONE:
             new = one.new
@@ -203,9 +203,12 @@ def _rotation_as_dict(one: "Resumption") -> dict[str, Any]:
 
 
 def _fate(one: "Outcome") -> str:
+    from tokens.gitlab.kind import State
     from tokens.rotation.retirement import Retirement
 
     match one.retirement:
+        case Retirement.GRACE if one.candidate and one.candidate.state is State.EXPIRED:
+            return "stays expired"
         case Retirement.GRACE:
             return "lives on until its grace ends"
         case Retirement.LEFT_ALONE:

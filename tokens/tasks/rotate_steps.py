@@ -14,6 +14,7 @@ from typing import TypeVar
 from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
 from tokens.errors import DatabaseError, LockTimeout, ReadOnly, Refused, TokensError
 from tokens.gitlab.kind import State
+from tokens.journal.record import TakenOver
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation
 from tokens.rotation.resumption import Resumption, Step
@@ -51,7 +52,8 @@ class End(StrEnum):
 class Outcome:
     """What became of one token, and why where it is not done.
 
-    `new` is its successor, if one was made. `hopeless` says that the others would fare no better.
+    `new` is its successor, if one was made. `hopeless` says that the others would fare no better, `settled` that there
+    is nothing left to do, whatever it came to.
     """
 
     candidate: Candidate | None
@@ -61,6 +63,7 @@ class Outcome:
     retirement: Retirement | None = None
     fault: TokensError | None = None
     hopeless: bool = False
+    settled: bool = False
 
 
 class Rotator:
@@ -95,26 +98,29 @@ class Rotator:
             TakenOver: another process goes on with the run.
         """
         rotation = left.rotation
-        if rotation is None:
-            self._abandon(left.token_id)
-            gone = Refused(f"Token {left.token_id} is gone.")
-            return Outcome(None, left.token_id, End.ABANDONED, fault=gone)
-        if left.step is Step.FINISH:
+        if left.step is Step.FINISH and rotation is not None:
             return self._finish(rotation, self._new(rotation, left.successor_id))
+        if rotation is None or rotation.candidate.state is State.REVOKED:
+            return self._settle(left)
         if left.step is Step.ANEW:
-            if rotation.candidate.state is State.REVOKED:
-                # The successor may be in use after all, and nothing else of the account's may work.
-                return Outcome(
-                    rotation.candidate,
-                    left.token_id,
-                    End.UNTOUCHED,
-                    fault=Refused(
-                        f"Token {left.token_id} was revoked meanwhile, and its successor {left.successor_id} stays as "
-                        "it is: revoke it in GitLab if nobody has got it."
-                    ),
-                )
             self._abandon(left.token_id)
         return self.rotate(rotation)
+
+    def _settle(self, left: Resumption) -> Outcome:
+        """End a rotation whose old token is gone or revoked: there is nothing to make a successor of."""
+        candidate = left.rotation.candidate if left.rotation else None
+        gone = f"Token {left.token_id} {'was revoked' if candidate else 'is gone'} meanwhile"
+        if left.stage in (Stage.DELIVERING, Stage.DELIVERED):
+            # It may be in use, and nothing else of the account's may work.
+            stays = f"its successor {left.successor_id} stays as it is: revoke it in GitLab if nobody has got it"
+            fault = Refused(f"{gone}, and {stays}.")
+            return Outcome(candidate, left.token_id, End.UNFINISHED, fault=fault, settled=True)
+        if left.stage in (Stage.CREATED, Stage.VERIFIED):
+            self._abandon(left.token_id)
+            fault = Refused(f"{gone}; its successor {left.successor_id}, which nobody has got, is revoked, too.")
+        else:
+            fault = Refused(f"{gone}; no successor was made.")
+        return Outcome(candidate, left.token_id, End.UNFINISHED, fault=fault, settled=True)
 
     def rotate(self, rotation: Rotation) -> Outcome:
         """Create, verify, deliver, revoke. Raises as `bring_to_its_end` does."""
@@ -135,6 +141,13 @@ class Rotator:
                 raise VerificationFailed(made.objection or "", of_token=made.of_token)
             if self._stop.made():
                 raise KeyboardInterrupt
+            # From here on somebody may have it, unless another process has gone on with the run.
+            self._insist(
+                candidate.id,
+                Stage.DELIVERING,
+                lambda: self._bench.mark(candidate.id, Stage.DELIVERING),
+                pauses=PAUSES,
+            )
             with signs_of_life(self._bench):
                 self._deliver(self._delivery, made.token, new)
         except (VerificationFailed, DeliveryFailed) as fault:
@@ -146,7 +159,13 @@ class Rotator:
             self._give_up(candidate.id)
             raise
         try:
-            self._insist(candidate.id, Stage.DELIVERED, lambda: self._bench.mark_delivered(candidate.id))
+            self._insist(candidate.id, Stage.DELIVERED, lambda: self._bench.mark(candidate.id, Stage.DELIVERED))
+        except TakenOver as fault:
+            raise _with(
+                fault,
+                f"The new token {new.id} of {new.account} was delivered, but is revoked by whoever did so: "
+                "look at what is in its place now.",
+            ) from fault
         except TokensError as fault:
             raise _with(
                 fault,

@@ -6,6 +6,7 @@ the next. Keys and database are looked at there alone; a new token comes out onc
 
 import json
 import secrets
+import threading
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
@@ -31,6 +32,10 @@ from tokens.terminal.printable import printable
 TASK = "rotate-inside"
 HEARTBEAT = 20.0  # seconds; each sign of life is a run there
 
+# Seconds for an answer. A run counts as dead after a minute; plans of long tables and GitLab's replicas take longer.
+USUAL_PATIENCE = 30.0
+PATIENCE = {"find": 600.0, "obstacles": 600.0, "plan": 600.0, "install_journal": 600.0, "make": 180.0}
+
 
 class BenchThere:
     """The bench beside the GitLab that `target` means."""
@@ -43,7 +48,9 @@ class BenchThere:
         self._target = target
         self._place: Place | None = None
         self._begun: Begun | None = None
-        self._fenced = True
+        self._lock = threading.RLock()
+        self._is_cut = False
+        self._attempts = 0  # to renew
         self._told: set[str] = set()
 
     def find(
@@ -85,21 +92,17 @@ class BenchThere:
         self._ask(Bench.install_journal)
 
     def begin(self, planned: RotationPlan, reason: str | None) -> Begun:
-        begun: Begun = self._ask(Bench.begin, planned=planned, reason=reason)
-        self._begun = begun
-        return begun
+        return self._take_on(self._ask(Bench.begin, planned=planned, reason=reason))
 
     def resume(self, run: int) -> Begun:
-        begun: Begun = self._ask(Bench.resume, run=run)
-        self._begun = begun
-        return begun
+        return self._take_on(self._ask(Bench.resume, run=run))
 
     def make(self, rotation: Rotation, url: str | None) -> Made:
         made: Made = self._ask(Bench.make, rotation=rotation, url=url)
         return made
 
-    def mark_delivered(self, token_id: int) -> None:
-        self._ask(Bench.mark_delivered, token_id=token_id)
+    def mark(self, token_id: int, reached: Stage) -> None:
+        self._ask(Bench.mark, token_id=token_id, reached=reached)
 
     def finish(self, rotation: Rotation) -> Retirement:
         retired: Retirement = self._ask(Bench.finish, rotation=rotation)
@@ -108,26 +111,37 @@ class BenchThere:
     def abandon(self, token_id: int) -> None:
         self._ask(Bench.abandon, token_id=token_id)
 
-    def stage(self, token_id: int) -> Stage:
-        stage: Stage = self._ask(Bench.stage, token_id=token_id)
+    def stage(self, token_id: int) -> Stage | None:
+        stage: Stage | None = self._ask(Bench.stage, token_id=token_id)
         return stage
 
     def beat(self) -> None:
         self._ask(Bench.beat)
 
-    def renew(self) -> Begun:
-        begun: Begun = self._ask(Bench.renew)
+    def renew(self, wanted: int) -> Begun:
+        begun: Begun = self._ask(Bench.renew, wanted=wanted)
         return begun
 
     def end(self, state: RunState, why: str | None) -> None:
         self._ask(Bench.end, state=state, why=why)
 
+    def _take_on(self, begun: Begun) -> Begun:
+        self._begun, self._is_cut = begun, False
+        return begun
+
     def _ask(self, step: Callable[..., Any], **arguments: object) -> Any:
         """What the bench there answers to one step; its faults are raised here as what they were there."""
-        if not self._fenced and step is not Bench.renew:
-            # The process that did not answer may still be at it: from now on it can commit nothing any more.
-            self._begun = self.renew()
-            self._fenced = True
+        with self._lock:  # a sign of life may be under way
+            if self._is_cut and self._begun is not None:
+                # The process that did not answer may still be at it: from now on it can commit nothing any more.
+                self._attempts += 1
+                wanted = self._begun.attempt + self._attempts
+                self._begun = self._exchange(Bench.renew, wanted=wanted)
+                self._attempts = 0
+                self._is_cut = False
+            return self._exchange(step, **arguments)
+
+    def _exchange(self, step: Callable[..., Any], **arguments: object) -> Any:
         request = {
             "step": step.__name__,
             "caller": self._caller,
@@ -135,7 +149,7 @@ class BenchThere:
             "arguments": wire.encode(arguments),
         }
         try:
-            document = self._consult(json.dumps(request))
+            document = self._consult(json.dumps(request), PATIENCE.get(step.__name__, USUAL_PATIENCE))
         except (ClientError, SessionLost) as fault:
             self._cut()
             raise ConnectionLost(str(fault)) from None
@@ -154,12 +168,12 @@ class BenchThere:
 
     def _cut(self) -> None:
         self._place = None  # it may be another pod by now
-        self._fenced = self._begun is None
+        self._is_cut = True
 
-    def _consult(self, request: str) -> dict[str, Any]:
+    def _consult(self, request: str, patience: float) -> dict[str, Any]:
         if self._place is None:
             self._place = self._guide.find(self._target)
-        answer = self._guide.consult(self._place, (TASK,), request.encode())
+        answer = self._guide.consult(self._place, (TASK,), request.encode(), patience)
         try:
             document = wire.read(answer.out)
         except ValueError:

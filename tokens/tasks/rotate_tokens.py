@@ -67,6 +67,7 @@ class RotateTokens:
         if not wishes.dry_run:
             forbid_core_dumps()
         self._has_journal = False
+        self._unwritten: str | None = None
         self._delivery = self._destination()
         self._bench: Bench = self._open_bench(context, target)
         if not wishes.dry_run:
@@ -286,7 +287,9 @@ class RotateTokens:
                 stop.by = stop.by or signal.SIGHUP
             except TokensError as fault:
                 why = str(fault)
-                raise type(fault)(f"{fault} {_so_far(outcomes, left)} {_resume(run)}") from fault
+                raise type(fault)(
+                    " ".join((str(fault), *faults, _so_far(outcomes, left), _resume(run, left)))
+                ) from fault
             finally:
                 if stop.by:
                     why = f"stopped by {stop.by.name}"
@@ -312,10 +315,14 @@ class RotateTokens:
         if self._delivery is not None and outcome.new is not None and one.step in NEW_TOKENS:
             place = self._delivery.place(outcome.new)
         line = rotate_screen.outcome(outcome, place)
-        if outcome.end is End.DONE:
-            self._report.say(line)
-        elif not alone:
-            console.tell(line)
+        try:
+            if outcome.end is End.DONE:
+                self._report.say(line)
+            elif not alone:
+                console.tell(line)
+        except OSError as fault:
+            # A full disk under a log must neither stop the run nor hide how it ended.
+            self._unwritten = f"The output could not be written whole: {fault.strerror}."
 
     def _end(self, outcomes: Sequence[Outcome], left: Sequence[Resumption], why: str | None) -> None:
         """Write down how the run ended, if the database still lets it."""
@@ -344,15 +351,20 @@ class RotateTokens:
         faults: Sequence[str],
     ) -> None:
         done = _done(outcomes)
-        if done:
+        if self._unwritten is not None:
+            console.discard(sys.stdout)
+            faults = (self._unwritten, *faults)
+            if len(done) == len(left) and stop.by is None:
+                raise DoneInPart(f"{' '.join(faults)} {_so_far(outcomes, left)} it is recorded as run {run}.")
+        elif done:
             self._report.say("")
             self._report.say(rotate_screen.checklist(done, after=self._wishes.after is not None and not faults))
             self._report.say(f"\nRecorded as run {run}.")
         if stop.by is not None:
             if len(done) == len(left):
-                message = "Stopped; the rotation is complete."
+                message = " ".join(("Stopped; the rotation is complete.", *faults))
             else:
-                message = f"Stopped. {_so_far(outcomes, left)} {_resume(run)}"
+                message = " ".join(("Stopped.", *faults, _so_far(outcomes, left), _resume(run, left)))
             raise Interrupted(message) if stop.by == signal.SIGINT else Terminated(message)
         if len(done) == len(left):
             if faults:
@@ -361,9 +373,10 @@ class RotateTokens:
         if len(left) == 1:
             (outcome,) = outcomes
             kind = type(outcome.fault) if outcome.fault else TokensError
-            raise kind(f"{rotate_screen.outcome(outcome, None)} {_resume(run, 'To try again')}")
-        message = " ".join((*faults, _so_far(outcomes, left), _resume(run)))
-        raise (DoneInPart if done else TokensError)(message)
+            again = "" if outcome.settled else f" {_resume(run, left, 'To try again')}"
+            raise kind(f"{rotate_screen.outcome(outcome, None)}{again}")
+        again = "the others need nothing more." if all(map(_is_settled, outcomes)) else _resume(run, left)
+        raise (DoneInPart if done else TokensError)(" ".join((*faults, _so_far(outcomes, left), again)))
 
 
 def forbid_core_dumps() -> None:
@@ -384,8 +397,8 @@ def _makes_tokens(left: Sequence[Resumption]) -> bool:
 
 
 def _is_settled(outcome: Outcome) -> bool:
-    """Whether nothing is left to do: the rotation is done, or its old token is gone."""
-    return outcome.end is End.DONE or outcome.candidate is None
+    """Whether nothing is left to do: the rotation is done, or its old token is gone or revoked."""
+    return outcome.end is End.DONE or outcome.settled
 
 
 def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -396,5 +409,6 @@ def _so_far(outcomes: Sequence[Outcome], left: Sequence[object]) -> str:
     return f"{len(_done(outcomes))} of {len(left)} token(s) were rotated and stay so;"
 
 
-def _resume(run: int, again: str = "to go on with the others") -> str:
+def _resume(run: int, left: Sequence[object], again: str | None = None) -> str:
+    again = again or ("to go on with the others" if len(left) > 1 else "to go on")
     return f"{again}: tokens.rotate --resume {run}, with the same --deliver."

@@ -132,12 +132,12 @@ class Guide:
 
         return remote.find_place(target, self._steps.show)
 
-    def consult(self, place: "Place", words: Sequence[str], feed: bytes) -> "Answer":
-        """Run the tool there out of sight, with `feed` on its standard input; what it said."""
+    def consult(self, place: "Place", words: Sequence[str], feed: bytes, patience: float) -> "Answer":
+        """Run the tool there out of sight, with `feed` on its standard input; what it said within so many seconds."""
         from tokens.targets.there import remote
 
         errand = remote.Errand(tuple(words), caller=_caller(), terminal=False)
-        return remote.consult(place, errand, feed, *self.luggage)
+        return remote.consult(place, errand, feed, patience, *self.luggage)
 
     @property
     def luggage(self) -> "tuple[Bundle | None, Callable[[], Bundle], Callable[[str], None]]":

@@ -98,18 +98,19 @@ def consult(
     place: Place,
     errand: Errand,
     feed: bytes,
+    patience: float,
     found: Bundle | None,
     build: Callable[[], Bundle],
     report: Report,
 ) -> Answer:
     """Run the tool there out of sight, with `feed` on its standard input; what it said, whole, and its exit status.
 
-    No signal of the terminal's reaches it. Raises as `run` does.
+    It has `patience` seconds, to carry it there apart. No signal of the terminal's reaches it. Raises as `run` does.
     """
-    answer = _consultation(place, errand, feed, found)
+    answer = _consultation(place, errand, feed, patience, found)
     if answer.status in (Outcome.MISSING, Outcome.BROKEN):
         bundle = _carried(place, found, build, report)
-        answer = _consultation(place, errand, feed, bundle)
+        answer = _consultation(place, errand, feed, patience, bundle)
     _check_began(place, answer.status)
     return answer
 
@@ -140,7 +141,7 @@ def _check_began(place: Place, status: int) -> None:
             )
 
 
-def _consultation(place: Place, errand: Errand, feed: bytes, bundle: Bundle | None) -> Answer:
+def _consultation(place: Place, errand: Errand, feed: bytes, patience: float, bundle: Bundle | None) -> Answer:
     """One run there whose output is kept; that it is whole is proven by the mark at its end."""
     run, files = os.urandom(16).hex(), os.urandom(16).hex()
     tool = [bundle.sha256 if bundle else NO_BUNDLE, __version__]
@@ -150,7 +151,7 @@ def _consultation(place: Place, errand: Errand, feed: bytes, bundle: Bundle | No
         environment=_environment(place, errand),
         stdin=True,
     )
-    answer = ask(command, patience=UPLOAD_PATIENCE, feed=feed, alone=True)
+    answer = ask(command, patience=patience, feed=feed, alone=True)
     out, mark, status = answer.out.rpartition(f"{run} ")
     if not mark or not re.fullmatch(r"[0-9]{3}", status):
         raise _unproven(place, answer.status)
