@@ -37,6 +37,8 @@ STATE_CONDITIONS = {
     State.ACTIVE: f"t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > {TODAY})",
 }
 
+HUMAN, PROJECT_BOT, SERVICE_ACCOUNT = 0, 6, 13  # users.user_type; NULL is human, before GitLab 16.6
+
 STATE_EXPRESSION = f"""
     CASE
       WHEN {STATE_CONDITIONS[State.REVOKED]} THEN 'revoked'

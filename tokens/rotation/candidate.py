@@ -1,5 +1,6 @@
 """The tokens that may get a successor, as a person chooses among them."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,16 @@ from tokens.address import Address
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import STATE_CONDITIONS, STATE_EXPRESSION, TODAY, Kind, State, kind_expression
+from tokens.gitlab.kind import (
+    PROJECT_BOT,
+    SERVICE_ACCOUNT,
+    STATE_CONDITIONS,
+    STATE_EXPRESSION,
+    TODAY,
+    Kind,
+    State,
+    kind_expression,
+)
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.selection import DEFAULT_SCOPE, Selection, check_names
 
@@ -63,6 +73,10 @@ GRANULAR_SCOPES = """(
         FROM public.personal_access_token_granular_scopes g
         WHERE g.personal_access_token_id = t.id
       )"""
+
+
+OWNERS = {Kind.SERVICE_ACCOUNT: SERVICE_ACCOUNT, Kind.PROJECT: PROJECT_BOT, Kind.GROUP: PROJECT_BOT}
+"""The kinds whose tokens belong to one kind of user alone: so millions of people's tokens need not be looked at."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,9 @@ def find(
         values: dict[str, object] = {"username": username, "token": token, "within": within}
         if token is None:
             terms.append(f"NOT ({STATE_CONDITIONS[State.REVOKED]})")
+            if kinds <= OWNERS.keys():
+                values["owners"] = sorted({OWNERS[kind] for kind in kinds})
+                terms.append("u.user_type = ANY(CAST(%(owners)s AS smallint[]))")
         else:
             values["id"] = int(token) if _is_id(token) else None
             terms.append("(t.name = CAST(%(token)s AS text) OR t.id = CAST(%(id)s AS bigint))")
@@ -166,6 +183,7 @@ def read_candidates(
         )
 
 
+@functools.cache
 def scopes_of(stored: str) -> tuple[str, ...]:
     r"""The scopes that Rails has stored as YAML, symbols or texts; what is no list of texts comes back as it is.
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 from tokens.database import Connection
 from tokens.errors import Refused
-from tokens.gitlab.kind import TODAY
+from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT, TODAY
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import CURRENT
 from tokens.rotation.candidate import LIVE_SUCCESSOR
 
 ACTIVE = "active"
-HUMAN, PROJECT_BOT, SERVICE_ACCOUNT = 0, 6, 13  # users.user_type; NULL is human, before GitLab 16.6
 
 STANDINGS = """
     SELECT

@@ -9,7 +9,7 @@ from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import State
+from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy
@@ -17,7 +17,6 @@ from tokens.plan import read_release
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.columns import check_known
 from tokens.rotation.obstacles import (
-    PROJECT_BOT,
     check_instance,
     obstacle,
     read_rules,

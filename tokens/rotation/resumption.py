@@ -10,7 +10,7 @@ from tokens.address import Address
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import TODAY
+from tokens.gitlab.kind import TODAY, State
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.rotation.candidate import Candidate, read_candidates
@@ -47,12 +47,12 @@ class Step(StrEnum):
     """Finish: the successor is delivered and works."""
 
     ABANDON = "abandon"
-    """Abandon: the old token is gone."""
+    """Abandon what nobody has got: the old token is gone or revoked, so there is nothing to make a successor of."""
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """One rotation that is not done. `rotation` is None for Step.ABANDON alone."""
+    """One rotation that is not done. `rotation` is None where the old token is gone."""
 
     token_id: int
     stage: Stage
@@ -97,15 +97,18 @@ def _resumptions(rows: list[Any], candidates: dict[int, Candidate]) -> Iterator[
                 yield Resumption(row.token_id, stage, Step.ABANDON, row.successor_id, None)
             continue
         rotation = Rotation(candidate, _date(row.expires_at), _date(row.grace_until))
-        yield Resumption(row.token_id, stage, _step(stage, live=row.live), row.successor_id, rotation)
+        revoked = candidate.state is State.REVOKED
+        yield Resumption(row.token_id, stage, _step(stage, live=row.live, revoked=revoked), row.successor_id, rotation)
 
 
-def _step(stage: Stage, *, live: bool) -> Step:
+def _step(stage: Stage, *, live: bool, revoked: bool) -> Step:
     match stage:
-        case Stage.PLANNED | Stage.ABANDONED:
-            return Step.CREATE
         case Stage.DELIVERED if live:
             return Step.FINISH
+        case _ if revoked:
+            return Step.ABANDON
+        case Stage.PLANNED | Stage.ABANDONED:
+            return Step.CREATE
     return Step.ANEW
 
 

@@ -126,7 +126,13 @@ def _table(left: Sequence["Resumption"]) -> list[str]:
             continue
         old = one.rotation.candidate
         used = (old.last_used_at or "never")[:10]
-        new = f"id {one.successor_id}, delivered" if one.step is Step.FINISH else _date(one.rotation.expires_at)
+        match one.step:
+            case Step.FINISH:
+                new = f"id {one.successor_id}, delivered"
+            case Step.ABANDON:
+                new = "(none)"
+            case _:
+                new = _date(one.rotation.expires_at)
         scopes = " ".join(old.scopes)
         cells = (account_of(old), old.name, str(old.id), scopes, _date(old.expires_at), used, new)
         rows.append(tuple(map(printable, cells)))

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
 from tokens.errors import DatabaseError, LockTimeout, ReadOnly, Refused, TokensError
-from tokens.gitlab.kind import State
 from tokens.journal.record import TakenOver
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation
@@ -98,10 +97,10 @@ class Rotator:
             TakenOver: another process goes on with the run.
         """
         rotation = left.rotation
-        if left.step is Step.FINISH and rotation is not None:
-            return self._finish(rotation, self._new(rotation, left.successor_id))
-        if rotation is None or rotation.candidate.state is State.REVOKED:
+        if rotation is None or left.step is Step.ABANDON:
             return self._settle(left)
+        if left.step is Step.FINISH:
+            return self._finish(rotation, self._new(rotation, left.successor_id))
         if left.step is Step.ANEW:
             self._abandon(left.token_id)
         return self.rotate(rotation)
@@ -185,7 +184,7 @@ class Rotator:
             retired = self._insist(candidate.id, Stage.DONE, lambda: self._bench.finish(rotation))
         except ReadOnly as fault:
             raise _with(fault, _unfinished(new)) from fault
-        except Refused as fault:
+        except (Refused, LockTimeout) as fault:
             return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault)
         except DatabaseError as fault:
             raise _with(fault, _unfinished(new)) from fault
