@@ -158,7 +158,15 @@ def gate(folder: Path) -> Iterator[tuple[str, Callable[[], bool], Callable[[], o
 
 def test_the_token_comes_out_over_the_pipe_and_into_a_file_here(outside: Outside) -> None:
     path = outside.folder / "token"
-    done = outside.run("--token", NAME, "--yes", "--deliver", f"file:{path}")
+    program, *words = outside.command("--token", NAME, "--yes", "--deliver", f"file:{path}")
+    done = subprocess.run(
+        [program, "--debug", *words],
+        env={**outside.environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     token = path.read_text()
     assert TOKEN.fullmatch(token)
@@ -169,6 +177,8 @@ def test_the_token_comes_out_over_the_pipe_and_into_a_file_here(outside: Outside
     assert outside.accepts(OLD.reveal()) is None
     assert outside.stages() == ["done"]
     assert token not in done.stdout + done.stderr
+    assert "invoke.executor" in done.stderr
+    assert not any(key.reveal() in done.stdout + done.stderr for key in KEYS.values)
     # Nothing of it is left inside, and the journal knows who called.
     assert outside.container.exec("grep", "-rqF", token, "/var", "/tmp", "/etc", "/opt").returncode == 1
     (caller,) = outside.container.rows("SELECT carried_out_by ->> 'caller' FROM token_tasks.attempts")

@@ -60,6 +60,11 @@ class Resumption:
     successor_id: int | None
     rotation: Rotation | None
 
+    @property
+    def makes_token(self) -> bool:
+        """Whether it ends with a new token, which has to go somewhere."""
+        return self.step in (Step.CREATE, Step.ANEW)
+
 
 def planned(plan: RotationPlan) -> tuple[Resumption, ...]:
     """A run that has not begun: everything is left of it."""

@@ -52,8 +52,8 @@ def _answer(context: invoke.Context, target: str, text: str) -> Any:
 def _bench(context: invoke.Context, target: str, run: tuple[int, ...] | None, caller: str) -> "BenchHere":
     from tokens import origin
     from tokens.journal.record import Record
+    from tokens.secret import forbid_core_dumps
     from tokens.tasks.rotate_bench import BenchHere
-    from tokens.tasks.rotate_tokens import forbid_core_dumps
     from tokens.tasks.target_option import locate_site
 
     forbid_core_dumps()

@@ -143,9 +143,7 @@ def _table(left: Sequence["Resumption"]) -> list[str]:
 
 def _copied(left: Sequence["Resumption"]) -> list[str]:
     """What the new tokens have of the old ones beside what the table shows: of one token line by line, else counted."""
-    from tokens.rotation.resumption import Step
-
-    old = [one.rotation.candidate for one in left if one.rotation and one.step in (Step.CREATE, Step.ANEW)]
+    old = [one.rotation.candidate for one in left if one.rotation and one.makes_token]
     if len(left) == 1:
         found = [thing for one in old for thing in _properties(one).values()]
     else:

@@ -1,8 +1,5 @@
-"""From the options of `rotate` to its end: which tokens, the plan, the questions, the run, and what came of it."""
+"""From the options of `rotate` to a run: which tokens, the plan, where they go, and the questions."""
 
-import ctypes
-import resource
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,38 +7,29 @@ from contextlib import suppress
 import invoke
 
 from tokens import origin
-from tokens.delivery.command import check_command, run_command
+from tokens.delivery.command import check_command
 from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
 from tokens.delivery.processes import still_running
-from tokens.errors import (
-    DoneInPart,
-    Interrupted,
-    Refused,
-    TerminalRequired,
-    Terminated,
-    TokensError,
-    UsageError,
-)
-from tokens.journal.installation import JournalMissing, JournalOutdated, RunState
+from tokens.errors import Refused, TerminalRequired, UsageError
+from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.rotation import resumption
 from tokens.rotation.plan import RotationPlan
 from tokens.rotation.resumption import Resumption, Step
+from tokens.secret import forbid_core_dumps
 from tokens.targets.here.secrets import read_keys_file
 from tokens.tasks import rotate_screen
 from tokens.tasks.report import Report
-from tokens.tasks.rotate_bench import Bench, BenchHere, Proof, signs_of_life
+from tokens.tasks.rotate_bench import Bench, BenchHere, Proof
 from tokens.tasks.rotate_choice import Choice
 from tokens.tasks.rotate_options import Wishes
-from tokens.tasks.rotate_steps import End, Outcome, Rotator, new_token
+from tokens.tasks.rotate_run import RotationRun
+from tokens.tasks.rotate_steps import new_token
 from tokens.tasks.target_option import locate_site, remote_target
 from tokens.terminal import console
-from tokens.terminal.interruption import StopRequest, Termination, stop_requests, termination_as_error
+from tokens.terminal.interruption import termination_as_error
 from tokens.terminal.prompts import Prompts
-
-NEW_TOKENS = (Step.CREATE, Step.ANEW)
-PR_SET_DUMPABLE = 4
 
 
 class ReportAside(Report):
@@ -67,7 +55,6 @@ class RotateTokens:
         if not wishes.dry_run:
             forbid_core_dumps()
         self._has_journal = False
-        self._unwritten: str | None = None
         self._delivery = self._destination()
         self._bench: Bench = self._open_bench(context, target)
         if not wishes.dry_run:
@@ -147,7 +134,7 @@ class RotateTokens:
             raise UsageError(
                 "Say where the new token goes: --deliver file:PATH, --deliver command:COMMAND or --deliver stdout."
             )
-        self._delivery.check([new_token(one.rotation) for one in left if one.rotation and one.step in NEW_TOKENS])
+        self._delivery.check([new_token(one.rotation) for one in left if one.rotation and one.makes_token])
 
     def _check_deliveries(self, left: Sequence[Resumption]) -> None:
         """Make sure that no command of a process that was killed goes on delivering what would be revoked now."""
@@ -181,9 +168,7 @@ class RotateTokens:
     def _show(self, left: Sequence[Resumption], proof: Proof | str, notes: Sequence[str]) -> None:
         delivery = self._delivery
         places = [
-            delivery.place(new_token(one.rotation))
-            for one in left
-            if one.rotation and delivery and one.step in NEW_TOKENS
+            delivery.place(new_token(one.rotation)) for one in left if one.rotation and delivery and one.makes_token
         ]
         after = self._wishes.after
         self._report.add(plan=rotate_screen.plan_as_dict(left, proof=proof, places=places, after=after, notes=notes))
@@ -237,64 +222,14 @@ class RotateTokens:
         self._bench.install_journal()
         return True
 
-    def _begin(self, left: Sequence[Resumption], planned: RotationPlan | None) -> int:
-        """Take the run on, and make sure that what is left of it is what has been shown."""
-        if planned is not None:
-            return self._bench.begin(planned, self._wishes.reason).run
-        begun = self._bench.resume(self._wishes.resume or 0)
-        if _steps(begun.left) != _steps(left):
-            self._bench.end(RunState.STOPPED, "somebody else had gone on with it")
-            raise Refused(
-                f"Somebody has gone on with run {begun.run} meanwhile: look at what is left of it, and resume."
-            )
-        return begun.run
-
     def _carry_out(self, left: Sequence[Resumption], proof: Proof | str, planned: RotationPlan | None) -> None:
         if not self._open_journal():
             self._report.say("Nothing was changed.")
             return
-        outcomes: list[Outcome] = []
-        faults: list[str] = []
-        with stop_requests() as stop:
-            run = self._begin(left, planned)
-            self._report.add(run=run)
-            self._bench.hurried = stop.made
-            rotator = Rotator(
-                self._bench,
-                run,
-                None if isinstance(proof, str) else proof.url,
-                self._delivery,
-                self._received if self._asks_for_receipt() else None,
-                stop,
-            )
-            why: str | None = "an unforeseen fault"
-            try:
-                for one in left:
-                    if stop.made():
-                        break
-                    outcomes.append(rotator.bring_to_its_end(one))
-                    self._tell(one, outcomes[-1], alone=len(left) == 1)
-                    if outcomes[-1].hopeless:
-                        break
-                    if fault := self._after(outcomes[-1]):
-                        faults.append(fault)
-                why = None
-            except Termination:
-                stop.by = stop.by or signal.SIGTERM
-            except KeyboardInterrupt:
-                stop.by = stop.by or signal.SIGINT
-            except EOFError:
-                stop.by = stop.by or signal.SIGHUP
-            except TokensError as fault:
-                why = str(fault)
-                raise type(fault)(
-                    " ".join((str(fault), *faults, _so_far(outcomes, left), _resume(run, left)))
-                ) from fault
-            finally:
-                if stop.by:
-                    why = f"stopped by {stop.by.name}"
-                self._end(outcomes, left, why)
-        self._conclude(run, outcomes, left, stop, faults)
+        url = None if isinstance(proof, str) else proof.url
+        received = self._received if self._asks_for_receipt() else None
+        run = RotationRun(self._bench, self._report, self._delivery, received, self._wishes)
+        run.carry_out(left, planned, url)
 
     def _asks_for_receipt(self) -> bool:
         shown = isinstance(self._delivery, OutputDelivery) and self._delivery.is_terminal
@@ -310,105 +245,6 @@ class RotateTokens:
                 "It is shown this once. Is it where it belongs, so that the old one can go? (No revokes the new one)"
             )
 
-    def _tell(self, one: Resumption, outcome: Outcome, *, alone: bool) -> None:
-        place = None
-        if self._delivery is not None and outcome.new is not None and one.step in NEW_TOKENS:
-            place = self._delivery.place(outcome.new)
-        line = rotate_screen.outcome(outcome, place)
-        try:
-            if outcome.end is End.DONE:
-                self._report.say(line)
-            elif not alone:
-                console.tell(line)
-        except OSError as fault:
-            # A full disk under a log must neither stop the run nor hide how it ended.
-            self._unwritten = f"The output could not be written whole: {fault.strerror}."
-
-    def _end(self, outcomes: Sequence[Outcome], left: Sequence[Resumption], why: str | None) -> None:
-        """Write down how the run ended, if the database still lets it."""
-        complete = len(outcomes) == len(left) and all(_is_settled(one) for one in outcomes)
-        state = RunState.DONE if complete else RunState.STOPPED if why else RunState.PARTIAL
-        self._report.add(results=[rotate_screen.outcome_as_dict(one) for one in outcomes])
-        with suppress(TokensError):
-            self._bench.end(state, why)
-
-    def _after(self, outcome: Outcome) -> str | None:
-        """Run the command of --after for one token that was rotated; what is wrong with it, where something is."""
-        if self._wishes.after is None or outcome.end is not End.DONE or outcome.new is None:
-            return None
-        with signs_of_life(self._bench):
-            fault = run_command(self._wishes.after, outcome.new.variables)
-        if fault is None:
-            return None
-        return f"The command of --after {fault}, for token {outcome.token_id} of {outcome.new.account}."
-
-    def _conclude(
-        self,
-        run: int,
-        outcomes: Sequence[Outcome],
-        left: Sequence[Resumption],
-        stop: StopRequest,
-        faults: Sequence[str],
-    ) -> None:
-        done = _done(outcomes)
-        if self._unwritten is not None:
-            console.discard(sys.stdout)
-            faults = (self._unwritten, *faults)
-            if len(done) == len(left) and stop.by is None:
-                raise DoneInPart(f"{' '.join(faults)} {_so_far(outcomes, left)} it is recorded as run {run}.")
-        elif done:
-            self._report.say("")
-            self._report.say(rotate_screen.checklist(done, after=self._wishes.after is not None and not faults))
-            self._report.say(f"\nRecorded as run {run}.")
-        if stop.by is not None:
-            if len(done) == len(left):
-                message = " ".join(("Stopped; the rotation is complete.", *faults))
-            else:
-                message = " ".join(("Stopped.", *faults, _so_far(outcomes, left), _resume(run, left)))
-            raise Interrupted(message) if stop.by == signal.SIGINT else Terminated(message)
-        if len(done) == len(left):
-            if faults:
-                raise DoneInPart(f"{' '.join(faults)} {_so_far(outcomes, left)} run it by hand.")
-            return
-        if len(left) == 1:
-            (outcome,) = outcomes
-            kind = type(outcome.fault) if outcome.fault else TokensError
-            again = "" if outcome.settled else f" {_resume(run, left, 'To try again')}"
-            raise kind(f"{rotate_screen.outcome(outcome, None)}{again}")
-        again = "the others need nothing more." if all(map(_is_settled, outcomes)) else _resume(run, left)
-        raise (DoneInPart if done else TokensError)(" ".join((*faults, _so_far(outcomes, left), again)))
-
-
-def forbid_core_dumps() -> None:
-    """No image of this process's memory for anybody: it will hold a token, and the key that it is digested with."""
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # commands that are started have it, too
-    # A crash handler that the kernel pipes into does not ask that limit.
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def _steps(left: Sequence[Resumption]) -> list[tuple[int, Step, int | None]]:
-    return [(one.token_id, one.step, one.successor_id) for one in left]
-
 
 def _makes_tokens(left: Sequence[Resumption]) -> bool:
-    return any(one.step in NEW_TOKENS for one in left)
-
-
-def _is_settled(outcome: Outcome) -> bool:
-    """Whether nothing is left to do: the rotation is done, or its old token is gone or revoked."""
-    return outcome.end is End.DONE or outcome.settled
-
-
-def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [one for one in outcomes if one.end is End.DONE]
-
-
-def _so_far(outcomes: Sequence[Outcome], left: Sequence[object]) -> str:
-    return f"{len(_done(outcomes))} of {len(left)} token(s) were rotated and stay so;"
-
-
-def _resume(run: int, left: Sequence[object], again: str | None = None) -> str:
-    again = again or ("to go on with the others" if len(left) > 1 else "to go on")
-    return f"{again}: tokens.rotate --resume {run}, with the same --deliver."
+    return any(one.makes_token for one in left)
