@@ -2,18 +2,22 @@
 
 Nothing here outlives a transaction on the server: PgBouncer in transaction mode hands one session to many clients, so
 settings are `SET LOCAL`, statements are not prepared and no connection is kept between two pieces of work.
+
+Every transaction begins with the same settings, and there is no statement outside one: whoever may create things in
+GitLab's database could have his code run with our privileges otherwise.
 """
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo
+from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import namedtuple_row
 
 from tokens.address import Address, Advice
@@ -30,8 +34,21 @@ from tokens.errors import (
 
 APPLICATION_NAME = "gitlab-tokens"
 CONNECT_TIMEOUT = 10  # seconds
-IDLE_TIMEOUT = "60s"  # between two statements of a transaction that changes rows
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
+
+# What every transaction begins with, whatever the role's or the database's own settings are. Names without a schema are
+# PostgreSQL's own: were `public` in the path, at whatever place, a function or an operator there that fits better would
+# be taken before its own. Dates come as ISO text and times in UTC.
+SETTINGS = {
+    "search_path": "pg_catalog, pg_temp",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "60s",  # should this process freeze in the middle
+}
+
+# PostgreSQL carries these out in no transaction. Nothing in them is looked up in a schema.
+OUTSIDE_TRANSACTIONS = ("CREATE DATABASE ", "DROP DATABASE ", "VACUUM ")
 
 ASTRAY = ("PGOPTIONS", "PGHOSTADDR")
 WITHOUT_PARAMETER = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
@@ -46,9 +63,12 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 class Connection:
     """One login. Every statement is text with `%(name)s` for a value; whatever fails comes out as `tokens.errors`."""
 
-    def __init__(self, driver: psycopg.Connection[Any], address: Address) -> None:
+    def __init__(self, driver: psycopg.Connection[Any], address: Address, *, read_only: bool = False) -> None:
         self._driver = driver
         self._address = address
+        # Whoever reads sees one state of the tables in all statements; whoever writes wants the newest, whatever the
+        # role's default is.
+        self._level: LiteralString = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED"
 
     @property
     def server_version(self) -> int:
@@ -63,35 +83,74 @@ class Connection:
     def rows(self, statement: str, **parameters: object) -> list[Any]:
         """What `statement` returns, as named tuples."""
         with self._translating():
-            return self._driver.execute(statement, parameters or None).fetchall()
+            return self._send(statement, parameters).fetchall()
 
     def row(self, statement: str, **parameters: object) -> Any:
         """The first row that `statement` returns, None if there is none."""
         with self._translating():
-            return self._driver.execute(statement, parameters or None).fetchone()
+            return self._send(statement, parameters).fetchone()
 
     def execute(self, statement: str, **parameters: object) -> int:
         """Carry `statement` out and tell how many rows it touched."""
         with self._translating():
-            return self._driver.execute(statement, parameters or None).rowcount
+            return self._send(statement, parameters).rowcount
 
     def stream(self, statement: str, **parameters: object) -> Iterator[Any]:
         """What `statement` returns, row by row, never more than one in memory."""
+        self._require_transaction()
         with self._translating(), self._driver.cursor(name="stream") as cursor:
             cursor.itersize = 1
             cursor.execute(statement, parameters or None)
             yield from cursor
 
+    def execute_outside(self, statement: str) -> None:
+        """Carry out one of OUTSIDE_TRANSACTIONS."""
+        if not statement.startswith(OUTSIDE_TRANSACTIONS):
+            raise ValueError(f"this belongs into a transaction: {statement}")
+        with self._translating():
+            self._driver.execute(statement)
+
     def set_locally(self, **settings: str) -> None:
         """`SET LOCAL` for each setting, in one round trip."""
-        calls = ", ".join(f"set_config('{name}', %({name})s, true) AS {name}" for name in settings)
-        self.execute(f"SELECT {calls}", **settings)
+        self._require_transaction()
+        with self._translating():
+            self._driver.execute(set_configs(settings))
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """BEGIN; COMMIT at the end, ROLLBACK after any exception."""
-        with self._translating(), self._driver.transaction():
-            yield
+    def transaction(self, **settings: str) -> Iterator[None]:
+        """BEGIN with SETTINGS and `settings`; COMMIT at the end, ROLLBACK after any exception.
+
+        In an open transaction it is a savepoint, and the settings hold from there on.
+        """
+        with self._translating():
+            if self._driver.info.transaction_status == TransactionStatus.INTRANS:
+                with self._driver.transaction():
+                    if settings:
+                        self.set_locally(**settings)
+                    yield
+                return
+            self._begin(settings)
+            try:
+                yield
+            except BaseException:
+                # A server that is gone, or has ended the transaction itself, can be told nothing.
+                with suppress(psycopg.Error):
+                    self._driver.execute("ROLLBACK")
+                raise
+            self._driver.execute("COMMIT")
+
+    def _begin(self, settings: Mapping[str, str]) -> None:
+        """Begin a transaction and set what holds in it, in one message: no timeout of the role's comes in between."""
+        everything = set_configs({**settings_for(self._driver), **settings})
+        self._driver.execute(sql.SQL("BEGIN ISOLATION LEVEL {}; {}").format(sql.SQL(self._level), everything))
+
+    def _send(self, statement: str, parameters: Mapping[str, object]) -> psycopg.Cursor[Any]:
+        self._require_transaction()
+        return self._driver.execute(statement, parameters or None)
+
+    def _require_transaction(self) -> None:
+        if self._driver.info.transaction_status == TransactionStatus.IDLE:
+            raise RuntimeError("a statement outside a transaction would find what others have planted in public")
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
@@ -103,33 +162,21 @@ class Connection:
 
 @contextmanager
 def connect(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
-    """Log in, and out at the end of the block. Outside `transaction()` every statement commits by itself."""
+    """Log in, and out at the end of the block. Nothing can be asked but in a `transaction()`."""
     try:
         driver = login(address, autocommit=True, row_factory=namedtuple_row)
     except psycopg.Error as error:
         raise translated(error, address, connected=False) from error
     try:
-        driver.read_only = read_only or None
-        # Whoever reads sees one state of the tables in all statements; whoever writes wants the newest, whatever the
-        # role's default is.
-        level = psycopg.IsolationLevel.REPEATABLE_READ if read_only else psycopg.IsolationLevel.READ_COMMITTED
-        driver.isolation_level = level
-        yield Connection(driver, address)
+        yield Connection(driver, address, read_only=read_only)
     finally:
         driver.close()
 
 
 @contextmanager
 def reading(address: Address) -> Iterator[Connection]:
-    """One short read-only transaction without a statement timeout, as GitLab's own task counts.
-
-    Dates come as ISO text and times in UTC, whatever the role's or the database's defaults are.
-    """
+    """One short read-only transaction without a statement timeout, as GitLab's own task counts."""
     with connect(address, read_only=True) as connection, connection.transaction():
-        settings = {"TimeZone": "UTC", "DateStyle": "ISO, YMD", "statement_timeout": "0"}
-        if connection.server_version >= TRANSACTION_TIMEOUT_SINCE:
-            settings["transaction_timeout"] = "0"
-        connection.set_locally(**settings)
         yield connection
 
 
@@ -139,15 +186,7 @@ def writing(connection: Connection, *, lock_timeout: str, statement_timeout: str
 
     The server ends it should this process freeze in the middle, since it holds rows that GitLab wants.
     """
-    settings = {
-        "lock_timeout": lock_timeout,
-        "statement_timeout": statement_timeout,
-        "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
-    }
-    if connection.server_version >= TRANSACTION_TIMEOUT_SINCE:
-        settings["transaction_timeout"] = "0"  # a role's own may be too short to store a long plan
-    with connection.transaction():
-        connection.set_locally(**settings)
+    with connection.transaction(lock_timeout=lock_timeout, statement_timeout=statement_timeout):
         yield
 
 
@@ -166,6 +205,21 @@ def login(address: Address, **options: Any) -> psycopg.Connection[Any]:
     Raises UsageError for an address that PostgreSQL does not understand.
     """
     return psycopg.connect(**_parameters(address), prepare_threshold=None, **options)
+
+
+def settings_for(driver: psycopg.Connection[Any]) -> dict[str, str]:
+    """SETTINGS, and what else this server has that may end a transaction early."""
+    has_timeout = driver.info.server_version >= TRANSACTION_TIMEOUT_SINCE
+    return {**SETTINGS, **({"transaction_timeout": "0"} if has_timeout else {})}
+
+
+def set_configs(settings: Mapping[str, str]) -> sql.Composed:
+    """The statement that sets these to the end of the transaction; it needs no search_path to be what it is."""
+    calls = (
+        sql.SQL("pg_catalog.set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in settings.items()
+    )
+    return sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls))
 
 
 def _parameters(address: Address) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 SQLAlchemy takes a quarter of a second to import: nothing that runs at start-up may import this module.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -11,15 +14,50 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.pool import NullPool
 
 from tokens.address import Address
-from tokens.database import login, translated
+from tokens.database import login, set_configs, settings_for, translated
+
+
+@contextmanager
+def transaction(address: Address) -> Iterator[sa.Connection]:
+    """One transaction in the database at `address`: committed at the end, rolled back by any exception.
+
+    It begins with `tokens.database.SETTINGS`, and so does what SQLAlchemy itself asks at its first login.
+    """
+
+    def log_in() -> psycopg.Connection[Any]:
+        driver = login(address)
+        try:
+            driver.execute(set_configs(settings_for(driver)))
+        except BaseException:
+            driver.close()
+            raise
+        return driver
+
+    def begin(connection: sa.Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        connection.exec_driver_sql(set_configs(settings_for(driver)).as_string(driver))
+
+    engine = _engine(address, log_in)
+    sa.event.listen(engine, "begin", begin)
+    with engine.begin() as connection:
+        yield connection
 
 
 def make_engine(address: Address) -> sa.Engine:
     """An engine for `address` that opens a connection for each piece of work and closes it afterwards.
 
-    Whatever the driver raises through it comes out as one of `tokens.errors`, in one line.
+    Whatever the driver raises through it comes out as one of `tokens.errors`, in one line. It sets nothing: names
+    without a schema are whatever the role's own search_path makes of them. That is for a database of one's own alone.
     """
+    return _engine(address, partial(login, address))
 
+
+def set_locally(connection: sa.Connection, **settings: str) -> None:
+    """`SET LOCAL` for each setting, in one round trip."""
+    connection.exec_driver_sql(set_configs(settings).as_string())
+
+
+def _engine(address: Address, creator: Callable[[], psycopg.Connection[Any]]) -> sa.Engine:
     def translate(context: ExceptionContext) -> None:
         error = context.original_exception
         if not isinstance(error, psycopg.Error):
@@ -28,15 +66,9 @@ def make_engine(address: Address) -> sa.Engine:
 
     result = sa.create_engine(
         "postgresql+psycopg://",
-        creator=partial(login, address),
+        creator=creator,
         poolclass=NullPool,
         use_native_hstore=False,  # it would cost a query for each connection
     )
     sa.event.listen(result, "handle_error", translate)
     return result
-
-
-def set_locally(connection: sa.Connection, **settings: str) -> None:
-    """`SET LOCAL` for each setting, in one round trip."""
-    calls = [sa.func.set_config(name, value, sa.true()) for name, value in settings.items()]
-    connection.execute(sa.select(*calls))

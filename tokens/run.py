@@ -116,7 +116,6 @@ def run(
         with database.connect(address) as connection:
             with _writing(connection):
                 schema = preflight.check(connection, preflight.CHANGE)
-                connection.set_locally(DateStyle="ISO, YMD")
                 rest = record.rest(connection, plan)
             progress = _Run(rest, record, Update(rest, record, schema), reason_to_wait, stop_requested, pause)
             yield from progress.first_pass(connection)

@@ -82,7 +82,8 @@ class Standbys:
         """
         if not self._standbys:
             return None
-        now = Position(*primary.row(PRIMARY))
+        with primary.transaction():
+            now = Position(*primary.row(PRIMARY))
         self._history.add(now)
         behind = []
         for standby in self._standbys:
@@ -114,7 +115,10 @@ def watch(
     notes: list[str] = []
     found: list[_Standby] = []
     with ExitStack() as stack:
-        ours = _Identity.of(primary) if addresses else None
+        ours: _Identity | None = None
+        if addresses:
+            with primary.transaction():
+                ours = _Identity.of(primary)
         for address in addresses:
             standby = _Standby(address)
             stack.callback(standby.close)
@@ -257,8 +261,7 @@ class _State(NamedTuple):
 @contextmanager
 def _short(connection: Connection) -> Iterator[None]:
     """A transaction in which no statement takes long, whatever hands the connection on."""
-    with connection.transaction():
-        connection.set_locally(statement_timeout=STATEMENT_TIMEOUT)
+    with connection.transaction(statement_timeout=STATEMENT_TIMEOUT):
         yield
 
 

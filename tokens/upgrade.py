@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tokens.address import Address
-from tokens.engine import make_engine, set_locally
+from tokens.engine import set_locally, transaction
 from tokens.errors import Refused, UsageError
 
 HEAD = "head"
@@ -25,15 +25,19 @@ _VERSION_TABLE = "alembic_version"
 
 
 class Branch(Enum):
-    """A line of revisions: its folder under `migrations/`, its version table's schema and its tables' schema."""
+    """A line of revisions: its folder under `migrations/`, its version table's schema, and a search_path.
 
-    GITLAB = ("gitlab", "gitlab_shape", "public")
-    JOURNAL = ("journal", "token_tasks", "token_tasks")
+    The journal's name every schema and need none. GitLab's tables are made in a database of our own that nobody else
+    has entered yet.
+    """
 
-    def __init__(self, folder: str, version_schema: str, schema: str) -> None:
+    GITLAB = ("gitlab", "gitlab_shape", "public, pg_temp")
+    JOURNAL = ("journal", "token_tasks", None)
+
+    def __init__(self, folder: str, version_schema: str, search_path: str | None) -> None:
         self.folder = folder
         self.version_schema = version_schema
-        self.schema = schema
+        self.search_path = search_path
 
 
 def upgrade(address: Address, branch: Branch, revision: str = HEAD) -> None:
@@ -72,7 +76,7 @@ def revisions(branch: Branch) -> tuple[str, ...]:
 
 def current(address: Address, branch: Branch) -> str | None:
     """The revision at which the database stands; None if the branch was never brought there."""
-    with make_engine(address).connect() as connection:
+    with transaction(address) as connection:
         return _current(connection, branch)
 
 
@@ -84,7 +88,7 @@ def _require(revision: str, known: tuple[str, ...], branch: Branch) -> None:
 
 @contextmanager
 def _migrating(address: Address, branch: Branch) -> Iterator[sa.Connection]:
-    with make_engine(address).begin() as connection:
+    with transaction(address) as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": branch.version_schema})
         here = _current(connection, branch)
         if here not in (None, *revisions(branch)):
@@ -95,7 +99,8 @@ def _migrating(address: Address, branch: Branch) -> Iterator[sa.Connection]:
         # IF NOT EXISTS would ask for the privilege to create one all the same.
         if not sa.inspect(connection).has_schema(branch.version_schema):
             connection.execute(sa.text(f"CREATE SCHEMA {branch.version_schema}"))
-        set_locally(connection, search_path=branch.schema)
+        if branch.search_path is not None:
+            set_locally(connection, search_path=branch.search_path)
         yield connection
 
 

@@ -1,7 +1,8 @@
 """The journal's first shape: runs, the attempts to carry them out, and the chunks of tokens that they change.
 
-`SET search_path` has led here to `token_tasks`. Nothing refers to GitLab's tables by foreign key: the record outlives
-the tokens, and GitLab may drop or restore its tables as it likes. No secret and no digest is kept.
+Every name has its schema, since the search_path leads to pg_catalog alone. Nothing refers to GitLab's tables by foreign
+key: the record outlives the tokens, and GitLab may drop or restore its tables as it likes. No secret and no digest is
+kept.
 """
 
 from alembic import op
@@ -13,7 +14,7 @@ down_revision = None
 def upgrade() -> None:
     op.execute(
         """
-        CREATE TABLE runs (
+        CREATE TABLE token_tasks.runs (
             id                bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
             kind              text        NOT NULL CHECK (kind IN ('edit', 'extend', 'remove', 'undo')),
             state             text        NOT NULL
@@ -25,7 +26,7 @@ def upgrade() -> None:
             reason            text,
             planned_by        jsonb       NOT NULL,
             tool_version      text        NOT NULL,
-            undoes            bigint      REFERENCES runs ON DELETE SET NULL,
+            undoes            bigint      REFERENCES token_tasks.runs ON DELETE SET NULL,
             tokens            bigint      NOT NULL,
             changed           bigint      NOT NULL DEFAULT 0,
             changed_meanwhile bigint      NOT NULL DEFAULT 0,
@@ -36,13 +37,15 @@ def upgrade() -> None:
             finished_at       timestamptz
         ) WITH (fillfactor = 50);
 
-        COMMENT ON TABLE runs IS 'One change of access tokens each: planned, carried out, undone';
-        COMMENT ON COLUMN runs.memberships IS 'How memberships of bots that end too early are moved; NULL: not at all';
-        COMMENT ON COLUMN runs.notices IS 'Whether expiry notices that were sent are re-armed';
-        COMMENT ON COLUMN runs.attempt IS 'The number of the attempt that may write; an older one has been taken over';
+        COMMENT ON TABLE token_tasks.runs IS 'One change of access tokens each: planned, carried out, undone';
+        COMMENT ON COLUMN token_tasks.runs.memberships
+            IS 'How memberships of bots that end too early are moved; NULL: not at all';
+        COMMENT ON COLUMN token_tasks.runs.notices IS 'Whether expiry notices that were sent are re-armed';
+        COMMENT ON COLUMN token_tasks.runs.attempt
+            IS 'The number of the attempt that may write; an older one has been taken over';
 
-        CREATE TABLE attempts (
-            run_id          bigint      NOT NULL REFERENCES runs ON DELETE CASCADE,
+        CREATE TABLE token_tasks.attempts (
+            run_id          bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
             number          integer     NOT NULL,
             carried_out_by  jsonb       NOT NULL,
             process         text        NOT NULL,
@@ -53,10 +56,10 @@ def upgrade() -> None:
             PRIMARY KEY (run_id, number)
         );
 
-        COMMENT ON TABLE attempts IS 'Who carried a run out, or a part of it, when, and why they stopped';
+        COMMENT ON TABLE token_tasks.attempts IS 'Who carried a run out, or a part of it, when, and why they stopped';
 
-        CREATE TABLE chunks (
-            run_id         bigint      NOT NULL REFERENCES runs ON DELETE CASCADE,
+        CREATE TABLE token_tasks.chunks (
+            run_id         bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
             position       bigint      NOT NULL,
             old_expires_at date,
             new_expires_at date,
@@ -67,14 +70,16 @@ def upgrade() -> None:
             PRIMARY KEY (run_id, position)
         );
 
-        COMMENT ON TABLE chunks IS 'The exact tokens of a run, some thousands a row, with one old and one new date';
-        COMMENT ON COLUMN chunks.position IS 'Of the first of these tokens in the plan';
-        COMMENT ON COLUMN chunks.done_at IS 'When they were changed; NULL: not yet';
-        COMMENT ON COLUMN chunks.left_alone IS 'Those that somebody else had changed or deleted since the plan';
-        COMMENT ON COLUMN chunks.locked IS 'Those that somebody else held to the end';
+        COMMENT ON TABLE token_tasks.chunks
+            IS 'The exact tokens of a run, some thousands a row, with one old and one new date';
+        COMMENT ON COLUMN token_tasks.chunks.position IS 'Of the first of these tokens in the plan';
+        COMMENT ON COLUMN token_tasks.chunks.done_at IS 'When they were changed; NULL: not yet';
+        COMMENT ON COLUMN token_tasks.chunks.left_alone
+            IS 'Those that somebody else had changed or deleted since the plan';
+        COMMENT ON COLUMN token_tasks.chunks.locked IS 'Those that somebody else held to the end';
 
-        CREATE TABLE notices (
-            run_id                              bigint        NOT NULL REFERENCES runs ON DELETE CASCADE,
+        CREATE TABLE token_tasks.notices (
+            run_id                              bigint        NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
             position                            bigint        NOT NULL,
             token_ids                           bigint[]      NOT NULL,
             expire_notification_delivered       boolean[],
@@ -84,22 +89,28 @@ def upgrade() -> None:
             sixty_days_notification_sent_at     timestamptz[]
         );
 
-        CREATE INDEX index_notices_on_run_id_and_position ON notices (run_id, position);
-        COMMENT ON TABLE notices IS 'What the notices of re-armed tokens were before, chunk by chunk';
+        CREATE INDEX index_notices_on_run_id_and_position ON token_tasks.notices (run_id, position);
+        COMMENT ON TABLE token_tasks.notices IS 'What the notices of re-armed tokens were before, chunk by chunk';
 
-        CREATE TABLE memberships (
-            run_id         bigint   NOT NULL REFERENCES runs ON DELETE CASCADE,
+        CREATE TABLE token_tasks.memberships (
+            run_id         bigint   NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
             position       bigint   NOT NULL,
             member_ids     bigint[] NOT NULL,
             old_expires_at date[]   NOT NULL,
             new_expires_at date
         );
 
-        CREATE INDEX index_memberships_on_run_id_and_position ON memberships (run_id, position);
-        COMMENT ON TABLE memberships IS 'What the ends of moved memberships of bots were before, chunk by chunk';
+        CREATE INDEX index_memberships_on_run_id_and_position ON token_tasks.memberships (run_id, position);
+        COMMENT ON TABLE token_tasks.memberships
+            IS 'What the ends of moved memberships of bots were before, chunk by chunk';
         """
     )
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE memberships, notices, chunks, attempts, runs")
+    op.execute(
+        """
+        DROP TABLE
+            token_tasks.memberships, token_tasks.notices, token_tasks.chunks, token_tasks.attempts, token_tasks.runs
+        """
+    )

@@ -153,12 +153,8 @@ def read(connection: Connection, run: int, token_id: int) -> Stage | None:
 
 @contextmanager
 def step(connection: Connection, run: Record) -> Iterator[None]:
-    """One short transaction of a rotation, with a sign of life; TakenOver where another process has the run now.
-
-    Dates come as ISO text, whatever the role's defaults are.
-    """
+    """One short transaction of a rotation, with a sign of life; TakenOver where another process has the run now."""
     with database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT):
-        connection.set_locally(DateStyle="ISO, YMD")
         run.beat(connection)
         yield
 

@@ -58,8 +58,8 @@ def begin(address: Address, plan: Plan, origin: Origin, *, reason: str | None, p
     with database.connect(address) as connection:
         if not _open_journal(address, connection, prompts):
             return Unrecorded()
-        record.check_idle(connection)
         with database.writing(connection, **STORE_TIMEOUT):
+            record.check_idle(connection)
             number = record.store(connection, plan, origin, reason)
             # In the same transaction, so that a run that is refused leaves nothing behind.
             return record.begin(connection, number, origin)
@@ -82,7 +82,8 @@ def resume(address: Address, number: int, origin: Origin) -> Unrecorded:
 def _open_journal(address: Address, connection: Connection, prompts: "Prompts | None") -> bool:
     """Make sure that there is a journal of our version; False where the person goes without."""
     try:
-        installation.check(connection)
+        with database.writing(connection, **STORE_TIMEOUT):
+            installation.check(connection)
     except JournalOutdated as outdated:
         from tokens.journal import setup
 

@@ -236,12 +236,11 @@ class BenchHere:
         setup.install(self._address)
 
     def begin(self, planned: RotationPlan, reason: str | None) -> Begun:
-        with database.connect(self._address) as connection:
+        with database.connect(self._address) as connection, database.writing(connection, **STORE_TIMEOUT):
             record.check_idle(connection)
-            with database.writing(connection, **STORE_TIMEOUT):
-                number = stage.store(connection, planned, self._who, reason)
-                # In the same transaction, so that a run that is refused leaves nothing behind.
-                self._record = record.begin(connection, number, self._who)
+            number = stage.store(connection, planned, self._who, reason)
+            # In the same transaction, so that a run that is refused leaves nothing behind.
+            self._record = record.begin(connection, number, self._who)
         return Begun(number, self._record.attempt, resumption.planned(planned))
 
     def resume(self, run: int) -> Begun:

@@ -176,7 +176,7 @@ def _described(status: Status) -> Status:
           FROM pg_database
          WHERE datname = current_database()
     """
-    with connect(status.address) as connection:
+    with connect(status.address) as connection, connection.transaction():
         comment, size, version = connection.row(statement)
     filled = json.loads(comment or "{}")
     return Status(
@@ -212,16 +212,19 @@ def _silent(_: "Progress") -> None:
 def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: bool = False) -> Address:
     """Build the database under another name and give it its own when it is complete.
 
-    The lock goes with the connection that holds it, so a filler that was killed blocks nobody.
+    The lock goes with the connection that holds it, so a filler that was killed blocks nobody; it is the session's, as
+    a database is made in no transaction.
     """
     from tokens.database import connect
 
     maintenance = server.address("postgres", SUPERUSER, shown=SHOWN)
     with connect(maintenance) as connection:
-        (locked,) = connection.row(f"SELECT pg_try_advisory_lock({_BUILDING})")
+        with connection.transaction():
+            (locked,) = connection.row(f"SELECT pg_try_advisory_lock({_BUILDING})")
         if not locked:
             _tell(report, "Waiting for another process that fills the demo")
-            connection.execute(f"SELECT pg_advisory_lock({_BUILDING})")
+            with connection.transaction():
+                connection.execute(f"SELECT pg_advisory_lock({_BUILDING})")
         if anew or not server.answers(DATABASE, OWNER):
             try:
                 _fill(connection, server, tokens, report)
@@ -229,7 +232,7 @@ def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: 
                 # After a full disk or Ctrl-C the room is wanted back; a server that is gone cannot be asked for it, and
                 # the connection that was interrupted can be asked nothing.
                 with contextlib.suppress(TokensError), connect(maintenance) as another:
-                    another.execute(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
+                    another.execute_outside(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
                 raise
     return _address(server)
 
@@ -241,14 +244,17 @@ def _fill(connection: "Connection", server: Server, tokens: int, report: Report 
     release = revisions(Branch.GITLAB)[-1]
     _tell(report, f"Creating the tables of GitLab {release}")
     unfinished = server.address(_UNFINISHED, OWNER, shown=SHOWN)
-    if OWNER not in [row.rolname for row in connection.rows("SELECT rolname FROM pg_roles")]:
-        connection.execute(f"CREATE ROLE {OWNER} LOGIN")
-    connection.execute(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
-    connection.execute(f"CREATE DATABASE {_UNFINISHED} OWNER {OWNER}")
+    with connection.transaction():
+        if OWNER not in [row.rolname for row in connection.rows("SELECT rolname FROM pg_roles")]:
+            connection.execute(f"CREATE ROLE {OWNER} LOGIN")
+    connection.execute_outside(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
+    connection.execute_outside(f"CREATE DATABASE {_UNFINISHED} OWNER {OWNER}")
     upgrade(unfinished, Branch.GITLAB)
     population.fill(unfinished, tokens, report or _silent)
     upgrade(unfinished, Branch.JOURNAL)
     filled = {"tokens": tokens, "filled_on": datetime.now(UTC).date().isoformat(), "release": release}
-    connection.execute(f"COMMENT ON DATABASE {_UNFINISHED} IS '{json.dumps(filled)}'")
-    connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-    connection.execute(f"ALTER DATABASE {_UNFINISHED} RENAME TO {DATABASE}")
+    with connection.transaction():
+        connection.execute(f"COMMENT ON DATABASE {_UNFINISHED} IS '{json.dumps(filled)}'")
+    connection.execute_outside(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+    with connection.transaction():
+        connection.execute(f"ALTER DATABASE {_UNFINISHED} RENAME TO {DATABASE}")

@@ -27,15 +27,16 @@ def fill(address: Address, tokens: int, report: Report) -> None:
     the database has users already.
     """
     # Not at the top: the first line of progress need not wait for SQLAlchemy.
-    from tokens.engine import make_engine, set_locally
+    from tokens.database import connect
+    from tokens.engine import set_locally, transaction
 
-    database = make_engine(address)
-    with database.begin() as connection:
-        set_locally(connection, search_path="public", timezone="UTC", work_mem="256MB", maintenance_work_mem="512MB")
+    with transaction(address) as connection:
+        # A database of our own that nobody else has entered yet.
+        set_locally(connection, search_path="public, pg_temp", work_mem="256MB", maintenance_work_mem="512MB")
         _fill(connection, tokens, report)
     report(Progress("Collecting statistics"))
-    with database.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        vacuum(connection)
+    with connect(address) as filled:
+        vacuum(filled)
 
 
 def _fill(connection: "sa.Connection", tokens: int, report: Report) -> None:

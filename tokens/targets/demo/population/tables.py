@@ -13,7 +13,16 @@ from tokens.targets.demo.population.progress import Progress, Report
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from tokens.database import Connection
+
 _VACUUMS = 20  # at most, a tenth of a second apart
+
+TABLES = """
+    SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relallvisible < c.relpages AS hidden
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relkind = 'r'
+"""
 
 
 class Tables:
@@ -70,19 +79,17 @@ class Tables:
             self.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
 
 
-def vacuum(connection: "sa.Connection") -> None:
+def vacuum(connection: "Connection") -> None:
     """Collect statistics and mark every page as visible to everybody.
 
     Pages are not marked while somebody holds a snapshot from before our commit; here that is autovacuum at most, for a
     moment.
     """
-    tables = connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").scalars().all()
     for _ in range(_VACUUMS):
-        connection.exec_driver_sql(f"VACUUM (FREEZE, ANALYZE) {', '.join(tables)}")
-        hidden = connection.exec_driver_sql("""
-            SELECT EXISTS (SELECT FROM pg_class
-                            WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relallvisible < relpages)
-        """)
-        if not hidden.scalar_one():
-            return
+        with connection.transaction():
+            names = [table.name for table in connection.rows(TABLES)]
+        connection.execute_outside(f"VACUUM (FREEZE, ANALYZE) {', '.join(names)}")
+        with connection.transaction():
+            if not any(table.hidden for table in connection.rows(TABLES)):
+                return
         time.sleep(0.1)

@@ -1,0 +1,144 @@
+"""Nobody's code runs with our privileges: whatever somebody has planted in schema `public`, no statement finds it."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.addresses import url
+from tests.conftest import _execute
+from tests.factories import make_group, make_membership, make_migration_row, make_settings, make_token, make_user
+from tests.planted import plant
+from tests.replication import Pair, Replicated
+from tests.terminal.screen import Program
+from tests.test_edit import INV
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.namespace import ns
+from tokens.program import DataConfig, TokensProgram
+
+SOON = datetime.now(UTC).date() + timedelta(20)
+NEXT_YEAR = datetime.now(UTC).date() + timedelta(300)
+HOSTILE = "public, pg_catalog"
+
+Superuser = Callable[[Address], Address]
+
+
+def fill(address: Address) -> None:
+    with make_engine(address).begin() as connection:
+        connection.exec_driver_sql("SET LOCAL search_path = pg_catalog")
+        make_migration_row(connection)
+        make_settings(connection)
+        owner = make_user(connection, username="inventory", user_type=13)
+        make_token(
+            connection, user_id=owner, name="nightly", expires_at=SOON, seven_days_notification_sent_at="2024-06-08"
+        )
+        bot, group = make_user(connection, username="group_1_bot", user_type=6), make_group(connection, path="fleet")
+        make_membership(connection, user_id=bot, group_id=group, expires_at=SOON)
+        for number in range(3):
+            make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=SOON)
+        make_token(connection, expires_at="2024-06-15")
+
+
+def typed(*words: str) -> int:
+    """Type it into this process; its exit status."""
+    program = TokensProgram(name="gitlab-tokens", version="0", namespace=ns, config_class=DataConfig)
+    try:
+        program.run(["gitlab-tokens", *words])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def tasks(target: str, standby: str, folder: Path) -> Iterator[tuple[str, ...]]:
+    """Every task that asks a database, in an order in which each finds something to do."""
+    secrets = folder / "secrets.yml"
+    secrets.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
+    selected = ("--group", "fleet", "--user", "inventory", "--name", "*", "--scope", "api", "--state", "active,expired")
+    rotated = ("--token", "nightly", "--no-verify", "--secrets-file", str(secrets), "--deliver", f"file:{folder}/token")
+    yield ("analyze",)
+    yield ("analyze", "--output", "json")
+    yield ("doctor",)
+    yield ("doctor", "--grants", "night shift")
+    yield ("journal.install",)
+    yield ("journal.status",)
+    yield ("extend", "--expires", str(SOON), *selected, "--by", "7d", "--dry-run")
+    yield ("extend", "--expires", str(SOON), "--to", str(NEXT_YEAR), "--yes", "--standby", standby)
+    yield ("undo", "--run", "1", "--yes")
+    yield ("extend", "--expires", "2024-06-15", "--state", "expired", "--to", str(NEXT_YEAR), "--plan")
+    yield ("apply", "--run", "3", "--yes")
+    yield ("remove", "--expires", str(SOON), "--kind", "group", "--yes")
+    yield ("remove", "--expires", str(SOON), "--kind", "service-account", "--no-journal", "--dry-run")
+    yield ("history",)
+    yield ("history", "--run", "1")
+    yield ("rotate", *rotated, "--dry-run")
+    yield ("rotate", *rotated, "--yes")
+    yield ("history", "--run", "5", "--output", "json")
+    yield ("journal.prune", "--before", str(NEXT_YEAR), "--yes")
+    yield ("journal.uninstall", "--yes")
+
+
+def edit(target: Address) -> None:
+    """Remove a date in the conversation, with a journal that is installed on the way."""
+    with Program([INV, "tokens.edit", "--target", url(target)], size=(50, 80)) as program:
+        program.wait_for("3. Quit")
+        program.press("2", "enter", "enter")
+        program.wait_for("Are you sure?")
+        program.press("yes", "enter")
+        program.wait_for("install it")
+        program.press("y", "enter")
+        program.wait_for("Updated")
+        program.wait_for("3. Quit")
+        program.press("3", "enter")
+        assert program.wait() == 0
+
+
+@pytest.fixture
+def pair(replicated: Replicated) -> Iterator[Pair]:
+    with replicated.database() as both:
+        fill(both.primary)
+        yield both
+
+
+@contextmanager
+def search_path(replicated: Replicated, address: Address, path: str | None) -> Iterator[None]:
+    """Both roles have this path in the database, and all others, too."""
+    if path is None:
+        yield
+        return
+    database = sql.Identifier(str(conninfo_to_dict(address.conninfo)["dbname"]))
+    server = replicated.primary.address("postgres")
+    words = sql.SQL(path)
+    _execute(server, sql.SQL("ALTER DATABASE {} SET search_path = {}").format(database, words))
+    for role in ("gitlab", "postgres"):
+        statement = sql.SQL("ALTER ROLE {} IN DATABASE {} SET search_path = {}")
+        _execute(server, statement.format(sql.Identifier(role), database, words))
+    yield
+
+
+@pytest.mark.parametrize("path", [None, HOSTILE])
+@pytest.mark.parametrize("role", ["gitlab", "postgres"])
+def test_no_task_runs_what_somebody_has_planted_in_schema_public(
+    replicated: Replicated, pair: Pair, superuser: Superuser, role: str, path: str | None, tmp_path: Path
+) -> None:
+    trap = plant(superuser(pair.primary), replicated.primary.folder / "server.log")
+    target, standby = pair.primary, pair.standby
+    if role == "postgres":
+        target, standby = superuser(target), superuser(standby)
+    found: dict[str, Counter[tuple[str, str]]] = {}
+    ended: dict[str, int] = {}
+    with search_path(replicated, pair.primary, path):
+        replicated.catch_up()
+        for words in tasks(url(target), url(standby), tmp_path):
+            ended[" ".join(words)] = typed(words[0], "--target", url(target), *words[1:])
+            found[" ".join(words)] = trap.sprung()
+        edit(target)
+        found["edit"] = trap.sprung()
+    assert {task: ran for task, ran in found.items() if ran} == {}
+    assert {task: status for task, status in ended.items() if status} == {}
