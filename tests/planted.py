@@ -113,6 +113,11 @@ AGGREGATES = """
 LINE = re.compile(r"LOG: +planted: (.*) as (\S+)$", re.MULTILINE)
 
 
+STATEMENT = re.compile(r"\[(\d+)\] LOG: +(?:statement|execute [^:]+): (.*(?:\n\t.*)*)$", re.MULTILINE)
+PROTECTION = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+OUTSIDE = ("CREATE DATABASE", "DROP DATABASE", "VACUUM")
+
+
 @dataclass
 class Trap:
     """What was planted in one database, and what has run of it since the last look."""
@@ -127,6 +132,29 @@ class Trap:
             new = file.read()
         self._seen += len(new)
         return Counter((found[1], found[2]) for found in LINE.finditer(new.decode(errors="replace")))
+
+
+def log_size(log: Path) -> int:
+    """Where the server's log ends now, in bytes."""
+    return log.stat().st_size
+
+
+def unprotected(log: Path, start: int) -> list[str]:
+    """The statements since `start`, of sessions that log them, that were sent before their transaction's protection."""
+    with log.open("rb") as file:
+        file.seek(start)
+        text = file.read().decode(errors="replace")
+    faults, protected = [], dict[str, bool]()
+    for process, statement in STATEMENT.findall(text):
+        if PROTECTION in statement.partition(";")[2] or (process in protected and statement.startswith(PROTECTION)):
+            protected[process] = True
+        elif statement == "BEGIN":
+            protected[process] = False
+        elif statement in ("COMMIT", "ROLLBACK"):
+            protected.pop(process, None)
+        elif not protected.get(process) and not statement.startswith(OUTSIDE):
+            faults.append(statement)
+    return faults
 
 
 def plant(superuser: Address, log: Path) -> Trap:

@@ -3,18 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from tests.addresses import url
-from tests.conftest import _execute
 from tests.factories import make_group, make_membership, make_migration_row, make_settings, make_token, make_user
-from tests.planted import plant
+from tests.planted import log_size, plant, unprotected
 from tests.replication import Pair, Replicated
 from tests.terminal.screen import Program
 from tests.test_edit import INV
@@ -106,20 +104,17 @@ def pair(replicated: Replicated) -> Iterator[Pair]:
         yield both
 
 
-@contextmanager
-def search_path(replicated: Replicated, address: Address, path: str | None) -> Iterator[None]:
-    """Both roles have this path in the database, and all others, too."""
-    if path is None:
-        yield
-        return
-    database = sql.Identifier(str(conninfo_to_dict(address.conninfo)["dbname"]))
-    server = replicated.primary.address("postgres")
-    words = sql.SQL(path)
-    _execute(server, sql.SQL("ALTER DATABASE {} SET search_path = {}").format(database, words))
-    for role in ("gitlab", "postgres"):
-        statement = sql.SQL("ALTER ROLE {} IN DATABASE {} SET search_path = {}")
-        _execute(server, statement.format(sql.Identifier(role), database, words))
-    yield
+def set_up(superuser: Address, path: str | None) -> None:
+    """Let whoever comes to this database from now on have this search_path, and every statement logged."""
+    with psycopg.connect(superuser.conninfo) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        settings = {"log_statement": "'all'", **({} if path is None else {"search_path": path})}
+        for name, value in settings.items():
+            words = [sql.SQL(name), sql.SQL(value)]
+            connection.execute(sql.SQL("ALTER DATABASE {} SET {} = {}").format(database, *words))
+            for role in ("gitlab", "postgres"):
+                statement = sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}")
+                connection.execute(statement.format(sql.Identifier(role), database, *words))
 
 
 @pytest.mark.parametrize("path", [None, HOSTILE])
@@ -127,18 +122,49 @@ def search_path(replicated: Replicated, address: Address, path: str | None) -> I
 def test_no_task_runs_what_somebody_has_planted_in_schema_public(
     replicated: Replicated, pair: Pair, superuser: Superuser, role: str, path: str | None, tmp_path: Path
 ) -> None:
-    trap = plant(superuser(pair.primary), replicated.primary.folder / "server.log")
+    logs = [server.folder / "server.log" for server in (replicated.primary, replicated.standby)]
+    trap = plant(superuser(pair.primary), logs[0])
+    set_up(superuser(pair.primary), path)
+    replicated.catch_up()
+    starts = [log_size(log) for log in logs]
     target, standby = pair.primary, pair.standby
     if role == "postgres":
         target, standby = superuser(target), superuser(standby)
-    found: dict[str, Counter[tuple[str, str]]] = {}
+    ran: dict[str, Counter[tuple[str, str]]] = {}
     ended: dict[str, int] = {}
-    with search_path(replicated, pair.primary, path):
-        replicated.catch_up()
-        for words in tasks(url(target), url(standby), tmp_path):
-            ended[" ".join(words)] = typed(words[0], "--target", url(target), *words[1:])
-            found[" ".join(words)] = trap.sprung()
-        edit(target)
-        found["edit"] = trap.sprung()
-    assert {task: ran for task, ran in found.items() if ran} == {}
+    for words in tasks(url(target), url(standby), tmp_path):
+        task = " ".join(words)
+        ended[task] = typed(words[0], "--target", url(target), *words[1:])
+        ran[task] = trap.sprung()
+    edit(target)
+    ran["edit"] = trap.sprung()
+    assert {task: planted for task, planted in ran.items() if planted} == {}
     assert {task: status for task, status in ended.items() if status} == {}
+    for log, start in zip(logs, starts, strict=True):
+        assert log_size(log) > start
+        assert unprotected(log, start) == []
+
+
+def test_what_is_planted_runs_where_a_session_has_public_in_its_path(
+    replicated: Replicated, pair: Pair, superuser: Superuser
+) -> None:
+    """Else the test above would prove nothing."""
+    log = replicated.primary.folder / "server.log"
+    trap = plant(superuser(pair.primary), log)
+    set_up(superuser(pair.primary), HOSTILE)
+    start = log_size(log)
+    for statement, planted in (
+        ("SELECT quote_ident(current_user)", "quote_ident(name)"),
+        ("SELECT lower(username) FROM users LIMIT 1", "lower(character varying)"),
+        ("SELECT count(*) FROM users", "count(*)"),
+        ("SELECT now()", "now()"),
+        ("SELECT id FROM users WHERE username ~ 'a' LIMIT 1", "character varying ~ character varying"),
+        ("SELECT set_config('a.b', 'c', true)", "set_config(text, text, boolean)"),
+        ("SELECT CAST('a' AS text)", "a type"),
+        ("SELECT id FROM personal_access_tokens WHERE id = ANY(CAST('{1}' AS bigint[]))", "bigint = bigint"),
+        ("SELECT unnest(CAST('{1}' AS bigint[]))", "unnest(bigint[])"),
+    ):
+        with psycopg.connect(pair.primary.conninfo) as connection:
+            connection.execute(statement.encode())
+        assert (planted, "gitlab") in trap.sprung(), statement
+        assert statement in unprotected(log, start)
