@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
 from tokens.address import Address
-from tokens.database import connect
+from tokens.database import connect, login
 from tokens.errors import DatabaseError
 
 BY_GETENV = ("PGREQUIRESSL", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGLOCALEDIR")
@@ -30,12 +30,14 @@ def complete(address: Address) -> Address:
     return Address(address.conninfo, address.shown, complete=True)
 
 
-def session(address: Address) -> tuple[str, ...]:
-    """Where a login leads, and what it is like there."""
+def session(address: Address) -> tuple[object, ...]:
+    """Where a login leads, and what it is like there before a transaction begins."""
     settings = ("TimeZone", "DateStyle", "geqo", "client_encoding", "application_name")
-    with connect(address) as connection:
-        (shown,) = connection.rows("SELECT current_user, current_database()")
-        return (*shown, *(connection.row(f"SHOW {name}")[0] for name in settings))
+    with connect(address):
+        pass  # whose errors are ours
+    with login(address, autocommit=True) as driver:
+        questions = ["SELECT current_user, current_database()", *(f"SHOW {name}" for name in settings)]
+        return tuple(driver.execute(question.encode()).fetchone() for question in questions)
 
 
 def test_no_variable_reaches_an_address_that_is_complete(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests import pgbouncer
 from tests.factories import make_token
@@ -52,7 +52,7 @@ def test_a_standby_that_has_applied_everything_holds_nobody_up(
         write(pair)
         replicated.catch_up()
         assert standbys.lag(primary) is None
-        assert standbys.names == ("gitlab@standby/" + primary.row("SELECT current_database() AS name").name,)
+        assert standbys.names == (pair.standby.shown,)
     with watch(primary, [], max_lag=0) as none:
         assert none.lag(primary) is None
 
@@ -100,7 +100,7 @@ def test_the_worst_of_several_counts_and_one_that_went_away_is_the_worst(
 ) -> None:
     address = pair.standby
     if url:
-        database = primary.row("SELECT current_database() AS name").name
+        database = conninfo_to_dict(address.conninfo)["dbname"]
         sockets = str(replicated.standby.folder / "socket").replace("/", "%2F")
         address = Address(f"postgresql://gitlab@{sockets}/{database}?connect_timeout=30", pair.standby.shown)
     with watch(primary, [address, pair.standby], max_lag=10) as standbys:
@@ -178,12 +178,12 @@ def test_a_standby_behind_a_pooler_is_asked_through_it(replicated: Replicated, p
     with (
         pgbouncer.pgbouncer(pair.standby, pool_size=1) as pooled,
         watch(primary, [pooled, pooled], max_lag=0) as standbys,
-        connect(pooled) as third,
+        psycopg.connect(pooled.conninfo, autocommit=True) as third,
     ):
         write(pair)
         replicated.catch_up()
         assert standbys.lag(primary) is None
-        assert third.row("SHOW statement_timeout").statement_timeout == "0"
+        assert third.execute("SHOW statement_timeout").fetchone() == ("0",)
         with replicated.replay_paused():
             write(pair)
             assert seconds(standbys, primary) > 0

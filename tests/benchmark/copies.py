@@ -94,13 +94,13 @@ class Copies:
 
     def log_position(self) -> int:
         """How many bytes the server has put into its write-ahead log so far."""
-        with database.connect(self._server.address("postgres")) as connection:
+        with database.reading(self._server.address("postgres")) as connection:
             row = connection.row("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS bytes")
         return int(row.bytes)
 
     def _administer(self, statement: str) -> None:
-        with database.connect(self._server.address("postgres")) as connection:
-            connection.execute(statement)
+        with database.login(self._server.address("postgres"), autocommit=True) as driver:
+            driver.execute(statement.encode())
 
 
 @contextmanager
