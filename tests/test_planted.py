@@ -54,12 +54,17 @@ def typed(*words: str) -> int:
     return 0
 
 
-def tasks(target: str, standby: str, folder: Path) -> Iterator[tuple[str, ...]]:
-    """Every task that asks a database, in an order in which each finds something to do."""
+def rotation(folder: Path) -> tuple[str, ...]:
     secrets = folder / "secrets.yml"
     secrets.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
+    options = ("--no-verify", "--secrets-file", str(secrets), "--deliver", f"file:{folder}/token")
+    return ("rotate", "--token", "nightly", *options, "--yes")
+
+
+def tasks(target: str, standby: str, folder: Path) -> Iterator[tuple[str, ...]]:
+    """Every task that asks a database, in an order in which each finds something to do."""
     selected = ("--group", "fleet", "--user", "inventory", "--name", "*", "--scope", "api", "--state", "active,expired")
-    rotated = ("--token", "nightly", "--no-verify", "--secrets-file", str(secrets), "--deliver", f"file:{folder}/token")
+    rotate = rotation(folder)
     yield ("analyze",)
     yield ("analyze", "--output", "json")
     yield ("doctor",)
@@ -75,8 +80,8 @@ def tasks(target: str, standby: str, folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("remove", "--expires", str(SOON), "--kind", "service-account", "--no-journal", "--dry-run")
     yield ("history",)
     yield ("history", "--run", "1")
-    yield ("rotate", *rotated, "--dry-run")
-    yield ("rotate", *rotated, "--yes")
+    yield (*rotate[:-1], "--dry-run")
+    yield rotate
     yield ("history", "--run", "5", "--output", "json")
     yield ("journal.prune", "--before", str(NEXT_YEAR), "--yes")
     yield ("journal.uninstall", "--yes")
@@ -168,3 +173,56 @@ def test_what_is_planted_runs_where_a_session_has_public_in_its_path(
             connection.execute(statement.encode())
         assert (planted, "gitlab") in trap.sprung(), statement
         assert statement in unprotected(log, start)
+
+
+TRIGGER = """
+    CREATE TABLE public.looked_at (id bigint);
+    CREATE FUNCTION public.look_at() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO looked_at VALUES (NEW.id); RETURN NEW; END $$;
+    CREATE TRIGGER look_at BEFORE INSERT OR UPDATE ON public.personal_access_tokens
+    FOR EACH ROW EXECUTE FUNCTION public.look_at();
+    CREATE CONSTRAINT TRIGGER look_at_end AFTER INSERT OR UPDATE ON public.members
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.look_at();
+"""
+
+
+def test_triggers_that_name_tables_without_a_schema_work_for_the_owner_of_gitlabs_tables(
+    pair: Pair, tmp_path: Path
+) -> None:
+    with psycopg.connect(pair.primary.conninfo) as connection:
+        connection.execute(TRIGGER)
+    assert typed("journal.install", "--target", url(pair.primary)) == 0
+    changed = 0
+    for number, words in enumerate(
+        (
+            ("extend", "--expires", str(SOON), "--to", str(NEXT_YEAR), "--yes"),
+            ("undo", "--run", "1", "--yes"),
+            ("remove", "--expires", str(SOON), "--kind", "group", "--yes"),
+            rotation(tmp_path),
+        )
+    ):
+        assert typed(words[0], "--target", url(pair.primary), *words[1:]) == 0, number
+        with psycopg.connect(pair.primary.conninfo) as connection:
+            looked_at = connection.execute("SELECT count(*) FROM public.looked_at").fetchone()
+        assert looked_at is not None
+        assert looked_at[0] > changed
+        changed = looked_at[0]
+
+
+def test_as_a_superuser_such_a_trigger_changes_nothing_and_says_to_run_as_the_owner(
+    pair: Pair, superuser: Superuser, replicated: Replicated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(pair.primary.conninfo) as connection:
+        connection.execute(TRIGGER)
+    target = superuser(pair.primary)
+    assert typed("journal.install", "--target", url(target)) == 0
+    trap = plant(target, replicated.primary.folder / "server.log")
+    for words in (("extend", "--expires", str(SOON), "--to", str(NEXT_YEAR), "--yes"), rotation(tmp_path)):
+        capsys.readouterr()
+        assert typed(words[0], "--target", url(target), *words[1:]) != 0
+        assert "run this as that role (gitlab in most installations)" in capsys.readouterr().err
+    assert trap.sprung() == Counter()
+    with psycopg.connect(pair.primary.conninfo) as connection:
+        assert connection.execute("SELECT count(*) FROM public.looked_at").fetchone() == (0,)
+        statement = "SELECT count(*) FROM public.personal_access_tokens WHERE expires_at = %s"
+        assert connection.execute(statement, [SOON]).fetchone() == (4,)

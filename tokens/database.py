@@ -47,6 +47,8 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",  # should this process freeze in the middle
 }
 
+OF_NAMES = ("42P01", "42883", "42704", "3F000")  # no such table, function, type, schema
+
 # PostgreSQL carries these out in no transaction. Nothing in them is looked up in a schema.
 OUTSIDE_TRANSACTIONS = ("CREATE DATABASE ", "DROP DATABASE ", "VACUUM ")
 
@@ -289,6 +291,12 @@ def translated(error: psycopg.Error, address: Address, *, connected: bool = True
         case psycopg.errors.ReadOnlySqlTransaction():
             return ReadOnly(
                 f"{address.shown} takes no changes now (a standby, or a failover): run this on the primary."
+            )
+        case psycopg.Error() if error.sqlstate in OF_NAMES and error.diag.context:
+            # Statements of ours name everything and have no context: a function of somebody else's does not.
+            return Refused(
+                f"A trigger in {address.shown} names something without its schema ({reason}), and only for the owner of"
+                " GitLab's tables may it look into schema public: run this as that role (gitlab in most installations)."
             )
         case psycopg.errors.ModifyingSqlDataNotPermitted():
             return Refused(f"{address.shown} does not hold GitLab's tokens: {reason}.")

@@ -11,6 +11,7 @@ from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
+from tokens.gitlab.triggers import firing
 from tokens.journal.plans import OUTLIVES_SINCE
 from tokens.journal.record import Outcome, Unrecorded, literal
 from tokens.plan import Chunk, Plan
@@ -188,11 +189,12 @@ class Update:
             NotAll: some had another date.
             LockTimeout: another session holds one.
         """
-        for (old, new), chunks in groupby(batch, key=lambda chunk: (chunk.old, chunk.new)):
-            ids = [id_ for chunk in chunks for id_ in chunk.ids]
-            parameters = {"ids": literal(ids), "old": old and old.literal, "new": new and new.literal}
-            if connection.execute(UPDATE, **parameters) != len(ids):
-                raise NotAll
+        with firing(connection):
+            for (old, new), chunks in groupby(batch, key=lambda chunk: (chunk.old, chunk.new)):
+                ids = [id_ for chunk in chunks for id_ in chunk.ids]
+                parameters = {"ids": literal(ids), "old": old and old.literal, "new": new and new.literal}
+                if connection.execute(UPDATE, **parameters) != len(ids):
+                    raise NotAll
         return [Outcome(chunk, len(chunk.ids)) for chunk in batch]
 
     def of_unlocked(self, connection: Connection, chunk: Chunk) -> Outcome:
@@ -208,7 +210,8 @@ class Update:
             "new": chunk.new and chunk.new.literal,
         }
         statement, more = self._update(chunk)
-        changed = [row.id for row in connection.rows(statement, **about, **more)]
+        with firing(connection):
+            changed = [row.id for row in connection.rows(statement, **about, **more)]
         if self._plan.is_undo:
             self._restore(connection, chunk, changed)
         elif memberships:
@@ -265,7 +268,8 @@ class Update:
         if chunk.new is not None and self._plan.memberships is MembershipRule.UNTIL_TOKEN:
             end = chunk.new.literal
         members = [one.id for one in moved]
-        connection.execute(MOVE_MEMBERSHIPS, members=literal(members), end=end)
+        with firing(connection):
+            connection.execute(MOVE_MEMBERSHIPS, members=literal(members), end=end)
         self._record.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
 
     def _restore(self, connection: Connection, chunk: Chunk, changed: Sequence[int]) -> None:
@@ -279,10 +283,12 @@ class Update:
                 columns=", ".join(columns),
                 any_set=notices.any_set(self._schema),
             )
-            connection.execute(statement, **about)
+            with firing(connection):
+                connection.execute(statement, **about)
         if self._plan.memberships:
             statement = RESTORE_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(undoes)s"))
-            connection.execute(statement, **about)
+            with firing(connection):
+                connection.execute(statement, **about)
 
 
 def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:

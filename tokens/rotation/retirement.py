@@ -6,6 +6,7 @@ from typing import Any
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import TODAY
+from tokens.gitlab.triggers import firing
 from tokens.journal.record import Record
 from tokens.rotation import memberships
 from tokens.rotation.candidate import LINE
@@ -105,7 +106,8 @@ def abandon(connection: Connection, run: Record, token_id: int) -> None:
     with step(connection, run):
         entry = require(connection, run, token_id, Stage.ABANDONED)
         if entry.state is not Stage.ABANDONED and entry.successor_id is not None:
-            connection.execute(REVOKE, token=entry.successor_id)
+            with firing(connection):
+                connection.execute(REVOKE, token=entry.successor_id)
             memberships.put_back(connection, run, token_id, entry)
         reach(connection, run, token_id, Stage.ABANDONED)
 
@@ -119,7 +121,9 @@ def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
     if old.expires_at != entry.old_expires_at:
         return Retirement.LEFT_ALONE
     if entry.grace_until is None:
-        connection.execute(REVOKE, token=old.id)
+        with firing(connection):
+            connection.execute(REVOKE, token=old.id)
         return Retirement.REVOKED
-    connection.execute(SHORTEN, token=old.id, until=entry.grace_until)
+    with firing(connection):
+        connection.execute(SHORTEN, token=old.id, until=entry.grace_until)
     return Retirement.GRACE
