@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from tests.addresses import url
+from tests.commands import typed
 from tests.factories import make_group, make_membership, make_migration_row, make_settings, make_token, make_user
 from tests.planted import log_size, plant, unprotected
 from tests.replication import Pair, Replicated
@@ -18,8 +19,6 @@ from tests.terminal.screen import Program
 from tests.test_edit import INV
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.namespace import ns
-from tokens.program import DataConfig, TokensProgram
 
 SOON = datetime.now(UTC).date() + timedelta(20)
 NEXT_YEAR = datetime.now(UTC).date() + timedelta(300)
@@ -42,16 +41,6 @@ def fill(address: Address) -> None:
         for number in range(3):
             make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=SOON)
         make_token(connection, expires_at="2024-06-15")
-
-
-def typed(*words: str) -> int:
-    """Type it into this process; its exit status."""
-    program = TokensProgram(name="gitlab-tokens", version="0", namespace=ns, config_class=DataConfig)
-    try:
-        program.run(["gitlab-tokens", *words])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def rotation(folder: Path) -> tuple[str, ...]:

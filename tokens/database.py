@@ -16,6 +16,8 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Loader, Transformer
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import namedtuple_row
@@ -58,8 +60,19 @@ WITHOUT_PARAMETER = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
 UNSAID = {"sslcertmode": "allow", "min_protocol_version": "3.0", "max_protocol_version": "3.0"}
 """What libpq takes where nothing is said, and does not list as its default; empty it would refuse."""
 
+UNKNOWN_ENCODING = "SQL_ASCII"
+"""PostgreSQL's name for "whatever somebody has stored"."""
+TEXTS = ("text", "varchar", "bpchar", "name")
+
 # The driver would tell the terminal that a transaction which the server has ended could not be rolled back.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
+
+class Text(Loader):
+    r"""Text as it is stored, with `\xe9` for a byte that is not UTF-8: a name must be shown, whatever is in it."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "backslashreplace")
 
 
 class Connection:
@@ -85,12 +98,12 @@ class Connection:
     def rows(self, statement: str, **parameters: object) -> list[Any]:
         """What `statement` returns, as named tuples."""
         with self._translating():
-            return self._send(statement, parameters).fetchall()
+            return _rows(self._send(statement, parameters))
 
     def row(self, statement: str, **parameters: object) -> Any:
         """The first row that `statement` returns, None if there is none."""
         with self._translating():
-            return self._send(statement, parameters).fetchone()
+            return next(iter(_rows(self._send(statement, parameters))), None)
 
     def execute(self, statement: str, **parameters: object) -> int:
         """Carry `statement` out and tell how many rows it touched."""
@@ -206,7 +219,31 @@ def login(address: Address, **options: Any) -> psycopg.Connection[Any]:
 
     Raises UsageError for an address that PostgreSQL does not understand.
     """
-    return psycopg.connect(**_parameters(address), prepare_threshold=None, **options)
+    parameters = _parameters(address)
+    driver: psycopg.Connection[Any] = psycopg.connect(**parameters, prepare_threshold=None, **options)
+    if driver.info.parameter_status("server_encoding") == UNKNOWN_ENCODING:
+        # The server converts nothing there, and refuses to send what is not UTF-8 to somebody who has asked for it.
+        driver.close()
+        parameters["client_encoding"] = UNKNOWN_ENCODING
+        driver = psycopg.connect(**parameters, prepare_threshold=None, **options)
+        _read_leniently(driver)
+    return driver
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> list[Any]:
+    try:
+        return cursor.fetchall()
+    except UnicodeDecodeError:
+        # Damaged, or from a time when the server did not look. Not at once: it takes twice the time.
+        _read_leniently(cursor)
+        reader = Transformer(cursor)
+        reader.set_pgresult(cursor.pgresult)
+        return reader.load_rows(0, cursor.rowcount, namedtuple_row(cursor))
+
+
+def _read_leniently(context: AdaptContext) -> None:
+    for kind in TEXTS:
+        context.adapters.register_loader(kind, Text)
 
 
 def settings_for(driver: psycopg.Connection[Any]) -> dict[str, str]:
@@ -236,7 +273,7 @@ def _parameters(address: Address) -> dict[str, Any]:
             "The parameter `options` cannot be used in a target, since PgBouncer refuses it; leave it out."
         )
     parameters = {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **given}
-    return {**_instead_of_variables(complete=address.complete), **parameters}
+    return {**_instead_of_variables(complete=address.complete), **parameters, "client_encoding": "UTF8"}
 
 
 def _instead_of_variables(*, complete: bool) -> dict[str, str]:

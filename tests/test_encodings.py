@@ -1,0 +1,115 @@
+"""Databases and sessions in other encodings: the tasks ask for UTF-8, and what is stored otherwise is shown."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from tests import pgbouncer
+from tests.addresses import url
+from tests.commands import typed
+from tests.factories import make_migration_row, make_token, make_user
+from tests.replication import Replicated
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.upgrade import Branch, upgrade
+
+ENCODINGS = ("UTF8", "LATIN1", "SQL_ASCII")
+DAY, LATER = "2026-12-20", "2031-01-20"
+# Each stores the bytes of "café" in its own way; the last two do not say what they mean.
+NAMES = {
+    "UTF8": "convert_from('\\x636166c3a9', 'UTF8')",
+    "LATIN1": "convert_from('\\x636166e9', 'LATIN1')",
+    "SQL_ASCII": "convert_from('\\x636166e9', 'SQL_ASCII')",
+    "damaged": "CAST(CAST('\\x636166e9' AS bytea) AS text)",
+}
+
+
+def make_database(replicated: Replicated, encoding: str) -> Address:
+    """GitLab's tables in this encoding; `damaged` is UTF-8 with bytes that it does not allow."""
+    name = f"in_{encoding.lower()}"
+    with psycopg.connect(replicated.primary.address("postgres").conninfo, autocommit=True) as server:
+        statement = sql.SQL(
+            "CREATE DATABASE {} OWNER gitlab TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+        server.execute(statement.format(sql.Identifier(name), "UTF8" if encoding == "damaged" else encoding))
+    address = replicated.primary.address(name, "gitlab")
+    upgrade(address, Branch.GITLAB)
+    upgrade(address, Branch.JOURNAL)
+    with make_engine(address).begin() as connection:
+        make_migration_row(connection)
+        owner = make_user(connection, username="inventory", user_type=13)
+        make_token(connection, user_id=owner, expires_at=DAY)
+    superuser = make_conninfo(address.conninfo, user="postgres", client_encoding=encoding.replace("damaged", "UTF8"))
+    with psycopg.connect(superuser) as connection:
+        if encoding == "damaged":
+            connection.execute("CREATE CAST (bytea AS text) WITHOUT FUNCTION")
+        connection.execute(f"UPDATE public.personal_access_tokens SET name = {NAMES[encoding]}".encode())
+    return address
+
+
+@pytest.fixture(scope="module")
+def database(replicated: Replicated) -> Iterator[Callable[[str], Address]]:
+    made: dict[str, Address] = {}
+
+    def of(encoding: str) -> Address:
+        if encoding not in made:
+            made[encoding] = make_database(replicated, encoding)
+        return made[encoding]
+
+    yield of
+    with psycopg.connect(replicated.primary.address("postgres").conninfo, autocommit=True) as server:
+        for encoding in made:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(f"in_{encoding.lower()}")))
+
+
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "damaged"])
+@pytest.mark.parametrize(
+    ("asked", "route"), [(None, "direct"), ("variable", "direct"), ("role", "direct"), ("role", "pooled")]
+)
+def test_every_task_works_whatever_the_encoding_of_the_database_and_the_session(
+    database: Callable[[str], Address],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    encoding: str,
+    asked: str | None,
+    route: str,
+) -> None:
+    if route == "pooled" and (reason := pgbouncer.missing()):
+        pytest.skip(reason)
+    address = database(encoding)
+    name = "café" if encoding in ("UTF8", "LATIN1") else "caf\\xe9"
+    with psycopg.connect(make_conninfo(address.conninfo, user="postgres"), autocommit=True) as superuser:
+        superuser.execute(
+            "ALTER ROLE gitlab SET client_encoding = 'SQL_ASCII'"
+            if asked == "role"
+            else "ALTER ROLE gitlab RESET client_encoding"
+        )
+        superuser.execute("DELETE FROM token_tasks.runs")
+        superuser.execute(f"UPDATE public.personal_access_tokens SET expires_at = '{DAY}'")
+    if asked == "variable":
+        monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+
+    def shown(task: str, *words: str) -> str:
+        capsys.readouterr()
+        assert typed(task, "--target", url(target), *words) == 0, capsys.readouterr()
+        return capsys.readouterr().out
+
+    with pgbouncer.pgbouncer(address, pool_size=1) if route == "pooled" else contextlib.nullcontext(address) as target:
+        assert "Started at: 2023-06-15" in shown("analyze")
+        assert "FAIL" not in shown("doctor")
+        assert name in shown("rotate", "--service-account", "inventory", "--dry-run")
+        document = shown("rotate", "--service-account", "inventory", "--dry-run", "--output", "json")
+        assert name in json.dumps(json.loads(document), ensure_ascii=False).replace("\\\\", "\\")
+        selected = ("--name", "caf*", "--state", "active,expired,revoked", "--kind", "service-account")
+        shown("extend", "--expires", DAY, *selected, "--to", LATER, "--yes")
+        with psycopg.connect(make_conninfo(address.conninfo, user="postgres")) as superuser:
+            (run,) = superuser.execute("SELECT max(id) FROM token_tasks.runs").fetchone() or (0,)
+        assert name in shown("history", "--run", str(run))
+        shown("undo", "--run", str(run), "--yes")
+    with psycopg.connect(make_conninfo(address.conninfo, user="postgres"), autocommit=True) as superuser:
+        superuser.execute("ALTER ROLE gitlab RESET client_encoding")
