@@ -63,6 +63,7 @@ def database(replicated: Replicated) -> Iterator[Callable[[str], Address]]:
 
     yield of
     with psycopg.connect(replicated.primary.address("postgres").conninfo, autocommit=True) as server:
+        server.execute("ALTER ROLE gitlab RESET client_encoding")
         for encoding in made:
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(f"in_{encoding.lower()}")))
 
@@ -111,5 +112,3 @@ def test_every_task_works_whatever_the_encoding_of_the_database_and_the_session(
             (run,) = superuser.execute("SELECT max(id) FROM token_tasks.runs").fetchone() or (0,)
         assert name in shown("history", "--run", str(run))
         shown("undo", "--run", str(run), "--yes")
-    with psycopg.connect(make_conninfo(address.conninfo, user="postgres"), autocommit=True) as superuser:
-        superuser.execute("ALTER ROLE gitlab RESET client_encoding")

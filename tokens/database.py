@@ -316,8 +316,12 @@ def _defaults() -> dict[str, tuple[str, str]]:
 
 
 def translated(error: psycopg.Error, address: Address, *, connected: bool = True) -> TokensError:
-    """What the driver reports as one of `tokens.errors`, in one line without a password."""
+    """What the driver reports as one of `tokens.errors`, in one line without a password.
+
+    The driver's own error keeps that line alone, for tracebacks: DETAIL and CONTEXT quote rows, and so a live digest.
+    """
     reason = _one_line(error)
+    error.args = (reason,)
     if not connected:
         return DatabaseError(f"Cannot connect to {address.shown}: {reason}; {_cure(reason, address.advice)}.")
     match error:
