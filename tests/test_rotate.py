@@ -25,7 +25,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.accounts import toolbox
 from tests.addresses import url
-from tests.factories import make_token, make_user
+from tests.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.gitlab_api import GitLabApi, Reply, gitlab_api
 from tests.replication import Replicated
 from tests.terminal.screen import Program
@@ -256,8 +256,11 @@ def test_a_service_accounts_token_is_rotated_in_one_command(gitlab: Instance) ->
     title, plan, rest = shown.split("\n\n", 2)
     assert title == "Plan to rotate 1 token(s)"
     assert [line.replace("|", " ").split() for line in plan.splitlines()[::2]] == [
-        ["Account", "Token", "Id", "Scopes", "Expires", "Last", "used", "New", "one", "expires"],
-        ["inventory", *NAME.split(), str(old.id), "api", str(SOON), "2026-06-01", str(NEXT_YEAR)],
+        ["Account", "Token", "Id", "Scopes", "Expires", "Why", "Last", "used", "New", "one", "expires"],
+        [
+            *("inventory", *NAME.split(), str(old.id), "api", str(SOON)),
+            *("expires", "in", "20", "days", "2026-06-01", str(NEXT_YEAR)),
+        ],
     ]
     assert (
         rest
@@ -567,8 +570,8 @@ def test_what_was_rotated_twice_is_not_begun_anew_from_its_grandparent(gitlab: I
     words = ("--grace", "7d", "--deliver", f"file:{gitlab.folder}/token", "--force")
     gitlab.done("--token", "1", *words)
     gitlab.done("--token", "2", *words)
-    gitlab.execute("UPDATE personal_access_tokens SET expires_at = '2024-06-15' WHERE id IN (1, 2)")
-    assert "its successor 3 works" in gitlab.done("--within", "30d", *words)
+    gitlab.execute(f"UPDATE personal_access_tokens SET expires_at = '{TODAY}' WHERE id IN (1, 2)")
+    assert "its successor 3 works" in gitlab.done("--expired-within", "30d", *words)
     assert "its successor 3 works" in gitlab.refusal("--token", "1", "--yes", *words, status=3)
     assert gitlab.accepts((gitlab.folder / "token").read_text()) == 3
 
@@ -658,11 +661,140 @@ def test_a_run_of_which_only_the_end_was_not_written_down_is_ended_by_its_resump
     assert gitlab.value("SELECT state FROM token_tasks.runs") == "done"
 
 
-def test_expired_tokens_are_rotated_too(gitlab: Instance) -> None:
-    gitlab.execute("UPDATE personal_access_tokens SET expires_at = '2024-06-15'")
-    gitlab.done("--service-account", "inventory", "--deliver", f"file:{gitlab.folder}/token")
+def test_a_token_that_has_just_expired_is_rotated_like_any_other(gitlab: Instance) -> None:
+    gitlab.execute(f"UPDATE personal_access_tokens SET expires_at = '{TODAY - timedelta(30)}'")
+    shown = gitlab.done("--service-account", "inventory", "--deliver", f"file:{gitlab.folder}/token")
+    assert "| expired 30 days ago |" in shown
     old, new = gitlab.rows()
     assert (old.revoked, gitlab.accepts((gitlab.folder / "token").read_text())) == (True, new.id)
+
+
+def planned(gitlab: Instance, *words: object, stdin: str = "") -> list[tuple[int, str]]:
+    """Which tokens a dry run would rotate, in its order, and why."""
+    done = gitlab.run(*words, "--dry-run", "--output", "json", stdin=stdin)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return [(one["token_id"], one["why"]) for one in json.loads(done.stdout)["plan"].get("rotations", [])]
+
+
+def test_within_means_what_works_today_and_expired_within_what_has_just_died(gitlab: Instance) -> None:
+    days = (-3000, -15, -14, -3, 0, 1, 6, 30, 31)
+    ids = {day: more_accounts_of(gitlab, f"day{day}", TODAY + timedelta(day)) for day in days}
+    more_accounts_of(gitlab, "never", "infinity")
+    more_accounts_of(gitlab, "revoked", TODAY + timedelta(2), revoked=True)
+    near = [(ids[1], "expires in 1 day"), (ids[6], "expires in 6 days"), (1, "expires in 20 days")]
+    assert planned(gitlab, "--within", "30d") == [*near, (ids[30], "expires in 30 days")]
+    died = [(ids[0], "expired today"), (ids[-3], "expired 3 days ago"), (ids[-14], "expired 14 days ago")]
+    assert planned(gitlab, "--expired-within", "14d") == died
+    assert planned(gitlab, "--expired-within", "4d", "--within", "10d") == [died[0], near[0], died[1], near[1]]
+    assert planned(gitlab, "--within", "30d", "--user", "day6,day-3") == [near[1]]
+    assert planned(gitlab, "--token", ids[6]) == [(ids[6], "named")]
+    table = gitlab.run("--within", "10d", "--dry-run").stdout
+    assert table.index("expires in 1 day ") < table.index("expires in 6 days")
+
+
+def test_what_expired_long_ago_gets_no_successor_unless_somebody_means_it(gitlab: Instance) -> None:
+    long_ago = more_accounts_of(gitlab, "ancient", TODAY - timedelta(31), name="ancient")
+    to = ("--deliver", f"file:{gitlab.folder}/{{token_id}}")
+    for words in (
+        ("--expired-within", "60d", "--within", "30d", "--yes"),
+        ("--state", "expired", "--expires", "2016-01-01..2999-12-31", "--dry-run"),
+        ("--service-account", "ancient", "--yes"),
+        ("--token", "ancient", "--yes"),
+        ("--user", "ancient", "--state", "expired", "--yes", "--output", "json"),
+    ):
+        line = gitlab.refusal(*words, *to, status=3)
+        assert line.endswith("say --allow long-expired.")
+    document = json.loads(gitlab.run("--token", "ancient", "--yes", "--output", "json", *to).stdout)
+    assert "1 token(s) expired more than 30 days ago, the first on" in document["plan"]["notes"][0]
+    assert "--allow takes long-expired" in gitlab.refusal("--within", "1d", "--allow", "past", "--yes", *to, status=2)
+    allowed = ("--expired-within", "60d", "--allow", "long-expired")
+    assert planned(gitlab, *allowed) == [(long_ago, "expired 31 days ago")]
+    gitlab.done("--token", long_ago, *to)
+    assert gitlab.accepts((gitlab.folder / str(long_ago)).read_text()) == 3
+    more_accounts_of(gitlab, "older", "2016-01-31")
+    gitlab.done("--state", "expired", "--name", "*", "--allow", "long-expired", *to)
+    assert [one.revoked for one in gitlab.rows()] == [False, True, False, True, False]
+
+
+def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) -> None:
+    with make_engine(gitlab.address).begin() as connection:
+        group = make_group(connection, path="tools")
+        project = make_project(connection, path="scanner", namespace_id=group)
+        bot = make_user(connection, user_type=6, username="bot")
+        make_membership(connection, user_id=bot, project_id=project)
+        own = make_user(connection, user_type=13, username="provisioned", provisioned_by_group_id=group)
+        reader = "---\n- read_api\n"
+        of_bot = make_token(connection, user_id=bot, expires_at=LATER, name="scan", created_at="2024-05-05")
+        of_own = make_token(
+            connection, user_id=own, expires_at=LATER, scopes=reader, last_used_at="2024-04-04 12:00+00"
+        )
+        endless = make_token(connection, user_id=own, name="endless")
+    (dead,) = more_accounts(gitlab, 1, expires_at=TODAY - timedelta(2))
+    both = ("--kind", "project,service-account")
+    for words, expected in (
+        (("--expires", LATER), [of_own]),
+        (("--expires", "none"), [endless]),
+        (("--expires", f"{SOON}..{LATER}", *both), [1, of_bot, of_own]),
+        (("--group", "tools"), [of_own, endless]),
+        (("--group", "tools", *both), [of_bot, of_own, endless]),
+        (("--project", "tools/scanner", *both), [of_bot]),
+        (("--user", "Provisioned"), [of_own, endless]),
+        (("--name", "*Inventory"), [1]),
+        (("--scope", "read_api"), [of_own]),
+        (("--last-used-before", "2024-04-05", "--scope", "read_api"), [of_own]),
+        (("--last-used-after", "2026-01-01"), [1]),
+        (("--created-after", "2024-01-01", *both), [of_bot]),
+        (("--created-before", "2024-01-01", "--user", "inventory"), [1]),
+        (("--state", "expired", "--name", "*"), [dead]),
+        (("--service-account", "provisioned", "--expires", "none"), [endless]),
+    ):
+        assert [token for token, _ in planned(gitlab, *words)] == expected, words
+    assert planned(gitlab, "--ids", "-", stdin=f"1, {of_own} # two\n") == [(1, "named"), (of_own, "named")]
+    listed = gitlab.folder / "ids"
+    listed.write_text(f"1 {of_bot} {dead} 4711\n")
+    done = gitlab.run("--ids", listed, "--dry-run")
+    assert "NOTE: Left out: 3 of the ids are no token of the kind and state that is meant " in done.stdout
+    assert f"({of_bot}, {dead}, 4711)" in done.stdout
+    to = ("--yes", "--deliver", f"file:{gitlab.folder}/{{token_id}}")
+    refused: tuple[tuple[tuple[object, ...], int, str], ...] = (
+        (("--group", "tools", *both, "--at-most", "2"), 3, "The plan has 3 token(s), more than --at-most 2"),
+        (("--within", "30d", "--at-most", "few"), 2, "--at-most takes a number"),
+        (("--within", "30d", "--state", "expired"), 2, "--within is about tokens that are active"),
+        (("--expired-within", "30d", "--state", "active"), 2, "--expired-within is about tokens that are expired"),
+        (("--service-account", "inventory", "--user", "provisioned"), 2, "choose one"),
+        (("--group", "nowhere"), 2, 'no group "nowhere"'),
+        (("--state", "active"), 2, "Say which tokens"),
+        (("--resume", "1", "--ids", listed), 2, "leave --ids out"),
+    )
+    for options, status, said in refused:
+        assert said in gitlab.refusal(*options, *to, status=status), options
+    gitlab.done("--group", "tools", *both, "--at-most", "3", *to[1:])
+    gitlab.check()
+
+
+def test_the_list_on_a_terminal_has_what_has_just_died_beside_what_soon_will(gitlab: Instance) -> None:
+    more_accounts_of(gitlab, "dead", TODAY - timedelta(3), name="Dead")
+    more_accounts_of(gitlab, "ancient", "2016-01-31")
+    with gitlab.terminal("--deliver", f"file:{gitlab.folder}/token") as program:
+        program.wait_for(f"dead (Dead, expired 3 days ago, on {TODAY - timedelta(3)})")
+        assert program.text.index("dead (") < program.text.index("inventory (")
+        assert "ancient" not in program.text
+        program.press("enter", "enter")
+        program.wait_for("Are you sure?")
+        program.press("y", "enter")
+        assert program.wait() == 0
+    assert [one.revoked for one in gitlab.rows()] == [False, True, False, False]
+
+
+def test_what_a_person_takes_from_the_list_is_meant_however_long_it_is_dead(gitlab: Instance) -> None:
+    gitlab.execute("UPDATE personal_access_tokens SET expires_at = '2016-01-31'")
+    with gitlab.terminal("--deliver", f"file:{gitlab.folder}/token") as program:
+        program.wait_for("these are all of them")
+        program.press("enter")
+        program.wait_for("NOTE: 1 token(s) expired more than 30 days ago, the first on 2016-01-31")
+        program.press("y", "enter")
+        assert program.wait() == 0
+    assert [one.revoked for one in gitlab.rows()] == [True, False]
 
 
 @pytest.mark.parametrize("step", ["created", "verified", "delivered", "marked"])
@@ -749,8 +881,8 @@ def test_on_a_terminal_account_and_token_are_chosen_and_the_token_is_shown_once(
     more_accounts_of(gitlab, "later", LATER)
     with gitlab.terminal() as program:
         program.wait_for("Select an account")
-        program.wait_for(f"inventory ({NAME}, expires {SOON})")
-        program.wait_for(f"scanner (Scanner, expires {SOON + timedelta(1)})")
+        program.wait_for(f"inventory ({NAME}, expires in 20 days, on {SOON})")
+        program.wait_for(f"scanner (Scanner, expires in 21 days, on {SOON + timedelta(1)})")
         assert "later" not in program.text
         program.press("enter")
         program.wait_for("Select a token of inventory")

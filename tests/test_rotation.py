@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -40,19 +40,21 @@ from tokens.journal.installation import RunState
 from tokens.journal.listing import NEEDS, read_rotations, read_touched
 from tokens.journal.plans import plan_to_apply, plan_to_undo
 from tokens.journal.record import Record, TakenOver
-from tokens.rotation.candidate import Candidate, find, scopes_of
+from tokens.rotation.candidate import PREVIOUS, Candidate, Search, find, scopes_of
 from tokens.rotation.plan import Rotation, RotationPlan, obstacles, plan
 from tokens.rotation.resumption import Resumption, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
 from tokens.rotation.stage import Stage, mark, store
 from tokens.rotation.successor import Successor, create
 from tokens.secret import Secret
+from tokens.selection import EVERY_STATE, Selection
 from tokens.tasks import rotate_screen
 from tokens.upgrade import Branch, revisions
 from tokens.verification import agrees, verify
 
 PROJECT_BOT, SERVICE_ACCOUNT = 6, 13
 EVERY_KIND = frozenset(Kind) - {Kind.OTHER}
+LIVING = frozenset({State.ACTIVE, State.EXPIRED})
 KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 
 TODAY = datetime.now(UTC).date()
@@ -67,7 +69,6 @@ COPIED = (
     "scopes",
     "impersonation",
     "organization_id",
-    "group_id",
     "granular",
     "sudo",
 )
@@ -78,6 +79,11 @@ COLUMN_DEFAULTS = """
     FROM pg_attribute a
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = CAST('public.personal_access_tokens' AS regclass) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+LIVING_ROWS = """
+    SELECT id
+    FROM public.personal_access_tokens
+    WHERE revoked IS NOT TRUE AND (expires_at IS NULL OR expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
 """
 LIVE = """
     SELECT id, user_id, previous_personal_access_token_id AS previous, token_digest
@@ -155,7 +161,8 @@ def given_up(address: Address, run: int) -> dict[int, list[int]]:
 
 
 def named(address: Address, *tokens: int) -> list[Candidate]:
-    return [one for token in tokens for one in find(address, kinds=EVERY_KIND, token=str(token))]
+    every = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
+    return [one for token in tokens for one in find(address, Search(every, token=str(token)))]
 
 
 def plan_of(address: Address, *tokens: int, **options: Any) -> RotationPlan:
@@ -249,12 +256,17 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
     defaults = {row.name: row.value for row in query(address, COLUMN_DEFAULTS)}
     with rows(address) as connection:
         organization = make_organization(connection, id=1007)
-        user = make_user(connection, user_type=SERVICE_ACCOUNT, username="inventory")
+        top = make_group(connection)
+        user = make_user(
+            connection,
+            user_type=SERVICE_ACCOUNT,
+            username="inventory",
+            admin=True,
+            provisioned_by_group_id=make_group(connection, parent_id=top),
+        )
         columns = {name: value for name, value in remarkable.items() if name in defaults}
         if "organization_id" in defaults:
             columns["organization_id"] = organization
-        if "group_id" in defaults:
-            columns["group_id"] = make_group(connection)
         old = make_token(
             connection,
             user_id=user,
@@ -293,9 +305,9 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
     expected = {
         **{name: json.loads(value) if value in ("true", "false") else None for name, value in defaults.items()},
         **{name: before[name] for name in COPIED if name in defaults},
-        **({"user_type": SERVICE_ACCOUNT} if "user_type" in defaults else {}),
+        **({"user_type": SERVICE_ACCOUNT, "group_id": top} if "user_type" in defaults else {}),
         "expires_at": str(IN_A_YEAR),
-        "previous_personal_access_token_id": old,
+        **({PREVIOUS: old} if PREVIOUS in defaults else {}),
     }
     assert {name: value for name, value in new.items() if name not in OWN} == {
         name: value for name, value in expected.items() if name not in OWN
@@ -346,7 +358,11 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
         assert finish(connection, record, rotation) is Retirement.GRACE
     assert row_of(address, given_up.id)["revoked"] is True
     assert row_of(address, successor.id)["expires_at"] == str(TODAY + timedelta(7))
-    assert {row.id for row in query(address, LIVE)} == {successor.id, latest.id}
+    assert {row.id for row in query(address, LIVING_ROWS)} == {successor.id, latest.id}
+    # Whether GitLab remembers it or the journal alone: nobody makes a second one.
+    assert named(address, old)[0].live_successor == named(address, successor.id)[0].live_successor == latest.id
+    told = "does not record which token replaced which" in " ".join(planned.notes)
+    assert told == (PREVIOUS not in defaults)
 
 
 def test_nothing_of_a_token_or_its_digest_is_in_the_journal(address: Address) -> None:
@@ -402,7 +418,7 @@ def test_a_row_that_is_there_already_means_another_token_and_a_lagging_sequence_
 # Found
 
 
-def test_candidates_are_found_by_kind_date_owner_and_name_the_soonest_first(address: Address) -> None:
+def test_candidates_are_found_by_kind_date_owner_and_name_the_nearest_to_today_first(address: Address) -> None:
     with rows(address) as connection:
         account = make_user(connection, user_type=SERVICE_ACCOUNT, username="Inventory")
         expired = make_token(
@@ -415,25 +431,34 @@ def test_candidates_are_found_by_kind_date_owner_and_name_the_soonest_first(addr
         misnamed = make_token(connection, user_id=account, expires_at=LATER, name=str(soon))
         successor = make_token(connection, user_id=account, expires_at=LATER, previous_personal_access_token_id=expired)
         make_token(connection, user_id=account, revoked=True, previous_personal_access_token_id=soon)
-    services = frozenset({Kind.SERVICE_ACCOUNT})
+    every = Selection((), kinds=frozenset({Kind.SERVICE_ACCOUNT}), states=LIVING)
 
-    def ids(**options: Any) -> list[int]:
-        return [one.id for one in find(address, **{"kinds": services, **options})]
+    def ids(selection: Selection = every, **options: Any) -> list[int]:
+        return [one.id for one in find(address, Search(selection, **options))]
 
-    assert ids() == [expired, soon, misnamed, successor, never]
-    assert ids(within=30) == [expired, soon]
-    assert ids(within=5) == [expired, soon]
-    assert ids(within=4) == [expired]
-    assert ids(username="inventory", within=0) == [expired]
-    assert ids(kinds=frozenset({Kind.PERSONAL})) == [person]
-    assert ids(token="ci") == [soon, never]
-    assert ids(token=str(soon)) == [soon]
-    assert ids(token="old") == [revoked]
-    assert ids(token=str(revoked), kinds=services) == [revoked]
-    assert ids(token=str(person)) == ids(token="9" * 40) == []
+    assert ids() == [soon, expired, misnamed, successor, never]
+    assert ids(within=100) == [soon, misnamed, successor]
+    assert ids(within=5) == [soon]
+    assert ids(within=4) == []
+    assert ids(expired_within=30) == ids(expired_within=3_660_000) == [expired]
+    assert ids(expired_within=29) == []
+    assert ids(within=5, expired_within=30) == [soon, expired]
+    assert ids(replace(every, users=("inventory",)), expired_within=30) == [expired]
+    assert ids(replace(every, kinds=frozenset({Kind.PERSONAL}))) == [person]
+    assert ids(replace(every, name="c?", ids=(soon, never, person))) == [soon, never]
+    assert ids(replace(every, expires=(None,))) == [never]
+    named = replace(every, states=EVERY_STATE)
+    assert ids(named, token="ci") == [soon, never]
+    assert ids(named, token=str(soon)) == [soon]
+    assert ids(named, token="old") == [revoked]
+    assert ids(named, token=str(revoked)) == [revoked]
+    assert ids(named, token=str(person)) == ids(named, token="9" * 40) == []
     with pytest.raises(UsageError, match='no user "nobody"'):
-        ids(username="nobody")
-    found = {one.id: one for one in find(address, kinds=services)}
+        ids(replace(every, users=("nobody",)))
+    found = {one.id: one for one in find(address, Search(every))}
+    assert {one.named for one in found.values()} == {False}
+    assert [one.named for one in find(address, Search(named, token="ci"))] == [True, True]
+    assert [found[token].days for token in (expired, soon, never)] == [-30, 5, None]
     one = found[expired]
     assert (one.username, one.kind, one.state, one.user_type) == (
         "Inventory",
@@ -1100,7 +1125,7 @@ def test_the_prescribed_grants_are_enough_and_let_nobody_read_digests(
     rotator = Address(make_conninfo(address.conninfo, user="Token Rotator"), "there")
     execute(address, f"GRANT USAGE ON SCHEMA public TO {role}")
     with pytest.raises(Refused) as caught:
-        find(rotator, kinds=EVERY_KIND)
+        find(rotator, Search(Selection((), kinds=EVERY_KIND)))
     assert f"GRANT USAGE ON SEQUENCE public.personal_access_tokens_id_seq TO {role}" in str(caught.value)
     grants = least_privileges(address, "Token Rotator")["rotate"]
     for grant in grants:

@@ -1,6 +1,7 @@
 """What a rotation sends to another process arrives as what it was, or is refused."""
 
 import json
+from datetime import date
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.membership import MembershipRule
 from tokens.rotation import wire
-from tokens.rotation.candidate import Candidate
+from tokens.rotation.candidate import Candidate, Search
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.resumption import Resumption, Step
 from tokens.rotation.stage import Stage
 from tokens.secret import Secret
+from tokens.selection import DateRange, Selection
 from tokens.tasks.rotate_bench import Made
 
 CANDIDATE = Candidate(
@@ -33,6 +35,24 @@ CANDIDATE = Candidate(
     impersonation=False,
     granular=True,
     granular_scopes=3,
+    sudo=True,
+    days=-17,
+    named=True,
+)
+SELECTION = Selection(
+    expires=(None, DateRange(ExpirationDate.typed("2026-11-01"), ExpirationDate.stored("infinity"))),
+    kinds=frozenset({Kind.GROUP, Kind.PROJECT}),
+    states=frozenset(State),
+    users=("erika",),
+    groups=("group/sub",),
+    projects=("group/project",),
+    name="ci*",
+    scopes=("api",),
+    last_used_before=date(2026, 1, 2),
+    last_used_after=date(2025, 1, 2),
+    created_before=date(2024, 1, 2),
+    created_after=date(2023, 1, 2),
+    ids=(1, 2**63 - 1),
 )
 ROTATIONS = (
     Rotation(CANDIDATE, ExpirationDate.typed("2027-11-22"), None),
@@ -44,7 +64,9 @@ ROTATIONS = (
     ("kind", "value"),
     [
         (tuple[Candidate, ...], (CANDIDATE,)),
-        (RotationPlan, RotationPlan(ROTATIONS, ("a note",), MembershipRule.FOREVER)),
+        (Search, Search(SELECTION, "ci", within=30, expired_within=14)),
+        (Search, Search(Selection(()))),
+        (RotationPlan, RotationPlan(ROTATIONS, ("a note",), MembershipRule.FOREVER, ("long-expired",))),
         (RotationPlan, RotationPlan((), (), None)),
         (tuple[Resumption, ...], (Resumption(1, Stage.CREATED, Step.ABANDON, 2, None),)),
         (dict[int, str], {1: "blocked"}),
@@ -76,6 +98,8 @@ def test_a_secret_goes_over_and_is_one_again() -> None:
         (Made, {"id": 1}),
         (Made, {"id": 1, "token": None, "objection": None, "of_token": False, "more": 1}),
         (ExpirationDate, "tomorrow"),
+        (date, "tomorrow"),
+        (Search, {"selection": {"expires": []}, "token": None, "within": None, "expired_within": None}),
     ],
 )
 def test_anything_else_is_refused(kind: Any, document: object) -> None:

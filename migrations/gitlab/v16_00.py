@@ -1,4 +1,4 @@
-"""GitLab 16.0: tokens have an expiration date, and rotation remembers its predecessor.
+"""GitLab 16.0: tokens have an expiration date.
 
 The shape holds the tables around access tokens and leaves out the rest of GitLab. Every revision also leaves out
 trigram indexes (they need an extension), trigger functions, and foreign keys that are not known to exist. So
@@ -287,18 +287,13 @@ def _personal_access_tokens() -> None:
             expire_notification_delivered       boolean      NOT NULL DEFAULT false,
             last_used_at                        timestamptz,
             after_expiry_notification_delivered boolean      NOT NULL DEFAULT false,
-            previous_personal_access_token_id   bigint,
-            CONSTRAINT fk_personal_access_tokens_user_id FOREIGN KEY (user_id) REFERENCES users ON DELETE CASCADE,
-            CONSTRAINT fk_c951fbf57e
-                FOREIGN KEY (previous_personal_access_token_id) REFERENCES personal_access_tokens ON DELETE SET NULL
+            CONSTRAINT fk_personal_access_tokens_user_id FOREIGN KEY (user_id) REFERENCES users ON DELETE CASCADE
         );
 
         CREATE UNIQUE INDEX index_personal_access_tokens_on_token_digest ON personal_access_tokens (token_digest);
         CREATE INDEX index_pat_on_user_id_and_expires_at ON personal_access_tokens (user_id, expires_at);
         CREATE INDEX index_personal_access_tokens_on_user_id ON personal_access_tokens (user_id);
         CREATE INDEX index_personal_access_tokens_on_id_and_created_at ON personal_access_tokens (id, created_at);
-        CREATE INDEX idx_personal_access_tokens_on_previous_personal_access_token_id
-            ON personal_access_tokens (previous_personal_access_token_id);
         CREATE INDEX index_expired_and_not_notified_personal_access_tokens
             ON personal_access_tokens (id, expires_at)
             WHERE impersonation = false AND revoked = false AND expire_notification_delivered = false;

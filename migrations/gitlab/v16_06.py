@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "16.6"
-down_revision = "16.0"
+down_revision = "16.3"
 
 
 def upgrade() -> None:

@@ -168,6 +168,8 @@ ROTATE = Needs(
             "personal_access_token_settings",
             "token_prefixes",
         ),
+        USERS: (*CHANGE.reads[USERS], "admin"),
+        USER_DETAILS: (*CHANGE.reads[USER_DETAILS], "enterprise_group_id"),
         GRANULAR_SCOPES: ("id", "organization_id", "personal_access_token_id", "granular_scope_id"),
     },
     writes={TOKENS: ("revoked", "updated_at", "expires_at"), MEMBERS: ("expires_at",)},

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -22,9 +22,15 @@ from tokens.gitlab.kind import (
     kind_expression,
 )
 from tokens.gitlab.schema import TOKENS, Schema
-from tokens.selection import DEFAULT_SCOPE, Selection, check_names
+from tokens.selection import DEFAULT_SCOPE, EVERY_KIND, EVERY_STATE, Selection, check_names
 
 LARGEST_ID = 2**63 - 1
+PREVIOUS = "previous_personal_access_token_id"
+FURTHEST_BACK = 2_400_000  # days; PostgreSQL has no date much longer ago
+
+# Infinite dates cannot be subtracted from.
+DAYS = f"CASE WHEN isfinite(t.expires_at) THEN t.expires_at - {TODAY} END"
+"""How many days a token `t` has until its date, as SQL; NULL where that never comes, or is infinitely long ago."""
 
 # Without the kind, which is asked last: for a bot it takes more than a row.
 CANDIDATES = """
@@ -34,33 +40,57 @@ CANDIDATES = """
       {state} AS state,
       t.scopes,
       t.expires_at::text AS expires_at,
+      {days} AS days,
       to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       {organization} AS organization_id,
       t.impersonation,
       {granular} AS granular,
       {granular_scopes} AS granular_scopes,
+      {sudo} AS sudo,
       {live_successor} AS live_successor
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
-    ORDER BY t.expires_at NULLS LAST, t.id
+    ORDER BY abs({days}) NULLS LAST, t.expires_at NULLS LAST, t.id
+"""
+
+# Which token came of which by a rotation. GitLab writes it into the successor, from 16.3 on.
+BY_GITLAB = """
+          SELECT s.id, s.revoked, s.expires_at
+          FROM {old}public.personal_access_tokens s
+          {on} s.previous_personal_access_token_id = {of}.id
+"""
+
+# What came of GitLab's own rotations nobody knows then, and of ours the journal.
+BY_JOURNAL = """
+          SELECT s.id, s.revoked, s.expires_at
+          FROM {old}token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = {of}.id
+"""
+
+# From the catalogue, since even looking a name up fails for a role that may not look into the schema.
+JOURNAL_KNOWS = """
+    SELECT EXISTS (
+      SELECT
+      FROM pg_catalog.pg_namespace n
+      JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+      WHERE n.nspname = 'token_tasks'
+        AND has_schema_privilege(n.oid, 'USAGE')
+        AND has_table_privilege(c.oid, 'SELECT')
+    ) AS knows
 """
 
 # GitLab's own rotation leaves one as well. A successor that has a successor itself goes, and the line with it goes on.
 LINE = """
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM public.personal_access_tokens s
-          WHERE s.previous_personal_access_token_id = t.id
+          {first}
           UNION
-          SELECT s.id, s.revoked, s.expires_at
-          FROM line
-          JOIN public.personal_access_tokens s ON s.previous_personal_access_token_id = line.id
+          {next}
         )
 """
-"""All that came of the token `t` by rotations, one of another."""
 
-LIVE_SUCCESSOR = f"""({LINE}
+LIVE_SUCCESSOR = f"""({{line}}
         SELECT max(line.id)
         FROM line
         WHERE line.revoked IS NOT TRUE
@@ -86,7 +116,8 @@ class Candidate:
     `last_used_at` is ISO 8601 in UTC. `live_successor` is the one that works of the tokens that came of this one.
     `scopes` are for showing: a successor gets what is stored, whatever is read here. A `granular` token may do what its
     granular scopes allow, and `granular_scopes` is how many it has. `organization_id` is None where the release has no
-    organizations.
+    organizations. `days` are those until it expires, none or fewer where it has; None where there is no such number.
+    `named` says that a person has named this very token, and not what it has in common with others.
     """
 
     id: int
@@ -105,61 +136,113 @@ class Candidate:
     granular: bool
     granular_scopes: int
     live_successor: int | None
+    sudo: bool = False
+    days: int | None = None
+    named: bool = False
 
 
-def find(
-    address: Address,
-    *,
-    kinds: frozenset[Kind],
-    within: int | None = None,
-    username: str | None = None,
-    token: str | None = None,
-) -> tuple[Candidate, ...]:
-    """The tokens of these kinds, the soonest to expire first.
+@dataclass(frozen=True)
+class Search:
+    """What the tokens have in common that may get a successor; one of them fulfils all of it.
 
-    `within` leaves those that are expired or will be in so many days; `username` those of one user, whose case does
-    not matter; `token` those with this name, or the one with this id, which goes before a name of the same digits. A
-    revoked token is found by `token` alone.
+    Days are counted from today (UTC). `within` takes those that work and expire within so many days; `expired_within`
+    those that have expired within the last so many; with both either will do. `token` takes those with this name, or
+    the one with this id, which goes before a name of the same digits.
+    """
+
+    selection: Selection
+    token: str | None = None
+    within: int | None = None
+    expired_within: int | None = None
+
+    @property
+    def id(self) -> int | None:
+        """`token` as an id, None where it cannot be one."""
+        text = self.token or ""
+        return int(text) if text.isascii() and text.isdigit() and int(text) <= LARGEST_ID else None
+
+
+def find(address: Address, search: Search) -> tuple[Candidate, ...]:
+    """The tokens that are meant, those first whose date is the nearest to today; what never expires comes last.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: there is no such user.
+        UsageError: there is no such user, group or project.
     """
+    selection = search.selection
+    kinds = EVERY_KIND if selection.kinds is None else selection.kinds
     with database.reading(address) as connection:
         schema = preflight.check(connection, preflight.ROTATE)
-        if username is not None:
-            check_names(connection, schema, Selection((), users=(username,)))
-        terms = ["TRUE"]
-        values: dict[str, object] = {"username": username, "token": token, "within": within}
-        if token is None:
-            terms.append(f"NOT ({STATE_CONDITIONS[State.REVOKED]})")
-            if kinds <= OWNERS.keys():
-                values["owners"] = sorted({OWNERS[kind] for kind in kinds})
-                terms.append("u.user_type = ANY(CAST(%(owners)s AS smallint[]))")
-        else:
-            values["id"] = int(token) if _is_id(token) else None
+        check_names(connection, schema, selection)
+        scope = selection.scope(schema)
+        values: dict[str, object] = {
+            **scope.parameters,
+            "token": search.token,
+            "id": search.id,
+            "within": search.within,
+            "expired_within": None if search.expired_within is None else min(search.expired_within, FURTHEST_BACK),
+        }
+        terms = [scope.sql, *_states(selection), *_periods(search)]
+        if search.token is not None:
             terms.append("(t.name = CAST(%(token)s AS text) OR t.id = CAST(%(id)s AS bigint))")
-        if within is not None:
-            terms.append(f"t.expires_at <= {TODAY} + CAST(%(within)s AS integer)")
-        if username is not None:
-            terms.append("lower(u.username) = lower(CAST(%(username)s AS text))")
+        elif kinds <= OWNERS.keys():
+            values["owners"] = sorted({OWNERS[kind] for kind in kinds})
+            terms.append("u.user_type = ANY(CAST(%(owners)s AS smallint[]))")
         found = tuple(read_candidates(connection, schema, "\n      AND ".join(terms), values))
-    exact = tuple(one for one in found if one.id == values.get("id"))
-    return tuple(one for one in exact or found if one.kind in kinds)
+    exact = tuple(one for one in found if one.id == search.id)
+    named = search.token is not None or selection.ids is not None
+    return tuple(replace(one, named=named) for one in exact or found if one.kind in kinds)
+
+
+def line(connection: Connection, schema: Schema) -> str | None:
+    """SQL that makes `line` of all that came of the token `t` by rotations, one of another; None where nobody knows."""
+    if schema.has(TOKENS, PREVIOUS):
+        first = BY_GITLAB.format(old="", on="WHERE", of="t")
+        then = BY_GITLAB.format(old="line JOIN ", on="ON", of="line")
+    elif connection.row(JOURNAL_KNOWS).knows:
+        first = BY_JOURNAL.format(old="", of="t")
+        then = BY_JOURNAL.format(old="line CROSS JOIN ", of="line")
+    else:
+        return None
+    return LINE.format(first=first.strip(), next=then.strip())
+
+
+def live_successor(connection: Connection, schema: Schema) -> str:
+    """SQL for the id of the one that works of the tokens that came of the token `t`, NULL where none is known."""
+    known = line(connection, schema)
+    return "CAST(NULL AS bigint)" if known is None else LIVE_SUCCESSOR.format(line=known)
+
+
+def _states(selection: Selection) -> Iterator[str]:
+    if selection.states != EVERY_STATE:
+        states = " OR ".join(STATE_CONDITIONS[state] for state in sorted(selection.states))
+        yield f"({states or 'FALSE'})"
+
+
+def _periods(search: Search) -> Iterator[str]:
+    periods = []
+    if search.within is not None:
+        periods.append(f"(t.expires_at > {TODAY} AND t.expires_at <= {TODAY} + CAST(%(within)s AS integer))")
+    if search.expired_within is not None:
+        periods.append(f"(t.expires_at <= {TODAY} AND t.expires_at >= {TODAY} - CAST(%(expired_within)s AS integer))")
+    if periods:
+        yield f"({' OR '.join(periods)})"
 
 
 def read_candidates(
     connection: Connection, schema: Schema, condition: str, values: Mapping[str, object]
 ) -> Iterator[Candidate]:
-    """The tokens `t` of the owners `u` that fulfil `condition`, the soonest to expire first."""
+    """The tokens `t` of the owners `u` that fulfil `condition`, the nearest to today first."""
     statement = CANDIDATES.format(
         description="t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)",
         organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
         granular="t.granular" if schema.has(TOKENS, "granular") else "false",
         granular_scopes=GRANULAR_SCOPES if schema.has(TOKENS, "granular") else "0",
+        sudo="t.sudo" if schema.has(TOKENS, "sudo") else "false",
+        days=DAYS,
         kind=kind_expression(schema).strip(),
         state=STATE_EXPRESSION.strip(),
-        live_successor=LIVE_SUCCESSOR,
+        live_successor=live_successor(connection, schema),
         condition=condition,
     )
     for row in connection.rows(statement, **values):
@@ -180,6 +263,8 @@ def read_candidates(
             granular=row.granular,
             granular_scopes=row.granular_scopes,
             live_successor=row.live_successor,
+            sudo=row.sudo,
+            days=row.days,
         )
 
 
@@ -202,7 +287,3 @@ def scopes_of(stored: str) -> tuple[str, ...]:
     if not isinstance(listed, list) or not all(isinstance(scope, str) for scope in listed):
         return (" ".join(stored.split()),)
     return tuple(scope.removeprefix(":") for scope in listed)
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) <= LARGEST_ID

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from tokens.database import Connection
 from tokens.errors import Refused
+from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
 from tokens.gitlab.notices import FLAGS, TIMES
-from tokens.gitlab.schema import TOKENS, Schema
+from tokens.gitlab.schema import TOKENS, USER_DETAILS, Schema
 
 COPIED = (
     "user_id",
@@ -18,9 +19,30 @@ COPIED = (
     "scopes",
     "impersonation",
     "organization_id",
-    "group_id",
     "granular",
     "sudo",
+)
+
+# GitLab 18.3 and later fills it in each new token: a bot's is the group at the top of the namespace it was made for, a
+# service account's that at the top of the group that made it, a person's the enterprise. Rows from before have NULL, and
+# GitLab's own repair of those passes by a row that has a user_type.
+TOP_GROUP = """(
+        SELECT top.id
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.{column}
+        JOIN public.namespaces top ON top.id = COALESCE(n.traversal_ids[1], n.id) AND top.type = 'Group'
+        WHERE d.user_id = u.id
+      )"""
+ENTERPRISE = """(
+        SELECT n.id
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.{column}
+        WHERE d.user_id = u.id
+      )"""
+GROUPS = (
+    (PROJECT_BOT, "bot_namespace_id", TOP_GROUP),
+    (SERVICE_ACCOUNT, "provisioned_by_group_id", TOP_GROUP),
+    (HUMAN, "enterprise_group_id", ENTERPRISE),
 )
 
 # Of a token `t` and its owner `u`. The copy of user_type in the old row may be missing.
@@ -35,7 +57,7 @@ GIVEN = {
 
 DEFAULTED = ("id", "revoked", "last_used_at", *FLAGS, *TIMES)
 
-KNOWN = (*COPIED, *GIVEN, *DEFAULTED)
+KNOWN = (*COPIED, *GIVEN, "group_id", *DEFAULTED)
 
 UNKNOWN = """
     SELECT
@@ -67,8 +89,18 @@ NOT_DEFAULT = """
 
 def of_successor(schema: Schema) -> dict[str, str]:
     """The columns that a successor's INSERT names in this release, and the SQL of each value."""
-    values = {name: f"t.{name}" for name in COPIED} | GIVEN
+    values = {name: f"t.{name}" for name in COPIED} | GIVEN | {"group_id": _group(schema)}
     return {name: value for name, value in values.items() if schema.has(TOKENS, name)}
+
+
+def _group(schema: Schema) -> str:
+    """The group of the owner `u` as SQL; the old token's where this release does not have what it comes from."""
+    cases = [
+        f"WHEN COALESCE(u.user_type, {HUMAN}) = {kind} "
+        f"THEN {sql.format(column=column) if schema.has(USER_DETAILS, column) else 't.group_id'}"
+        for kind, column, sql in GROUPS
+    ]
+    return "\n        ".join(["CASE", *cases, "END"])
 
 
 def check_known(connection: Connection, ids: Sequence[int]) -> None:

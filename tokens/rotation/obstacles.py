@@ -8,13 +8,14 @@ from tokens.errors import Refused
 from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT, TODAY
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import CURRENT
-from tokens.rotation.candidate import LIVE_SUCCESSOR
+from tokens.rotation.candidate import live_successor
 
 ACTIVE = "active"
 
 STANDINGS = """
     SELECT
       t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, {granular} AS granular,
+      {sudo} AS sudo, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
       {live_successor} AS live_successor
     FROM public.personal_access_tokens t
@@ -41,6 +42,8 @@ class Standing:
     user_id: int
     impersonation: bool
     granular: bool
+    sudo: bool
+    admin: bool
     username: str | None
     user_type: int
     state: str | None
@@ -73,7 +76,9 @@ def read_rules(connection: Connection, schema: Schema) -> Rules:
 def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -> dict[int, Standing]:
     """How the tokens with these ids stand now; one that is gone is not among them."""
     statement = STANDINGS.format(
-        granular="t.granular" if schema.has(TOKENS, "granular") else "false", live_successor=LIVE_SUCCESSOR
+        granular="t.granular" if schema.has(TOKENS, "granular") else "false",
+        sudo="t.sudo" if schema.has(TOKENS, "sudo") else "false",
+        live_successor=live_successor(connection, schema),
     )
     return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
 
@@ -111,6 +116,11 @@ def _obstacles(standing: Standing, rules: Rules, *, allow_personal: bool) -> Ite
         yield (
             f"{standing} is not fine-grained, and this instance allows people no other new tokens "
             "(enforce_granular_tokens): create a fine-grained one in GitLab."
+        )
+    if standing.sudo and not standing.admin:
+        yield (
+            f"{standing} may use sudo, which GitLab allows administrators alone, and its owner is none: GitLab itself "
+            "would not rotate it; make the account an administrator, or create a token without sudo in GitLab."
         )
     if standing.live_successor is not None:
         yield (

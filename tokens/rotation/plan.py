@@ -11,10 +11,10 @@ from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
-from tokens.gitlab.schema import Schema
+from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy
 from tokens.plan import read_release
-from tokens.rotation.candidate import Candidate
+from tokens.rotation.candidate import PREVIOUS, Candidate
 from tokens.rotation.columns import check_known
 from tokens.rotation.obstacles import (
     check_instance,
@@ -34,6 +34,34 @@ MEMBERSHIPS = f"""
       AND {ends_before("CAST(%(end)s AS date)")}
 """  # noqa: S608 - a constant
 
+# GitLab deletes a bot at the end of its membership, while a service account only loses what that gave it.
+OF_SERVICE_ACCOUNTS = """
+    SELECT count(DISTINCT m.id) AS members
+    FROM public.personal_access_tokens t
+    JOIN public.users u ON u.id = t.user_id
+    JOIN public.members m ON m.user_id = u.id
+    WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+      AND u.user_type = 13
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST(%(end)s AS date), CAST('infinity' AS date))
+"""
+
+WITHOUT_MEMBERSHIP = """
+    SELECT t.id
+    FROM public.personal_access_tokens t
+    JOIN public.users u ON u.id = t.user_id
+    WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+      AND u.user_type = 6
+      AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = u.id AND m.requested_at IS NULL)
+    ORDER BY t.id
+"""
+
+LONG = 30  # days; what has been dead for longer nobody may miss any more
+LONG_EXPIRED = "long-expired"
+"""The guard of tokens that expired more than LONG days ago: a successor brings back what nobody has missed since."""
+
+MOST_NAMED = 5
+
 
 @dataclass(frozen=True)
 class Rotation:
@@ -52,12 +80,13 @@ class Rotation:
 class RotationPlan:
     """The rotations of one run, what a person should know before saying yes, and how bots' memberships are moved.
 
-    `rule` is None where no token is a bot's.
+    `rule` is None where no token is a bot's. `guards` are the words that `--allow` must have for it.
     """
 
     rotations: tuple[Rotation, ...]
     notes: tuple[str, ...]
     rule: MembershipRule | None
+    guards: tuple[str, ...] = ()
 
 
 def plan(
@@ -97,9 +126,14 @@ def plan(
         grace_until = None if grace is None else _day(policy, grace, "--grace")
         has_bots = any(candidate.user_type == PROJECT_BOT for candidate in chosen.values())
         rule = rule_of(release or read_release(connection, schema)) if has_bots else None
-        moved = _count_memberships(connection, list(chosen), rule, expires_at)
-    rotations = tuple(Rotation(candidate, expires_at, grace_until) for candidate in chosen.values())
-    return RotationPlan(rotations, tuple(_notes(policy, rotations, asked, rule, moved)), rule)
+        rotations = tuple(Rotation(candidate, expires_at, grace_until) for candidate in chosen.values())
+        notes = (
+            *_notes(policy, rotations, asked),
+            *_notes_on_memberships(connection, list(chosen), rule, expires_at),
+            *_notes_on_the_record(schema),
+        )
+    guards = (LONG_EXPIRED,) if any(map(_is_long_expired, chosen.values())) else ()
+    return RotationPlan(rotations, notes, rule, guards)
 
 
 def obstacles(address: Address, candidates: Sequence[Candidate], *, allow_personal: bool) -> dict[int, str]:
@@ -138,18 +172,11 @@ def _day(policy: Policy, days: int, option: str) -> ExpirationDate:
     return day
 
 
-def _count_memberships(
-    connection: Connection, ids: Sequence[int], rule: MembershipRule | None, expires_at: ExpirationDate | None
-) -> int:
-    if rule is None:
-        return 0
-    end = expires_at if rule is MembershipRule.UNTIL_TOKEN else None
-    return int(connection.row(MEMBERSHIPS, ids=list(ids), end=end and end.literal).members)
+def _is_long_expired(candidate: Candidate) -> bool:
+    return candidate.state is State.EXPIRED and (candidate.days is None or candidate.days < -LONG)
 
 
-def _notes(
-    policy: Policy, rotations: Sequence[Rotation], asked: ExpirationDate, rule: MembershipRule | None, moved: int
-) -> Iterator[str]:
+def _notes(policy: Policy, rotations: Sequence[Rotation], asked: ExpirationDate) -> Iterator[str]:
     limit = policy.last_date
     if limit is not None and asked > limit:
         yield f"This instance allows {policy.maximum_lifetime} days at most: new tokens expire on {limit}, not {asked}."
@@ -164,8 +191,43 @@ def _notes(
     days = [one.candidate.expires_at for one in expired if one.candidate.expires_at is not None]
     if len(rotations) > 1 and days:
         yield f"{len(expired)} of the tokens have expired, the first on {min(days)}: their successors work again."
+    long = [one.candidate.expires_at for one in expired if _is_long_expired(one.candidate) and one.candidate.expires_at]
+    if long:
+        yield (
+            f"{len(long)} token(s) expired more than {LONG} days ago, the first on {min(long)}: what nobody has missed "
+            "since may be better left dead."
+        )
     if expired and expired[0].grace_until is not None:
         yield f"{len(expired)} of the old tokens are expired already: a grace does not bring them back."
-    if moved:
+
+
+def _notes_on_memberships(
+    connection: Connection, ids: Sequence[int], rule: MembershipRule | None, expires_at: ExpirationDate | None
+) -> Iterator[str]:
+    if rule is not None:
+        end = expires_at if rule is MembershipRule.UNTIL_TOKEN else None
+        moved = connection.row(MEMBERSHIPS, ids=list(ids), end=end and end.literal).members
         become = "lose their end" if rule is MembershipRule.FOREVER else "end with the new token"
-        yield f"{moved} membership(s) of bots that end earlier {become}, as GitLab's own rotation leaves them."
+        if moved:
+            yield f"{moved} membership(s) of bots that end earlier {become}, as GitLab's own rotation leaves them."
+        homeless = [row.id for row in connection.rows(WITHOUT_MEMBERSHIP, ids=list(ids))]
+        if homeless:
+            more = f" and {len(homeless) - MOST_NAMED} more" if len(homeless) > MOST_NAMED else ""
+            yield (
+                f"{len(homeless)} token(s) are of bots without any membership: GitLab accepts the new ones, but they "
+                f"reach nothing (id {', '.join(map(str, homeless[:MOST_NAMED]))}{more})."
+            )
+    kept = connection.row(OF_SERVICE_ACCOUNTS, ids=list(ids), end=expires_at and expires_at.literal).members
+    if kept:
+        yield (
+            f"{kept} membership(s) of service accounts end before the new token and stay as they are: it then reaches "
+            "nothing there any more (GitLab's own rotation takes that end off in some releases from 17.9 on)."
+        )
+
+
+def _notes_on_the_record(schema: Schema) -> Iterator[str]:
+    if not schema.has(TOKENS, PREVIOUS):
+        yield (
+            "This GitLab does not record which token replaced which (16.3 and later do): only the journal knows, and "
+            "GitLab will not revoke the new token where somebody tries to rotate with the old one."
+        )

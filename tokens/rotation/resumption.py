@@ -30,7 +30,10 @@ ROTATIONS = f"""
     FROM token_tasks.rotations p
     LEFT JOIN public.personal_access_tokens s ON s.id = p.successor_id
     WHERE p.run_id = %(run)s AND p.state <> 'done'
-    ORDER BY p.old_expires_at NULLS LAST, p.token_id
+    ORDER BY
+      abs(CASE WHEN isfinite(p.old_expires_at) THEN p.old_expires_at - {TODAY} END) NULLS LAST,
+      p.old_expires_at NULLS LAST,
+      p.token_id
 """  # noqa: S608 - a constant
 
 
@@ -72,7 +75,7 @@ def planned(plan: RotationPlan) -> tuple[Resumption, ...]:
 
 
 def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
-    """What each rotation of a run still needs, the soonest to expire first; those that are done are not among them.
+    """What each rotation of a run still needs, the nearest to today first; those that are done are not among them.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.

@@ -7,9 +7,10 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.triggers import firing
+from tokens.gitlab.schema import read_schema
 from tokens.journal.record import Record
 from tokens.rotation import memberships
-from tokens.rotation.candidate import LINE
+from tokens.rotation.candidate import line
 from tokens.rotation.plan import Rotation
 from tokens.rotation.stage import Entry, Stage, count, reach, require, step
 
@@ -35,7 +36,7 @@ REVOKE = """
 
 # GitLab's own rotation knows nothing of a successor that was made by us.
 OTHER_SUCCESSOR = f"""
-    SELECT EXISTS ({LINE}
+    SELECT EXISTS ({{line}}
         SELECT
         FROM line
         WHERE line.id <> %(successor)s
@@ -116,8 +117,7 @@ def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
     if old is None:
         return Retirement.LEFT_ALONE
     if old.revoked:
-        other = connection.row(OTHER_SUCCESSOR, token=old.id, successor=entry.successor_id).found
-        return Retirement.REPLACED if other else Retirement.REVOKED
+        return Retirement.REPLACED if _has_other(connection, old.id, entry) else Retirement.REVOKED
     if old.expires_at != entry.old_expires_at:
         return Retirement.LEFT_ALONE
     if entry.grace_until is None:
@@ -127,3 +127,10 @@ def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
     with firing(connection):
         connection.execute(SHORTEN, token=old.id, until=entry.grace_until)
     return Retirement.GRACE
+
+
+def _has_other(connection: Connection, token_id: int, entry: Entry) -> bool:
+    known = line(connection, read_schema(connection))
+    if known is None:
+        return False
+    return bool(connection.row(OTHER_SUCCESSOR.format(line=known), token=token_id, successor=entry.successor_id).found)

@@ -6,6 +6,7 @@ What is decoded has the declared type or is refused: it comes from another machi
 import dataclasses
 import json
 from collections.abc import Mapping
+from datetime import date
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -21,6 +22,8 @@ def encode(value: object) -> Any:
             return value.value
         case ExpirationDate():
             return value.literal
+        case date():
+            return value.isoformat()
         case Secret():
             return value.reveal()
         case tuple() | list():
@@ -59,6 +62,8 @@ def decode(kind: Any, document: Any) -> Any:
         return Secret(_a(str, document))
     if kind is ExpirationDate:
         return ExpirationDate.stored(_a(str, document))
+    if kind is date:
+        return date.fromisoformat(_a(str, document))
     if issubclass(kind, Enum):
         return kind(document)
     fields = decode_all(get_type_hints(kind), _a(dict, document))

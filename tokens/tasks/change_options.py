@@ -110,9 +110,7 @@ def manner(
     for word in words:
         if word not in ALLOWED:
             raise UsageError(f'--allow takes {", ".join(ALLOWED)}, not "{word}".')
-    most = None if at_most is None else whole_number(at_most, 0, MOST_TOKENS)
-    if at_most is not None and most is None:
-        raise UsageError(f'--at-most takes a number of tokens, not "{at_most}".')
+    most = at_most_given(at_most)
     return Manner(
         asks=not yes,
         dry_run=dry_run,
@@ -125,6 +123,14 @@ def manner(
         standbys=standby,
         max_lag=_seconds(max_lag),
     )
+
+
+def at_most_given(text: str | None) -> int | None:
+    """How many tokens may be changed at most, None for any number."""
+    most = None if text is None else whole_number(text, 0, MOST_TOKENS)
+    if text is not None and most is None:
+        raise UsageError(f'--at-most takes a number of tokens, not "{text}".')
+    return most
 
 
 def options(memberships: str, notices: str) -> "Options":

@@ -15,13 +15,12 @@ from typing import Protocol
 from tokens import database
 from tokens.errors import DatabaseError, ReadOnly, TokensError, UsageError
 from tokens.gitlab.digest import Keys
-from tokens.gitlab.kind import Kind
 from tokens.journal import installation, record, setup
 from tokens.journal.installation import JournalMissing, RunState
 from tokens.journal.record import HEARTBEAT, Record
 from tokens.origin import Origin
 from tokens.rotation import candidate, plan, resumption, retirement, stage, successor
-from tokens.rotation.candidate import Candidate
+from tokens.rotation.candidate import Candidate, Search
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.resumption import Resumption
 from tokens.rotation.retirement import Retirement
@@ -76,9 +75,7 @@ class Bench(Protocol):
     heartbeat: float
     hurried: Callable[[], bool]
 
-    def find(
-        self, kinds: frozenset[Kind], within: int | None, username: str | None, token: str | None
-    ) -> tuple[Candidate, ...]:
+    def find(self, search: Search) -> tuple[Candidate, ...]:
         """As `tokens.rotation.candidate.find`."""
         ...
 
@@ -179,10 +176,8 @@ class BenchHere:
         self.heartbeat = HEARTBEAT
         self.hurried: Callable[[], bool] = lambda: False
 
-    def find(
-        self, kinds: frozenset[Kind], within: int | None, username: str | None, token: str | None
-    ) -> tuple[Candidate, ...]:
-        return candidate.find(self._address, kinds=kinds, within=within, username=username, token=token)
+    def find(self, search: Search) -> tuple[Candidate, ...]:
+        return candidate.find(self._address, search)
 
     def obstacles(self, candidates: tuple[Candidate, ...], allow_personal: bool) -> dict[int, str]:
         return plan.obstacles(self._address, candidates, allow_personal=allow_personal)

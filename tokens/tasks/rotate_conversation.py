@@ -12,7 +12,7 @@ NOBODY = "(nobody)"
 
 
 def choose(prompts: "Prompts", candidates: Sequence["Candidate"]) -> "Candidate | None":
-    """One of the tokens, the soonest to expire first; None to abort. Where there is one account it is not asked for."""
+    """One of the tokens, the nearest to today first; None to abort. Where there is one account it is not asked for."""
     accounts: dict[str, list[Candidate]] = {}
     for one in candidates:
         accounts.setdefault(account_of(one), []).append(one)
@@ -32,8 +32,26 @@ def account_of(candidate: "Candidate") -> str:
     return candidate.username or NOBODY
 
 
+def why(candidate: "Candidate") -> str:
+    """Why a token is among those that may be rotated: somebody has named it, or its date is near."""
+    return "named" if candidate.named else nearness(candidate)
+
+
+def nearness(candidate: "Candidate") -> str:
+    """How near its date is, such as `expires in 6 days` or `expired 3 days ago`."""
+    from tokens.gitlab.kind import State
+
+    days = candidate.days
+    if days is None:
+        return "expired" if candidate.state is State.EXPIRED else "never expires"
+    if days == 0:
+        return "expired today"
+    number = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+    return f"expires in {number}" if days > 0 else f"expired {number} ago"
+
+
 def described(candidate: "Candidate") -> str:
-    """One token in one line: name, id, scopes, expiry, last use."""
+    """One token in one line: name, id, scopes, how near its date is, last use."""
     return (
         f"{candidate.name} (id {candidate.id}, {' '.join(candidate.scopes)}, {_expiry(candidate)}, {_use(candidate)})"
     )
@@ -45,11 +63,8 @@ def _account(name: str, tokens: Sequence["Candidate"]) -> str:
 
 
 def _expiry(candidate: "Candidate") -> str:
-    from tokens.gitlab.kind import State
-
-    if candidate.expires_at is None:
-        return "never expires"
-    return f"{'expired' if candidate.state is State.EXPIRED else 'expires'} {candidate.expires_at}"
+    near = nearness(candidate)
+    return near if candidate.days is None else f"{near}, on {candidate.expires_at}"
 
 
 def _use(candidate: "Candidate") -> str:

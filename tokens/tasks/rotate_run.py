@@ -164,8 +164,9 @@ class RotationRun:
         raise (DoneInPart if done else TokensError)(" ".join((*faults, _so_far(outcomes, left), again)))
 
 
-def _steps(left: Sequence[Resumption]) -> list[tuple[int, Step, int | None]]:
-    return [(one.token_id, one.step, one.successor_id) for one in left]
+def _steps(left: Sequence[Resumption]) -> set[tuple[int, Step, int | None]]:
+    """Without their order, which another day may change."""
+    return {(one.token_id, one.step, one.successor_id) for one in left}
 
 
 def _is_settled(outcome: Outcome) -> bool:

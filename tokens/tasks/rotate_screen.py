@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tokens.tasks.rotate_conversation import account_of
+from tokens.tasks.rotate_conversation import account_of, why
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MOST_ROTATIONS = 50  # lines; --output json has all of them
 DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
-COPIED = ("description", "granular scopes", "impersonation flag", "organization")
-HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Last used", "New one expires")
+COPIED = ("description", "granular scopes", "impersonation flag", "sudo flag", "organization")
+HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Why", "Last used", "New one expires")
 
 
 def plan(
@@ -122,7 +122,7 @@ def _table(left: Sequence["Resumption"]) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for one in left[:MOST_ROTATIONS]:
         if one.rotation is None:
-            rows.append(("", "(gone)", str(one.token_id), "", "", "", "(none)"))
+            rows.append(("", "(gone)", str(one.token_id), "", "", "", "", "(none)"))
             continue
         old = one.rotation.candidate
         used = (old.last_used_at or "never")[:10]
@@ -134,7 +134,7 @@ def _table(left: Sequence["Resumption"]) -> list[str]:
             case _:
                 new = _date(one.rotation.expires_at)
         scopes = " ".join(old.scopes)
-        cells = (account_of(old), old.name, str(old.id), scopes, _date(old.expires_at), used, new)
+        cells = (account_of(old), old.name, str(old.id), scopes, _date(old.expires_at), why(old), used, new)
         rows.append(tuple(map(printable, cells)))
     widths = [max(map(len, column)) for column in zip(HEADING, *rows, strict=True)]
     more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
@@ -163,6 +163,8 @@ def _properties(old: "Candidate") -> dict[str, str]:
         found["granular scopes"] = f"{old.granular_scopes} granular scope(s){kind}"
     if old.impersonation:
         found["impersonation flag"] = "the impersonation flag"
+    if old.sudo:
+        found["sudo flag"] = "the sudo flag: the new token may act as any user, too"
     if old.organization_id not in (None, DEFAULT_ORGANIZATION):
         found["organization"] = f"the organization, {old.organization_id}"
     return found
@@ -198,8 +200,11 @@ def _rotation_as_dict(one: "Resumption") -> dict[str, Any]:
         "granular": old.granular,
         "granular_scopes": old.granular_scopes,
         "impersonation": old.impersonation,
+        "sudo": old.sudo,
         "organization_id": old.organization_id,
         "expires_at": old.expires_at and str(old.expires_at),
+        "days": old.days,
+        "why": why(old),
         "last_used_at": old.last_used_at,
         "new_expires_at": one.rotation.expires_at and str(one.rotation.expires_at),
         "grace_until": one.rotation.grace_until and str(one.rotation.grace_until),

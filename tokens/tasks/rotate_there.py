@@ -13,10 +13,9 @@ from typing import Any, get_type_hints
 import invoke
 
 from tokens.errors import ConnectionLost, TokensError
-from tokens.gitlab.kind import Kind
 from tokens.journal.installation import RunState
 from tokens.rotation import wire
-from tokens.rotation.candidate import Candidate
+from tokens.rotation.candidate import Candidate, Search
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.resumption import Resumption
 from tokens.rotation.retirement import Retirement
@@ -53,10 +52,8 @@ class BenchThere:
         self._attempts = 0  # to renew
         self._told: set[str] = set()
 
-    def find(
-        self, kinds: frozenset[Kind], within: int | None, username: str | None, token: str | None
-    ) -> tuple[Candidate, ...]:
-        found: tuple[Candidate, ...] = self._ask(Bench.find, kinds=kinds, within=within, username=username, token=token)
+    def find(self, search: Search) -> tuple[Candidate, ...]:
+        found: tuple[Candidate, ...] = self._ask(Bench.find, search=search)
         return found
 
     def obstacles(self, candidates: tuple[Candidate, ...], allow_personal: bool) -> dict[int, str]:

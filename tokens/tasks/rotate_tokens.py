@@ -51,7 +51,10 @@ class RotateTokens:
                 "say --yes, or --dry-run to see the plan."
             )
         if not (person or wishes.selects or wishes.resume):
-            raise UsageError("Say which tokens: --service-account USERNAME, --token NAME or ID, or --within 30d.")
+            raise UsageError(
+                "Say which tokens: --service-account USERNAME, --token NAME or ID, --within 30d, or another option "
+                "that selects, such as --group PATH or --ids FILE."
+            )
         if not wishes.dry_run:
             forbid_core_dumps()
         self._has_journal = False
@@ -74,6 +77,7 @@ class RotateTokens:
         with self._report.printing():
             planned: RotationPlan | None = None
             notes: tuple[str, ...] = ()
+            deliberate = False
             if wishes.resume is not None:
                 left = self._bench.left(wishes.resume)
             else:
@@ -84,11 +88,13 @@ class RotateTokens:
                 planned = self._bench.plan(
                     chosen.candidates, wishes.expires_in, wishes.grace, allow_personal=wishes.allows_people
                 )
-                left = resumption.planned(planned)
+                left, deliberate = resumption.planned(planned), chosen.deliberate
                 notes = (*chosen.passed_over, *planned.notes)
             proof = self._proof(left)
             self._check_destination(left)
             self._show(left, proof, notes)
+            if planned is not None:
+                self._check_guards(planned, deliberate=deliberate)
             if wishes.dry_run:
                 return
             self._check_deliveries(left)
@@ -98,6 +104,18 @@ class RotateTokens:
                 self._report.say("Nothing was changed.")
                 return
             self._carry_out(left, proof, planned)
+
+    def _check_guards(self, planned: RotationPlan, *, deliberate: bool) -> None:
+        """Refuse what a guard forbids; none does where a person means this very token."""
+        wishes, tokens = self._wishes, len(planned.rotations)
+        if wishes.at_most is not None and tokens > wishes.at_most:
+            raise Refused(f"The plan has {tokens} token(s), more than --at-most {wishes.at_most}: nothing was changed.")
+        forbidden = [] if deliberate else [word for word in planned.guards if word not in wishes.allow]
+        if forbidden:
+            raise Refused(
+                f"Refused because of {' and '.join(forbidden)} (see the notes above); to do it all the same say "
+                f"--allow {','.join(forbidden)}."
+            )
 
     def _open_bench(self, context: invoke.Context, target: str) -> Bench:
         wishes = self._wishes

@@ -58,6 +58,7 @@ def selection(
     created_after: str | None = None,
     ids: str | None = None,
     stdin: TextIO | None = None,
+    needs_expires: bool = True,
 ) -> "Selection":
     """The selection that these options make; None is an option that was not given.
 
@@ -70,7 +71,7 @@ def selection(
     from tokens.selection import Selection
 
     ranges = _words("expires", expires, _expires)
-    if not ranges:
+    if not ranges and needs_expires:
         raise UsageError(
             "Say with --expires which tokens: a day (2024-06-15), some days (2024-06-01..2024-06-30), or none "
             "for those that never expire."
