@@ -25,7 +25,7 @@ from tokens.errors import DatabaseError, Refused, UsageError
 from tokens.upgrade import Branch, current, downgrade, revisions, upgrade
 
 RELEASES = (
-    *("16.0", "16.6"),
+    *("16.0", "16.3", "16.6"),
     *("17.2", "17.4", "17.6", "17.7", "17.8", "17.9", "17.10"),
     *("18.1", "18.3", "18.4", "18.9"),
     *("19.2",),
@@ -45,9 +45,9 @@ COLUMNS_IN_16_0 = {
     "expire_notification_delivered",
     "last_used_at",
     "after_expiry_notification_delivered",
-    "previous_personal_access_token_id",
 }
 COLUMNS_ADDED = {
+    "16.3": {"previous_personal_access_token_id"},
     "17.4": {
         "organization_id",
         "seven_days_notification_sent_at",
@@ -197,6 +197,7 @@ TABLES_ADDED = {
 # From the day after the release before until the release's own day.
 DEVELOPED = {
     "16.0": (date(2023, 4, 23), date(2023, 5, 22)),
+    "16.3": (date(2023, 7, 23), date(2023, 8, 22)),
     "16.6": (date(2023, 10, 23), date(2023, 11, 16)),
     "17.2": (date(2024, 6, 21), date(2024, 7, 18)),
     "17.4": (date(2024, 8, 16), date(2024, 9, 19)),
@@ -435,7 +436,6 @@ def test_a_token_from_16_0_survives_to_the_newest_release_and_back(empty_databas
             name="deploy",
             last_used_at="2023-05-02 03:04:05+00",
             expire_notification_delivered=True,
-            previous_personal_access_token_id=make_token(connection, revoked=True),
         )
         make_token(connection, expires_at="infinity", revoked=None)
     before = rows(empty_database, "personal_access_tokens")
@@ -484,8 +484,8 @@ def test_the_next_organization_after_the_default_one_gets_a_high_id(gitlab_datab
         assert connection.execute(statement).scalar_one() == 1000
 
 
-@pytest.mark.parametrize(("release", "default"), [("17.4", "1"), ("18.9", "1"), ("19.2", None)])
-def test_only_the_newest_release_has_no_default_organization_for_a_new_token(
+@pytest.mark.parametrize(("release", "default"), [("17.4", "1"), ("17.8", "1"), ("17.9", None), ("19.2", None)])
+def test_from_17_9_on_there_is_no_default_organization_for_a_new_token(
     empty_database: Address, release: str, default: str | None
 ) -> None:
     upgrade(empty_database, Branch.GITLAB, release)
@@ -572,6 +572,33 @@ def test_deleting_a_user_deletes_the_tokens_and_frees_their_successors(gitlab_da
     assert (left["id"], left["previous_personal_access_token_id"]) == (successor, None)
 
 
+def test_a_granular_scope_goes_with_the_last_token_that_has_it_and_a_projects_namespace_with_the_project(
+    gitlab_database: Address,
+) -> None:
+    with connected(gitlab_database) as connection:
+        tokens = [make_token(connection) for _ in range(2)]
+        connection.execute(
+            sa.text("""
+                WITH scope AS (
+                  INSERT INTO granular_scopes (organization_id, created_at, updated_at) VALUES (1, now(), now())
+                  RETURNING id
+                )
+                INSERT INTO personal_access_token_granular_scopes
+                  (organization_id, personal_access_token_id, granular_scope_id)
+                SELECT 1, unnest(CAST(:tokens AS bigint[])), id FROM scope
+            """),
+            {"tokens": tokens},
+        )
+        project = make_project(connection)
+    for token, left in zip(tokens, (1, 0), strict=True):
+        with connected(gitlab_database) as connection:
+            connection.execute(sa.text("DELETE FROM public.personal_access_tokens WHERE id = :id"), {"id": token})
+        assert len(rows(gitlab_database, "granular_scopes")) == left
+    with connected(gitlab_database) as connection:
+        connection.execute(sa.text("DELETE FROM public.projects WHERE id = :id"), {"id": project})
+    assert {row["type"] for row in rows(gitlab_database, "namespaces")} == {"Group"}
+
+
 def test_a_wheel_finds_the_migrations_inside_the_package_whatever_the_folder_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -618,6 +645,14 @@ CATALOGUE = """
     SELECT   'sequence', sequencename, data_type::text, start_value::text, max_value::text, NULL, NULL
     FROM     pg_sequences
     WHERE    schemaname = 'public'
+    UNION ALL
+    SELECT   'trigger', tgrelid::regclass::text, tgname, NULL, NULL, NULL, pg_get_triggerdef(oid)
+    FROM     pg_trigger
+    WHERE    NOT tgisinternal
+    UNION ALL
+    SELECT   'function', proname, NULL, NULL, NULL, NULL, prosrc
+    FROM     pg_proc
+    WHERE    pronamespace = 'public'::regnamespace
     UNION ALL
     SELECT   'schema', nspname, NULL, NULL, NULL, NULL, NULL
     FROM     pg_namespace

@@ -1,8 +1,8 @@
 """GitLab 16.0: tokens have an expiration date.
 
 The shape holds the tables around access tokens and leaves out the rest of GitLab. Every revision also leaves out
-trigram indexes (they need an extension), trigger functions, and foreign keys that are not known to exist. So
-memberships, routes and creators may point at rows that are gone, as they may in GitLab's own database.
+trigram indexes (they need an extension), triggers that write to tables of that rest, and foreign keys that are not
+known to exist. So memberships, routes and creators may point at rows that are gone, as they may in GitLab's database.
 
 Where the release of a change is not known, the revision says so beside the change.
 
@@ -17,8 +17,16 @@ down_revision = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE TABLE schema_migrations (version varchar NOT NULL PRIMARY KEY)")
-    op.execute("INSERT INTO schema_migrations VALUES ('20230501000000')")
+    op.execute(
+        """
+        CREATE TABLE schema_migrations (
+            version     varchar      NOT NULL PRIMARY KEY,
+            finished_at timestamptz  DEFAULT now()
+        );
+
+        INSERT INTO schema_migrations VALUES ('20230501000000');
+        """
+    )
     _application_settings()
     _users()
     _namespaces()
@@ -35,7 +43,9 @@ def downgrade() -> None:
         """
         DROP TABLE
             batched_background_migrations, project_access_tokens, personal_access_tokens, user_details, members, routes,
-            projects, namespaces, users, application_settings, schema_migrations
+            projects, namespaces, users, application_settings, schema_migrations;
+
+        DROP FUNCTION delete_associated_project_namespace();
         """
     )
 
@@ -166,6 +176,17 @@ def _projects() -> None:
         CREATE INDEX index_projects_on_namespace_id_and_id ON projects (namespace_id, id);
         CREATE INDEX index_projects_on_creator_id_and_id ON projects (creator_id, id);
         CREATE INDEX index_projects_on_pending_delete ON projects (pending_delete);
+
+        CREATE FUNCTION delete_associated_project_namespace() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            DELETE FROM namespaces n WHERE n.id = OLD.project_namespace_id AND n.type = 'Project';
+            RETURN NULL;
+        END
+        $$;
+
+        CREATE TRIGGER trigger_delete_project_namespace_on_project_delete
+            AFTER DELETE ON projects FOR EACH ROW WHEN (OLD.project_namespace_id IS NOT NULL)
+            EXECUTE FUNCTION delete_associated_project_namespace();
         """
     )
 
@@ -258,12 +279,16 @@ def _user_details() -> None:
     op.execute(
         """
         CREATE TABLE user_details (
-            user_id                 serial  PRIMARY KEY,
-            provisioned_by_group_id bigint,
+            user_id                        bigserial    PRIMARY KEY,
+            provisioned_by_group_id        bigint,
+            enterprise_group_id            bigint,
+            enterprise_group_associated_at timestamptz,
             CONSTRAINT fk_rails_12e0b3043d FOREIGN KEY (user_id) REFERENCES users ON DELETE CASCADE
         );
 
         CREATE UNIQUE INDEX index_user_details_on_user_id ON user_details (user_id);
+        CREATE INDEX index_user_details_on_enterprise_group_id_and_user_id
+            ON user_details (enterprise_group_id, user_id);
         """
     )
 

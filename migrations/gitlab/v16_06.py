@@ -25,12 +25,6 @@ def upgrade() -> None:
         UPDATE users SET user_type = 0 WHERE user_type IS NULL;
         ALTER TABLE users ADD CONSTRAINT check_0dd5948e38 CHECK (user_type IS NOT NULL);
 
-        ALTER TABLE user_details
-            ADD COLUMN enterprise_group_id bigint,
-            ADD COLUMN enterprise_group_associated_at timestamptz;
-        CREATE INDEX index_user_details_on_enterprise_group_id_and_user_id
-            ON user_details (enterprise_group_id, user_id);
-
         ALTER TABLE members ADD COLUMN expiry_notified_at timestamptz;
         CREATE INDEX index_members_on_expiring_at_access_level_id
             ON members (expires_at, access_level, id) WHERE requested_at IS NULL AND expiry_notified_at IS NULL;
@@ -42,10 +36,6 @@ def downgrade() -> None:
     op.execute(
         """
         ALTER TABLE members DROP COLUMN expiry_notified_at;
-
-        ALTER TABLE user_details
-            DROP COLUMN enterprise_group_id,
-            DROP COLUMN enterprise_group_associated_at;
 
         ALTER TABLE users DROP CONSTRAINT check_0dd5948e38;
 

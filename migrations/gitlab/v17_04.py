@@ -13,7 +13,6 @@ WIDENED = {
     "personal_access_tokens": ("id", "user_id"),
     "projects": ("id", "creator_id", "namespace_id", "marked_for_deletion_by_user_id"),
     "routes": ("id", "source_id"),
-    "user_details": ("user_id",),
     "users": ("id", "created_by_id", "managing_group_id", "accepted_term_id"),
 }
 

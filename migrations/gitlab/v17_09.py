@@ -1,4 +1,4 @@
-"""GitLab 17.9: tokens lose their short-lived advanced scopes."""
+"""GitLab 17.9: tokens lose their short-lived advanced scopes, and must say which organization they belong to."""
 
 from alembic import op
 
@@ -7,11 +7,14 @@ down_revision = "17.8"
 
 
 def upgrade() -> None:
+    # The default may have gone with 17.10; to have none from 17.9 on is the stricter of the two.
     op.execute(
         """
         INSERT INTO schema_migrations VALUES ('20250201000000');
 
-        ALTER TABLE personal_access_tokens DROP COLUMN advanced_scopes;
+        ALTER TABLE personal_access_tokens
+            DROP COLUMN advanced_scopes,
+            ALTER COLUMN organization_id DROP DEFAULT;
         """
     )
 
@@ -20,6 +23,7 @@ def downgrade() -> None:
     op.execute(
         """
         ALTER TABLE personal_access_tokens
+            ALTER COLUMN organization_id SET DEFAULT 1,
             ADD COLUMN advanced_scopes text CHECK (char_length(advanced_scopes) <= 4096);
 
         DELETE FROM schema_migrations WHERE version = '20250201000000';

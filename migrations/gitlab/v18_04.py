@@ -18,7 +18,7 @@ def upgrade() -> None:
         """
     )
     # The names of the indexes, the foreign key of personal_access_token_granular_scopes.organization_id and the
-    # release of granular_scopes.access are not known. The trigger that deletes orphaned scopes is left out.
+    # release of granular_scopes.access are not known.
     op.execute(
         """
         CREATE TABLE granular_scopes (

@@ -27,11 +27,33 @@ def upgrade() -> None:
             ADD COLUMN max_cursor jsonb;
         """
     )
+    # GitLab 18.8 already: a granular scope goes with the last token that has it.
+    op.execute(
+        """
+        CREATE FUNCTION delete_orphaned_granular_scopes() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            DELETE FROM granular_scopes g
+            WHERE  g.id = OLD.granular_scope_id
+            AND    NOT EXISTS (
+                       SELECT FROM personal_access_token_granular_scopes p WHERE p.granular_scope_id = g.id
+                   );
+            RETURN OLD;
+        END
+        $$;
+
+        CREATE TRIGGER trigger_delete_orphaned_granular_scopes
+            AFTER DELETE ON personal_access_token_granular_scopes FOR EACH ROW
+            EXECUTE FUNCTION delete_orphaned_granular_scopes();
+        """
+    )
 
 
 def downgrade() -> None:
     op.execute(
         """
+        DROP TRIGGER trigger_delete_orphaned_granular_scopes ON personal_access_token_granular_scopes;
+        DROP FUNCTION delete_orphaned_granular_scopes();
+
         ALTER TABLE batched_background_migrations
             DROP COLUMN min_cursor,
             DROP COLUMN max_cursor;

@@ -5,8 +5,8 @@ from alembic import op
 revision = "19.2"
 down_revision = "18.9"
 
-# GitLab drops the default from organization_id; in which release is not known, but it is gone in the newest.
-ORGANIZED = ("namespaces", "personal_access_tokens", "projects", "users")
+# GitLab drops the default from organization_id; in which release is not known here, but it is gone in the newest.
+ORGANIZED = ("namespaces", "projects", "users")
 
 
 def upgrade() -> None:

@@ -24,7 +24,7 @@ COPIED = (
 )
 
 # GitLab 18.3 and later fills it in each new token: a bot's is the group at the top of the namespace it was made for, a
-# service account's that at the top of the group that made it, a person's the enterprise. Rows from before have NULL, and
+# service account's that at the top of the group that made it, a person's the enterprise. Older rows have NULL, and
 # GitLab's own repair of those passes by a row that has a user_type.
 TOP_GROUP = """(
         SELECT top.id
