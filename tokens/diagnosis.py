@@ -12,7 +12,7 @@ from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, State
 from tokens.gitlab.release import estimated_release
-from tokens.gitlab.schema import MIGRATIONS, SETTINGS, Schema, read_schema
+from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
 from tokens.journal import installation
 
 CLOCK_TOLERANCE = 60  # seconds
@@ -116,7 +116,8 @@ def _findings(connection: Connection, address: Address) -> Iterator[Finding]:
     yield _route(connection, session.backend)
     yield _role(state)
     yield _schema(connection, state, schema)
-    yield from _privileges(connection, state)
+    yield from _privileges(connection, state, schema)
+    yield from _record_of_rotations(schema)
     yield _journal(connection)
     yield _maintenance(connection, schema)
     yield Finding("timeouts", Verdict.OK, f"{session.timeouts}; each transaction of ours sets its own")
@@ -148,16 +149,28 @@ def _schema(connection: Connection, state: State, schema: Schema) -> Finding:
     return Finding("schema", Verdict.OK, f"GitLab's main database, about release {release or 'unknown'}")
 
 
-def _privileges(connection: Connection, state: State) -> Iterable[Finding]:
+def _privileges(connection: Connection, state: State, schema: Schema) -> Iterable[Finding]:
     """A role that may only analyze is a good idea, so what it may not change is worth a warning at most."""
     for task, needs in TASKS.items():
         subject = f"privileges for {task}"
         try:
+            if needs.writes:
+                preflight.check_columns(state, schema, needs)
             preflight.check_privileges(connection, needs, state)
         except Refused as refusal:
             yield Finding(subject, Verdict.WARN if needs.writes else Verdict.FAIL, str(refusal))
         else:
             yield Finding(subject, Verdict.OK, "sufficient")
+
+
+def _record_of_rotations(schema: Schema) -> Iterable[Finding]:
+    if schema.has(TOKENS) and not schema.has(TOKENS, "previous_personal_access_token_id"):
+        yield Finding(
+            "record of rotations",
+            Verdict.WARN,
+            "this release does not record which token replaced which (16.3 and later do): rotate works, but only the "
+            "journal knows what it has replaced, and nobody what GitLab's own rotations have",
+        )
 
 
 def _journal(connection: Connection) -> Finding:

@@ -12,6 +12,7 @@ from tokens.errors import Refused
 from tokens.gitlab.notices import FLAGS, TIMES
 from tokens.gitlab.schema import (
     BACKGROUND_MIGRATIONS,
+    GRANULAR_SCOPES,
     MEMBERS,
     MIGRATIONS,
     NAMESPACES,
@@ -71,7 +72,29 @@ PRIVILEGES = """
     ORDER BY w.position
 """
 
-GRANULAR_SCOPES = "personal_access_token_granular_scopes"
+# What not every release from 16.0 on has: a statement leaves it out where it is absent.
+OPTIONAL = {
+    BACKGROUND_MIGRATIONS: ("finished_at",),
+    GRANULAR_SCOPES: ("id", "organization_id", "personal_access_token_id", "granular_scope_id"),
+    SETTINGS: (
+        "personal_access_token_settings",
+        "require_personal_access_token_expiry",
+        "resource_access_tokens_settings",
+        "service_access_tokens_expiration_enforced",
+        "token_prefixes",
+    ),
+    TOKENS: (
+        *TIMES,
+        "description",
+        "granular",
+        "group_id",
+        "organization_id",
+        "previous_personal_access_token_id",
+        "sudo",
+        "user_type",
+    ),
+    USER_DETAILS: ("bot_namespace_id", "provisioned_by_project_id"),
+}
 
 
 class Privilege(NamedTuple):
@@ -220,6 +243,7 @@ def check(connection: Connection, needs: Needs) -> Schema:
     check_tables(state, schema)
     if needs.writes:
         check_writable(state)
+        check_columns(state, schema, needs)
     check_privileges(connection, needs, state)
     return schema
 
@@ -253,6 +277,20 @@ def check_writable(state: State) -> None:
     if state.standby or state.read_only:
         kind = "a standby (a replica or a Geo secondary)" if state.standby else "set to read-only"
         raise Refused(f'Database "{state.database}" is {kind} and takes no changes; run this on the primary.')
+
+
+def check_columns(state: State, schema: Schema, needs: Needs) -> None:
+    """Refuse tables without a column that every release which this version of the tool knows has."""
+    missing = dict.fromkeys(
+        f"{one.table}.{one.column}"
+        for one in needs.privileges
+        if one.column and one.column not in OPTIONAL.get(one.table, ()) and not schema.has(one.table, one.column)
+    )
+    if missing:
+        raise Refused(
+            f'Database "{state.database}" lacks {", ".join(missing)}, which every GitLab from 16.0 to 19.x has: it is '
+            "an older one, or a newer one than this version of the tool knows; use the version that is made for it."
+        )
 
 
 def check_privileges(connection: Connection, needs: Needs, state: State) -> None:

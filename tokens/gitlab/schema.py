@@ -18,6 +18,7 @@ MEMBERS = "members"
 NAMESPACES = "namespaces"
 PROJECTS = "projects"
 ROUTES = "routes"
+GRANULAR_SCOPES = "personal_access_token_granular_scopes"
 TABLES = (
     TOKENS,
     BACKGROUND_MIGRATIONS,
@@ -29,6 +30,7 @@ TABLES = (
     NAMESPACES,
     PROJECTS,
     ROUTES,
+    GRANULAR_SCOPES,
 )
 
 COLUMNS = """

@@ -21,7 +21,7 @@ from tokens.gitlab.kind import (
     State,
     kind_expression,
 )
-from tokens.gitlab.schema import TOKENS, Schema
+from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema
 from tokens.selection import DEFAULT_SCOPE, EVERY_KIND, EVERY_STATE, Selection, check_names
 
 LARGEST_ID = 2**63 - 1
@@ -98,7 +98,7 @@ LIVE_SUCCESSOR = f"""({{line}}
       )"""  # noqa: S608 - a constant
 
 # GitLab 18.4 and later.
-GRANULAR_SCOPES = """(
+NUMBER_OF_SCOPES = """(
         SELECT count(*)
         FROM public.personal_access_token_granular_scopes g
         WHERE g.personal_access_token_id = t.id
@@ -237,7 +237,7 @@ def read_candidates(
         description="t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)",
         organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
         granular="t.granular" if schema.has(TOKENS, "granular") else "false",
-        granular_scopes=GRANULAR_SCOPES if schema.has(TOKENS, "granular") else "0",
+        granular_scopes=NUMBER_OF_SCOPES if schema.has(GRANULAR_SCOPES) else "0",
         sudo="t.sudo" if schema.has(TOKENS, "sudo") else "false",
         days=DAYS,
         kind=kind_expression(schema).strip(),

@@ -8,7 +8,7 @@ from tokens.errors import DatabaseError, Refused
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.plaintext import Payload, Random, form_for, new_token, read_prefix
-from tokens.gitlab.schema import TOKENS, Schema, read_schema
+from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import TODAY
 from tokens.gitlab.triggers import firing
 from tokens.journal.record import Record
@@ -99,7 +99,7 @@ def create(
         _check(connection, schema, token_id, expires_at)
         payload = Payload(old.organization_id, user_id=old.user_id)
         successor, token = _insert(connection, schema, token_id, keys, payload, expires_at, random)
-        if schema.has(TOKENS, "granular"):
+        if schema.has(GRANULAR_SCOPES):
             with firing(connection):
                 connection.execute(COPY_GRANULAR_SCOPES, successor=successor, token=token_id)
         memberships.move(connection, run, token_id, entry)
