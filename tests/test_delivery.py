@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import unquote
 
 import pytest
 
@@ -25,7 +26,7 @@ from tokens.delivery import command as commands
 from tokens.delivery import output, processes
 from tokens.delivery.command import run_command
 from tokens.delivery.descriptor import unread
-from tokens.delivery.destination import DeliveryFailed, NewToken
+from tokens.delivery.destination import DeliveryFailed, NewToken, path_part
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.processes import still_running
 from tokens.errors import Refused, TokensError, UsageError
@@ -271,13 +272,14 @@ def test_a_command_gets_the_token_on_its_standard_input_and_the_facts_in_its_env
     assert (tmp_path / "token").read_bytes() == PLAIN.encode()
     shown = capfd.readouterr()
     assert shown.out == ""
-    facts = shown.err.splitlines()[:8]
+    facts = shown.err.splitlines()[:9]
     assert re.fullmatch("TOKENS_DELIVERY=[0-9a-f]{32}", facts.pop(1))
     assert facts == [
         "TOKENS_ACCOUNT=inventory",
         "TOKENS_EXPIRES_AT=2027-11-22",
         "TOKENS_ID=8",
         "TOKENS_NAME=Architecture - Inventory",
+        "TOKENS_NAME_SAFE=Architecture%20-%20Inventory",
         "TOKENS_OLD_ID=7",
         "TOKENS_RUN=5",
         "TOKENS_SCOPES=api read_user",
@@ -540,6 +542,45 @@ def test_names_of_any_language_reach_a_command_whatever_the_locale(capfd: pytest
     about = replace(NEW, name="Инвентарь 🔑 \n$(id)")
     deliver('command:cat > /dev/null; printf %s "$TOKENS_NAME"', about=about)
     assert capfd.readouterr().err == about.name
+
+
+HOSTILE = (
+    *("..", ".", "", "../../../etc/cron.d/x", "/etc/passwd", "a/b", "a%2Fb", "a\nb", "a\r\nb", "-rf", "--help", ".git"),
+    *("%", "%.7", "%2E.", "~root", "$(id)", "`id`", "a b", "a\tb", "*", "\x1b[2J", "Übung", "u\u0308bung", "\u202e"),
+    *("x" * 255, "x" * 256, "/" * 100, "ü" * 300),
+)
+
+
+def test_a_name_is_one_safe_part_of_a_path_and_no_two_names_are_the_same_one(tmp_path: Path) -> None:
+    parts = {name: path_part(name, number) for number, name in enumerate(HOSTILE)}
+    assert len(set(parts.values())) == len(HOSTILE)
+    for name, part in parts.items():
+        assert re.fullmatch(r"[A-Za-z0-9_~%][A-Za-z0-9_.~%-]{0,254}", part), name
+        assert "%." in part or unquote(part) == name
+        # As a shell has it, even without quotes.
+        deliver(f"command:cd {tmp_path}; cat > $TOKENS_NAME_SAFE", about=replace(NEW, name=name, old_id=len(name)))
+    assert len(list(tmp_path.iterdir())) == len(HOSTILE)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {PLAIN}
+    assert path_part("x" * 300, 7) != path_part("x" * 300, 8)
+
+
+def test_tokens_that_a_command_cannot_tell_from_each_other_are_refused() -> None:
+    same, other = replace(NEW, old_id=9), replace(NEW, old_id=9, name="Other")
+    elsewhere = replace(NEW, old_id=9, account="scanner")
+    for command, tokens, said in (
+        ('"$TOKENS_ACCOUNT"', (NEW, other), "2 tokens of inventory would go to one place"),
+        ('"$TOKENS_ACCOUNT/$TOKENS_NAME"', (NEW, other), None),
+        ('"$TOKENS_ACCOUNT/$TOKENS_NAME_SAFE"', (NEW, other), None),
+        ('"$TOKENS_ACCOUNT/$TOKENS_NAME_SAFE"', (NEW, same), 'of the name "Architecture - Inventory" of inventory'),
+        ('"$TOKENS_NAME"', (NEW, elsewhere), 'of the name "Architecture - Inventory" would go to one place'),
+        ('"$TOKENS_NAME.$TOKENS_OLD_ID"', (NEW, same), None),
+        ("", (NEW, same), None),
+    ):
+        delivery = parse_delivery(f"command:cat {command}", force=False, output=None)
+        if said is None:
+            delivery.check(tokens)
+        else:
+            assert said in refusal(UsageError, partial(delivery.check, tokens))
 
 
 def test_standard_output_gets_the_token_alone_where_it_is_no_terminal(tmp_path: Path) -> None:

@@ -323,6 +323,7 @@ def test_a_command_gets_the_token_and_another_one_the_facts_at_the_end(gitlab: I
         f"TOKENS_EXPIRES_AT={NEXT_YEAR}",
         f"TOKENS_ID={new.id}",
         f"TOKENS_NAME={NAME}",
+        f"TOKENS_NAME_SAFE={NAME.replace(' ', '%20')}",
         f"TOKENS_OLD_ID={old.id}",
         "TOKENS_RUN=1",
         "TOKENS_SCOPES=api",

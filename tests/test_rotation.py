@@ -21,6 +21,7 @@ from tests.factories import (
     make_settings,
     make_token,
     make_user,
+    make_user_details,
 )
 from tests.gitlab_api import gitlab_api
 from tests.test_record import everything, execute, install, query, resume, set_back, writing
@@ -551,6 +552,98 @@ def test_what_cannot_be_rotated_is_refused_with_its_reason(address: Address) -> 
         plan_of(address, fine_grained)
 
 
+def test_a_token_with_sudo_gets_a_successor_for_an_administrator_alone_and_the_plan_says_so(address: Address) -> None:
+    token = service_account(address, sudo=True)
+    with pytest.raises(Refused, match=r"may use sudo, which GitLab allows administrators alone, and its owner is none"):
+        plan_of(address, token)
+    execute(address, "UPDATE users SET admin = true")
+    planned = plan_of(address, token)
+    left = [Resumption(token, Stage.PLANNED, Step.CREATE, None, planned.rotations[0])]
+    shown = rotate_screen.plan(left, proof="--no-verify", places=(), after=None, notes=())
+    assert "Copied:  the sudo flag: the new token may act as any user, too" in shown
+    document = rotate_screen.plan_as_dict(left, proof="--no-verify", places=(), after=None, notes=())
+    assert document["rotations"][0]["sudo"] is True
+    record = begun(address, planned)
+    # Whoever is no administrator any more when it is made gets none either.
+    execute(address, "UPDATE users SET admin = false")
+    with pytest.raises(Refused, match="may use sudo"):
+        reached(address, record, planned.rotations[0], Stage.CREATED)
+    execute(address, "UPDATE users SET admin = true")
+    successor = reached(address, record, planned.rotations[0], Stage.CREATED)
+    assert row_of(address, successor.id)["sudo"] is True
+
+
+def test_a_successor_has_the_group_that_gitlab_gives_a_new_token_whatever_the_old_row_has(address: Address) -> None:
+    with rows(address) as connection:
+        top, wrong = make_group(connection), make_group(connection)
+        below = make_group(connection, parent_id=make_group(connection, parent_id=top))
+        project = make_project(connection, namespace_id=below)
+        inner = "SELECT project_namespace_id FROM projects WHERE id = :id"
+        namespace = connection.execute(sa.text(inner), {"id": project}).scalar_one()
+        inside = "INSERT INTO namespaces (name, path, organization_id) VALUES ('erika', 'erika', 1) RETURNING id"
+        personal = connection.execute(sa.text(inside)).scalar_one()
+        connection.execute(sa.text("UPDATE namespaces SET traversal_ids = ARRAY[id] WHERE id = :id"), {"id": personal})
+        bots = {top: namespace, None: personal}
+        expected = {
+            make_user(connection, user_type=PROJECT_BOT, bot_namespace_id=place): group for group, place in bots.items()
+        }
+        expected |= {
+            make_user(connection, user_type=PROJECT_BOT, bot_namespace_id=below): top,
+            make_user(connection, user_type=PROJECT_BOT): None,
+            make_user(connection, user_type=SERVICE_ACCOUNT, provisioned_by_group_id=below): top,
+            make_user(connection, user_type=SERVICE_ACCOUNT, provisioned_by_project_id=project): None,
+            make_user(connection, user_type=SERVICE_ACCOUNT): None,
+            make_user(connection): None,
+        }
+        employee = make_user(connection)
+        make_user_details(connection, user_id=employee, enterprise_group_id=top)
+        left = make_user(connection)
+        make_user_details(connection, user_id=left, enterprise_group_id=4711)
+        expected |= {employee: top, left: None}
+        tokens = {
+            make_token(connection, user_id=user, expires_at=SOON, **old): group
+            for user, group in expected.items()
+            for old in ({}, {"group_id": wrong, "user_type": 0})
+        }
+    planned = plan_of(address, *tokens, allow_personal=True)
+    record = begun(address, planned)
+    for rotation in planned.rotations:
+        new = row_of(address, reached(address, record, rotation, Stage.CREATED).id)
+        assert (new["group_id"], new["user_type"]) == (tokens[rotation.candidate.id], rotation.candidate.user_type)
+
+
+def test_what_a_new_token_will_not_reach_is_noted(address: Address) -> None:
+    (at_home,), _ = project_bot(address, None)
+    with rows(address) as connection:
+        homeless = make_token(
+            connection, user_id=make_user(connection, user_type=PROJECT_BOT, username="project_1_bot")
+        )
+        group = make_group(connection)
+        asking = make_user(connection, user_type=PROJECT_BOT, username="group_1_bot")
+        make_membership(connection, user_id=asking, group_id=group, requested_at="2026-01-01")
+        request = make_token(connection, user_id=asking)
+        owners = [make_user(connection, user_type=kind) for kind in (SERVICE_ACCOUNT, SERVICE_ACCOUNT, 0)]
+        members = [
+            make_membership(connection, user_id=owner, group_id=group, expires_at=end)
+            for owner, end in zip(owners, (SOON, IN_A_YEAR, SOON), strict=True)
+        ]
+        ending, staying, person = [make_token(connection, user_id=owner, expires_at=SOON) for owner in owners]
+    notes = plan_of(address, at_home, homeless, request).notes
+    assert notes == (
+        "2 token(s) are of bots without any membership: GitLab accepts the new ones, but they reach nothing "
+        f"(id {homeless}, {request}).",
+    )
+    planned = plan_of(address, ending, staying, person, allow_personal=True)
+    (note,) = planned.notes
+    assert note.startswith("1 membership(s) of service accounts end before the new token and stay as they are")
+    assert plan_of(address, staying).notes == plan_of(address, person, allow_personal=True).notes == ()
+    assert plan_of(address, staying, expires_in=366).notes[-1].startswith("1 membership(s) of service accounts")
+    record = begun(address, planned)
+    for rotation in planned.rotations:
+        reached(address, record, rotation, Stage.CREATED)
+    assert [end_of(address, member) for member in members] == [str(SOON), str(IN_A_YEAR), str(SOON)]
+
+
 def test_a_column_that_nobody_knows_matters_only_where_it_says_something(address: Address) -> None:
     token = service_account(address)
     execute(address, """ALTER TABLE personal_access_tokens ADD COLUMN "Odd %" json DEFAULT '{"a": 1}'""")
@@ -595,7 +688,7 @@ def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> 
 
     def facts(left: Sequence[Resumption]) -> list[dict[str, Any]]:
         document = rotate_screen.plan_as_dict(left, proof="--no-verify", places=(), after=None, notes=())
-        names = ("description", "granular", "granular_scopes", "impersonation", "organization_id")
+        names = ("description", "granular", "granular_scopes", "impersonation", "sudo", "organization_id")
         return [{name: one[name] for name in names} for one in document["rotations"]]
 
     def left_of(*tokens: int, step: Step = Step.CREATE) -> list[Resumption]:
@@ -621,6 +714,7 @@ def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> 
         "granular": False,
         "granular_scopes": 0,
         "impersonation": False,
+        "sudo": False,
         "organization_id": 1,
     }
     assert (copied(left_of(plain)), facts(left_of(plain))) == ([], [nothing])

@@ -21,7 +21,8 @@ from tokens.secret import Secret
 SHELL = "/bin/sh"
 PUNCTUATION = "();<>|&"
 BY_ACCOUNT = re.compile(r"\bTOKENS_ACCOUNT\b")
-BY_TOKEN = re.compile(r"\bTOKENS_(NAME|OLD_ID|ID)\b")
+BY_NAME = re.compile(r"\bTOKENS_NAME(_SAFE)?\b")
+BY_ID = re.compile(r"\bTOKENS_(OLD_ID|ID)\b")
 
 # The shell stays until the command ends (by itself, bash would turn into the command's last program), so that the
 # delivery can be told by the shell's environment, also where that of its program cannot be read, as with sudo.
@@ -39,11 +40,17 @@ class CommandDelivery(Delivery):
 
     def check(self, tokens: Sequence[NewToken]) -> None:
         check_command("--deliver command:", self._command)
-        account, count = max(Counter(one.account for one in tokens).items(), key=lambda one: one[1], default=("", 0))
-        if count > 1 and BY_ACCOUNT.search(self._command) and not BY_TOKEN.search(self._command):
+        by_account, by_name = (bool(one.search(self._command)) for one in (BY_ACCOUNT, BY_NAME))
+        if BY_ID.search(self._command) or not (by_account or by_name):
+            return
+        places = Counter((one.account if by_account else "", one.name if by_name else "") for one in tokens)
+        (account, name), count = max(places.items(), key=lambda one: one[1], default=(("", ""), 0))
+        if count > 1:
+            of = " of ".join([*([f'the name "{name}"'] if by_name else []), *([account] if by_account else [])])
+            told = " and ".join(["TOKENS_ACCOUNT"] * by_account + ["TOKENS_NAME"] * by_name)
             raise UsageError(
-                f"{count} tokens of {account} would go to one place, since the command tells them by TOKENS_ACCOUNT "
-                "alone: let it use TOKENS_NAME or TOKENS_OLD_ID, too."
+                f"{count} tokens of {of} would go to one place, since the command tells them by {told} alone: let it "
+                f"use {'' if by_name else 'TOKENS_NAME_SAFE or '}TOKENS_OLD_ID, too."
             )
 
     def deliver(self, token: Secret, about: NewToken) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from tokens.errors import TokensError
 from tokens.secret import Secret
 
+SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
+LONGEST_PART = 255  # bytes that a file system takes in one part of a path, as a rule
+
 
 class DeliveryFailed(TokensError):
     """The token did not arrive, or nobody can tell whether it did; the message never holds it."""
@@ -30,16 +33,38 @@ class NewToken:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """The same for a command's environment; what is not known or never is empty, scopes have blanks between."""
+        """The same for a command's environment; what is not known or never is empty, scopes have blanks between.
+
+        A name may be anything, and is there once more in a form that is safe as one part of a path.
+        """
         return {
             "TOKENS_ACCOUNT": self.account,
             "TOKENS_NAME": self.name,
+            "TOKENS_NAME_SAFE": path_part(self.name, self.old_id),
             "TOKENS_OLD_ID": str(self.old_id),
             "TOKENS_ID": "" if self.id is None else str(self.id),
             "TOKENS_EXPIRES_AT": self.expires_at or "",
             "TOKENS_SCOPES": " ".join(self.scopes),
             "TOKENS_RUN": "" if self.run is None else str(self.run),
         }
+
+
+def path_part(name: str, old_id: int) -> str:
+    """`name` as one part of a path, percent-encoded: two names never become the same.
+
+    A token's name is any text that somebody has chosen: slashes, `..`, line ends. The encoding can be taken back,
+    unless the name is empty or too long for a part of a path: then the id of its token stands for what is missing.
+
+    >>> path_part("ci/prod", 7), path_part("..", 7), path_part("Inventory", 7), path_part("", 7)
+    ('ci%2Fprod', '%2E.', 'Inventory', '%.7')
+    """
+    encoded = "".join(chr(byte) if byte in SAFE else f"%{byte:02X}" for byte in name.encode(errors="surrogateescape"))
+    if encoded[:1] in (".", "-"):  # a folder, a hidden file, an option
+        encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
+    if 0 < len(encoded) <= LONGEST_PART:
+        return encoded
+    end = f"%.{old_id}"  # what no encoded name has
+    return f"{encoded[: LONGEST_PART - len(end)]}{end}"
 
 
 class Delivery(ABC):

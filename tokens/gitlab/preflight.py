@@ -72,11 +72,17 @@ PRIVILEGES = """
     ORDER BY w.position
 """
 
-# What not every release from 16.0 on has: a statement leaves it out where it is absent.
+# What a statement leaves out where it is absent: not every release from 16.0 on has it, or GitLab is about to drop it.
 OPTIONAL = {
-    BACKGROUND_MIGRATIONS: ("finished_at",),
+    BACKGROUND_MIGRATIONS: ("id", "job_class_name", "table_name", "column_name", "started_at", "finished_at"),
     GRANULAR_SCOPES: ("id", "organization_id", "personal_access_token_id", "granular_scope_id"),
+    MIGRATIONS: ("version",),
     SETTINGS: (
+        "id",
+        "disable_personal_access_tokens",
+        "maintenance_mode",
+        "max_personal_access_token_lifetime",
+        "personal_access_token_prefix",
         "personal_access_token_settings",
         "require_personal_access_token_expiry",
         "resource_access_tokens_settings",
@@ -84,6 +90,7 @@ OPTIONAL = {
         "token_prefixes",
     ),
     TOKENS: (
+        *FLAGS,
         *TIMES,
         "description",
         "granular",
@@ -93,7 +100,7 @@ OPTIONAL = {
         "sudo",
         "user_type",
     ),
-    USER_DETAILS: ("bot_namespace_id", "provisioned_by_project_id"),
+    USER_DETAILS: ("bot_namespace_id", "enterprise_group_id", "provisioned_by_project_id"),
 }
 
 
