@@ -198,6 +198,32 @@ def test_a_dry_run_shows_the_same_plan_and_makes_nothing(outside: Outside) -> No
     assert outside.accepts(OLD.reveal()) == 4
 
 
+def test_what_selects_out_here_selects_in_there_and_so_do_the_guards(outside: Outside) -> None:
+    listed = outside.folder / "ids"
+    listed.write_text("4, 1 # of a person\n")
+    of_people = ("--kind", "personal", "--state", "expired", "--name", "*", "--created-after", "2000-01-01")
+    for words, expected in (
+        (("--ids", listed), [(4, "named")]),
+        (("--expires", f"{SOON}", "--user", "INVENTORY"), [(4, "expires in 20 days")]),
+        (("--within", "30d", "--expired-within", "30d", "--scope", "api"), [(4, "expires in 20 days")]),
+        (("--within", "19d"), []),
+        ((*of_people, "--allow", "long-expired", "--at-most", "3"), [(1,), (2,), (3,)]),
+    ):
+        done = outside.run(*words, "--dry-run", "--output", "json")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        found = json.loads(done.stdout)["plan"].get("rotations", [])
+        assert [
+            one["token_id"] if of_people[0] in words else (one["token_id"], one["why"]) for one in found
+        ] == expected
+    for options, said in (
+        (("--at-most", "2", "--allow", "long-expired"), "The plan has 3 token(s), more than --at-most 2"),
+        ((), "Refused because of long-expired"),
+    ):
+        done = outside.run(*of_people, *options, "--yes", "--deliver", "command:cat", "--no-verify")
+        assert (done.returncode, said in done.stderr) == (3, True), done
+    assert outside.container.rows("SELECT count(*) FROM token_tasks.runs") == ["0"]
+
+
 def test_what_is_refused_inside_is_refused_outside(outside: Outside) -> None:
     for words, status, said in (
         (("--token", "no such", "--yes", "--deliver", "stdout"), 2, "There is no token"),

@@ -6,8 +6,8 @@ from typing import Any
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import TODAY
-from tokens.gitlab.triggers import firing
 from tokens.gitlab.schema import read_schema
+from tokens.gitlab.triggers import firing
 from tokens.journal.record import Record
 from tokens.rotation import memberships
 from tokens.rotation.candidate import line
