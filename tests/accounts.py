@@ -3,7 +3,7 @@
 system_account   an account of this machine, for as long as a test runs
 run_as           a program as that account
 peer_server      a PostgreSQL server that asks the kernel who is calling, as GitLab's own does
-omnibus, source  what a Linux package, or an installation from source, lays out on disk
+omnibus, source, distribution, toolbox  what each kind of installation lays out on disk
 """
 
 import fcntl
@@ -225,6 +225,26 @@ def source(
     database_yml = home / "gitlab/config/database.yml"
     text = _own_database_yml({"host": host, "port": port, "username": username, "password": password})
     _write(database_yml, text, 0o640, account.uid, account.gid)
+    return database_yml
+
+
+def distribution(
+    root: Path, account: Account, *, host: str, port: int, settings: str | None = "etc/default/gitlab"
+) -> Path:
+    """Lay out a distribution's package below `root`: all is root's, database.yml for the account's group to read.
+
+    `settings` is the file that names the account, None where there is none; the place of database.yml is returned.
+    """
+    _open_to_all(root)
+    rails = root / "usr/share/gitlab"
+    _rails(rails, "source", uid=0, gid=0)
+    database_yml = root / "etc/gitlab/database.yml"
+    text = _own_database_yml({"host": host, "port": port, "username": GITLAB, "password": None})
+    _write(database_yml, text, 0o640, 0, account.gid)
+    (rails / "config/database.yml").symlink_to(database_yml)
+    if settings is not None:
+        name = "app_user" if "default" in settings else "gitlab_user"
+        _write(root / settings, f'{name}="{account.name}"\n')
     return database_yml
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer, omnibus, run_as, source, toolbox
+from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer, distribution, omnibus, run_as, source, toolbox
 from tokens.address import Address
 from tokens.targets.demo.programs import Account
 
@@ -109,6 +109,32 @@ def test_a_source_install_may_name_neither_host_nor_user(
     done = as_account(NOBODY, "analyze")
     assert done.returncode == 3
     assert git.name in one_line(done)
+
+
+@pytest.mark.parametrize("settings", ["etc/default/gitlab", "etc/gitlab/gitlab-debian.conf", None])
+def test_a_distributions_files_may_be_roots(
+    as_root: Call, as_account: Call, tmp_path: Path, git: Account, peer: PeerServer, settings: str | None
+) -> None:
+    distribution(tmp_path, git, host=str(peer.folder), port=peer.port, settings=settings)
+    for done in (as_root("analyze"), as_account(git, "analyze"), as_root("analyze", "--target", "source")):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert DATES in done.stdout
+    assert f", as account {git.name}" in as_root("doctor").stdout
+    refused = as_account(NOBODY, "analyze")
+    assert refused.returncode == 3
+    assert f"Run this as root (sudo) or as the GitLab user {git.name}" in one_line(refused)
+
+
+@pytest.mark.parametrize("word", ["gitlab-aws-ami", "", None])
+def test_a_package_that_somebody_else_made_is_entered_like_any_other(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer, word: str | None
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    installation_type = tmp_path / "opt/gitlab/embedded/service/gitlab-rails/INSTALLATION_TYPE"
+    installation_type.unlink() if word is None else installation_type.write_text(word)
+    done = as_root("analyze")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert DATES in done.stdout
 
 
 def test_a_password_is_never_shown_and_one_that_is_wrong_is_explained(

@@ -33,7 +33,8 @@ def become(user: str, private: str) -> None:
         ) from None
     if account.pw_uid == 0:
         raise Refused(
-            f"GitLab never runs as root, but {private} would have it so; check GitLab's user and that file's owner."
+            f"GitLab never runs as root, but {private} would have it so; check GitLab's user and that file's owner and "
+            "group (app_user in /etc/default/gitlab names the account of an installation from source)."
         )
     if os.geteuid() == account.pw_uid:
         return
