@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -28,17 +29,21 @@ def missing() -> str | None:
 
 
 @contextmanager
-def pgbouncer(address: Address, *, pool_size: int = 20) -> Iterator[Address]:
+def pgbouncer(
+    address: Address, *, pool_size: int = 20, certificate: tuple[Path, Path] | None = None
+) -> Iterator[Address]:
     """The same database and role through a PgBouncer of its own, on a Unix socket that everybody may use.
 
-    It asks nobody for a password. `pool_size` is how many sessions of the server its clients share: with 1 each of them
-    gets the very session that another one had before. Root's PgBouncer runs as the account that the server has.
+    With a `certificate` and its key it is reached as localhost instead, by TLS only. It asks nobody for a password.
+    `pool_size` is how many sessions of the server its clients share: with 1 each of them gets the very session that
+    another one had before. Root's PgBouncer runs as the account that the server has.
     """
     folder = Path(tempfile.mkdtemp(prefix="tokens-pgbouncer-"))
     folder.chmod(0o755)
     account = unprivileged_account()
     try:
-        configuration = _configure(folder, address, pool_size)
+        port = PORT if certificate is None else _free_port()
+        configuration = _configure(folder, address, pool_size, port, certificate)
         if account is not None:
             os.chown(folder, account.uid, account.gid)
         # A test run that is killed takes it along.
@@ -61,10 +66,13 @@ def pgbouncer(address: Address, *, pool_size: int = 20) -> Iterator[Address]:
         try:
             parameters = conninfo_to_dict(address.conninfo)
             conninfo = make_conninfo(
-                host=str(folder), port=PORT, dbname=parameters["dbname"], user=str(parameters["user"])
+                host=str(folder), port=port, dbname=parameters["dbname"], user=str(parameters["user"])
             )
             through = Address(conninfo, f"{address.shown} through PgBouncer", complete=True)
             _wait_until_ready(through, process, log)
+            if certificate is not None:
+                conninfo = make_conninfo(conninfo, host="localhost")
+                through = Address(conninfo, f"{address.shown} through PgBouncer by TLS")
             yield through
         finally:
             process.kill()  # since 1.23 anything gentler but SIGQUIT waits until the last client has left
@@ -77,7 +85,16 @@ def _program() -> str | None:
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
-def _configure(folder: Path, address: Address, pool_size: int) -> Path:
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def _configure(
+    folder: Path, address: Address, pool_size: int, port: int, certificate: tuple[Path, Path] | None
+) -> Path:
     server = conninfo_to_dict(address.conninfo)
     users = folder / "userlist.txt"
     users.write_text(f'"{server["user"]}" ""\n')
@@ -86,8 +103,8 @@ def _configure(folder: Path, address: Address, pool_size: int) -> Path:
         "ignore_startup_parameters": "extra_float_digits",
         "default_pool_size": pool_size,
         "max_client_conn": 100,
-        "listen_addr": "",
-        "listen_port": PORT,
+        "listen_addr": "" if certificate is None else "127.0.0.1",
+        "listen_port": port,
         "unix_socket_dir": folder,
         "unix_socket_mode": "0777",
         "auth_type": "trust",
@@ -95,6 +112,12 @@ def _configure(folder: Path, address: Address, pool_size: int) -> Path:
     }
     if _version() >= _PREPARED_STATEMENTS_SINCE:
         settings["max_prepared_statements"] = 0
+    if certificate is not None:
+        for name, file in zip(("client_tls_cert_file", "client_tls_key_file"), certificate, strict=True):
+            settings[name] = folder / file.name
+            shutil.copyfile(file, folder / file.name)
+            (folder / file.name).chmod(0o644)
+        settings["client_tls_sslmode"] = "require"
     place = " ".join(f"{name}={server[name]}" for name in ("host", "port", "dbname", "password") if name in server)
     lines = ["[databases]", f"{server['dbname']} = {place}", "", "[pgbouncer]"]
     lines += [f"{name} = {value}" for name, value in settings.items()]

@@ -1,17 +1,24 @@
 """How an address becomes a login: which of libpq's variables count, and that nobody else notices."""
 
 import os
+import shutil
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
+from tests import pgbouncer
+from tests.accounts import run_as
+from tests.gitlab_api import Authority, make_authority
 from tokens.address import Address
 from tokens.database import connect, login
 from tokens.errors import DatabaseError
+from tokens.targets.demo.programs import Account
 
 BY_GETENV = ("PGREQUIRESSL", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGLOCALEDIR")
 """libpq's variables that belong to no parameter."""
@@ -120,3 +127,70 @@ def test_the_environment_is_whole_at_every_moment_while_others_log_in(
         thread.join()
     assert faults == []
     assert dict(os.environb) == before
+
+
+@pytest.fixture
+def authority(folder: Path) -> Authority:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    return make_authority(folder)
+
+
+@pytest.fixture
+def by_tls(gitlab_database: Address, authority: Authority) -> Iterator[Address]:
+    """The database on localhost, by TLS only, with a certificate of an authority that nobody trusts yet."""
+    if reason := pgbouncer.missing():
+        pytest.skip(reason)
+    certificate = authority.certificate()
+    with pgbouncer.pgbouncer(gitlab_database, certificate=(certificate.path, certificate.key)) as through:
+        yield through
+
+
+LOGIN = """\
+import sys
+from tokens import database
+from tokens.address import Address
+from tokens.errors import TokensError
+
+database.SYSTEM_CERTIFICATES = ("/nowhere", sys.argv[2])
+try:
+    with database.connect(Address(sys.argv[1], "here")) as connection:
+        print(connection.row("SELECT 1")[0])
+except TokensError as error:
+    print(error)
+"""
+
+
+def login_elsewhere(address: Address, certificates: Path, more: str = "", **variables: str) -> str:
+    """What a login in a process of its own comes to; its variables are there for good."""
+    command = [sys.executable, "-c", LOGIN, f"{address.conninfo} {more}", str(certificates)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SSL_CERT", "PG"))}
+    return subprocess.run(command, env=kept | variables, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_systems_certificates_are_those_of_the_system(
+    by_tls: Address, authority: Authority, tmp_path: Path
+) -> None:
+    system = "sslrootcert=system"
+    assert login_elsewhere(by_tls, authority.path, system) == "1\n"
+    assert login_elsewhere(by_tls, authority.path, PGSSLROOTCERT="system") == "1\n"
+    assert "certificate verify failed" in login_elsewhere(by_tls, tmp_path, system)
+    # What the caller says counts, and so does libpq's rule that this is for verify-full alone.
+    assert "certificate verify failed" in login_elsewhere(by_tls, authority.path, system, SSL_CERT_FILE="/dev/null")
+    assert login_elsewhere(by_tls, tmp_path, system, SSL_CERT_FILE=str(authority.path)) == "1\n"
+    assert 'weak sslmode "require"' in login_elsewhere(by_tls, authority.path, f"{system} sslmode=require")
+    wrong_name = f"{system} host=other.example hostaddr=127.0.0.1"
+    assert "does not match host name" in login_elsewhere(by_tls, authority.path, wrong_name)
+
+
+def test_a_home_that_this_account_may_not_enter_does_not_hinder_tls(
+    by_tls: Address, gitlab_tokens: str, git: Account, folder: Path
+) -> None:
+    home = folder / "root"
+    home.mkdir(0o700)
+    target = f"{by_tls.conninfo} sslmode=require"
+    words = dict(word.split("=", 1) for word in target.split())
+    url = f"postgresql://{words['user']}@localhost:{words['port']}/{words['dbname']}?sslmode=require"
+    for account_home in (home, home / "inside"):
+        done = run_as(git, gitlab_tokens, "analyze", "--target", url, env={"HOME": str(account_home)})
+        assert (done.returncode, done.stderr) == (0, "")

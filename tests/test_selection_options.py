@@ -156,7 +156,7 @@ def test_ids_are_read_from_a_file_and_from_standard_input(tmp_path: Path, text: 
 def test_what_is_no_id_is_named_with_its_line(word: str) -> None:
     with pytest.raises(UsageError) as raised:
         read_ids("-", io.StringIO(f"1\n# 2\n3 {word}\n"))
-    assert str(raised.value) == f'--ids takes ids of tokens, but line 3 of standard input has "{word[:40]}".'
+    assert str(raised.value) == "--ids takes ids of tokens, but line 3 of standard input has something else."
 
 
 def test_ids_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:

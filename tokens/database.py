@@ -63,6 +63,14 @@ UNSAID = {"sslcertmode": "allow", "min_protocol_version": "3.0", "max_protocol_v
 UNKNOWN_ENCODING = "SQL_ASCII"
 """PostgreSQL's name for "whatever somebody has stored"."""
 TEXTS = ("text", "varchar", "bpchar", "name")
+SYSTEM_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep the certificates that they trust: Debian, Red Hat, SUSE, newer Red Hat, Alpine."""
 
 # The driver would tell the terminal that a transaction which the server has ended could not be rolled back.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -219,6 +227,7 @@ def login(address: Address, **options: Any) -> psycopg.Connection[Any]:
 
     Raises UsageError for an address that PostgreSQL does not understand.
     """
+    _show_openssl_the_systems_certificates()
     parameters = _parameters(address)
     driver: psycopg.Connection[Any] = psycopg.connect(**parameters, prepare_threshold=None, **options)
     if driver.info.parameter_status("server_encoding") == UNKNOWN_ENCODING:
@@ -259,6 +268,20 @@ def set_configs(settings: Mapping[str, str]) -> sql.Composed:
         for name, value in settings.items()
     )
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls))
+
+
+def _show_openssl_the_systems_certificates() -> None:
+    """Make `sslrootcert=system` mean this system: the OpenSSL of the driver's wheel looks in a place of its own.
+
+    A variable of the C library does it, so that libpq still insists on verify-full, which goes with `system`. What the
+    caller has set counts; `os.environ`, and so whoever is started with it, stays as it is.
+    """
+    if "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ:
+        return
+    for path in SYSTEM_CERTIFICATES:
+        if os.access(path, os.R_OK):
+            os.putenv("SSL_CERT_FILE", path)
+            return
 
 
 def _parameters(address: Address) -> dict[str, Any]:

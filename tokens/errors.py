@@ -3,7 +3,11 @@
 A leaf: every room may import it. A message is one line that says what happened, what it means here and what to do.
 """
 
+import re
 from enum import IntEnum
+
+LONGEST_VALUE = 200  # characters of what a message quotes
+LONGEST_MESSAGE = 3000  # characters; a GRANT for each table is the longest that we write
 
 
 class ExitStatus(IntEnum):
@@ -19,9 +23,33 @@ class ExitStatus(IntEnum):
 
 
 class TokensError(Exception):
-    """A foreseeable fault: shown as its one line, without a traceback."""
+    """A foreseeable fault: shown as its one line, without a traceback, and shortened where a value in it is long."""
 
     status = ExitStatus.FAILED
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
+
+
+def shortened(message: str) -> str:
+    """`message` with the middle left out of long values, which stand in quotation marks as a rule.
+
+    >>> shortened('There is no "' + "x" * 70_000 + '" here.')[:20]
+    'There is no "xxxxxxx'
+    >>> len(shortened('There is no "' + "x" * 70_000 + '" here.'))
+    235
+    """
+    if len(message) <= LONGEST_VALUE:
+        return message
+    message = re.sub(r'"[^"]*"', lambda found: _without_middle(found[0], LONGEST_VALUE), message)
+    return _without_middle(message, LONGEST_MESSAGE)
+
+
+def _without_middle(text: str, longest: int) -> str:
+    if len(text) <= longest + 50:
+        return text
+    half = longest // 2
+    return f"{text[:half]}… ({len(text) - 2 * half:,} more) …{text[-half:]}"
 
 
 class DatabaseError(TokensError):

@@ -17,5 +17,15 @@ ns = invoke.Collection(
 )
 # One flat tree without underscores: INVOKE_TOKENS_TARGET and the like must not collide with anybody's.
 ns.configure(
-    {"tokens": {"target": "", "targets": {}, "root": "/", "bundle": {"directory": ""}, "demo": {"directory": ""}}}
+    {
+        "tokens": {
+            "target": "",
+            "targets": {},
+            "root": "/",
+            "docker": "docker",
+            "kubectl": "kubectl",
+            "bundle": {"directory": ""},
+            "demo": {"directory": ""},
+        }
+    }
 )

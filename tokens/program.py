@@ -17,7 +17,7 @@ from invoke.exceptions import ParseError, UnknownFileType
 from invoke.vendor.yaml import YAMLError
 
 import tokens
-from tokens.errors import ExitStatus
+from tokens.errors import ExitStatus, shortened
 from tokens.namespace import ns
 from tokens.terminal import console
 
@@ -128,7 +128,7 @@ def _wrong_use(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise invoke.Exit(" ".join(str(error).split()), code=ExitStatus.USAGE) from error
+        raise invoke.Exit(shortened(" ".join(str(error).split())), code=ExitStatus.USAGE) from error
 
 
 @contextmanager
@@ -136,7 +136,10 @@ def _unreadable_configuration() -> Iterator[None]:
     """One line and status 2 for whatever Invoke says of a configuration that it cannot use; values are not shown."""
     try:
         yield
-    except (OSError, YAMLError, UnknownFileType) as error:
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = f'"{mark.name}" is not YAML in line {mark.line + 1}' if mark else "it is not YAML"
+    except (OSError, UnknownFileType) as error:
         reason = " ".join(str(error).split())
     except Exception as error:
         reason = f"{type(error).__name__} in one of its values"

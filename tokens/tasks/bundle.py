@@ -6,7 +6,7 @@ import invoke
 
 from tokens.errors import UsageError
 from tokens.targets.there import bundle
-from tokens.tasks.target_option import TARGET_HELP, bundle_directory, remote_target
+from tokens.tasks.target_option import TARGET_HELP, bundle_directory, client, remote_target
 from tokens.tasks.task import task
 from tokens.terminal.steps import Steps
 
@@ -37,7 +37,7 @@ def clean(context: invoke.Context, target: str = "", directory: str = "") -> Non
     else:
         from tokens.targets.there import remote
 
-        place = remote.find_place(destination, Steps(sys.stderr).show)
+        place = remote.find_place(destination, Steps(sys.stderr).show, client(context, destination))
         gone = remote.clean(place)
         where = f"in {place.shown}"
     for path in gone:

@@ -98,6 +98,9 @@ def selection(
 def read_ids(source: str, stdin: TextIO | None) -> tuple[int, ...]:
     """The ids in a file, or on `stdin` where `source` is `-`, each once and in ascending order.
 
+    Root reads it before becoming the GitLab user, so nothing of it is ever quoted: whoever may run this as root need
+    not be somebody who may read every file.
+
     Raises:
         UsageError: nothing to read, or something that is not the id of a token.
     """
@@ -131,7 +134,7 @@ def _ids(text: str, name: str) -> Iterator[int]:
     for number, line in enumerate(text.split("\n"), 1):
         for word in line.partition("#")[0].replace(",", " ").split():
             if not (word.isascii() and word.isdigit() and len(word) <= 100 and 0 < int(word) <= LARGEST_ID):
-                raise UsageError(f'--ids takes ids of tokens, but line {number} of {name} has "{word[:40]}".')
+                raise UsageError(f"--ids takes ids of tokens, but line {number} of {name} has something else.")
             yield int(word)
 
 

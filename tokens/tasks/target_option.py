@@ -4,16 +4,19 @@ import contextlib
 import getpass
 import logging
 import os
+import shlex
 import socket
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
 import invoke
 
 from tokens.address import Address
-from tokens.errors import UsageError
+from tokens.errors import Refused, UsageError
 from tokens.targets import demo
 from tokens.targets.target import (
     DatabaseTarget,
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from tokens.targets.there.bundle import Bundle
     from tokens.targets.there.client import Answer, Place
 
+DEFAULTS = {"root": "/", "docker": "docker", "kubectl": "kubectl"}
+"""Settings that decide which programs run, and as whom."""
+
 TARGET_HELP = (
     "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
     "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration. Default: "
@@ -49,10 +55,11 @@ def locate(context: invoke.Context, target: str) -> Address:
 
 def locate_site(context: invoke.Context, target: str) -> "Site":
     """The same with what is known of the installation around it; for one right here, as its user from now on."""
-    from tokens.targets.here import installation
+    from tokens.targets.here import identity, installation
     from tokens.targets.here.site import Site, open_site
 
-    root = Path(str(context.config.tokens.root))
+    identity.leave_a_closed_home()
+    root = Path(_setting(context, "root"))
     match _parse(context, target):
         case DatabaseTarget(address):
             return Site(address)
@@ -66,8 +73,12 @@ def locate_site(context: invoke.Context, target: str) -> "Site":
             found = installation.detect(root)
         case DockerTarget() | KubernetesTarget():
             raise UsageError("This task has to be run where GitLab is, not from outside.")
+    before = identity.account_name()
     site = open_site(found)
-    for note in site.notes:
+    notes = list(site.notes)
+    if site.account != before and (later := _later_tasks()):
+        notes.append(f"This process is {site.account} from now on, for the tasks that follow, too: {', '.join(later)}.")
+    for note in notes:
         print(f"NOTE: {note}", file=sys.stderr)
     return site
 
@@ -123,6 +134,7 @@ class Guide:
     """The way into containers and pods, with the tool that is carried there if need be."""
 
     def __init__(self, context: invoke.Context) -> None:
+        self._context = context
         self._directory = bundle_directory(context)
         self._steps = Steps(sys.stderr)
 
@@ -130,7 +142,7 @@ class Guide:
         """The running container or pod that is meant."""
         from tokens.targets.there import remote
 
-        return remote.find_place(target, self._steps.show)
+        return remote.find_place(target, self._steps.show, client(self._context, target))
 
     def consult(self, place: "Place", words: Sequence[str], feed: bytes, patience: float) -> "Answer":
         """Run the tool there out of sight, with `feed` on its standard input; what it said within so many seconds."""
@@ -149,6 +161,70 @@ class Guide:
             return bundle.build(self._directory)
 
         return bundle.available(self._directory), build, self._steps.show
+
+
+def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
+    """The words of the program that goes into containers or pods, as the configuration names it.
+
+    Raises:
+        UsageError: they cannot be told apart.
+        Refused: this is root, and the file that names it is not root's.
+    """
+    name = "docker" if isinstance(target, DockerTarget) else "kubectl"
+    said = _setting(context, name)
+    try:
+        words = shlex.split(said)
+    except ValueError as error:
+        raise UsageError(f'tokens.{name} is a program with its first words, not "{said}": {error}.') from None
+    return tuple(words) or (name,)
+
+
+def _setting(context: invoke.Context, name: str) -> str:
+    """A setting that decides which programs run, and as whom; root takes none from a file that others may write.
+
+    `root` decides as whom: whoever may run this as root, and name a file, must not choose any account that way. So it
+    is taken from Invoke's file for the whole system and from the environment only.
+    """
+    config = context.config
+    for level in ("project", "user", "runtime") if os.geteuid() == 0 else ():
+        settings = getattr(config, f"_{level}", {}).get("tokens")
+        if not isinstance(settings, Mapping) or name not in settings:
+            continue
+        path = str(getattr(config, f"_{level}_path", None))
+        if name == "root":
+            raise Refused(
+                f"tokens.root in {path} does not count for root, since it decides as whom programs run: "
+                "use INVOKE_TOKENS_ROOT or /etc/invoke.yaml."
+            )
+        if not _is_roots(path):
+            raise Refused(
+                f"tokens.{name} in {path} does not count for root, since others may write that file: "
+                f"use INVOKE_TOKENS_{name.upper()} or /etc/invoke.yaml."
+            )
+    return str(config.tokens.get(name) or DEFAULTS[name])
+
+
+def _is_roots(path: str) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _later_tasks() -> list[str]:
+    """The names of the tasks that Invoke will run in this process after the present one.
+
+    Invoke tells nobody: they stand in a variable of its executor, which is above us on the stack. Where that is not as
+    we know it, none are found.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not invoke.Executor.execute.__code__:
+        frame = frame.f_back
+    calls = frame.f_locals.get("calls", []) if frame else []
+    present = frame.f_locals.get("call") if frame else None
+    position = next((number for number, call in enumerate(calls) if call is present), len(calls))
+    return [str(call.called_as or call.task.name) for call in calls[position + 1 :]]
 
 
 def standby_addresses(context: invoke.Context, words: Sequence[str] | None) -> tuple[Address, ...] | None:

@@ -89,7 +89,13 @@ def _run(command: str) -> str:
     said = f"The config_command in database.yml ({command})"
     try:
         done = subprocess.run(
-            command.split(), capture_output=True, text=True, timeout=COMMAND_TIME, stdin=subprocess.DEVNULL, check=False
+            command.split(),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIME,
+            stdin=subprocess.DEVNULL,
+            env=identity.child_environment(),
+            check=False,
         )
     except (OSError, UnicodeDecodeError) as error:
         raise TokensError(f"{said} cannot be run: {_reason(error)}.") from None

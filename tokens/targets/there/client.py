@@ -12,6 +12,8 @@ from tokens.errors import TokensError
 
 PATIENCE = 60  # seconds for an answer
 UPLOAD_PATIENCE = 600  # seconds for a bundle or a file to arrive
+OTHERS = {"docker": "podman", "kubectl": "oc, or k3s kubectl"}
+"""Programs that may be there in the place of the two, with the same words."""
 
 
 class ClientError(TokensError):
@@ -69,9 +71,7 @@ def ask(
         ClientError: the program is not installed, or does not answer within `patience` seconds.
     """
     program = command[0]
-    path = shutil.which(program)
-    if path is None:
-        raise ClientError(f"{program} is not installed on this machine, or not on the PATH.")
+    path = find_program(program)
     try:
         with ExitStack() as stack:
             source: dict[str, Any] = {"input": feed}
@@ -88,3 +88,12 @@ def ask(
     except subprocess.TimeoutExpired:
         raise ClientError(f"{program} gave no answer within {patience:.0f} seconds.") from None
     return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def find_program(name: str) -> str:
+    """The path of a client; ClientError where there is none."""
+    path = shutil.which(name)
+    if path is None:
+        cure = f" (tokens.{name} in the configuration names another: {OTHERS[name]})" if name in OTHERS else ""
+        raise ClientError(f"{name} is not installed on this machine, or not on the PATH{cure}.")
+    return path

@@ -1,18 +1,22 @@
 """A container of a Docker engine: found, and how commands get into it."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tokens.errors import UsageError
+from tokens.targets.here.installation import OMNIBUS_RAILS
 from tokens.targets.target import DockerTarget
 from tokens.targets.there.client import Answer, ClientError, ask
 
-# GitLab's image has the label since about 17.6; before, only its name tells.
+DOCKER = ("docker",)
+# GitLab's image has the label since about 17.6; before, only its name tells. An image that others have made may have
+# neither, and is told by the file of GitLab's that it holds.
 LABEL = "org.opencontainers.image.source=https://gitlab.com/gitlab-org/omnibus-gitlab"
 IMAGES = ("gitlab/gitlab-ee", "gitlab/gitlab-ce")
+PROOF = f"/{OMNIBUS_RAILS}/VERSION"
 # By default Ctrl-P would be held back, waiting for Ctrl-Q.
 DETACH_KEYS = "ctrl-@,ctrl-_"
-STATE = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Container:
 
     name: str
     health: str = ""
+    program: tuple[str, ...] = DOCKER
 
     via = ""
 
@@ -44,46 +49,66 @@ class Container:
             options += ["-it", "--detach-keys", DETACH_KEYS]
         elif stdin:
             options += ["-i"]
-        return ["docker", "exec", *options, self.name, "sh", "-c", script, "gitlab-tokens", *words]
+        return [*self.program, "exec", *options, self.name, "sh", "-c", script, "gitlab-tokens", *words]
 
 
-def find_container(target: DockerTarget) -> Container:
+def find_container(target: DockerTarget, program: tuple[str, ...] = DOCKER) -> Container:
     """The container that is meant, running.
+
+    Args:
+        target: what was said.
+        program: the words of Docker's client, or of one that takes the same words, such as podman.
 
     Raises:
         UsageError: there is none, or several.
         ClientError: Docker cannot be asked.
     """
-    name = target.container or _only_gitlab()
-    answer = ask(["docker", "inspect", "--type", "container", "--format", STATE, name])
+
+    def client(*words: str) -> Answer:
+        return ask([*program, *words])
+
+    name = target.container or _only_gitlab(client)
+    answer = client("inspect", "--type", "container", "--format", "{{json .State}}", name)
     if answer.status != 0:
         if "no such container" not in answer.err.lower():
             raise _unreachable(answer)
-        running = ", ".join(candidate.split("\t")[0] for candidate in _running()) or "none"
+        running = ", ".join(candidate.split("\t")[0] for candidate in _running(client)) or "none"
         raise UsageError(f"There is no container {name}; running here: {running}.")
-    state, _, health = answer.out.strip().partition(" ")
-    if state != "running":
-        cure = "unpause" if state == "paused" else "start"
-        raise ClientError(f"Container {name} is {state}, not running: docker {cure} {name}, or docker logs {name}.")
-    return Container(name, health)
+    status, health = _state(answer.out)
+    if status != "running":
+        command = " ".join([*program, "unpause" if status == "paused" else "start", name])
+        logs = " ".join([*program, "logs", name])
+        raise ClientError(f"Container {name} is {status}, not running: {command}, or {logs}.")
+    return Container(name, health, program)
 
 
-def _only_gitlab() -> str:
-    candidates = _running("--filter", f"label={LABEL}")
-    if not candidates:
-        candidates = [row for row in _running() if any(image in row.partition("\t")[2] for image in IMAGES)]
-    names = [row.partition("\t")[0] for row in candidates]
+def _state(text: str) -> tuple[str, str]:
+    """A container's status and health, which podman before 4 calls Healthcheck; each empty where nothing is said."""
+    try:
+        state = json.loads(text)
+        health = state.get("Health") or state.get("Healthcheck") or {}
+        return str(state.get("Status") or ""), str(health.get("Status") or "")
+    except (ValueError, AttributeError):
+        raise ClientError("What Docker says of the container's state cannot be read.") from None
+
+
+def _only_gitlab(client: Callable[..., Answer]) -> str:
+    running = [row.partition("\t") for row in _running(client)]
+    labelled = [row.partition("\t")[0] for row in _running(client, "--filter", f"label={LABEL}")]
+    names = [name for name, _, image in running if name in labelled or any(known in image for known in IMAGES)]
+    if not names:
+        names = [name for name, _, _ in running if client("cp", f"{name}:{PROOF}", "-").status == 0]
     if len(names) == 1:
         return names[0]
     if names:
         raise UsageError(f"Several containers run GitLab: {', '.join(names)}; say which with --target docker:NAME.")
-    running = ", ".join(row.partition("\t")[0] for row in _running()) or "none"
-    raise UsageError(f"No container runs GitLab's image; running here: {running}. Say which with --target docker:NAME.")
+    shown = ", ".join(name for name, _, _ in running) or "none"
+    raise UsageError(f"No container runs GitLab; running here: {shown}. Say which with --target docker:NAME.")
 
 
-def _running(*options: str) -> list[str]:
+def _running(client: Callable[..., Answer], *options: str) -> list[str]:
     """Name and image of each running container, with a tab between."""
-    answer = ask(["docker", "ps", *options, "--format", "{{.Names}}\t{{.Image}}"])
+    answer = client("ps", *options, "--format", "{{.Names}}\t{{.Image}}")
     if answer.status != 0:
         raise _unreachable(answer)
     return answer.out.splitlines()

@@ -11,6 +11,7 @@ from tokens.targets.there.client import Answer, ClientError, ask
 
 CONTAINER = "toolbox"  # always said: a chart may put other containers before it
 REQUEST_TIMEOUT = "20s"
+KUBECTL = ("kubectl",)
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ToolboxPod:
     namespace: str
     context: str | None
     via: str = ""
+    program: tuple[str, ...] = KUBECTL
 
     @property
     def shown(self) -> str:
@@ -41,7 +43,7 @@ class ToolboxPod:
         variables = ["env", *(f"{name}={value}" for name, value in environment.items())] if environment else []
         shell = [*variables, "sh", "-c", script, "gitlab-tokens", *words]
         return [
-            *kubectl(self.context),
+            *kubectl(self.program, self.context),
             "-n",
             self.namespace,
             "exec",
@@ -54,20 +56,24 @@ class ToolboxPod:
         ]
 
 
-def kubectl(context: str | None) -> list[str]:
+def kubectl(program: Sequence[str], context: str | None) -> list[str]:
     """kubectl, in the context that was said."""
-    return ["kubectl", *(["--context", context] if context else [])]
+    return [*program, *(["--context", context] if context else [])]
 
 
-def find_pod(target: KubernetesTarget) -> ToolboxPod:
+def find_pod(target: KubernetesTarget, program: tuple[str, ...] = KUBECTL) -> ToolboxPod:
     """The newest ready toolbox pod of the namespace and release.
+
+    Args:
+        target: what was said.
+        program: the words of kubectl, or of a client that takes the same words, such as oc or k3s kubectl.
 
     Raises:
         UsageError: there is none, or several releases have one.
         ClientError: the cluster cannot be asked.
     """
     namespace = target.namespace
-    command = [*kubectl(target.context), f"--request-timeout={REQUEST_TIMEOUT}", "-n", namespace]
+    command = [*kubectl(program, target.context), f"--request-timeout={REQUEST_TIMEOUT}", "-n", namespace]
     answer = ask([*command, "get", "pods", "-l", "app=toolbox", "-o", "json"])
     if answer.status != 0:
         raise _refused(answer, namespace)
@@ -75,8 +81,8 @@ def find_pod(target: KubernetesTarget) -> ToolboxPod:
         pods = json.loads(answer.out)["items"]
     except (ValueError, KeyError, TypeError):
         raise ClientError(f"kubectl's list of pods in namespace {namespace} cannot be read.") from None
-    name = choose_pod(pods, target, lambda: _context(target))
-    return ToolboxPod(name, namespace, target.context, f" (context {_context(target)})")
+    name = choose_pod(pods, target, lambda: _context(target, program))
+    return ToolboxPod(name, namespace, target.context, f" (context {_context(target, program)})", program)
 
 
 def choose_pod(pods: Iterable[dict[str, Any]], target: KubernetesTarget, context: Callable[[], str]) -> str:
@@ -140,10 +146,10 @@ def _state(pod: dict[str, Any]) -> str:
     return "not ready" if phase == "Running" else phase.lower()
 
 
-def _context(target: KubernetesTarget) -> str:
+def _context(target: KubernetesTarget, program: Sequence[str]) -> str:
     if target.context:
         return target.context
-    answer = ask([*kubectl(None), "config", "current-context"])
+    answer = ask([*kubectl(program, None), "config", "current-context"])
     return answer.out.strip() if answer.status == 0 else "unknown"
 
 

@@ -17,8 +17,8 @@ from tokens.targets.here.installation import NoInstallation
 from tokens.targets.target import DockerTarget, RemoteTarget
 from tokens.targets.there.bundle import Bundle
 from tokens.targets.there.client import UPLOAD_PATIENCE, Answer, ClientError, Place, ask
-from tokens.targets.there.docker import find_container
-from tokens.targets.there.kubernetes import find_pod
+from tokens.targets.there.docker import DOCKER, find_container
+from tokens.targets.there.kubernetes import KUBECTL, find_pod
 from tokens.targets.there.scripts import (
     CARRY,
     CLEAN,
@@ -62,14 +62,21 @@ class Errand:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def find_place(target: RemoteTarget, report: Report) -> Place:
-    """The running container or pod that a target means."""
+def find_place(target: RemoteTarget, report: Report, client: tuple[str, ...] = ()) -> Place:
+    """The running container or pod that a target means.
+
+    Args:
+        target: a container or pod.
+        report: told what is noteworthy.
+        client: the words of the program that goes there; docker or kubectl where there are none.
+    """
     if isinstance(target, DockerTarget):
-        container = find_container(target)
+        container = find_container(target, client or DOCKER)
         if container.health in NOTEWORTHY:
-            report(f"GitLab in {container.shown} is {NOTEWORTHY[container.health]} (docker logs -f {container.name})")
+            logs = " ".join([*container.program, "logs", "-f", container.name])
+            report(f"GitLab in {container.shown} is {NOTEWORTHY[container.health]} ({logs})")
         return container
-    return find_pod(target)
+    return find_pod(target, client or KUBECTL)
 
 
 def run(place: Place, errand: Errand, found: Bundle | None, build: Callable[[], Bundle], report: Report) -> int:

@@ -6,7 +6,14 @@ stays readable for all, because the tool goes on as the GitLab user.
 
 from enum import IntEnum, StrEnum
 
-from tokens.targets.here.installation import OMNIBUS_RAILS, SOURCE_RAILS, TOOLBOX_RAILS
+from tokens.targets.here.installation import (
+    DISTRIBUTION_RAILS,
+    OMNIBUS_RAILS,
+    PROOFS,
+    SOURCE_DEFAULTS,
+    SOURCE_RAILS,
+    TOOLBOX_RAILS,
+)
 
 
 class Outcome(IntEnum):
@@ -34,12 +41,30 @@ INSTALLED = "/opt/gitlab-tokens"  # where deploy/ puts the tool for good
 # Folders below which the tool may be kept, in order; each gets a subfolder named after us and the account's number.
 FOLDERS = "/var/lib /tmp /srv/gitlab/tmp /home/git /var/opt/gitlab"
 
-# In a folder that others may write to, one that is not ours or a link may be a trap.
+# Where the application may lie; a distribution's folder has other things in it, too, and is looked at more closely.
+_PLACES = " ".join((OMNIBUS_RAILS, TOOLBOX_RAILS, SOURCE_RAILS, SOURCE_DEFAULTS))
+_PACKAGED = " ".join(f"{place}/{proof}" for place in DISTRIBUTION_RAILS for proof in PROOFS)
+
+# In a folder that others may write to, one that is not ours or a link may be a trap, and so may anything in one of ours
+# that others may write. Modes come from ls, since not every image has find; where there is one, all files count.
 _OURS = f"""
 candidates() {{
   for above in {FOLDERS}; do echo "$above/gitlab-tokens-$(id -u)"; done
 }}
-ours() {{ [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }}
+mine() {{ [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }}
+closed() {{
+  for path; do
+    case $(ls -ldn "$path") in ?????w* | ????????w*) return 1 ;; esac
+    [ -O "$path" ] || return 1
+  done
+}}
+ours() {{ mine "$1" && closed "$1"; }}
+untouched() {{
+  ours "$1" && closed "$1/gitlab-tokens" && {{
+    ! command -v find > /dev/null ||
+      [ -z "$(find "$1" ! -type l \\( -perm -0020 -o -perm -0002 -o ! -user "$(id -u)" \\) 2>&1 | head -n 1)" ]
+  }}
+}}
 """
 
 # The program that counts: what is installed for good, if it has the same version, else what was carried here.
@@ -49,20 +74,20 @@ _FIND = (
 program=
 find_program() {{
   if {{ read -r installed < {INSTALLED}/VERSION; }} 2>/dev/null && [ "$installed" = "$version" ] &&
-    [ -x {INSTALLED}/gitlab-tokens ]; then
+    [ -x {INSTALLED}/gitlab-tokens ] && {{ [ "$(id -u)" != 0 ] || untouched {INSTALLED}; }}; then
     program={INSTALLED}/gitlab-tokens
     return 0
   fi
   for folder in $(candidates); do
-    if ours "$folder" && [ -x "$folder/$hash/gitlab-tokens" ]; then
+    if ours "$folder" && [ -x "$folder/$hash/gitlab-tokens" ] && untouched "$folder/$hash"; then
       program=$folder/$hash/gitlab-tokens
       return 0
     fi
   done
   root=${{INVOKE_TOKENS_ROOT:-}}
-  if [ -e "$root/{OMNIBUS_RAILS}" ] || [ -e "$root/{TOOLBOX_RAILS}" ] || [ -e "$root/{SOURCE_RAILS}" ]; then
-    return {Outcome.MISSING:d}
-  fi
+  for place in {_PLACES} {_PACKAGED}; do
+    [ ! -e "$root/$place" ] || return {Outcome.MISSING:d}
+  done
   return {Outcome.NO_GITLAB:d}
 }}
 """
@@ -184,7 +209,8 @@ cat > "$part/bundle" || exit {Outcome.NO_ROOM:d}
 sum=$(sha256sum < "$part/bundle")
 [ "${{sum%% *}}" = "$hash" ] || exit {Outcome.DAMAGED:d}
 mkdir "$part/tree" && tar -xzof "$part/bundle" -C "$part/tree" || exit {Outcome.NO_ROOM:d}
-if [ -e "$folder/$hash" ] && ! "$folder/$hash/gitlab-tokens" --version > "$part/said" 2>&1; then
+if [ -e "$folder/$hash" ] &&
+  ! {{ untouched "$folder/$hash" && "$folder/$hash/gitlab-tokens" --version > "$part/said" 2>&1; }}; then
   mv "$folder/$hash" "$part/broken"
 fi
 [ -e "$folder/$hash" ] || mv "$part/tree" "$folder/$hash" || exit {Outcome.NO_ROOM:d}
@@ -198,7 +224,7 @@ CLEAN = (
     _OURS
     + f"""
 for folder in $(candidates); do
-  if ours "$folder" && rm -rf "$folder"; then echo "$folder"; fi
+  if mine "$folder" && rm -rf "$folder"; then echo "$folder"; fi
 done
 for above in {FOLDERS}; do
   for record in "$above"/.gitlab-tokens-*; do

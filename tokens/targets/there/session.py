@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from tokens.targets.there.client import ClientError
+from tokens.targets.there.client import find_program
 
 LAST_WORDS = 20  # seconds that a process there has to end after a signal
 
@@ -54,9 +53,7 @@ def attend(command: Sequence[str], stop: Callable[[signal.Signals], None], relay
     Raises:
         ClientError: the program is not installed.
     """
-    program = shutil.which(command[0])
-    if program is None:
-        raise ClientError(f"{command[0]} is not installed on this machine, or not on the PATH.")
+    program = find_program(command[0])
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
