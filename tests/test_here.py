@@ -234,6 +234,116 @@ def test_a_config_command_runs_as_the_gitlab_user(
     assert "s3cr3t" not in done.stderr
 
 
+SPY = """\
+#!/bin/sh
+# What is to be seen of root's secrets: in this program's own environment, and by looking into its parent.
+{{ env; tr '\\0' '\\n' < /proc/$PPID/environ; }} > {seen} 2>&1
+echo 'main: {{host: {host}, port: {port}}}'
+"""
+
+
+def test_what_roots_environment_holds_reaches_nobody_who_is_the_gitlab_user(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    database_yml = omnibus(tmp_path, git, host="/nowhere")
+    seen = tmp_path / "seen"
+    seen.touch()
+    os.chown(seen, git.uid, git.gid)
+    command = tmp_path / "settings"
+    command.write_text(SPY.format(seen=seen, host=peer.folder, port=peer.port))
+    command.chmod(0o755)
+    text = database_yml.read_text()
+    database_yml.write_text(text.replace("production:\n", f"production:\n  config_command: {command}\n"))
+    secrets = {"AWS_SECRET_ACCESS_KEY": "s3cr3t", "VAULT_TOKEN": "s3cr3t", "PGPASSWORD": "s3cr3t"}
+    done = as_root("analyze", LC_MESSAGES="C", TZ="Asia/Tokyo", PATH="/root/bin:/usr/bin:/bin", **secrets)
+    assert DATES in done.stdout
+    shown = seen.read_text()
+    assert "s3cr3t" not in shown
+    assert "/environ: Permission denied" in shown
+    variables = dict(line.partition("=")[::2] for line in shown.splitlines() if "=" in line)
+    assert {name: variables[name] for name in ("USER", "LOGNAME", "HOME", "LC_MESSAGES", "TZ")} == {
+        "USER": git.name,
+        "LOGNAME": git.name,
+        "HOME": "/nonexistent",
+        "LC_MESSAGES": "C",
+        "TZ": "Asia/Tokyo",
+    }
+    assert "root" not in variables["PATH"]
+
+
+def test_gitlabs_own_environment_is_that_of_its_config_command(
+    gitlab_tokens: str, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    database_yml = omnibus(tmp_path, git, host="/nowhere")
+    command = tmp_path / "settings"
+    command.write_text(f'#!/bin/sh\necho "main: {{host: $WHERE, port: {peer.port}}}"\n')
+    command.chmod(0o755)
+    text = database_yml.read_text()
+    database_yml.write_text(text.replace("production:\n", f"production:\n  config_command: {command}\n"))
+    env = {"INVOKE_TOKENS_ROOT": str(tmp_path), "WHERE": str(peer.folder)}
+    assert DATES in run_as(git, gitlab_tokens, "analyze", env=env).stdout
+
+
+@pytest.mark.parametrize("owner", ["root", "somebody else"])
+def test_root_takes_no_other_root_from_a_configuration_that_was_named(
+    gitlab_tokens: str, tmp_path: Path, git: Account, peer: PeerServer, owner: str
+) -> None:
+    database_yml = lay_out_omnibus(tmp_path, git, peer)
+    ran = tmp_path / "ran"
+    text = database_yml.read_text()
+    database_yml.write_text(text.replace("production:\n", f"production:\n  config_command: /usr/bin/touch {ran}\n"))
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"tokens:\n  root: {tmp_path}\n")
+    if owner != "root":
+        os.chown(file, git.uid, git.gid)
+    for words, env in ((("-f", str(file)), {}), ((), {"INVOKE_RUNTIME_CONFIG": str(file)})):
+        done = subprocess.run(
+            [gitlab_tokens, *words, "analyze"],
+            env={"PATH": os.defpath, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 3
+        assert f"tokens.root in {file} does not count for root" in one_line(done)
+    assert not ran.exists()
+    # Whoever is no root harms nobody but himself.
+    done = run_as(git, gitlab_tokens, "-f", str(file), "analyze")
+    assert "does not count" not in done.stderr
+
+
+def test_nothing_is_quoted_of_a_list_that_root_reads(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    shadow = tmp_path / "shadow"
+    shadow.write_text("1\nroot:$y$j9T$s3cr3t:19000:0:\n")
+    shadow.chmod(0o600)
+    done = as_root("extend", "--expires", "none", "--to", "2030-01-01", "--yes", "--ids", str(shadow))
+    assert done.returncode == 2
+    assert one_line(done) == f'--ids takes ids of tokens, but line 2 of "{shadow}" has something else.\n'
+    (tmp_path / "shadow.yaml").write_text("a: s3cr3t: b\n")
+    done = as_root("-f", str(tmp_path / "shadow.yaml"), "analyze")
+    assert done.returncode == 2
+    assert "is not YAML in line 1" in one_line(done)
+    assert "s3cr3t" not in done.stderr
+
+
+def test_the_tasks_that_follow_in_one_call_are_said_to_run_as_the_gitlab_user(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    done = as_root("analyze", "doctor")
+    assert done.returncode == 0
+    assert done.stderr == f"NOTE: This process is {git.name} from now on, for the tasks that follow, too: doctor.\n"
+    assert as_root("analyze").stderr == ""
+    # What cannot be any more is told as such.
+    source(tmp_path, NOBODY, host=str(peer.folder), port=peer.port, username="gitlab")
+    done = as_root("analyze", "analyze", "--target", "source")
+    assert done.returncode == 3
+    assert f"An earlier task of this call has become {git.name} for good, and cannot become nobody" in done.stderr
+
+
 def test_the_packages_own_variables_count_and_database_url_does_not(
     as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
 ) -> None:

@@ -16,6 +16,7 @@ from tests.addresses import url
 from tests.factories import make_migration_row, make_tokens
 from tokens.address import Address
 from tokens.engine import make_engine
+from tokens.tasks.target_option import later_tasks
 
 BINARIES = Path(sys.executable).parent
 INV = str(BINARIES / "inv")
@@ -49,6 +50,27 @@ def test_every_task_has_one_line_in_the_list() -> None:
     tasks = [line for line in listed if line.strip()]
     assert tasks
     assert all(line.startswith("  tokens.") for line in tasks)
+
+
+def test_a_task_knows_which_tasks_follow_it_in_the_same_call_also_those_of_others() -> None:
+    seen = {}
+
+    @invoke.task
+    def ours(context: invoke.Context, word: str = "") -> None:
+        seen[f"ours {word}"] = later_tasks()
+
+    @invoke.task(post=[invoke.call(ours, "at the end")])  # type: ignore[arg-type]
+    def deploy(context: invoke.Context) -> None:
+        seen["deploy"] = later_tasks()
+
+    invoke.Executor(invoke.Collection(ours, deploy)).execute("ours", "deploy", ("ours", {"word": "again"}))
+    assert seen == {
+        "ours ": ["deploy", "ours", "ours"],
+        "deploy": ["ours", "ours"],
+        "ours at the end": ["ours"],
+        "ours again": [],
+    }
+    assert later_tasks() == []
 
 
 def test_every_option_is_explained_and_none_is_positional_or_short() -> None:
@@ -281,3 +303,20 @@ def test_the_namespace_is_an_invoke_collection() -> None:
     assert isinstance(tokens.ns, invoke.Collection)
     with pytest.raises(AttributeError):
         _ = tokens.nonsense
+
+
+@pytest.mark.parametrize("value", ["x" * 70_000, 'a "b" ' * 10_000, "'" * 70_000])
+@pytest.mark.parametrize("option", ["--target=", "--output=", "--top=", ""])
+def test_a_long_value_does_not_come_back_whole(option: str, value: str) -> None:
+    done = call(GITLAB_TOKENS, "analyze", f"{option}{value}")
+    assert done.returncode == 2
+    assert len(done.stderr) < 4_000
+    assert value[:50] in done.stderr
+
+
+def test_whatever_a_task_says_of_a_long_value_is_short() -> None:
+    ids = "i" * 70_000
+    for words in (["--ids", ids], ["--expires", ids], ["--kind", ids], ["--name", "\udcff" + ids], ["--reason", ids]):
+        done = call(GITLAB_TOKENS, "extend", "--target", "nowhere", "--yes", *words)
+        assert done.returncode == 2
+        assert len(done.stderr) < 4_000, words[0]

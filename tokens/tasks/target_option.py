@@ -76,7 +76,7 @@ def locate_site(context: invoke.Context, target: str) -> "Site":
     before = identity.account_name()
     site = open_site(found)
     notes = list(site.notes)
-    if site.account != before and (later := _later_tasks()):
+    if site.account != before and (later := later_tasks()):
         notes.append(f"This process is {site.account} from now on, for the tasks that follow, too: {', '.join(later)}.")
     for note in notes:
         print(f"NOTE: {note}", file=sys.stderr)
@@ -168,7 +168,7 @@ def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
 
     Raises:
         UsageError: they cannot be told apart.
-        Refused: this is root, and the file that names it is not root's.
+        Refused: this is root, and others may write the file that names it.
     """
     name = "docker" if isinstance(target, DockerTarget) else "kubectl"
     said = _setting(context, name)
@@ -180,17 +180,22 @@ def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
 
 
 def _setting(context: invoke.Context, name: str) -> str:
-    """A setting that decides which programs run, and as whom; root takes none from a file that others may write.
+    """A setting that decides which programs run, or as whom; root takes none from a file that others may write."""
+    _refuse_others(context, name)
+    return str(context.config.tokens.get(name) or DEFAULTS[name])
 
-    `root` decides as whom: whoever may run this as root, and name a file, must not choose any account that way. So it
-    is taken from Invoke's file for the whole system and from the environment only.
+
+def _refuse_others(context: invoke.Context, name: str) -> None:
+    """Refuse root a setting below `tokens` that comes from somebody else's file.
+
+    `root` decides as whom programs run: whoever may run this as root, and name a file, must not choose any account that
+    way. So that one is taken from Invoke's file for the whole system and from the environment only.
     """
-    config = context.config
     for level in ("project", "user", "runtime") if os.geteuid() == 0 else ():
-        settings = getattr(config, f"_{level}", {}).get("tokens")
+        settings = getattr(context.config, f"_{level}", {}).get("tokens")
         if not isinstance(settings, Mapping) or name not in settings:
             continue
-        path = str(getattr(config, f"_{level}_path", None))
+        path = str(getattr(context.config, f"_{level}_path", None))
         if name == "root":
             raise Refused(
                 f"tokens.root in {path} does not count for root, since it decides as whom programs run: "
@@ -198,10 +203,9 @@ def _setting(context: invoke.Context, name: str) -> str:
             )
         if not _is_roots(path):
             raise Refused(
-                f"tokens.{name} in {path} does not count for root, since others may write that file: "
-                f"use INVOKE_TOKENS_{name.upper()} or /etc/invoke.yaml."
+                f"tokens.{name} in {path} does not count for root, since it decides which programs run, and others may "
+                f"write that file: sudo chown root {path}; sudo chmod g-w,o-w {path}"
             )
-    return str(config.tokens.get(name) or DEFAULTS[name])
 
 
 def _is_roots(path: str) -> bool:
@@ -212,7 +216,7 @@ def _is_roots(path: str) -> bool:
     return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _later_tasks() -> list[str]:
+def later_tasks() -> list[str]:
     """The names of the tasks that Invoke will run in this process after the present one.
 
     Invoke tells nobody: they stand in a variable of its executor, which is above us on the stack. Where that is not as
@@ -265,6 +269,8 @@ def read_here(option: str, source: str) -> bytes:
 
 def bundle_directory(context: invoke.Context, directory: str = "") -> Path | None:
     """The folder that the option or the configuration gives bundles, None for the usual one."""
+    if not directory:
+        _refuse_others(context, "bundle")
     named = directory or context.config.tokens.bundle.directory
     return _absolute(Path(str(named))) if named else None
 

@@ -6,6 +6,7 @@ Python are there or are not. A program that runs from a bundle packs its own fol
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ def available(directory: Path | None = None) -> Bundle | None:
         known = json.loads(_record(folder).read_bytes())
         path = folder / _name()
         present = path.stat()
+        _check_owner(folder)
+        _check_owner(path)
         if known["fingerprint"] != _fingerprint() or known["packed"] != [present.st_size, present.st_mtime_ns]:
             return None
         return Bundle(path, str(known["sha256"]), os.uname().machine, __version__)
@@ -112,6 +115,7 @@ def _workplace(directory: Path | None) -> Iterator[tuple[Path, Path]]:
     except OSError as error:
         raise UsageError(f"{folder} cannot hold the bundle ({error.strerror}); {_ELSEWHERE}.") from error
     try:
+        _check_owner(folder)
         fcntl.flock(held, fcntl.LOCK_EX)
         for left_over in folder.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(left_over, ignore_errors=True)
@@ -127,6 +131,16 @@ def _workplace(directory: Path | None) -> Iterator[tuple[Path, Path]]:
             shutil.rmtree(unfinished, ignore_errors=True)
     finally:
         os.close(held)
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse, by UsageError, what others may have put there: a bundle runs as root in containers."""
+    found = path.stat()
+    everybodys = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+    if found.st_uid not in (0, os.geteuid()) or everybodys:
+        raise UsageError(
+            f"{path} is somebody else's, or everybody may write it, so no bundle is kept there; {_ELSEWHERE}."
+        )
 
 
 def _fingerprint() -> str:
