@@ -332,6 +332,56 @@ def test_where_no_folder_may_hold_programs_it_says_what_to_mount(call: Call, doc
     assert "mount a writable volume without noexec" in done.stderr.splitlines()[-1]
 
 
+PLANTED = """#!/bin/sh
+echo planted
+"""
+
+
+@pytest.mark.parametrize("modes", ["777 {folder}", "g+w {tool}/lib"])
+def test_what_was_carried_is_not_run_where_others_could_have_changed_it(
+    call: Call, docker_engine: Engine, bundles: Path, modes: str
+) -> None:
+    with container(docker_engine, "open") as started:
+        call("analyze", "--target", "docker:open")
+        (tool,) = started.exec("sh", "-c", "ls -d /var/lib/gitlab-tokens-0/*").stdout.splitlines()
+        plant = f"printf '%s' '{PLANTED}' > {tool}/gitlab-tokens"
+        assert started.exec("sh", "-c", plant).returncode == 0
+        assert call("analyze", "--target", "docker:open").stdout == "planted\n"
+        chmod = modes.format(folder="/var/lib/gitlab-tokens-0", tool=tool)
+        assert started.exec("sh", "-c", f"chmod {chmod}").returncode == 0
+        done = call("analyze", "--target", "docker:open")
+        assert done.returncode == 0, done.stderr
+        assert DATES in done.stdout
+        assert "Carrying the tool" in done.stderr
+        assert call("analyze", "--target", "docker:open").stderr == ""
+        removed = call("bundle.clean", "--target", "docker:open").stdout
+        assert "Removed /var/lib/gitlab-tokens-0 in container open." in removed
+
+
+def test_the_only_container_with_gitlab_in_it_is_found_whatever_its_image_is_called(
+    outside: Mapping[str, str], call: Call
+) -> None:
+    with Engine() as engine:
+        build(engine, image="registry.example.com/scm/forge:18", labels={})
+        build_other(engine)
+        elsewhere = dict(engine.environment())
+        with (
+            container(engine, "forge", image="registry.example.com/scm/forge:18"),
+            other_container(engine, "other"),
+        ):
+            for target in ("docker:", "docker:forge"):
+                done = call("analyze", "--target", target, env=elsewhere)
+                assert done.returncode == 0, done.stderr
+                assert DATES in done.stdout
+            with container(engine, "second", image="registry.example.com/scm/forge:18"):
+                done = call("analyze", "--target", "docker:", env=elsewhere)
+                assert done.returncode == 2
+                assert "Several containers run GitLab: second, forge; say which" in one_line(done)
+        with other_container(engine, "other"):
+            done = call("analyze", "--target", "docker:", env=elsewhere)
+            assert "No container runs GitLab; running here: other." in one_line(done)
+
+
 def test_a_container_that_is_no_gitlab_is_given_nothing(call: Call, docker_engine: Engine) -> None:
     with other_container(docker_engine, "other") as other:
         done = call("analyze", "--target", "docker:other")

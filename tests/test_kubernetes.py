@@ -148,6 +148,22 @@ def test_exit_statuses_and_streams_are_the_ones_inside(call: Call, carried: None
     assert "--top takes" in one_line(done)
 
 
+@pytest.mark.parametrize("client_words", ["oc", "k3s kubectl"])
+def test_a_client_may_have_another_name(
+    outside: Mapping[str, str], carried: None, tmp_path: Path, client_words: str
+) -> None:
+    kubectl = shutil.which("kubectl", path=outside["PATH"])
+    stand_ins = {"oc": f'exec {kubectl} "$@"', "k3s": f'test "$1" = kubectl && shift && exec {kubectl} "$@"'}
+    for name, script in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {**outside, "PATH": str(tmp_path), "INVOKE_TOKENS_KUBECTL": client_words}
+    command = [GITLAB_TOKENS, "analyze", "--target", TARGET]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert DATES in done.stdout
+
+
 def test_a_conversation_from_outside(outside: Mapping[str, str], carried: None, cluster: Cluster) -> None:
     with Program([GITLAB_TOKENS, "edit", "--target", TARGET], env=outside) as program:
         program.wait_for("What do you want to do?")
