@@ -126,7 +126,7 @@ def keeper(gitlab_database: Address, superuser: Superuser) -> Iterator[Address]:
         f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
     )
     yield as_role(gitlab_database, "Night Keeper")
-    execute(superuser(gitlab_database), f"REVOKE {role} FROM gitlab")
+    execute(superuser(gitlab_database), f"REVOKE gitlab FROM {role}")
 
 
 @pytest.fixture
@@ -180,23 +180,23 @@ def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
     enter = 'GRANT USAGE, CREATE ON SCHEMA token_tasks TO "Night Keeper";'
     refusal(setup.install, keeper, f"as gitlab run: {enter}")
     execute(gitlab_database, "DROP SCHEMA token_tasks")
-    assert setup.install(keeper).before is None
+    assert setup.install(gitlab_database).before is None
 
     use = (
-        "GRANT USAGE ON SCHEMA token_tasks TO gitlab; "
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO gitlab;"
+        'GRANT USAGE ON SCHEMA token_tasks TO "Night Keeper"; '
+        'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO "Night Keeper";'
     )
     for task in (setup.install, prune):
-        refusal(task, gitlab_database, f'as "Night Keeper" run: {use}')
-    execute(keeper, *use.rstrip(";").split(";"))
-    assert setup.install(gitlab_database).before == REVISION
-    make_run(gitlab_database, make_plan([1]), created_at="2026-01-01")
-    assert prune(gitlab_database) == 1
+        refusal(task, keeper, f"as gitlab run: {use}")
+    execute(gitlab_database, *use.rstrip(";").split(";"))
+    assert setup.install(keeper).before == REVISION
+    make_run(keeper, make_plan([1]), created_at="2026-01-01")
+    assert prune(keeper) == 1
 
-    own = 'GRANT "Night Keeper" TO gitlab;'
-    refusal(setup.uninstall, gitlab_database, f'log in as "Night Keeper", or as a superuser run: {own}')
+    own = 'GRANT gitlab TO "Night Keeper";'
+    refusal(setup.uninstall, keeper, f"log in as gitlab, or as a superuser run: {own}")
     execute(superuser(gitlab_database), own)
-    assert setup.uninstall(gitlab_database) == 0
+    assert setup.uninstall(keeper) == 0
 
 
 def test_a_schema_that_the_owner_has_prepared_is_taken(keeper: Address, gitlab_database: Address) -> None:

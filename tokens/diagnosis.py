@@ -13,7 +13,9 @@ from tokens.gitlab import preflight
 from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, State
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
-from tokens.journal import installation
+from tokens.journal import installation, publications
+from tokens.journal.installation import JournalMissing, JournalOutdated
+from tokens.journal.trust import JournalUntrusted
 
 CLOCK_TOLERANCE = 60  # seconds
 MAINTENANCE = Needs(reads={SETTINGS: ("id", "maintenance_mode")})
@@ -175,14 +177,27 @@ def _record_of_rotations(schema: Schema) -> Iterable[Finding]:
 
 def _journal(connection: Connection) -> Finding:
     subject = "journal"
+    carriers = publications.carriers(connection)
+    carried = f"; {publications.said(carriers)}" if carriers else ""
     try:
-        if not installation.is_installed(connection):
-            return Finding(subject, Verdict.OK, "not installed yet: the first change asks, or tokens.journal.install")
         with connection.transaction():  # a savepoint, since a role may not look into the schema
             installation.check(connection)
+    except JournalUntrusted as untrusted:
+        return Finding(subject, Verdict.FAIL, str(untrusted))
+    except JournalMissing:
+        text = "not installed yet: the first change asks, or tokens.journal.install"
+        return Finding(subject, Verdict.WARN if carriers else Verdict.OK, f"{text}{carried}")
+    except JournalOutdated as outdated:
+        return Finding(subject, Verdict.WARN, f"{str(outdated).rstrip('.')}{carried}")
     except Refused as refusal:
         return Finding(subject, Verdict.WARN, str(refusal))
-    return Finding(subject, Verdict.OK, f"installed, revision {installation.REVISION}")
+    subscribers = (
+        f", carried by publication {', '.join(carriers)}: each subscriber needs its tables, too "
+        "(tokens.journal.install --sql prints them)"
+        if carriers
+        else ""
+    )
+    return Finding(subject, Verdict.OK, f"installed, revision {installation.REVISION}{subscribers}")
 
 
 def _maintenance(connection: Connection, schema: Schema) -> Finding:

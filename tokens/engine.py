@@ -10,11 +10,12 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.rows import namedtuple_row
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.pool import NullPool
 
 from tokens.address import Address
-from tokens.database import login, set_configs, settings_for, translated
+from tokens.database import Connection, login, set_configs, settings_for, translated
 
 
 @contextmanager
@@ -72,3 +73,15 @@ def _engine(address: Address, creator: Callable[[], psycopg.Connection[Any]]) ->
     )
     sa.event.listen(result, "handle_error", translate)
     return result
+
+
+@contextmanager
+def plainly(connection: sa.Connection, address: Address) -> Iterator[Connection]:
+    """The same login in the same transaction, as every other room knows it."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine's own
+    before, driver.row_factory = driver.row_factory, namedtuple_row
+    try:
+        yield Connection(driver, address)
+    finally:
+        driver.row_factory = before

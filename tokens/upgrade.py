@@ -3,7 +3,8 @@
 Imports Alembic: nothing that runs at start-up may import this module.
 """
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -11,17 +12,27 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tokens.address import Address
-from tokens.engine import set_locally, transaction
+from tokens.database import SETTINGS, Connection, set_configs
+from tokens.engine import plainly, set_locally, transaction
 from tokens.errors import Refused, UsageError
 
 HEAD = "head"
 BASE = "base"
 
+LOCK_TIMEOUT = "10s"
+
 _VERSION_TABLE = "alembic_version"
+
+# As Alembic makes it.
+VERSION_TABLE = """CREATE TABLE {schema}.alembic_version (
+    version_num character varying(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);"""
 
 
 class Branch(Enum):
@@ -40,15 +51,26 @@ class Branch(Enum):
         self.search_path = search_path
 
 
-def upgrade(address: Address, branch: Branch, revision: str = HEAD) -> None:
+def upgrade(
+    address: Address,
+    branch: Branch,
+    revision: str = HEAD,
+    *,
+    before: Callable[[Connection], str | None] = lambda _: None,
+    after: Callable[[Connection], None] = lambda _: None,
+) -> None:
     """Bring the database up to `revision`; one that is there or further stays as it is.
 
     One transaction: after a crash everything is as before. A second upgrade at the same time waits for the first.
+    `before` and `after` work in it, too. What `before` returns is the revision that the tables are of, where it is not
+    the one that the version table says.
     Raises UsageError for a revision that does not exist, Refused where a newer version of ours has been.
     """
     _require(revision, (*revisions(branch), HEAD), branch)
-    with _migrating(address, branch) as connection:
+    with _migrating(address, branch, before) as connection:
         command.upgrade(_config(branch, connection), revision)
+        with plainly(connection, address) as plain:
+            after(plain)
 
 
 def downgrade(address: Address, branch: Branch, revision: str) -> None:
@@ -74,6 +96,30 @@ def revisions(branch: Branch) -> tuple[str, ...]:
     return tuple(script.revision for script in newest_first)[::-1]
 
 
+def statements(branch: Branch, since: str | None = None) -> str:
+    """What `upgrade` would make of an empty database, or of one at revision `since`, as SQL for psql.
+
+    The version table stays empty: whoever runs this gets the rows from elsewhere.
+    """
+    buffer = io.StringIO()
+    context = MigrationContext.configure(
+        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": buffer, **_options(branch)}
+    )
+    order = revisions(branch)
+    newer = order[order.index(since) + 1 :] if since else order
+    scripts = ScriptDirectory.from_config(_config(branch))
+    with Operations.context(context):
+        context.impl.static_output("BEGIN;")
+        context.impl.static_output(f"{set_configs({'search_path': SETTINGS['search_path']}).as_string()};")
+        if since is None:
+            context.impl.static_output(f"CREATE SCHEMA {branch.version_schema};")
+            context.impl.static_output(VERSION_TABLE.format(schema=branch.version_schema))
+        for revision in newer:
+            scripts.get_revision(revision).module.upgrade()
+        context.impl.static_output("COMMIT;")
+    return buffer.getvalue()
+
+
 def current(address: Address, branch: Branch) -> str | None:
     """The revision at which the database stands; None if the branch was never brought there."""
     with transaction(address) as connection:
@@ -87,9 +133,17 @@ def _require(revision: str, known: tuple[str, ...], branch: Branch) -> None:
 
 
 @contextmanager
-def _migrating(address: Address, branch: Branch) -> Iterator[sa.Connection]:
+def _migrating(
+    address: Address, branch: Branch, before: Callable[[Connection], str | None] = lambda _: None
+) -> Iterator[sa.Connection]:
     with transaction(address) as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": branch.version_schema})
+        # Tables of the journal may be large, and somebody may be reading them.
+        set_locally(connection, lock_timeout=LOCK_TIMEOUT)
+        with plainly(connection, address) as plain:
+            found = before(plain)
+        if found is not None:
+            command.stamp(_config(branch, connection), found, purge=True)
         here = _current(connection, branch)
         if here not in (None, *revisions(branch)):
             raise Refused(

@@ -1,12 +1,16 @@
-"""The journal's own tables: whether they are there, in which version, and how many bytes they have."""
+"""The journal's own tables: whether they are there, in which version, and whether they may be used."""
 
 from enum import StrEnum
 
 from tokens.database import Connection
 from tokens.errors import Refused
+from tokens.journal import trust
 
-REVISION = "2"
+REVISION = "3"
 """What this version of the tool reads and writes: the newest revision of the branch `journal`."""
+
+UNKNOWN = "unknown"
+"""Stands for the revision of a journal that does not say it: its version table has not exactly one row."""
 
 # From the catalogue, since even looking a name up fails for a role that may not look into the schema.
 STANDING = """
@@ -26,7 +30,10 @@ STANDING = """
     WHERE n.nspname = 'token_tasks'
 """
 
-VERSION = "SELECT version_num FROM token_tasks.alembic_version"
+VERSION = """
+    SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
+    FROM token_tasks.alembic_version
+"""
 
 
 class RunState(StrEnum):
@@ -44,7 +51,7 @@ class JournalMissing(Refused):
 
 
 class JournalOutdated(Refused):
-    """The journal was made by an older version of the tool, and can be migrated."""
+    """The journal was made by an older version of the tool, or does not say by which; it can be migrated."""
 
 
 def is_installed(connection: Connection) -> bool:
@@ -53,17 +60,19 @@ def is_installed(connection: Connection) -> bool:
 
 
 def is_readable(connection: Connection) -> bool:
-    """Whether there is a journal that this role may read."""
+    """Whether there is a journal that this role may read, and that nobody else has a hand in."""
     standing = connection.row(STANDING)
-    return bool(standing.installed and standing.readable)
+    return bool(standing.installed and standing.readable) and trust.is_trusted(connection)
 
 
 def read_revision(connection: Connection) -> str | None:
-    """The journal's revision, None where it is not installed."""
-    if not is_installed(connection):
-        return None
-    row = connection.row(VERSION)
-    return None if row is None else str(row.version_num)
+    """The journal's revision, None where it is not installed, UNKNOWN where it does not say it.
+
+    Raises:
+        JournalUntrusted: see `tokens.journal.trust`.
+    """
+    trust.check(connection)
+    return _read_revision(connection) if is_installed(connection) else None
 
 
 def check(connection: Connection, *, reading: bool = False) -> None:
@@ -72,8 +81,10 @@ def check(connection: Connection, *, reading: bool = False) -> None:
     Raises:
         JournalMissing: it is not installed.
         JournalOutdated: it has to be migrated first.
+        JournalUntrusted: see `tokens.journal.trust`.
         Refused: a newer version of the tool has made it, or a missing privilege with the GRANT that would help.
     """
+    trust.check(connection)
     standing = connection.row(STANDING)
     if not standing.installed:
         raise JournalMissing(
@@ -89,10 +100,15 @@ def check(connection: Connection, *, reading: bool = False) -> None:
             f"GRANT USAGE ON SCHEMA token_tasks TO {standing.grantee}; "
             f"GRANT {privileges} ON ALL TABLES IN SCHEMA token_tasks TO {standing.grantee};"
         )
-    revision = read_revision(connection)
+    revision = _read_revision(connection)
     if revision == REVISION:
         return
-    if revision is not None and revision.isdigit() and int(revision) < int(REVISION):
+    if revision == UNKNOWN:
+        raise JournalOutdated(
+            "The journal does not say its revision (token_tasks.alembic_version has not exactly one row): "
+            "tokens.journal.install tells it by the tables and writes it down."
+        )
+    if revision.isdigit() and int(revision) < int(REVISION):
         raise JournalOutdated(
             f"The journal is of revision {revision}, this version needs {REVISION}: migrate it with "
             "tokens.journal.install."
@@ -101,3 +117,7 @@ def check(connection: Connection, *, reading: bool = False) -> None:
         f"The journal is of revision {revision}, which this version of the tool does not know (it knows {REVISION}): "
         "use the version that made it."
     )
+
+
+def _read_revision(connection: Connection) -> str:
+    return connection.row(VERSION).version_num or UNKNOWN

@@ -11,6 +11,7 @@ from typing import Any
 
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError, UsageError
+from tokens.journal import trust
 from tokens.journal.installation import RunState
 from tokens.journal.runs import read_plan, read_run
 from tokens.origin import Origin, described, is_dead
@@ -257,7 +258,12 @@ class Record(Unrecorded):
 
 
 def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None) -> int:
-    """Store `plan` in the open transaction; returns the number of its run."""
+    """Store `plan` in the open transaction; returns the number of its run.
+
+    Raises:
+        JournalUntrusted: see `tokens.journal.trust`.
+    """
+    trust.check(connection)
     change = {
         "to": plan.change.to and plan.change.to.literal,
         "by": plan.change.by,
@@ -296,9 +302,11 @@ def begin(connection: Connection, run: int, origin: Origin) -> Record:
     """Take `run` on, in the open transaction: it may be a stored plan, a stopped run, or one whose process is dead.
 
     Raises:
+        JournalUntrusted: see `tokens.journal.trust`.
         Refused: another run is under way.
         UsageError: this one is complete.
     """
+    trust.check(connection)
     connection.execute(SERIALIZE)
     check_idle(connection)
     for other in connection.rows(UNDER_WAY):

@@ -1,6 +1,6 @@
 """The journal as an administrator keeps it: installed, looked at, pruned, uninstalled. Runs are not changed here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,9 +10,10 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.schema import read_schema
+from tokens.journal import publications, trust
 from tokens.journal.installation import (
     REVISION,
-    JournalMissing,
+    UNKNOWN,
     JournalOutdated,
     RunState,
     check,
@@ -73,6 +74,63 @@ SIZES = """
 
 RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
 
+# What the revisions of the journal differ in.
+SHAPE = """
+    SELECT
+      COALESCE(array_agg(CAST(c.relname AS text)) FILTER (WHERE c.relname <> 'alembic_version'), '{}') AS tables,
+      COALESCE(bool_or(c.relname = 'alembic_version'), false) AS versioned,
+      EXISTS (
+        SELECT
+        FROM pg_catalog.pg_class t
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attname = 'id' AND NOT a.attisdropped
+        WHERE t.relnamespace = n.oid AND t.relname = 'notices'
+      ) AS keyed
+    FROM pg_catalog.pg_namespace n
+    LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
+    WHERE n.nspname = 'token_tasks'
+    GROUP BY n.oid
+"""
+
+# What others than the owner may do, as statements that end it: all of it with a journal that was just made; with an
+# older one what came from default privileges and what everybody may, for the rest somebody has granted on purpose.
+UNWANTED = """
+    SELECT DISTINCT
+      'REVOKE ' || acl.privilege_type || ' ON ' || o.kind || ' ' || o.name || ' FROM '
+        || COALESCE(quote_ident(r.rolname), 'PUBLIC') || ' CASCADE' AS statement
+    FROM (
+      SELECT 'SCHEMA' AS kind, 'n' AS class, 'token_tasks' AS name, n.oid AS space, n.nspowner AS owner, n.nspacl AS acl
+      FROM pg_catalog.pg_namespace n
+      WHERE n.nspname = 'token_tasks'
+      UNION ALL
+      SELECT
+        CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, CASE c.relkind WHEN 'S' THEN 'S' ELSE 'r' END,
+        'token_tasks.' || quote_ident(c.relname), n.oid, c.relowner, c.relacl
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'token_tasks'
+      WHERE c.relkind IN ('r', 'S')
+    ) o
+    CROSS JOIN LATERAL aclexplode(o.acl) acl
+    LEFT JOIN pg_catalog.pg_roles r ON r.oid = acl.grantee
+    WHERE acl.grantee <> o.owner
+      AND r.rolname IS DISTINCT FROM current_user
+      AND pg_has_role(o.owner, 'USAGE')
+      AND (
+        CAST(%(new)s AS boolean)
+        OR acl.grantee = 0
+        OR EXISTS (
+          SELECT
+          FROM pg_catalog.pg_default_acl d
+          CROSS JOIN LATERAL aclexplode(d.defaclacl) given
+          WHERE d.defaclrole = o.owner
+            AND d.defaclobjtype = CAST(o.class AS "char")
+            AND d.defaclnamespace IN (0, o.space)
+            AND given.grantee = acl.grantee
+            AND given.privilege_type = acl.privilege_type
+        )
+      )
+    ORDER BY statement
+"""
+
 OLD_RUNS = """
     FROM token_tasks.runs r
     WHERE r.state <> 'running'
@@ -99,6 +157,8 @@ class Installation:
             return f"The journal is installed, revision {self.revision}."
         if self.before == self.revision:
             return f"The journal was installed already, revision {self.revision}."
+        if self.before == UNKNOWN:
+            return f"The journal says its revision again, {self.revision}."
         return f"The journal is migrated from revision {self.before} to {self.revision}."
 
 
@@ -154,24 +214,59 @@ class _Standing:
     may_write: bool
 
 
-def install(address: Address) -> Installation:
+def install(address: Address, allow: Collection[str] = ()) -> Installation:
     """Install the journal in GitLab's main database, or bring an older one up to date.
+
+    Nobody but its owner may look at a journal that is made now, whatever default privileges say.
 
     Raises:
         DatabaseError: see `tokens.errors`.
-        Refused: another database, one that takes no changes, a missing privilege with the GRANT that would help, or a
-            journal that a newer version of the tool has made.
+        JournalUntrusted: see `tokens.journal.trust`.
+        Refused: another database, one that takes no changes, a missing privilege with the GRANT that would help, a
+            journal that a newer version of the tool has made, or one that a publication would carry, unless `allow`
+            has its guard.
     """
     with database.reading(address) as connection:
         state = preflight.read_state(connection)
         preflight.check_tables(state, read_schema(connection))
         preflight.check_writable(state)
         before = _check_installable(connection, state)
-    if before != REVISION:
-        from tokens.upgrade import Branch, upgrade
+        if before != REVISION:
+            publications.check(connection, allow)
+    if before == REVISION:
+        return Installation(before, REVISION)
+    from tokens.upgrade import Branch, upgrade
 
-        upgrade(address, Branch.JOURNAL)
+    def revision_to_say(connection: Connection) -> str | None:
+        trust.check(connection)
+        return _revision_to_say(connection)
+
+    def make_private(connection: Connection) -> None:
+        for row in connection.rows(UNWANTED, new=before is None):
+            connection.execute(row.statement)
+        # Whoever was quicker, and made the schema in the meantime, may not keep it.
+        trust.check(connection)
+
+    upgrade(address, Branch.JOURNAL, before=revision_to_say, after=make_private)
     return Installation(before, REVISION)
+
+
+def statements(address: Address) -> str:
+    """The SQL that makes the journal's tables, for a subscriber of a publication that carries them; nothing is changed.
+
+    Where an older journal is installed it is what brings that one up to date.
+
+    Raises what `install` raises, but for the publication.
+    """
+    from tokens.upgrade import Branch
+    from tokens.upgrade import statements as statements_since
+
+    with database.reading(address) as connection:
+        preflight.check_tables(preflight.read_state(connection), read_schema(connection))
+        revision = read_revision(connection)
+        if revision == UNKNOWN:
+            revision = _revision_to_say(connection)
+    return statements_since(Branch.JOURNAL, None if revision == REVISION else revision)
 
 
 def uninstall(address: Address) -> int | None:
@@ -198,6 +293,7 @@ def runs_to_forget(address: Address) -> int | None:
     with database.reading(address) as connection:
         state = preflight.read_state(connection)
         preflight.check_writable(state)
+        trust.check(connection)
         standing = _read_standing(connection)
         if not standing.installed:
             return None
@@ -250,24 +346,53 @@ def _read_standing(connection: Connection) -> _Standing:
 
 def _check_installable(connection: Connection, state: preflight.State) -> str | None:
     """The revision that is there, None without a journal; refused where it cannot become ours."""
+    trust.check(connection)
     standing = _read_standing(connection)
     if standing.installed:
         _check_privileges(state, standing)
         try:
             check(connection)
-        except JournalMissing:
-            pass  # the version's table is there without its row
         except JournalOutdated:
             _check_ownership(state, standing)
             return read_revision(connection)
-        else:
-            return REVISION
-    elif standing.has_schema and not (standing.may_enter and standing.may_create_tables):
+        return REVISION
+    if standing.has_schema and not (standing.may_enter and standing.may_create_tables):
         raise Refused(
             f"Schema token_tasks is there and belongs to role {standing.owner}, and role {state.grantee} may not create"
             f" tables in it; as {standing.owner} run: GRANT USAGE, CREATE ON SCHEMA token_tasks TO {state.grantee};"
         )
     _check_creation(state, standing)
+    return None
+
+
+def _revision_to_say(connection: Connection) -> str | None:
+    """The revision that the tables are of, where the version table does not say it; None where there is nothing to say.
+
+    Raises:
+        Refused: there are some tables of a journal, but not those of any revision.
+    """
+    shape = connection.row(SHAPE)
+    if shape is None or not shape.tables:
+        return None
+    if shape.versioned and read_revision(connection) != UNKNOWN:
+        return None
+    found = revision_of(frozenset(shape.tables), keyed=shape.keyed)
+    if found is None:
+        raise Refused(
+            "The journal does not say its revision, and its tables are those of none: restore the schema token_tasks "
+            "from a backup, or forget all that it held: DROP SCHEMA token_tasks CASCADE; then run "
+            "tokens.journal.install."
+        )
+    return found
+
+
+def revision_of(tables: frozenset[str], *, keyed: bool) -> str | None:
+    """The revision that has these tables, None for no revision; `keyed` says whether notices have ids."""
+    first = frozenset({"attempts", "chunks", "memberships", "notices", "runs"})
+    if tables == first and not keyed:
+        return "1"
+    if tables == first | {"rotations"}:
+        return "3" if keyed else "2"
     return None
 
 
@@ -304,6 +429,7 @@ def _check_usable(connection: Connection) -> None:
     """Refuse where there is no journal that can be written to."""
     state = preflight.read_state(connection)
     preflight.check_writable(state)
+    trust.check(connection)
     standing = _read_standing(connection)
     if standing.installed:
         _check_privileges(state, standing)

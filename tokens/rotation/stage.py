@@ -10,6 +10,7 @@ from tokens import database
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
+from tokens.journal import trust
 from tokens.journal.record import Record
 from tokens.origin import Origin
 from tokens.rotation.plan import RotationPlan
@@ -104,7 +105,11 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
     """Store `plan` in the open transaction; returns the number of its run, which `tokens.journal.record.begin` begins.
 
     The journal holds ids and dates, never a token and never a digest.
+
+    Raises:
+        JournalUntrusted: see `tokens.journal.trust`.
     """
+    trust.check(connection)
     rotations = plan.rotations
     owners = sorted({one.candidate.username for one in rotations if one.candidate.username is not None})
     dates = {one.expires_at for one in rotations}

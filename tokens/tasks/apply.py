@@ -117,7 +117,9 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
             return
 
         def begun() -> "Unrecorded":
-            return recording.begin(site.address, found.plan, who, reason=manner.reason, prompts=None)
+            return recording.begin(
+                site.address, found.plan, who, reason=manner.reason, prompts=None, allow=manner.allow
+            )
 
         carry_out(site, found.plan, begun, manner, report)
 

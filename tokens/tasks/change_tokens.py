@@ -72,7 +72,7 @@ def change_tokens(
 
         def begun() -> Unrecorded:
             if manner.journal:
-                return begin(site.address, plan, who, reason=manner.reason, prompts=prompts)
+                return begin(site.address, plan, who, reason=manner.reason, prompts=prompts, allow=manner.allow)
             console.tell(NO_WAY_BACK)
             return begin_unrecorded(site.address)
 

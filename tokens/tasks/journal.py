@@ -23,12 +23,29 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 YES_HELP = "Do not ask. Needed where there is no terminal."
 
 
-@task(name="journal.install", help={"target": TARGET_HELP}, travels=True)
-def install(context: invoke.Context, target: str = "") -> None:
+@task(
+    name="journal.install",
+    help={
+        "target": TARGET_HELP,
+        "allow": "publication: go on although logical replication will carry the journal's tables.",
+        "sql": "Instead, print the statements that make its tables, to be run first on each subscriber of a "
+        "publication that will carry them. Nothing is changed.",
+    },
+    travels=True,
+)
+def install(context: invoke.Context, target: str = "", allow: str = "", sql: bool = False) -> None:
     """Install the journal, or migrate it."""
-    from tokens.journal import setup
+    from tokens.journal import publications, setup
 
-    print(setup.install(locate(context, target)))
+    words = [word.strip() for word in allow.split(",")] if allow else []
+    for word in words:
+        if word != publications.GUARD:
+            raise UsageError(f'--allow takes {publications.GUARD}, not "{word}".')
+    address = locate(context, target)
+    if sql:
+        print(setup.statements(address), end="")
+    else:
+        print(setup.install(address, words))
 
 
 @task(name="journal.uninstall", help={"target": TARGET_HELP, "yes": YES_HELP}, travels=True)
@@ -87,10 +104,14 @@ def prune(context: invoke.Context, target: str = "", before: str = "", older_tha
 
 def screen(status: "Status") -> str:
     """The journal's state in lines, without the last newline."""
+    from tokens.journal.installation import UNKNOWN
+
     if status.revision is None:
         return "Journal     not installed; tokens.journal.install installs it"
     if status.contents is None:
         older = status.revision.isdigit() and int(status.revision) < int(status.needed)
+        if status.revision == UNKNOWN:
+            return "Journal     does not say its revision; tokens.journal.install tells it by its tables"
         cure = "tokens.journal.install migrates it" if older else "use the version of the tool that made it"
         return f"Journal     revision {status.revision}, this version of the tool needs {status.needed}; {cure}"
     rows = {"Journal": f"installed, revision {status.revision}", **_rows(status.contents)}

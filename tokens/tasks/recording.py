@@ -1,12 +1,13 @@
 """The journal as the tasks that change tokens meet it: made sure of, or done without, and a run begun in it."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import LockTimeout, Refused
-from tokens.journal import installation, record
+from tokens.journal import installation, publications, record
 from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.record import Unrecorded
 from tokens.journal.runs import PLAN_LIFETIME
@@ -31,13 +32,13 @@ def check_journal(address: Address, manner: Manner) -> None:
         try:
             installation.check(connection)
         except JournalOutdated:
-            return  # it will be migrated
+            publications.check(connection, manner.allow)  # it will be migrated
 
 
 def store(address: Address, plan: Plan, origin: Origin, manner: Manner, report: Report) -> None:
     """Keep the plan in the journal, for a second person."""
     with database.connect(address) as connection:
-        _open_journal(address, connection, None)
+        _open_journal(address, connection, None, manner.allow)
         with database.writing(connection, **STORE_TIMEOUT):
             number = record.store(connection, plan, origin, manner.reason)
     report.add(run=number, state="planned")
@@ -47,7 +48,15 @@ def store(address: Address, plan: Plan, origin: Origin, manner: Manner, report: 
     )
 
 
-def begin(address: Address, plan: Plan, origin: Origin, *, reason: str | None, prompts: "Prompts | None") -> Unrecorded:
+def begin(
+    address: Address,
+    plan: Plan,
+    origin: Origin,
+    *,
+    reason: str | None,
+    prompts: "Prompts | None",
+    allow: Collection[str] = (),
+) -> Unrecorded:
     """Store a plan that has just been agreed to and begin it.
 
     `prompts` ask whether to install the journal where there is none; without them its absence is an error.
@@ -56,7 +65,7 @@ def begin(address: Address, plan: Plan, origin: Origin, *, reason: str | None, p
         JournalMissing, Refused: nothing was changed; another run may be under way.
     """
     with database.connect(address) as connection:
-        if not _open_journal(address, connection, prompts):
+        if not _open_journal(address, connection, prompts, allow):
             return Unrecorded()
         with database.writing(connection, **STORE_TIMEOUT):
             record.check_idle(connection)
@@ -79,7 +88,7 @@ def resume(address: Address, number: int, origin: Origin) -> Unrecorded:
         return _begin(connection, number, origin)
 
 
-def _open_journal(address: Address, connection: Connection, prompts: "Prompts | None") -> bool:
+def _open_journal(address: Address, connection: Connection, prompts: "Prompts | None", allow: Collection[str]) -> bool:
     """Make sure that there is a journal of our version; False where the person goes without."""
     try:
         with database.writing(connection, **STORE_TIMEOUT):
@@ -87,8 +96,9 @@ def _open_journal(address: Address, connection: Connection, prompts: "Prompts | 
     except JournalOutdated as outdated:
         from tokens.journal import setup
 
+        publications.check(connection, allow)
         console.tell(f"{outdated} This is done now.")
-        setup.install(address)
+        setup.install(address, allow)
     except JournalMissing:
         if prompts is None:
             raise
@@ -99,7 +109,7 @@ def _open_journal(address: Address, connection: Connection, prompts: "Prompts | 
             return False
         from tokens.journal import setup
 
-        setup.install(address)
+        setup.install(address, allow)
     return True
 
 

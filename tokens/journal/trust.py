@@ -1,0 +1,219 @@
+"""Whether the schema `token_tasks` may be used: its owners, and what hangs on it, would act with our privileges.
+
+One query of the catalogue, asked at the beginning of every piece of work. Between that and the work itself only those
+can change the answer who are trusted anyway.
+"""
+
+from tokens.database import Connection
+from tokens.errors import Refused
+
+TABLES = ("alembic_version", "attempts", "chunks", "memberships", "notices", "rotations", "runs")
+
+# A role is trusted that can do already what we can do: this one, the owner of GitLab's tokens, members of these two,
+# and superusers. Not a role of which this one is a member: up to PostgreSQL 15 any role may grant itself to another.
+# What a default, a check, an index or a column's type uses is in pg_depend, unless it is PostgreSQL's own.
+FOREIGN = """
+    WITH space AS MATERIALIZED (
+      SELECT n.oid, n.nspowner
+      FROM pg_catalog.pg_namespace n
+      WHERE n.nspname = 'token_tasks'
+    ),
+    relations AS MATERIALIZED (
+      SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relrowsecurity, 'token_tasks.' || quote_ident(c.relname) AS name
+      FROM pg_catalog.pg_class c
+      WHERE c.relname = ANY (CAST(%(tables)s AS name[])) AND c.relnamespace = (SELECT oid FROM space)
+    ),
+    -- An index, a table's own sequence and type, and an array have the owner of what they belong to.
+    objects AS MATERIALIZED (
+      SELECT
+        c.relowner AS owner,
+        'token_tasks.' || quote_ident(c.relname) AS name,
+        CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END AS kind
+      FROM pg_catalog.pg_class c
+      WHERE c.relnamespace = (SELECT oid FROM space)
+        AND c.relkind NOT IN ('i', 'I')
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_depend d
+          WHERE c.relkind = 'S'
+            AND d.classid = CAST('pg_catalog.pg_class' AS regclass) AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+        )
+      UNION ALL
+      SELECT p.proowner, CAST(CAST(p.oid AS regprocedure) AS text), 'ROUTINE'
+      FROM pg_catalog.pg_proc p
+      WHERE p.pronamespace = (SELECT oid FROM space)
+      UNION ALL
+      SELECT t.typowner, 'token_tasks.' || quote_ident(t.typname), 'TYPE'
+      FROM pg_catalog.pg_type t
+      WHERE t.typnamespace = (SELECT oid FROM space) AND t.typtype <> 'c' AND t.typcategory <> 'A'
+    ),
+    tokens AS MATERIALIZED (
+      SELECT owned.relowner AS owner, quote_ident(pg_get_userbyid(owned.relowner)) AS heir
+      FROM (VALUES ('personal_access_tokens')) AS wanted (name)
+      LEFT JOIN pg_catalog.pg_class owned
+        ON owned.relname = wanted.name
+        AND owned.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public')
+    ),
+    roles AS MATERIALIZED (
+      SELECT
+        r.oid,
+        quote_ident(r.rolname) AS name,
+        pg_has_role(r.oid, me.oid, 'MEMBER') OR COALESCE(pg_has_role(r.oid, tokens.owner, 'MEMBER'), false) AS trusted
+      FROM pg_catalog.pg_roles r
+      JOIN pg_catalog.pg_roles me ON me.rolname = current_user
+      CROSS JOIN tokens
+      WHERE r.oid IN (
+        SELECT nspowner FROM space
+        UNION SELECT owner FROM objects
+        UNION SELECT acl.grantee FROM relations CROSS JOIN LATERAL aclexplode(relacl) acl
+      )
+    ),
+    parts AS MATERIALIZED (
+      SELECT CAST('pg_catalog.pg_class' AS regclass) AS class, r.oid
+      FROM relations r
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_class' AS regclass), i.indexrelid
+      FROM relations r
+      JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_attrdef' AS regclass), d.oid
+      FROM relations r
+      JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_constraint' AS regclass), c.oid
+      FROM relations r
+      JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
+    ),
+    found AS (
+      SELECT
+        1 AS place,
+        'schema token_tasks belongs to role ' || roles.name AS what,
+        'ALTER SCHEMA token_tasks OWNER TO ' || tokens.heir || ';' AS cure
+      FROM space
+      CROSS JOIN tokens
+      JOIN roles ON roles.oid = space.nspowner AND NOT roles.trusted
+      UNION ALL
+      SELECT
+        2,
+        o.name || ' belongs to role ' || roles.name,
+        'ALTER ' || o.kind || ' ' || o.name || ' OWNER TO ' || tokens.heir || ';'
+      FROM objects o
+      CROSS JOIN tokens
+      JOIN roles ON roles.oid = o.owner AND NOT roles.trusted
+      UNION ALL
+      SELECT 3, r.name || ' is not an ordinary table', 'DROP SCHEMA token_tasks CASCADE;'
+      FROM relations r
+      WHERE r.relkind <> 'r'
+      UNION ALL
+      SELECT
+        4,
+        'trigger ' || quote_ident(t.tgname) || ' hangs on ' || r.name,
+        'DROP TRIGGER ' || quote_ident(t.tgname) || ' ON ' || r.name || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
+      UNION ALL
+      SELECT
+        5,
+        'rule ' || quote_ident(w.rulename) || ' hangs on ' || r.name,
+        'DROP RULE ' || quote_ident(w.rulename) || ' ON ' || r.name || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
+      WHERE r.relkind = 'r'
+      UNION ALL
+      SELECT
+        6,
+        'policy ' || quote_ident(p.polname) || ' hangs on ' || r.name,
+        'DROP POLICY ' || quote_ident(p.polname) || ' ON ' || r.name || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
+      UNION ALL
+      SELECT
+        6,
+        r.name || ' has row-level security',
+        'ALTER TABLE ' || r.name || ' DISABLE ROW LEVEL SECURITY;'
+      FROM relations r
+      WHERE r.relrowsecurity
+      UNION ALL
+      SELECT
+        7,
+        CAST(CAST(i.inhrelid AS regclass) AS text) || ' inherits from ' || CAST(CAST(i.inhparent AS regclass) AS text),
+        'ALTER TABLE ' || CAST(CAST(i.inhrelid AS regclass) AS text) || ' NO INHERIT '
+          || CAST(CAST(i.inhparent AS regclass) AS text) || ';'
+      FROM pg_catalog.pg_inherits i
+      JOIN relations r ON r.oid IN (i.inhparent, i.inhrelid)
+      UNION ALL
+      -- Both tables of a foreign key have triggers of the server's own, which name the other one.
+      SELECT
+        8,
+        'foreign key ' || quote_ident(k.conname) || ' ties ' || CAST(CAST(k.conrelid AS regclass) AS text) || ' to '
+          || CAST(CAST(k.confrelid AS regclass) AS text),
+        'ALTER TABLE ' || CAST(CAST(k.conrelid AS regclass) AS text) || ' DROP CONSTRAINT ' || quote_ident(k.conname)
+          || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND t.tgisinternal
+      JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
+      WHERE t.tgconstrrelid <> 0 AND NOT EXISTS (SELECT FROM relations other WHERE other.oid = t.tgconstrrelid)
+      UNION ALL
+      SELECT
+        9,
+        pg_describe_object(d.classid, d.objid, d.objsubid) || ' uses '
+          || pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid),
+        'DROP SCHEMA token_tasks CASCADE;'
+      FROM parts
+      JOIN pg_catalog.pg_depend d ON d.classid = parts.class AND d.objid = parts.oid
+      WHERE d.refclassid IN (
+        CAST('pg_catalog.pg_proc' AS regclass), CAST('pg_catalog.pg_operator' AS regclass),
+        CAST('pg_catalog.pg_opclass' AS regclass), CAST('pg_catalog.pg_type' AS regclass)
+      )
+      UNION ALL
+      SELECT
+        10,
+        'role ' || COALESCE(roles.name, 'PUBLIC') || ' may put triggers on ' || r.name,
+        'REVOKE TRIGGER ON ' || r.name || ' FROM ' || COALESCE(roles.name, 'PUBLIC') || ';'
+      FROM relations r
+      CROSS JOIN LATERAL aclexplode(r.relacl) acl
+      LEFT JOIN roles ON roles.oid = acl.grantee
+      WHERE acl.privilege_type = 'TRIGGER' AND NOT COALESCE(roles.trusted, false)
+    )
+    SELECT
+      min(what) AS what,
+      count(DISTINCT what) - 1 AS more,
+      string_agg(DISTINCT cure, ' ' ORDER BY cure) AS cure,
+      place <= 2 AS owned
+    FROM found
+    GROUP BY place
+    ORDER BY place
+    LIMIT 1
+"""
+
+
+class JournalUntrusted(Refused):
+    """Somebody else owns the journal or a part of it, or something hangs on it that would run as this role."""
+
+
+def check(connection: Connection) -> None:
+    """Make sure that nobody but this role, the owner of GitLab's tokens and superusers has a hand in the journal.
+
+    Without a journal there is nothing to find.
+
+    Raises:
+        JournalUntrusted: with what was found, and the statements that would end it.
+    """
+    found = connection.row(FOREIGN, tables=list(TABLES))
+    if found is None:
+        return
+    more = f" (and {found.more} more like that)" if found.more else ""
+    cure = (
+        f"if you know who made it and what is in it, run as a superuser: {found.cure} If you do not: DROP SCHEMA "
+        "token_tasks CASCADE;"
+        if found.owned
+        else f"find out who did that, and as the owner run: {found.cure}"
+    )
+    raise JournalUntrusted(
+        f"The journal is not used: {found.what}{more}, so somebody else's code could run as this role; {cure}"
+    )
+
+
+def is_trusted(connection: Connection) -> bool:
+    """Whether `check` would find nothing."""
+    return connection.row(FOREIGN, tables=list(TABLES)) is None
