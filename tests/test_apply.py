@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -22,8 +22,12 @@ from tests.factories import (
 )
 from tests.replication import Replicated
 from tests.test_extend import LATER, NOWHERE, SOON, TODAY, Instance, complaints, one_line, planned
+from tests.test_record import resume
 from tokens.address import Address
 from tokens.engine import make_engine
+from tokens.journal.installation import REVISION
+from tokens.journal.plans import plan_to_apply
+from tokens.run import BatchCommitted, run
 from tokens.upgrade import Branch, downgrade, upgrade
 
 MALLORY = "mal\x1b[2Jlory"
@@ -238,6 +242,70 @@ def test_an_undo_that_is_stopped_is_finished_by_apply(slow: Instance) -> None:
     assert slow.checksum() == before
 
 
+def test_an_undo_that_was_stopped_and_is_begun_anew_takes_up_what_is_left(slow: Instance) -> None:
+    before = slow.checksum()
+    slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
+    slow.done(*EXTEND, "--yes")
+    slow.execute("ALTER TABLE personal_access_tokens ENABLE TRIGGER dawdle")
+    with slow.terminal("undo", "--run", 1, "--yes", size=(50, 200)) as program:
+        program.wait_for("of 5,000 tokens")
+        program.press("ctrl-c")
+        assert program.wait() == 130
+    slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
+    back = slow.counts()[str(SOON)]
+    assert 0 < back < 5000
+    last = max(number for number, day in slow.dates().items() if day == str(LATER))
+    slow.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = :id", id=last)
+
+    document = slow.json("undo", "--run", 1, "--dry-run")
+    assert (document["put_back"], document["changed_since"]) == (back, [last])
+    again = slow.run("undo", "--run", 1, "--yes")
+    assert again.stdout.startswith(f"Plan to undo run 1 for {4999 - back} token(s)\n")
+    assert f"NOTE: {back} token(s) have their old date already, from an undo that was begun before.\n" in again.stdout
+    assert f"Updated {4999 - back} of {5000 - back} token(s)." in again.stdout
+    assert again.returncode == 4  # for the one that somebody else has changed
+    slow.execute(f"UPDATE personal_access_tokens SET expires_at = '{SOON}' WHERE id = {last}")
+    assert slow.checksum() == before
+
+
+def test_what_is_undone_needs_no_second_undo_until_it_is_done_again(instance: Instance) -> None:
+    before = instance.checksum()
+    instance.done(*EXTEND, "--yes")
+    instance.done("undo", "--run", 1, "--yes")
+    assert instance.done("undo", "--run", 1, "--yes").endswith("Run 1 has been undone: there is nothing to do.\n")
+    instance.done(*EXTEND, "--yes")
+    assert "Updated 60 of 60 token(s)." in instance.done("undo", "--run", 1, "--yes")
+    assert instance.checksum() == before
+
+
+def test_what_another_process_has_done_since_the_plan_was_shown_is_not_counted(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        make_tokens(connection, 4940, expires_at=SOON)
+    instance.done(*EXTEND, "--plan")
+
+    def carry_out_one_batch() -> int:
+        """As another process that is stopped then; how many tokens are left."""
+        events = run(instance.address, plan_to_apply(instance.address, 1).plan, resume(instance.address, 1))
+        while not isinstance(next(events), BatchCommitted):
+            pass
+        events.close()  # type: ignore[attr-defined]
+        return instance.counts()[str(SOON)]
+
+    shown = carry_out_one_batch()
+    with instance.terminal("apply", "--run", 1, size=(50, 200)) as program:
+        program.wait_for("Are you sure?")
+        left = carry_out_one_batch()
+        assert 0 < left < shown < 5000
+        program.press("y", "enter")
+        assert program.wait() == 0
+        said = (
+            f"NOTE: Another process has gone on with this run since it was shown: {left} of {shown} token(s) are left."
+        )
+        assert said in program.text
+        assert f"Updated {left} of {left} token(s)." in program.text
+        assert f"Recounted: {left} of {left} token(s) have their new date." in program.text
+
+
 @pytest.mark.parametrize(("revision", "end"), [("17.8", str(LATER)), ("18.9", None)])
 def test_undo_restores_every_column_of_every_row(
     gitlab_database_at: Callable[[str], Address], revision: str, end: str | None
@@ -421,13 +489,18 @@ def test_a_reader_that_leaves_early_neither_stops_a_change_nor_hides_how_it_ende
             assert (done.returncode, complaints(done)) == (0, [])
 
 
-def extended_bot(instance: Instance) -> tuple[int, int, int]:
-    """A bot whose membership was to end before its token's new date, and was moved by run 1: bot, token, member."""
+def extended_bot(instance: Instance, *others: date) -> tuple[int, int, int]:
+    """A bot whose membership was to end before its token's new date, and was moved by run 1: bot, token, member.
+
+    `others` are the dates of tokens of the bot that are not in the run.
+    """
     with make_engine(instance.address).begin() as connection:
         group = make_group(connection)
         bot = make_user(connection, user_type=6, username=f"group_{group}_bot_1")
         member = make_membership(connection, user_id=bot, group_id=group, expires_at=SOON)
         token = make_token(connection, user_id=bot, expires_at=SOON)
+        for day in others:
+            make_token(connection, user_id=bot, expires_at=day)
     instance.done(*EXTEND, "--kind", "group", "--yes")
     assert membership_end(instance, member) is None
     return bot, token, member
@@ -467,6 +540,31 @@ def test_a_later_run_that_is_undone_first_does_not_hold_a_membership(instance: I
     instance.done("undo", "--run", 2, "--yes")
     instance.done("undo", "--run", 1, "--yes")
     assert membership_end(instance, member) == str(SOON)
+
+
+@pytest.mark.parametrize(
+    ("before", "since", "end"),
+    [
+        (TODAY + timedelta(10), LATER, None),
+        # It would have died with the membership before the run, too.
+        (LATER, LATER + timedelta(9), str(SOON)),
+        (TODAY + timedelta(10), TODAY + timedelta(20), str(SOON)),
+    ],
+)
+def test_undo_leaves_a_membership_that_a_token_needs_which_somebody_else_has_extended(
+    instance: Instance, before: date, since: date, end: str | None
+) -> None:
+    bot, token, member = extended_bot(instance, before)
+    instance.execute(
+        "UPDATE personal_access_tokens SET expires_at = :since WHERE user_id = :bot AND id <> :token",
+        since=since,
+        bot=bot,
+        token=token,
+    )
+    note = "NOTE: 1 membership(s) stay as they are: their bot has other tokens that live longer.\n"
+    assert (note in instance.done("undo", "--run", 1, "--dry-run")) is (end is None)
+    instance.done("undo", "--run", 1, "--yes")
+    assert membership_end(instance, member) == end
 
 
 def test_undo_puts_a_membership_back_and_says_so_beforehand(instance: Instance) -> None:
@@ -548,5 +646,5 @@ def test_an_older_journal_is_migrated_by_the_first_change_with_a_word(instance: 
     downgrade(instance.address, Branch.JOURNAL, "1")
     done = instance.run(*EXTEND, "--yes")
     assert done.returncode == 0
-    assert one_line(done).startswith("The journal is of revision 1, this version needs 2")
+    assert one_line(done).startswith(f"The journal is of revision 1, this version needs {REVISION}")
     assert history(instance, 1)["state"] == "done"

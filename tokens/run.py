@@ -34,6 +34,13 @@ WAIT = 0.5  # seconds between two questions whether the standbys have caught up
 
 
 @dataclass(frozen=True)
+class Reread:
+    """So many tokens are left of the plan: another process has gone on with the run since the caller read it."""
+
+    tokens: int
+
+
+@dataclass(frozen=True)
 class BatchStarting:
     """About to change these tokens: smallest and largest id."""
 
@@ -76,7 +83,7 @@ class Finished:
     untouched: int = 0
 
 
-Event = BatchStarting | BatchCommitted | Waiting | Recounted | Finished
+Event = Reread | BatchStarting | BatchCommitted | Waiting | Recounted | Finished
 
 
 class RunFailed(DatabaseError):
@@ -118,6 +125,8 @@ def run(
                 schema = preflight.check(connection, preflight.CHANGE)
                 rest = record.rest(connection, plan)
             progress = _Run(rest, record, Update(rest, record, schema), reason_to_wait, stop_requested, pause)
+            if rest.tokens != plan.tokens:
+                yield Reread(rest.tokens)
             yield from progress.first_pass(connection)
             yield from progress.last_tries(connection)
             if not stop_requested():

@@ -30,9 +30,9 @@ def upgrade() -> None:
         DROP INDEX token_tasks.index_memberships_on_run_id_and_position;
 
         COMMENT ON COLUMN token_tasks.memberships.other_token_ids IS
-            'Other tokens of the bots that outlived the first of these ends; NULL: the run is from before revision 3';
+            'Other tokens of the bots that were to expire by the last of these ends; NULL: moved before revision 3';
         COMMENT ON COLUMN token_tasks.memberships.other_expires_at IS
-            'When those were to expire, one by one; NULL: never';
+            'When those were to expire, one by one';
         """
     )
 

@@ -13,34 +13,40 @@ from tokens.gitlab.settings import read_policy
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.journal.listing import read_touched
-from tokens.journal.runs import StoredRun, read_plan, read_reverse, read_run
+from tokens.journal.runs import PUT_BACK, StoredRun, read_plan, read_reverse, read_run
 from tokens.notes import Concern, notes
 from tokens.plan import Plan, RunKind
 from tokens.selection import Condition
 
-# In what a run has changed, the tokens that no longer have the date that it gave them.
-CHANGED_SINCE = """
+# In what a run has changed, the tokens that no longer have the date that it gave them, whatever an undo of it has done.
+CHANGED_SINCE = f"""{PUT_BACK}
     SELECT p.id
     FROM (
       SELECT
         c.new_expires_at,
         unnest(c.token_ids) AS id,
-        COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        COALESCE(c.left_alone, '{{}}') || COALESCE(c.locked, '{{}}') AS others
       FROM token_tasks.chunks c
       WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.id
     WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at)
       AND p.id <> ALL (p.others)
+      AND p.id NOT IN (SELECT b.id FROM put_back b)
     ORDER BY p.id
-"""
+"""  # noqa: S608 - a constant
+
+COUNT_PUT_BACK = f"""{PUT_BACK}
+    SELECT count(*) AS tokens FROM put_back
+"""  # noqa: S608 - a constant
 
 # Of a rotation there is more to know than dates.
 ROTATION = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND kind = 'rotate'"
 
-# A token `other` that lives longer than a membership's old end `kept`, by something that happened since the undone run:
-# it was made since, a later run that stands gave it its date, or the run had changed it and then somebody else. What
-# was so before the run is no reason to leave anything as the run made it.
+# A token `other` that lives longer than the old end `kept` of a membership in `n`, by something that happened since the
+# undone run: it was made since, a later run that stands gave it its date, the run had changed it and then somebody
+# else, or it was to expire by that end when the membership was moved. What was so before the run is no reason to leave
+# anything as the run made it.
 OUTLIVES_SINCE = """(
       other.revoked IS NOT TRUE
       AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
@@ -62,6 +68,16 @@ OUTLIVES_SINCE = """(
             AND c.old_expires_at IS DISTINCT FROM other.expires_at
             AND c.new_expires_at IS DISTINCT FROM other.expires_at
             AND other.id = ANY (c.token_ids)
+        )
+        OR (
+          EXISTS (
+            SELECT
+            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
+            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
+          )
+          AND NOT EXISTS (
+            SELECT FROM token_tasks.chunks c WHERE c.run_id = {run} AND other.id = ANY (c.token_ids)
+          )
         )
       )
     )"""
@@ -95,7 +111,8 @@ class Application:
 class Undo:
     """What `undo` is about: the run, the plan that puts its old dates back, and the tokens that it will leave alone.
 
-    `changed_since` are the ids of those that no longer have the date that the run gave them, in ascending order.
+    `changed_since` are the ids of those that no longer have the date that the run gave them, in ascending order;
+    `put_back` of the others have their old date already, from an undo that was begun before, and are not in the plan.
     `memberships` and `notices` are how many the run has touched along with its tokens; `needed` of the memberships stay
     as they are, because their bot has got other tokens that live longer.
     """
@@ -106,6 +123,7 @@ class Undo:
     memberships: int
     notices: int
     needed: int
+    put_back: int = 0
 
     @property
     def tokens(self) -> int:
@@ -164,7 +182,8 @@ def plan_to_undo(address: Address, run: int) -> Undo:
                 f"Run {run} is an undo itself, of run {stored.undoes}: to have its dates again, extend or remove anew."
             )
         plan = read_reverse(connection, stored)
-        if not plan.tokens:
+        put_back = connection.row(COUNT_PUT_BACK, run=run).tokens
+        if not plan.tokens and not put_back:
             raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
         since = tuple(row.id for row in connection.stream(CHANGED_SINCE, run=run))
         touched = read_touched(connection, run)
@@ -173,7 +192,7 @@ def plan_to_undo(address: Address, run: int) -> Undo:
         policy = read_policy(connection, schema)
     found = notes(plan.moves, None, policy, memberships=None, notices=False)
     kept = tuple(note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST))
-    return Undo(stored, replace(plan, notes=kept), since, touched.memberships, touched.notices, needed)
+    return Undo(stored, replace(plan, notes=kept), since, touched.memberships, touched.notices, needed, put_back)
 
 
 def _is_rotation(connection: Connection, run: int) -> bool:

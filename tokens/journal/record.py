@@ -98,11 +98,25 @@ SHORTEN = """
     WHERE run_id = %(run)s AND position = %(position)s
 """
 
+# With the other tokens of the bots that did not need the memberships to last: an undo finds out whether they do since.
 STORE_MEMBERSHIPS = """
-    INSERT INTO token_tasks.memberships (run_id, position, member_ids, old_expires_at, new_expires_at)
-    VALUES (
-      %(run)s, %(position)s, CAST(%(members)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date)
-    )
+    INSERT INTO token_tasks.memberships
+      (run_id, position, member_ids, old_expires_at, new_expires_at, other_token_ids, other_expires_at)
+    SELECT
+      CAST(%(run)s AS bigint), CAST(%(position)s AS bigint),
+      CAST(%(members)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date),
+      COALESCE(array_agg(t.id ORDER BY t.id), '{}'), COALESCE(array_agg(t.expires_at ORDER BY t.id), '{}')
+    FROM (
+      SELECT m.user_id, max(kept.old_expires_at) AS old_expires_at
+      FROM unnest(CAST(%(members)s AS bigint[]), CAST(%(old)s AS date[])) AS kept (id, old_expires_at)
+      JOIN public.members m ON m.id = kept.id
+      GROUP BY m.user_id
+    ) bots
+    JOIN public.personal_access_tokens t
+      ON t.user_id = bots.user_id
+      AND t.revoked IS NOT TRUE
+      AND t.expires_at <= bots.old_expires_at
+    WHERE t.id NOT IN (SELECT unnest(CAST(%(ids)s AS bigint[])))
 """
 
 RENEW = """
@@ -233,6 +247,7 @@ class Record(Unrecorded):
             members=literal(members),
             old=literal(f'"{day}"' for day in old),
             new=new,
+            ids=literal(chunk.ids),
         )
 
     def split(self, connection: Connection, whole: Chunk, lower: Chunk, upper: Chunk) -> None:

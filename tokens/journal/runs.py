@@ -50,15 +50,33 @@ PENDING = """
     ORDER BY CASE WHEN CAST(%(backwards)s AS boolean) THEN -c.position ELSE c.position END
 """
 
+# The tokens of a run that have the date again that they had before, from an undo of it that was not the last word.
+PUT_BACK = """
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = %(run)s
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.expires_at IS NOT DISTINCT FROM p.new_expires_at
+      WHERE p.id <> ALL (p.others)
+    )"""
+
 # What a run has changed, last first, so that a membership that was moved twice comes back to its first end.
-CHANGED = """
+CHANGED = f"""{PUT_BACK}
     SELECT
       c.position, c.new_expires_at::text AS old, c.old_expires_at::text AS new,
       CASE
-        WHEN c.left_alone IS NULL AND c.locked IS NULL THEN c.token_ids
+        WHEN c.left_alone IS NULL AND c.locked IS NULL AND NOT EXISTS (SELECT FROM put_back) THEN c.token_ids
         ELSE ARRAY(
           SELECT id FROM unnest(c.token_ids) AS id
-          WHERE id <> ALL (COALESCE(c.left_alone, '{}')) AND id <> ALL (COALESCE(c.locked, '{}'))
+          WHERE id <> ALL (COALESCE(c.left_alone, '{{}}')) AND id <> ALL (COALESCE(c.locked, '{{}}'))
+            AND id NOT IN (SELECT b.id FROM put_back b)
           ORDER BY id
         )
       END AS ids,
@@ -66,7 +84,7 @@ CHANGED = """
     FROM token_tasks.chunks c
     WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
     ORDER BY c.position DESC
-"""
+"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True)
@@ -164,7 +182,10 @@ def read_plan(connection: Connection, stored: StoredRun) -> Plan:
 
 
 def read_reverse(connection: Connection, stored: StoredRun) -> Plan:
-    """The plan that puts back what a run has changed: old and new dates the other way round, last chunk first."""
+    """The plan that puts back what a run has changed: old and new dates the other way round, last chunk first.
+
+    Without the tokens that an earlier undo of the run has put back already.
+    """
     return Plan(
         RunKind.UNDO,
         stored.selection,

@@ -204,10 +204,10 @@ def check(connection: Connection) -> None:
         return
     more = f" (and {found.more} more like that)" if found.more else ""
     cure = (
-        f"if you know who made it and what is in it, run as a superuser: {found.cure} If you do not: DROP SCHEMA "
+        f"if you know who made it and what is in it, as a superuser run: {found.cure} If you do not, run: DROP SCHEMA "
         "token_tasks CASCADE;"
         if found.owned
-        else f"find out who did that, and as the owner run: {found.cure}"
+        else f"find out who did that, then as the owner run: {found.cure}"
     )
     raise JournalUntrusted(
         f"The journal is not used: {found.what}{more}, so somebody else's code could run as this role; {cure}"

@@ -98,6 +98,11 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
             report.say(
                 f"NOTE: {found.needed} membership(s) stay as they are: their bot has other tokens that live longer."
             )
+        if found.put_back:
+            report.add(put_back=found.put_back)
+            report.say(
+                f"NOTE: {found.put_back} token(s) have their old date already, from an undo that was begun before."
+            )
         since = found.changed_since
         if since:
             report.add(changed_since=list(since))
@@ -106,6 +111,9 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
             report.say(
                 f"NOTE: {len(since)} token(s) were changed since, or are gone, and are left alone: {shown}{more}"
             )
+        if not found.tokens and not since:
+            report.say(f"Run {number} has been undone: there is nothing to do.")
+            return
         if not found.tokens:
             raise DoneInPart(f"No token has still the date that run {number} gave it: nothing was changed.")
         # The old dates may well be past by now: a way back must not depend on the day.

@@ -12,7 +12,7 @@ from tokens.database import Connection
 from tokens.errors import DatabaseError, DoneInPart, Interrupted, Terminated
 from tokens.journal.record import Unrecorded
 from tokens.plan import Plan, RunKind
-from tokens.run import BatchCommitted, Event, Finished, Recounted, RunFailed, Waiting, run
+from tokens.run import BatchCommitted, Event, Finished, Recounted, Reread, RunFailed, Waiting, run
 from tokens.tasks.change_options import Manner
 from tokens.tasks.report import Report
 from tokens.terminal import console
@@ -42,6 +42,7 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
     """
     end, dealt_with = Finished(0), 0
     recounted: int | None = None
+    tokens = plan.tokens
     with ExitStack() as stack:
         reason_to_wait = stack.enter_context(waiting_for(site, manner.standbys, manner.max_lag))
         written = begin()
@@ -56,6 +57,13 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
             )
             for event in events:
                 match event:
+                    case Reread(tokens):
+                        progress.expect(tokens)
+                        report.add(left=tokens)
+                        report.say(
+                            "NOTE: Another process has gone on with this run since it was shown: "
+                            f"{tokens} of {plan.tokens} token(s) are left."
+                        )
                     case BatchCommitted(dealt_with):
                         progress.update(dealt_with)
                     case Waiting(reason):
@@ -66,15 +74,14 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
                         end = event
         except KeyboardInterrupt:
             raise Interrupted(
-                f"Stopped in the middle of a transaction, after {dealt_with} of {plan.tokens} token(s); "
+                f"Stopped in the middle of a transaction, after {dealt_with} of {tokens} token(s); "
                 f"{how_to_go_on(plan, written)}"
             ) from None
         except RunFailed as error:
             raise DatabaseError(
-                f"{error} {error.changed} of {plan.tokens} token(s) were changed and stay so; "
-                f"{how_to_go_on(plan, written)}"
+                f"{error} {error.changed} of {tokens} token(s) were changed and stay so; {how_to_go_on(plan, written)}"
             ) from error
-    _conclude(plan, written, end, recounted, report, stop.by)
+    _conclude(plan, tokens, written, end, recounted, report, stop.by)
 
 
 def how_to_go_on(plan: Plan, written: Unrecorded) -> str:
@@ -118,6 +125,7 @@ def waiting_for(
 
 def _conclude(
     plan: Plan,
+    tokens: int,
     written: Unrecorded,
     end: Finished,
     recounted: int | None,
@@ -133,13 +141,11 @@ def _conclude(
         recounted=recounted,
     )
     if end.untouched or (stopped_by and end.locked):
-        message = (
-            f"Stopped. {end.changed} of {plan.tokens} token(s) were changed and stay so; {how_to_go_on(plan, written)}"
-        )
+        message = f"Stopped. {end.changed} of {tokens} token(s) were changed and stay so; {how_to_go_on(plan, written)}"
         raise Terminated(message) if stopped_by in (signal.SIGTERM, signal.SIGHUP) else Interrupted(message)
-    report.say(f"Updated {end.changed} of {plan.tokens} token(s).")
+    report.say(f"Updated {end.changed} of {tokens} token(s).")
     if recounted is not None:
-        report.say(f"Recounted: {recounted} of {plan.tokens} token(s) have their new date.")
+        report.say(f"Recounted: {recounted} of {tokens} token(s) have their new date.")
     if written.run is not None:
         undo = "" if plan.kind is RunKind.UNDO else f"; to take it back: tokens.undo --run {written.run}"
         report.say(f"Recorded as run {written.run}{undo}")

@@ -52,6 +52,10 @@ class ProgressBar:
         elif now >= self._next_line:
             self._line(now, self._pace())
 
+    def expect(self, total: int) -> None:
+        """Count towards another total from now on."""
+        self._total = total
+
     def waiting(self, reason: str) -> None:
         """Show that nothing is done at the moment, and why; to be called again and again while that is so."""
         now = self._note()
