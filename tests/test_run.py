@@ -29,6 +29,7 @@ from tokens import plan as plans
 from tokens import run as runs
 from tokens.address import Address
 from tokens.change import Change, Move
+from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import notices
@@ -229,21 +230,21 @@ def test_tokens_that_gain_or_lose_the_date_after_the_count_are_left_alone(addres
 def test_rows_locked_by_another_session_are_left_alone_and_counted_and_changed_later(address: Address) -> None:
     install(address)
     with make_engine(address).begin() as connection:
-        ids = make_tokens(connection, 3000, expires_at="2024-06-15")
+        ids = make_tokens(connection, 2 * CHUNK, expires_at="2024-06-15")
     before = everything(address)
     plan = plan_of(address)
     record = begin_run(address, plan)
-    held = [ids[0], ids[1700], ids[-1]]
+    held = [ids[0], ids[CHUNK - 1], ids[-1]]
     with somebody_else(address, "SELECT FROM personal_access_tokens WHERE id = ANY(:ids) FOR UPDATE", ids=held):
-        assert carry_out(address, plan, record) == Finished(changed=2997, locked=3)
+        assert carry_out(address, plan, record) == Finished(changed=2 * CHUNK - 3, locked=3)
     assert [id_ for id_, expires_at in rows(address).items() if expires_at == "2024-06-15"] == held
     assert query(address, "SELECT locked FROM token_tasks.chunks ORDER BY position") == [(held[:2],), (held[2:],)]
-    assert query(address, "SELECT state, changed, locked FROM token_tasks.runs") == [("partial", 2997, 3)]
+    assert query(address, "SELECT state, changed, locked FROM token_tasks.runs") == [("partial", 2 * CHUNK - 3, 3)]
 
     assert apply(address, record.run) == Finished(changed=3)
     assert set(rows(address).values()) == {"2030-06-15"}
-    assert query(address, "SELECT state, changed, locked FROM token_tasks.runs") == [("done", 3000, 0)]
-    assert undo(address, record.run) == Finished(changed=3000)
+    assert query(address, "SELECT state, changed, locked FROM token_tasks.runs") == [("done", 2 * CHUNK, 0)]
+    assert undo(address, record.run) == Finished(changed=2 * CHUNK)
     assert everything(address) == before
 
 
@@ -377,16 +378,65 @@ def test_a_chunk_that_takes_too_long_is_split_also_in_the_journal(
     assert everything(address) == before
 
 
+def test_on_a_slow_server_chunks_are_cut_so_that_nobody_waits_long_for_their_rows(address: Address) -> None:
+    install(address)
+    with make_engine(address).begin() as connection:
+        ids = make_tokens(connection, 2 * CHUNK, expires_at="2024-06-15")
+        make_updates_slow(connection, seconds=0.002)
+    plan = plan_of(address)
+    record = begin_run(address, plan)
+    first, *others = (event for event in run(address, plan, record) if isinstance(event, BatchStarting))
+    assert (first.first_id, first.last_id) == (ids[0], ids[CHUNK - 1])
+    fit = runs.FEWEST * runs.LONGEST / runs.TARGET
+    assert others
+    assert all(ids.index(one.last_id) - ids.index(one.first_id) < fit for one in others)
+    assert set(rows(address).values()) == {"2030-06-15"}
+    assert query(address, "SELECT state, changed FROM token_tasks.runs") == [("done", 2 * CHUNK)]
+
+
+def test_after_each_transaction_that_took_too_long_there_is_a_sign_of_life(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(address)
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 250, expires_at="2024-06-15")
+    monkeypatch.setattr(plans, "CHUNK", 5)
+    monkeypatch.setattr(runs, "CHUNK", 5)
+    monkeypatch.setattr(runs, "HEARTBEAT", 0.0)
+    monkeypatch.setattr(runs, "STATEMENT_TIMEOUT", "300ms")
+    plan = plan_of(address)
+    record = begin_run(address, plan)
+    committed, begun, timed_out = 0, False, 0
+    for event in run(address, plan, record):
+        match event:
+            case BatchStarting():
+                timed_out += begun
+                if begun:
+                    assert query(
+                        address, "SELECT now() - heartbeat_at < interval '1 minute' FROM token_tasks.runs"
+                    ) == [(True,)]
+                begun = True
+                execute(address, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")
+            case BatchCommitted():
+                begun = False
+                committed += 1
+                if committed == 3:
+                    with make_engine(address).begin() as connection:
+                        make_updates_slow(connection, seconds=0.005)
+    assert timed_out
+    assert event == Finished(changed=250)
+
+
 def test_locked_tokens_that_take_too_long_later_are_split_and_the_journal_keeps_all_of_the_chunk(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(address)
     with make_engine(address).begin() as connection:
-        ids = make_tokens(connection, 600, expires_at="2024-06-15")
+        ids = make_tokens(connection, CHUNK, expires_at="2024-06-15")
     before = everything(address)
     plan = plan_of(address)
     record = begin_run(address, plan)
-    held = somebody_else(address, "SELECT FROM personal_access_tokens WHERE id > :id FOR UPDATE", id=ids[199])
+    held = somebody_else(address, "SELECT FROM personal_access_tokens WHERE id > :id FOR UPDATE", id=ids[99])
     held.__enter__()
 
     pauses: list[float] = []
@@ -399,13 +449,13 @@ def test_locked_tokens_that_take_too_long_later_are_split_and_the_journal_keeps_
                 make_updates_slow(connection, seconds=0.004)
 
     monkeypatch.setattr(runs, "STATEMENT_TIMEOUT", "1s")
-    assert carry_out(address, plan, record, pause=let_go_and_be_slow) == Finished(changed=600)
+    assert carry_out(address, plan, record, pause=let_go_and_be_slow) == Finished(changed=CHUNK)
     assert query(address, "SELECT position, token_ids, left_alone, locked FROM token_tasks.chunks") == [
         (0, ids, None, None)
     ]
-    assert query(address, "SELECT state, changed FROM token_tasks.runs") == [("done", 600)]
+    assert query(address, "SELECT state, changed FROM token_tasks.runs") == [("done", CHUNK)]
     execute(address, "DROP TRIGGER dawdle ON public.personal_access_tokens")
-    assert undo(address, record.run) == Finished(changed=600)
+    assert undo(address, record.run) == Finished(changed=CHUNK)
     assert everything(address) == before
 
 
@@ -598,6 +648,39 @@ def test_staggered_dates_go_evenly_over_the_days_in_the_plans_order(address: Add
         f"2030-06-{day}" for day in (15, 15, 16, 16, 17, 17, 18, 18, 19, 19)
     ]
     assert undo(address, record.run) == Finished(changed=10)
+    assert everything(address) == before
+
+
+def test_many_dates_are_stored_changed_and_counted_in_few_statements(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(address)
+    with make_engine(address).begin() as connection:
+        ids = make_tokens(connection, 300, expires_at="2024-06-15")
+    before = everything(address)
+    sent: list[str] = []
+    execute_one, ask_one = Connection.execute, Connection.row
+
+    def executed(self: Connection, statement: str, **parameters: object) -> int:
+        sent.append(statement)
+        return execute_one(self, statement, **parameters)
+
+    def asked(self: Connection, statement: str, **parameters: object) -> Any:
+        sent.append(statement)
+        return ask_one(self, statement, **parameters)
+
+    monkeypatch.setattr(Connection, "execute", executed)
+    monkeypatch.setattr(Connection, "row", asked)
+    plan = make_plan(address, RunKind.EXTEND, every(days("2024-06-15")), Change(NEW, days=300))
+    assert len(plan.chunks) == 300
+    record = begin_run(address, plan)
+    assert carry_out(address, plan, record) == Finished(changed=300)
+    about_tokens = [
+        statement for statement in sent if "token_ids" in statement or "personal_access_tokens" in statement
+    ]
+    assert len(about_tokens) < 30
+    assert [rows(address)[id_] for id_ in ids] == [str(NEW + day) for day in range(300)]
+    assert undo(address, record.run) == Finished(changed=300)
     assert everything(address) == before
 
 
@@ -897,14 +980,15 @@ def test_the_halves_of_a_chunk_are_all_of_it() -> None:
     ]
 
 
-@given(st.integers(1, runs.MOST_CHUNKS), st.floats(0, 60))
-def test_the_next_transaction_is_never_empty_nor_boundless_and_aims_at_half_a_second(
-    chunks: int, seconds: float
+@given(st.integers(1, runs.MOST), st.floats(0, 60))
+def test_the_next_transaction_is_never_empty_nor_boundless_and_aims_at_less_than_a_tenth_of_a_second(
+    tokens: int, seconds: float
 ) -> None:
-    size = next_size(chunks, seconds)
-    assert 1 <= size <= min(runs.MOST_CHUNKS, 2 * chunks)
+    assert runs.TARGET < 0.1
+    size = next_size(tokens, seconds)
+    assert runs.FEWEST <= size <= max(runs.FEWEST, min(runs.MOST, 2 * tokens))
     if seconds > runs.TARGET:
-        assert size <= max(1, chunks * runs.TARGET / seconds)
+        assert size <= max(runs.FEWEST, tokens * runs.TARGET / seconds)
 
 
 def test_what_is_left_out_is_counted_in_the_plan_but_not_for_edit(address: Address) -> None:

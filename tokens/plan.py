@@ -23,7 +23,7 @@ from tokens.gitlab.settings import Policy, read_policy
 from tokens.notes import Note, notes
 from tokens.selection import Condition, Selection, check_names
 
-CHUNK = 2_000  # tokens
+CHUNK = 500  # tokens, few enough for a short transaction on a slow server
 
 CHUNKS = """
     SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
@@ -88,7 +88,7 @@ class TokenIds:
         return [self.first + distance for distance in self._distances[start:stop]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Tokens with the same old and the same new date; None is "never expires".
 

@@ -2,16 +2,18 @@
 
 A run never changes a token that no longer has the date that the plan saw, never waits long for a row that somebody else
 has locked, and stops between two transactions when asked to. It yields what happens and prints nothing.
+
+Whoever uses a token that is being changed waits for the transaction's end, since GitLab writes `last_used_at` into its
+row. So a transaction is as short as its fixed cost (some milliseconds: round trips, the journal, the disk) allows.
 """
 
 import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from tokens import database
 from tokens.address import Address
@@ -20,17 +22,21 @@ from tokens.errors import DatabaseError, LockTimeout, StatementTimeout, TokensEr
 from tokens.gitlab import preflight
 from tokens.journal.installation import RunState
 from tokens.journal.record import HEARTBEAT, Outcome, Unrecorded
-from tokens.plan import Chunk, Plan, TokenIds
+from tokens.plan import CHUNK, Chunk, Plan, TokenIds
 from tokens.update import NotAll, Update, recount
 
-MOST_CHUNKS = 25  # in one transaction
-TARGET = 0.5  # seconds that a transaction should take
-GROWTH = 2.0  # a transaction has at most this many times the chunks of the one before
+FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
+MOST = 20_000
+RECOUNTED = 50_000  # tokens in one statement; it holds no rows
+TARGET = 0.08  # seconds that a transaction should take
+LONGEST = 0.25  # a chunk that would take longer is cut in two first
+GROWTH = 2.0  # a transaction has at most this many times the tokens of the one before
 
 LOCK_TIMEOUT = "250ms"
+ROW_TIMEOUT = "50ms"  # the same where rows are held already, for which others wait along
 STATEMENT_TIMEOUT = "30s"  # so that a dead client leaves no long-running statement behind
 PAUSES = (0.5, 1.0, 2.0)  # seconds before each further try at what others have locked, give or take a half
-WAIT = 0.5  # seconds between two questions whether the standbys have caught up
+WAIT = 0.5  # seconds between two questions whether there is a reason to wait
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def run(
         address: of the primary.
         plan: from `make_plan`, or what the journal has of one.
         record: where it is written down, in the very transactions that change tokens.
-        reason_to_wait: asked before each transaction; while it gives a reason nothing is changed.
+        reason_to_wait: asked between transactions, every half second; while it gives a reason nothing is changed.
         stop_requested: asked between two transactions, and before a locked table is tried again.
         pause: waits so many seconds.
 
@@ -142,10 +148,10 @@ def run(
     yield end
 
 
-def next_size(chunks: int, seconds: float) -> int:
-    """How many chunks the next transaction should take, after one with `chunks` took `seconds`."""
-    wanted = chunks * min(GROWTH, TARGET / max(seconds, 0.001))
-    return max(1, min(MOST_CHUNKS, int(wanted)))
+def next_size(tokens: int, seconds: float) -> int:
+    """How many tokens the next transaction should take, after one with `tokens` took `seconds`."""
+    wanted = tokens * min(GROWTH, TARGET / max(seconds, 0.001))
+    return max(FEWEST, min(MOST, int(wanted)))
 
 
 def _ending(end: Finished, *, stopped: bool) -> tuple[RunState, str | None]:
@@ -176,28 +182,35 @@ class _Run:
     met: int = 0
     changed: int = 0
     locked: list[Chunk] = field(default_factory=list)
+    taken: float = 0.0  # seconds that the last transaction took
+    asked: float = -WAIT  # when there was last no reason to wait
+    beaten: float = field(default_factory=time.monotonic)  # the last sign of life
 
     def first_pass(self, connection: Connection) -> Iterator[Event]:
         """Every chunk of the plan in its order, what others have locked put aside."""
         waiting = deque(self.plan.chunks)
-        size = 1
+        size = CHUNK
         while waiting:
             yield from self._wait(connection)
             if self.stop_requested():
                 return
-            batch = list(islice(waiting, size))
+            if len(waiting[0].ids) * TARGET > size * LONGEST:
+                waiting.extendleft(reversed(self._split(connection, waiting.popleft())))
+                continue
+            batch = _batch(waiting, size)
+            tokens = sum(len(chunk.ids) for chunk in batch)
             yield BatchStarting(min(chunk.ids.first for chunk in batch), max(chunk.ids.last for chunk in batch))
-            started = time.monotonic()
             try:
                 outcomes = self._change(connection, batch)
             except StatementTimeout:
-                size = max(1, len(batch) // 8)
+                size = max(1, tokens // 8)
                 if len(batch) == 1:
                     waiting.extendleft(reversed(self._split(connection, waiting.popleft())))
+                self._show_life(connection)
                 continue
             for _ in batch:
                 waiting.popleft()
-            size = next_size(len(batch), time.monotonic() - started)
+            size = next_size(tokens, self.taken)
             self._count(outcomes)
             yield self._committed()
 
@@ -226,13 +239,14 @@ class _Run:
     def recount(self, connection: Connection) -> int:
         """How many of the plan's tokens have their new date now."""
         tokens = 0
-        beaten = time.monotonic()
-        for start in range(0, len(self.plan.chunks), MOST_CHUNKS):
+        left = deque(self.plan.chunks)
+        while left:
+            batch = _batch(left, RECOUNTED)
+            for _ in batch:
+                left.popleft()
             with _writing(connection):
-                tokens += recount(connection, self.plan.chunks[start : start + MOST_CHUNKS])
-                if time.monotonic() - beaten > HEARTBEAT:
-                    self.record.beat(connection)
-                    beaten = time.monotonic()
+                tokens += recount(connection, batch)
+            self._show_life(connection)
         return tokens
 
     def finished(self) -> Finished:
@@ -252,20 +266,25 @@ class _Run:
 
     def _wait(self, connection: Connection) -> Iterator[Event]:
         """Until there is no reason to wait any more, with signs of life."""
-        beaten = time.monotonic()
+        if time.monotonic() - self.asked < WAIT:
+            return
         while (reason := self.reason_to_wait(connection)) and not self.stop_requested():
             yield Waiting(reason)
             self.pause(WAIT)
-            if time.monotonic() - beaten > HEARTBEAT:
-                with _writing(connection):
-                    self.record.beat(connection)
-                beaten = time.monotonic()
+            self._show_life(connection)
+        self.asked = time.monotonic()
+
+    def _show_life(self, connection: Connection) -> None:
+        """A sign of life where the last one, which each transaction gives, is some seconds ago."""
+        if time.monotonic() - self.beaten > HEARTBEAT:
+            with self._transaction(connection):
+                self.record.beat(connection)
 
     def _split(self, connection: Connection, chunk: Chunk) -> list[Chunk]:
         if len(chunk.ids) == 1:
             raise StatementTimeout(f"Token {chunk.ids.first} alone takes longer than {STATEMENT_TIMEOUT} to change.")
         lower, upper = chunk.halves()
-        with _writing(connection):
+        with self._transaction(connection):
             self.record.split(connection, chunk, lower, upper)
         return [lower, upper]
 
@@ -274,7 +293,7 @@ class _Run:
         if not self.update.is_plain:
             return self._change_unlocked(connection, batch)
         try:
-            with _writing(connection):
+            with self._transaction(connection, lock_timeout=ROW_TIMEOUT):
                 outcomes = self.update.of_all(connection, batch)
                 self.record.mark(connection, outcomes)
         except (LockTimeout, NotAll):
@@ -284,8 +303,9 @@ class _Run:
     def _change_unlocked(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
         """The same, passing over the rows that others hold; only a lock on a whole table can make this fail."""
         for seconds in (*PAUSES, None):
+            self._show_life(connection)
             try:
-                with _writing(connection):
+                with self._transaction(connection):
                     outcomes = [self.update.of_unlocked(connection, chunk) for chunk in batch]
                     self.record.mark(connection, outcomes)
             except LockTimeout:
@@ -298,10 +318,31 @@ class _Run:
                 return outcomes
         raise AssertionError("the last try returns or raises")
 
+    @contextmanager
+    def _transaction(self, connection: Connection, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[None]:
+        """One transaction that gives a sign of life; `taken` is what it took, without those that were rolled back."""
+        started = time.monotonic()
+        with _writing(connection, lock_timeout):
+            yield
+        self.beaten = time.monotonic()
+        self.taken = self.beaten - started
+
     def _pause(self, seconds: float) -> None:
         # Jitter, so that two runs do not meet at the same row again and again; no secret depends on it.
         self.pause(seconds * random.uniform(0.5, 1.5))  # noqa: S311
 
 
-def _writing(connection: Connection) -> AbstractContextManager[None]:
-    return database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT)
+def _batch(chunks: Iterable[Chunk], size: int) -> list[Chunk]:
+    """The first chunks with about so many tokens together; at least one."""
+    batch: list[Chunk] = []
+    tokens = 0
+    for chunk in chunks:
+        if batch and tokens + len(chunk.ids) / 2 > size:
+            break
+        batch.append(chunk)
+        tokens += len(chunk.ids)
+    return batch
+
+
+def _writing(connection: Connection, lock_timeout: str = LOCK_TIMEOUT) -> AbstractContextManager[None]:
+    return database.writing(connection, lock_timeout=lock_timeout, statement_timeout=STATEMENT_TIMEOUT)

@@ -3,17 +3,17 @@
 Every statement works in the transaction that the caller has opened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from tokens.database import Connection
 from tokens.gitlab import notices
+from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import firing
 from tokens.journal.plans import OUTLIVES_SINCE
-from tokens.journal.record import Outcome, Unrecorded, literal
+from tokens.journal.record import Outcome, Unrecorded, literal, quoted
 from tokens.plan import Chunk, Plan
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
@@ -22,6 +22,17 @@ UPDATE = """
     SET expires_at = CAST(%(new)s AS date)
     WHERE id = ANY(CAST(%(ids)s AS bigint[]))
       AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
+"""
+
+# The same for tokens that have not all the same dates.
+UPDATE_EACH = """
+    UPDATE public.personal_access_tokens t
+    SET expires_at = wanted.new
+    FROM unnest(
+      CAST(%(ids)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date[])
+    ) AS wanted (id, old, new)
+    WHERE t.id = wanted.id
+      AND t.expires_at IS NOT DISTINCT FROM wanted.old
 """
 
 UPDATE_UNLOCKED = """
@@ -165,6 +176,14 @@ RECOUNT = """
 """
 
 
+RECOUNT_EACH = """
+    SELECT count(*) AS tokens
+    FROM unnest(CAST(%(ids)s AS bigint[]), CAST(%(new)s AS date[])) AS wanted (id, new)
+    JOIN public.personal_access_tokens t ON t.id = wanted.id
+    WHERE t.expires_at IS NOT DISTINCT FROM wanted.new
+"""
+
+
 class NotAll(Exception):
     """Not every token of a batch has its old date, so the transaction must be given up."""
 
@@ -183,18 +202,24 @@ class Update:
         return self._plan.memberships is None and not self._plan.notices
 
     def of_all(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
-        """Change every token of a plain plan's chunks, in as few statements as they have dates.
+        """Change every token of a plain plan's chunks, in one statement.
 
         Raises:
             NotAll: some had another date.
             LockTimeout: another session holds one.
         """
+        ids = [id_ for chunk in batch for id_ in chunk.ids]
+        (old, new), *others = {(chunk.old, chunk.new) for chunk in batch}
         with firing(connection):
-            for (old, new), chunks in groupby(batch, key=lambda chunk: (chunk.old, chunk.new)):
-                ids = [id_ for chunk in chunks for id_ in chunk.ids]
-                parameters = {"ids": literal(ids), "old": old and old.literal, "new": new and new.literal}
-                if connection.execute(UPDATE, **parameters) != len(ids):
-                    raise NotAll
+            if others:
+                olds = _dates((chunk.old, len(chunk.ids)) for chunk in batch)
+                news = _dates((chunk.new, len(chunk.ids)) for chunk in batch)
+                updated = connection.execute(UPDATE_EACH, ids=literal(ids), old=olds, new=news)
+            else:
+                parameters = {"old": old and old.literal, "new": new and new.literal}
+                updated = connection.execute(UPDATE, ids=literal(ids), **parameters)
+        if updated != len(ids):
+            raise NotAll
         return [Outcome(chunk, len(chunk.ids)) for chunk in batch]
 
     def of_unlocked(self, connection: Connection, chunk: Chunk) -> Outcome:
@@ -293,11 +318,12 @@ class Update:
 
 def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:
     """How many of the tokens of these chunks have their new date now."""
-    tokens = 0
-    for new, alike in groupby(chunks, key=lambda chunk: chunk.new):
-        ids = literal(id_ for chunk in alike for id_ in chunk.ids)
-        tokens += connection.row(RECOUNT, ids=ids, new=new and new.literal).tokens
-    return tokens
+    ids = literal(id_ for chunk in chunks for id_ in chunk.ids)
+    new, *others = {chunk.new for chunk in chunks}
+    if others:
+        news = _dates((chunk.new, len(chunk.ids)) for chunk in chunks)
+        return int(connection.row(RECOUNT_EACH, ids=ids, new=news).tokens)
+    return int(connection.row(RECOUNT, ids=ids, new=new and new.literal).tokens)
 
 
 @dataclass(frozen=True)
@@ -309,3 +335,8 @@ class _Membership:
 
 def _rearmed(column: str) -> str:
     return "false" if column in notices.FLAGS else "NULL"
+
+
+def _dates(found: Iterable[tuple[ExpirationDate | None, int]]) -> str:
+    """An array of dates, each of them for so many tokens."""
+    return literal(text for day, tokens in found for text in [quoted(day)] * tokens)

@@ -14,15 +14,16 @@ from tests.benchmark.copies import table
 from tests.benchmark.extend import measure_extend
 from tests.benchmark.journal import measure_journal
 from tests.benchmark.programs import built_bundle, measure_bundle, measure_docker, measure_start
+from tests.benchmark.waits import measure_waits
 
-PARTS = ["start", "bundle", "docker", "analyze", "extend", "journal"]
+PARTS = ["start", "bundle", "docker", "analyze", "extend", "journal", "waits"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.benchmark")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument(
-        "--tokens", type=int, help="rows in the table (default: 5,000,000, for the part journal 10,000,000)"
+        "--tokens", type=int, help="rows in the table (default: 5,000,000, for journal 10,000,000, for waits 1,000,000)"
     )
     parser.add_argument("--postgresql", type=int, choices=[16, 18], default=18)
     arguments = parser.parse_args()
@@ -46,6 +47,10 @@ def main() -> None:
         tokens = arguments.tokens or 10_000_000
         with table(tokens, arguments.postgresql) as copies:
             measure_journal(copies, tokens)
+    if "waits" in parts:
+        tokens = arguments.tokens or 1_000_000
+        with table(tokens, arguments.postgresql) as copies:
+            measure_waits(copies, tokens)
     if figures.missed():
         sys.exit(f"Goals were missed: {', '.join(figures.missed())}.")
 

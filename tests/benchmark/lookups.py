@@ -26,7 +26,7 @@ PACE = 50  # look-ups a second and client
 LOOK_UP = "SELECT * FROM public.personal_access_tokens WHERE token_digest = %s LIMIT 1"
 
 
-class Lookups:
+class Measured:
     """The answers' times, once the clients have stopped."""
 
     def __init__(self) -> None:
@@ -44,10 +44,17 @@ class Lookups:
 
 
 @contextmanager
-def looking_up(address: Address, tokens: int) -> Iterator[Lookups]:
+def looking_up(address: Address, tokens: int) -> Iterator[Measured]:
     """Let the clients ask for the time of the block, in a process of their own."""
-    command = [sys.executable, "-m", "tests.benchmark.lookups", address.conninfo, str(tokens)]
-    found = Lookups()
+    with asking("tests.benchmark.lookups", address, tokens) as measured:
+        yield measured
+
+
+@contextmanager
+def asking(module: str, address: Address, *words: object) -> Iterator[Measured]:
+    """Let the clients of one module work for the time of the block, in a process of their own."""
+    command = [sys.executable, "-m", module, address.conninfo, *map(str, words)]
+    found = Measured()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -58,7 +65,7 @@ def looking_up(address: Address, tokens: int) -> Iterator[Lookups]:
             raise
         data, _ = process.communicate()  # the end of its input is its sign to stop
         if process.returncode != 0:
-            raise RuntimeError(f"The clients that look tokens up ended with status {process.returncode}.")
+            raise RuntimeError(f"The clients of {module} ended with status {process.returncode}.")
         found.take(data)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.journal import trust
+from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.installation import RunState
 from tokens.journal.runs import read_plan, read_run
 from tokens.origin import Origin, described, is_dead
@@ -32,6 +33,16 @@ STORE_RUN = """
       %(reason)s, CAST(%(planned_by)s AS jsonb), %(version)s, CAST(%(undoes)s AS bigint), %(tokens)s
     )
     RETURNING id
+"""
+
+STORED = 100  # chunks in one statement
+
+STORE_CHUNKS = """
+    INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
+    SELECT CAST(%(run)s AS bigint), c.position, c.old, c.new, CAST(c.ids AS bigint[])
+    FROM unnest(
+      CAST(%(positions)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date[]), CAST(%(ids)s AS text[])
+    ) AS c (position, old, new, ids)
 """
 
 STORE_CHUNK = """
@@ -73,11 +84,15 @@ ADVANCE = """
     WHERE id = %(run)s AND attempt = %(attempt)s AND state = 'running'
 """
 
-MARK = """
-    UPDATE token_tasks.chunks
+# In one round trip, as others wait for the transaction's end.
+ADVANCE_AND_MARK = f"""
+    WITH advanced AS ({ADVANCE}      RETURNING id
+    )
+    UPDATE token_tasks.chunks c
     SET done_at = now()
-    WHERE run_id = %(run)s AND position = ANY(CAST(%(positions)s AS bigint[]))
-"""
+    FROM advanced
+    WHERE c.run_id = advanced.id AND c.position = ANY(CAST(%(positions)s AS bigint[]))
+"""  # noqa: S608 - a constant
 
 MARK_PARTLY = """
     UPDATE token_tasks.chunks
@@ -218,9 +233,6 @@ class Record(Unrecorded):
         return plan if self.attempt == 1 else read_plan(connection, read_run(connection, self.run))
 
     def mark(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
-        whole = [outcome.chunk.position for outcome in outcomes if outcome.is_whole]
-        if whole:
-            connection.execute(MARK, run=self.run, positions=literal(whole))
         for outcome in outcomes:
             if not outcome.is_whole:
                 connection.execute(
@@ -235,6 +247,7 @@ class Record(Unrecorded):
             connection,
             sum(outcome.changed for outcome in outcomes),
             sum(len(outcome.left_alone) for outcome in outcomes),
+            whole=[outcome.chunk.position for outcome in outcomes if outcome.is_whole],
         )
 
     def keep_memberships(
@@ -264,11 +277,10 @@ class Record(Unrecorded):
         if connection.execute(FINISH, run=self.run, attempt=self.attempt, state=state):
             connection.execute(END_ATTEMPT, run=self.run, attempt=self.attempt, why=why)
 
-    def _advance(self, connection: Connection, changed: int, changed_meanwhile: int) -> None:
-        advanced = connection.execute(
-            ADVANCE, run=self.run, attempt=self.attempt, changed=changed, changed_meanwhile=changed_meanwhile
-        )
-        if not advanced:
+    def _advance(self, connection: Connection, changed: int, changed_meanwhile: int, whole: Sequence[int] = ()) -> None:
+        counts = {"changed": changed, "changed_meanwhile": changed_meanwhile}
+        statement, more = (ADVANCE_AND_MARK, {"positions": literal(whole)}) if whole else (ADVANCE, {})
+        if not connection.execute(statement, run=self.run, attempt=self.attempt, **counts, **more):
             raise TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
 
 
@@ -297,8 +309,16 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
         undoes=plan.undoes,
         tokens=plan.tokens,
     )
-    for chunk in plan.chunks:
-        connection.execute(STORE_CHUNK, run=row.id, **_chunk(chunk))
+    for start in range(0, len(plan.chunks), STORED):
+        stored = plan.chunks[start : start + STORED]
+        connection.execute(
+            STORE_CHUNKS,
+            run=row.id,
+            positions=literal(chunk.position for chunk in stored),
+            old=literal(quoted(chunk.old) for chunk in stored),
+            new=literal(quoted(chunk.new) for chunk in stored),
+            ids=literal(f'"{literal(chunk.ids)}"' for chunk in stored),
+        )
     return int(row.id)
 
 
@@ -350,6 +370,11 @@ def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Reco
 def literal(values: Iterable[object]) -> str:
     """An array as PostgreSQL reads it; the driver's own conversion of a list costs ten times as much."""
     return "{" + ",".join(map(str, values)) + "}"
+
+
+def quoted(day: ExpirationDate | None) -> str:
+    """A date as an element of such an array."""
+    return f'"{day.literal}"' if day else "NULL"
 
 
 def _attempt(connection: Connection, run: int, attempt: int, origin: Origin) -> Record:
