@@ -107,10 +107,10 @@ def start(gitlab_database: Address, engine: sa.Engine) -> Iterator[Callable[...,
 
 @pytest.fixture
 def slow_updates(engine: sa.Engine) -> None:
-    """3000 tokens whose update takes seconds, so that there is time to interrupt it."""
+    """1200 tokens whose update takes seconds, the first 500 of them one, so that there is time to interrupt it."""
     with engine.begin() as connection:
-        make_tokens(connection, 3000, expires_at="2018-06-30")
-        make_updates_slow(connection, seconds=0.0005)
+        make_tokens(connection, 1200, expires_at="2018-06-30")
+        make_updates_slow(connection, seconds=0.002)
 
 
 BEFORE = analysis((SOON, 60), ("2017-12-31", 20), ("(none)", 5))
@@ -288,6 +288,37 @@ def test_rows_that_change_while_the_question_waits_are_left_alone_and_told(
     program.wait_for("NOTE: 1 of the 60 token(s) no longer had the expiration date")
     program.wait_for("3. Quit")
     assert counts(engine) == {str(LATER): 59, str(SOON): 7, "2017-12-31": 20, None: 6}
+    program.press("down", "down", "enter")
+    assert program.wait() == 4
+    assert "NOTE: 1 of the 60" in program.text
+
+
+def test_locked_rows_make_the_status_4_unless_their_date_is_chosen_again(
+    start: Callable[..., Program], engine: sa.Engine
+) -> None:
+    programs = []
+    with engine.connect() as other:
+        other.execute(sa.text("SELECT FROM personal_access_tokens WHERE expires_at = '2017-12-31' LIMIT 1 FOR UPDATE"))
+        for _ in range(2):
+            programs.append(start(size=(50, 160)))
+            programs[-1].press("enter", "down", "enter", "enter", "y", "enter")
+            programs[-1].wait_for("are locked by another session and were left alone; choose 2017-12-31 again")
+            programs[-1].wait_for("3. Quit")
+            with engine.begin() as connection:
+                connection.execute(
+                    sa.text(
+                        "UPDATE personal_access_tokens SET expires_at = '2017-12-31' WHERE expires_at = '2018-12-31'"
+                    )
+                )
+        other.rollback()
+    left, again = programs
+    left.press("down", "down", "enter")
+    assert left.wait() == 4
+    again.press("enter", "down", "enter", "enter", "y", "enter")
+    again.wait_for("Updated 20 tokens!")
+    again.wait_for("3. Quit")
+    again.press("down", "down", "enter")
+    assert again.wait() == 0
 
 
 def test_nothing_is_held_open_in_the_database_while_a_question_waits(
@@ -341,11 +372,11 @@ def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
         program.signal(number)
     assert program.wait() == status
     assert (
-        "2000 of 3000 token(s) were updated and stay so; to go on: tokens.apply --run 1, to take it back: "
+        "500 of 1200 token(s) were updated and stay so; to go on: tokens.apply --run 1, to take it back: "
         "tokens.undo --run 1."
     ).replace(" ", "") in said(program)
-    assert counts(engine)["2019-06-30"] == 2000
-    assert counts(engine)["2018-06-30"] == 1000
+    assert counts(engine)["2019-06-30"] == 500
+    assert counts(engine)["2018-06-30"] == 700
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -371,7 +402,7 @@ def test_ctrl_z_in_an_update_does_not_suspend_it(start: Callable[..., Program]) 
     program.press("enter", "enter", "enter", "y", "enter")
     program.wait_for("Updating personal access tokens from ID")
     program.press("ctrl-z")
-    program.wait_for("Updated 3000 tokens!")
+    program.wait_for("Updated 1200 tokens!")
 
 
 def test_a_date_beyond_the_last_of_postgresql_is_invalid(start: Callable[..., Program], engine: sa.Engine) -> None:
@@ -408,7 +439,7 @@ def test_a_second_ctrl_c_tells_truly_how_many_tokens_were_changed(
     program.press("ctrl-c")
     program.press("ctrl-c")
     assert program.wait() == 130
-    told = re.search(r"Stopped.*?(\d+)of3000token\(s\)", said(program))
+    told = re.search(r"Stopped.*?(\d+)of1200token\(s\)", said(program))
     assert told
     assert counts(engine).get("2019-06-30", 0) == int(told[1])
     assert "Traceback" not in program.text
@@ -422,7 +453,7 @@ def test_keys_typed_while_the_update_runs_answer_nothing_and_show_nowhere(
     program.press("enter", "enter", "enter", "y", "enter")
     program.wait_for("Updating personal access tokens from ID")
     program.press("down", "down", "enter", "zzz")
-    program.wait_for("Updated 3000 tokens!")
+    program.wait_for("Updated 1200 tokens!")
     program.wait_for("3. Quit")
     assert "zzz" not in program.text
     program.press("down")
@@ -433,10 +464,10 @@ def test_keys_typed_while_the_update_runs_answer_nothing_and_show_nowhere(
 def test_a_long_update_shows_its_progress_and_takes_it_away(start: Callable[..., Program]) -> None:
     program = start()
     program.press("enter", "enter", "enter", "y", "enter")
-    program.wait_for("2,000 of 3,000 tokens (66 %)")
-    program.wait_for("Updated 3000 tokens!")
+    program.wait_for("500 of 1,200 tokens (41 %)")
+    program.wait_for("Updated 1200 tokens!")
     program.wait_for("3. Quit")
-    assert "of 3,000 tokens" not in program.text
+    assert "of 1,200 tokens" not in program.text
 
 
 @pytest.mark.usefixtures("slow_updates")
@@ -445,7 +476,7 @@ def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
 ) -> None:
     program = start(size=(50, 300))
     program.press("enter", "enter", "enter", "y", "enter")
-    program.wait_for("2,000 of 3,000 tokens")
+    program.wait_for("500 of 1,200 tokens")
     kill = sa.text("""
         SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -455,7 +486,7 @@ def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
     assert program.wait() == 1
     assert "Traceback" not in program.text
     assert "was lost" in program.text
-    assert "2000 of 3000 token(s) were updated and stay so; to go on: tokens.apply --run 1" in program.text
+    assert "500 of 1200 token(s) were updated and stay so; to go on: tokens.apply --run 1" in program.text
 
 
 def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> None:
@@ -656,7 +687,7 @@ def test_without_the_journal_it_is_said_what_is_lost_and_how_to_go_on(
     program.signal(signal.SIGTERM)
     assert program.wait() == 143
     assert program.lines[-1] == (
-        "Stopped. 2000 of 3000 token(s) were updated and stay so; to go on, run edit again and choose 2018-06-30."
+        "Stopped. 500 of 1200 token(s) were updated and stay so; to go on, run edit again and choose 2018-06-30."
     )
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM token_tasks.runs")).scalar_one() == 0

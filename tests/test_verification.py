@@ -1,10 +1,15 @@
 """A new token is shown to GitLab: what counts as proof, what is tried again, and that the token goes nowhere else."""
 
+import contextlib
 import http.client
+import socket
 import ssl
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -181,15 +186,77 @@ def test_who_does_not_answer_in_time_is_given_up(api: GitLabApi) -> None:
     assert api.requests == 2
 
 
-def test_who_answers_drop_by_drop_is_given_up(api: GitLabApi) -> None:
-    def drip(request: Request) -> None:
-        request.send_response(200)
-        request.end_headers()
-        while not api.stopped.wait(0.05):
-            request.wfile.write(b" ")
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Drip: %s\r\n\r\n%s" % (b"x" * 60_000, b" " * 60_000)
+"""More than can be dripped in any time that a test takes."""
 
-    api.answer(drip)
-    assert "does not answer within 0.3 seconds" in failure(api.url, timeout=0.3, attempts=1)
+
+@contextmanager
+def dripping(start: bytes, secure: bool = False) -> Iterator[str]:
+    """A server that sends the answer from `start` on byte by byte, one each 20 ms, and what is before it at once."""
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                before, _, _ = ANSWER.partition(start)
+                if before:
+                    client.sendall(before)
+                # A record of TLS that announces its longest handshake, for a client that expects one.
+                rest = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + bytes(16_000) if secure else ANSWER[len(before) :]
+                for byte in rest:
+                    if ended.wait(0.02):
+                        return
+                    client.sendall(bytes([byte]))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"{'https' if secure else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("start", [b"HTTP", b"200", b"Content-Type", b"xxx", b"   "])
+def test_who_answers_drop_by_drop_is_given_up_in_time_wherever_the_dripping_begins(start: bytes) -> None:
+    with dripping(start) as url:
+        given_up_after_half_a_second(url)
+
+
+def test_who_agrees_on_tls_drop_by_drop_is_given_up_in_time() -> None:
+    with dripping(b"HTTP", secure=True) as url:
+        given_up_after_half_a_second(url)
+
+
+def test_whose_name_is_looked_up_for_ever_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **options: answered.wait())
+    given_up_after_half_a_second("https://gitlab.example.com")
+    answered.set()
+
+
+def test_who_takes_no_connection_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        # The kernel takes one more than it is told, and lets the next ones wait.
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                other = stack.enter_context(socket.socket())
+                other.setblocking(False)
+                other.connect_ex(address)
+            given_up_after_half_a_second(f"http://127.0.0.1:{address[1]}")
+
+
+def given_up_after_half_a_second(url: str) -> None:
+    started = time.monotonic()
+    assert "does not answer within 0.5 seconds" in failure(url, timeout=0.5, attempts=1)
+    assert 0.5 <= time.monotonic() - started < 1.5
 
 
 def greet(request: Request) -> None:

@@ -6,6 +6,7 @@ machine. GitLab notes the request as the token's last use.
 """
 
 import http.client
+import io
 import ipaddress
 import itertools
 import json
@@ -14,20 +15,24 @@ import random
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tokens.errors import TokensError, UsageError
 from tokens.secret import Secret
 from tokens.version import __version__
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
 API = "/api/v4/personal_access_tokens/self"  # since GitLab 15.5, for every scope
 HEADER = "PRIVATE-TOKEN"
-TIMEOUT = 10.0  # seconds to connect, and to answer
+TIMEOUT = 10.0  # seconds from the look-up of the name to the answer's last byte
 ATTEMPTS = 5
 FIRST_PAUSE = 0.5  # seconds, twice as long each time: replicas lag by less, as a rule
 LONGEST_PAUSE = 8.0
@@ -157,7 +162,7 @@ def verify(
         trusted: files with certificates to trust beside the system's; those that cannot be read are passed over.
         attempts: how often it is asked at most; once at least.
         pause: waits for so many seconds.
-        timeout: seconds to connect, and again to answer.
+        timeout: seconds that one request may take, from the look-up of the name to the answer's last byte.
 
     Raises:
         UsageError: `url` is none that a token may be shown to.
@@ -214,15 +219,97 @@ def _load(context: ssl.SSLContext, path: Path) -> bool:
     return True
 
 
+class _Timed(io.RawIOBase):
+    """A connection on which everything ends at one deadline, however slowly the other side drips."""
+
+    def __init__(self, instance: Instance, context: ssl.SSLContext | None, deadline: float) -> None:
+        self._deadline = deadline
+        self._socket = self._connected(instance)
+        if context is not None:
+            self._socket = context.wrap_socket(
+                self._socket, server_hostname=instance.host, do_handshake_on_connect=False
+            )
+
+    def shake_hands(self) -> None:
+        """Agree on TLS, where there is any."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._socket.settimeout(self._left())
+            self._socket.do_handshake()
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end."""
+        return str(self._socket.getpeername()[0])
+
+    def sendall(self, data: bytes) -> None:
+        self._socket.settimeout(self._left())
+        self._socket.sendall(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        self._socket.settimeout(self._left())
+        return self._socket.recv_into(buffer)
+
+    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002 - what http.client asks a socket for
+        return io.BufferedReader(self)
+
+    def close(self) -> None:
+        """Nothing: http.client closes a connection before it has read the answer."""
+
+    def hang_up(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+    def _connected(self, instance: Instance) -> socket.socket:
+        fault: OSError = socket.gaierror("no address")
+        for family, kind, protocol, _, address in _addresses(instance, self._left()):
+            made = socket.socket(family, kind, protocol)
+            try:
+                made.settimeout(self._left())
+                made.connect(address)
+            except BaseException as error:
+                made.close()
+                if not isinstance(error, OSError):
+                    raise
+                fault = error
+            else:
+                return made
+        raise fault
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _addresses(instance: Instance, seconds: float) -> list[Any]:
+    """What the instance's name stands for; asked in a thread, since the system knows no time-out for that."""
+    found: list[Any] = []
+
+    def ask() -> None:
+        try:
+            found.append(socket.getaddrinfo(instance.host, instance.port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=ask, name="look-up", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not found:
+        raise TimeoutError
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return list(found[0])
+
+
 def _ask(instance: Instance, token: Secret, context: ssl.SSLContext | None, timeout: float) -> _Answer | _Fault:
-    connection = (
-        http.client.HTTPConnection(instance.host, instance.port, timeout=timeout)
-        if context is None
-        else http.client.HTTPSConnection(instance.host, instance.port, timeout=timeout, context=context)
-    )
+    connection = http.client.HTTPConnection(instance.host, instance.port)
     connection.set_debuglevel(0)  # a debugger's would print the headers
     try:
-        return _exchange(connection, instance, token, timeout)
+        return _exchange(connection, instance, token, context, time.monotonic() + timeout)
     except ssl.SSLCertVerificationError as error:
         return _Fault(f"has a certificate that is not trusted here: {error.verify_message.rstrip('.')}", untrusted=True)
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
@@ -247,24 +334,30 @@ def _ask(instance: Instance, token: Secret, context: ssl.SSLContext | None, time
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, instance: Instance, token: Secret, timeout: float
+    connection: http.client.HTTPConnection,
+    instance: Instance,
+    token: Secret,
+    context: ssl.SSLContext | None,
+    deadline: float,
 ) -> _Answer | _Fault:
-    connection.connect()
-    if not instance.secure and not _is_loopback(connection.sock.getpeername()[0]):
-        return _Fault("is http, but does not lead to this machine")
-    deadline = time.monotonic() + timeout
-    connection.putrequest("GET", f"{instance.root}{API}", skip_accept_encoding=True)
-    connection.putheader("Accept", "application/json")
-    connection.putheader("User-Agent", f"gitlab-tokens/{__version__}")
-    connection.putheader(HEADER, token.reveal())
-    connection.endheaders()
-    with connection.getresponse() as response:
-        body = b""
-        while len(body) <= LONGEST_ANSWER and (piece := response.read1(LONGEST_ANSWER)):
-            body += piece
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        return _Answer(response.status, body)
+    timed = _Timed(instance, context, deadline)
+    try:
+        timed.shake_hands()
+        if not instance.secure and not _is_loopback(timed.peer):
+            return _Fault("is http, but does not lead to this machine")
+        connection.sock = timed
+        connection.putrequest("GET", f"{instance.root}{API}", skip_accept_encoding=True)
+        connection.putheader("Accept", "application/json")
+        connection.putheader("User-Agent", f"gitlab-tokens/{__version__}")
+        connection.putheader(HEADER, token.reveal())
+        connection.endheaders()
+        with connection.getresponse() as response:
+            body = b""
+            while len(body) <= LONGEST_ANSWER and (piece := response.read1(LONGEST_ANSWER)):
+                body += piece
+            return _Answer(response.status, body)
+    finally:
+        timed.hang_up()
 
 
 def _examined(answer: _Answer | _Fault) -> Verified | _Fault:

@@ -11,8 +11,8 @@ from typing import Any
 
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError, UsageError
-from tokens.journal import trust
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.journal import trust
 from tokens.journal.installation import RunState
 from tokens.journal.runs import read_plan, read_run
 from tokens.origin import Origin, described, is_dead

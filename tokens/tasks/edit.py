@@ -2,6 +2,7 @@
 
 import invoke
 
+from tokens.errors import ExitStatus
 from tokens.tasks.target_option import TARGET_HELP, locate_site
 from tokens.tasks.task import task
 
@@ -24,4 +25,6 @@ def edit(context: invoke.Context, target: str = "", reason: str | None = None, n
     why = reason_given(reason)
     # Asked before this process may become the GitLab user.
     who = origin.here()
-    EditConversation(locate_site(context, target), who, why, journal=not no_journal).hold()
+    status = EditConversation(locate_site(context, target), who, why, journal=not no_journal).hold()
+    if status is not ExitStatus.DONE:
+        raise invoke.Exit(code=status)  # the conversation has said everything itself

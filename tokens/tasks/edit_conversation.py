@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tokens import analysis, database
 from tokens.change import Change
 from tokens.database import Connection
-from tokens.errors import DatabaseError, Interrupted, Terminated
+from tokens.errors import DatabaseError, ExitStatus, Interrupted, Terminated
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.record import Unrecorded
@@ -54,10 +54,14 @@ class EditConversation:
         self._reason = reason
         self._journal = journal
         self._recorded: list[int] = []
+        self._in_part: set[ExpirationDate] = set()
         self._prompts = Prompts(colour=console.has_colour(sys.stdout))
 
-    def hold(self) -> None:
-        """Show the analysis and ask what to do, until the answer is to quit."""
+    def hold(self) -> ExitStatus:
+        """Show the analysis and ask what to do, until the answer is to quit.
+
+        Returns PARTIAL where the last update of some date left tokens alone.
+        """
         with database.reading(self._address) as connection:
             preflight.check(connection, preflight.CHANGE)
         if not self._journal:
@@ -68,6 +72,7 @@ class EditConversation:
         finally:
             for number in self._recorded:
                 print(f"Recorded as run {number}; to take it back: tokens.undo --run {number}")
+        return ExitStatus.PARTIAL if self._in_part else ExitStatus.DONE
 
     def _go_round(self) -> bool:
         """Show the analysis, ask once and do it; False to quit."""
@@ -185,6 +190,10 @@ class EditConversation:
                             pass
                         case Finished():
                             progress.erase()
+                            if _is_whole(event, recounted):
+                                self._in_part.discard(old)
+                            else:
+                                self._in_part.add(old)
                             _report(plan, old, written, event, recounted, stop.by)
             except KeyboardInterrupt:
                 progress.erase()
@@ -206,6 +215,11 @@ def _date(answer: str, default: ExpirationDate) -> ExpirationDate | None:
     except ValueError:
         return None
     return date if date.is_storable else None
+
+
+def _is_whole(end: Finished, recounted: int | None) -> bool:
+    """Whether every token of the plan has got its new date and kept it."""
+    return not (end.changed_meanwhile or end.locked) and (recounted is None or recounted >= end.changed)
 
 
 def _report(
