@@ -26,6 +26,7 @@ from tokens.facts import Facts, read_facts
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.settings import Policy, read_policy
@@ -61,7 +62,7 @@ def facts(
     with database.reading(address) as connection:
         schema = read_schema(connection)
         policy = replace(read_policy(connection, schema), **settings)
-        found = asdict(read_facts(connection, schema, CHOSEN, change, policy, migration))
+        found = asdict(read_facts(connection, schema, CHOSEN, change, policy, migration, CleanUp()))
     assert all(isinstance(count, int) for count in found.values())
     return {name: count for name, count in found.items() if count}
 
@@ -101,9 +102,9 @@ def test_everything_that_matters_is_counted_once(gitlab_database: Address) -> No
         expected = world.expected
     assert facts(gitlab_database, to(40), MIGRATION) == expected
 
-    kept = expected - Counter(doomed_bots=expected["doomed_bots"])
+    kept = expected - Counter(doomed_anyway_bots=expected["doomed_anyway_bots"])
     assert facts(gitlab_database, to(40), MIGRATION, inactive_days=None) == kept
-    assert facts(gitlab_database, to(40), MIGRATION, inactive_days=999_999) == {**kept, "doomed_bots": 2}
+    assert facts(gitlab_database, to(40), MIGRATION, inactive_days=999_999) == {**kept, "doomed_anyway_bots": 2}
     assert facts(gitlab_database, to(60), MIGRATION)["mailed_owners"] == 2
     assert "mailed_owners" not in facts(gitlab_database, to(61), MIGRATION)
 
@@ -119,7 +120,7 @@ def test_everything_that_matters_is_counted_once(gitlab_database: Address) -> No
 
     to_the_past = facts(gitlab_database, to(0), MIGRATION)
     assert "reviving" not in to_the_past
-    assert to_the_past["doomed_bots"] == 5, "all bots without an active token"
+    assert to_the_past["doomed_anyway_bots"] == 13, "all bots that have no active token then"
     assert to_the_past["warned"] == expected["warned"]
 
 
@@ -196,14 +197,14 @@ def _memberships(world: World) -> None:
 def _clean_up(world: World) -> None:
     """With a clean-up after 30 days."""
     world.token(world.bot(None), expires=-31)
-    world.expect(reviving=1, doomed_bots=1)
+    world.expect(reviving=1, doomed_anyway_bots=1)
     world.token(world.bot(None), expires=-30)
     world.expect(reviving=1)
 
     world.token(world.bot(None), expires=5, revoked=True, updated_at=moment(-1))
-    world.expect(doomed_bots=1)
+    world.expect(doomed_anyway_bots=1)
     world.token(world.bot(None), expires=None, revoked=True, updated_at=moment(-300))
-    world.expect(doomed_bots=1)
+    world.expect(doomed_anyway_bots=1)
     bot = world.bot(None)
     world.token(bot, expires=5, revoked=True, updated_at=moment(-300))
     world.token(bot, expires=9, name="another")
@@ -234,7 +235,7 @@ def test_a_migration_whose_end_is_not_known_accounts_for_two_dates(gitlab_databa
 
 def test_no_tokens_are_no_facts(gitlab_database: Address) -> None:
     assert facts(gitlab_database, to(40), MIGRATION) == {}
-    assert Facts() == Facts(*[0] * 11)
+    assert Facts() == Facts(*[0] * 13)
 
 
 @pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
@@ -257,7 +258,7 @@ def test_every_release_has_its_facts_and_settings(gitlab_database_at: Callable[[
         "mailed_owners": 2,
     }
     cleans_up = schema.has(TOKENS, "description")
-    assert facts(address, to(7)) == {**expected, **({"doomed_bots": 1} if cleans_up else {})}
+    assert facts(address, to(7)) == {**expected, **({"doomed_anyway_bots": 1} if cleans_up else {})}
     has_early_notices = schema.has(TOKENS, "sixty_days_notification_sent_at")
     assert facts(address, to(8)).get("mailed_owners", 0) == (2 if has_early_notices else 0)
     assert len(notices.columns(schema)) == (5 if has_early_notices else 2)

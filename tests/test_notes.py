@@ -1,18 +1,21 @@
 """What is noted about a change: sentences from facts and dates alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from tokens.change import Move
 from tokens.facts import Facts
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.settings import Policy
 from tokens.notes import Concern, Note, guards, notes
 
 TODAY = ExpirationDate.typed("2026-03-01")
 POLICY = Policy(TODAY, None)
+TODAYS_CLEAN_UP = CleanUp()
 EVERYTHING = Facts(
     reviving=7,
     bots_ending_before=12,
@@ -21,10 +24,12 @@ EVERYTHING = Facts(
     warned_owners=31,
     mailed_owners=5,
     doomed_bots=3,
+    doomed_anyway_bots=8,
     blocked=4,
     blocked_owners=2,
     migrated=120,
     service_accounts=20,
+    superseded=6,
 )
 
 
@@ -40,9 +45,10 @@ def noted(
     *,
     memberships: MembershipRule | None = MembershipRule.FOREVER,
     notices: bool = True,
+    clean_up: CleanUp | None = TODAYS_CLEAN_UP,
     options: bool = True,
 ) -> tuple[Note, ...]:
-    return notes(moves, facts, policy, memberships=memberships, notices=notices, options=options)
+    return notes(moves, facts, policy, memberships=memberships, notices=notices, clean_up=clean_up, options=options)
 
 
 def texts(found: Sequence[Note]) -> list[str]:
@@ -73,10 +79,14 @@ REMOVAL = move("2026-04-01", None, 100)
         ("2026-03-20", "2026-03-31", 30, set()),
         ("2026-03-20", "2026-04-01", 30, {Concern.BEYOND_MAXIMUM}),
         ("2026-04-20", "2026-04-10", 30, {Concern.EARLIER, Concern.BEYOND_MAXIMUM}),
-        (None, "2027-01-01", None, {Concern.EARLIER}),
-        (None, "2017-12-31", 30, {Concern.PAST, Concern.EARLIER}),
-        (None, None, 30, {Concern.SAME}),
-        ("2026-04-01", None, 30, set()),
+        (None, "2027-01-01", None, {Concern.DATED}),
+        (None, "2017-12-31", 30, {Concern.PAST, Concern.DATED}),
+        (None, None, None, {Concern.SAME}),
+        (None, None, 30, {Concern.SAME, Concern.BEYOND_MAXIMUM}),
+        ("2026-04-01", None, None, set()),
+        ("2026-04-01", None, 30, {Concern.BEYOND_MAXIMUM}),
+        ("2026-04-01", None, 999_999, {Concern.BEYOND_MAXIMUM}),
+        ("2026-04-01", "infinity", 999_999, {Concern.BEYOND_MAXIMUM}),
     ],
 )
 def test_each_concern_about_a_date_is_noted_when_it_applies(
@@ -103,6 +113,10 @@ def test_a_single_move_is_spoken_of_with_its_dates() -> None:
     ]
     assert texts(noted([move(None, "2027-02-01")])) == ["These tokens never expire now: on 2027-02-01 they will."]
     assert texts(noted([move(None, None)])) == ["These tokens have no expiration date already."]
+    assert texts(noted([REMOVAL], policy=Policy(TODAY, 30))) == [
+        "To have no expiration date is beyond the instance's maximum lifetime of 30 days (2026-03-31): "
+        "GitLab revokes such tokens when that setting is next changed.",
+    ]
 
 
 def test_several_moves_are_spoken_of_with_counts() -> None:
@@ -117,9 +131,14 @@ def test_several_moves_are_spoken_of_with_counts() -> None:
     assert texts(noted(moves, policy=Policy(TODAY, 30))) == [
         "1 token(s) get a date that is not in the future (today is 2026-03-01 UTC): they will not work.",
         "20 token(s) have their new date already.",
-        "4001 token(s) will expire earlier than now.",
-        "4000 token(s) get a date beyond the instance's maximum lifetime of 30 days (2026-03-31): "
+        "1 token(s) will expire earlier than now.",
+        "4000 token(s) never expire now: with the new date they will.",
+        "54000 token(s) get a date, or none, beyond the instance's maximum lifetime of 30 days (2026-03-31): "
         "GitLab revokes such tokens when that setting is next changed.",
+    ]
+    assert texts(noted([move("2026-03-10", None, 2), move("2026-03-11", None, 3)], policy=Policy(TODAY, 30))) == [
+        "5 token(s) will have no expiration date, which is beyond the instance's maximum lifetime of 30 days "
+        "(2026-03-31): GitLab revokes such tokens when that setting is next changed.",
     ]
 
 
@@ -137,35 +156,43 @@ def test_every_concern_is_noted_in_the_fixed_order_with_its_count() -> None:
         move("2026-04-01", "2026-02-01", 1),
         move("2026-04-01", "2026-04-01", 2),
         move("2026-04-01", None, 90),
+        move(None, "2026-03-05", 4),
     ]
     found = noted(moves, EVERYTHING, policy)
     assert [(note.concern, note.tokens) for note in found] == [
-        (Concern.MAINTENANCE, 93),
+        (Concern.MAINTENANCE, 97),
         (Concern.PAST, 1),
         (Concern.SAME, 2),
         (Concern.EARLIER, 1),
-        (Concern.BEYOND_MAXIMUM, 2),
+        (Concern.DATED, 4),
+        (Concern.BEYOND_MAXIMUM, 92),
+        (Concern.SUPERSEDED, 6),
         (Concern.REVIVES, 7),
         (Concern.REQUIRES_EXPIRY, 70),
         (Concern.MEMBERSHIPS, 12),
         (Concern.NOTICES, 40),
         (Concern.DOOMED, 3),
+        (Concern.DOOMED_ANYWAY, 8),
         (Concern.BLOCKED, 4),
         (Concern.MIGRATED, 120),
     ]
     assert [note.concern for note in found] == list(Concern)
-    assert guards(found) == ("maintenance", "past", "beyond-maximum")
-    assert guards(noted([LATER], EVERYTHING)) == ()
+    assert guards(found) == ("maintenance", "past", "earlier", "beyond-maximum", "superseded", "doomed")
+    assert guards(noted([LATER], replace(EVERYTHING, superseded=0, doomed_bots=0))) == ()
 
 
 def test_the_facts_are_told_in_sentences_that_name_the_option_that_changes_them() -> None:
     assert texts(noted([LATER], EVERYTHING)) == [
+        "6 token(s) were replaced by a rotation, and their successors are not revoked: "
+        "the old ones would live on beside them.",
         "7 token(s) have expired and would become valid again (--state active leaves them out).",
         "12 bot(s) have a membership that ends before the new date, and GitLab would delete bot and token at its end: "
         "the end is removed, too (--memberships keep leaves it).",
         "40 token(s) of 31 owner(s) have been warned about already: the notices are re-armed for the new date "
         "(--notices keep leaves them), and GitLab will mail about tokens of 5 owner(s) within a day.",
-        "3 bot(s) have had no active token for more than 30 day(s), or get none by this change: "
+        "3 bot(s) lose by this change what keeps them: at 00:00 UTC GitLab deletes them with their tokens, "
+        "and no undo brings them back.",
+        "8 bot(s) have had no active token for more than 30 day(s), or get none by this change: "
         "GitLab's nightly clean-up deletes such bots with their tokens.",
         "4 token(s) of 2 owner(s) do not work whatever their date, "
         "because the owner is blocked, banned or deactivated.",
@@ -179,6 +206,18 @@ def test_a_screen_without_options_gets_the_same_sentences_without_them() -> None
     assert not any("--" in note.text or "(-" in note.text for note in plain)
     kept = noted([LATER], EVERYTHING, memberships=None, notices=False, options=False)
     assert not any("--" in note.text for note in kept)
+
+
+@pytest.mark.parametrize(
+    ("clean_up", "expected"),
+    [
+        (CleanUp(takes_undated=True), "keeps them (GitLab 17.7 to 17.9.0 keeps none for a token without a date): at"),
+        (CleanUp(takes_undated=True, certain=False), "(GitLab 17.7 to 17.9.0, which this may be, keeps none for"),
+        (CleanUp(may_block=True), "(or blocks them, where its feature flag delete_inactive_project_bot_users is off)"),
+    ],
+)
+def test_what_the_clean_up_of_this_release_does_to_bots_is_said(clean_up: CleanUp, expected: str) -> None:
+    assert expected in text(Concern.DOOMED, noted([LATER], EVERYTHING, clean_up=clean_up))
 
 
 @pytest.mark.parametrize(

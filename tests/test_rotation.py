@@ -41,7 +41,7 @@ from tokens.journal.installation import RunState
 from tokens.journal.listing import NEEDS, read_rotations, read_touched
 from tokens.journal.plans import plan_to_apply, plan_to_undo
 from tokens.journal.record import Record, TakenOver
-from tokens.rotation.candidate import PREVIOUS, Candidate, Search, find, scopes_of
+from tokens.rotation.candidate import Candidate, Search, find, scopes_of
 from tokens.rotation.plan import Rotation, RotationPlan, obstacles, plan
 from tokens.rotation.resumption import Resumption, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
@@ -308,7 +308,7 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
         **{name: before[name] for name in COPIED if name in defaults},
         **({"user_type": SERVICE_ACCOUNT, "group_id": top} if "user_type" in defaults else {}),
         "expires_at": str(IN_A_YEAR),
-        **({PREVIOUS: old} if PREVIOUS in defaults else {}),
+        **({PREDECESSOR: old} if PREDECESSOR in defaults else {}),
     }
     assert {name: value for name, value in new.items() if name not in OWN} == {
         name: value for name, value in expected.items() if name not in OWN
@@ -363,7 +363,7 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
     # Whether GitLab remembers it or the journal alone: nobody makes a second one.
     assert named(address, old)[0].live_successor == named(address, successor.id)[0].live_successor == latest.id
     told = "does not record which token replaced which" in " ".join(planned.notes)
-    assert told == (PREVIOUS not in defaults)
+    assert told == (PREDECESSOR not in defaults)
 
 
 def test_nothing_of_a_token_or_its_digest_is_in_the_journal(address: Address) -> None:

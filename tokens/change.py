@@ -47,3 +47,9 @@ class Change:
         if self.by is not None:
             return Condition("(t.expires_at + CAST(%(by)s AS integer))", {"by": self.by})
         return Condition("CAST(%(new)s AS date)", {"new": self.last and self.last.literal})
+
+    def earliest(self) -> Condition:
+        """The same; of the staggered ones the first."""
+        if self.days == 1:
+            return self.expression()
+        return Condition("CAST(%(first_new)s AS date)", {"first_new": self.to and self.to.literal})

@@ -10,9 +10,11 @@ from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
+from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up, what_it_does
 from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, State
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
+from tokens.gitlab.settings import read_policy
 from tokens.journal import installation, publications
 from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.trust import JournalUntrusted
@@ -20,6 +22,7 @@ from tokens.journal.trust import JournalUntrusted
 CLOCK_TOLERANCE = 60  # seconds
 MAINTENANCE = Needs(reads={SETTINGS: ("id", "maintenance_mode")})
 RELEASE = Needs(reads={MIGRATIONS: ("version",)})
+POLICY = Needs(reads={SETTINGS: CHANGE.reads[SETTINGS]})
 
 # What the tasks need that read, those that change dates, and the one that makes tokens.
 TASKS = {"analyze": ANALYZE, "changes": CHANGE, "rotate": ROTATE}
@@ -73,14 +76,15 @@ class Finding:
     text: str
 
 
-def diagnose(address: Address) -> Iterator[Finding]:
+def diagnose(address: Address, *, release: str | None = None) -> Iterator[Finding]:
     """Look at everything that decides whether the tasks can work in the database at `address`; nothing is changed.
 
-    Whatever is wrong becomes a finding, the last one if the rest cannot be looked at.
+    `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells. Whatever is
+    wrong becomes a finding, the last one if the rest cannot be looked at.
     """
     try:
         with database.reading(address) as connection:
-            yield from _findings(connection, address)
+            yield from _findings(connection, address, release)
     except TokensError as error:
         yield Finding("connection", Verdict.FAIL, str(error))
 
@@ -109,7 +113,7 @@ def least_privileges(address: Address, role: str) -> dict[str, list[str]]:
     }
 
 
-def _findings(connection: Connection, address: Address) -> Iterator[Finding]:
+def _findings(connection: Connection, address: Address, release: str | None) -> Iterator[Finding]:
     session = connection.row(SESSION)
     clock = session.clock - datetime.now(UTC).timestamp()
     state = preflight.read_state(connection)
@@ -117,11 +121,13 @@ def _findings(connection: Connection, address: Address) -> Iterator[Finding]:
     yield Finding("connection", Verdict.OK, f"{address.shown} as role {state.role}, PostgreSQL {session.version}")
     yield _route(connection, session.backend)
     yield _role(state)
-    yield _schema(connection, state, schema)
+    estimate = _estimated_release(connection, schema)
+    yield _schema(state, schema, estimate)
     yield from _privileges(connection, state, schema)
     yield from _record_of_rotations(schema)
     yield _journal(connection)
     yield _maintenance(connection, schema)
+    yield _inactive_bots(connection, schema, clean_up(release, estimate))
     yield Finding("timeouts", Verdict.OK, f"{session.timeouts}; each transaction of ours sets its own")
     yield _clock(clock)
 
@@ -140,14 +146,17 @@ def _role(state: State) -> Finding:
     return Finding("server", Verdict.OK, "primary")
 
 
-def _schema(connection: Connection, state: State, schema: Schema) -> Finding:
+def _estimated_release(connection: Connection, schema: Schema) -> str | None:
+    if not schema.has(MIGRATIONS) or preflight.missing_privileges(connection, RELEASE):
+        return None
+    return estimated_release(connection)
+
+
+def _schema(state: State, schema: Schema, release: str | None) -> Finding:
     try:
         preflight.check_tables(state, schema)
     except Refused as refusal:
         return Finding("schema", Verdict.FAIL, str(refusal))
-    release = None
-    if schema.has(MIGRATIONS) and not preflight.missing_privileges(connection, RELEASE):
-        release = estimated_release(connection)
     return Finding("schema", Verdict.OK, f"GitLab's main database, about release {release or 'unknown'}")
 
 
@@ -214,6 +223,27 @@ def _maintenance(connection: Connection, schema: Schema) -> Finding:
             "on: GitLab takes no changes from people, but from here they go through; a failover may be under way",
         )
     return Finding(subject, Verdict.OK, "off")
+
+
+def _inactive_bots(connection: Connection, schema: Schema, rule: CleanUp | None) -> Finding:
+    subject = "inactive bots"
+    if preflight.missing_privileges(connection, POLICY):
+        return Finding(subject, Verdict.OK, "unknown to this role after how many days GitLab deletes them")
+    days = read_policy(connection, schema).inactive_days
+    if rule is None or days is None:
+        return Finding(subject, Verdict.OK, "GitLab keeps them")
+    text = f"at 00:00 UTC, {days} day(s) after their last token's end, {what_it_does(rule)}"
+    if rule.by_flag:
+        text += f", where its feature flag {ENABLING_FLAG} is on"
+    if not rule.takes_undated:
+        return Finding(subject, Verdict.OK, text)
+    which = "this release" if rule.certain else f"{FAULTY}, which this may be,"
+    return Finding(
+        subject,
+        Verdict.WARN,
+        f"{text}; {which} takes tokens without an expiration date for ended, even those that work: give the tokens of "
+        "bots a date, or update GitLab to 17.9.1 or later",
+    )
 
 
 def _clock(difference: float) -> Finding:

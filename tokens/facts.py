@@ -1,5 +1,6 @@
 """What the data says about the tokens of a change: counted in one statement, judged by nobody here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,9 +9,11 @@ from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.inactive_bots import CleanUp, holds, is_active
 from tokens.gitlab.membership import ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
+from tokens.gitlab.succession import read_line
 from tokens.selection import Condition
 
 # Counted by owner first, so that everything about a bot is looked up once a bot and nobody is counted twice.
@@ -28,7 +31,7 @@ FACTS = """
         count(*) FILTER (WHERE {warned}) AS warned,
         COALESCE(bool_or({warned} AND {due}), false) AS due,
         count(*) FILTER (WHERE {migrated}) AS migrated,
-        bool_or({works}) AS works
+        {of_bots}
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE {condition}
@@ -41,12 +44,30 @@ FACTS = """
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND ({notified})) AS mailed_owners,
-      count(*) FILTER (WHERE o.user_type = 6 AND ({doomed})) AS doomed_bots,
+      count(*) FILTER (WHERE {doomed}) AS doomed_bots,
+      count(*) FILTER (WHERE {doomed_anyway}) AS doomed_anyway_bots,
       COALESCE(sum(o.tokens) FILTER (WHERE {blocked}), 0)::bigint AS blocked,
       count(*) FILTER (WHERE {blocked}) AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
       COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
     FROM owners o
+    {bots}
+"""
+
+# Of those facts only the one that has no way back, for tokens and dates from elsewhere.
+DOOMED_BOTS = """
+    WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        {of_bots}
+      FROM {source}
+      LEFT JOIN public.users u ON u.id = t.user_id
+      GROUP BY t.user_id, u.user_type
+    )
+    SELECT count(*) FILTER (WHERE {doomed}) AS doomed_bots
+    FROM owners o
+    {bots}
 """
 
 # With its new date the token works.
@@ -78,26 +99,61 @@ MIGRATED = """(
           AND t.created_at < CAST(%(facts_migrated_before)s AS timestamptz) AT TIME ZONE 'UTC'
         )"""
 
-# GitLab keeps a bot for a token that neither expired nor was revoked before the cut-off; `updated_at` tells when it was
-# revoked. Past the cut-off a new date comes too late; up to it, only an active token helps.
-DOOMED = """
-        CASE
-          WHEN o.works THEN NOT EXISTS (
-            SELECT
-            FROM public.personal_access_tokens a
-            WHERE a.user_id = o.user_id
-              AND (a.expires_at < CAST(%(facts_cut_off)s AS date)) IS NOT TRUE
-              AND (a.revoked AND a.updated_at < CAST(%(facts_cut_off)s AS date)) IS NOT TRUE
+# Of the chosen tokens of each bot: how many hold it at the next clean-up as they are and with their new dates, and how
+# many are active and will be.
+OF_BOTS = """
+        count(*) FILTER (WHERE u.user_type = 6 AND {holds}) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND {will_hold}) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND {is_active}) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND {will_be_active}) AS will_be_active
+"""
+
+# The same of all tokens of a bot, and how many held it at the last clean-up.
+BOTS = """
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE {holds}) AS holding,
+        count(*) FILTER (WHERE {held}) AS held,
+        count(*) FILTER (WHERE {is_active}) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6
+"""
+
+# Held as things are, and no more with the new dates.
+DOOMED = "(bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)"
+
+# Nothing holds it as things are, the last clean-up should have taken it, or no token of it is active any more.
+DOOMED_ANYWAY = f"""(
+          NOT {DOOMED}
+          AND (
+            bot.holding - o.holding + o.will_hold = 0
+            OR bot.held = 0
+            OR bot.active - o.active + o.will_be_active = 0
           )
-          ELSE NOT EXISTS (
-            SELECT
-            FROM public.personal_access_tokens a
-            WHERE a.user_id = o.user_id
-              AND a.revoked IS NOT TRUE
-              AND (a.expires_at <= CAST(%(facts_today)s AS date)) IS NOT TRUE
-          )
-        END
-      """
+        )"""
+
+# What a rotation has replaced works on, or again, and longer than before. First those with any successor: few.
+SUPERSEDED = """
+    WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+        AND {works}
+        AND COALESCE({new}, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          {direct}
+        )
+    )
+    SELECT count(*) AS tokens
+    FROM replaced t
+    WHERE EXISTS ({line}
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+"""
 
 
 @dataclass(frozen=True)
@@ -123,7 +179,10 @@ class Facts:
     """Owners (people, and bots with a membership) about whose re-armed tokens GitLab sends mail within a day."""
 
     doomed_bots: int = 0
-    """Bots that the clean-up of inactive tokens may take before the new date counts, or in spite of it."""
+    """Bots that the next clean-up of inactive bots takes because of the change, and would not take without it."""
+
+    doomed_anyway_bots: int = 0
+    """Bots that a clean-up may take in any case: before the new date counts, in spite of it, or some days later."""
 
     blocked: int = 0
     """Tokens whose owner is not active; GitLab refuses them whatever their date."""
@@ -137,6 +196,9 @@ class Facts:
     service_accounts: int = 0
     """Tokens of service accounts."""
 
+    superseded: int = 0
+    """Tokens that a rotation has replaced, with a successor that is not revoked, and that would work longer."""
+
 
 def read_facts(
     connection: Connection,
@@ -145,36 +207,86 @@ def read_facts(
     change: Change,
     policy: Policy,
     migration: BackgroundMigration | None,
+    clean_up: CleanUp | None,
 ) -> Facts:
     """Count the facts about the tokens of `condition` and what `change` would make of them.
 
-    Reads each of those tokens once and looks bots up by index; of a staggered change the latest date counts.
+    Reads each of those tokens once and looks bots up by index; of a staggered change the latest date counts, or the
+    first where that is worse. `clean_up` is the release's own.
     """
     new = change.expression()
     migrated = _migrated(migration)
-    cut_off = _cut_off(policy)
+    works = WORKS.format(new=new.sql)
     warned = notices.any_set(schema)
+    bots = _bots(clean_up, policy, change.earliest())
     statement = FACTS.format(
-        works=WORKS.format(new=new.sql),
+        works=works,
         ends_before=ends_before(new.sql),
         warned=warned,
         due=DUE.format(new=new.sql),
         migrated=MIGRATED if migrated else "false",
         condition=condition.sql,
         notified=NOTIFIED,
-        doomed=DOOMED if cut_off else "false",
         blocked=BLOCKED,
+        **bots.sql,
     )
+    parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
+    first_warning = (policy.today + notices.first_warning(schema)).literal
     row = connection.row(
-        statement,
-        facts_today=policy.today.literal,
-        facts_first_warning=(policy.today + notices.first_warning(schema)).literal,
-        **migrated,
-        **({"facts_cut_off": cut_off.literal} if cut_off else {}),
-        **new.parameters,
-        **condition.parameters,
+        statement, **{"facts_first_warning": first_warning, **migrated, **bots.parameters, **parameters}
     )
-    return Facts(**row._asdict())
+    superseded = 0
+    if line := read_line(connection, schema):
+        replaced = SUPERSEDED.format(
+            condition=condition.sql, works=works, new=new.sql, direct=line.direct, line=line.whole
+        )
+        superseded = connection.row(replaced, **parameters).tokens
+    return Facts(**row._asdict(), superseded=superseded)
+
+
+def read_doomed(
+    connection: Connection, tokens: Condition, new: Condition, policy: Policy, clean_up: CleanUp | None
+) -> int:
+    """How many bots the next clean-up takes because each token `t` of `tokens`, SQL for FROM, gets the date `new`."""
+    bots = _bots(clean_up, policy, new)
+    statement = DOOMED_BOTS.format(source=tokens.sql, **bots.sql)
+    row = connection.row(statement, facts_today=policy.today.literal, **bots.parameters, **tokens.parameters)
+    return int(row.doomed_bots)
+
+
+@dataclass(frozen=True)
+class _Bots:
+    """The parts of a statement that are about bots and their clean-up, and the values in them."""
+
+    sql: Mapping[str, str]
+    parameters: Mapping[str, object]
+
+
+def _bots(clean_up: CleanUp | None, policy: Policy, new: Condition) -> _Bots:
+    if clean_up is None or policy.inactive_days is None:
+        return _Bots({"of_bots": "0 AS holding", "bots": "", "doomed": "false", "doomed_anyway": "false"}, {})
+    today = "CAST(%(facts_today)s AS date)"
+    next_day = f"({today} + 1)"
+    days = "CAST(%(facts_inactive_days)s AS integer)"
+    holding = {
+        "holds": holds(clean_up, "t.expires_at", "t.revoked", "t.updated_at", next_day, days),
+        "is_active": is_active(clean_up, "t.expires_at", "t.revoked", today),
+    }
+    of_bots = OF_BOTS.format(
+        **holding,
+        will_hold=holds(clean_up, new.sql, "t.revoked", "t.updated_at", next_day, days),
+        will_be_active=is_active(clean_up, new.sql, "t.revoked", today),
+    )
+    held = holds(clean_up, "t.expires_at", "t.revoked", "t.updated_at", today, days)
+    return _Bots(
+        {
+            "of_bots": of_bots.strip(),
+            "bots": BOTS.format(**holding, held=held).strip(),
+            "doomed": DOOMED,
+            "doomed_anyway": DOOMED_ANYWAY,
+        },
+        {"facts_inactive_days": policy.inactive_days, **new.parameters},
+    )
 
 
 def _migrated(migration: BackgroundMigration | None) -> dict[str, str]:
@@ -197,11 +309,3 @@ def _migrated(migration: BackgroundMigration | None) -> dict[str, str]:
 
 def _day(time: datetime) -> ExpirationDate:
     return ExpirationDate(time.astimezone(UTC).toordinal())
-
-
-def _cut_off(policy: Policy) -> ExpirationDate | None:
-    """The date before which a bot's last token became inactive if the clean-up takes it; None where there is none."""
-    if policy.inactive_days is None:
-        return None
-    cut_off = policy.today + -policy.inactive_days
-    return cut_off if cut_off.is_storable else None

@@ -7,6 +7,7 @@ from enum import Enum
 from tokens.change import Move
 from tokens.facts import Facts
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.inactive_bots import FAULTY, CleanUp, what_it_does
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.settings import Policy
 
@@ -18,19 +19,33 @@ class Concern(Enum):
     PAST = "past"
     SAME = "same"
     EARLIER = "earlier"
+    DATED = "dated"
     BEYOND_MAXIMUM = "beyond-maximum"
+    SUPERSEDED = "superseded"
     REVIVES = "revives"
     REQUIRES_EXPIRY = "requires-expiry"
     MEMBERSHIPS = "memberships"
     NOTICES = "notices"
     DOOMED = "doomed"
+    DOOMED_ANYWAY = "doomed-anyway"
     BLOCKED = "blocked"
     MIGRATED = "migrated"
 
     @property
     def guard(self) -> str | None:
         """The word with which `--allow` lets the change through, None for a concern that refuses nothing."""
-        return self.value if self in (Concern.PAST, Concern.BEYOND_MAXIMUM, Concern.MAINTENANCE) else None
+        return self.value if self in GUARDS else None
+
+
+# What harms without a way back, or what nobody asks for on purpose.
+GUARDS = (
+    Concern.MAINTENANCE,
+    Concern.PAST,
+    Concern.EARLIER,
+    Concern.BEYOND_MAXIMUM,
+    Concern.SUPERSEDED,
+    Concern.DOOMED,
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ def notes(
     *,
     memberships: MembershipRule | None,
     notices: bool,
+    clean_up: CleanUp | None,
     options: bool = True,
 ) -> tuple[Note, ...]:
     """The notes on a change; none for one to a date that is later, to come and within the policy, on clean data.
@@ -59,6 +75,7 @@ def notes(
         policy: the instance's.
         memberships: how memberships that end too early are moved, None if they are kept.
         notices: whether notices are re-armed.
+        clean_up: how this release cleans up inactive bots, None if it does not.
         options: whether the sentences name the command line's options.
     """
     moving = [move for move in moves if move.tokens]
@@ -66,11 +83,13 @@ def notes(
     found = [
         _maintenance(moving, policy),
         *_on_dates(moving, policy),
+        _superseded(known),
         _revives(known, options=options),
         _requires_expiry(moving, known, policy),
         _memberships(moving, known, memberships, options=options),
         _notices(moving, known, rearmed=notices, options=options),
-        _doomed(known, policy),
+        doomed(known.doomed_bots, clean_up),
+        _doomed_anyway(known, policy, clean_up),
         _blocked(known),
         _migrated(known),
     ]
@@ -91,9 +110,10 @@ def _on_dates(moves: Sequence[Move], policy: Policy) -> Iterator[Note]:
     """What the dates alone say: about a single move with its dates, about several with counts."""
     past = _count(moves, lambda move: move.new is not None and move.new <= policy.today)
     same = _count(moves, lambda move: move.new == move.old)
-    earlier = _count(moves, _is_earlier)
+    earlier = _count(moves, lambda move: move.old is not None and move.new is not None and move.new < move.old)
+    dated = _count(moves, lambda move: move.old is None and move.new is not None)
     last = policy.last_date
-    beyond = _count(moves, lambda move: move.new is not None and last is not None and move.new > last)
+    beyond = _count(moves, lambda move: last is not None and (move.new is None or move.new > last))
 
     in_past = f"not in the future (today is {policy.today} UTC)"
     maximum = (
@@ -104,13 +124,22 @@ def _on_dates(moves: Sequence[Move], policy: Policy) -> Iterator[Note]:
         old, new = moves[0].old, moves[0].new
         yield Note(Concern.PAST, f"{new} is {in_past}: these tokens will not work.", past)
         yield Note(Concern.SAME, _same(new), same)
-        yield Note(Concern.EARLIER, _earlier(old, new), earlier)
-        yield Note(Concern.BEYOND_MAXIMUM, f"{new} is {maximum}", beyond)
+        yield Note(Concern.EARLIER, f"{new} is before {old}: these tokens will expire earlier than now.", earlier)
+        yield Note(Concern.DATED, f"These tokens never expire now: on {new} they will.", dated)
+        yield Note(Concern.BEYOND_MAXIMUM, f"{new or 'To have no expiration date'} is {maximum}", beyond)
     else:
         yield Note(Concern.PAST, f"{past} token(s) get a date that is {in_past}: they will not work.", past)
         yield Note(Concern.SAME, f"{same} token(s) have their new date already.", same)
         yield Note(Concern.EARLIER, f"{earlier} token(s) will expire earlier than now.", earlier)
-        yield Note(Concern.BEYOND_MAXIMUM, f"{beyond} token(s) get a date {maximum}", beyond)
+        yield Note(Concern.DATED, f"{dated} token(s) never expire now: with the new date they will.", dated)
+        yield Note(Concern.BEYOND_MAXIMUM, f"{beyond} token(s) {_become(moves)} {maximum}", beyond)
+
+
+def _become(moves: Sequence[Move]) -> str:
+    """What several moves beyond the maximum make of tokens."""
+    if all(move.new is None for move in moves):
+        return "will have no expiration date, which is"
+    return "get a date, or none," if any(move.new is None for move in moves) else "get a date"
 
 
 def _same(new: ExpirationDate | None) -> str:
@@ -119,14 +148,12 @@ def _same(new: ExpirationDate | None) -> str:
     return f"{new} is the date that these tokens have already."
 
 
-def _earlier(old: ExpirationDate | None, new: ExpirationDate | None) -> str:
-    if old is None:
-        return f"These tokens never expire now: on {new} they will."
-    return f"{new} is before {old}: these tokens will expire earlier than now."
-
-
-def _is_earlier(move: Move) -> bool:
-    return move.new is not None and (move.old is None or move.new < move.old)
+def _superseded(facts: Facts) -> Note:
+    text = (
+        f"{facts.superseded} token(s) were replaced by a rotation, and their successors are not revoked: the old ones "
+        "would live on beside them."
+    )
+    return Note(Concern.SUPERSEDED, text, facts.superseded)
 
 
 def _revives(facts: Facts, *, options: bool) -> Note:
@@ -176,12 +203,24 @@ def _notices(moves: Sequence[Move], facts: Facts, *, rearmed: bool, options: boo
     return Note(Concern.NOTICES, f"{text}.", tokens)
 
 
-def _doomed(facts: Facts, policy: Policy) -> Note:
+def doomed(bots: int, clean_up: CleanUp | None) -> Note:
+    """The note that so many bots go because of a change."""
+    if clean_up is None:
+        return Note(Concern.DOOMED, "", 0)
+    text = f"{bots} bot(s) lose by this change what keeps them"
+    if clean_up.takes_undated:
+        text += f" ({FAULTY}{'' if clean_up.certain else ', which this may be,'} keeps none for a token without a date)"
+    text += f": at 00:00 UTC {what_it_does(clean_up)}, and no undo brings them back."
+    return Note(Concern.DOOMED, text, bots)
+
+
+def _doomed_anyway(facts: Facts, policy: Policy, clean_up: CleanUp | None) -> Note:
+    undated = " (one without a date may count as none)" if clean_up and clean_up.takes_undated else ""
     text = (
-        f"{facts.doomed_bots} bot(s) have had no active token for more than {policy.inactive_days} day(s), "
-        "or get none by this change: GitLab's nightly clean-up deletes such bots with their tokens."
+        f"{facts.doomed_anyway_bots} bot(s) have had no active token for more than {policy.inactive_days} day(s), "
+        f"or get none by this change{undated}: GitLab's nightly clean-up deletes such bots with their tokens."
     )
-    return Note(Concern.DOOMED, text, facts.doomed_bots)
+    return Note(Concern.DOOMED_ANYWAY, text, facts.doomed_anyway_bots)
 
 
 def _blocked(facts: Facts) -> Note:

@@ -15,6 +15,7 @@ from tokens.facts import read_facts
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
 from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.release import estimated_release
@@ -203,9 +204,11 @@ def make_plan(
         counts = () if kind is RunKind.EDIT else tuple(_read_counts(connection, schema, selection))
         chunks = tuple(_chunks(list(_read_ids(connection, condition)), change))
         policy = read_policy(connection, schema)
-        rule = rule_of(release or read_release(connection, schema)) if options.memberships else None
+        estimate = read_release(connection, schema)
+        rule = rule_of(release or estimate) if options.memberships else None
+        bots = clean_up(release, estimate)
         migration = read_background_migration(connection, schema)
-        facts = read_facts(connection, schema, condition, change, policy, migration)
+        facts = read_facts(connection, schema, condition, change, policy, migration, bots)
     return Plan(
         kind,
         selection.as_dict(),
@@ -213,7 +216,13 @@ def make_plan(
         chunks,
         counts,
         notes(
-            moves_of(chunks), facts, policy, memberships=rule, notices=options.notices, options=kind is not RunKind.EDIT
+            moves_of(chunks),
+            facts,
+            policy,
+            memberships=rule,
+            notices=options.notices,
+            clean_up=bots,
+            options=kind is not RunKind.EDIT,
         ),
         rule if facts.bots_ending_before else None,
         options.notices and facts.warned > 0,

@@ -25,6 +25,7 @@ from tokens.gitlab.schema import (
     Schema,
     read_schema,
 )
+from tokens.gitlab.succession import PREDECESSOR
 
 # GitLab puts this trigger on tables in databases where they do not belong (a decomposed instance's ci database).
 WRITE_LOCK_TRIGGER = f"gitlab_schema_write_trigger_for_{TOKENS}"
@@ -156,6 +157,7 @@ CHANGE = Needs(
             "scopes",
             "impersonation",
             "last_used_at",
+            PREDECESSOR,
             *FLAGS,
             *TIMES,
         ),
@@ -189,7 +191,6 @@ ROTATE = Needs(
             "group_id",
             "granular",
             "sudo",
-            "previous_personal_access_token_id",
         ),
         SETTINGS: (
             *CHANGE.reads[SETTINGS],

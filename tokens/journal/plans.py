@@ -6,16 +6,17 @@ from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
-from tokens.facts import read_facts
+from tokens.facts import read_doomed, read_facts
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
-from tokens.gitlab.settings import read_policy
+from tokens.gitlab.inactive_bots import CleanUp, clean_up
+from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.journal.listing import read_touched
 from tokens.journal.runs import PUT_BACK, StoredRun, read_plan, read_reverse, read_run
-from tokens.notes import Concern, notes
-from tokens.plan import Plan, RunKind
+from tokens.notes import Concern, doomed, notes
+from tokens.plan import Plan, RunKind, read_release
 from tokens.selection import Condition
 
 # In what a run has changed, the tokens that no longer have the date that it gave them, whatever an undo of it has done.
@@ -99,6 +100,15 @@ STORED_TOKENS = """t.id IN (
     )"""
 
 
+# The tokens that an undo changes, each with the date that it had.
+CHANGED_TOKENS = """public.personal_access_tokens t
+      JOIN (
+        SELECT unnest(c.token_ids) AS id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        WHERE c.run_id = %(undone_run)s AND c.done_at IS NOT NULL
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at"""
+
+
 @dataclass(frozen=True)
 class Application:
     """What `apply` is about: the run, and the plan of what is left of it."""
@@ -131,8 +141,10 @@ class Undo:
         return self.plan.tokens - len(self.changed_since)
 
 
-def plan_to_apply(address: Address, run: int) -> Application:
+def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> Application:
     """What is left to do of a stored plan or of a run that has stopped; with the notes on a plan that nobody has begun.
+
+    `release` is GitLab's version where it is known.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -151,18 +163,21 @@ def plan_to_apply(address: Address, run: int) -> Application:
         plan = read_plan(connection, stored)
         policy = read_policy(connection, schema)
         facts = None
+        bots = clean_up(release, read_release(connection, schema))
         if stored.state is RunState.PLANNED and stored.kind is not RunKind.UNDO:
             migration = read_background_migration(connection, schema)
             condition = Condition(STORED_TOKENS, {"stored_run": run})
-            facts = read_facts(connection, schema, condition, stored.change, policy, migration)
-        found = notes(plan.moves, facts, policy, memberships=plan.memberships, notices=plan.notices)
+            facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots)
+        found = notes(plan.moves, facts, policy, memberships=plan.memberships, notices=plan.notices, clean_up=bots)
     if stored.kind is RunKind.UNDO:
         found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
     return Application(stored, replace(plan, notes=found))
 
 
-def plan_to_undo(address: Address, run: int) -> Undo:
+def plan_to_undo(address: Address, run: int, *, release: str | None = None) -> Undo:
     """What it takes to put back the old dates of a run, and of the notices and memberships that it touched.
+
+    `release` is GitLab's version where it is known.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`; also a run that rotated tokens.
@@ -190,9 +205,18 @@ def plan_to_undo(address: Address, run: int) -> Undo:
         needed_ones = NEEDED_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(run)s"))
         needed = connection.row(needed_ones, run=run).memberships
         policy = read_policy(connection, schema)
-    found = notes(plan.moves, None, policy, memberships=None, notices=False)
-    kept = tuple(note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST))
-    return Undo(stored, replace(plan, notes=kept), since, touched.memberships, touched.notices, needed, put_back)
+        bots = clean_up(release, read_release(connection, schema))
+        lost = doomed(_read_lost(connection, run, policy, bots), bots)
+    found = notes(plan.moves, None, policy, memberships=None, notices=False, clean_up=bots)
+    kept = [note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST)]
+    kept += [lost] if lost.tokens else []
+    return Undo(stored, replace(plan, notes=tuple(kept)), since, touched.memberships, touched.notices, needed, put_back)
+
+
+def _read_lost(connection: Connection, run: int, policy: Policy, bots: CleanUp | None) -> int:
+    """How many bots the next clean-up takes because their tokens get back the dates that they had before the run."""
+    changed = Condition(CHANGED_TOKENS, {"undone_run": run})
+    return read_doomed(connection, changed, Condition("changed.old_expires_at", {}), policy, bots)
 
 
 def _is_rotation(connection: Connection, run: int) -> bool:

@@ -22,10 +22,10 @@ from tokens.gitlab.kind import (
     kind_expression,
 )
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema
+from tokens.gitlab.succession import read_line
 from tokens.selection import DEFAULT_SCOPE, EVERY_KIND, EVERY_STATE, Selection, check_names
 
 LARGEST_ID = 2**63 - 1
-PREVIOUS = "previous_personal_access_token_id"
 FURTHEST_BACK = 2_400_000  # days; PostgreSQL has no date much longer ago
 
 # Infinite dates cannot be subtracted from.
@@ -52,42 +52,6 @@ CANDIDATES = """
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
     ORDER BY abs({days}) NULLS LAST, t.expires_at NULLS LAST, t.id
-"""
-
-# Which token came of which by a rotation. GitLab writes it into the successor, from 16.3 on.
-BY_GITLAB = """
-          SELECT s.id, s.revoked, s.expires_at
-          FROM {old}public.personal_access_tokens s
-          {on} s.previous_personal_access_token_id = {of}.id
-"""
-
-# What came of GitLab's own rotations nobody knows then, and of ours the journal.
-BY_JOURNAL = """
-          SELECT s.id, s.revoked, s.expires_at
-          FROM {old}token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
-          WHERE p.token_id = {of}.id
-"""
-
-# From the catalogue, since even looking a name up fails for a role that may not look into the schema.
-JOURNAL_KNOWS = """
-    SELECT EXISTS (
-      SELECT
-      FROM pg_catalog.pg_namespace n
-      JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
-      WHERE n.nspname = 'token_tasks'
-        AND has_schema_privilege(n.oid, 'USAGE')
-        AND has_table_privilege(c.oid, 'SELECT')
-    ) AS knows
-"""
-
-# GitLab's own rotation leaves one as well. A successor that has a successor itself goes, and the line with it goes on.
-LINE = """
-        WITH RECURSIVE line AS (
-          {first}
-          UNION
-          {next}
-        )
 """
 
 LIVE_SUCCESSOR = f"""({{line}}
@@ -194,23 +158,10 @@ def find(address: Address, search: Search) -> tuple[Candidate, ...]:
     return tuple(replace(one, named=named) for one in exact or found if one.kind in kinds)
 
 
-def line(connection: Connection, schema: Schema) -> str | None:
-    """SQL that makes `line` of all that came of the token `t` by rotations, one of another; None where nobody knows."""
-    if schema.has(TOKENS, PREVIOUS):
-        first = BY_GITLAB.format(old="", on="WHERE", of="t")
-        then = BY_GITLAB.format(old="line JOIN ", on="ON", of="line")
-    elif connection.row(JOURNAL_KNOWS).knows:
-        first = BY_JOURNAL.format(old="", of="t")
-        then = BY_JOURNAL.format(old="line CROSS JOIN ", of="line")
-    else:
-        return None
-    return LINE.format(first=first.strip(), next=then.strip())
-
-
 def live_successor(connection: Connection, schema: Schema) -> str:
     """SQL for the id of the one that works of the tokens that came of the token `t`, NULL where none is known."""
-    known = line(connection, schema)
-    return "CAST(NULL AS bigint)" if known is None else LIVE_SUCCESSOR.format(line=known)
+    line = read_line(connection, schema)
+    return "CAST(NULL AS bigint)" if line is None else LIVE_SUCCESSOR.format(line=line.whole)
 
 
 def _states(selection: Selection) -> Iterator[str]:

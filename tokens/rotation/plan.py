@@ -13,8 +13,9 @@ from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy
+from tokens.gitlab.succession import PREDECESSOR
 from tokens.plan import read_release
-from tokens.rotation.candidate import PREVIOUS, Candidate
+from tokens.rotation.candidate import Candidate
 from tokens.rotation.columns import check_known
 from tokens.rotation.obstacles import (
     check_instance,
@@ -226,7 +227,7 @@ def _notes_on_memberships(
 
 
 def _notes_on_the_record(schema: Schema) -> Iterator[str]:
-    if not schema.has(TOKENS, PREVIOUS):
+    if not schema.has(TOKENS, PREDECESSOR):
         yield (
             "This GitLab does not record which token replaced which (16.3 and later do): only the journal knows, and "
             "GitLab will not revoke the new token where somebody tries to rotate with the old one."

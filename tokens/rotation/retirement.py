@@ -7,10 +7,10 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.schema import read_schema
+from tokens.gitlab.succession import read_line
 from tokens.gitlab.triggers import firing
 from tokens.journal.record import Record
 from tokens.rotation import memberships
-from tokens.rotation.candidate import line
 from tokens.rotation.plan import Rotation
 from tokens.rotation.stage import Entry, Stage, count, reach, require, step
 
@@ -130,7 +130,9 @@ def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
 
 
 def _has_other(connection: Connection, token_id: int, entry: Entry) -> bool:
-    known = line(connection, read_schema(connection))
-    if known is None:
+    line = read_line(connection, read_schema(connection))
+    if line is None:
         return False
-    return bool(connection.row(OTHER_SUCCESSOR.format(line=known), token=token_id, successor=entry.successor_id).found)
+    return bool(
+        connection.row(OTHER_SUCCESSOR.format(line=line.whole), token=token_id, successor=entry.successor_id).found
+    )

@@ -37,7 +37,7 @@ def apply(context: invoke.Context, target: str = "", run: str | None = None, **o
     consent.require_person_or_yes(manner, "apply")
     who = origin.here()
     site = locate_site(context, target)
-    found = plan_to_apply(site.address, number)
+    found = plan_to_apply(site.address, number, release=site.release)
     report = Report(as_json=manner.json)
     with report.printing():
         stored, plan = found.stored, found.plan
@@ -84,7 +84,7 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
     consent.require_person_or_yes(manner, "undo")
     who = origin.here()
     site = locate_site(context, target)
-    found = plan_to_undo(site.address, number)
+    found = plan_to_undo(site.address, number, release=site.release)
     report = Report(as_json=manner.json)
     with report.printing():
         consent.propose(found.plan, report, f"Plan to undo run {number} for {found.tokens} token(s)")
@@ -116,8 +116,8 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
             return
         if not found.tokens:
             raise DoneInPart(f"No token has still the date that run {number} gave it: nothing was changed.")
-        # The old dates may well be past by now: a way back must not depend on the day.
-        consent.check_guards(found.plan, manner, never=("past",))
+        # The old dates may well be past by now, and what they doom was doomed before: a way back depends on no day.
+        consent.check_guards(found.plan, manner, never=("past", "doomed"))
         if manner.dry_run:
             return
         if not consent.agreed(manner, f"This will put back {found.tokens} token(s). Are you sure?"):

@@ -14,7 +14,7 @@ from tokens.tasks.output_option import require_output
 if TYPE_CHECKING:
     from tokens.plan import Options
 
-ALLOWED = ("past", "beyond-maximum", "maintenance", "old-plan", "publication")
+ALLOWED = ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan", "publication")
 OUTPUTS = ("text", "json")
 MOST_TOKENS = 2**63 - 1
 MOST_DAYS = 3_660_000  # ten thousand years

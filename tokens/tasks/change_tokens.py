@@ -51,7 +51,7 @@ def change_tokens(
         selection,
         change,
         options=how,
-        release=site.installation.version if site.installation else None,
+        release=site.release,
     )
     report = Report(as_json=manner.json)
     with report.printing():

@@ -66,7 +66,7 @@ def _findings(context: invoke.Context, target: str) -> Iterator["Finding"]:
             yield Finding("Geo", Verdict.WARN, "a secondary site: analyze works, for changes go to the primary site")
         else:
             yield Finding("Geo", Verdict.OK, "no secondary site")
-    yield from diagnose(site.address)
+    yield from diagnose(site.address, release=site.release)
 
 
 def _sql(statements: dict[str, list[str]]) -> str:

@@ -99,11 +99,13 @@ class EditConversation:
         if new is None:
             print("Invalid date, aborting...")
             return
-        plan = self._plan(old, Change(new))
+        planned = self._plan(old, Change(new))
         print()
         print(f"Old expiration date: {old}")
         print(f"New expiration date: {new}")
-        plan = self._noted(plan)
+        plan = self._noted(planned)
+        if plan is None:
+            return
         if not self._prompts.confirm(f"WARNING: This will now update {plan.tokens} token(s). Are you sure?"):
             print("Aborting!")
             return
@@ -113,9 +115,11 @@ class EditConversation:
         old = self._choose_date()
         if old is None:
             return
-        plan = self._plan(old, Change())
+        planned = self._plan(old, Change())
         print()
-        plan = self._noted(plan)
+        plan = self._noted(planned)
+        if plan is None:
+            return
         print(f"WARNING: This will remove the expiration for tokens that expire on {old}.")
         if not self._prompts.confirm(f"This will affect {plan.tokens} tokens. Are you sure?"):
             print("Aborting!")
@@ -129,15 +133,22 @@ class EditConversation:
         return dates[chosen] if chosen < len(dates) else None
 
     def _plan(self, old: ExpirationDate, change: Change) -> Plan:
-        installation = self._site.installation
-        release = installation.version if installation else None
+        release = self._site.release
         return make_plan(self._address, RunKind.EDIT, Selection.every(old), change, release=release)
 
-    def _noted(self, plan: Plan) -> Plan:
-        """Show the notes; returns the plan without what the person does not want to be touched along with the dates."""
+    def _noted(self, plan: Plan) -> Plan | None:
+        """Show the notes; returns the plan without what the person does not want to be touched along with the dates.
+
+        None where it would cost bots and the person wants to keep them.
+        """
         for note in plan.notes:
             print(f"NOTE: {note.text}")
         counts = {note.concern: note.tokens for note in plan.notes}
+        if Concern.DOOMED in counts and not self._prompts.confirm(
+            f"Go on, although GitLab takes {counts[Concern.DOOMED]} bot(s) for it?"
+        ):
+            print("Aborting!")
+            return None
         if plan.memberships and not self._prompts.confirm(
             f"Move the memberships of {counts[Concern.MEMBERSHIPS]} bot(s), too?", default=True
         ):

@@ -35,6 +35,11 @@ class Site:
     standbys: tuple[Address, ...] = ()
     discovers_standbys: bool = False
 
+    @property
+    def release(self) -> str | None:
+        """GitLab's version, such as `17.11.1-ee`, where the installation tells it."""
+        return self.installation.version if self.installation else None
+
 
 def open_site(installation: Installation) -> Site:
     """Become the GitLab user where root asks, then read how the application reaches its database.

@@ -1,0 +1,121 @@
+"""GitLab's nightly clean-up of project and group bots whose tokens have all become inactive, release by release.
+
+Every night at 00:00 UTC the worker `ResourceAccessTokens::InactiveTokensDeletionCronWorker` takes each bot without a
+token that holds it: it deletes the bot, and the bot's tokens with it. A token holds its bot while it is active, and for
+so many days after its date, or after it was revoked.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+Version = tuple[int, int, float]
+"""Major, minor, patch."""
+
+RELEASE = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
+MINORS = 12  # of a major release, since 16.0
+NEWEST_PATCH = float("inf")
+UNKNOWN = ((0, 0, 0.0), (10**6, 0, NEWEST_PATCH))
+
+
+@dataclass(frozen=True)
+class CleanUp:
+    """What the clean-up of a release does beyond what all of them do.
+
+    `takes_undated`: a token without an expiration date holds no bot, even one that works. `may_block`: where the
+    feature flag `delete_inactive_project_bot_users` is off, it blocks bots instead of deleting them, and unblocking
+    helps. `by_flag`: it comes only where the feature flag `enable_inactive_tokens_deletion_cron_worker` is on.
+    `certain` is false where it is not known which of several releases this is: then it is the worst of theirs.
+    """
+
+    takes_undated: bool = False
+    may_block: bool = False
+    by_flag: bool = False
+    certain: bool = True
+
+
+# Each counts from its version on. The fault is one of three-valued logic: NOT (NULL < cut-off) is no yes
+# (gitlab-org/gitlab#521001). It was mended in 17.10 and taken back to 17.9 (gitlab-org/gitlab!182666); as a rule GitLab
+# takes a correction back to its newest release alone, so 17.7 and 17.8 count as faulty to their last patch.
+BY_VERSION: tuple[tuple[Version, CleanUp | None], ...] = (
+    ((0, 0, 0), None),
+    ((17, 7, 0), CleanUp(takes_undated=True, may_block=True, by_flag=True)),
+    ((17, 8, 0), CleanUp(takes_undated=True, may_block=True)),
+    ((17, 9, 1), CleanUp(may_block=True)),
+    ((18, 2, 0), CleanUp()),
+)
+ENABLING_FLAG = "enable_inactive_tokens_deletion_cron_worker"
+BLOCKING_FLAG = "delete_inactive_project_bot_users"
+
+FAULTY = "GitLab 17.7 to 17.9.0"
+"""The releases with `takes_undated`, in words."""
+
+
+def clean_up(exact: str | None, estimate: str | None) -> CleanUp | None:
+    """The clean-up of a release, None for one that has none.
+
+    `exact` is GitLab's version such as `17.8.1-ee`, where it is known. Else `estimate`, such as `17.8`, counts with its
+    neighbours, as it may be one release off, and without it every release does: of all these the worst.
+    """
+    first, last = _span(exact, 0) or _span(estimate, 1) or UNKNOWN
+    possible = list(_between(first, last))
+    known = [one for one in possible if one is not None]
+    if not known:
+        return None
+    return CleanUp(
+        takes_undated=any(one.takes_undated for one in known),
+        may_block=all(one.may_block for one in known),
+        by_flag=all(one.by_flag for one in known),
+        certain=len(possible) == 1,
+    )
+
+
+def what_it_does(clean_up: CleanUp) -> str:
+    """What becomes of the bots that it takes, as a clause."""
+    does = "GitLab deletes them with their tokens"
+    if clean_up.may_block:
+        does += f" (or blocks them, where its feature flag {BLOCKING_FLAG} is off)"
+    return does
+
+
+def is_active(clean_up: CleanUp, expires_at: str, revoked: str, day: str) -> str:
+    """SQL: whether a token of this date counts as active on `day`, all of them SQL."""
+    if clean_up.takes_undated:
+        return f"({revoked} IS NOT TRUE AND {expires_at} > {day})"
+    return f"({revoked} IS NOT TRUE AND COALESCE({expires_at}, CAST('infinity' AS date)) > {day})"
+
+
+def holds(clean_up: CleanUp, expires_at: str, revoked: str, updated_at: str, day: str, days: str) -> str:
+    """SQL: whether a token keeps its bot from the clean-up of `day` where it comes after `days` days, all of them SQL.
+
+    `revoked` and `updated_at` are columns; GitLab takes the second for the time of the revocation. True, or else false
+    or NULL.
+    """
+    cut_off = f"({day} - {days})"
+    if clean_up.takes_undated:
+        # As the worker asks it, so that NULL has the same effect.
+        return f"(NOT ({expires_at} < {cut_off} OR ({revoked} AND {updated_at} < {cut_off})))"
+    return (
+        f"({is_active(clean_up, expires_at, revoked, day)} OR {expires_at} BETWEEN {cut_off} AND {day}"
+        f" OR ({revoked} AND {updated_at} >= {cut_off}))"
+    )
+
+
+def _span(release: str | None, off: int) -> tuple[Version, Version] | None:
+    """The first and the last version that `release`, which may be `off` minor releases off, can mean."""
+    found = RELEASE.match(release.strip()) if release else None
+    if found is None:
+        return None
+    major, minor, patch = int(found[1]), int(found[2]), found[3]
+    if off == 0:
+        return (major, minor, int(patch or 0)), (major, minor, NEWEST_PATCH if patch is None else int(patch))
+    minors = major * MINORS + minor
+    return (*divmod(minors - off, MINORS), 0), (*divmod(minors + off, MINORS), NEWEST_PATCH)
+
+
+def _between(first: Version, last: Version) -> Iterator[CleanUp | None]:
+    """The rules of all versions from `first` to `last`."""
+    ends = [since for since, _ in BY_VERSION[1:]]
+    for (since, rule), until in zip(BY_VERSION, [*ends, None], strict=True):
+        if since <= last and (until is None or until > first):
+            yield rule
