@@ -17,6 +17,7 @@ from tests.factories import (
     make_membership,
     make_migration_row,
     make_settings,
+    make_token,
     make_tokens,
     make_updates_slow,
     make_user,
@@ -403,6 +404,38 @@ def test_ctrl_z_in_an_update_does_not_suspend_it(start: Callable[..., Program]) 
     program.wait_for("Updating personal access tokens from ID")
     program.press("ctrl-z")
     program.wait_for("Updated 1200 tokens!")
+
+
+def test_whether_bots_are_to_go_is_asked_before_anything_else(start: Callable[..., Program], engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        for _ in range(2):
+            make_token(connection, user_id=make_user(connection, user_type=6), expires_at=SOON)
+        retired = make_token(connection, expires_at=SOON)
+        make_token(connection, previous_personal_access_token_id=retired)
+    program = start(size=(60, 200))
+    question = "Go on, although GitLab takes 2 bot(s) for it?"
+    program.press("enter", "enter")
+    program.wait_for("What would you like")
+    program.press("2020-01-01", "enter")
+    program.wait_for(f"{question} (y/N)")
+    assert "NOTE: 2 bot(s) lose by this change what keeps them" in program.text
+    assert "Are you sure?" not in program.text
+    program.press("enter")
+    program.wait_for(f"{question} No\nAborting!\n=====")
+    assert counts(engine)[str(SOON)] == 63
+    program.press("enter", "enter")
+    program.wait_for(lambda: program.text.count("What would you like") == 2)
+    program.press("2020-01-01", "enter", "y", "enter", "y", "enter")
+    program.wait_for("Updated 63 tokens!")
+
+
+def test_what_a_rotation_has_replaced_is_noted(start: Callable[..., Program], engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        make_token(connection, previous_personal_access_token_id=make_token(connection, expires_at=SOON))
+    program = start(size=(50, 160))
+    program.press("down", "enter", "enter")
+    program.wait_for("NOTE: 1 token(s) were replaced by a rotation, and their successors are not revoked")
+    program.press("n", "enter")
 
 
 def test_a_date_beyond_the_last_of_postgresql_is_invalid(start: Callable[..., Program], engine: sa.Engine) -> None:

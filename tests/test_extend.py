@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,7 @@ def test_dates_ranges_and_none_may_be_given_several_times(instance: Instance) ->
     assert instance.dates() == before | dict.fromkeys(changed, str(LATER))
     assert out.endswith("Recorded as run 1; to take it back: tokens.undo --run 1\n")
     assert f"| (none)          | {LATER}      | 1        |" in out
-    assert "NOTE: 1 token(s) will expire earlier than now." in out
+    assert "NOTE: 1 token(s) never expire now: with the new date they will." in out
 
 
 def test_by_counts_from_each_tokens_own_date(instance: Instance) -> None:
@@ -252,7 +252,7 @@ def test_stagger_spreads_the_dates_evenly_from_the_new_date_on(some: Instance) -
     }
     with make_engine(some.address).begin() as connection:
         make_settings(connection, max_personal_access_token_lifetime=(LATER - TODAY).days + 10)
-    words = ("extend", "--expires", f"{LATER}..9999-12-31", "--to", LATER, "--yes")
+    words = ("extend", "--expires", f"{LATER}..9999-12-31", "--to", LATER, "--allow", "earlier", "--yes")
     said = some.refusal(*words, "--stagger", "12d")
     assert said.startswith("Refused because of beyond-maximum")
     assert "5 token(s) get a date beyond" in some.run(*words, "--stagger", "12d").stdout
@@ -386,7 +386,7 @@ def test_output_json_is_one_document_and_nothing_else(some: Instance) -> None:
     refused = some.json("extend", "--expires", SOON, "--to", "2001-01-01", "--yes", status=3)
     assert [(note["concern"], note["guard"]) for note in refused["plan"]["notes"]] == [
         ("past", "past"),
-        ("earlier", None),
+        ("earlier", "earlier"),
     ]
     with make_engine(some.address).connect() as connection:
         first = "(SELECT min(id) FROM personal_access_tokens WHERE expires_at = :day)"
@@ -417,22 +417,97 @@ def test_what_a_guard_refuses_is_changed_only_when_it_is_allowed(some: Instance)
     assert some.refusal(*words, "--to", LATER, "--allow", "past,maintenance") == (
         f"Refused because of beyond-maximum {how} beyond-maximum."
     )
-    assert some.refusal(*words, "--to", TODAY, "--allow", "maintenance") == f"Refused because of past {how} past."
+    assert some.refusal(*words, "--to", TODAY, "--allow", "maintenance") == (
+        f"Refused because of past and earlier {how} past,earlier."
+    )
     assert some.refusal(*words, "--to", LATER, "--plan", "--allow", "maintenance").startswith("Refused because of beyo")
     refused = some.run(*words, "--to", LATER, "--allow", "maintenance")
     assert "NOTE: " in refused.stdout
     assert "Are you sure" not in refused.stdout
     assert some.counts() == UNCHANGED
-    some.done(*words, "--to", TODAY, "--allow", "maintenance", "--allow", "past")
+    some.done(*words, "--to", TODAY, "--allow", "maintenance", "--allow", "past,earlier")
     assert some.counts()[str(TODAY)] == 60
     with some.terminal("extend", "--expires", TODAY, "--state", "expired", "--to", LATER) as program:
         assert program.wait() == 3
         assert "Are you sure" not in program.text
 
 
+def test_a_date_earlier_than_their_own_is_refused_and_one_for_tokens_that_never_expire_is_noted(
+    instance: Instance,
+) -> None:
+    with make_engine(instance.address).begin() as connection:
+        make_tokens(connection, 8, expires_at=SOON)
+        make_tokens(connection, 3, expires_at=SOON + timedelta(3))
+        make_tokens(connection, 2)
+    words = ("extend", "--expires", f"{SOON}..{SOON + timedelta(3)}", "--to", SOON, "--yes")
+    assert instance.refusal(*words) == (
+        "Refused because of earlier (see the notes above); to do it all the same say --allow earlier."
+    )
+    assert "NOTE: 3 token(s) will expire earlier than now." in instance.run(*words).stdout
+    assert instance.refusal(*words, "--plan").startswith("Refused because of earlier")
+    instance.done(*words, "--allow", "earlier")
+    # `--expires none` has named them, and a date is what an administrator wants of them.
+    out = instance.done("extend", "--expires", "none", "--to", SOON, "--yes")
+    assert f"NOTE: These tokens never expire now: on {SOON} they will." in out
+    assert instance.counts() == {str(SOON): 13}
+    instance.done("extend", "--expires", SOON, "--to", LATER, "--yes")
+    # The way back is always open: it gives an earlier date, too.
+    instance.done("undo", "--run", 3, "--yes")
+    assert instance.counts() == {str(SOON): 13}
+
+
+def test_to_have_no_date_is_beyond_every_maximum(some: Instance) -> None:
+    with make_engine(some.address).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=10_000, require_personal_access_token_expiry=False)
+    words = ("remove", "--expires", SOON, "--yes")
+    assert some.refusal(*words).startswith("Refused because of beyond-maximum")
+    refused = some.json(*words, status=3)
+    assert [(note["concern"], note["count"], note["guard"]) for note in refused["plan"]["notes"]] == [
+        ("beyond-maximum", 60, "beyond-maximum")
+    ]
+    some.done(*words, "--allow", "beyond-maximum")
+    assert some.counts() == {"2017-12-31": 20, None: 65}
+
+
+def rotated(connection: sa.Connection, *, revoked: Sequence[bool], expires_at: date = SOON) -> list[int]:
+    """A token and what rotations made of it, one of another; `revoked` says of each whether it is."""
+    ids: list[int] = []
+    owner = make_user(connection, user_type=13)
+    for gone in revoked:
+        before = {"previous_personal_access_token_id": ids[-1]} if ids else {}
+        ids.append(make_token(connection, user_id=owner, expires_at=expires_at, revoked=gone, **before))
+    return ids
+
+
+def test_what_a_rotation_has_replaced_is_not_prolonged(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        in_grace = rotated(connection, revoked=[False, False])
+        through = rotated(connection, revoked=[False, True, False])
+        rotated(connection, revoked=[False, True])
+        rotated(connection, revoked=[True, False])
+        rotated(connection, revoked=[False])
+        dead = rotated(connection, revoked=[False, False], expires_at=TODAY - timedelta(3))
+    words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
+    how = "(see the notes above); to do it all the same say --allow superseded."
+    assert instance.refusal(*words) == f"Refused because of superseded {how}"
+    assert "NOTE: 2 token(s) were replaced by a rotation, and their successors are not revoked" in (
+        instance.run(*words).stdout
+    )
+    assert instance.refusal("remove", "--expires", SOON, "--yes") == f"Refused because of superseded {how}"
+    revived = ("extend", "--expires", TODAY - timedelta(3), "--state", "expired", "--to", LATER, "--yes")
+    assert instance.refusal(*revived) == f"Refused because of superseded {how}"
+    # An earlier end is no longer life.
+    instance.done("extend", "--expires", SOON, "--to", SOON - timedelta(1), "--allow", "earlier", "--yes")
+    instance.execute(
+        "UPDATE personal_access_tokens SET revoked = true WHERE id = ANY(:ids)", ids=[in_grace[0], through[0], dead[0]]
+    )
+    instance.done("extend", "--expires", SOON - timedelta(1), "--to", LATER, "--yes")
+    instance.done("undo", "--run", 2, "--yes")
+
+
 def test_more_tokens_than_the_caller_expects_are_never_changed(some: Instance) -> None:
     words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
-    assert some.refusal(*words, "--at-most", 59, "--allow", "past,beyond-maximum,maintenance,old-plan") == (
+    assert some.refusal(*words, "--at-most", 59, "--allow", "past,beyond-maximum,doomed,superseded,old-plan") == (
         "The plan has 60 token(s), more than --at-most 59: nothing was changed."
     )
     assert some.refusal(*words, "--at-most", 0, "--plan").startswith("The plan has 60")
@@ -510,7 +585,7 @@ def test_on_a_terminal_the_journal_is_offered_once_the_change_is_agreed_to(bare:
             f"{question}No\n{NO_WAY_BACK}\nUpdated 3 of 3 token(s).\nRecounted: 3 of 3 token(s) have their new date."
         )
     assert current(bare.address, Branch.JOURNAL) is None
-    with bare.terminal("extend", "--expires", LATER, "--to", SOON) as program:
+    with bare.terminal("extend", "--expires", LATER, "--to", SOON, "--allow", "earlier") as program:
         program.press("y", "enter", "enter")
         assert program.wait() == 0
         assert f"{question}Yes\nUpdated 3 of 3" in program.text
@@ -613,7 +688,7 @@ BAD: Sequence[tuple[Sequence[str], str]] = (
     (["remove", "--ids", "-"], "--ids found no token ids in standard input"),
     (["remove", "--memberships", "drop"], '--memberships takes move or keep, not "drop".'),
     (["remove", "--notices", "drop"], '--notices takes rearm or keep, not "drop".'),
-    (["remove", "--allow", "everything"], "--allow takes past, beyond-maximum, maintenance, old-plan"),
+    (["remove", "--allow", "everything"], "--allow takes past, earlier, beyond-maximum, superseded, doomed"),
     (["remove", "--allow", ""], "--allow takes"),
     (["remove", "--at-most", "many"], '--at-most takes a number of tokens, not "many".'),
     (["remove", "--standby", "demo"], "--standby takes postgresql://"),

@@ -36,6 +36,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.plaintext import Payload, decode
+from tokens.gitlab.succession import PREDECESSOR
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.journal.listing import NEEDS, read_rotations, read_touched
