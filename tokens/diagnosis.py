@@ -125,6 +125,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     yield _schema(state, schema, estimate)
     yield from _privileges(connection, state, schema)
     yield from _record_of_rotations(schema)
+    yield _hidden_rows(connection)
     yield _journal(connection)
     yield _maintenance(connection, schema)
     yield _inactive_bots(connection, schema, clean_up(release, estimate))
@@ -182,6 +183,14 @@ def _record_of_rotations(schema: Schema) -> Iterable[Finding]:
             "this release does not record which token replaced which (16.3 and later do): rotate works, but only the "
             "journal knows what it has replaced, and nobody what GitLab's own rotations have",
         )
+
+
+def _hidden_rows(connection: Connection) -> Finding:
+    subject = "row-level security"
+    text = preflight.hidden_rows(connection, CHANGE)
+    return (
+        Finding(subject, Verdict.WARN, text) if text else Finding(subject, Verdict.OK, "hides nothing from this role")
+    )
 
 
 def _journal(connection: Connection) -> Finding:

@@ -11,6 +11,8 @@ from tokens.gitlab.inactive_bots import FAULTY, CleanUp, what_it_does
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.settings import Policy
 
+IDS_SHOWN = 5
+
 
 class Concern(Enum):
     """Why a change deserves a second look, in the order in which notes are shown."""
@@ -30,6 +32,10 @@ class Concern(Enum):
     DOOMED_ANYWAY = "doomed-anyway"
     BLOCKED = "blocked"
     MIGRATED = "migrated"
+    UNKNOWN_IDS = "unknown-ids"
+    LEFT_OUT_IDS = "left-out-ids"
+    NOTHING_SELECTED = "nothing-selected"
+    HIDDEN_ROWS = "hidden-rows"
 
     @property
     def guard(self) -> str | None:
@@ -50,11 +56,15 @@ GUARDS = (
 
 @dataclass(frozen=True)
 class Note:
-    """One concern, its sentence, and how many tokens it is about (for memberships and doomed bots: how many bots)."""
+    """One concern, its sentence, and how many tokens it is about (for memberships and doomed bots: how many bots).
+
+    `ids` are those that a person has named and that come to nothing.
+    """
 
     concern: Concern
     text: str
     tokens: int
+    ids: tuple[int, ...] = ()
 
 
 def notes(
@@ -94,6 +104,17 @@ def notes(
         _migrated(known),
     ]
     return tuple(note for note in found if note.tokens)
+
+
+def notes_on_ids(named: int, unknown: Sequence[int], left_out: Sequence[int]) -> Iterator[Note]:
+    """The notes on ids of `named` ones that no token has, and on those of tokens that other options leave out."""
+    of = f"of the {named} ids"
+    if unknown:
+        text = f"{len(unknown)} {of} are no token's: {_first(unknown)}."
+        yield Note(Concern.UNKNOWN_IDS, text, len(unknown), tuple(unknown))
+    if left_out:
+        text = f"{len(left_out)} {of} are of tokens that the other options leave out: {_first(left_out)}."
+        yield Note(Concern.LEFT_OUT_IDS, text, len(left_out), tuple(left_out))
 
 
 def guards(notes: Iterable[Note]) -> tuple[str, ...]:
@@ -242,3 +263,9 @@ def _count(moves: Iterable[Move], concerned: Callable[[Move], bool]) -> int:
 
 def _aside(option: str, shown: bool) -> str:
     return f" ({option})" if shown else ""
+
+
+def _first(ids: Sequence[int]) -> str:
+    """The first few of ids."""
+    more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
+    return f"{', '.join(map(str, ids[:IDS_SHOWN]))}{more}"

@@ -21,8 +21,15 @@ from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.notes import Note, notes
-from tokens.selection import Condition, Selection, check_names
+from tokens.notes import Concern, Note, notes, notes_on_ids
+from tokens.selection import (
+    Condition,
+    Selection,
+    check_names,
+    check_scopes,
+    ids_without_effect,
+    why_nothing,
+)
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server
 
@@ -209,29 +216,58 @@ def make_plan(
         bots = clean_up(release, estimate)
         migration = read_background_migration(connection, schema)
         facts = read_facts(connection, schema, condition, change, policy, migration, bots)
+        more = [] if kind is RunKind.EDIT else list(_notes_on_selection(connection, schema, selection, chunks, counts))
+        more += read_hidden_rows(connection)
+    found = notes(
+        moves_of(chunks),
+        facts,
+        policy,
+        memberships=rule,
+        notices=options.notices,
+        clean_up=bots,
+        options=kind is not RunKind.EDIT,
+    )
     return Plan(
         kind,
         selection.as_dict(),
         change,
         chunks,
         counts,
-        notes(
-            moves_of(chunks),
-            facts,
-            policy,
-            memberships=rule,
-            notices=options.notices,
-            clean_up=bots,
-            options=kind is not RunKind.EDIT,
-        ),
+        (*found, *more),
         rule if facts.bots_ending_before else None,
         options.notices and facts.warned > 0,
     )
 
 
+def read_hidden_rows(connection: database.Connection) -> list[Note]:
+    """The note on rows that may be hidden from this role; none where none can be."""
+    text = preflight.hidden_rows(connection, preflight.CHANGE)
+    return [Note(Concern.HIDDEN_ROWS, text, 0)] if text else []
+
+
 def read_release(connection: database.Connection, schema: Schema) -> str | None:
     """GitLab's release as far as the database tells."""
     return estimated_release(connection) if schema.has(MIGRATIONS) else None
+
+
+def _notes_on_selection(
+    connection: database.Connection,
+    schema: Schema,
+    selection: Selection,
+    chunks: Sequence[Chunk],
+    counts: Sequence[KindCount],
+) -> Iterator[Note]:
+    """What was named and comes to nothing."""
+    unknown, left_out = ids_without_effect(connection, selection, (one for chunk in chunks for one in chunk.ids))
+    yield from notes_on_ids(len(selection.ids or ()), unknown, left_out)
+    if chunks:
+        return
+    check_scopes(connection, selection)
+    if any(one.tokens for one in counts):
+        text = "All tokens that fulfil the other options are left out by their kind or state."
+    else:
+        text = why_nothing(connection, schema, selection)
+    yield Note(Concern.NOTHING_SELECTED, text, 0)
 
 
 def _read_counts(connection: database.Connection, schema: Schema, selection: Selection) -> Iterator[KindCount]:

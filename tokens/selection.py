@@ -1,7 +1,8 @@
 """Which tokens a change is about: pure values that become a SQL condition."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, Kind, State, kind_expression
 from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
+from tokens.gitlab.scopes import KNOWN, used_scopes
 from tokens.glob import as_regular_expression, escaped
 
 NAMED_USERS = """
@@ -121,6 +123,21 @@ GROUPS_MISSING = """
       WHERE r.source_type = 'Namespace' AND lower(r.path) = lower(named.path)
     )
     ORDER BY named.path
+"""
+
+EXISTING_IDS = """
+    SELECT t.id
+    FROM public.personal_access_tokens t
+    WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+"""
+
+IS_FULFILLED = """
+    SELECT EXISTS (
+      SELECT
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+    ) AS found
 """
 
 PROJECTS_MISSING = """
@@ -337,6 +354,22 @@ class Selection:
             terms.add(f"t.created_at >= {terms.value('created_after', str(self.created_after), 'timestamp')}")
 
 
+EVERYTHING = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
+
+# One after the other, those first that are looked up quickly; an owner or a place is enough.
+SINGLE_CRITERIA = (
+    ("ids",),
+    ("users", "groups", "projects"),
+    ("expires",),
+    ("created_before",),
+    ("created_after",),
+    ("last_used_before",),
+    ("last_used_after",),
+    ("scopes",),
+    ("name",),
+)
+
+
 def described(named: Mapping[str, Any]) -> str:
     """What `as_dict` has kept, in one line such as `expires 2024-06-15..2024-06-20; kind group; state active`."""
     return "; ".join(_criterion(option, named[option]) for option in CRITERIA if option in named)
@@ -366,6 +399,51 @@ def check_names(connection: Connection, schema: Schema, selection: Selection) ->
         raise UsageError(
             f"This GitLab has {', '.join(faults)}; give usernames, and full paths such as group/subgroup/project."
         )
+
+
+def check_scopes(connection: Connection, selection: Selection) -> None:
+    """Refuse a selection by a scope that no token has and that GitLab has never had; for one that selects nothing.
+
+    Raises:
+        UsageError: names it and what may be meant.
+    """
+    if not selection.scopes:
+        return
+    used = used_scopes(connection)
+    for scope in selection.scopes:
+        if scope not in used | KNOWN:
+            near = difflib.get_close_matches(scope, sorted(used | KNOWN), n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"those in use are {', '.join(sorted(used))}."
+            raise UsageError(f'No token has the scope "{scope}", and GitLab has none of that name; {hint}')
+
+
+def ids_without_effect(
+    connection: Connection, selection: Selection, chosen: Iterable[int]
+) -> tuple[list[int], list[int]]:
+    """Of the ids that a selection names but that are not `chosen`: those that no token has, and the other ones."""
+    if selection.ids is None:
+        return [], []
+    rest = sorted(set(selection.ids).difference(chosen))
+    if not rest:
+        return [], []
+    existing = {row.id for row in connection.rows(EXISTING_IDS, ids="{" + ",".join(map(str, rest)) + "}")}
+    return [one for one in rest if one not in existing], [one for one in rest if one in existing]
+
+
+def why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:
+    """Why no token fulfils a selection, kind and state apart: the first criterion that none does, in a sentence."""
+    for names in SINGLE_CRITERIA:
+        alone = replace(EVERYTHING, **{name: getattr(selection, name) for name in names})
+        if alone == EVERYTHING:
+            continue
+        condition = alone.condition(schema)
+        if not connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
+            return f"No token fulfils this, whatever the other options say: {_without_kind_and_state(alone)}."
+    return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
+
+
+def _without_kind_and_state(selection: Selection) -> str:
+    return described({name: value for name, value in selection.as_dict().items() if name not in ("kind", "state")})
 
 
 def _criterion(option: str, value: Any) -> str:

@@ -52,6 +52,14 @@ STATE = """
       ) AS rows_hidden
 """
 
+HIDDEN = """
+    SELECT c.relname AS name, current_user AS role
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relname = ANY(CAST(%(tables)s AS text[])) AND row_security_active(c.oid)
+    ORDER BY c.relname
+"""
+
 # Those that the role lacks; with `also_held` those that it has, too.
 PRIVILEGES = """
     SELECT w.privilege, w.table_name, w.column_name
@@ -278,6 +286,21 @@ def check_tables(state: State, schema: Schema) -> None:
             f'Row-level security hides rows of {TOKENS} from role "{state.role}" in database "{state.database}"; '
             "use the tables' owner (gitlab in most installations)."
         )
+
+
+def hidden_rows(connection: Connection, needs: Needs) -> str | None:
+    """What to say where row-level security may hide rows of the other tables that a task reads; None where none does.
+
+    Which rows a policy hides cannot be told from here: it may be none.
+    """
+    found = connection.rows(HIDDEN, tables=[table for table in needs.reads if table != TOKENS])
+    if not found:
+        return None
+    return (
+        f'Row-level security may hide rows of {", ".join(row.name for row in found)} from role "{found[0].role}", so '
+        "kinds, owners, memberships and settings may be read wrong, notes may be missing, and memberships stay as they "
+        "are; use the tables' owner (gitlab in most installations)."
+    )
 
 
 def check_writable(state: State) -> None:

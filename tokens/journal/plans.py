@@ -16,7 +16,7 @@ from tokens.journal.installation import RunState
 from tokens.journal.listing import read_touched
 from tokens.journal.runs import PUT_BACK, StoredRun, read_plan, read_reverse, read_run
 from tokens.notes import Concern, doomed, notes
-from tokens.plan import Plan, RunKind, read_release
+from tokens.plan import Plan, RunKind, read_hidden_rows, read_release
 from tokens.selection import Condition
 
 # In what a run has changed, the tokens that no longer have the date that it gave them, whatever an undo of it has done.
@@ -169,9 +169,10 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             condition = Condition(STORED_TOKENS, {"stored_run": run})
             facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots)
         found = notes(plan.moves, facts, policy, memberships=plan.memberships, notices=plan.notices, clean_up=bots)
+        hidden = read_hidden_rows(connection)
     if stored.kind is RunKind.UNDO:
         found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
-    return Application(stored, replace(plan, notes=found))
+    return Application(stored, replace(plan, notes=(*found, *hidden)))
 
 
 def plan_to_undo(address: Address, run: int, *, release: str | None = None) -> Undo:
@@ -206,10 +207,12 @@ def plan_to_undo(address: Address, run: int, *, release: str | None = None) -> U
         needed = connection.row(needed_ones, run=run).memberships
         policy = read_policy(connection, schema)
         bots = clean_up(release, read_release(connection, schema))
+        hidden = read_hidden_rows(connection)
         lost = doomed(_read_lost(connection, run, policy, bots), bots)
     found = notes(plan.moves, None, policy, memberships=None, notices=False, clean_up=bots)
     kept = [note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST)]
     kept += [lost] if lost.tokens else []
+    kept += hidden
     return Undo(stored, replace(plan, notes=tuple(kept)), since, touched.memberships, touched.notices, needed, put_back)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tokens.plan import Plan
 
 MOST_MOVES = 20  # lines; --output json has all of them
+MOST_IDS = 1_000  # of a note, in JSON
 KINDS = (17, 8)  # columns
 MOVES = (15, 15, 8)
 
@@ -35,7 +36,13 @@ def as_dict(plan: "Plan") -> dict[str, Any]:
             for move in plan.moves
         ],
         "notes": [
-            {"concern": note.concern.value, "count": note.tokens, "text": note.text, "guard": note.concern.guard}
+            {
+                "concern": note.concern.value,
+                "count": note.tokens,
+                "text": note.text,
+                "guard": note.concern.guard,
+                **({"ids": note.ids[:MOST_IDS]} if note.ids else {}),
+            }
             for note in plan.notes
         ],
         "memberships": plan.memberships and plan.memberships.value,
