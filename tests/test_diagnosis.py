@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.addresses import url
-from tests.factories import make_settings, make_tokens
+from tests.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
 from tests.test_program import INV, call
+from tests.test_record import begin_run
 from tokens.address import Address
 from tokens.analysis import analyze
 from tokens.change import Change
@@ -17,14 +18,17 @@ from tokens.diagnosis import Verdict, diagnose, least_privileges
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.release import release_of
+from tokens.journal.plans import plan_to_apply
 from tokens.journal.record import Unrecorded
+from tokens.notes import Concern
 from tokens.plan import RunKind, make_plan
 from tokens.run import Finished, run
-from tokens.selection import Selection
-from tokens.upgrade import Branch, revisions
+from tokens.selection import DateRange, Selection
+from tokens.upgrade import Branch, revisions, upgrade
 
 Superuser = Callable[[Address], Address]
 OLD, NEW = ExpirationDate.typed("2024-06-15"), ExpirationDate.typed("2030-06-15")
+WHENEVER = DateRange(ExpirationDate.typed("2029-01-01"), ExpirationDate.typed("2030-12-31"))
 
 
 def findings(address: Address) -> dict[str, tuple[Verdict, str]]:
@@ -123,6 +127,80 @@ def test_the_prescribed_grants_are_enough_for_their_task_and_no_more(
         execute(nobody, "SELECT token_digest FROM personal_access_tokens")
 
 
+def test_who_may_read_the_history_may_do_that_and_nothing_else(
+    gitlab_database: Address, superuser: Superuser, nobody: Address
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL)
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 3, expires_at="2024-06-15")
+    plan = make_plan(gitlab_database, RunKind.EDIT, Selection.every(OLD), Change(NEW))
+    *_, end = run(gitlab_database, plan, begin_run(gitlab_database, plan))
+    assert isinstance(end, Finished)
+
+    execute(superuser(gitlab_database), *least_privileges(gitlab_database, "Night Shift")["history"])
+    target = ("--target", url(gitlab_database).replace("gitlab@", "Night%20Shift@"))
+    shown = call(INV, "tokens.history", *target, "--run", "1")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.count("changed") >= 3
+    listed = call(INV, "tokens.history", *target, "--output", "csv")
+    assert (listed.returncode, listed.stdout.count("\n")) == (0, 2)
+
+    found = findings(nobody)
+    assert found["privileges for history"][0] is Verdict.OK
+    assert found["privileges for changes"][0] is Verdict.WARN
+    for statement in (
+        "SELECT token_digest FROM personal_access_tokens",
+        "SELECT scopes FROM personal_access_tokens",
+        "SELECT email FROM users",
+        "SELECT count(*) FROM members",
+        "UPDATE personal_access_tokens SET expires_at = NULL",
+        "DELETE FROM token_tasks.runs",
+        "UPDATE token_tasks.runs SET reason = NULL",
+        "INSERT INTO token_tasks.chunks DEFAULT VALUES",
+        "CREATE TABLE token_tasks.mine ()",
+    ):
+        with pytest.raises(Exception, match="permission denied"):
+            execute(nobody, statement)
+    for task in (["tokens.undo", "--run", "1", "--yes"], ["tokens.journal.prune", "--before", "2100-01-01", "--yes"]):
+        assert call(INV, *task, *target).returncode == 3
+
+
+HIDING = ("users", "members", "user_details", "namespaces", "routes", "projects", "application_settings")
+
+
+def test_rows_that_may_be_hidden_from_a_role_are_said_by_doctor_and_plan(
+    gitlab_database: Address, superuser: Superuser, nobody: Address
+) -> None:
+    """A plan with the least privileges counts no membership that a policy hides, and says that it may be so."""
+    upgrade(gitlab_database, Branch.JOURNAL)
+    with make_engine(gitlab_database).begin() as connection:
+        bot = make_user(connection, user_type=6)
+        make_token(connection, user_id=bot, expires_at="2030-01-01")
+        make_membership(connection, user_id=bot, group_id=make_group(connection), expires_at="2030-01-01")
+    execute(superuser(gitlab_database), *least_privileges(gitlab_database, "Night Shift")["changes"])
+
+    def concerns() -> list[Concern]:
+        plan = make_plan(nobody, RunKind.EXTEND, Selection((None, WHENEVER)), Change(NEW))
+        return [note.concern for note in plan.notes if note.concern in (Concern.MEMBERSHIPS, Concern.HIDDEN_ROWS)]
+
+    assert findings(nobody)["row-level security"][0] is Verdict.OK
+    assert concerns() == [Concern.MEMBERSHIPS]
+    for table in HIDING:
+        execute(superuser(gitlab_database), f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        verdict, text = findings(nobody)["row-level security"]
+        assert verdict is Verdict.WARN
+        assert f'may hide rows of {table} from role "Night Shift"' in text
+        assert concerns()[-1] is Concern.HIDDEN_ROWS
+        # The owner sees everything.
+        assert findings(gitlab_database)["row-level security"][0] is Verdict.OK
+        execute(superuser(gitlab_database), f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    execute(superuser(gitlab_database), "ALTER TABLE members ENABLE ROW LEVEL SECURITY")
+    assert concerns() == [Concern.HIDDEN_ROWS]
+    plan = make_plan(nobody, RunKind.EXTEND, Selection((WHENEVER,)), Change(NEW))
+    run_number = begin_run(nobody, plan).run
+    assert Concern.HIDDEN_ROWS in [note.concern for note in plan_to_apply(nobody, run_number).plan.notes]
+
+
 @pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
 def test_the_release_of_a_bare_database_is_told(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     assert f"about release {revision}" in findings(gitlab_database_at(revision))["schema"][1]
@@ -147,7 +225,7 @@ def test_the_doctor_leaves_with_0_or_1(gitlab_database: Address, empty_database:
 
 def test_the_doctor_prints_grants_as_sql(gitlab_database: Address) -> None:
     done = call(INV, "tokens.doctor", "--target", url(gitlab_database), "--grants", "night shift")
-    analyze, changes = done.stdout.split("-- changes")
+    analyze, changes = done.stdout.split("-- history")[0], done.stdout.split("-- changes")[1]
     assert 'GRANT SELECT (expires_at) ON public.personal_access_tokens TO "night shift";' in analyze
     assert "UPDATE" not in analyze
     assert 'GRANT UPDATE (expires_at) ON public.members TO "night shift";' in changes

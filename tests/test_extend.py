@@ -300,11 +300,90 @@ Left out: 4 active impersonation, 5 expired personal, 3 revoked personal (--kind
 
 def test_nothing_selected_is_no_fault(some: Instance) -> None:
     out = some.done("extend", "--expires", "2001-01-01", "--to", LATER, "--yes")
-    assert out == "Plan to extend 0 token(s)\nNo token is selected: there is nothing to do.\n"
+    assert out == (
+        "Plan to extend 0 token(s)\n\n"
+        "NOTE: No token fulfils this, whatever the other options say: expires 2001-01-01.\n"
+        "No token is selected: there is nothing to do.\n"
+    )
     out = some.done("remove", "--expires", "2017-12-31", "--yes")
     assert "Left out: 20 expired personal (--kind and --state take them in)." in out
+    assert "NOTE: All tokens that fulfil the other options are left out by their kind or state." in out
     assert some.json("remove", "--expires", "2001-01-01", "--yes")["plan"]["tokens"] == 0
     assert some.value("SELECT count(*) FROM token_tasks.runs") == 0
+
+
+def test_why_nothing_is_selected_is_said(some: Instance, typed: Typed) -> None:
+    with make_engine(some.address).begin() as connection:
+        make_user(connection, username="erika")
+        make_token(connection, expires_at=LATER, name="late", scopes="---\n- k8s_proxy\n- tomorrows_scope\n")
+    words = ("extend", "--expires", SOON, "--to", LATER, "--dry-run")
+    alone, together = "No token fulfils this, whatever the other options say: ", "There are tokens for each of these"
+    for options, reason in (
+        (["--user", "erika"], f"{alone}user erika."),
+        (["--name", "[!t]*z"], f'{alone}name "[!t]*z".'),
+        # A scope that GitLab has is no mistake, although no token has it today; nor one that is new to us and in use.
+        (["--scope", "sudo"], f"{alone}scope sudo."),
+        (["--scope", "tomorrows_scope"], f"{together}, but none fulfils all of them: expires {SOON}; scope tomorrows"),
+        (["--created-before", "2001-01-01"], f"{alone}created before 2001-01-01."),
+        (["--created-after", "2100-01-01"], f"{alone}created after 2100-01-01."),
+        (["--last-used-after", "2020-01-01"], f"{alone}last used after 2020-01-01."),
+        (["--name", "late"], f'{together}, but none fulfils all of them: expires {SOON}; name "late".'),
+        (["--kind", "group"], "All tokens that fulfil the other options are left out by their kind or state."),
+    ):
+        shown = typed(some.command(*words, *options))
+        assert (shown.returncode, shown.stderr) == (0, ""), options
+        assert f"NOTE: {reason}" in shown.stdout, options
+        document = json.loads(typed(some.command(*words, *options, "--output", "json")).stdout)
+        (note,) = document["plan"]["notes"]
+        assert note["concern"] == "nothing-selected"
+
+
+@pytest.mark.parametrize(
+    ("scope", "hint"),
+    [
+        ("aip", "did you mean api?"),
+        ("API", "did you mean api?"),
+        ("zzz", "those in use are api, k8s_proxy, tomorrows_scope."),
+        ("read_repo", "did you mean read_repository or "),
+        ("tomorow_scope", "did you mean tomorrows_scope"),
+    ],
+)
+def test_a_scope_that_exists_nowhere_is_wrong_use(instance: Instance, typed: Typed, scope: str, hint: str) -> None:
+    with make_engine(instance.address).begin() as connection:
+        make_token(connection, expires_at=SOON, scopes="---\n- :api\n- 'k8s_proxy'\n- tomorrows_scope\n")
+    for output in ("text", "json"):
+        words = ("remove", "--expires", SOON, "--scope", f"api,{scope}", "--yes", "--output", output)
+        shown = typed(instance.command(*words))
+        assert (shown.returncode, shown.stdout) == (2, "")
+        assert one_line(shown).startswith(f'No token has the scope "{scope}", and GitLab has none of that name; {hint}')
+    assert typed(instance.command("remove", "--expires", SOON, "--scope", "tomorrows_scope", "--yes")).returncode == 0
+
+
+def test_ids_that_come_to_nothing_are_counted_and_named(some: Instance, typed: Typed, tmp_path: Path) -> None:
+    soon = sorted(id_ for id_, day in some.dates().items() if day == str(SOON))
+    others = sorted(id_ for id_, day in some.dates().items() if day != str(SOON))
+    words = ("extend", "--expires", SOON, "--to", LATER, "--ids", tmp_path / "ids", "--dry-run")
+
+    def noted(ids: Sequence[int]) -> list[tuple[str, int, str, list[int] | None]]:
+        (tmp_path / "ids").write_text("\n".join(map(str, ids)))
+        notes = json.loads(typed(some.command(*words, "--output", "json")).stdout)["plan"]["notes"]
+        return [(note["concern"], note["count"], note["text"], note.get("ids")) for note in notes]
+
+    assert noted(soon) == []
+    assert noted([*soon[:3], *others[:2]]) == [
+        (
+            "left-out-ids",
+            2,
+            f"2 of the 5 ids are of tokens that the other options leave out: {others[0]}, {others[1]}.",
+            others[:2],
+        )
+    ]
+    unknown = list(range(900_001, 900_008))
+    shown = "900001, 900002, 900003, 900004, 900005"
+    expected = ("unknown-ids", 7, f"7 of the 8 ids are no token's: {shown} and 2 more.", unknown)
+    assert noted([soon[0], *unknown]) == [expected]
+    assert f"NOTE: {expected[2]}" in typed(some.command(*words)).stdout
+    assert [concern for concern, *_ in noted(unknown)] == ["unknown-ids", "nothing-selected"]
 
 
 def test_every_option_of_the_selection_narrows_it(instance: Instance, typed: Typed, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Whether the tasks can work in a database, line by line: what was looked at, what was found, and the cure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,7 +15,7 @@ from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, State
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import read_policy
-from tokens.journal import installation, publications
+from tokens.journal import installation, listing, publications
 from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.trust import JournalUntrusted
 
@@ -24,8 +24,8 @@ MAINTENANCE = Needs(reads={SETTINGS: ("id", "maintenance_mode")})
 RELEASE = Needs(reads={MIGRATIONS: ("version",)})
 POLICY = Needs(reads={SETTINGS: CHANGE.reads[SETTINGS]})
 
-# What the tasks need that read, those that change dates, and the one that makes tokens.
-TASKS = {"analyze": ANALYZE, "changes": CHANGE, "rotate": ROTATE}
+# What the tasks need that read GitLab's data or the journal, those that change dates, and the one that makes tokens.
+TASKS = {"analyze": ANALYZE, "history": listing.NEEDS, "changes": CHANGE, "rotate": ROTATE}
 
 SESSION = """
     SELECT
@@ -49,9 +49,11 @@ MAINTENANCE_MODE = """
     LIMIT 1
 """
 
-# What the journal takes where it is installed, and what it takes to install it.
+# What the journal takes where it is installed, to be read and to be written, and what it takes to install it.
+JOURNAL_ENTRY_GRANT = "GRANT USAGE ON SCHEMA token_tasks TO {grantee}"
+JOURNAL_READING_GRANTS = (JOURNAL_ENTRY_GRANT, "GRANT SELECT ON ALL TABLES IN SCHEMA token_tasks TO {grantee}")
 JOURNAL_GRANTS = (
-    "GRANT USAGE ON SCHEMA token_tasks TO {grantee}",
+    JOURNAL_ENTRY_GRANT,
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO {grantee}",
 )
 JOURNAL_INSTALLATION_GRANT = "GRANT CREATE ON DATABASE {database} TO {grantee}"
@@ -103,14 +105,20 @@ def least_privileges(address: Address, role: str) -> dict[str, list[str]]:
         installed = installation.is_installed(connection)
         privileges = {task: preflight.existing_privileges(connection, needs) for task, needs in TASKS.items()}
     entry = [f"GRANT CONNECT ON DATABASE {name} TO {grantee}", f"GRANT USAGE ON SCHEMA public TO {grantee}"]
-    journal = [
-        grant.format(grantee=grantee, database=name)
-        for grant in (JOURNAL_GRANTS if installed else (JOURNAL_INSTALLATION_GRANT,))
-    ]
     return {
-        task: [*entry, *preflight.grants(privileges[task], grantee), *(journal if needs.writes else ())]
-        for task, needs in TASKS.items()
+        task: [
+            *entry,
+            *preflight.grants(privileges[task], grantee),
+            *(grant.format(grantee=grantee, database=name) for grant in _journal_grants(task, installed=installed)),
+        ]
+        for task in TASKS
     }
+
+
+def _journal_grants(task: str, *, installed: bool) -> Sequence[str]:
+    if TASKS[task].writes:
+        return JOURNAL_GRANTS if installed else (JOURNAL_INSTALLATION_GRANT,)
+    return JOURNAL_READING_GRANTS if installed and task == "history" else ()
 
 
 def _findings(connection: Connection, address: Address, release: str | None) -> Iterator[Finding]:
@@ -162,7 +170,7 @@ def _schema(state: State, schema: Schema, release: str | None) -> Finding:
 
 
 def _privileges(connection: Connection, state: State, schema: Schema) -> Iterable[Finding]:
-    """A role that may only analyze is a good idea, so what it may not change is worth a warning at most."""
+    """A role that may only analyze is a good idea, so what else it may not do is worth a warning at most."""
     for task, needs in TASKS.items():
         subject = f"privileges for {task}"
         try:
@@ -170,7 +178,7 @@ def _privileges(connection: Connection, state: State, schema: Schema) -> Iterabl
                 preflight.check_columns(state, schema, needs)
             preflight.check_privileges(connection, needs, state)
         except Refused as refusal:
-            yield Finding(subject, Verdict.WARN if needs.writes else Verdict.FAIL, str(refusal))
+            yield Finding(subject, Verdict.FAIL if needs is ANALYZE else Verdict.WARN, str(refusal))
         else:
             yield Finding(subject, Verdict.OK, "sufficient")
 

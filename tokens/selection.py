@@ -412,7 +412,7 @@ def check_scopes(connection: Connection, selection: Selection) -> None:
     used = used_scopes(connection)
     for scope in selection.scopes:
         if scope not in used | KNOWN:
-            near = difflib.get_close_matches(scope, sorted(used | KNOWN), n=3, cutoff=0.4)
+            near = difflib.get_close_matches(scope.lower(), sorted(used | KNOWN), n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"those in use are {', '.join(sorted(used))}."
             raise UsageError(f'No token has the scope "{scope}", and GitLab has none of that name; {hint}')
 

@@ -22,7 +22,7 @@ OUTPUTS = ("text", "json")
     help={
         "target": TARGET_HELP,
         "output": "text or json. Default: text.",
-        "grants": "Instead, print the least privileges for this role: for analyze alone, and for every task, as SQL.",
+        "grants": "Instead, print the least privileges for this role as SQL, for analyze, history, changes and rotate.",
     },
     travels=True,
 )
