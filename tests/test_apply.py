@@ -606,6 +606,18 @@ def test_a_run_that_goes_on_meets_the_guards_again(instance: Instance) -> None:
     assert instance.counts() == {str(LATER): 60}
 
 
+def test_an_earlier_date_is_allowed_to_the_plan_and_again_to_who_carries_it_out_but_not_to_who_goes_on(
+    instance: Instance,
+) -> None:
+    words = ("extend", "--expires", SOON, "--to", SOON - timedelta(1))
+    instance.done(*words, "--plan", "--allow", "earlier")
+    assert instance.refusal("apply", "--run", 1, "--yes").startswith("Refused because of earlier")
+    with somebody_holds(instance, 60):
+        assert instance.run("apply", "--run", 1, "--yes", "--allow", "earlier").returncode == 4
+    instance.done("apply", "--run", 1, "--yes")
+    assert instance.counts() == {str(SOON - timedelta(1)): 60}
+
+
 def test_a_second_change_is_refused_while_one_is_under_way_and_leaves_nothing_behind(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
     instance.execute(

@@ -25,6 +25,7 @@ RUN_HELP = "The number of the run, as `history` shows it."
 def apply(context: invoke.Context, target: str = "", run: str | None = None, **options: Any) -> None:
     """Carry out a stored plan, or go on with a run."""
     from tokens import origin
+    from tokens.journal.installation import RunState
     from tokens.journal.plans import plan_to_apply
     from tokens.journal.runs import PLAN_LIFETIME
     from tokens.tasks import change_options, consent, recording
@@ -50,7 +51,11 @@ def apply(context: invoke.Context, target: str = "", run: str | None = None, **o
             report.say(f"Reason: {printable(stored.reason)}")
         if stored.lapsed:
             report.say(f"NOTE: The plan is older than {PLAN_LIFETIME} hours, and its tokens have lived on since.")
-        consent.check_guards(plan, manner, also=("old-plan",) if stored.lapsed else ())
+        # What a run has begun was allowed then, and only what time changes is asked again.
+        begun = stored.state is not RunState.PLANNED
+        consent.check_guards(
+            plan, manner, also=("old-plan",) if stored.lapsed else (), never=("earlier",) if begun else ()
+        )
         if not consent.agreed(manner, f"This will change {plan.tokens} token(s). Are you sure?"):
             report.say("Nothing was changed.")
             return
