@@ -13,6 +13,7 @@ peer                 a server that knows people on its socket by their account, 
 pooled               gitlab_database through a PgBouncer whose clients share one session
 docker_engine        a Docker engine of our own, with the images of tests/docker/image.py
 gitlab_container     a running container in it that is shaped like GitLab's
+ruby                 reads YAML and URLs by Debian's Ruby, as GitLab's reads them
 """
 
 import itertools
@@ -34,10 +35,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests import accounts, pgbouncer, replication
+from tests import ruby as ruby_reader
 from tests.docker import engine, image
 from tests.docker.engine import Engine
 from tests.docker.image import Container
 from tests.replication import Replicated
+from tests.ruby import Ruby
 from tokens.address import Address
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import Account, packaged_binaries
@@ -277,3 +280,11 @@ def _major(binaries: Path) -> str:
     shown = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"\) (\d+)", shown)
     return found[1] if found else binaries.parent.name
+
+
+@pytest.fixture(scope="session")
+def ruby() -> Ruby:
+    read = ruby_reader.reader()
+    if read is None:
+        pytest.skip("there is no ruby here to compare with")
+    return read

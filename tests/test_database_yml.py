@@ -95,6 +95,7 @@ def test_the_linux_packages_file_leads_to_the_main_database_on_its_socket() -> N
         "user": "gitlab",
         "host": "/var/opt/gitlab/postgresql",
         "port": "5432",
+        "sslcompression": "0",
     }
 
 
@@ -139,8 +140,14 @@ def test_a_url_goes_before_the_files_values() -> None:
         "host": "db.example.com",
         "port": "6432",
         "sslmode": "require",
+        "sslcompression": "0",
     }
-    assert read(OMNIBUS, "postgresql:///other?host=a%2Fb")["host"] == "a%2Fb"  # Rails decodes no settings
+    elsewhere = read(
+        OMNIBUS, "postgresql://Db.Example.COM/other?host=%2Frun%2Fpg&sslrootcert=%2Fetc%2Fssl%2Fa.pem&user=u+x"
+    )
+    assert (elsewhere["host"], elsewhere["sslrootcert"], elsewhere["user"]) == ("/run/pg", "/etc/ssl/a.pem", "gitlab")
+    assert read(OMNIBUS, "postgresql://Db.Example.COM/x")["host"] == "Db.Example.COM"
+    assert read(OMNIBUS, "postgresql://[2001:db8::1]/x")["host"] == "2001:db8::1"
     assert read(OMNIBUS, "postgresql:///other")["host"] == "/var/opt/gitlab/postgresql"
     assert read("production: {main: {host: a, url: 'postgresql://b/c'}}")["host"] == "b"
 
@@ -162,7 +169,13 @@ def test_a_password_that_yaml_takes_for_something_else_is_what_rails_makes_of_it
         ("development: {main: {password: s3cr3t}}\n", "has no production:, but development"),
         ("production:\n  ci: {database: x}\n  geo: {database: y}\n", "has no main: below production:, but ci, geo"),
         ("production: s3cr3t\n", "has no production:"),
-        ("production: {main: {password: 2024-13-45}}\n", "not YAML that can be read"),
+        ("production: {main: {password: 2024-01-05 10:00:00}}\n", "has a time without quotes"),
+        ("shared: {main: {password: s3cr3t}}\nproduction: {main: {}}\n", "has shared:"),
+        ("production:\n  main: {password: s3cr3t}\n  :main: {password: s3cr3t}\n", "has a name twice"),
+        ("production: {config_command: [s3cr3t], main: {}}\n", "config_command that is no text"),
+        ("production: {main: {password: [s3cr3t]}}\n", "a list or a map where a single value belongs"),
+        ("production: {main: {url: ''}}\n", "is not of the form"),
+        ("\ufeffproduction: {main: {}}\n", "byte order mark"),
         ("[" * 5000 + "s3cr3t", "not YAML that can be read"),
         ('production: {main: {password: "s3cr3t\\0"}}\n', "NUL character"),
     ],
@@ -175,18 +188,152 @@ def test_what_cannot_be_read_is_one_line_that_quotes_nothing(text: str, said: st
     assert "s3cr3t" not in str(refusal.value).lower()
 
 
+DEFAULTS = "defaults: &defaults {port: 5611, host: a}\nnew: &new {port: 5612}\n"
+
+
+@pytest.mark.parametrize(
+    ("main", "parameters"),
+    [
+        # A merge counts where it stands, and the first map of a list goes before the others.
+        ("{port: 5613, <<: *defaults}", {"port": "5611", "host": "a"}),
+        ("{<<: *defaults, port: 5613}", {"port": "5613", "host": "a"}),
+        ("{<<: [*new, *defaults]}", {"port": "5612", "host": "a"}),
+        ("{<<: *new, <<: *defaults}", {"port": "5611", "host": "a"}),
+        ("{port: 1, port: 2}", {"port": "2"}),
+        # Plain scalars as Psych takes them.
+        ("{password: =}", {"password": "="}),
+        ("\n    password: 12,345", {"password": "12345"}),
+        ("{password: 1:30}", {"password": "5400"}),
+        ("{password: 0123}", {"password": "83"}),
+        ("{password: 08}", {"password": "08"}),
+        ("{password: 1e5}", {"password": "1e5"}),
+        ("{password: 1.50}", {"password": "1.5"}),
+        ("{password: 2024-1-5}", {"password": "2024-01-05"}),
+        ("\n    password: :abc", {"password": "abc"}),
+        ("{password: Yes}", {"password": "true"}),
+        ("{password: !binary czNjcjN0}", {"password": "s3cr3t"}),
+        ("\n    :host: b\n    host: a", {"host": "a"}),
+        # Tabs where libyaml takes them.
+        ("\n    host: a\t# note\n    port:\t5611", {"host": "a", "port": "5611"}),
+    ],
+)
+def test_a_file_says_what_rubys_parser_makes_of_it(main: str, parameters: dict[str, str]) -> None:
+    assert read(f"{DEFAULTS}production:\n  main: {main}\n") == parameters
+
+
+def test_an_anchor_may_be_given_again_and_a_second_document_is_not_looked_at() -> None:
+    text = (
+        "test: &main {host: a}\nproduction:\n  main: &main {host: b}\n  ci: *main\n---\nproduction: {main: {host: c}}\n"
+    )
+    assert read(text) == {"host": "b"}
+    assert read("production: {main: {host: a}}\n---\n") == {"host": "a"}
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("main: &a {host: b}\nci: *a\n", "has an alias"),
+        ("main:\n  host: :b\n", "has a symbol"),
+        ("main: {host: 2024-01-05}\n", "has a date"),
+        ('{"main": {"password": "\\ud800"}}', "not YAML that can be read (line 1)"),
+        ("", "is not a YAML map"),
+    ],
+)
+def test_what_gitlab_does_not_take_from_a_config_command_is_refused(printed: str, said: str) -> None:
+    with pytest.raises(UsageError, match=r"^What config_command in ") as refusal:
+        read_settings("production: {config_command: x, main: {}}", lambda _: printed)
+    assert said in str(refusal.value)
+
+
+def test_json_with_tabs_is_what_a_config_command_may_print() -> None:
+    printed = '{\n\t"main": {\n\t\t"password": "a\\/b",\n\t\t"on": 1\n\t}\n}\n'
+    text = "production: {config_command: x, main: {host: h}}"
+    assert dict(read_settings(text, lambda _: printed).parameters) == {"host": "h", "password": "a/b"}
+    assert dict(read_settings("production: {config_command: ' ', main: {host: h}}", nothing).parameters) == {
+        "host": "h"
+    }
+
+
+def test_what_rails_hands_to_libpq_is_handed_to_it_and_nothing_else() -> None:
+    text = """\
+        production:
+          main:
+            adapter: postgresql
+            host: "a,b"
+            hostaddr: 10.0.0.1,10.0.0.2
+            port: "5432,5433"
+            user: overruled
+            username: gitlab
+            dbname: gitlabhq
+            target_session_attrs: read-write
+            keepalives_idle: 30
+            sslcert: c.pem
+            sslca: ignored.pem
+            options: -c geqo=off
+            service: gitlab
+            connect_timeout: 3
+            encoding: unicode
+            client_encoding: SQL_ASCII
+            application_name: puma
+            replication: database
+            schema_search_path: public
+            prepared_statements: false
+            variables: {statement_timeout: 1}
+            load_balancing: {hosts: [a]}
+    """
+    settings = read_settings(text, nothing)
+    assert settings.parameters == {
+        "host": "a,b",
+        "hostaddr": "10.0.0.1,10.0.0.2",
+        "port": "5432,5433",
+        "user": "gitlab",
+        "dbname": "gitlabhq",
+        "target_session_attrs": "read-write",
+        "keepalives_idle": "30",
+        "sslcert": "c.pem",
+        "options": "-c geqo=off",
+        "service": "gitlab",
+        "connect_timeout": "3",
+    }
+    (standby,) = settings.standbys
+    assert standby["host"] == "a"
+    assert "hostaddr" not in standby
+    assert "target_session_attrs" not in standby
+
+
+def test_a_url_in_the_file_goes_before_the_environments_as_rails_has_it() -> None:
+    text = "production: {main: {host: a, url: 'postgresql://b/c'}}"
+    assert read(text, "postgresql://elsewhere/x") == {"host": "b", "dbname": "c"}
+    assert read("production: {main: {host: a, url: }}", "postgresql://b") == {"host": "b"}
+
+
 def test_erb_does_not_matter_where_a_url_says_it_all() -> None:
     text = "production:\n  main:\n    password: <%= ENV['S3CR3T'] %>\n"
     assert read(text, "postgresql://gitlab@db/x") == {"dbname": "x", "user": "gitlab", "host": "db"}
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://u:s3cr3t@[x/y", "u:s3cr3t@x/y", "postgresql://u:12/s3cr3t@x/y", "mysql://u:s3cr3t@x/y"]
+    "url",
+    [
+        "postgresql://u:s3cr3t@[x/y",
+        "u:s3cr3t@x/y",
+        "postgresql://u:12/s3cr3t@x/y",
+        "mysql://u:s3cr3t@x/y",
+        "postgresql:u:s3cr3t@x",
+        "postgresql://u:s3cr3t%zz@x/y",
+        "postgresql://u:s3cr3t%ff@x/y",
+        "postgresql://u:s3 cr3t@x/y",
+        "postgresql://u:s3cr3t@x_y/z",
+        "postgresql://u:s3cr3t@x/y?&a=b",
+        "postgresql://u:s3cr3t@x/y?adapter=mysql2",
+        "",
+    ],
 )
 def test_a_url_that_cannot_be_read_is_not_quoted(url: str) -> None:
     with pytest.raises(UsageError) as refusal:
         read(OMNIBUS, url)
-    assert "s3cr3t" not in str(refusal.value)
+    assert "s3" not in str(refusal.value)
+    assert "is not of the form" in str(refusal.value)
 
 
 def test_the_hosts_that_load_is_balanced_to_are_mains_but_for_the_host() -> None:

@@ -291,12 +291,16 @@ def _parameters(address: Address) -> dict[str, Any]:
         # libpq quotes the whole address, password included.
         reason = _one_line(error).replace(address.conninfo, address.shown)
         raise UsageError(f"{address.shown} is not an address that PostgreSQL understands: {reason}.") from error
-    if "options" in given:
+    if "options" in given and not address.complete:
         raise UsageError(
             "The parameter `options` cannot be used in a target, since PgBouncer refuses it; leave it out."
         )
     parameters = {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **given}
-    return {**_instead_of_variables(complete=address.complete), **parameters, "client_encoding": "UTF8"}
+    parameters["client_encoding"] = "UTF8"
+    if address.complete and "service" in given:
+        _unset_variables()
+        return parameters
+    return {**_instead_of_variables(complete=address.complete), **parameters}
 
 
 def _instead_of_variables(*, complete: bool) -> dict[str, str]:
@@ -323,6 +327,25 @@ def _instead_of_variables(*, complete: bool) -> dict[str, str]:
             # Out of the C library's sight, and there for good; `os.environ`, and whoever is started with it, keeps it.
             os.unsetenv(name)
     return instead
+
+
+def _unset_variables() -> None:
+    """Take all of libpq's variables out of the C library's sight, as a parameter instead would go before a service."""
+    for name in os.environ:
+        if name.startswith("PG"):
+            os.unsetenv(name)
+
+
+@cache
+def libpq_parameters() -> frozenset[str]:
+    """The names of all parameters that the libpq at hand knows."""
+    return frozenset(option.keyword.decode() for option in Conninfo.get_defaults())
+
+
+@cache
+def libpq_variables() -> dict[str, str]:
+    """libpq's environment variables: the parameter that each one stands for."""
+    return {option.envvar.decode(): option.keyword.decode() for option in Conninfo.get_defaults() if option.envvar}
 
 
 @cache

@@ -24,7 +24,7 @@ def advice(installation: Installation, parameters: Mapping[str, str], account: s
 
 
 def _unreachable(kind: Kind, parameters: Mapping[str, str]) -> str:
-    host = parameters.get("host", "/")
+    host = parameters.get("hostaddr") or parameters.get("host", "/")
     if kind is Kind.TOOLBOX:
         return "if the name does not resolve or nobody answers, look at global.psql.host and at network policies"
     if host.startswith("/"):

@@ -1,44 +1,28 @@
 """GitLab's database.yml: how the application reaches its main database.
 
 GitLab: only `production` counts, and in it only `main`; the older form without names is `main` itself. What
-`config_command` prints is laid over it, and a URL (the key `url`, MAIN_DATABASE_URL in the application's environment)
-goes before both.
+`config_command` prints is laid over it. A URL goes before both: the key `url`, else MAIN_DATABASE_URL in the
+application's environment. All that libpq has a parameter for is handed to it (Rails: PG::Connection.conndefaults); the
+rest is Rails' own business.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-import yaml
-
+from tokens.database import libpq_parameters
 from tokens.errors import UsageError
+from tokens.targets.here.database_url import read_url
+from tokens.targets.here.ruby_yaml import Unreadable, read_yaml, ruby_text
 
 ENVIRONMENT = "production"
 MAIN = "main"
-SCHEMES = ("postgresql", "postgres")
+SHARED = "shared"
 GEO = "geo"  # the tracking database, which only a Geo secondary has
 
-# database.yml's words and libpq's for the same thing; what is not here is Rails' own business.
-PARAMETERS = {
-    "host": "host",
-    "port": "port",
-    "database": "dbname",
-    "username": "user",
-    "password": "password",
-    "sslmode": "sslmode",
-    "sslca": "sslrootcert",
-    "sslrootcert": "sslrootcert",
-    "sslcert": "sslcert",
-    "sslkey": "sslkey",
-    "sslcrl": "sslcrl",
-    "connect_timeout": "connect_timeout",
-    "keepalives": "keepalives",
-    "keepalives_idle": "keepalives_idle",
-    "keepalives_interval": "keepalives_interval",
-    "keepalives_count": "keepalives_count",
-    "tcp_user_timeout": "tcp_user_timeout",
-}
+WORDS = {"username": "user", "database": "dbname"}  # Rails' and libpq's for the same thing
+OURS = {"application_name", "fallback_application_name", "client_encoding", "replication"}  # ours to say
+ONE_SERVER = {"hostaddr", "target_session_attrs", "load_balance_hosts"}  # which of several servers it shall be
 
 
 @dataclass(frozen=True)
@@ -76,18 +60,28 @@ def read_settings(text: str, run: Callable[[str], str], url: str | None = None) 
             "database.yml contains ERB, which only Rails can evaluate; set MAIN_DATABASE_URL to postgresql://…, or say "
             "--target postgresql://…."
         )
-    production = _production(_mapping(text, "database.yml"))
+    environments = _mapping(text, "database.yml")
+    if environments.get(SHARED) not in (None, False, {}):
+        raise UsageError(
+            f"database.yml has {SHARED}:, which GitLab's releases read differently; move its content to {ENVIRONMENT}:."
+        )
+    production = _production(environments)
     command = production.pop("config_command", None)
-    if command:
-        production = _merged(production, _mapping(run(str(command)), "the output of config_command in database.yml"))
+    if command is not None and not isinstance(command, str):
+        raise UsageError("database.yml has a config_command that is no text.")
+    if command and command.strip():
+        printed = _mapping(
+            run(command), "What config_command in database.yml writes, to standard error too,", plain=True
+        )
+        production = _merged(production, _with_text_keys(printed))
+    production = _distinct(production)
     databases = production if all(isinstance(value, Mapping) for value in production.values()) else {MAIN: production}
     if MAIN not in databases:
         found = ", ".join(map(str, databases)) or "nothing"
         raise UsageError(f"database.yml has no {MAIN}: below {ENVIRONMENT}:, but {found}.")
-    main = databases[MAIN]
+    main = _named(databases[MAIN])
     parameters = _parameters(main, url)
-    balancing = main.get("load_balancing")
-    balancing = balancing if isinstance(balancing, Mapping) else {}
+    balancing = _named(main.get("load_balancing"))
     return DatabaseSettings(
         parameters, GEO in databases, _standbys(parameters, balancing.get("hosts")), _discovers(balancing)
     )
@@ -99,78 +93,81 @@ def _standbys(main: Mapping[str, str], hosts: object) -> tuple[Mapping[str, str]
         return ()
     # A host once each; main's own is the primary, or what leads to it.
     names = dict.fromkeys(_text(host) for host in hosts if isinstance(host, str | int) and host)
-    return tuple({**main, "host": name} for name in names if name != main.get("host"))
+    like = {name: value for name, value in main.items() if name not in ONE_SERVER}
+    return tuple({**like, "host": name} for name in names if name != main.get("host"))
 
 
 def _discovers(balancing: Mapping[str, Any]) -> bool:
     """GitLab: service discovery is on where it knows which record to ask for."""
-    discover = balancing.get("discover")
-    return isinstance(discover, Mapping) and bool(discover.get("record"))
+    return bool(_named(balancing.get("discover")).get("record"))
 
 
 def _parameters(main: Mapping[str, Any], url: str | None) -> dict[str, str]:
+    """What Rails hands to libpq. An empty value is none to libpq."""
     settings = dict(main)
-    for address in (settings.pop("url", None), url):
-        if address:
-            settings |= _url(str(address))
-    return {
-        parameter: _text(settings[word])
-        for word, parameter in PARAMETERS.items()
-        if settings.get(word) not in (None, "")
-    }
+    own = settings.pop("url", None)
+    address = url if own in (None, False) else _text(own)
+    if address is not None:
+        settings |= read_url(address)
+    for word, parameter in WORDS.items():
+        if settings.get(word) not in (None, False):
+            settings[parameter] = settings.pop(word)
+    taken = libpq_parameters() - OURS
+    parameters = {name: _text(value) for name, value in settings.items() if name in taken}
+    return {name: text for name, text in parameters.items() if text}
 
 
 def _text(value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        text = ruby_text(value)
+    except Unreadable as error:
+        raise UsageError(f"database.yml {error}.") from None
     if "\0" in text:
         raise UsageError("database.yml has a NUL character in a value, which PostgreSQL cannot take.")
     return text
 
 
-def _url(text: str) -> dict[str, object]:
-    """A URL as Rails takes it apart: its query holds settings, too, and those are not decoded."""
-    try:
-        url = urlsplit(text)
-        if url.scheme not in SCHEMES or "@" in url.path:
-            raise ValueError(url.scheme)
-        parts: dict[str, object] = {
-            "host": unquote(url.hostname or ""),
-            "port": url.port or "",
-            "database": unquote(url.path.removeprefix("/")),
-            "username": unquote(url.username or ""),
-            "password": unquote(url.password or ""),
-        }
-    except ValueError:
-        raise UsageError(
-            "The database's URL (MAIN_DATABASE_URL, or url: in database.yml) is not of the form "
-            "postgresql://USER:PASSWORD@HOST:PORT/DBNAME, with %40 for an @ in a password and the like."
-        ) from None
-    queries = (pair.partition("=") for pair in url.query.split("&") if pair)
-    return {name: value for name, value in parts.items() if value} | {name: value for name, _, value in queries}
-
-
-def _production(environments: Mapping[str, Any]) -> dict[str, Any]:
-    production = environments.get(ENVIRONMENT)
+def _production(environments: Mapping[Any, Any]) -> dict[Any, Any]:
+    production = _distinct(environments).get(ENVIRONMENT)
     if not isinstance(production, Mapping):
         found = ", ".join(map(str, environments)) or "nothing"
         raise UsageError(f"database.yml has no {ENVIRONMENT}:, but {found}.")
     return dict(production)
 
 
-def _mapping(text: str, what: str) -> Mapping[str, Any]:
+def _mapping(text: str, what: str, *, plain: bool = False) -> Mapping[Any, Any]:
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        # The parser's own message quotes the line, which may hold the password.
-        raise UsageError(f"{what} is not YAML that can be read{where}.") from None
+        content = read_yaml(text, plain=plain)
+    except Unreadable as error:
+        raise UsageError(f"{what} {error}.") from None
     if not isinstance(content, Mapping):
         raise UsageError(f"{what} is not a YAML map.")
     return content
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _named(value: object) -> dict[str, Any]:
+    """A map by the text of its keys, for Rails takes `:host` and `host` for one; empty where it is none."""
+    return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _distinct(value: Mapping[Any, Any]) -> dict[str, Any]:
+    named = _named(value)
+    if len(named) < len(value):
+        raise UsageError("database.yml has a name twice, as a text and as something else, such as a symbol.")
+    return named
+
+
+def _with_text_keys(value: Any) -> Any:
+    """All keys as text, in whatever depth."""
+    match value:
+        case dict():
+            return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+        case list():
+            return [_with_text_keys(item) for item in value]
+    return value
+
+
+def _merged(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]:
     """`above` laid over `below`, map by map, as Rails merges."""
     merged = dict(below)
     for key, value in above.items():

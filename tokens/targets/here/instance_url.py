@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tokens.errors import UsageError
 from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Kind
+from tokens.targets.here.ruby_yaml import Unreadable, read_yaml
 
 GITLAB_YML = "config/gitlab.yml"
 ENVIRONMENT = "production"
@@ -92,7 +91,7 @@ def _is_absent(path: Path) -> bool:
 def _section(path: Path) -> Mapping[str, Any] | _Fault:
     """`production: gitlab:`. It raises nothing: a traceback may show variables, and the file may hold passwords."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except PermissionError:
         return _Fault("may not be read by this user")
     except FileNotFoundError:
@@ -102,17 +101,24 @@ def _section(path: Path) -> Mapping[str, Any] | _Fault:
     if "<%" in text:
         return _Fault("contains ERB, which only Rails can evaluate")
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return _Fault("is not YAML that can be read")
-    for name in (ENVIRONMENT, "gitlab"):
-        content = content.get(name) if isinstance(content, Mapping) else None
-    return content if isinstance(content, Mapping) else _Fault("has no production: gitlab:")
+        content = _by_text(read_yaml(text))
+    except Unreadable as error:
+        return _Fault(str(error))
+    section = _by_text(_by_text(content.get(ENVIRONMENT)).get("gitlab"))
+    return section or _Fault("has no production: gitlab:")
+
+
+def _by_text(value: object) -> dict[str, Any]:
+    """A map by the text of its keys, as GitLab takes it; empty where it is none."""
+    return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _url(gitlab: Mapping[str, Any]) -> str | _Fault:
-    """GitLab: https is off and the port is the protocol's own where nothing else is said."""
-    protocol = "https" if gitlab.get("https") else "http"
+    """GitLab: https is off and the port is the protocol's own where nothing else is said.
+
+    To Ruby all but `false` and nothing at all is true, also an empty text and 0.
+    """
+    protocol = "http" if gitlab.get("https") in (None, False) else "https"
     host = gitlab.get("host")
     if not isinstance(host, str) or not HOST.fullmatch(host):
         return _Fault("names no host below production: gitlab:")

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 from tokens.targets.here import identity
 from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Kind
+from tokens.targets.here.ruby_yaml import Unreadable, read_yaml
 
 SECRETS_YML = "config/secrets.yml"
 PACKAGE_SECRETS = "etc/gitlab/gitlab-secrets.json"
@@ -88,7 +87,7 @@ def _places(installation: Installation) -> tuple[Path, ...]:
 
 def _read(path: Path) -> Secret | _Unread:
     try:
-        return Secret(path.read_text(encoding="utf-8"))
+        return Secret(path.read_bytes().decode())
     except PermissionError:
         account = identity.account_name() or "this user"
         return _Unread(f"{path} may not be read by {account}", closed=True)
@@ -113,8 +112,12 @@ def _found(text: Secret) -> Keys | str:
     if isinstance(content, str):
         return content
     names = SECTIONS if any(name in content for name in SECTIONS) else ENVIRONMENTS
-    values = [section[KEY] for name in names if isinstance(section := content.get(name), Mapping) and section.get(KEY)]
-    if not values:
+    sections = [section for name in names if isinstance(section := content.get(name), Mapping)]
+    # A key of a section counts if it is there, and in a secrets.yml also if it is empty.
+    values = [value for section in sections for key, value in section.items() if str(key) == KEY]
+    if names is SECTIONS:
+        values = [value for value in values if value]
+    if not values or not values[-1]:
         return f"has no {KEY} (production: in a secrets.yml, gitlab_rails in a gitlab-secrets.json)."
     try:
         return Keys.of(values[-1])
@@ -122,19 +125,27 @@ def _found(text: Secret) -> Keys | str:
         return f"cannot be used: {error}"
 
 
-def _content(text: Secret) -> Mapping[str, Any] | str:
-    is_json = text.reveal().lstrip().startswith("{")
-    if "<%" in text.reveal() and not is_json:
+def _content(text: Secret) -> Mapping[Any, Any] | str:
+    """The file as who uses it reads it: the package its JSON, GitLab all else as YAML, which JSON may be, too."""
+    package, fault = _json(text) if text.reveal().lstrip().startswith("{") else (None, None)
+    if isinstance(package, Mapping) and any(name in package for name in SECTIONS):
+        return package
+    if "<%" in text.reveal():
         return (
             "contains ERB, which only Rails can evaluate; say --secrets-file with a copy that has the value of "
             f"{KEY} in its place."
         )
     try:
-        content = json.loads(text.reveal()) if is_json else yaml.safe_load(text.reveal())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # The parsers' own messages quote the line, and there the key may be.
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else getattr(error, "lineno", None)
-        where = f" (line {line})" if line else ""
-        return f"is not {'JSON' if is_json else 'YAML'} that can be read{where}."
-    return content if isinstance(content, Mapping) else f"is not a {'JSON' if is_json else 'YAML'} map."
+        content = read_yaml(text.reveal())
+    except Unreadable as error:
+        return fault or f"{error}."
+    return content if isinstance(content, Mapping) else "is not a YAML map."
+
+
+def _json(text: Secret) -> tuple[Any, str | None]:
+    """What the text is as JSON, or what is wrong with it. The parser's own message quotes the line with the key."""
+    try:
+        return json.loads(text.reveal()), None
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", None)
+        return None, f"is not JSON that can be read{f' (line {line})' if line else ''}."

@@ -1,22 +1,27 @@
 """A GitLab that is installed right here, ready to be worked on: its database as the application reaches it."""
 
-import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from tokens.address import Address, conninfo
+from tokens.database import libpq_variables
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.targets.here import identity
 from tokens.targets.here.advice import advice
-from tokens.targets.here.database_yml import read_settings
-from tokens.targets.here.installation import Installation, NoInstallation
+from tokens.targets.here.database_yml import OURS, read_settings
+from tokens.targets.here.installation import Installation, Kind, NoInstallation
 
-DEFAULT_DATABASE = "gitlabhq_production"
 URL_VARIABLE = "MAIN_DATABASE_URL"
 IGNORED_VARIABLE = "DATABASE_URL"
+SERVICE_VARIABLES = ("PGSERVICEFILE", "PGSYSCONFDIR")  # where services are looked up; no parameter says that
 COMMAND_TIME = 60  # seconds for a config_command
+OF_THE_ACCOUNT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "TZ", "USER")
+"""The variables that a program of GitLab's account has anyway; all others are the administrator's own."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,24 @@ def open_site(installation: Installation) -> Site:
     """
     if installation.user is not None:
         identity.become(installation.user, str(installation.database_yml))
-    settings = read_settings(_text(installation), _run, _variable(installation, URL_VARIABLE))
+    variables = _variables(installation)
+    settings = read_settings(_text(installation), partial(_run, installation, variables), variables.get(URL_VARIABLE))
     notes = []
-    if _variable(installation, IGNORED_VARIABLE):
+    if variables.get(IGNORED_VARIABLE):
         notes.append(f"{IGNORED_VARIABLE} is ignored, as GitLab ignores it: what counts is {URL_VARIABLE}.")
+    defaults = _libpq_defaults(installation, variables)
+    if "service" in {**defaults, **settings.parameters} and any(variables.get(name) for name in SERVICE_VARIABLES):
+        raise UsageError(
+            f"GitLab's database is a service of libpq that {' or '.join(SERVICE_VARIABLES)} leads to, which is not "
+            "followed here; use --target postgresql://…."
+        )
     return Site(
-        _address(installation, settings.parameters),
+        _address(installation, {**defaults, **settings.parameters}),
         installation,
         settings.geo_secondary,
         tuple(notes),
         identity.account_name(),
-        tuple(_address(installation, parameters) for parameters in settings.standbys),
+        tuple(_address(installation, {**defaults, **parameters}) for parameters in settings.standbys),
         settings.discovers,
     )
 
@@ -68,7 +80,7 @@ def open_site(installation: Installation) -> Site:
 def _text(installation: Installation) -> str:
     path = installation.database_yml
     try:
-        return path.read_text()
+        return path.read_bytes().decode()
     except FileNotFoundError:
         raise NoInstallation(
             f"{path} is missing: this node does not run GitLab Rails; run this on an application node."
@@ -81,49 +93,125 @@ def _text(installation: Installation) -> str:
         raise UsageError(f"{path} cannot be read: {_reason(error)}.") from None
 
 
-def _variable(installation: Installation, name: str) -> str | None:
-    """A variable as the application sees it: the Linux package keeps its own in files."""
-    if installation.environment is not None:
-        with contextlib.suppress(OSError):
-            return (installation.environment / name).read_text().split("\n")[0].strip() or None
-    return os.environ.get(name) or None
+def _variables(installation: Installation) -> dict[str, str]:
+    """The application's environment.
+
+    The Linux package keeps it in a folder with a file for each variable, and `chpst -e` reads it: the first line,
+    without the blanks at its end; an empty file unsets its variable. What else a service of the package has is its
+    account's own.
+    """
+    if installation.environment is None:
+        return dict(os.environ)
+    variables = _of_the_account()
+    for path in _files(installation.environment):
+        content = _read_variable(path)
+        if content:
+            variables[path.name] = os.fsdecode(content.split(b"\n")[0].rstrip(b" \t").replace(b"\0", b"\n"))
+        else:
+            variables.pop(path.name, None)
+    return variables
 
 
-def _run(command: str) -> str:
-    """What a `config_command` prints, run as Rails runs it: split at blanks, by no shell. Its output is never shown."""
+def _of_the_account() -> dict[str, str]:
+    return {name: value for name, value in identity.child_environment().items() if name in OF_THE_ACCOUNT}
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Refused(
+            f"{folder}, GitLab's own environment, cannot be read: {_reason(error)}; run this as root."
+        ) from None
+
+
+def _read_variable(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(f"{path}, a variable of GitLab's, cannot be read by {_whoami()}: {_reason(error)}.") from None
+
+
+def _libpq_defaults(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
+    """What libpq takes from the application's environment where database.yml says nothing.
+
+    Only the Linux package's is known; a shell's own variables must not lead astray.
+    """
+    if installation.environment is None:
+        return {}
+    found = {parameter: variables[name] for name, parameter in libpq_variables().items() if variables.get(name)}
+    return {parameter: value for parameter, value in found.items() if parameter not in OURS}
+
+
+def _run(installation: Installation, variables: Mapping[str, str], command: str) -> str:
+    """What a `config_command` writes, run as GitLab runs it: split at blanks, by no shell, in the application's folder.
+
+    GitLab (Gitlab::Popen): what comes on standard error is read after what comes on standard output. Neither is shown.
+    """
     said = f"The config_command in database.yml ({command})"
     try:
         done = subprocess.run(
-            command.split(),
+            re.findall(r"[^ \t\n\v\f\r\0]+", command),
+            cwd=installation.rails,
+            env=_environment_of_a_command(installation, variables),
             capture_output=True,
-            text=True,
             timeout=COMMAND_TIME,
             stdin=subprocess.DEVNULL,
-            env=identity.child_environment(),
             check=False,
         )
+        printed = (done.stdout + done.stderr).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise TokensError(f"{said} cannot be run: {_reason(error)}.") from None
     except subprocess.TimeoutExpired:
         raise TokensError(f"{said} has not ended within {COMMAND_TIME} seconds.") from None
     if done.returncode != 0:
-        raise TokensError(f"{said} failed with exit status {done.returncode}; GitLab itself needs it, too.")
-    return done.stdout
+        raise TokensError(f"{said} failed with exit status {done.returncode}; {_as_gitlab(installation)}.")
+    return printed
+
+
+def _environment_of_a_command(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
+    """What a child finds in its environment: the application's, and nothing of the administrator's.
+
+    A pod's own is the application's. What a service of a source install has is not known: its account's own then.
+    """
+    known = variables if installation.environment or installation.kind is Kind.TOOLBOX else _of_the_account()
+    return {**{name: value for name, value in known.items() if "=" not in name}, "PWD": str(installation.rails)}
+
+
+def _as_gitlab(installation: Installation) -> str:
+    if installation.kind is Kind.SOURCE:
+        return (
+            "GitLab itself needs it, too, but its service may have variables that are not known here: "
+            "use --target postgresql://…"
+        )
+    return "it ran as GitLab runs it, in the same folder with the same variables: GitLab itself needs it, too"
 
 
 def _address(installation: Installation, settings: Mapping[str, str]) -> Address:
-    account = identity.account_name()
-    # Where nothing is said libpq's own defaults hold: the socket, and the role of the account's own name.
-    parameters = {"dbname": DEFAULT_DATABASE, **({"user": account} if account else {}), **settings}
-    if "user" not in parameters:
-        raise UsageError("database.yml names no username, and this process's account has no name to take instead.")
-    place = f"{parameters.get('host', '')}:{parameters['port']}" if "port" in parameters else parameters.get("host", "")
+    parameters = dict(settings)
+    if "service" not in parameters:  # which may say all of it
+        # Where nothing is said libpq's own defaults hold: the socket, and role and database of the account's own name.
+        account = identity.account_name()
+        if "user" not in parameters and account is None:
+            raise UsageError("database.yml names no username, and this process's account has no name to take instead.")
+        parameters = {"user": account or "", **parameters}
+        parameters = {"dbname": parameters["user"], **parameters}
     return Address(
         conninfo(parameters),
-        f"{parameters['user']}@{place}/{parameters['dbname']}",
+        _shown(parameters),
         complete=True,
         advice=advice(installation, parameters, _whoami()),
     )
+
+
+def _shown(parameters: Mapping[str, str]) -> str:
+    host = parameters.get("hostaddr") or parameters.get("host", "")
+    place = f"{host}:{parameters['port']}" if "port" in parameters else host
+    if "service" in parameters:
+        place = f"{place} of service {parameters['service']}".strip()
+    return f"{parameters.get('user', '')}@{place}/{parameters.get('dbname', '')}"
 
 
 def _whoami() -> str:
