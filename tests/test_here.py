@@ -349,7 +349,7 @@ def test_the_packages_own_variables_count_and_database_url_does_not(
 ) -> None:
     omnibus(tmp_path, git, host="/nowhere")
     variable = tmp_path / "opt/gitlab/etc/gitlab-rails/env/MAIN_DATABASE_URL"
-    variable.write_text(f"postgresql://gitlab@/{DATABASE}?host={peer.folder}\n")
+    variable.write_text(f"postgresql://gitlab@localhost/{DATABASE}?host={peer.folder}\n")
     done = as_root("analyze", DATABASE_URL="postgresql://nobody@/nowhere")
     assert DATES in done.stdout
     assert "DATABASE_URL is ignored" in one_line_of_notes(done)

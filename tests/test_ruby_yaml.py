@@ -11,8 +11,8 @@ from tokens.errors import UsageError
 from tokens.targets.here.database_url import read_url
 from tokens.targets.here.ruby_yaml import OtherKey, Symbol, Unreadable, read_yaml, ruby_text
 
-FILES = 3000  # of each kind
-TEXTS = 3000
+FILES = 2000  # of each kind
+TEXTS = 1500
 SEED = 20261127
 
 

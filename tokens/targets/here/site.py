@@ -56,9 +56,10 @@ def open_site(installation: Installation) -> Site:
     if installation.user is not None:
         identity.become(installation.user, str(installation.database_yml))
     variables = _variables(installation)
-    settings = read_settings(_text(installation), partial(_run, installation, variables), variables.get(URL_VARIABLE))
+    url = _variable(variables, URL_VARIABLE)
+    settings = read_settings(_text(installation), partial(_run, installation, variables), url)
     notes = []
-    if variables.get(IGNORED_VARIABLE):
+    if _variable(variables, IGNORED_VARIABLE):
         notes.append(f"{IGNORED_VARIABLE} is ignored, as GitLab ignores it: what counts is {URL_VARIABLE}.")
     defaults = _libpq_defaults(installation, variables)
     if "service" in {**defaults, **settings.parameters} and any(variables.get(name) for name in SERVICE_VARIABLES):
@@ -110,6 +111,11 @@ def _variables(installation: Installation) -> dict[str, str]:
         else:
             variables.pop(path.name, None)
     return variables
+
+
+def _variable(variables: Mapping[str, str], name: str) -> str | None:
+    """A variable of the application's, or where it has none the administrator's, who says where the database is."""
+    return variables[name] if name in variables else os.environ.get(name)
 
 
 def _of_the_account() -> dict[str, str]:
