@@ -48,10 +48,17 @@ def installation(rails: Path, text: str | None = None, kind: Kind = Kind.SOURCE)
         ("{host: a.example.com, https: true, relative_url_root: ''}", "https://a.example.com"),
         ("{host: '2001:db8::1', https: true}", "https://[2001:db8::1]"),
         ("{host: 10.0.0.1, https: true}", "https://10.0.0.1"),
+        # As Ruby takes it: all but false and nothing is true, a merge counts where it stands, a symbol may be a name.
+        ("{host: a.example.com, https: ''}", "https://a.example.com"),
+        ("{host: a.example.com, https: off}", "http://a.example.com"),
+        ("{host: a.example.com, https: n}", "https://a.example.com"),
+        ("{host: a.example.com, <<: {host: b.example.com}}", "http://b.example.com"),
+        ("\n    host: a.example.com\n    port: 8,080", "http://a.example.com:8080"),
+        ("\n    :host: a.example.com\n    port:\t8080", "http://a.example.com:8080"),
     ],
 )
 def test_a_url_is_made_of_the_parts_as_gitlab_makes_it(tmp_path: Path, gitlab: str, expected: str) -> None:
-    assert instance_url(installation(tmp_path, f"production: {{gitlab: {gitlab}}}")) == expected
+    assert instance_url(installation(tmp_path, f"production:\n  gitlab: {gitlab}\n")) == expected
 
 
 def test_the_linux_packages_file_tells_the_url(tmp_path: Path) -> None:

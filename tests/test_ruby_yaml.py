@@ -5,9 +5,12 @@ import re
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from tests.ruby import Ruby
 from tests.yaml_author import SCALARS, Author
 from tokens.errors import UsageError
+from tokens.targets.here import ruby_yaml
 from tokens.targets.here.database_url import read_url
 from tokens.targets.here.ruby_yaml import OtherKey, Symbol, Unreadable, read_yaml, ruby_text
 
@@ -122,3 +125,27 @@ def test_a_databases_url_is_taken_apart_as_rails_does_it_or_refused(ruby: Ruby) 
     assert same > len(texts) / 3
     # An @ that should have been written as %40, and what is no UTF-8.
     assert [text for text in refused if "@" not in text and "%ff" not in text.lower()] == []
+
+
+def test_without_libyaml_nothing_is_read_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ruby_yaml, "CParser", None)
+    with pytest.raises(Unreadable, match="this PyYAML has no libyaml: pip install"):
+        read_yaml("a: b")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["&a [*a]", "a: &a {b: *a}", "? [a]\n: b", "a: !ruby/object:S3cr3t {s3cr3t: 1}", "a: 0x_", "- !!float s3cr3t"],
+)
+def test_what_only_ruby_reads_is_one_line_that_quotes_nothing(text: str) -> None:
+    with pytest.raises(Unreadable) as refusal:
+        read_yaml(text)
+    assert "(line 1)" in str(refusal.value)
+    assert "s3cr3t" not in str(refusal.value).lower()
+    assert "\n" not in str(refusal.value)
+
+
+def test_rubys_text_of_a_float_is_not_pythons() -> None:
+    texts = ["1.0e+16", "1.0e-5", "1.5e+300", "0.1", ".inf", "-.inf", ".nan", "1e5"]
+    expected = ["1.0e+16", "1.0e-05", "1.5e+300", "0.1", "Infinity", "-Infinity", "NaN", "1e5"]
+    assert [ruby_text(read_yaml(text)) for text in texts] == expected

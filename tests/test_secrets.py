@@ -85,6 +85,20 @@ def test_what_all_environments_share_counts_where_production_says_nothing(tmp_pa
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        f"shared: &s {{db_key_base: {KEY}}}\nproduction:\n  db_key_base: {OLD}\n  <<: *s\n",
+        f"production:\n  :db_key_base: {KEY}\n",
+        f"production:\n  db_key_base:\t{KEY}\t# note\n---\n",
+        f'{{\n\t"production": {{\n\t\t"db_key_base": "{KEY}"\n\t}}\n}}\n',
+        f"{{production: {{db_key_base: {KEY}}}}}\r\n",
+    ],
+)
+def test_secrets_are_read_as_ruby_reads_them(tmp_path: Path, text: str) -> None:
+    assert texts(read_keys_file(write(tmp_path / "secrets.yml", text))) == [KEY]
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("production: {db_key_base: <%= ENV['S3CR3T'] %>}\n", "contains ERB"),
@@ -99,6 +113,9 @@ def test_what_all_environments_share_counts_where_production_says_nothing(tmp_pa
         ("development: {db_key_base: s3cr3t}\n", "has no db_key_base"),
         ("production: {secret_key_base: s3cr3t}\n", "has no db_key_base"),
         ("production: s3cr3t\n", "has no db_key_base"),
+        ("shared: {db_key_base: s3cr3t}\nproduction: {db_key_base: }\n", "has no db_key_base"),
+        ("production:\n  db_key_base: :s3cr3t\n", "cannot be used"),
+        ("production:\n  db_key_base: 2024-01-05 10:00:00\n", "has a time without quotes"),
         ("production: {db_key_base: }\n", "has no db_key_base"),
         ("production: {db_key_base: {s3cr3t: s3cr3t}}\n", "cannot be used"),
         ("production: {db_key_base: [s3cr3t, 5]}\n", "cannot be used"),

@@ -23,6 +23,7 @@ except ImportError:  # PyYAML built where libyaml was not
 CORE = "tag:yaml.org,2002:"
 RUBY_TAG = "!ruby/"
 MERGE = "<<"
+WHEEL = "pip install --force-reinstall --only-binary pyyaml pyyaml"
 BYTE_ORDER_MARK = "\ufeff"
 
 # What Psych makes no list or map of, or what it makes one of in its own way.
@@ -96,7 +97,7 @@ def read_yaml(text: str, *, plain: bool = False) -> Any:
         Unreadable: it is no YAML, or has what only Ruby can read.
     """
     if CParser is None:
-        raise Unreadable("cannot be read, because PyYAML is installed without libyaml: pip install a wheel of it")
+        raise Unreadable(f"cannot be read as Ruby reads it, because this PyYAML has no libyaml: {WHEEL}")
     if text.startswith(BYTE_ORDER_MARK):
         raise Unreadable("begins with a byte order mark, which GitLab's releases read differently: save it without one")
     try:
