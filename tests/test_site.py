@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.replication import Replicated
 from tokens.address import Address
 from tokens.database import connect
 from tokens.errors import Refused, TokensError, UsageError
@@ -166,3 +167,18 @@ def test_a_variable_that_may_not_be_read_is_a_refusal(make: Make, monkeypatch: p
     monkeypatch.setattr(Path, "read_bytes", closed)
     with pytest.raises(Refused, match="MAIN_DATABASE_URL, a variable of GitLab's, cannot be read"):
         open_site(installation)
+
+
+def test_of_several_hosts_the_one_that_takes_changes_is_taken(make: Make, replicated: Replicated) -> None:
+    with replicated.database() as pair:
+        standby, primary = (conninfo_to_dict(address.conninfo) for address in (pair.standby, pair.primary))
+        main = {
+            "host": f"{standby['host']},{primary['host']}",
+            "port": f"{standby.get('port', 5432)},{primary.get('port', 5432)}",
+            "database": primary["dbname"],
+            "username": primary["user"],
+            "target_session_attrs": "read-write",
+        }
+        site = open_site(make(main=json.dumps(main)))
+        with connect(site.address) as connection:
+            assert not connection.row("SELECT pg_catalog.pg_is_in_recovery() AS standby").standby
