@@ -10,6 +10,7 @@ KNOWN = frozenset(
         "ai_workflows",
         "api",
         "create_runner",
+        "granular",
         "k8s_proxy",
         "manage_runner",
         "mcp",
