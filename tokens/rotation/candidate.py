@@ -123,7 +123,8 @@ class Search:
     def id(self) -> int | None:
         """`token` as an id, None where it cannot be one."""
         text = self.token or ""
-        return int(text) if text.isascii() and text.isdigit() and int(text) <= LARGEST_ID else None
+        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
+        return int(text) if is_number and int(text) <= LARGEST_ID else None
 
 
 def find(address: Address, search: Search) -> tuple[Candidate, ...]:

@@ -37,7 +37,8 @@ ROTATE_HELP = {
     "GitLab installed right here.",
     "no_verify": "Do not ask GitLab whether it accepts the new token.",
     "deliver": "Where the new token goes: file:PATH ({account} and {token_id} are filled in), command:COMMAND (token "
-    "on its standard input, facts in TOKENS_ACCOUNT and the like) or stdout. Default on a terminal: stdout.",
+    "on its standard input, facts in TOKENS_ACCOUNT and the like, for a path TOKENS_NAME_SAFE) or stdout. Default on a "
+    "terminal: stdout.",
     "force": "Replace the file of --deliver, if it is there.",
     "after": "A command for each token that was rotated, at the very end, with the same facts, without the token.",
     "secrets_file": "A copy of GitLab's secrets.yml or gitlab-secrets.json. Default: that of the GitLab right here.",
