@@ -120,7 +120,7 @@ def test_what_makes_no_selection_is_said_in_one_line(options: dict[str, Any], me
 
 def test_every_option_has_a_sentence_of_help_and_a_default() -> None:
     parameters = inspect.signature(selection).parameters
-    assert [*SELECTION_HELP, "stdin"] == list(parameters)
+    assert [*SELECTION_HELP, "stdin", "needs_expires"] == list(parameters)
     assert {name: parameters[name].default for name in SELECTION_HELP} == SELECTION_OPTIONS
     assert {name for name in SELECTION_HELP if "Several:" in SELECTION_HELP[name]} == set(LISTS)
 
