@@ -26,7 +26,7 @@ from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import setup
-from tokens.journal.installation import REVISION, JournalMissing, JournalOutdated, RunState
+from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
 from tokens.journal.record import Outcome, begin, store
 from tokens.journal.runs import list_runs
 from tokens.journal.setup import Contents, Installation
@@ -34,7 +34,7 @@ from tokens.origin import Origin
 from tokens.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.selection import Selection
 from tokens.tasks.journal import screen
-from tokens.upgrade import Branch, downgrade, upgrade
+from tokens.upgrade import Branch, downgrade, revisions, upgrade
 
 Superuser = Callable[[Address], Address]
 
@@ -264,6 +264,43 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     downgrade(gitlab_database, Branch.JOURNAL, "1")
     assert values(gitlab_database, "SELECT id FROM token_tasks.runs") == [kept]
     assert setup.install(gitlab_database) == Installation("1", REVISION)
+
+
+@pytest.mark.parametrize("revision", revisions(Branch.JOURNAL))
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "DELETE FROM token_tasks.alembic_version",
+        "INSERT INTO token_tasks.alembic_version VALUES ('0')",
+        "DROP TABLE token_tasks.alembic_version",
+    ],
+)
+def test_a_journal_that_does_not_say_its_revision_is_told_by_its_tables(
+    gitlab_database: Address, revision: str, loss: str
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, revision)
+    run = make_run(gitlab_database, make_plan([1, 2])) if revision == REVISION else None
+    execute(gitlab_database, loss)
+    day = date(2020, 1, 1)
+    if "DROP" not in loss:
+        with pytest.raises(
+            JournalOutdated, match=r"does not say its revision .* tokens.journal.install tells it by the"
+        ):
+            setup.prune(gitlab_database, day)
+        assert "tokens.journal.install tells it by its tables" in screen(setup.status(gitlab_database))
+    assert setup.install(gitlab_database) == Installation(UNKNOWN, REVISION)
+    assert values(gitlab_database, "SELECT version_num FROM token_tasks.alembic_version") == [REVISION]
+    assert run_numbers(gitlab_database) == ([run] if run else [])
+    assert setup.install(gitlab_database).before == REVISION
+    assert setup.uninstall(gitlab_database) is not None
+
+
+def test_tables_that_are_of_no_revision_are_refused_with_a_way_out(installed: Address) -> None:
+    execute(installed, "DELETE FROM token_tasks.alembic_version", "DROP TABLE token_tasks.rotations")
+    with pytest.raises(Refused, match=r"its tables are those of none: restore .* DROP SCHEMA token_tasks CASCADE;"):
+        setup.install(installed)
+    execute(installed, "DROP SCHEMA token_tasks CASCADE")
+    assert setup.install(installed).before is None
 
 
 def test_only_gitlabs_main_database_gets_a_journal_and_only_where_it_takes_changes(

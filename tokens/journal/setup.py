@@ -362,7 +362,10 @@ def _check_installable(connection: Connection, state: preflight.State) -> str | 
             f" tables in it; as {standing.owner} run: GRANT USAGE, CREATE ON SCHEMA token_tasks TO {state.grantee};"
         )
     _check_creation(state, standing)
-    return None
+    if _revision_to_say(connection) is None:
+        return None
+    _check_ownership(state, standing)
+    return UNKNOWN
 
 
 def _revision_to_say(connection: Connection) -> str | None:
