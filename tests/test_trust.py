@@ -229,7 +229,7 @@ def test_what_hangs_on_a_journal_of_ours_is_found(installed: Address, schema: st
     ("prepare", "trusted"),
     [
         ([], False),
-        # Up to PostgreSQL 15 any role may grant itself to another, and later one that may make roles.
+        # Up to PostgreSQL 14 any role may grant itself to another, and later one that may make roles.
         (["GRANT mallory TO gitlab"], False),
         (["GRANT gitlab TO mallory"], True),
         (["ALTER ROLE mallory SUPERUSER"], True),

@@ -7,7 +7,7 @@ from tokens.gitlab.schema import TOKENS, Schema
 
 PREDECESSOR = "previous_personal_access_token_id"
 
-# GitLab writes it into the successor, from 16.3 on. IS NOT NULL lets an index scan pass over the many that came of nothing.
+# GitLab writes it into the successor, from 16.3 on. IS NOT NULL lets an index scan pass over what came of nothing.
 BY_GITLAB = """
           SELECT s.id, s.revoked, s.expires_at
           FROM {old}public.personal_access_tokens s

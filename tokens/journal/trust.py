@@ -10,7 +10,7 @@ from tokens.errors import Refused
 TABLES = ("alembic_version", "attempts", "chunks", "memberships", "notices", "rotations", "runs")
 
 # A role is trusted that can do already what we can do: this one, the owner of GitLab's tokens, members of these two,
-# and superusers. Not a role of which this one is a member: up to PostgreSQL 15 any role may grant itself to another.
+# and superusers. Not a role of which this one is a member: up to PostgreSQL 14 any role may grant itself to another.
 # What a default, a check, an index or a column's type uses is in pg_depend, unless it is PostgreSQL's own.
 FOREIGN = """
     WITH space AS MATERIALIZED (
