@@ -342,7 +342,7 @@ def test_why_nothing_is_selected_is_said(some: Instance, typed: Typed) -> None:
     ("scope", "hint"),
     [
         ("aip", "did you mean api?"),
-        ("API", "did you mean api?"),
+        ("API", "did you mean api or "),
         ("zzz", "those in use are api, k8s_proxy, tomorrows_scope."),
         ("read_repo", "did you mean read_repository or "),
         ("tomorow_scope", "did you mean tomorrows_scope"),
