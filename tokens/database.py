@@ -51,6 +51,13 @@ SETTINGS = {
 
 OF_NAMES = ("42P01", "42883", "42704", "3F000")  # no such table, function, type, schema
 
+# The timeouts that end a session, by what the server calls their end.
+TIMEOUTS = {
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+    "57P05": "idle_session_timeout",
+}
+
 # PostgreSQL carries these out in no transaction. Nothing in them is looked up in a schema.
 OUTSIDE_TRANSACTIONS = ("CREATE DATABASE ", "DROP DATABASE ", "VACUUM ")
 
@@ -89,6 +96,9 @@ class Connection:
     def __init__(self, driver: psycopg.Connection[Any], address: Address, *, read_only: bool = False) -> None:
         self._driver = driver
         self._address = address
+        self._role = driver.info.user
+        self._ended_by: str | None = None
+        driver.add_notice_handler(self._notice)
         # Whoever reads sees one state of the tables in all statements; whoever writes wants the newest, whatever the
         # role's default is.
         self._level: LiteralString = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED"
@@ -152,7 +162,7 @@ class Connection:
                         self.set_locally(**settings)
                     yield
                 return
-            self._begin(settings)
+            begin(self._driver, self._address, self._level, settings)
             try:
                 yield
             except BaseException:
@@ -161,11 +171,6 @@ class Connection:
                     self._driver.execute("ROLLBACK")
                 raise
             self._driver.execute("COMMIT")
-
-    def _begin(self, settings: Mapping[str, str]) -> None:
-        """Begin a transaction and set what holds in it, in one message: no timeout of the role's comes in between."""
-        everything = set_configs({**settings_for(self._driver), **settings})
-        self._driver.execute(sql.SQL("BEGIN ISOLATION LEVEL {}; {}").format(sql.SQL(self._level), everything))
 
     def _send(self, statement: str, parameters: Mapping[str, object]) -> psycopg.Cursor[Any]:
         self._require_transaction()
@@ -180,7 +185,12 @@ class Connection:
         try:
             yield
         except psycopg.Error as error:
-            raise translated(error, self._address) from error
+            raise translated(error, self._address, role=self._role, ended_by=self._ended_by) from error
+
+    def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        # What a server says at the end of a session that waits comes as a notice, and then the line is dead.
+        if notice.sqlstate in TIMEOUTS:
+            self._ended_by = notice.sqlstate
 
 
 @contextmanager
@@ -255,10 +265,26 @@ def _read_leniently(context: AdaptContext) -> None:
         context.adapters.register_loader(kind, Text)
 
 
-def settings_for(driver: psycopg.Connection[Any]) -> dict[str, str]:
-    """SETTINGS, and what else this server has that may end a transaction early."""
-    has_timeout = driver.info.server_version >= TRANSACTION_TIMEOUT_SINCE
-    return {**SETTINGS, **({"transaction_timeout": "0"} if has_timeout else {})}
+def begin(
+    driver: psycopg.Connection[Any], address: Address, level: LiteralString, settings: Mapping[str, str] | None = None
+) -> None:
+    """Begin a transaction with SETTINGS and `settings`, in one message: no timeout of the role's comes in between.
+
+    `level` is its isolation level, as SQL. Raises the driver's errors, but for a statement timeout of the role's.
+    """
+    everything = {**SETTINGS, **(settings or {})}
+    if driver.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+        everything["transaction_timeout"] = "0"
+    role = driver.info.user
+    try:
+        driver.execute(sql.SQL("BEGIN ISOLATION LEVEL {}; {}").format(sql.SQL(level), set_configs(everything)))
+    except psycopg.errors.QueryCanceled as error:
+        reason = translated(error, address)
+        raise DatabaseError(
+            f"{str(reason).rstrip('.')}, before anything was asked; {_reset('statement_timeout', role)}."
+        ) from error
+    except psycopg.Error as error:
+        raise translated(error, address, role=role) from error
 
 
 def set_configs(settings: Mapping[str, str]) -> sql.Composed:
@@ -361,7 +387,14 @@ def _defaults() -> dict[str, tuple[str, str]]:
     return found
 
 
-def translated(error: psycopg.Error, address: Address, *, connected: bool = True) -> TokensError:
+def translated(
+    error: psycopg.Error,
+    address: Address,
+    *,
+    connected: bool = True,
+    role: str = "ROLE",
+    ended_by: str | None = None,
+) -> TokensError:
     """What the driver reports as one of `tokens.errors`, in one line without a password.
 
     The driver's own error keeps that line alone, for tracebacks: DETAIL and CONTEXT quote rows, and so a live digest.
@@ -389,9 +422,18 @@ def translated(error: psycopg.Error, address: Address, *, connected: bool = True
             return Refused(f"{address.shown} does not hold GitLab's tokens: {reason}.")
         case psycopg.errors.InsufficientPrivilege():
             return Refused(f"{address.shown} does not allow this: {reason}; ask its administrator for the privilege.")
+        case psycopg.Error() if (ended := error.sqlstate or ended_by) in TIMEOUTS:
+            cure = _reset(TIMEOUTS[str(ended)], role)
+            return ConnectionLost(f"The connection to {address.shown} was lost: {reason}; {cure}.")
         case psycopg.OperationalError() if (error.sqlstate or "08").startswith(("08", "57P")):
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}.")
     return DatabaseError(f"{address.shown} reports an error: {reason}.")
+
+
+def _reset(setting: str, role: str) -> str:
+    """What to do about a timeout that ended our work before ours was set, or between two pieces."""
+    name = sql.Identifier(role).as_string()
+    return f"{setting} is too short: run ALTER ROLE {name} RESET {setting}; (ALTER DATABASE … if the database has it)"
 
 
 def _cure(reason: str, advice: Advice) -> str:

@@ -37,9 +37,18 @@ SESSION = """
         SELECT string_agg(name || ' ' || reset_val || unit, ', ' ORDER BY name)
         FROM pg_catalog.pg_settings
         WHERE name IN (
-          'statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'
+          'statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout',
+          'idle_session_timeout'
         )
-      ) AS timeouts
+      ) AS timeouts,
+      ARRAY(
+        -- In milliseconds. They may end a session before ours are set, or between two transactions.
+        SELECT name
+        FROM pg_catalog.pg_settings
+        WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout')
+          AND CAST(reset_val AS bigint) BETWEEN 1 AND 999
+        ORDER BY name
+      ) AS short
 """
 
 MAINTENANCE_MODE = """
@@ -137,7 +146,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     yield _journal(connection)
     yield _maintenance(connection, schema)
     yield _inactive_bots(connection, schema, clean_up(release, estimate))
-    yield Finding("timeouts", Verdict.OK, f"{session.timeouts}; each transaction of ours sets its own")
+    yield _timeouts(session.timeouts, session.short, state)
     yield _clock(clock)
 
 
@@ -261,6 +270,14 @@ def _inactive_bots(connection: Connection, schema: Schema, rule: CleanUp | None)
         f"{text}; {which} takes tokens without an expiration date for ended, even those that work: give the tokens of "
         "bots a date, or update GitLab to 17.9.1 or later",
     )
+
+
+def _timeouts(shown: str, short: list[str], state: State) -> Finding:
+    subject = "timeouts"
+    if not short:
+        return Finding(subject, Verdict.OK, f"{shown}; each transaction of ours sets its own")
+    cure = " ".join(f"ALTER ROLE {state.grantee} RESET {name};" for name in short)
+    return Finding(subject, Verdict.WARN, f"{shown}: too short for some of the work; as this role run: {cure}")
 
 
 def _clock(difference: float) -> Finding:

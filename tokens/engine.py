@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.pool import NullPool
 
 from tokens.address import Address
-from tokens.database import Connection, login, set_configs, settings_for, translated
+from tokens.database import Connection, begin, login, set_configs, translated
 
 
 @contextmanager
@@ -25,21 +25,28 @@ def transaction(address: Address) -> Iterator[sa.Connection]:
     It begins with `tokens.database.SETTINGS`, and so does what SQLAlchemy itself asks at its first login.
     """
 
-    def log_in() -> psycopg.Connection[Any]:
-        driver = login(address)
+    def protect(driver: psycopg.Connection[Any]) -> None:
         try:
-            driver.execute(set_configs(settings_for(driver)))
+            begin(driver, address, "READ COMMITTED")
+        except psycopg.Error as error:
+            raise translated(error, address, role=driver.info.user) from error
+
+    def log_in() -> psycopg.Connection[Any]:
+        driver = login(address, autocommit=True)
+        try:
+            protect(driver)
         except BaseException:
             driver.close()
             raise
         return driver
 
-    def begin(connection: sa.Connection) -> None:
+    def protect_again(connection: sa.Connection) -> None:
+        # What SQLAlchemy asked at its login is rolled back.
         driver: Any = connection.connection.driver_connection
-        connection.exec_driver_sql(set_configs(settings_for(driver)).as_string(driver))
+        protect(driver)
 
     engine = _engine(address, log_in)
-    sa.event.listen(engine, "begin", begin)
+    sa.event.listen(engine, "begin", protect_again)
     with engine.begin() as connection:
         yield connection
 
