@@ -355,3 +355,23 @@ def test_another_c_library_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match="glibc on Linux"):
         bundle.build(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of another account need root")
+def test_a_bundle_that_others_may_have_put_there_is_no_bundle(bundles: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundles"
+    shutil.copytree(bundles, folder)
+    (packed,) = folder.glob("*.tar.gz")
+    assert bundle.available(folder) is not None
+    for path in (packed, folder):
+        os.chown(path, 65534, 65534)
+        assert bundle.available(folder) is None
+        os.chown(path, 0, 0)
+        mode = path.stat().st_mode
+        path.chmod(0o777)
+        assert bundle.available(folder) is None
+        path.chmod(mode)
+    assert bundle.available(folder) is not None
+    folder.chmod(0o777)
+    with pytest.raises(UsageError, match="is somebody else's, or everybody may write it"):
+        bundle.build(folder)
