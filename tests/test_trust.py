@@ -165,7 +165,7 @@ def test_a_journal_that_somebody_else_has_made_is_used_by_no_task(
         make_tokens(connection, 1, expires_at="2024-06-15")
     plant(mallory)
     for address in (gitlab_database, superuser(gitlab_database)):
-        for words in TASKS:
+        for words in TASKS if address is gitlab_database else TASKS[:1]:
             done = call(GITLAB_TOKENS, *words, "--target", url(address))
             assert (done.returncode, done.stdout) == (ExitStatus.REFUSED, ""), words
             assert done.stderr.startswith("The journal is not used: schema token_tasks belongs to role mallory, ")
