@@ -9,6 +9,7 @@ GitLab's database could have his code run with our privileges otherwise.
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -314,9 +315,12 @@ def _parameters(address: Address) -> dict[str, Any]:
     try:
         given = conninfo_to_dict(address.conninfo)
     except psycopg.ProgrammingError as error:
-        # libpq quotes the whole address, password included.
-        reason = _one_line(error).replace(address.conninfo, address.shown)
-        raise UsageError(f"{address.shown} is not an address that PostgreSQL understands: {reason}.") from error
+        # libpq quotes pieces of an address, and any may be one of a password: so the error is no cause either.
+        option = (
+            re.search('^invalid connection option "[a-z_]+"', str(error)) if "://" not in address.conninfo else None
+        )
+        reason = option[0] if option else "check its form and the names of its parameters"
+        raise UsageError(f"{address.shown} is not an address that PostgreSQL understands: {reason}.") from None
     if "options" in given and not address.complete:
         raise UsageError(
             "The parameter `options` cannot be used in a target, since PgBouncer refuses it; leave it out."

@@ -5,6 +5,7 @@ import invoke
 from tokens.tasks import bundle, demo, journal
 from tokens.tasks.analyze import analyze
 from tokens.tasks.apply import apply, undo
+from tokens.tasks.configuration import DEFAULTS
 from tokens.tasks.doctor import doctor
 from tokens.tasks.edit import edit
 from tokens.tasks.extend import extend, remove
@@ -15,17 +16,4 @@ from tokens.tasks.rotate_inside import rotate_inside
 ns = invoke.Collection(
     "tokens", analyze, edit, extend, remove, apply, undo, rotate, rotate_inside, history, doctor, journal, bundle, demo
 )
-# One flat tree without underscores: INVOKE_TOKENS_TARGET and the like must not collide with anybody's.
-ns.configure(
-    {
-        "tokens": {
-            "target": "",
-            "targets": {},
-            "root": "/",
-            "docker": "docker",
-            "kubectl": "kubectl",
-            "bundle": {"directory": ""},
-            "demo": {"directory": ""},
-        }
-    }
-)
+ns.configure({"tokens": DEFAULTS})

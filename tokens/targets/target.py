@@ -1,4 +1,7 @@
-"""A target says where GitLab is. Here its words are read; nothing is looked up and nothing connected."""
+"""A target says where GitLab is. Here its words are read; nothing is looked up and nothing connected.
+
+What is not understood may hold a password, whatever it looks like: it is never repeated, but for a plain word.
+"""
 
 import difflib
 import re
@@ -14,6 +17,12 @@ FORMS = (
     "omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
     "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration"
 )
+
+ADDRESS = "postgresql://USER@HOST:PORT/DBNAME, with the password in ~/.pgpass or PGPASSWORD"
+ESCAPES = "in a user or password write %40 for @, %3A for :, %2F for /, %3F for ?, %25 for % and %20 for a blank"
+PLAIN = re.compile(r"[A-Za-z0-9._-]{1,60}")
+HOST = re.compile(r"(\[[0-9A-Za-z:.%]+\]|(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*)(:[0-9]{1,5})?")
+WITH_AT = ("user", "password", "sslpassword", "requirepeer")  # parameters of an address that may hold an @
 
 
 @dataclass(frozen=True)
@@ -51,9 +60,10 @@ class KubernetesTarget:
 
 @dataclass(frozen=True)
 class DatabaseTarget:
-    """A PostgreSQL database, said outright."""
+    """A PostgreSQL database, said outright; `has_password` tells whether its address holds one."""
 
     address: Address
+    has_password: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ def _parse_words(text: str, names: Iterable[str]) -> Target:
         case "omnibus" if not colon:
             return OmnibusTarget()
         case "source" if rest or not colon:
-            return SourceTarget(Path(rest) if rest else None)
+            return _source(rest)
         case "docker" if colon:
             return _docker(rest)
         case "kubernetes" if colon:
@@ -98,21 +108,61 @@ def _parse_words(text: str, names: Iterable[str]) -> Target:
         case "postgresql" | "postgres" if rest.startswith("//"):
             return _database(text)
         case _ if word in WORDS:
-            raise UsageError(f'Target "{text}" is not complete; use {FORMS}.')
+            raise UsageError(f'Target "{word}" is not complete, or has too much behind it; use {FORMS}.')
+    if not PLAIN.fullmatch(text):
+        raise UsageError(
+            f"The target is none that is known; it is not repeated, since it may hold a password. Use {FORMS}."
+        )
     close = difflib.get_close_matches(text, {*names, *WORDS} - {text}, n=1)
-    hint = f' (did you mean "{close[0]}"?)' if close else ""
-    raise UsageError(f'No target is called "{_without_secrets(text)}"{hint}; use {FORMS}.')
+    hint = f' (did you mean "{close[0]}"?)' if close and PLAIN.fullmatch(close[0]) else ""
+    raise UsageError(f'No target is called "{text}"{hint}; use {FORMS}.')
+
+
+def _source(directory: str) -> SourceTarget:
+    if re.search("[@=]|://", directory) or re.match("[^/~.]*:", directory):
+        raise UsageError("What follows source: cannot be the folder of a GitLab; use source:DIR.")
+    return SourceTarget(Path(directory) if directory else None)
 
 
 def _database(text: str) -> DatabaseTarget:
-    if text.partition("?")[0].count("@") > 1:
-        raise UsageError("A user or password with @ in it is written with %40 in a target's address.")
-    return DatabaseTarget(Address(text, _without_secrets(text)))
+    scheme, _, rest = text.partition("://")
+    # As libpq finds its parts: a user and password end at the first @, unless a / comes before it.
+    userinfo, place = found.groups() if (found := re.fullmatch(r"(?s)([^@/]*)@(.*)", rest)) else (None, rest)
+    place, _, query = place.partition("?")
+    fault = _malformed(rest, place, query)
+    if fault is not None:
+        raise UsageError(
+            f"The target's address {fault}; {ESCAPES}. It is not repeated, since it may hold a password. Use {ADDRESS}."
+        )
+    user = "" if userinfo is None else f"{userinfo.partition(':')[0]}@"
+    password = bool(userinfo and ":" in userinfo) or re.search(r"(^|&)(ssl)?password=", query) is not None
+    return DatabaseTarget(Address(text, f"{scheme}://{user}{place}"), password)
+
+
+def _malformed(rest: str, place: str, query: str) -> str | None:
+    """What is wrong with an address after its scheme, None where libpq understands every part of it as we do."""
+    hosts, _, name = place.partition("/")
+    if not rest.isprintable() or " " in rest:
+        return "has a blank or a character in it that cannot be printed"
+    if re.search("%(?![0-9A-Fa-f]{2})|%00", rest):
+        return "has a % that begins no escape"
+    if "@" in hosts or "@" in name:
+        return "has an @ or a / too many"
+    for host in hosts.split(","):
+        if not HOST.fullmatch(host):
+            return "has a host or a port that cannot be one"
+    for parameter in query.split("&") if query else ():
+        key, equals, value = parameter.partition("=")
+        if not equals or not re.fullmatch("[a-z_]+", key):
+            return "has a ? that no parameters follow"
+        if ("@" in value and key not in WITH_AT) or (key == "port" and not re.fullmatch("[0-9,]*", value)):
+            return "has a parameter that cannot have its value"
+    return None
 
 
 def _docker(container: str) -> DockerTarget:
     if container and not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", container):
-        raise UsageError(f'"{container}" cannot be the name of a container; use docker:CONTAINER.')
+        raise UsageError("What follows docker: cannot be the name of a container; use docker:CONTAINER.")
     return DockerTarget(container or None)
 
 
@@ -122,8 +172,8 @@ def _kubernetes(text: str) -> KubernetesTarget:
     namespace, slash, release = place.partition("/")
     if (at and not context) or (slash and not release) or not all(map(_is_label, filter(None, (namespace, release)))):
         namespace = ""
-    if not namespace or context.startswith("-"):
-        raise UsageError(f'Target "kubernetes:{text}" is not of the form kubernetes:NAMESPACE[/RELEASE][@CONTEXT].')
+    if not namespace or context.startswith("-") or re.search("://|password", context):
+        raise UsageError("The target is not of the form kubernetes:NAMESPACE[/RELEASE][@CONTEXT].")
     return KubernetesTarget(namespace, release or None, context or None)
 
 
@@ -134,19 +184,8 @@ def _is_label(text: str) -> bool:
 
 def _check_names(names: Mapping[str, object]) -> None:
     for name, value in names.items():
-        if name in WORDS or ":" in name:
-            raise UsageError(f'tokens.targets: "{name}" has a meaning of its own as a target; choose another name.')
-        if not isinstance(value, str):
-            raise UsageError(f"tokens.targets.{name} must be a target in plain words, such as postgresql://….")
-
-
-def _without_secrets(url: str) -> str:
-    """The address as it may be shown: user, host, port and database, but no password and no parameters.
-
-    Rather too little than a piece of a password that somebody forgot to encode.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    userinfo, at, place = rest.rpartition("@")
-    return f"{scheme}://{re.split('[:/?#]', userinfo)[0]}{at}{place.partition('?')[0]}"
+        shown = f"tokens.targets.{name}" if PLAIN.fullmatch(str(name)) else "A name under tokens.targets"
+        if name in WORDS or re.search("[:@=]", str(name)):
+            raise UsageError(f"{shown} has a meaning of its own as a target; choose another name.")
+        if not isinstance(value, str) or not value.strip():
+            raise UsageError(f"{shown} must be a target in plain words, such as postgresql://….")

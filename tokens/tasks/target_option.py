@@ -6,7 +6,6 @@ import logging
 import os
 import shlex
 import socket
-import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 import invoke
 
 from tokens.address import Address
-from tokens.errors import Refused, UsageError
+from tokens.errors import UsageError
 from tokens.targets import demo
 from tokens.targets.target import (
     DatabaseTarget,
@@ -30,6 +29,7 @@ from tokens.targets.target import (
     Target,
     parse_target,
 )
+from tokens.tasks.configuration import read_configuration, refuse_others
 from tokens.terminal import console
 from tokens.terminal.steps import Steps
 
@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from tokens.targets.there.bundle import Bundle
     from tokens.targets.there.client import Answer, Place
 
-DEFAULTS = {"root": "/", "docker": "docker", "kubectl": "kubectl"}
-"""Settings that decide which programs run, and as whom."""
-
+VARIABLE = "INVOKE_TOKENS_TARGET"
 TARGET_HELP = (
     "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
     "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration. Default: "
@@ -59,7 +57,8 @@ def locate_site(context: invoke.Context, target: str) -> "Site":
     from tokens.targets.here.site import Site, open_site
 
     identity.leave_a_closed_home()
-    root = Path(_setting(context, "root"))
+    refuse_others(context, "root")
+    root = read_configuration(context).root
     match _parse(context, target):
         case DatabaseTarget(address):
             return Site(address)
@@ -171,49 +170,14 @@ def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
         Refused: this is root, and others may write the file that names it.
     """
     name = "docker" if isinstance(target, DockerTarget) else "kubectl"
-    said = _setting(context, name)
+    refuse_others(context, name)
+    configuration = read_configuration(context)
+    said = configuration.docker if name == "docker" else configuration.kubectl
     try:
         words = shlex.split(said)
     except ValueError as error:
         raise UsageError(f'tokens.{name} is a program with its first words, not "{said}": {error}.') from None
     return tuple(words) or (name,)
-
-
-def _setting(context: invoke.Context, name: str) -> str:
-    """A setting that decides which programs run, or as whom; root takes none from a file that others may write."""
-    _refuse_others(context, name)
-    return str(context.config.tokens.get(name) or DEFAULTS[name])
-
-
-def _refuse_others(context: invoke.Context, name: str) -> None:
-    """Refuse root a setting below `tokens` that comes from somebody else's file.
-
-    `root` decides as whom programs run: whoever may run this as root, and name a file, must not choose any account that
-    way. So that one is taken from Invoke's file for the whole system and from the environment only.
-    """
-    for level in ("project", "user", "runtime") if os.geteuid() == 0 else ():
-        settings = getattr(context.config, f"_{level}", {}).get("tokens")
-        if not isinstance(settings, Mapping) or name not in settings:
-            continue
-        path = str(getattr(context.config, f"_{level}_path", None))
-        if name == "root":
-            raise Refused(
-                f"tokens.root in {path} does not count for root, since it decides as whom programs run: "
-                "use INVOKE_TOKENS_ROOT or /etc/invoke.yaml."
-            )
-        if not _is_roots(path):
-            raise Refused(
-                f"tokens.{name} in {path} does not count for root, since it decides which programs run, and others may "
-                f"write that file: sudo chown root {path}; sudo chmod g-w,o-w {path}"
-            )
-
-
-def _is_roots(path: str) -> bool:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return False
-    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def later_tasks() -> list[str]:
@@ -239,9 +203,11 @@ def standby_addresses(context: invoke.Context, words: Sequence[str] | None) -> t
     """
     addresses = []
     for word in words or ():
-        found = _parse(context, word) if word else None
+        found = _parse(context, word)
         if not isinstance(found, DatabaseTarget):
-            raise UsageError(f'--standby takes postgresql://… or a configured name for one, not "{word}".')
+            raise UsageError(
+                "--standby takes postgresql://… or a configured name for one, and was given another target."
+            )
         addresses.append(found.address)
     return tuple(addresses) or None
 
@@ -270,14 +236,18 @@ def read_here(option: str, source: str) -> bytes:
 def bundle_directory(context: invoke.Context, directory: str = "") -> Path | None:
     """The folder that the option or the configuration gives bundles, None for the usual one."""
     if not directory:
-        _refuse_others(context, "bundle")
-    named = directory or context.config.tokens.bundle.directory
-    return _absolute(Path(str(named))) if named else None
+        refuse_others(context, "bundle")
+    named = directory or read_configuration(context).bundle_directory
+    return _absolute(Path(named)) if named else None
 
 
 def _parse(context: invoke.Context, target: str) -> Target:
-    tokens = context.config.tokens
-    return parse_target(target or str(tokens.target or ""), tokens.targets or {})
+    configuration = read_configuration(context)
+    text = target or configuration.target
+    if not text.strip() and VARIABLE in os.environ:
+        # An unset variable in a script must not mean the GitLab right here.
+        raise UsageError(f"{VARIABLE} is set, but to nothing: give it a target, or unset it for the GitLab right here.")
+    return parse_target(text, configuration.targets)
 
 
 def _caller() -> str:
@@ -304,8 +274,8 @@ def report_to(stream: TextIO | None) -> demo.Report:
 
 def demo_directory(context: invoke.Context) -> Path | None:
     """The folder that the configuration gives the demo, None for the usual one."""
-    directory = context.config.tokens.demo.directory
+    directory = read_configuration(context).demo_directory
     try:
-        return Path(str(directory)).expanduser() if directory else None
+        return Path(directory).expanduser() if directory else None
     except RuntimeError:
         raise UsageError(f"tokens.demo.directory names nobody's home: {directory}.") from None

@@ -1,0 +1,140 @@
+"""What Invoke's configuration says about us, under `tokens:`: read here and nowhere else."""
+
+import difflib
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import invoke
+
+from tokens.errors import Refused, UsageError
+
+DEFAULTS: dict[str, Any] = {
+    "target": "",
+    "targets": {},
+    "root": "/",
+    "docker": "docker",
+    "kubectl": "kubectl",
+    "bundle": {"directory": ""},
+    "demo": {"directory": ""},
+}
+"""Every key with its default. One flat tree without underscores: INVOKE_TOKENS_TARGET must not collide with anybody's."""
+
+MAPS = ("targets",)  # whose keys are the person's own
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The keys under `tokens:`; empty is one that is not set."""
+
+    target: str
+    targets: Mapping[str, object]
+    root: Path
+    docker: str
+    kubectl: str
+    bundle_directory: str
+    demo_directory: str
+
+
+def read_configuration(context: invoke.Context) -> Configuration:
+    """The configuration with a default for each key that is not there.
+
+    A tasks.py that configures `tokens` replaces our defaults, and with them what tells Invoke of the variables: those
+    are read here then.
+
+    Raises:
+        UsageError: it cannot be used, in one line that shows no value.
+    """
+    found = _found(context)
+    targets = _map(found, "targets")
+    bundle, demo = _map(found, "bundle"), _map(found, "demo")
+    return Configuration(
+        target=_text(found, "target"),
+        targets=targets,
+        root=Path(_text(found, "root") or DEFAULTS["root"]),
+        docker=_text(found, "docker") or DEFAULTS["docker"],
+        kubectl=_text(found, "kubectl") or DEFAULTS["kubectl"],
+        bundle_directory=_text(bundle, "directory", "bundle"),
+        demo_directory=_text(demo, "directory", "demo"),
+    )
+
+
+def refuse_others(context: invoke.Context, name: str) -> None:
+    """Refuse root a setting below `tokens` that decides which programs run, or as whom, from somebody else's file.
+
+    `root` decides as whom programs run: whoever may run this as root, and name a file, must not choose any account that
+    way. So that one is taken from Invoke's file for the whole system and from the environment only.
+    """
+    for level in ("project", "user", "runtime") if os.geteuid() == 0 else ():
+        settings = getattr(context.config, f"_{level}", {}).get("tokens")
+        if not isinstance(settings, Mapping) or name not in settings:
+            continue
+        path = str(getattr(context.config, f"_{level}_path", None))
+        if name == "root":
+            raise Refused(
+                f"tokens.root in {path} does not count for root, since it decides as whom programs run: "
+                "use INVOKE_TOKENS_ROOT or /etc/invoke.yaml."
+            )
+        if not _is_roots(path):
+            raise Refused(
+                f"tokens.{name} in {path} does not count for root, since it decides which programs run, and others may "
+                f"write that file: sudo chown root {path}; sudo chmod g-w,o-w {path}"
+            )
+
+
+def _is_roots(path: str) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def unknown_keys(context: invoke.Context) -> Iterator[str]:
+    """A sentence for each key under `tokens:` that nobody reads, with the one that may have been meant."""
+    found = _found(context)
+    yield from _unknown(found, DEFAULTS, "tokens")
+    for name, known in DEFAULTS.items():
+        if isinstance(known, dict) and name not in MAPS and isinstance(found.get(name), Mapping):
+            yield from _unknown(found[name], known, f"tokens.{name}")
+
+
+def _found(context: invoke.Context) -> Mapping[str, Any]:
+    found = context.config.get("tokens", {})
+    if not isinstance(found, Mapping):
+        raise UsageError("tokens in Invoke's configuration must be a map of keys, such as target and targets.")
+    return found
+
+
+def _unknown(found: Mapping[Any, Any], known: Mapping[str, Any], place: str) -> Iterator[str]:
+    for key in found:
+        if key in known:
+            continue
+        # What is no plain word may be an address with a password.
+        named = f"{place}.{key}" if re.fullmatch(r"[\w-]{1,40}", str(key)) else f"A key under {place}"
+        close = difflib.get_close_matches(str(key), known, n=1)
+        meant = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(known)}"
+        yield f"{named} in Invoke's configuration is ignored, since there is no such key; {meant}"
+
+
+def _map(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = found.get(name, {})
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UsageError(f"tokens.{name} in Invoke's configuration must be a map of names to values.")
+    return value
+
+
+def _text(found: Mapping[str, Any], name: str, group: str = "") -> str:
+    path = [*filter(None, (group,)), name]
+    value = found[name] if name in found else os.environ.get("_".join(("INVOKE_TOKENS", *path)).upper())
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UsageError(f"tokens.{'.'.join(path)} in Invoke's configuration must be text.")
+    return value
