@@ -1,7 +1,5 @@
 """`analyze`: when the instance's tokens expire."""
 
-import csv
-import io
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,7 +11,8 @@ from tokens.tasks.numbers import whole_number
 from tokens.tasks.output_option import require_output
 from tokens.tasks.target_option import TARGET_HELP, locate
 from tokens.tasks.task import task
-from tokens.terminal import tables
+from tokens.terminal import comma_separated, tables
+from tokens.terminal.steps import announced
 
 if TYPE_CHECKING:
     from tokens.analysis import Analysis
@@ -39,7 +38,9 @@ def analyze(context: invoke.Context, target: str = "", top: str = "10", output: 
 
     require_output(output, OUTPUTS)
     dates = _number_of_dates(top)
-    found = analysis.analyze(locate(context, target), dates)
+    address = locate(context, target)
+    with announced("Counting the tokens"):
+        found = analysis.analyze(address, dates)
     match output:
         case "json":
             print(as_json(found))
@@ -93,11 +94,8 @@ def as_json(analysis: "Analysis") -> str:
 
 def as_csv(analysis: "Analysis") -> str:
     """The dates and their counts with a heading; an empty date is "never expires"."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("expires_at", "tokens"))
-    writer.writerows((row.expires_at, row.tokens) for row in analysis.dates)
-    return text.getvalue()
+    rows = [("expires_at", "tokens"), *((row.expires_at, row.tokens) for row in analysis.dates)]
+    return "".join(f"{comma_separated.line(row)}\n" for row in rows)
 
 
 def _time(moment: datetime | None) -> str:

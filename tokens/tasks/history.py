@@ -1,7 +1,5 @@
 """`history`: what was changed, by whom and why, run by run or token by token."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import invoke
 
-from tokens.errors import UsageError
+from tokens.errors import TokensError, UsageError
 from tokens.tasks.history_forms import Form, form_of
 from tokens.tasks.numbers import whole_number
 from tokens.tasks.output_option import require_output
+from tokens.tasks.report import told_in_document
 from tokens.tasks.target_option import TARGET_HELP, locate
 from tokens.tasks.task import task
-from tokens.terminal import tables
+from tokens.terminal import comma_separated, console, tables
 from tokens.terminal.printable import printable
+from tokens.terminal.steps import announced
 
 if TYPE_CHECKING:
     from tokens.journal.listing import RotationOutcome, TokenOutcome, Touched
@@ -66,12 +66,12 @@ def history(context: invoke.Context, target: str = "", run: str = "", output: st
 
     address = locate(context, target)
     if number is None:
-        with database.reading(address) as connection:
+        with announced("Reading the journal"), database.reading(address) as connection:
             installation.check(connection, reading=True)
             found = runs.list_runs(connection)
         lines = {"text": runs_screen, "json": runs_json, "csv": runs_csv}[output](found)
     else:
-        with database.reading(address) as connection:
+        with announced("Reading the journal"), database.reading(address) as connection:
             installation.check(connection, reading=True)
             preflight.check(connection, listing.NEEDS)
             one = runs.read_run(connection, number)
@@ -82,8 +82,14 @@ def history(context: invoke.Context, target: str = "", run: str = "", output: st
             lines = tokens_csv(form_of(one.kind), listed)
         else:
             lines = (run_json if output == "json" else run_screen)(one, attempts, touched, listed)
-    for line in lines:
-        sys.stdout.write(f"{line}\n")
+    if output == "csv":
+        console.write_utf8()
+    try:
+        for line in lines:
+            sys.stdout.write(f"{line}\n")
+    except TokensError as error:
+        told_in_document(error)  # a part of it
+        raise
 
 
 def runs_screen(runs: Sequence["StoredRun"]) -> Iterator[str]:
@@ -107,7 +113,7 @@ def runs_csv(runs: Sequence["StoredRun"]) -> Iterator[str]:
     from tokens.journal.listing import change_in_words, selection_in_words, state_in_words
     from tokens.origin import described
 
-    yield _csv_line(RUN_FIELDS)
+    yield comma_separated.line(RUN_FIELDS)
     for run in runs:
         known = {
             **_facts(run),
@@ -116,7 +122,7 @@ def runs_csv(runs: Sequence["StoredRun"]) -> Iterator[str]:
             "selection": selection_in_words(run),
             "change": change_in_words(run.kind, run.change),
         }
-        yield _csv_line([known[field] for field in RUN_FIELDS])
+        yield comma_separated.line([known[field] for field in RUN_FIELDS])
 
 
 def run_screen(
@@ -179,10 +185,10 @@ def run_json(
 
 def tokens_csv(form: Form, listed: Iterable["TokenOutcome | RotationOutcome"]) -> Iterator[str]:
     """The tokens of a run with a heading; empty is what is null in JSON, and a space is between several ids."""
-    yield _csv_line(form.fields)
+    yield comma_separated.line(form.fields)
     for one in listed:
         values = form.values(one)
-        yield _csv_line(" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
+        yield comma_separated.line(" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
 
 
 def _run_row(run: "StoredRun") -> tuple[str, ...]:
@@ -284,12 +290,6 @@ def _facts(run: "StoredRun") -> dict[str, Any]:
         "changed_meanwhile": run.changed_meanwhile,
         "locked": run.locked,
     }
-
-
-def _csv_line(cells: Iterable[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
 
 
 def _time(moment: str) -> str:
