@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DISTRIBUTION = "invoke-gitlab-tokens"
 
 ENTRIES = {"gitlab-tokens": "main", "inv": "inv"}
-"""The programs in the bundle, and the function of `tokens.program` that each one is."""
+"""The programs in the bundle, and the function of `tokens.start` that each one is."""
 
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _STDLIB = PurePath(sys.platlibdir, _PYTHON)  # lib64 on some systems, and there the interpreter looks for it
@@ -80,7 +80,7 @@ sys.argv[0] = "@NAME@"
 sys.path.append(sys.prefix + "/@PACKAGES@")
 if "GITLAB_TOKENS_LD_PRELOAD" in os.environ:
     os.environ["LD_PRELOAD"] = os.environ.pop("GITLAB_TOKENS_LD_PRELOAD")
-from tokens.program import @ENTRY@
+from tokens.start import @ENTRY@
 @ENTRY@()
 ' "$@"
 """
