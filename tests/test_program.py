@@ -17,6 +17,7 @@ from tests.factories import make_migration_row, make_tokens
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.tasks.target_option import later_tasks
+from tokens.terminal.debug_log import without_addresses
 
 BINARIES = Path(sys.executable).parent
 INV = str(BINARIES / "inv")
@@ -134,8 +135,17 @@ def test_top_names_the_table(target: str) -> None:
         (["analyze", "--target", "demo", "--output", "xml"], 2, "--output takes"),
         (["--dry", "edit", "--target", "demo"], 2, "no dry run"),
         (["edit", "--dry"], 2, "no dry run"),
-        (["analyze", "--target", "postgresql://u:s3cr3t@127.0.0.1:1/x"], 1, "Connection refused"),
-        (["analyze", "--target", "postgresql://u:s3cr3t@[/x"], 2, "not an address"),
+        (["analyze", "--target", "postgresql://u@127.0.0.1:1/x"], 1, "Connection refused"),
+        (["analyze", "--target", "postgresql://u:s3cr3t@[/x"], 2, "a host or a port that cannot be one"),
+        (["analyze", "--target", "host=db password=s3cr3t"], 2, "not repeated, since it may hold a password"),
+        (["analyze", "--target", "postgresql://u@h/x?s3cr3t=1"], 2, "no parameters follow"),
+        (["analyze", "--target", "postgresql://u@h/x?secret=1"], 2, "check its form and the names of its parameters"),
+        (["analyze", "--target", ""], 2, "--target was given nothing"),
+        (["analyze", "--target", " ", "--output", "text"], 2, "--target was given nothing"),
+        (["doctor", "--grants", ""], 2, "--grants was given nothing"),
+        (["history", "--run", ""], 2, "--run was given nothing"),
+        (["rotate", "--deliver", ""], 2, "--deliver was given nothing"),
+        (["bundle.build", "--directory", ""], 2, "--directory was given nothing"),
         (["demo.start", "--tokens", "many"], 2, "--tokens takes"),
     ],
 )
@@ -153,6 +163,129 @@ def test_a_fault_is_one_line_on_standard_error_and_its_status(
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert "s3cr3t" not in done.stderr
+
+
+def test_every_option_that_takes_a_value_refuses_none(tmp_path: Path) -> None:
+    # In a process of its own, because Invoke forgets a task's help once it has been asked for.
+    program = (
+        "import invoke\n"
+        "from tokens.namespace import ns\n"
+        "for name in ns.task_names:\n"
+        "    task = ns[name]\n"
+        "    for argument in task.get_arguments():\n"
+        "        if argument.takes_value:\n"
+        "            value = [''] if argument.kind is list else ''\n"
+        "            try:\n"
+        "                task(invoke.Context(), **{argument.attr_name or argument.name: value})\n"
+        "            except invoke.Exit as refusal:\n"
+        "                print(name, argument.name, refusal.code, refusal.message.partition(';')[0])\n"
+    )
+    done = call(sys.executable, "-c", program)
+    assert done.stderr == ""
+    refusals = [line.split(" ", 3) for line in done.stdout.splitlines()]
+    assert len(refusals) > 80
+    for task, argument, status, said in refusals:
+        assert (status, said) == ("2", f"--{argument.replace('_', '-')} was given nothing"), task
+
+
+@pytest.mark.parametrize(
+    ("option", "after"),
+    [
+        *(("user", after) for after in (["--dry-run"], ["--name", "x"], [])),
+        *((option, ["--dry-run"]) for option in ("expires", "allow", "at-most")),
+    ],
+)
+def test_an_option_whose_value_is_missing_is_no_option_left_out(option: str, after: list[str]) -> None:
+    usual = ["remove", "--target", "postgresql://u@127.0.0.1:1/x", "--yes"]
+    usual += [] if option == "expires" else ["--expires", "2024-06-15"]
+    done = call(GITLAB_TOKENS, *usual, f"--{option}", *after)
+    assert (done.returncode, done.stderr) == (2, f"--{option} was given nothing; give a value or leave it out.\n")
+    assert call(INV, f"tokens.{usual[0]}", *usual[1:], f"--{option}", *after).returncode == 1  # Invoke's own refusal
+
+
+def test_a_variable_that_is_set_to_nothing_does_not_mean_the_gitlab_right_here(tmp_path: Path) -> None:
+    for command in ([INV, "tokens.analyze"], [GITLAB_TOKENS, "analyze"]):
+        done = call(*command, env={"INVOKE_TOKENS_TARGET": ""})
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "INVOKE_TOKENS_TARGET is set, but to nothing" in done.stderr
+        assert "No GitLab was found" in call(*command, env={"HOME": str(tmp_path)}).stderr
+
+
+def test_a_refusal_is_in_the_json_too() -> None:
+    for words, status in (
+        (["analyze", "--target", ""], 2),
+        (["doctor", "--target", "demo", "--grants", ""], 2),
+        (["analyze", "--target", "demo", "--top", "0"], 2),
+        (["analyze", "--target", "docker"], 2),
+        (["analyze", "--target", "postgresql://u@127.0.0.1:1/x"], 1),
+        (["history", "--target", "postgresql://u@127.0.0.1:1/x", "--run", "3"], 1),
+        (["apply", "--target", "postgresql://u@127.0.0.1:1/x", "--run", "3", "--yes"], 1),
+        (["rotate", "--target", "postgresql://u@127.0.0.1:1/x", "--within", "30d", "--yes"], 1),
+        (["rotate", "--target", "postgresql://u@127.0.0.1:1/x", "--resume", "x", "--yes"], 2),
+        (["remove", "--target", "postgresql://u@127.0.0.1:1/x", "--yes"], 2),
+    ):
+        done = call(GITLAB_TOKENS, *words, "--output", "json")
+        assert done.returncode == status, words
+        document = json.loads(done.stdout)
+        assert (f"{document['error']}\n", document["status"]) == (done.stderr, status)
+
+
+ADDRESSES = (
+    "postgresql://u:s3cr3t@127.0.0.1:1/x",
+    "postgresql://u@127.0.0.1:1/x?password=s3cr3t",
+    "postgresql://u:s3cr3t%zz@h/x",
+    "host=h password=s3cr3t",
+    "postgresql:u:s3cr3t@h",
+    'u:it\'s "s3cr3t"@h/x',
+    "docker:u:s3cr3t@h",
+    "u s3cr3t",
+)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_invokes_own_log_shows_no_address(address: str) -> None:
+    for logged in (
+        f"Handling token: {address!r}",
+        f"We're waiting for a flag value so {address!r} must be it?",
+        f"Didn't see it, Set flag <Argument: target> to {address!r} and can't find {['--target=' + address]!r}",
+        f"Environment variable config: { {'tokens': {'target': address, 'targets': {'prod': address}}}!r}",
+        f"Received a possibly-skippable exception: {invoke.Exit(f'No idea what {address!r} is!')!r}",
+    ):
+        assert "s3cr3t" not in without_addresses(logged)
+    kept = "Handling token: 'gitlab:tokens:analyze' (/etc/invoke.yaml): {'target': 'prod', 'prod': 'docker:gitlab'}"
+    assert without_addresses(kept) == kept
+
+
+@pytest.mark.parametrize("address", [ADDRESSES[1], ADDRESSES[5]])
+def test_no_output_shows_the_password_of_a_target_not_even_debug(address: str, tmp_path: Path) -> None:
+    configured = f"tokens: {{target: prod, targets: {{prod: {json.dumps(address)}}}}}\n"
+    (tmp_path / ".invoke.yaml").write_text(configured)
+    home = {"HOME": str(tmp_path)}
+    for command in (INV, GITLAB_TOKENS):
+        analyze = "tokens.analyze" if command == INV else "analyze"
+        runs = [
+            call(command, "--debug", analyze, "--target", address),
+            call(command, "--debug", analyze, f"--target={address}"),
+            call(command, "--debug", analyze, env={"INVOKE_TOKENS_TARGET": address}),
+            call(command, "--debug", analyze, env=home),
+            call(command, "--debug", analyze, "--target", "pord", env=home),
+        ]
+        if command == GITLAB_TOKENS:  # `inv` itself repeats what it cannot parse
+            runs += [call(command, analyze, address), call(command, "--debug", analyze, f"-{address}")]
+            runs += [call(command, analyze, env={"INVOKE_DEBUG": "1", "INVOKE_TOKENS_TARGET": address})]
+        for done in runs:
+            assert done.returncode in (1, 2)
+            assert "s3cr3t" not in done.stdout + done.stderr
+        assert "invoke.config.merge" in runs[0].stderr  # the log is there
+
+
+def test_a_password_on_the_command_line_is_noted() -> None:
+    note = "NOTE: The address of --target holds a password, which everybody on this machine can read (ps)"
+    for address in ("postgresql://u:s3cr3t@127.0.0.1:1/x", "postgresql://127.0.0.1:1/x?password=s3cr3t"):
+        typed = call(GITLAB_TOKENS, "analyze", "--target", address)
+        assert (typed.returncode, typed.stderr.startswith(note)) == (1, True)
+        assert "NOTE" not in call(GITLAB_TOKENS, "analyze", env={"INVOKE_TOKENS_TARGET": address}).stderr
+    assert "NOTE" not in call(GITLAB_TOKENS, "analyze", "--target", "postgresql://u@127.0.0.1:1/x").stderr
 
 
 @pytest.mark.parametrize("words", [["analyze", "--nonsense"], ["nonsense"], ["-D", "x"], ["--help", "nonsense"]])
@@ -228,6 +361,52 @@ def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
         assert "s3cr3t" not in done.stderr
     for name in ("missing.yaml", "code.py"):
         assert call(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze").returncode == 2
+
+
+def test_a_tasks_py_may_set_one_key_and_the_others_have_their_defaults(target: str, tmp_path: Path) -> None:
+    for configured, env, status in (
+        ({"target": target}, {}, 0),
+        ({"root": "/"}, {"INVOKE_TOKENS_TARGET": target}, 0),
+        ({"bundle": {}}, {"INVOKE_TOKENS_TARGET": target}, 0),
+        ({"targets": {"prod": target}, "target": "prod"}, {}, 0),
+        ({"demo": None}, {}, 2),
+        ([], {}, 2),
+        ({"target": ["x"]}, {}, 2),
+    ):
+        (tmp_path / "tasks.py").write_text(
+            "from invoke import Collection\nimport tokens\nns = Collection(tokens)\n"
+            f"ns.configure({{'tokens': {configured!r}}})\n"
+        )
+        done = call(INV, "tokens.analyze", cwd=tmp_path, env={"HOME": str(tmp_path), **env})
+        assert (done.returncode, done.stderr.count("\n")) == (status, 1 if status else 0), (configured, done)
+
+
+def test_a_key_that_nobody_reads_is_named_with_the_one_that_was_meant(target: str, tmp_path: Path) -> None:
+    (tmp_path / ".invoke.yaml").write_text(
+        "tokens:\n  taget: demo\n  'postgresql://u:s3cr3t@h/x': 1\n  demo: {directry: /x}\n"
+    )
+    for command in ([INV, "tokens.analyze"], [GITLAB_TOKENS, "analyze"]):
+        done = call(*command, "--target", target, env={"HOME": str(tmp_path)})
+        assert done.returncode == 0
+        first, second, third = done.stderr.splitlines()
+        assert first.startswith("NOTE: tokens.taget in Invoke's configuration is ignored")
+        assert 'did you mean "target"?' in first
+        assert "s3cr3t" not in second
+        assert third.startswith("NOTE: tokens.demo.directry in Invoke's configuration is ignored")
+        assert 'did you mean "directory"?' in third
+
+
+def test_a_file_of_the_current_folder_is_not_read_but_noted(target: str, tmp_path: Path) -> None:
+    for name, text, noted in (
+        ("invoke.yaml", "tokens:\n  target: demoo\n", True),
+        ("invoke.json", '{"tokens": {"target": "demoo"}}', True),
+        ("invoke.yml", "run: {echo: true}\n", False),
+    ):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_text(text)
+        done = call(GITLAB_TOKENS, "analyze", "--target", target, cwd=folder)
+        assert (done.returncode, done.stderr.startswith(f"NOTE: ./{name} counts for `inv` only")) == (0, noted)
 
 
 def test_the_console_script_runs_no_code_that_lies_about(target: str, tmp_path: Path) -> None:

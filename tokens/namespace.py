@@ -12,6 +12,12 @@ from tokens.tasks.extend import extend, remove
 from tokens.tasks.history import history
 from tokens.tasks.rotate import rotate
 from tokens.tasks.rotate_inside import rotate_inside
+from tokens.terminal import console
+from tokens.terminal.debug_log import hide_addresses
+
+# Here, since Invoke's own `inv` parses, logs and prints help before any task of ours begins.
+hide_addresses()
+console.write_anything()
 
 ns = invoke.Collection(
     "tokens", analyze, edit, extend, remove, apply, undo, rotate, rotate_inside, history, doctor, journal, bundle, demo

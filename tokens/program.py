@@ -6,9 +6,10 @@ wrongly.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from typing import Any
 
@@ -20,7 +21,9 @@ import tokens
 from tokens.errors import ExitStatus, shortened
 from tokens.namespace import ns
 from tokens.terminal import console
+from tokens.terminal.debug_log import HIDDEN, without_addresses
 
+MOST_READ = 65536  # characters of a file that is not ours
 PREFIXES = ("gitlab:tokens:", "tokens.")
 
 
@@ -71,6 +74,7 @@ class TokensProgram(invoke.Program):
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
         if path and (path.endswith(".py") or not os.path.isfile(path) or not os.access(path, os.R_OK)):
             raise invoke.Exit(f"{path} is not a configuration file in YAML or JSON.", code=ExitStatus.USAGE)
+        _note_project_file()
         with _unreadable_configuration():
             super().update_config(merge)
             # What Invoke does with it before each task: better here, where its complaint can be told from a task's.
@@ -122,13 +126,41 @@ def _unless_closed(load: Callable[[PathLike[str]], Any], path: PathLike[str]) ->
         return {}
 
 
+def _discreet(error: Exception) -> str:
+    """The error in one line, without what it quotes where that may hold a password."""
+    text = re.sub(
+        r"^Flag <Argument: (\w+).*> needed value and was not given one!$",
+        lambda found: f"--{found[1].replace('_', '-')} was given nothing; give a value or leave it out.",
+        " ".join(str(error).split()),
+    )
+    shown = without_addresses(text)
+    return shown if shown == text else f"{shown} ({HIDDEN} is not repeated, since it may hold a password)"
+
+
+def _note_project_file() -> None:
+    """Say that a file which counts for `inv` does not count here, if it is about us. It is not read as YAML or JSON."""
+    for suffix in ("yaml", "yml", "json"):
+        name = f"invoke.{suffix}"
+        with suppress(OSError):
+            if not os.path.isfile(name):
+                continue
+            with open(name, encoding="utf-8", errors="replace") as file:
+                about_us = re.search(r"""^\s*\{?\s*["']?tokens["']?\s*:""", file.read(MOST_READ), re.MULTILINE)
+            if about_us:
+                console.tell(
+                    f"NOTE: ./{name} counts for `inv` only: gitlab-tokens takes nothing from the current folder. Use "
+                    f"/etc/invoke.yaml, ~/.invoke.yaml or -f {name}."
+                )
+            return
+
+
 @contextmanager
 def _wrong_use(*errors: type[Exception]) -> Iterator[None]:
     """Turn what Invoke makes of a wrong command line or configuration into one line and status 2."""
     try:
         yield
     except errors as error:
-        raise invoke.Exit(shortened(" ".join(str(error).split())), code=ExitStatus.USAGE) from error
+        raise invoke.Exit(shortened(_discreet(error)), code=ExitStatus.USAGE) from None
 
 
 @contextmanager
@@ -140,7 +172,7 @@ def _unreadable_configuration() -> Iterator[None]:
         mark = getattr(error, "problem_mark", None)
         reason = f'"{mark.name}" is not YAML in line {mark.line + 1}' if mark else "it is not YAML"
     except (OSError, UnknownFileType) as error:
-        reason = " ".join(str(error).split())
+        reason = _discreet(error)
     except Exception as error:
         reason = f"{type(error).__name__} in one of its values"
     else:

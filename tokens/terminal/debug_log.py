@@ -1,0 +1,48 @@
+"""What Invoke writes into its own log under `--debug`, without addresses: command lines, variables, configuration."""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+HIDDEN = "…"
+HARMLESS = re.compile(r"[\w.,/+-]*|(gitlab|docker|kubernetes|source)(:[\w.,/+-]*)+")
+QUOTED = re.compile(r"""(?<!\w)(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""", re.DOTALL)
+BARE = re.compile(r"\S*(?:://|@)\S*")
+
+
+def hide_addresses() -> None:
+    """Let Invoke's log show no text that may be an address with a password, however badly it is written."""
+    logger = logging.getLogger("invoke")
+    if not any(isinstance(one, _Discreet) for one in logger.filters):
+        logger.addFilter(_Discreet())
+
+
+def without_addresses(text: str) -> str:
+    """`text` with an ellipsis for whatever it quotes that is more than a word or a path, or looks like an address."""
+    return BARE.sub(HIDDEN, QUOTED.sub(_discreetly, text))
+
+
+class _Discreet(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        for word in _typed():
+            text = text.replace(word, HIDDEN).replace(repr(word)[1:-1], HIDDEN)
+        record.msg, record.args = without_addresses(text), ()
+        return True
+
+
+def _typed() -> Iterator[str]:
+    """What was typed or set that is no plain word: however Invoke quotes or splits it, it is not shown."""
+    for word in (*sys.argv[1:], *(value for name, value in os.environ.items() if name.startswith("INVOKE_TOKENS_"))):
+        option, _, value = word.partition("=")
+        if not re.fullmatch(r"--?[\w-]+", option):
+            yield from (part for part in (word, value) if part and not HARMLESS.fullmatch(word))
+        elif not HARMLESS.fullmatch(value):
+            yield from (word, value)
+
+
+def _discreetly(found: re.Match[str]) -> str:
+    inside = found[1] if found[1] is not None else found[2]
+    return found[0] if HARMLESS.fullmatch(inside) else f"{found[0][0]}{HIDDEN}{found[0][0]}"
