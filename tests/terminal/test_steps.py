@@ -10,7 +10,7 @@ from typing import TextIO
 import pyte
 import pytest
 
-from tokens.terminal.steps import Steps
+from tokens.terminal.steps import Steps, announced
 
 
 class Terminal:
@@ -50,3 +50,31 @@ def test_steps_are_named_once_and_counted_on_a_terminal_only(terminal: Terminal)
         steps.show("Done")
     assert pipe.getvalue() == "Creating...\nAdding...\nDone...\n"
     assert terminal.lines() == ["Creating...", "Adding... 1,500 of 2,000", "Done..."]
+
+
+def test_what_takes_long_is_announced_and_forgotten_by_a_terminal(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = io.StringIO()
+    monkeypatch.setattr("sys.stderr", pipe)
+    with announced("Making the plan", patience=0):
+        while not pipe.getvalue():
+            pass
+    assert pipe.getvalue() == "Making the plan...\n"
+    monkeypatch.setattr("sys.stderr", terminal.stream)
+    print("Before", file=terminal.stream)
+    with announced("Making the plan", patience=0):
+        while terminal.lines() != ["Before", "Making the plan..."]:
+            pass
+    assert terminal.lines() == ["Before"]
+
+
+def test_what_is_over_soon_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.StringIO()
+    monkeypatch.setattr("sys.stderr", pipe)
+    with pytest.raises(ZeroDivisionError), announced("Making the plan", patience=60):
+        raise ZeroDivisionError
+    monkeypatch.setattr("sys.stderr", None)
+    with announced("Making the plan", patience=0):
+        pass
+    assert pipe.getvalue() == ""

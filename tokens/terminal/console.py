@@ -1,6 +1,7 @@
 """What the process's streams can do."""
 
 import errno
+import io
 import os
 import sys
 import termios
@@ -9,6 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from tokens.errors import TerminalRequired
+
+ESCAPED = "backslashreplace"
 
 
 def require_terminal(task: str, instead: str) -> None:
@@ -76,12 +79,37 @@ def output_fault(error: OSError) -> str | None:
     return "" if error.errno == errno.EPIPE else f"The output cannot be written: {error.strerror}."
 
 
-def tell(text: str) -> None:
+def tell(text: str, end: str = "\n") -> None:
     """Say something on standard error, if anybody listens; it must not end what is under way."""
     try:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the terminal's own room
+        print(text, file=sys.stderr, flush=True, end=end)  # noqa: T201 - the terminal's own room
     except OSError:
         discard(sys.stderr)
+
+
+def say(text: str) -> None:
+    """Say something that must not be lost: on standard output, or on standard error where that takes no more."""
+    try:
+        print(text, flush=True)  # noqa: T201 - the terminal's own room
+    except OSError:
+        discard(sys.stdout)
+        tell(text)
+
+
+def write_anything() -> None:
+    """Let standard output and error take every character: what their encoding does not have comes as \\u0142.
+
+    A locale that is not UTF-8 would else end a table with a traceback in its middle.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != ESCAPED:
+            stream.reconfigure(errors=ESCAPED)
+
+
+def write_utf8() -> None:
+    """Let standard output be UTF-8 whatever the locale is, for what a program reads."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors=ESCAPED)
 
 
 def discard(stream: TextIO | None) -> None:

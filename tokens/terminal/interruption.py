@@ -3,13 +3,14 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
 TERMINATION = (signal.SIGTERM, signal.SIGHUP)
 INTERRUPTION = (signal.SIGINT, *TERMINATION)
+START = "tokens.start"  # the module whose handler is for the time before any task begins
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -37,6 +38,14 @@ def termination_as_error() -> Iterator[None]:
         raise Termination(f"Terminated by {signal.Signals(number).name}.")
 
     with _handling(TERMINATION, terminate):
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt again where it has ended the process at once until now (`tokens.start`)."""
+    hasty = getattr(signal.getsignal(signal.SIGINT), "__module__", None) == START
+    with _handling((signal.SIGINT,), signal.default_int_handler) if hasty else nullcontext():
         yield
 
 

@@ -1,6 +1,46 @@
 """The steps of a piece of work that somebody waits for, a line each."""
 
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
+
+from tokens.terminal import console
+
+PATIENCE = 1.0  # seconds before a step shows up that is over soon as a rule
+ERASE = "\r\x1b[K"
+
+
+@contextmanager
+def announced(step: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Name on standard error what takes longer than `patience` seconds; a terminal forgets it at the end.
+
+    Nothing else may be written to the terminal meanwhile.
+    """
+    stream = sys.stderr
+    ended = threading.Event()
+    erased = console.is_terminal(stream)
+    shown = False
+
+    def show() -> None:
+        nonlocal shown
+        # Signals are the main thread's: it waits for the database, and has to be woken.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if stream is not None and not ended.wait(patience):
+            shown = True
+            console.tell(f"{step}...", end="" if erased else "\n")
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if shown and erased:
+            console.tell(ERASE, end="")
 
 
 class Steps:
