@@ -109,6 +109,10 @@ CHANGED_TOKENS = """public.personal_access_tokens t
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at"""
 
 
+class RunComplete(UsageError):
+    """Nothing is left of a run that was to be gone on with: whoever wanted just that need do nothing."""
+
+
 @dataclass(frozen=True)
 class Application:
     """What `apply` is about: the run, and the plan of what is left of it."""
@@ -148,7 +152,8 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: there is no such run, nothing is left of it, or it is a rotation.
+        RunComplete: nothing is left of it.
+        UsageError: there is no such run, or it is a rotation.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, preflight.CHANGE)
@@ -157,7 +162,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             raise UsageError(f"Run {run} is a rotation: go on with it by tokens.rotate --resume {run}.")
         stored = read_run(connection, run)
         if stored.state is RunState.DONE:
-            raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
+            raise RunComplete(f"Run {run} is complete: there is nothing to do.")
         if stored.kind is RunKind.UNDO and stored.undoes is None:
             raise Refused(f"Run {run} undoes a run that the journal has forgotten, so it cannot go on.")
         plan = read_plan(connection, stored)

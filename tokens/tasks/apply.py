@@ -8,6 +8,7 @@ from tokens.tasks.change_options import LISTS, RUNNING_HELP, RUNNING_OPTIONS
 from tokens.tasks.target_option import TARGET_HELP
 from tokens.tasks.task import task
 from tokens.terminal.printable import printable
+from tokens.terminal.steps import announced
 
 if TYPE_CHECKING:
     from tokens.journal.record import Unrecorded
@@ -26,7 +27,7 @@ def apply(context: invoke.Context, target: str = "", run: str | None = None, **o
     """Carry out a stored plan, or go on with a run."""
     from tokens import origin
     from tokens.journal.installation import RunState
-    from tokens.journal.plans import plan_to_apply
+    from tokens.journal.plans import RunComplete, plan_to_apply
     from tokens.journal.runs import PLAN_LIFETIME
     from tokens.tasks import change_options, consent, recording
     from tokens.tasks.carry_out import carry_out
@@ -38,9 +39,15 @@ def apply(context: invoke.Context, target: str = "", run: str | None = None, **o
     consent.require_person_or_yes(manner, "apply")
     who = origin.here()
     site = locate_site(context, target)
-    found = plan_to_apply(site.address, number, release=site.release)
     report = Report(as_json=manner.json)
     with report.printing():
+        try:
+            with announced("Reading the plan"):
+                found = plan_to_apply(site.address, number, release=site.release)
+        except RunComplete as complete:
+            report.add(run=number, state=RunState.DONE.value)
+            report.say(str(complete))
+            return
         stored, plan = found.stored, found.plan
         rest = "" if plan.tokens == stored.tokens else f" (of {stored.tokens})"
         planner = printable(origin.described(stored.origin))
@@ -89,9 +96,10 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
     consent.require_person_or_yes(manner, "undo")
     who = origin.here()
     site = locate_site(context, target)
-    found = plan_to_undo(site.address, number, release=site.release)
     report = Report(as_json=manner.json)
     with report.printing():
+        with announced("Making the plan"):
+            found = plan_to_undo(site.address, number, release=site.release)
         consent.propose(found.plan, report, f"Plan to undo run {number} for {found.tokens} token(s)")
         if found.memberships or found.notices:
             report.add(memberships=found.memberships, notices=found.notices)

@@ -19,6 +19,7 @@ from tokens.terminal import console
 from tokens.terminal.interruption import stop_requests
 from tokens.terminal.keyboard import muted_keyboard
 from tokens.terminal.progress import ProgressBar
+from tokens.terminal.steps import announced
 
 if TYPE_CHECKING:
     from tokens.targets.here.site import Site
@@ -43,6 +44,16 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
     end, dealt_with = Finished(0), 0
     recounted: int | None = None
     tokens = plan.tokens
+    written: Unrecorded | None = None
+    finished = False
+
+    def changed() -> str | None:
+        if written is None or not dealt_with:
+            return None
+        count = end.changed if finished else dealt_with
+        return f"{count} of {tokens} token(s) were changed and stay so; {_how_it_stands(plan, written, finished)}"
+
+    report.changed = changed
     with ExitStack() as stack:
         reason_to_wait = stack.enter_context(waiting_for(site, manner.standbys, manner.max_lag))
         written = begin()
@@ -51,11 +62,13 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
         stop = stack.enter_context(stop_requests())
         progress = ProgressBar(sys.stderr, plan.tokens, "tokens")
         stack.callback(progress.erase)
+        recounting = stack.enter_context(ExitStack())
         try:
             events: Iterator[Event] = run(
                 site.address, plan, written, reason_to_wait=reason_to_wait, stop_requested=stop.made
             )
             for event in events:
+                recounting.close()
                 match event:
                     case Reread(tokens):
                         progress.expect(tokens)
@@ -66,12 +79,15 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
                         )
                     case BatchCommitted(dealt_with):
                         progress.update(dealt_with)
+                        if dealt_with == tokens:
+                            progress.erase()
+                            recounting.enter_context(announced("Counting the tokens again"))
                     case Waiting(reason):
                         progress.waiting(reason)
                     case Recounted(recounted):
                         pass
                     case Finished():
-                        end = event
+                        end, finished = event, True
         except KeyboardInterrupt:
             raise Interrupted(
                 f"Stopped in the middle of a transaction, after {dealt_with} of {tokens} token(s); "
@@ -91,6 +107,16 @@ def how_to_go_on(plan: Plan, written: Unrecorded) -> str:
     if plan.kind is RunKind.UNDO:
         return f"to go on: tokens.apply --run {written.run}."
     return f"to go on: tokens.apply --run {written.run}, to take it back: tokens.undo --run {written.run}."
+
+
+def _how_it_stands(plan: Plan, written: Unrecorded, finished: bool) -> str:
+    """The clause that says what to type next, of a run that may be complete."""
+    if not finished:
+        return how_to_go_on(plan, written)
+    if written.run is None:
+        return "there is no record of it."
+    undo = "" if plan.kind is RunKind.UNDO else f", to take it back: tokens.undo --run {written.run}"
+    return f"it is recorded as run {written.run}{undo}."
 
 
 @contextmanager

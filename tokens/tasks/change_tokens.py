@@ -21,6 +21,7 @@ from tokens.tasks.selection_options import SELECTION_OPTIONS
 from tokens.tasks.target_option import locate_site, standby_addresses
 from tokens.terminal import console
 from tokens.terminal.prompts import Prompts
+from tokens.terminal.steps import announced
 
 
 def change_tokens(
@@ -45,14 +46,8 @@ def change_tokens(
     who = origin.here()
     site = locate_site(context, target)
     check_journal(site.address, manner)
-    plan = make_plan(
-        site.address,
-        kind,
-        selection,
-        change,
-        options=how,
-        release=site.release,
-    )
+    with announced("Making the plan"):
+        plan = make_plan(site.address, kind, selection, change, options=how, release=site.release)
     report = Report(as_json=manner.json)
     with report.printing():
         propose(plan, report, f"Plan to {kind.value} {plan.tokens} token(s)")

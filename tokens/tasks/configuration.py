@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "bundle": {"directory": ""},
     "demo": {"directory": ""},
 }
-"""Every key with its default. One flat tree without underscores: INVOKE_TOKENS_TARGET must not collide with anybody's."""
+"""Every key with its default. One flat tree without underscores: no variable of ours may collide with anybody's."""
 
 MAPS = ("targets",)  # whose keys are the person's own
 

@@ -4,13 +4,14 @@ import dataclasses
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from tokens import analysis, database
 from tokens.change import Change
 from tokens.database import Connection
-from tokens.errors import DatabaseError, ExitStatus, Interrupted, Terminated
+from tokens.errors import DatabaseError, DoneInPart, ExitStatus, Interrupted, Terminated
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.record import Unrecorded
@@ -25,8 +26,10 @@ from tokens.tasks.recording import NO_WAY_BACK, begin, begin_unrecorded
 from tokens.terminal import console
 from tokens.terminal.interruption import stop_requests
 from tokens.terminal.keyboard import muted_keyboard
+from tokens.terminal.printable import printable
 from tokens.terminal.progress import ProgressBar
 from tokens.terminal.prompts import Prompts
+from tokens.terminal.steps import announced
 
 if TYPE_CHECKING:
     from tokens.targets.here.site import Site
@@ -69,14 +72,20 @@ class EditConversation:
         try:
             while self._go_round():
                 pass
+        except OSError as error:
+            if not self._recorded or console.is_gone(sys.stdout):
+                raise
+            raise DoneInPart(f"The output could not be written: {error.strerror}.") from error
         finally:
             for number in self._recorded:
-                print(f"Recorded as run {number}; to take it back: tokens.undo --run {number}")
+                console.say(f"Recorded as run {number}; to take it back: tokens.undo --run {number}")
         return ExitStatus.PARTIAL if self._in_part else ExitStatus.DONE
 
     def _go_round(self) -> bool:
         """Show the analysis, ask once and do it; False to quit."""
-        print(screen(analysis.analyze(self._address)))
+        with announced("Counting the tokens"):
+            found = analysis.analyze(self._address)
+        print(screen(found))
         print()
         match self._prompts.menu("What do you want to do?", MENU):
             case Action.EXTEND:
@@ -128,13 +137,15 @@ class EditConversation:
 
     def _choose_date(self) -> ExpirationDate | None:
         """One of the commonest dates of this very moment, or None to abort."""
-        dates = [row.expires_at for row in analysis.analyze(self._address).dates if row.expires_at is not None]
+        with announced("Counting the tokens"):
+            found = analysis.analyze(self._address)
+        dates = [row.expires_at for row in found.dates if row.expires_at is not None]
         chosen = self._prompts.select("Select an expiration date", [*map(str, dates), ABORT])
         return dates[chosen] if chosen < len(dates) else None
 
     def _plan(self, old: ExpirationDate, change: Change) -> Plan:
-        release = self._site.release
-        return make_plan(self._address, RunKind.EDIT, Selection.every(old), change, release=release)
+        with announced("Making the plan"):
+            return make_plan(self._address, RunKind.EDIT, Selection.every(old), change, release=self._site.release)
 
     def _noted(self, plan: Plan) -> Plan | None:
         """Show the notes; returns the plan without what the person does not want to be touched along with the dates.
@@ -142,7 +153,7 @@ class EditConversation:
         None where it would cost bots and the person wants to keep them.
         """
         for note in plan.notes:
-            print(f"NOTE: {note.text}")
+            print(f"NOTE: {printable(note.text)}")
         counts = {note.concern: note.tokens for note in plan.notes}
         if Concern.DOOMED in counts and not self._prompts.confirm(
             f"Go on, although GitLab takes {counts[Concern.DOOMED]} bot(s) for it?"
@@ -187,14 +198,18 @@ class EditConversation:
         progress = ProgressBar(sys.stdout, plan.tokens, "tokens")
         done = 0
         recounted: int | None = None
-        with muted_keyboard(), stop_requests() as stop:
+        with muted_keyboard(), stop_requests() as stop, ExitStack() as recounting:
             try:
                 for event in run(self._address, plan, written, reason_to_wait=reason_to_wait, stop_requested=stop.made):
+                    recounting.close()
                     match event:
                         case BatchStarting(first, last):
                             progress.print(f"Updating personal access tokens from ID {first} to {last}...")
                         case BatchCommitted(done):
                             progress.update(done)
+                            if done == plan.tokens:
+                                progress.erase()
+                                recounting.enter_context(announced("Counting the tokens again"))
                         case Waiting(reason):
                             progress.waiting(reason)
                         case Recounted(recounted):

@@ -10,6 +10,7 @@ import invoke
 
 from tokens.errors import UsageError
 from tokens.tasks.output_option import require_output
+from tokens.tasks.report import print_done
 from tokens.tasks.target_option import TARGET_HELP, locate
 from tokens.tasks.task import task
 from tokens.terminal import console
@@ -45,7 +46,8 @@ def install(context: invoke.Context, target: str = "", allow: str = "", sql: boo
     if sql:
         print(setup.statements(address), end="")
     else:
-        print(setup.install(address, words))
+        installed = setup.install(address, words)
+        (print if installed.before == installed.revision else print_done)(str(installed))
 
 
 @task(name="journal.uninstall", help={"target": TARGET_HELP, "yes": YES_HELP}, travels=True)
@@ -59,7 +61,7 @@ def uninstall(context: invoke.Context, target: str = "", yes: bool = False) -> N
     if runs is None:
         print("The journal is not installed.")
     elif yes or _agreed(f"WARNING: {runs} run(s) will be forgotten, and with them the way back. Are you sure?"):
-        print(f"The journal is uninstalled, and {setup.uninstall(address) or 0} run(s) are forgotten.")
+        print_done(f"The journal is uninstalled, and {setup.uninstall(address) or 0} run(s) are forgotten.")
 
 
 @task(
@@ -99,7 +101,7 @@ def prune(context: invoke.Context, target: str = "", before: str = "", older_tha
     elif yes or _agreed(
         f"WARNING: {runs} run(s) from before {day} will be forgotten, and with them the way back. Are you sure?"
     ):
-        print(f"{setup.prune(address, day)} run(s) from before {day} are forgotten.")
+        print_done(f"{setup.prune(address, day)} run(s) from before {day} are forgotten.")
 
 
 def screen(status: "Status") -> str:

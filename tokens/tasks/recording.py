@@ -16,6 +16,7 @@ from tokens.plan import Plan
 from tokens.tasks.change_options import Manner
 from tokens.tasks.report import Report
 from tokens.terminal import console
+from tokens.terminal.steps import announced
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
@@ -39,13 +40,15 @@ def store(address: Address, plan: Plan, origin: Origin, manner: Manner, report: 
     """Keep the plan in the journal, for a second person."""
     with database.connect(address) as connection:
         _open_journal(address, connection, None, manner.allow)
-        with database.writing(connection, **STORE_TIMEOUT):
+        with announced("Storing the plan"), database.writing(connection, **STORE_TIMEOUT):
             number = record.store(connection, plan, origin, manner.reason)
-    report.add(run=number, state="planned")
-    report.say(
+    stored = (
         f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours. To carry it out: "
         f"tokens.apply --run {number}"
     )
+    report.changed = lambda: stored
+    report.add(run=number, state="planned")
+    report.say(stored)
 
 
 def begin(
@@ -67,7 +70,7 @@ def begin(
     with database.connect(address) as connection:
         if not _open_journal(address, connection, prompts, allow):
             return Unrecorded()
-        with database.writing(connection, **STORE_TIMEOUT):
+        with announced("Storing the plan"), database.writing(connection, **STORE_TIMEOUT):
             record.check_idle(connection)
             number = record.store(connection, plan, origin, reason)
             # In the same transaction, so that a run that is refused leaves nothing behind.

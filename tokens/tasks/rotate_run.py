@@ -52,6 +52,9 @@ class RotationRun:
         with stop_requests() as stop:
             run = self._begin(left, planned)
             self._report.add(run=run)
+            self._report.changed = lambda: (
+                f"{_so_far(outcomes, left)} it is recorded as run {run}." if _done(outcomes) else None
+            )
             self._bench.hurried = stop.made
             rotator = Rotator(self._bench, run, url, self._delivery, self._received, stop)
             why: str | None = "an unforeseen fault"

@@ -30,6 +30,7 @@ from tokens.targets.target import (
     parse_target,
 )
 from tokens.tasks.configuration import read_configuration, refuse_others
+from tokens.tasks.report import told_in_document
 from tokens.terminal import console
 from tokens.terminal.steps import Steps
 
@@ -126,7 +127,11 @@ def run_there(
     guide = Guide(context)
     place = guide.find(target)
     with console.restored() if errand.terminal else contextlib.nullcontext():
-        return remote.run(place, errand, *guide.luggage)
+        try:
+            return remote.run(place, errand, *guide.luggage)
+        except remote.SessionLost as error:
+            told_in_document(error)  # what has come of it by then
+            raise
 
 
 class Guide:
@@ -210,6 +215,15 @@ def standby_addresses(context: invoke.Context, words: Sequence[str] | None) -> t
             )
         addresses.append(found.address)
     return tuple(addresses) or None
+
+
+def holds_password(text: str) -> bool:
+    """Whether a target, as it was typed, is an address with a password in it."""
+    try:
+        found = parse_target(text, {})
+    except UsageError:
+        return False
+    return isinstance(found, DatabaseTarget) and found.has_password
 
 
 def _flag(parameter: str) -> str:

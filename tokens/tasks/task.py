@@ -14,9 +14,11 @@ import invoke
 
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.targets.target import RemoteTarget
-from tokens.tasks.target_option import read_here, remote_target, run_there
+from tokens.tasks.configuration import unknown_keys
+from tokens.tasks.report import fault_of, print_fault
+from tokens.tasks.target_option import holds_password, read_here, remote_target, run_there
 from tokens.terminal import console
-from tokens.terminal.interruption import Termination, termination_as_error
+from tokens.terminal.interruption import interruptible, termination_as_error
 from tokens.terminal.printable import printable
 
 Body = Callable[..., None]
@@ -54,8 +56,13 @@ def task(
         signature = _signature(body, options or {})
 
         @functools.wraps(body)
-        def wrapped(context: invoke.Context, **options: Any) -> None:
-            with _sparing_the_collector(), _faults_as_exits(), termination_as_error():
+        def wrapped(context: invoke.Context, **given: Any) -> None:
+            console.write_anything()
+            options = _complete(signature, given)
+            as_json = options.get("output") == "json"
+            with _sparing_the_collector(), interruptible(), _faults_as_exits(as_json), termination_as_error():
+                _refuse_empty(given)
+                _note_mistakes(context, given)
                 if context.config.run.dry:
                     _take_for_dry_run(full_name, signature, options)
                 if without_terminal:
@@ -68,8 +75,9 @@ def task(
                 if sys.stdout is not None:
                     sys.stdout.flush()
 
-        wrapped.__signature__ = signature  # type: ignore[attr-defined]
+        wrapped.__signature__ = _without_empty_defaults(signature)  # type: ignore[attr-defined]
         result: invoke.Task[Body] = invoke.task(
+            klass=_Task,
             name=full_name.rpartition(".")[2],
             help=dict(help),
             iterable=list(iterable),
@@ -79,6 +87,17 @@ def task(
         return result
 
     return decorate
+
+
+class _Task(invoke.Task[Body]):
+    """A task whose lists want a value each time that they are given: `--user --yes` must not mean everybody."""
+
+    def get_arguments(self, *args: Any, **options: Any) -> list[invoke.Argument]:
+        arguments: list[invoke.Argument] = super().get_arguments(*args, **options)
+        for argument in arguments:
+            if argument.kind is list:
+                argument.raw_value = None  # by which the parser knows that a value has to come
+        return arguments
 
 
 @contextmanager
@@ -102,6 +121,40 @@ def _signature(body: Body, options: Mapping[str, Any]) -> inspect.Signature:
     parameters = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in options.items()]
     return own.replace(parameters=[*parameters, *more])
+
+
+def _without_empty_defaults(signature: inspect.Signature) -> inspect.Signature:
+    """The same for Invoke with None for an empty default, so that an option given empty is not taken for none."""
+    return signature.replace(
+        parameters=[one.replace(default=None) if one.default == "" else one for one in signature.parameters.values()]
+    )
+
+
+def _complete(signature: inspect.Signature, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, and for the rest the defaults."""
+    defaults = {name: one.default for name, one in signature.parameters.items() if one.default is not one.empty}
+    return {**defaults, **{name: defaults.get(name) if value is None else value for name, value in given.items()}}
+
+
+def _refuse_empty(given: Mapping[str, Any]) -> None:
+    """An option that was given nothing is an unset variable in a script: it must not count as left out."""
+    for name, value in given.items():
+        for one in value if isinstance(value, list) else (value,):
+            if isinstance(one, str) and not one.strip():
+                raise UsageError(f"--{name.replace('_', '-')} was given nothing; give a value or leave it out.")
+
+
+def _note_mistakes(context: invoke.Context, given: Mapping[str, Any]) -> None:
+    """Say what is no fault and yet not as it was meant: keys that nobody reads, a password that all can read."""
+    for sentence in unknown_keys(context):
+        console.tell(f"NOTE: {sentence}.")
+    for name in ("target", "standby"):
+        value = given.get(name)
+        if any(map(holds_password, value if isinstance(value, list) else (value or "",))):
+            console.tell(
+                f"NOTE: The address of --{name} holds a password, which everybody on this machine can read (ps): keep "
+                "it in ~/.pgpass or PGPASSWORD."
+            )
 
 
 def _given(signature: inspect.Signature, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,24 +182,21 @@ def _take_for_dry_run(name: str, signature: inspect.Signature, options: dict[str
 
 
 @contextmanager
-def _faults_as_exits() -> Iterator[None]:
+def _faults_as_exits(as_json: bool) -> Iterator[None]:
     try:
         yield
-    except TokensError as error:
-        _leave(str(error), error.status)
-    except Termination as error:
-        _leave(str(error), ExitStatus.TERMINATED)
-    except KeyboardInterrupt:
-        _leave("Interrupted.", ExitStatus.INTERRUPTED)
-    except EOFError:
-        _leave("The terminal is gone.", ExitStatus.TERMINATED)
+    except (TokensError, KeyboardInterrupt, EOFError) as error:
+        fault = fault_of(error)
+        if as_json and not fault.in_document:
+            print_fault(fault)
+        _leave(fault.message, fault.status)
     except OSError as error:
         if console.is_gone(sys.stdout):
             _leave("The terminal is gone.", ExitStatus.TERMINATED)
-        fault = console.output_fault(error)
-        if fault is None:
+        message = console.output_fault(error)
+        if message is None:
             raise
-        _leave(fault, ExitStatus.FAILED if fault else ExitStatus.DONE)
+        _leave(message, ExitStatus.FAILED if message else ExitStatus.DONE)
 
 
 def _leave(message: str, status: ExitStatus) -> NoReturn:
