@@ -12,6 +12,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -972,12 +973,7 @@ def test_no_stream_file_process_list_or_table_ever_has_the_token_or_a_key(gitlab
     )
     gate.wait()
     limits = Path(f"/proc/{process.pid}/limits").read_text()
-    seen = "".join(
-        path.read_bytes().decode(errors="replace")
-        for name in ("cmdline", "environ")
-        for path in Path("/proc").glob(f"[0-9]*/{name}")
-        if readable(path)
-    )
+    seen = process_list()
     gate.open()
     status, out, err = ended(process)
     assert status == 4
@@ -998,12 +994,107 @@ def test_no_stream_file_process_list_or_table_ever_has_the_token_or_a_key(gitlab
     assert not any(digest in journal + out + err for digest in digests)
 
 
-def readable(path: Path) -> bool:
-    try:
-        path.read_bytes()
-    except OSError:
-        return False
-    return True
+def test_neither_a_token_nor_its_digest_is_found_anywhere_but_where_it_belongs(
+    gitlab: Instance, gate: Gate, replicated: Replicated
+) -> None:
+    """However a rotation ends: well, without proof, undelivered, killed; a digest is in GitLab's own table alone."""
+    more_accounts(gitlab, 3)
+    vault, temporary = gitlab.folder / "vault", gitlab.folder / "temporary"
+    vault.mkdir()
+    temporary.mkdir()
+    gitlab.execute("UPDATE public.users SET name = username")
+    logged = replicated.primary.folder / "server.log"
+    logged_before = logged.stat().st_size
+    environment = {**os.environ, "INVOKE_DEBUG": "1", "TMPDIR": str(temporary)}
+    seen: dict[str, str] = {}
+
+    def rotate(token: int, command: str, *words: object, killed: bool = False) -> int:
+        process = subprocess.Popen(
+            [GITLAB_TOKENS, "--debug", *gitlab.command("--token", token, "--yes", "--deliver", command, *words)[1:]],
+            cwd=gitlab.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if str(gate) in command:
+            gate.wait()
+            seen[f"processes {token}"] = process_list()
+            if killed:
+                process.kill()
+            gate.open()
+        status, seen[f"out {token}"], seen[f"err {token}"] = ended(process)
+        return status
+
+    assert rotate(1, f"command:cat > {vault}/1; {gate}") == 0
+    assert rotate(2, f"file:{vault}/2", "--secrets-file", gitlab.secrets([WRONG])) == 1
+    assert rotate(3, f"command:cat > {vault}/3; {gate}; exit 3") == 1
+    assert rotate(4, f"command:cat > {vault}/4; {gate}", killed=True) == -signal.SIGKILL
+    tokens = {token for token in gitlab.api.tokens if token}
+    assert len(tokens) == 4
+    assert {(vault / name).read_text() for name in "134"} < tokens
+
+    left = [path for path in gitlab.folder.rglob("*") if path.is_file() and path.parent != vault]
+    seen["files"] = "".join(path.read_text() for path in left if path.name not in ("secrets.yml", "other.yml"))
+    with logged.open("rb") as log:
+        log.seek(logged_before)
+        seen["server's log"] = log.read().decode(errors="replace")
+    with make_engine(gitlab.address).connect() as connection:
+        tables = connection.execute(sa.text(TABLES)).scalars().all()
+        for table in tables:
+            if table != "public.personal_access_tokens":
+                seen[table] = str(connection.execute(sa.text(CONTENT.format(table))).scalar())
+        seen["GitLab's tokens"] = str(
+            connection.execute(
+                sa.text(
+                    "SELECT string_agg(CAST(to_jsonb(t) - 'token_digest' AS text), ' ') FROM personal_access_tokens t"
+                )
+            ).scalar()
+        )
+    keys = (KEYS, Keys.of([WRONG]))
+    hidden = [*tokens, *(one.digest_with_current(Secret(token)) for token in tokens for one in keys)]
+    assert any(one in gitlab.everything_stored() for one in hidden[len(tokens) :])
+    assert len(seen) > 20
+    assert [name for name, text in seen.items() if any(word in text for word in hidden)] == []
+
+
+@pytest.mark.parametrize("step", ["INSERT", "UPDATE", "CHECK"])
+def test_what_a_trigger_or_a_constraint_says_brings_no_digest_into_the_journal(gitlab: Instance, step: str) -> None:
+    if step == "CHECK":
+        gitlab.execute("ALTER TABLE public.personal_access_tokens ADD CHECK (id < 2)")
+    else:
+        gitlab.execute(
+            """
+            CREATE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+              RAISE EXCEPTION 'Nobody changes % of token (%)', NEW.token_digest, NEW;
+            END $$
+            """,
+            f"""
+            CREATE TRIGGER tell BEFORE {step} ON public.personal_access_tokens
+            FOR EACH ROW EXECUTE FUNCTION public.tell()
+            """,
+        )
+    done = gitlab.run("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/token")
+    assert done.returncode == 1
+    why = gitlab.value("SELECT stopped_because FROM token_tasks.attempts")
+    if step == "CHECK":
+        assert "violates check constraint" in why
+    else:
+        assert "Nobody changes [digest] of token (" in why
+    journal = gitlab.value("SELECT string_agg(CAST(a AS text), ' ') FROM token_tasks.attempts a")
+    assert not re.search(r"[A-Za-z0-9+/]{43}=", journal + done.stdout + done.stderr)
+
+
+def process_list() -> str:
+    """The words and the environment of every process."""
+    text = ""
+    for name in ("cmdline", "environ"):
+        for path in Path("/proc").glob(f"[0-9]*/{name}"):
+            with suppress(OSError):  # it has ended since
+                text += path.read_bytes().decode(errors="replace")
+    return text
 
 
 def test_a_process_that_crashes_with_a_token_in_memory_leaves_no_image_of_it(gitlab: Instance, gate: Gate) -> None:

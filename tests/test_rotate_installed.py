@@ -28,7 +28,7 @@ from tests.accounts import PeerServer, run_as
 from tests.conftest import public_folder
 from tests.factories import make_token, make_user
 from tests.gitlab_api import Authority, Certificate, GitLabApi, gitlab_api, make_authority
-from tests.test_rotate import CONTENT, KEYS, TABLES, TOKEN, Gate, ended, readable, wait_until
+from tests.test_rotate import CONTENT, KEYS, TABLES, TOKEN, Gate, ended, process_list, wait_until
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.secret import Secret
@@ -308,12 +308,7 @@ def test_a_process_that_root_began_and_that_holds_a_token_shows_nothing_to_the_a
     # The kernel gives what is in a process that may not be dumped to root.
     owners = {name: (here / name).stat().st_uid for name in ("environ", "mem", "maps", "fd")}
     peeped = run_as(host.git, "cat", str(here / "environ"))
-    seen = "".join(
-        path.read_bytes().decode(errors="replace")
-        for name in ("cmdline", "environ")
-        for path in Path("/proc").glob(f"[0-9]*/{name}")
-        if readable(path)
-    )
+    seen = process_list()
     gate.open()
     status, out, err = ended(process)
     assert (status, err) == (0, "")

@@ -1,6 +1,8 @@
 """How far standbys are behind, asked of a real one."""
 
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -10,10 +12,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests import pgbouncer
 from tests.factories import make_token
 from tests.replication import Pair, Replicated, restart
+from tokens import standbys as standbys_module
 from tokens.address import Address
 from tokens.database import Connection, connect
 from tokens.engine import make_engine
-from tokens.errors import DatabaseError, Refused, UsageError
+from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
 from tokens.standbys import History, Position, Standbys, watch
 from tokens.targets.demo.embedded import Server
 
@@ -203,3 +206,52 @@ def test_a_server_that_hangs_costs_a_few_seconds(replicated: Replicated, pair: P
         assert lag is not None
         assert lag.seconds is None
         assert "timeout" in lag.reason
+
+
+@pytest.mark.parametrize("frozen", ["backend", "server"])
+def test_a_standby_that_freezes_in_the_middle_holds_the_question_up_for_seconds_only(
+    replicated: Replicated, pair: Pair, primary: Connection, monkeypatch: pytest.MonkeyPatch, frozen: str
+) -> None:
+    monkeypatch.setattr(standbys_module, "ANSWER_TIMEOUT", 0.5)
+    with watch(primary, [pair.standby], max_lag=10) as standbys:
+        assert standbys.lag(primary) is None
+        with psycopg.connect(replicated.standby.address("postgres").conninfo, autocommit=True) as superuser:
+            found = superuser.execute("SELECT pid FROM pg_stat_activity WHERE usename = 'gitlab'").fetchall()
+        processes = [str(row[0]) for row in found]
+        assert processes
+        if frozen == "server":
+            processes.append((replicated.standby.folder / "data/postmaster.pid").read_text().split("\n")[0])
+        subprocess.run(["kill", "-STOP", *processes], check=True)
+        # Should the question not end by itself, the standby goes on after a while, and answers as if it had been well.
+        thaw = threading.Timer(20, lambda: subprocess.run(["kill", "-CONT", *processes], check=True))
+        thaw.start()
+        started = time.monotonic()
+        try:
+            lag = standbys.lag(primary)
+            taken = time.monotonic() - started
+        finally:
+            thaw.cancel()
+            subprocess.run(["kill", "-CONT", *processes], check=True)
+        assert taken < 15
+        if frozen == "backend":
+            assert lag is None  # another login was answered
+        else:
+            assert lag is not None
+            assert lag.seconds is None
+            assert "timeout" in lag.reason
+        assert standbys.lag(primary) is None
+
+
+def test_a_standby_that_is_frozen_from_the_first_question_on_is_told(
+    replicated: Replicated, pair: Pair, primary: Connection
+) -> None:
+    with connect(pair.standby, read_only=True) as connection:
+        subprocess.run(["kill", "-STOP", str(connection.backend_pid)], check=True)
+        try:
+            with (
+                pytest.raises(ConnectionLost, match=r"gives no answer within 0\.3 seconds"),
+                connection.answering_within(0.3),
+            ):
+                connection.row("SELECT 1 AS one")
+        finally:
+            subprocess.run(["kill", "-CONT", str(connection.backend_pid)], check=True)

@@ -10,6 +10,8 @@ GitLab's database could have his code run with our privileges otherwise.
 import logging
 import os
 import re
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -61,6 +63,8 @@ TIMEOUTS = {
 
 # PostgreSQL carries these out in no transaction. Nothing in them is looked up in a schema.
 OUTSIDE_TRANSACTIONS = ("CREATE DATABASE ", "DROP DATABASE ", "VACUUM ")
+
+DIGEST = re.compile(r"[A-Za-z0-9+/]{43}=")  # what GitLab keeps of a token: a SHA-256 as Base64
 
 ASTRAY = ("PGOPTIONS", "PGHOSTADDR")
 WITHOUT_PARAMETER = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
@@ -180,6 +184,31 @@ class Connection:
     def _require_transaction(self) -> None:
         if self._driver.info.transaction_status == TransactionStatus.IDLE:
             raise RuntimeError("a statement outside a transaction would find what others have planted in public")
+
+    @contextmanager
+    def answering_within(self, seconds: float) -> Iterator[None]:
+        """Cut the connection where the block takes longer, and raise ConnectionLost.
+
+        No setting of the server or of TCP does that: a server that is frozen keeps no time, and its kernel answers.
+        """
+        cut = threading.Event()
+
+        def end() -> None:
+            cut.set()
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._driver.fileno())) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except TokensError as error:
+            if not cut.is_set():
+                raise
+            raise ConnectionLost(f"{self._address.shown} gives no answer within {seconds:g} seconds.") from error
+        finally:
+            timer.cancel()
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
@@ -452,8 +481,13 @@ def _cure(reason: str, advice: Advice) -> str:
 
 
 def _one_line(error: psycopg.Error) -> str:
-    """The server's own sentence, or the driver's without libpq's advice on its second line."""
+    """The server's own sentence, or the driver's without libpq's advice on its second line.
+
+    Without a digest: a trigger's text may hold one, and what is said here goes to screens, logs and the journal.
+    """
     if error.diag.message_primary:
-        return " ".join(error.diag.message_primary.split()).rstrip(".")
-    lines = (line.strip().rstrip(".") for line in str(error).splitlines())
-    return " ".join(line for line in lines if line and not line.endswith("?"))
+        line = " ".join(error.diag.message_primary.split()).rstrip(".")
+    else:
+        lines = (line.strip().rstrip(".") for line in str(error).splitlines())
+        line = " ".join(line for line in lines if line and not line.endswith("?"))
+    return DIGEST.sub("[digest]", line)

@@ -12,6 +12,7 @@ from tokens.errors import Refused, TokensError
 
 CONNECT_TIMEOUT = 3  # seconds
 STATEMENT_TIMEOUT = "3s"
+ANSWER_TIMEOUT = 4.0  # seconds for all of a question; the server's own time-out goes first where it works
 _REMEMBERED = 1000  # positions of the primary
 
 PRIMARY = """
@@ -260,8 +261,8 @@ class _State(NamedTuple):
 
 @contextmanager
 def _short(connection: Connection) -> Iterator[None]:
-    """A transaction in which no statement takes long, whatever hands the connection on."""
-    with connection.transaction(statement_timeout=STATEMENT_TIMEOUT):
+    """A transaction that does not take long, whatever hands the connection on, and were the server frozen."""
+    with connection.answering_within(ANSWER_TIMEOUT), connection.transaction(statement_timeout=STATEMENT_TIMEOUT):
         yield
 
 
