@@ -61,6 +61,10 @@ TIMEOUTS = {
     "57P05": "idle_session_timeout",
 }
 
+# What a server answers to a login begins with a severity in its own language; what libpq itself says does not.
+ANSWER = re.compile(r"failed: \S+:  (.*)", re.DOTALL)
+ANSWERED = "the server runs, and that is why it lets nobody in"
+
 # PostgreSQL carries these out in no transaction. Nothing in them is looked up in a schema.
 OUTSIDE_TRANSACTIONS = ("CREATE DATABASE ", "DROP DATABASE ", "VACUUM ")
 
@@ -435,7 +439,7 @@ def translated(
     reason = _one_line(error)
     error.args = (reason,)
     if not connected:
-        return DatabaseError(f"Cannot connect to {address.shown}: {reason}; {_cure(reason, address.advice)}.")
+        return DatabaseError(f"Cannot connect to {address.shown}: {reason}; {_cure(error, reason, address.advice)}.")
     match error:
         case psycopg.errors.LockNotAvailable() | psycopg.errors.DeadlockDetected():
             return LockTimeout(f"Another session of {address.shown} holds a lock: {reason}.")
@@ -469,15 +473,33 @@ def _reset(setting: str, role: str) -> str:
     return f"{setting} is too short: run ALTER ROLE {name} RESET {setting}; (ALTER DATABASE … if the database has it)"
 
 
-def _cure(reason: str, advice: Advice) -> str:
-    """The driver gives no codes for a login that failed, only the server's and libpq's words."""
+def _cure(error: psycopg.Error, reason: str, advice: Advice) -> str:
+    """What to do about a login that failed. There are no codes: libpq speaks English, and a server any language."""
+    answer = ANSWER.search(reason)
     if "Peer authentication" in reason or "Ident authentication" in reason:
         return advice.peer
     if "password" in reason:
         return advice.password
     if any(word in reason for word in ("SSL", "certificate", "sslmode", "sslrootcert", "private key")):
         return advice.tls
-    return advice.unreachable
+    if answer is None:
+        return advice.unreachable
+    login = error.pgconn
+    if login is None or "pg_hba.conf" in reason:
+        return ANSWERED
+    names_role, names_database = (_names(answer[1], name.decode()) for name in (login.user, login.db))
+    if names_database and login.user != login.db:
+        return "check the database's name and that the role may connect to it"
+    if names_role and login.used_password:
+        return advice.password
+    # Only on a socket does a server ask the kernel who is calling.
+    if names_role and login.host.startswith(b"/"):
+        return advice.peer
+    return ANSWERED
+
+
+def _names(text: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
 
 def _one_line(error: psycopg.Error) -> str:

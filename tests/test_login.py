@@ -1,0 +1,76 @@
+"""A login that fails: what the advice is does not depend on the language in which the server speaks."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.conftest import public_folder
+from tokens.address import Address, Advice
+from tokens.database import connect
+from tokens.errors import DatabaseError
+from tokens.targets.demo.embedded import Server
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+"""The only PostgreSQL of the tests that has translations."""
+GERMAN = "de_DE.UTF-8"
+HBA = "local all postgres trust\nlocal all worker peer\nlocal all all scram-sha-256\n"
+ADVICE = Advice()
+
+
+@pytest.fixture(scope="module", params=["C", GERMAN])
+def speaking(request: pytest.FixtureRequest) -> Iterator[Server]:
+    if not (DEBIAN / "postgres").exists():
+        pytest.skip("there is no PostgreSQL of Debian here (postgresql-15)")
+    if "de_DE.utf8" not in subprocess.run(["locale", "-a"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip(f"there is no locale {GERMAN} here (Debian: locales; localedef -i de_DE -f UTF-8 {GERMAN})")
+    with public_folder() as folder:
+        server = Server(folder / "pg", binaries=DEBIAN, settings={"fsync": "off", "lc_messages": request.param})
+        server.start()
+        try:
+            with psycopg.connect(server.address("postgres").conninfo, autocommit=True) as connection:
+                connection.execute("CREATE ROLE gitlab LOGIN PASSWORD 'right'")
+                connection.execute("CREATE ROLE worker LOGIN")
+                connection.execute("CREATE ROLE full LOGIN CONNECTION LIMIT 0 PASSWORD 'right'")
+                connection.execute("CREATE DATABASE closed ALLOW_CONNECTIONS false")
+            (server.folder / "data" / "pg_hba.conf").write_text(HBA)
+            with psycopg.connect(server.address("postgres").conninfo, autocommit=True) as connection:
+                connection.execute("SELECT pg_reload_conf()")
+            yield server
+        finally:
+            server.remove()
+
+
+@pytest.mark.parametrize(
+    ("role", "password", "database", "advice"),
+    [
+        ("gitlab", "wrong", "postgres", ADVICE.password),
+        ("nobody", "wrong", "postgres", ADVICE.password),
+        ("gitlab", None, "postgres", ADVICE.password),
+        ("worker", None, "postgres", ADVICE.peer),
+        ("gitlab", "right", "nowhere", "check the database's name"),
+        ("gitlab", "right", "closed", "check the database's name"),
+    ],
+)
+def test_the_advice_is_the_same_in_every_language(
+    speaking: Server, role: str, password: str | None, database: str, advice: str
+) -> None:
+    conninfo = make_conninfo(speaking.address(database, role).conninfo, password=password)
+    with pytest.raises(DatabaseError) as fault, connect(Address(conninfo, "there", complete=True)):
+        pass
+    assert f"; {advice}" in str(fault.value), fault.value
+
+
+def test_what_a_server_answers_is_never_advised_with_looking_whether_it_runs(speaking: Server) -> None:
+    conninfo = make_conninfo(speaking.address("postgres", "full").conninfo, password="right")
+    with pytest.raises(DatabaseError) as fault, connect(Address(conninfo, "there", complete=True)):
+        pass
+    assert ADVICE.unreachable not in str(fault.value)
+
+
+def test_nobody_who_answers_is_advised_to_look_whether_the_server_runs() -> None:
+    with pytest.raises(DatabaseError, match=ADVICE.unreachable), connect(Address("host=/nowhere", "there")):
+        pass
