@@ -154,7 +154,7 @@ from tokens.errors import TokensError
 
 database.SYSTEM_CERTIFICATES = ("/nowhere", sys.argv[2])
 try:
-    with database.connect(Address(sys.argv[1], "here")) as connection:
+    with database.connect(Address(sys.argv[1], "here")) as connection, connection.transaction():
         print(connection.row("SELECT 1")[0])
 except TokensError as error:
     print(error)

@@ -154,7 +154,7 @@ def test_a_service_is_not_overruled_by_a_shells_variables(
     (tmp_path / ".pg_service.conf").write_text("\n".join(["[main]", *lines, ""]))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PGHOST", "/nowhere")
-    with connect(Address("service=main", "main", complete=True)) as connection:
+    with connect(Address("service=main", "main", complete=True)) as connection, connection.transaction():
         assert connection.row("SELECT pg_catalog.current_database() AS name").name == given["dbname"]
 
 
@@ -180,5 +180,5 @@ def test_of_several_hosts_the_one_that_takes_changes_is_taken(make: Make, replic
             "target_session_attrs": "read-write",
         }
         site = open_site(make(main=json.dumps(main)))
-        with connect(site.address) as connection:
+        with connect(site.address) as connection, connection.transaction():
             assert not connection.row("SELECT pg_catalog.pg_is_in_recovery() AS standby").standby

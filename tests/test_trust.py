@@ -1,7 +1,7 @@
 """Whose journal it is: one that somebody else has a hand in is not used, and one of ours is shown to nobody else."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 
 import pytest
@@ -14,7 +14,7 @@ from tests.test_program import GITLAB_TOKENS, call
 from tokens import database
 from tokens.address import Address
 from tokens.diagnosis import Verdict, diagnose
-from tokens.engine import make_engine, plainly
+from tokens.engine import make_engine
 from tokens.errors import ExitStatus
 from tokens.journal import setup, trust
 from tokens.journal.installation import REVISION
@@ -210,19 +210,28 @@ def test_a_schema_that_somebody_else_has_prepared_gets_no_journal(
     ) == [0]
 
 
+class Undone(Exception):
+    """Ends a transaction whose changes must not stay."""
+
+
+@contextmanager
+def undone(address: Address) -> Iterator[database.Connection]:
+    with suppress(Undone), database.connect(address) as connection, connection.transaction():
+        yield connection
+        raise Undone
+
+
 @pytest.mark.parametrize("schema", ["public", "token_tasks"])
 def test_what_hangs_on_a_journal_of_ours_is_found(installed: Address, schema: str) -> None:
-    with make_engine(installed).connect() as connection:
-        for hook, (statements, named) in HOOKS.items():
-            with connection.begin() as transaction, plainly(connection, installed) as plain:
-                trust.check(plain)
-                for statement in statements:
-                    plain.execute(statement.format(schema=schema))
-                with pytest.raises(JournalUntrusted) as caught:
-                    trust.check(plain)
-                assert named in str(caught.value), hook
-                assert "\n" not in str(caught.value)
-                transaction.rollback()
+    for hook, (statements, named) in HOOKS.items():
+        with undone(installed) as connection:
+            trust.check(connection)
+            for statement in statements:
+                connection.execute(statement.format(schema=schema))
+            with pytest.raises(JournalUntrusted) as caught:
+                trust.check(connection)
+            assert named in str(caught.value), hook
+            assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -238,13 +247,11 @@ def test_what_hangs_on_a_journal_of_ours_is_found(installed: Address, schema: st
 def test_an_owner_is_trusted_who_can_do_already_what_we_can_do(
     mallory: Address, installed: Address, superuser: Superuser, prepare: Sequence[str], trusted: bool
 ) -> None:
-    with make_engine(superuser(installed)).connect() as connection:
-        for part in ("SCHEMA token_tasks", "TABLE token_tasks.runs", "TABLE token_tasks.alembic_version"):
-            with connection.begin() as transaction, plainly(connection, installed) as plain:
-                for statement in (*prepare, f"ALTER {part} OWNER TO mallory", "SET LOCAL ROLE gitlab"):
-                    plain.execute(statement)
-                assert trust.is_trusted(plain) is trusted
-                transaction.rollback()
+    for part in ("SCHEMA token_tasks", "TABLE token_tasks.runs", "TABLE token_tasks.alembic_version"):
+        with undone(superuser(installed)) as connection:
+            for statement in (*prepare, f"ALTER {part} OWNER TO mallory", "SET LOCAL ROLE gitlab"):
+                connection.execute(statement)
+            assert trust.is_trusted(connection) is trusted
 
 
 def test_the_journals_owner_may_be_the_owner_of_gitlabs_tokens_for_everybody(

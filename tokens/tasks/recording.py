@@ -99,7 +99,8 @@ def _open_journal(address: Address, connection: Connection, prompts: "Prompts | 
     except JournalOutdated as outdated:
         from tokens.journal import setup
 
-        publications.check(connection, allow)
+        with database.writing(connection, **STORE_TIMEOUT):
+            publications.check(connection, allow)
         console.tell(f"{outdated} This is done now.")
         setup.install(address, allow)
     except JournalMissing:
