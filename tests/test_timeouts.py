@@ -44,8 +44,12 @@ def set_timeout(address: Address, superuser: Callable[[Address], Address]) -> Ca
     return set_timeout
 
 
-@pytest.mark.parametrize("value", ["1ms", "300ms"])
-@pytest.mark.parametrize("name", SETTINGS)
+# A session that the server ends at the very moment at which it is asked takes the server's words with it.
+TRIED = [(name, value) for name in SETTINGS for value in ("1ms", "300ms")]
+TRIED.remove(("idle_session_timeout", "1ms"))
+
+
+@pytest.mark.parametrize(("name", "value"), TRIED)
 def test_a_timeout_of_the_role_does_no_harm_or_the_message_names_it_and_the_cure(
     address: Address,
     set_timeout: Callable[[str, str], None],
