@@ -264,7 +264,7 @@ def test_what_roots_environment_holds_reaches_nobody_who_is_the_gitlab_user(
     assert {name: variables[name] for name in ("USER", "LOGNAME", "HOME", "LC_MESSAGES", "TZ")} == {
         "USER": git.name,
         "LOGNAME": git.name,
-        "HOME": "/nonexistent",
+        "HOME": "/var/opt/gitlab",  # as the package's own environment says
         "LC_MESSAGES": "C",
         "TZ": "Asia/Tokyo",
     }
@@ -280,7 +280,10 @@ def test_gitlabs_own_environment_is_that_of_its_config_command(
     command.chmod(0o755)
     text = database_yml.read_text()
     database_yml.write_text(text.replace("production:\n", f"production:\n  config_command: {command}\n"))
-    env = {"INVOKE_TOKENS_ROOT": str(tmp_path), "WHERE": str(peer.folder)}
+    variable = tmp_path / "opt/gitlab/etc/gitlab-rails/env/WHERE"
+    variable.parent.mkdir(parents=True, exist_ok=True)
+    variable.write_text(str(peer.folder))
+    env = {"INVOKE_TOKENS_ROOT": str(tmp_path), "WHERE": "/elsewhere"}
     assert DATES in run_as(git, gitlab_tokens, "analyze", env=env).stdout
 
 

@@ -1,7 +1,7 @@
 """Triggers on GitLab's tables, which run with the privileges and the search_path of whoever changes a row.
 
-GitLab's own, 16.0 to 19.x, are on none of the tables that are written here, but those on others name tables without a
-schema, as a later release or an administrator may do here, too. They find them as long as `public` is in the path; and
+GitLab's own, 16.0 to 19.x, are on none of the tables that are written here, but for one that fires on DELETE, which is
+none of our statements. They name tables without a schema, as a later release or an administrator may do here, too. They find them as long as `public` is in the path; and
 with them whatever somebody else has planted there.
 """
 
@@ -27,6 +27,7 @@ NEED_PUBLIC = """
       WHERE n.nspname = 'public'
         AND c.relname = ANY(%(tables)s)
         AND t.tgenabled <> 'D'
+        AND (t.tgtype & 4 <> 0 OR t.tgtype & 16 <> 0) -- INSERT, UPDATE: nothing is deleted here
         AND NOT t.tgisinternal
         AND l.lanname NOT IN ('internal', 'c')
         AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS of (setting) WHERE starts_with(of.setting, 'search_path='))

@@ -20,8 +20,8 @@ URL_VARIABLE = "MAIN_DATABASE_URL"
 IGNORED_VARIABLE = "DATABASE_URL"
 SERVICE_VARIABLES = ("PGSERVICEFILE", "PGSYSCONFDIR")  # where services are looked up; no parameter says that
 COMMAND_TIME = 60  # seconds for a config_command
-OF_THE_ACCOUNT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "TZ", "USER")
-"""The variables that a program of GitLab's account has anyway; all others are the administrator's own."""
+OF_THE_ACCOUNT = ("HOME", "LANG", "LOGNAME", "PATH", "TZ", "USER")
+"""The variables that a program of GitLab's account has anyway, beside LC_*; all others are the administrator's own."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,11 @@ def _variable(variables: Mapping[str, str], name: str) -> str | None:
 
 
 def _of_the_account() -> dict[str, str]:
-    return {name: value for name, value in identity.child_environment().items() if name in OF_THE_ACCOUNT}
+    return {
+        name: value
+        for name, value in identity.child_environment().items()
+        if name in OF_THE_ACCOUNT or name.startswith("LC_")
+    }
 
 
 def _files(folder: Path) -> list[Path]:
