@@ -150,8 +150,13 @@ def check_agreement(address: Address, before: Snapshot) -> None:
                     tokens[number] = (chunk.new, *(SILENT if one.notices else tokens[number][1:]))
         owners = {place: {before.owners[id_] for id_ in ids if id_ in before.owners} for place, ids in changed.items()}
         if one.undoes:
+            # A chunk of an undo may be a part of the one that it undoes.
+            places = [chunk.position for chunk in chunks if chunk.run_id == one.undoes]
+            undone: defaultdict[int, set[int]] = defaultdict(set)
+            for place, some in owners.items():
+                undone[max(position for position in places if position <= place)] |= some
             for kept in kept_memberships[one.undoes]:
-                users = owners.get(kept.position, set())
+                users = undone[kept.position]
                 for member, old in zip(kept.member_ids, kept.old, strict=True):
                     if before.users[member] in users and members[member] == kept.new:
                         members[member] = old

@@ -160,6 +160,8 @@ def test_on_a_standby_nothing_is_planned_nor_changed_but_analyzed(pair: Pair, tm
 def test_a_run_waits_for_a_standby_that_is_behind_and_goes_on_when_it_has_caught_up(
     replicated: Replicated, pair: Pair
 ) -> None:
+    with make_engine(pair.primary).begin() as slowed:
+        make_updates_slow(slowed, seconds=0.001)  # a standby's lag is asked for twice a second
     plan = plan_of(pair.primary)
     record = begin_run(pair.primary, plan)
     replicated.catch_up()

@@ -528,7 +528,8 @@ def test_a_plan_holds_the_notes_on_its_date(address: Address) -> None:
     plan = plan_of(address, OLD, ExpirationDate.typed("9000-01-01"))
     assert [note.concern for note in plan.notes] == [Concern.BEYOND_MAXIMUM]
     assert plans.read_current_policy(address).maximum_lifetime == 90
-    assert [note.concern for note in plan_of(address, OLD, None).notes] == [Concern.REQUIRES_EXPIRY]
+    removal = plan_of(address, OLD, None)
+    assert [note.concern for note in removal.notes] == [Concern.BEYOND_MAXIMUM, Concern.REQUIRES_EXPIRY]
 
 
 @pytest.mark.parametrize("revision", revisions(Branch.GITLAB))

@@ -1,8 +1,8 @@
 """Triggers on GitLab's tables, which run with the privileges and the search_path of whoever changes a row.
 
-GitLab's own, 16.0 to 19.x, are on none of the tables that are written here, but for one that fires on DELETE, which is
-none of our statements. They name tables without a schema, as a later release or an administrator may do here, too. They find them as long as `public` is in the path; and
-with them whatever somebody else has planted there.
+GitLab's own, 16.0 to 19.x, fire on no statement of ours: the one on a table that is written here fires on DELETE. But
+they name tables without a schema, as those of a later release or of an administrator may do. They find them as long as
+`public` is in the path; and with them whatever somebody else has planted there.
 """
 
 from collections.abc import Iterator
