@@ -1,6 +1,5 @@
 # Reads YAML and URLs as GitLab's Ruby reads them, a JSON object a line, and answers with a line for each: what was read, with
 # Ruby's types, or the error's class.
-require "base64"
 require "date"
 require "json"
 require "uri"
