@@ -171,7 +171,12 @@ class Connection:
                         self.set_locally(**settings)
                     yield
                 return
-            begin(self._driver, self._address, self._level, settings)
+            try:
+                begin(self._driver, self._address, self._level, settings)
+            except psycopg.OperationalError as error:
+                if error.sqlstate is not None or self._ended_by is not None:
+                    raise
+                raise self._lost_before_asking(error) from error
             try:
                 yield
             except BaseException:
@@ -220,6 +225,15 @@ class Connection:
             yield
         except psycopg.Error as error:
             raise translated(error, self._address, role=self._role, ended_by=self._ended_by) from error
+
+    def _lost_before_asking(self, error: psycopg.Error) -> ConnectionLost:
+        """A server that ends a session that waits may be gone before its words have been read."""
+        role = sql.Identifier(self._role).as_string()
+        cures = " ".join(f"ALTER ROLE {role} RESET {name};" for name in sorted(set(TIMEOUTS.values())))
+        return ConnectionLost(
+            f"The connection to {self._address.shown} was lost before anything was asked: {_one_line(error)}; if that "
+            f"happens again, the role may have a short timeout: {cures}"
+        )
 
     def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
         # What a server says at the end of a session that waits comes as a notice, and then the line is dead.
@@ -317,8 +331,6 @@ def begin(
         raise DatabaseError(
             f"{str(reason).rstrip('.')}, before anything was asked; {_reset('statement_timeout', role)}."
         ) from error
-    except psycopg.Error as error:
-        raise translated(error, address, role=role) from error
 
 
 def set_configs(settings: Mapping[str, str]) -> sql.Composed:
