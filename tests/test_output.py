@@ -165,6 +165,16 @@ def environment_call(*words: str, env: dict[str, str]) -> subprocess.CompletedPr
     return subprocess.run(words, env=environment | env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
+def test_a_status_does_not_depend_on_what_standard_error_takes() -> None:
+    for words in (["analyze", "--top", "many"], ["analyze", "--output", "json", "--top", "many"], ["nonsense"]):
+        with open("/dev/full", "wb") as full:
+            assert subprocess.run([GITLAB_TOKENS, *words], stdout=full, stderr=full, check=False).returncode == 2
+        reader, writer = os.pipe()
+        os.close(reader)
+        assert subprocess.run([GITLAB_TOKENS, *words], stdout=writer, stderr=writer, check=False).returncode == 2
+        os.close(writer)
+
+
 def test_what_a_spreadsheet_would_obey_is_defused_and_the_rest_is_as_it_was() -> None:
     for text, cell in (
         ("=1+1", "'=1+1"),
@@ -176,6 +186,9 @@ def test_what_a_spreadsheet_would_obey_is_defused_and_the_rest_is_as_it_was() ->
         ("\t=1+1", "'\ufffd=1+1"),
         ("\r=1+1", "'\ufffd=1+1"),
         ("\uff1d1+1", "'\uff1d1+1"),
+        ("a;=1+1", "a;'=1+1"),
+        ('a; "@SUM(A1)', "a;' \"@SUM(A1)"),
+        ("a;b-1", "a;b-1"),
         ("a\rb\nc", "a\ufffdb\ufffdc"),
         ("\x1b[2J\u202egnp", "\ufffd[2J\ufffdgnp"),
         ("nul\0", "nul\ufffd"),

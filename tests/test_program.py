@@ -279,6 +279,27 @@ def test_no_output_shows_the_password_of_a_target_not_even_debug(address: str, t
         assert "invoke.config.merge" in runs[0].stderr  # the log is there
 
 
+def test_an_address_that_was_given_to_another_option_comes_back_without_its_password(tmp_path: Path) -> None:
+    address = "postgresql://u:s3cr3t@h/x"
+    for words in (
+        ["-f", address, "analyze"],
+        ["analyze", "--output", address],
+        ["analyze", "--top", address],
+        ["extend", "--expires", address, "--to", "2027-01-01"],
+        ["extend", "--expires", "2027-01-01", "--to", address],
+        ["extend", "--expires", "2027-01-01", "--to", "2027-01-01", "--kind", address],
+        ["extend", "--expires", "2027-01-01", "--to", "2027-01-01", "--ids", address],
+    ):
+        done = call(GITLAB_TOKENS, *words, cwd=tmp_path)
+        assert (done.returncode, "s3cr3t" in done.stdout + done.stderr) == (2, False), words
+
+
+def test_a_file_of_the_current_folder_that_was_named_is_not_noted(target: str, tmp_path: Path) -> None:
+    (tmp_path / "invoke.yaml").write_text(f"tokens:\n  target: {target}\n")
+    done = call(GITLAB_TOKENS, "-f", "invoke.yaml", "analyze", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_password_on_the_command_line_is_noted() -> None:
     note = "NOTE: The address of --target holds a password, which everybody on this machine can read (ps)"
     for address in ("postgresql://u:s3cr3t@127.0.0.1:1/x", "postgresql://127.0.0.1:1/x?password=s3cr3t"):

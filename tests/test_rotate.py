@@ -759,6 +759,7 @@ def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) 
     assert f"({of_bot}, {dead}, 4711)" in done.stdout
     to = ("--yes", "--deliver", f"file:{gitlab.folder}/{{token_id}}")
     refused: tuple[tuple[tuple[object, ...], int, str], ...] = (
+        (("--scope", "aip", "--dry-run"), 2, 'No token has the scope "aip", and GitLab has none of that name'),
         (("--group", "tools", *both, "--at-most", "2"), 3, "The plan has 3 token(s), more than --at-most 2"),
         (("--within", "30d", "--at-most", "few"), 2, "--at-most takes a number"),
         (("--within", "30d", "--state", "expired"), 2, "--within is about tokens that are active"),

@@ -31,14 +31,19 @@ class TokensError(Exception):
         return shortened(super().__str__())
 
 
+# In an address up to the last @, whatever is in between; and as a parameter.
+PASSWORD = re.compile(r"""(://[^\s/@:"]*:)[^\s"]*(?=@)|(?<=password=)('[^']*'|[^\s"]+)""")
+
+
 def shortened(message: str) -> str:
-    """`message` with the middle left out of long values, which stand in quotation marks as a rule.
+    """`message` without the passwords of addresses, and without the middle of long values in quotation marks.
 
     >>> shortened('There is no "' + "x" * 70_000 + '" here.')[:20]
     'There is no "xxxxxxx'
     >>> len(shortened('There is no "' + "x" * 70_000 + '" here.'))
     235
     """
+    message = PASSWORD.sub(r"\1…", message)
     if len(message) <= LONGEST_VALUE:
         return message
     message = re.sub(r'"[^"]*"', lambda found: _without_middle(found[0], LONGEST_VALUE), message)

@@ -73,8 +73,8 @@ class TokensProgram(invoke.Program):
     def update_config(self, merge: bool = True) -> None:
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
         if path and (path.endswith(".py") or not os.path.isfile(path) or not os.access(path, os.R_OK)):
-            raise invoke.Exit(f"{path} is not a configuration file in YAML or JSON.", code=ExitStatus.USAGE)
-        _note_project_file()
+            raise invoke.Exit(shortened(f"{path} is not a configuration file in YAML or JSON."), code=ExitStatus.USAGE)
+        _note_project_file(path)
         with _unreadable_configuration():
             super().update_config(merge)
             # What Invoke does with it before each task: better here, where its complaint can be told from a task's.
@@ -112,6 +112,10 @@ def _run(name: str, namespace: invoke.Collection) -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
+        if isinstance(error.__context__, invoke.Exit):
+            # Its message could not be written. The status is what it is.
+            console.discard(sys.stderr)
+            sys.exit(error.__context__.code)
         fault = console.output_fault(error)
         if fault is None:
             raise
@@ -137,12 +141,15 @@ def _discreet(error: Exception) -> str:
     return shown if shown == text else f"{shown} ({HIDDEN} is not repeated, since it may hold a password)"
 
 
-def _note_project_file() -> None:
-    """Say that a file which counts for `inv` does not count here, if it is about us. It is not read as YAML or JSON."""
+def _note_project_file(named: str | None) -> None:
+    """Say that a file which counts for `inv` does not count here, if it is about us. It is not read as YAML or JSON.
+
+    One that was `named` counts, wherever it lies.
+    """
     for suffix in ("yaml", "yml", "json"):
         name = f"invoke.{suffix}"
         with suppress(OSError):
-            if not os.path.isfile(name):
+            if not os.path.isfile(name) or (named and os.path.samefile(name, named)):
                 continue
             with open(name, encoding="utf-8", errors="replace") as file:
                 about_us = re.search(r"""^\s*\{?\s*["']?tokens["']?\s*:""", file.read(MOST_READ), re.MULTILINE)

@@ -23,7 +23,7 @@ from tokens.gitlab.kind import (
 )
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema
 from tokens.gitlab.succession import read_line
-from tokens.selection import DEFAULT_SCOPE, EVERY_KIND, EVERY_STATE, Selection, check_names
+from tokens.selection import DEFAULT_SCOPE, EVERY_KIND, EVERY_STATE, Selection, check_names, check_scopes
 
 LARGEST_ID = 2**63 - 1
 FURTHEST_BACK = 2_400_000  # days; PostgreSQL has no date much longer ago
@@ -154,6 +154,8 @@ def find(address: Address, search: Search) -> tuple[Candidate, ...]:
             values["owners"] = sorted({OWNERS[kind] for kind in kinds})
             terms.append("u.user_type = ANY(CAST(%(owners)s AS smallint[]))")
         found = tuple(read_candidates(connection, schema, "\n      AND ".join(terms), values))
+        if not found:
+            check_scopes(connection, selection)
     exact = tuple(one for one in found if one.id == search.id)
     named = search.token is not None or selection.ids is not None
     return tuple(replace(one, named=named) for one in exact or found if one.kind in kinds)

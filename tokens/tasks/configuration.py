@@ -117,7 +117,7 @@ def _unknown(found: Mapping[Any, Any], known: Mapping[str, Any], place: str) -> 
         # What is no plain word may be an address with a password.
         named = f"{place}.{key}" if re.fullmatch(r"[\w-]{1,40}", str(key)) else f"A key under {place}"
         close = difflib.get_close_matches(str(key), known, n=1)
-        meant = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(known)}"
+        meant = f'did you mean "{close[0]}"?' if close else f"those that count: {', '.join(known)}."
         yield f"{named} in Invoke's configuration is ignored, since there is no such key; {meant}"
 
 

@@ -147,7 +147,7 @@ def _refuse_empty(given: Mapping[str, Any]) -> None:
 def _note_mistakes(context: invoke.Context, given: Mapping[str, Any]) -> None:
     """Say what is no fault and yet not as it was meant: keys that nobody reads, a password that all can read."""
     for sentence in unknown_keys(context):
-        console.tell(f"NOTE: {sentence}.")
+        console.tell(f"NOTE: {sentence}")
     for name in ("target", "standby"):
         value = given.get(name)
         if any(map(holds_password, value if isinstance(value, list) else (value or "",))):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 HIDDEN = "…"
-HARMLESS = re.compile(r"[\w.,/+-]*|(gitlab|docker|kubernetes|source)(:[\w.,/+-]*)+")
+HARMLESS = re.compile(r"[\w.,/+-]*|gitlab:tokens(:[\w.-]+)*|(docker|kubernetes|source)(:[\w.,/+-]*)+")
 QUOTED = re.compile(r"""(?<!\w)(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""", re.DOTALL)
 BARE = re.compile(r"\S*(?:://|@)\S*")
 
