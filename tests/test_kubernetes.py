@@ -207,7 +207,10 @@ def test_a_signal_without_a_terminal_ends_the_process_inside_too(
             child.send_signal(number)
             said = child.communicate(timeout=60)[1]
     assert child.returncode == status
-    assert said.count("\n") == 1
+    assert [line for line in said.splitlines() if line != "Counting the tokens..."] in (
+        ["Interrupted."],
+        ["Terminated by SIGTERM."],
+    )
     assert cluster.execs[before].status is not None
 
 

@@ -160,7 +160,7 @@ def test_a_service_is_not_overruled_by_a_shells_variables(
 
 def test_options_of_gitlabs_own_reach_the_server_as_they_do_for_gitlab(empty_database: Address) -> None:
     given = f"{empty_database.conninfo} options='-c geqo_effort=7'"
-    with connect(Address(given, "main", complete=True)) as connection:
+    with connect(Address(given, "main", complete=True)) as connection, connection.transaction():
         assert connection.row("SELECT pg_catalog.current_setting('geqo_effort') AS value").value == "7"
 
 
