@@ -4,7 +4,7 @@ A run never changes a token that no longer has the date that the plan saw, never
 has locked, and stops between two transactions when asked to. It yields what happens and prints nothing.
 
 Whoever uses a token that is being changed waits for the transaction's end, since GitLab writes `last_used_at` into its
-row. So a transaction is as short as its fixed cost (some milliseconds: round trips, the journal, the disk) allows.
+row. So a transaction is as short as it can be without losing much to its fixed cost: round trips, journal, disk.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from tokens.update import NotAll, Update, recount
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
 MOST = 20_000
 RECOUNTED = 50_000  # tokens in one statement; it holds no rows
-TARGET = 0.08  # seconds that a transaction should take
+TARGET = 0.08  # seconds that a transaction's tokens should take
 LONGEST = 0.25  # a chunk that would take longer is cut in two first
 GROWTH = 2.0  # a transaction has at most this many times the tokens of the one before
 
@@ -149,7 +149,7 @@ def run(
 
 
 def next_size(tokens: int, seconds: float) -> int:
-    """How many tokens the next transaction should take, after one with `tokens` took `seconds`."""
+    """How many tokens the next transaction should have, after one whose `tokens` took `seconds`."""
     wanted = tokens * min(GROWTH, TARGET / max(seconds, 0.001))
     return max(FEWEST, min(MOST, int(wanted)))
 
@@ -182,7 +182,7 @@ class _Run:
     met: int = 0
     changed: int = 0
     locked: list[Chunk] = field(default_factory=list)
-    taken: float = 0.0  # seconds that the last transaction took
+    taken: float = 0.0  # seconds that the tokens of the last transaction took
     asked: float = -WAIT  # when there was last no reason to wait
     beaten: float = field(default_factory=time.monotonic)  # the last sign of life
 
@@ -194,7 +194,8 @@ class _Run:
             yield from self._wait(connection)
             if self.stop_requested():
                 return
-            if len(waiting[0].ids) * TARGET > size * LONGEST:
+            # What hangs on tokens has a cost of its own in each chunk, which more chunks would have more often.
+            if self.update.is_plain and len(waiting[0].ids) * TARGET > size * LONGEST:
                 waiting.extendleft(reversed(self._split(connection, waiting.popleft())))
                 continue
             batch = _batch(waiting, size)
@@ -320,12 +321,18 @@ class _Run:
 
     @contextmanager
     def _transaction(self, connection: Connection, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[None]:
-        """One transaction that gives a sign of life; `taken` is what it took, without those that were rolled back."""
+        """One transaction that gives a sign of life, and of which `taken` is what its tokens took.
+
+        The time that it takes to open one goes off, for that is what its round trips cost: on a long way to the server
+        fewer tokens would not make it shorter. Nor would they make the commit shorter.
+        """
         started = time.monotonic()
         with _writing(connection, lock_timeout):
+            opened = time.monotonic()
             yield
+            worked = time.monotonic()
         self.beaten = time.monotonic()
-        self.taken = self.beaten - started
+        self.taken = (worked - opened) - (opened - started)
 
     def _pause(self, seconds: float) -> None:
         # Jitter, so that two runs do not meet at the same row again and again; no secret depends on it.
