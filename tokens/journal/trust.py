@@ -69,18 +69,28 @@ FOREIGN = """
       )
     ),
     parts AS MATERIALIZED (
-      SELECT CAST('pg_catalog.pg_class' AS regclass) AS class, r.oid
+      SELECT CAST('pg_catalog.pg_class' AS regclass) AS class, r.oid, 'DROP SCHEMA token_tasks CASCADE;' AS cure
       FROM relations r
       UNION ALL
-      SELECT CAST('pg_catalog.pg_class' AS regclass), i.indexrelid
+      SELECT
+        CAST('pg_catalog.pg_class' AS regclass),
+        i.indexrelid,
+        'DROP INDEX ' || CAST(CAST(i.indexrelid AS regclass) AS text) || ';'
       FROM relations r
       JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
       UNION ALL
-      SELECT CAST('pg_catalog.pg_attrdef' AS regclass), d.oid
+      SELECT
+        CAST('pg_catalog.pg_attrdef' AS regclass),
+        d.oid,
+        'ALTER TABLE ' || r.name || ' ALTER COLUMN ' || quote_ident(a.attname) || ' DROP DEFAULT;'
       FROM relations r
       JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
       UNION ALL
-      SELECT CAST('pg_catalog.pg_constraint' AS regclass), c.oid
+      SELECT
+        CAST('pg_catalog.pg_constraint' AS regclass),
+        c.oid,
+        'ALTER TABLE ' || r.name || ' DROP CONSTRAINT ' || quote_ident(c.conname) || ';'
       FROM relations r
       JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
     ),
@@ -158,7 +168,7 @@ FOREIGN = """
         9,
         pg_describe_object(d.classid, d.objid, d.objsubid) || ' uses '
           || pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid),
-        'DROP SCHEMA token_tasks CASCADE;'
+        parts.cure
       FROM parts
       JOIN pg_catalog.pg_depend d ON d.classid = parts.class AND d.objid = parts.oid
       WHERE d.refclassid IN (
