@@ -306,7 +306,9 @@ def check_crash(
             )
         )
     with program(through, *EXTEND) as child:
-        wait_for(gitlab_database, "SELECT COALESCE(sum(changed), 0) FROM token_tasks.runs", lambda changed: changed > 0)
+        # More than a transaction has at first: the program knows then that the first one is committed.
+        changes = "SELECT COALESCE(sum(changed), 0) FROM token_tasks.runs"
+        wait_for(gitlab_database, changes, lambda changed: changed > CHUNK)
         postmaster = int((server.folder / "data" / "postmaster.pid").read_text().split("\n")[0])
         os.kill(postmaster, signal.SIGQUIT)  # what `pg_ctl -m immediate stop` sends
         while (server.folder / "data" / "postmaster.pid").exists() and server.running():
