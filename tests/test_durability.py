@@ -316,19 +316,23 @@ def check_crash(
         # A pooler lets its clients wait for the server to come back.
         restart(server)
         output, errors = child.communicate(timeout=60)
-    assert child.returncode == ExitStatus.FAILED, output + errors
-    last = errors.strip().split("\n")[-1]
-    assert "were changed and stay so; to go on: tokens.apply --run 1" in last
     assert "Traceback" not in errors
-
     check_agreement(gitlab_database, before)
     [(changed,)] = query(gitlab_database, "SELECT changed FROM token_tasks.runs")
-    assert 0 < changed < len(before.tokens)
-    told = re.search(r"(\d+) of \d+ token", last)
-    assert told
-    assert 0 < int(told[1]) <= changed
     execute(gitlab_database, "DROP TRIGGER dawdle ON public.personal_access_tokens")
-    finish(gitlab_database, "apply", "--run", "1", "--yes")
+    if child.returncode == ExitStatus.DONE:
+        # A pooler has hidden a crash between two transactions.
+        assert through != gitlab_database
+        assert f"Recounted: {changed} of {changed} token(s)" in output
+    else:
+        assert child.returncode == ExitStatus.FAILED, output + errors
+        last = errors.strip().split("\n")[-1]
+        assert "were changed and stay so; to go on: tokens.apply --run 1" in last
+        assert 0 < changed < len(before.tokens)
+        told = re.search(r"(\d+) of \d+ token", last)
+        assert told
+        assert 0 < int(told[1]) <= changed
+        finish(gitlab_database, "apply", "--run", "1", "--yes")
     check_agreement(gitlab_database, before)
     finish(gitlab_database, "undo", "--run", "1", "--yes")
     check_agreement(gitlab_database, before)

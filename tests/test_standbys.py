@@ -242,9 +242,7 @@ def test_a_standby_that_freezes_in_the_middle_holds_the_question_up_for_seconds_
         assert standbys.lag(primary) is None
 
 
-def test_a_standby_that_is_frozen_gives_no_answer_and_that_is_told(
-    pair: Pair,
-) -> None:
+def test_a_standby_that_is_frozen_gives_no_answer_and_that_is_told(pair: Pair) -> None:
     with connect(pair.standby, read_only=True) as connection:
         process = str(connection.backend_pid)  # a connection that is cut does not know it any more
         subprocess.run(["kill", "-STOP", process], check=True)
@@ -252,6 +250,7 @@ def test_a_standby_that_is_frozen_gives_no_answer_and_that_is_told(
             with (
                 pytest.raises(ConnectionLost, match=r"gives no answer within 0\.3 seconds"),
                 connection.answering_within(0.3),
+                connection.transaction(),
             ):
                 connection.row("SELECT 1 AS one")
         finally:
