@@ -16,6 +16,7 @@ from tokens.address import Address
 from tokens.diagnosis import Verdict, diagnose
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus
+from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, read_schema
 from tokens.journal import setup, trust
 from tokens.journal.installation import REVISION
 from tokens.journal.trust import JournalUntrusted
@@ -322,3 +323,23 @@ def test_a_migration_takes_what_default_privileges_gave_and_leaves_what_was_gran
     assert values(gitlab_database, ACCESS) == ["auditor SELECT runs", "auditor USAGE token_tasks"]
     assert setup.status(gitlab_database).revision == REVISION
     assert setup.prune(gitlab_database, date(2030, 1, 1)) == 0
+
+
+def test_a_table_of_somebody_elses_in_public_is_none_of_gitlabs(
+    mallory: Address, gitlab_database: Address, superuser: Superuser
+) -> None:
+    execute(
+        superuser(gitlab_database),
+        f"DROP TABLE public.{GRANULAR_SCOPES} CASCADE",
+        "GRANT CREATE, USAGE ON SCHEMA public TO mallory",
+    )
+    execute(
+        mallory,
+        f"CREATE TABLE public.{GRANULAR_SCOPES} (id bigint)",
+        f"GRANT ALL ON public.{GRANULAR_SCOPES} TO PUBLIC",
+    )
+    for address in (gitlab_database, superuser(gitlab_database)):
+        with database.reading(address) as connection:
+            schema = read_schema(connection)
+        assert schema.has(TOKENS)
+        assert not schema.has(GRANULAR_SCOPES)

@@ -33,12 +33,18 @@ TABLES = (
     GRANULAR_SCOPES,
 )
 
+# A table or a type of somebody else's could run his code: GitLab's tables have one owner, and PostgreSQL's own types.
 COLUMNS = """
     SELECT c.relname AS table_name, array_agg(a.attname::text) AS columns
     FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_namespace n_catalog ON n_catalog.nspname = 'pg_catalog'
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+    JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
+    LEFT JOIN pg_catalog.pg_class tokens ON tokens.relnamespace = n.oid AND tokens.relname = 'personal_access_tokens'
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE n.nspname = 'public' AND c.relname = ANY(%(tables)s)
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typnamespace = n_catalog.oid
+    WHERE (owner.rolsuper OR c.relowner = tokens.relowner)
+      AND n.nspname = 'public' AND c.relname = ANY(%(tables)s)
     GROUP BY c.relname
 """
 

@@ -23,7 +23,7 @@ BY_JOURNAL = """
 """
 
 # From the catalogue, since even looking a name up fails for a role that may not look into the schema. No code of
-# anybody's runs when a plain table is read.
+# anybody's runs when a plain table with PostgreSQL's own types is read.
 JOURNAL_KNOWS = """
     SELECT EXISTS (
       SELECT
@@ -31,6 +31,21 @@ JOURNAL_KNOWS = """
       JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
       WHERE n.nspname = 'token_tasks'
         AND c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_attribute a
+          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
+        )
+        AND EXISTS (
+          SELECT
+          FROM pg_catalog.pg_roles owner
+          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
+          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
+          WHERE owner.oid = c.relowner
+            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
+        )
         AND has_schema_privilege(n.oid, 'USAGE')
         AND has_table_privilege(c.oid, 'SELECT')
     ) AS knows
