@@ -11,7 +11,7 @@ from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
-from tokens.gitlab.triggers import firing
+from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.plans import OUTLIVES_SINCE
 from tokens.journal.record import Outcome, Unrecorded, literal, quoted
 from tokens.plan import Chunk, Plan
@@ -35,15 +35,16 @@ UPDATE_EACH = """
       AND t.expires_at IS NOT DISTINCT FROM wanted.old
 """
 
-UPDATE_UNLOCKED = """
-    WITH unlocked AS MATERIALIZED (
+UNLOCKED = """unlocked AS MATERIALIZED (
       SELECT id{notices}
       FROM public.personal_access_tokens
       WHERE id = ANY(CAST(%(ids)s AS bigint[]))
         AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
       ORDER BY id
       FOR NO KEY UPDATE SKIP LOCKED
-    ){kept}
+    ){kept}"""
+
+UPDATE_UNLOCKED = """
     UPDATE public.personal_access_tokens t
     SET expires_at = CAST(%(new)s AS date){rearmed}
     FROM unlocked
@@ -210,14 +211,13 @@ class Update:
         """
         ids = [id_ for chunk in batch for id_ in chunk.ids]
         (old, new), *others = {(chunk.old, chunk.new) for chunk in batch}
-        with firing(connection):
-            if others:
-                olds = _dates((chunk.old, len(chunk.ids)) for chunk in batch)
-                news = _dates((chunk.new, len(chunk.ids)) for chunk in batch)
-                updated = connection.execute(UPDATE_EACH, ids=literal(ids), old=olds, new=news)
-            else:
-                parameters = {"old": old and old.literal, "new": new and new.literal}
-                updated = connection.execute(UPDATE, ids=literal(ids), **parameters)
+        if others:
+            olds = _dates((chunk.old, len(chunk.ids)) for chunk in batch)
+            news = _dates((chunk.new, len(chunk.ids)) for chunk in batch)
+            updated = change(connection, UPDATE_EACH, ids=literal(ids), old=olds, new=news)
+        else:
+            parameters = {"old": old and old.literal, "new": new and new.literal}
+            updated = change(connection, UPDATE, ids=literal(ids), **parameters)
         if updated != len(ids):
             raise NotAll
         return [Outcome(chunk, len(chunk.ids)) for chunk in batch]
@@ -234,9 +234,8 @@ class Update:
             "old": chunk.old and chunk.old.literal,
             "new": chunk.new and chunk.new.literal,
         }
-        statement, more = self._update(chunk)
-        with firing(connection):
-            changed = [row.id for row in connection.rows(statement, **about, **more)]
+        unlocked, statement, more = self._update(chunk)
+        changed = change_returning(connection, statement, unlocked, **about, **more)
         if self._plan.is_undo:
             self._restore(connection, chunk, changed)
         elif memberships:
@@ -248,10 +247,10 @@ class Update:
         locked = [id_ for id_ in chunk.ids if id_ in still_old and id_ not in done]
         return Outcome(chunk, len(changed), [i for i in chunk.ids if i not in still_old and i not in done], locked)
 
-    def _update(self, chunk: Chunk) -> tuple[str, dict[str, object]]:
-        """The statement that changes the tokens that nobody holds, and re-arms their notices if the plan says so."""
+    def _update(self, chunk: Chunk) -> tuple[str, str, dict[str, object]]:
+        """What changes the tokens that nobody holds, and re-arms their notices if the plan says so."""
         if not self._plan.notices or self._plan.is_undo:
-            return UPDATE_UNLOCKED.format(notices="", kept="", rearmed=""), {}
+            return UNLOCKED.format(notices="", kept=""), UPDATE_UNLOCKED.format(rearmed=""), {}
         columns = notices.columns(self._schema)
         rearmed = "".join(f", {column} = {_rearmed(column)}" for column in columns)
         kept = ""
@@ -260,8 +259,8 @@ class Update:
             arrays = ", ".join(f"array_agg(t.{column} ORDER BY t.id)" for column in columns)
             kept = KEPT_NOTICES.format(columns=", ".join(columns), arrays=arrays, any_set=notices.any_set(self._schema))
             parameters = {"run": self._record.run, "position": chunk.position}
-        statement = UPDATE_UNLOCKED.format(notices=", " + ", ".join(columns), kept=kept, rearmed=rearmed)
-        return statement, parameters
+        unlocked = UNLOCKED.format(notices=", " + ", ".join(columns), kept=kept)
+        return unlocked, UPDATE_UNLOCKED.format(rearmed=rearmed), parameters
 
     def _lock_memberships(self, connection: Connection, chunk: Chunk) -> tuple[list["_Membership"], set[int]]:
         """The memberships to be moved, locked, and the tokens whose owner has one that somebody else holds."""
@@ -293,8 +292,7 @@ class Update:
         if chunk.new is not None and self._plan.memberships is MembershipRule.UNTIL_TOKEN:
             end = chunk.new.literal
         members = [one.id for one in moved]
-        with firing(connection):
-            connection.execute(MOVE_MEMBERSHIPS, members=literal(members), end=end)
+        change(connection, MOVE_MEMBERSHIPS, members=literal(members), end=end)
         self._record.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
 
     def _restore(self, connection: Connection, chunk: Chunk, changed: Sequence[int]) -> None:
@@ -308,12 +306,10 @@ class Update:
                 columns=", ".join(columns),
                 any_set=notices.any_set(self._schema),
             )
-            with firing(connection):
-                connection.execute(statement, **about)
+            change(connection, statement, **about)
         if self._plan.memberships:
             statement = RESTORE_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(undoes)s"))
-            with firing(connection):
-                connection.execute(statement, **about)
+            change(connection, statement, **about)
 
 
 def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:

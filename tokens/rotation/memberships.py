@@ -6,7 +6,7 @@ over a later one or none; here a membership that outlasts the new token stays, f
 
 from tokens.database import Connection
 from tokens.gitlab.membership import MembershipRule, ends_before
-from tokens.gitlab.triggers import firing
+from tokens.gitlab.triggers import change
 from tokens.journal.record import Record, literal
 from tokens.rotation.stage import Entry
 
@@ -67,16 +67,14 @@ def move(connection: Connection, run: Record, token_id: int, entry: Entry) -> No
         found = connection.rows(ENDING_BEFORE, token=token_id, end=_end(entry))
         members, old = [row.id for row in found], [row.expires_at for row in found]
     if members:
-        with firing(connection):
-            connection.execute(MOVE, members=literal(members), end=_end(entry))
+        change(connection, MOVE, members=literal(members), end=_end(entry))
     ends = literal(f'"{day}"' for day in old)
     connection.execute(KEEP, run=run.run, token=token_id, members=literal(members), old=ends)
 
 
 def put_back(connection: Connection, run: Record, token_id: int, entry: Entry) -> None:
     """Give them their old ends again, where nobody has moved them since and no other successor needs them."""
-    with firing(connection):
-        connection.execute(RESTORE, run=run.run, token=token_id, end=_end(entry))
+    change(connection, RESTORE, run=run.run, token=token_id, end=_end(entry))
 
 
 def _end(entry: Entry) -> str | None:

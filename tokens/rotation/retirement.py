@@ -8,7 +8,7 @@ from tokens.errors import Refused
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.succession import read_line
-from tokens.gitlab.triggers import firing
+from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
 from tokens.rotation import memberships
 from tokens.rotation.plan import Rotation
@@ -107,8 +107,7 @@ def abandon(connection: Connection, run: Record, token_id: int) -> None:
     with step(connection, run):
         entry = require(connection, run, token_id, Stage.ABANDONED)
         if entry.state is not Stage.ABANDONED and entry.successor_id is not None:
-            with firing(connection):
-                connection.execute(REVOKE, token=entry.successor_id)
+            change(connection, REVOKE, token=entry.successor_id)
             memberships.put_back(connection, run, token_id, entry)
         reach(connection, run, token_id, Stage.ABANDONED)
 
@@ -121,11 +120,9 @@ def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
     if old.expires_at != entry.old_expires_at:
         return Retirement.LEFT_ALONE
     if entry.grace_until is None:
-        with firing(connection):
-            connection.execute(REVOKE, token=old.id)
+        change(connection, REVOKE, token=old.id)
         return Retirement.REVOKED
-    with firing(connection):
-        connection.execute(SHORTEN, token=old.id, until=entry.grace_until)
+    change(connection, SHORTEN, token=old.id, until=entry.grace_until)
     return Retirement.GRACE
 
 

@@ -10,7 +10,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.plaintext import Payload, Random, form_for, new_token, read_prefix
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import TODAY
-from tokens.gitlab.triggers import firing
+from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import Record
 from tokens.rotation import columns, memberships
 from tokens.rotation.obstacles import check_instance, obstacle, read_rules, read_standings
@@ -100,8 +100,7 @@ def create(
         payload = Payload(old.organization_id, user_id=old.user_id)
         successor, token = _insert(connection, schema, token_id, keys, payload, expires_at, random)
         if schema.has(GRANULAR_SCOPES):
-            with firing(connection):
-                connection.execute(COPY_GRANULAR_SCOPES, successor=successor, token=token_id)
+            change(connection, COPY_GRANULAR_SCOPES, successor=successor, token=token_id)
         memberships.move(connection, run, token_id, entry)
         connection.execute(KEEP, run=run.run, token=token_id, successor=successor)
         reach(connection, run, token_id, Stage.CREATED)
@@ -137,15 +136,15 @@ def _insert(
     prefix = read_prefix(connection, schema)
     for _ in range(TRIES):
         token = new_token(form_for(schema), prefix, payload, random=random)
-        with firing(connection):
-            row = connection.row(
-                statement,
-                token=token_id,
-                expires_at=expires_at and expires_at.literal,
-                digest=keys.digest_with_current(token),
-            )
-        if row is not None:
-            return int(row.id), token
+        made = change_returning(
+            connection,
+            statement,
+            token=token_id,
+            expires_at=expires_at and expires_at.literal,
+            digest=keys.digest_with_current(token),
+        )
+        if made:
+            return made[0], token
     raise DatabaseError(
         f"The successor of token {token_id} met a row that is there already, {TRIES} times: the sequence "
         f"public.{TOKENS}_id_seq is probably behind its table, as after a restore; set it to the largest id."
