@@ -33,11 +33,12 @@ def fill(address: Address) -> None:
         connection.exec_driver_sql("SET LOCAL search_path = pg_catalog")
         make_migration_row(connection)
         make_settings(connection)
-        owner = make_user(connection, username="inventory", user_type=13)
+        group = make_group(connection, path="fleet")
+        owner = make_user(connection, username="inventory", user_type=13, provisioned_by_group_id=group)
         make_token(
             connection, user_id=owner, name="nightly", expires_at=SOON, seven_days_notification_sent_at="2024-06-08"
         )
-        bot, group = make_user(connection, username="group_1_bot", user_type=6), make_group(connection, path="fleet")
+        bot = make_user(connection, username="group_1_bot", user_type=6, bot_namespace_id=group)
         make_membership(connection, user_id=bot, group_id=group, expires_at=SOON)
         for number in range(3):
             make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=SOON)
