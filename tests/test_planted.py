@@ -13,13 +13,14 @@ from psycopg import sql
 from tests.addresses import url
 from tests.commands import typed
 from tests.factories import make_group, make_membership, make_migration_row, make_settings, make_token, make_user
-from tests.planted import log_size, plant, unprotected
+from tests.planted import PLANTER, Trap, log_size, plant, unprotected
 from tests.replication import Pair, Replicated
 from tests.terminal.screen import Program
 from tests.test_edit import INV
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus
+from tokens.upgrade import Branch, downgrade
 
 SOON = datetime.now(UTC).date() + timedelta(20)
 NEXT_YEAR = datetime.now(UTC).date() + timedelta(300)
@@ -35,10 +36,8 @@ def fill(address: Address) -> None:
         make_settings(connection)
         group = make_group(connection, path="fleet")
         owner = make_user(connection, username="inventory", user_type=13, provisioned_by_group_id=group)
-        make_token(
-            connection, user_id=owner, name="nightly", expires_at=SOON, seven_days_notification_sent_at="2024-06-08"
-        )
-        bot = make_user(connection, username="group_1_bot", user_type=6, bot_namespace_id=group)
+        make_token(connection, user_id=owner, name="nightly", expires_at=SOON, expire_notification_delivered=True)
+        bot = make_user(connection, username="group_1_bot", user_type=6)
         make_membership(connection, user_id=bot, group_id=group, expires_at=SOON)
         for number in range(3):
             make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=SOON)
@@ -274,3 +273,96 @@ def test_as_a_superuser_such_a_trigger_changes_nothing_and_says_to_run_as_the_ow
     with psycopg.connect(pair.primary.conninfo) as connection:
         statement = "SELECT count(*) FROM public.personal_access_tokens WHERE expires_at = %s"
         assert connection.execute(statement, [SOON]).fetchone() == (4,)
+
+
+# A type of the planter's own, which turns into a number by his code as soon as it is compared with one.
+OWN_TYPE = """
+    CREATE TYPE public.number AS (text text);
+    CREATE FUNCTION public.counted(public.number) RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+    BEGIN RAISE LOG 'planted: a cast as %', current_user; RETURN CAST(($1).text AS bigint); END $$;
+    CREATE CAST (public.number AS bigint) WITH FUNCTION public.counted(public.number) AS IMPLICIT;
+"""
+SCOPES_OF_HIS = """
+    CREATE TABLE public.personal_access_token_granular_scopes (
+      id bigint, organization_id bigint, personal_access_token_id {type}, granular_scope_id bigint
+    );
+    CREATE FUNCTION public.rise() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+    BEGIN RAISE LOG 'planted: a trigger as %', current_user; RETURN NEW; END $$;
+    CREATE TRIGGER rise BEFORE INSERT ON public.personal_access_token_granular_scopes
+    FOR EACH ROW EXECUTE FUNCTION public.rise();
+    INSERT INTO public.personal_access_token_granular_scopes SELECT 1, 1, CAST(ROW('1') AS public.number){cast}, 1;
+    GRANT ALL ON public.personal_access_token_granular_scopes TO PUBLIC;
+"""
+ROTATIONS_OF_HIS = """
+    CREATE SCHEMA token_tasks;
+    CREATE TABLE token_tasks.rotations (token_id public.number, successor_id bigint, run_id bigint);
+    INSERT INTO token_tasks.rotations SELECT CAST(ROW('1') AS public.number), 2, 1;
+    GRANT USAGE ON SCHEMA token_tasks TO PUBLIC;
+    GRANT ALL ON token_tasks.rotations TO PUBLIC;
+"""
+
+
+@pytest.fixture
+def earlier(replicated: Replicated, superuser: Superuser) -> Iterator[Callable[[str, str], tuple[Address, Trap]]]:
+    """A database of an earlier release with what the planter has made there: few rows, so that no trap fills a disk."""
+    with replicated.database() as pair:
+
+        def make(revision: str, planted: str) -> tuple[Address, Trap]:
+            address = pair.primary
+            downgrade(address, Branch.GITLAB, revision)
+            fill(address)
+            trap = plant(superuser(address), replicated.primary.folder / "server.log")
+            with psycopg.connect(superuser(address).conninfo) as connection:
+                connection.execute(f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {PLANTER}".encode())
+                connection.execute(f"SET ROLE {PLANTER}".encode())
+                connection.execute((OWN_TYPE + planted).encode())
+            trap.sprung()
+            return address, trap
+
+        yield make
+
+
+def dry_runs(folder: Path) -> Iterator[tuple[str, ...]]:
+    kinds = ("--kind", "group,service-account")
+    yield ("analyze",)
+    yield ("doctor",)
+    yield ("extend", "--expires", str(SOON), *kinds, "--to", str(NEXT_YEAR), "--dry-run")
+    yield ("remove", "--expires", str(SOON), *kinds, "--dry-run")
+    yield (*rotation(folder)[:-1], "--dry-run")
+    yield ("rotate", "--within", "30d", *kinds, "--no-verify", "--deliver", f"file:{folder}/{{token_id}}", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("revision", "planted"),
+    [("17.8", SCOPES_OF_HIS.format(type="public.number", cast="")), ("16.0", ROTATIONS_OF_HIS)],
+    ids=["of a later release", "of the journal"],
+)
+def test_a_table_with_the_name_of_one_that_is_not_there_runs_no_code_of_whoever_has_made_it(
+    earlier: Callable[[str, str], tuple[Address, Trap]],
+    superuser: Superuser,
+    revision: str,
+    planted: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address, trap = earlier(revision, planted)
+    for target in (address, superuser(address)):
+        for words in dry_runs(tmp_path):
+            capsys.readouterr()
+            typed(words[0], "--target", url(target), *words[1:])
+            assert trap.sprung() == Counter(), words
+            if words[0] in ("extend", "remove", "rotate"):
+                assert capsys.readouterr().out.startswith("Plan to "), words
+
+
+def test_the_trigger_of_such_a_table_fires_at_no_rotation(
+    earlier: Callable[[str, str], tuple[Address, Trap]], superuser: Superuser, tmp_path: Path
+) -> None:
+    address, trap = earlier("17.8", SCOPES_OF_HIS.format(type="bigint", cast="::bigint"))
+    assert typed("journal.install", "--target", url(address)) == 0
+    for target, words in (
+        (address, rotation(tmp_path)),
+        (superuser(address), (*rotation(tmp_path, "deploy 0"), "--kind", "group")),
+    ):
+        assert typed(words[0], "--target", url(target), *words[1:]) == 0
+        assert trap.sprung() == Counter()
