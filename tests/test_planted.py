@@ -18,8 +18,10 @@ from tests.replication import Pair, Replicated
 from tests.terminal.screen import Program
 from tests.test_edit import INV
 from tokens.address import Address
+from tokens.database import connect
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus
+from tokens.gitlab.triggers import change, change_returning
 from tokens.upgrade import Branch, downgrade
 
 SOON = datetime.now(UTC).date() + timedelta(20)
@@ -255,6 +257,24 @@ def test_what_others_have_locked_is_passed_over_with_such_triggers_too(
     with psycopg.connect(pair.primary.conninfo) as connection:
         statement = "SELECT count(*) FROM public.personal_access_tokens WHERE expires_at = %s"
         assert connection.execute(statement, [NEXT_YEAR]).fetchone() == (2,)
+
+
+def test_on_each_server_the_path_is_open_before_the_first_trigger_and_closed_after_the_last(
+    gitlab_database: Address,
+) -> None:
+    fill(gitlab_database)
+    hang_triggers(gitlab_database)
+    update = "UPDATE public.members SET expires_at = expires_at"
+    path = "SELECT pg_catalog.current_setting('search_path') AS path, pg_catalog.current_setting('x.seen') AS seen"
+    with connect(gitlab_database) as connection, connection.transaction(**{"x.seen": "nothing"}):
+        assert change(connection, f"{update} WHERE false\n") == 0
+        assert change(connection, f"{update}\n") == 1
+        seen = "seen AS MATERIALIZED (SELECT pg_catalog.set_config('x.seen', 'all', true) AS seen)"
+        (member,) = change_returning(connection, f"{update} FROM seen WHERE seen.seen = 'all' RETURNING id", seen)
+        assert member > 0
+        assert tuple(connection.row(path)) == ("pg_catalog, pg_temp", "all")
+    # For each statement once, before and after; for each row, before and at the end.
+    assert looked_at(gitlab_database) == 3 * 2 + 2 * 2
 
 
 def test_as_a_superuser_such_a_trigger_changes_nothing_and_says_to_run_as_the_owner(
