@@ -1,6 +1,7 @@
 """Into a container of a real Docker engine and back: the same screens, keys, streams and exit statuses."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -314,6 +315,97 @@ def test_a_container_that_dies_is_never_taken_for_success(outside: Mapping[str, 
         docker_engine.docker("kill", "mortal")
         program.wait_for("was lost")
         assert program.wait() == 1
+
+
+OCI = "OCI runtime exec failed: exec failed: unable to start container process: "
+DYING = [
+    "cannot exec in a stopped state: unknown",
+    f"{OCI}error executing setns process: exit status 1: unknown",
+    f'{OCI}exec: "sh": executable file not found in $PATH: unknown',
+]
+POD = {
+    "metadata": {"name": "toolbox", "labels": {"app": "toolbox", "release": "gitlab"}},
+    "status": {"phase": "Running", "containerStatuses": [{"name": "toolbox", "ready": True}]},
+}
+STAND_IN = """#!/bin/sh
+# A stand-in for docker and kubectl: the first exec has one end, each later one another.
+case "$*" in
+  *inspect*) echo '{{"Status": "running"}}'; exit 0 ;;
+  *'get pods'*) echo '{pods}'; exit 0 ;;
+  *current-context*) echo test; exit 0 ;;
+esac
+if mkdir {folder}/begun 2>/dev/null; then echo '{first[1]}' >&{first[2]}; exit {first[0]}; fi
+echo '{later[1]}' >&{later[2]}
+exit {later[0]}
+"""
+End = tuple[int, str, int]
+"""A client's exit status, its words, and whether it says them on standard output or error."""
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Callable[..., str]:
+    """What is said at the end of a session of a stand-in client, with a terminal or without one."""
+
+    def ended(program: str, first: End, later: End, *, terminal: bool) -> str:
+        shutil.rmtree(tmp_path / "begun", ignore_errors=True)
+        stand_in = tmp_path / program
+        stand_in.write_text(
+            STAND_IN.format(folder=tmp_path, first=first, later=later, pods=json.dumps({"items": [POD]}))
+        )
+        stand_in.chmod(0o755)
+        target = {"docker": "docker:mortal", "kubectl": "kubernetes:gitlab"}[program]
+        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        if not terminal:
+            command = [GITLAB_TOKENS, "analyze", "--target", target]
+            done = subprocess.run(
+                command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 1
+            return done.stderr
+        with Program([GITLAB_TOKENS, "edit", "--target", target], env=env, size=(24, 400)) as screen:
+            assert screen.wait() == 1
+            return screen.text
+
+    return ended
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("program", ["docker", "kubectl"])
+@pytest.mark.parametrize("words", DYING)
+def test_what_is_said_of_a_dying_container_is_never_taken_for_a_missing_shell(
+    ended: Callable[..., str], program: str, words: str, terminal: bool
+) -> None:
+    """The client is a stand-in: no real engine can be made to say these words at the right moment."""
+    for status, stream in ((126, 1), (127, 2)):
+        said = ended(program, (137, "What do you want to do?", 1), (status, words, stream), terminal=terminal)
+        assert "was lost" in said
+        assert "no sh" not in said
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_session_that_began_or_may_have_begun_is_not_forgotten_when_a_permission_goes(
+    ended: Callable[..., str], terminal: bool
+) -> None:
+    """The client is a stand-in, as above."""
+    cut = (1, "error: error reading from error stream: EOF", 1 if not terminal else 2)
+    said = ended("kubectl", cut, (1, 'pods "toolbox" is forbidden: User "x" cannot create', 2), terminal=terminal)
+    assert "what it committed stays" in said if terminal else "was lost" in said
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_container_without_a_shell_is_told(outside: Mapping[str, str], docker_engine: Engine, terminal: bool) -> None:
+    no_shell = "has no sh to run the tool with"
+    target = ["--target", "docker:bare"]
+    with other_container(docker_engine, "bare", f"--volume=/dev/null:{Path('/bin/sh').resolve()}:ro"):
+        if terminal:
+            with Program([GITLAB_TOKENS, "edit", *target], env=outside, size=(24, 400)) as program:
+                assert program.wait() == 1
+                assert no_shell in program.text
+        else:
+            command = [GITLAB_TOKENS, "analyze", *target]
+            done = subprocess.run(command, env=outside, capture_output=True, text=True, check=False)
+            assert done.returncode == 1
+            assert no_shell in done.stderr
 
 
 def test_it_works_with_a_read_only_root_and_where_tmp_forbids_execution(call: Call, docker_engine: Engine) -> None:

@@ -38,7 +38,9 @@ from tokens.version import __version__
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
 PATIENCE_TO_STOP = 10  # seconds
 NO_BUNDLE = "0" * 64
-NO_SHELL = (126, 127)
+NOT_STARTED = (126, 127)
+NOT_BEGUN = (1, *NOT_STARTED)  # statuses of clients that had nothing started there
+NO_SHELL = re.compile(r"\b(sh|env)\b.*(not found|no such file|permission denied)", re.IGNORECASE)
 NOTEWORTHY = {"starting": "still starting", "unhealthy": "not healthy"}
 
 Report = Callable[[str], None]
@@ -161,7 +163,7 @@ def _consultation(place: Place, errand: Errand, feed: bytes, patience: float, bu
     answer = ask(command, patience=patience, feed=feed, alone=True)
     out, mark, status = answer.out.rpartition(f"{run} ")
     if not mark or not re.fullmatch(r"[0-9]{3}", status):
-        raise _unproven(place, answer.status)
+        raise _unproven(place, answer.status, heard=bool(answer.out))
     return Answer(int(status), out, answer.err)
 
 
@@ -191,7 +193,10 @@ def _leg(place: Place, errand: Errand, bundle: Bundle | None) -> int:
         return _recorded(place, run, status)
     relay = Relay(run)
     status = attend(command, stop, relay)
-    return _marked(place, relay.finish(), status)
+    marked = relay.finish()
+    if marked is None:
+        raise _unproven(place, status, heard=relay.heard)
+    return marked
 
 
 def _carry(place: Place, about: Sequence[str], content: bytes) -> str | Outcome:
@@ -222,20 +227,15 @@ def _environment(place: Place, errand: Errand) -> dict[str, str]:
     return environment
 
 
-def _marked(place: Place, marked: int | None, status: int) -> int:
-    """The exit status at the end of the output, which proves that all of it has come."""
-    if marked is None:
-        raise _unproven(place, status)
-    return marked
-
-
-def _unproven(place: Place, status: int) -> TokensError:
-    """Why the output is not complete."""
+def _unproven(place: Place, status: int, *, heard: bool) -> TokensError:
+    """Why the output, of which something or nothing was heard, is not complete."""
     # A client that could not begin has said so; so does a short exec, and in words that can be told apart.
     answer = ask(place.command(ENTER, []))
-    if answer.status != 0:
-        return _no_entry(place, answer) or _cut(place, answer.reason)
-    return _cut(place, f"before all of the output had come; its client left with status {status}")
+    if answer.status == 0:
+        return _cut(place, f"before all of the output had come; its client left with status {status}")
+    # Docker says why nothing was started on standard output.
+    begun = status not in NOT_BEGUN or (heard and status not in NOT_STARTED)
+    return (None if begun else _no_entry(place, answer)) or _cut(place, _reason(answer))
 
 
 def _recorded(place: Place, run: str, status: int) -> int:
@@ -252,7 +252,13 @@ def _recorded(place: Place, run: str, status: int) -> int:
                 "run analyze to see the state."
             )
         raise _cut(place, "it may not have begun")
-    raise _no_entry(place, answer) or _cut(place, answer.reason)
+    # What had begun did have a shell, whatever is said of a container that dies.
+    fault = _no_entry(place, answer) if status in NOT_BEGUN else None
+    if fault is None:
+        raise _cut(place, _reason(answer))
+    if status in NOT_STARTED:
+        raise fault
+    raise ClientError(f"{fault} If something ran there until now, what it committed stays: analyze shows the state.")
 
 
 def _upload(place: Place, bundle: Bundle) -> None:
@@ -286,13 +292,18 @@ def _cut(place: Place, why: str) -> SessionLost:
 
 
 def _cannot_enter(place: Place, answer: Answer) -> ClientError:
-    return _no_entry(place, answer) or ClientError(f"Cannot run anything in {place.shown}: {answer.reason}.")
+    return _no_entry(place, answer) or ClientError(f"Cannot run anything in {place.shown}: {_reason(answer)}.")
 
 
 def _no_entry(place: Place, answer: Answer) -> ClientError | None:
-    """Why nobody gets in, where that would be so at any time."""
+    """Why nobody gets in, where that would be so at any time; a container that dies is none of it."""
     if "forbidden" in answer.err.lower():
         return ClientError(f"Kubernetes does not let you run commands in {place.shown}: it needs create on pods/exec.")
-    if answer.status in NO_SHELL:
+    if NO_SHELL.search(_reason(answer)):
         return ClientError(f"{place.shown} has no sh to run the tool with; it is not GitLab's official image.")
     return None
+
+
+def _reason(answer: Answer) -> str:
+    """What the client says of itself; where nothing was started, Docker says so on standard output."""
+    return Answer(answer.status, "", answer.err or answer.out).reason if answer.status in NOT_STARTED else answer.reason

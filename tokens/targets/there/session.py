@@ -15,16 +15,18 @@ LAST_WORDS = 20  # seconds that a process there has to end after a signal
 
 
 class Relay:
-    """Passes a client's output on as it comes, but for the mark at its very end."""
+    """Passes a client's output on as it comes, but for the mark at its very end; `heard` is whether any came."""
 
     def __init__(self, run: str) -> None:
         self._mark = re.compile(rf"{run} (\d{{3}})".encode())
         self._length = len(run) + 4
         self._held = b""
+        self.heard = False
 
     def pump(self, source: IO[bytes]) -> None:
         """Until `source` ends; may be called again after an interruption."""
         while data := os.read(source.fileno(), 1 << 16):
+            self.heard = True
             self._held += data
             self._write(self._held[: -self._length])
             self._held = self._held[-self._length :]
