@@ -16,9 +16,11 @@ gitlab_container     a running container in it that is shaped like GitLab's
 ruby                 reads YAML and URLs by Debian's Ruby, as GitLab's reads them
 """
 
+import ctypes
 import itertools
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -42,6 +44,7 @@ from tests.docker.image import Container
 from tests.replication import Replicated
 from tests.ruby import Ruby
 from tokens.address import Address
+from tokens.secret import forbid_core_dumps
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import Account, packaged_binaries
 from tokens.targets.there import bundle
@@ -60,6 +63,8 @@ SETTINGS = {
 
 CLOSED_CHECKOUT = "other accounts may not read this checkout, or no Python"
 """The one reason to skip that nobody can install away."""
+
+PR_GET_DUMPABLE = 3
 
 _databases = itertools.count(1)
 
@@ -169,6 +174,33 @@ def _no_libpq_variables() -> None:
     """The developer's own PGHOST, PGOPTIONS and the like must not reach the tests."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forbids_only_others_core_dumps() -> Iterator[None]:
+    """A task in this very process must not forbid its core dumps: even root may be unable to allow them again.
+
+    Then every later test would begin without what it is to prove. Those tests start processes, which have the real one.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        # The code, since rooms that are imported already hold the function itself.
+        patch.setattr(forbid_core_dumps, "__code__", (lambda: None).__code__)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _leaves_this_process_as_it_is() -> Iterator[None]:
+    """Whatever a test lowers for this process, it lowers for every test after it."""
+    before = _bounds()
+    yield
+    assert _bounds() == before
+
+
+def _bounds() -> object:
+    """This process's limits, and whether it may be dumped."""
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    limits = {name: resource.getrlimit(getattr(resource, name)) for name in names}
+    return limits, ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
 
 
 @pytest.fixture

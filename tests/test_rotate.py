@@ -1100,19 +1100,28 @@ def process_list() -> str:
 
 def test_a_process_that_crashes_with_a_token_in_memory_leaves_no_image_of_it(gitlab: Instance, gate: Gate) -> None:
     words = gitlab.command("--token", NAME, "--yes", "--deliver", f"command:{gate}; cat")
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", *words],
-        cwd=gitlab.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", 'ulimit -c unlimited && exec "$@"', "sh", *words],
+            cwd=gitlab.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def crash(process: subprocess.Popen[bytes]) -> tuple[int, bool]:
+        """The signal that ended it, and whether it left an image."""
+        _, status = os.waitpid(process.pid, 0)
+        process.returncode = -os.WTERMSIG(status)
+        return os.WTERMSIG(status), os.WCOREDUMP(status)
+
+    another = start("/bin/sh", "-c", "kill -ABRT $$")
+    assert crash(another) == (signal.SIGABRT, True), "no program leaves an image here, so this would prove nothing"
+    process = start(*words)
     gate.wait()
-    os.kill(process.pid, signal.SIGABRT)
-    _, status = os.waitpid(process.pid, 0)
-    process.returncode = -signal.SIGABRT
+    process.send_signal(signal.SIGABRT)
+    assert crash(process) == (signal.SIGABRT, False)
     gate.open()
-    assert os.WTERMSIG(status) == signal.SIGABRT
-    assert not os.WCOREDUMP(status)
 
 
 def test_a_token_is_rotated_again_by_its_name_and_its_old_ones_are_left_out(gitlab: Instance) -> None:

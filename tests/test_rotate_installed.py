@@ -290,7 +290,7 @@ def test_a_process_that_root_began_and_that_holds_a_token_shows_nothing_to_the_a
         path.chmod(0o666)
     process = subprocess.Popen(
         [
-            *("/bin/sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh"),
+            *("/bin/sh", "-c", 'ulimit -c unlimited && exec "$@"', "sh"),
             *host.command("--service-account", account, "--deliver", f"command:cat > {vault}; {gate}"),
         ],
         env=host.environment(),
