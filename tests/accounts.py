@@ -29,6 +29,7 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import Account
+from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.upgrade import Branch, upgrade
 
 GITLAB = "gitlab"
@@ -84,7 +85,7 @@ def run_as(account: Account, *words: str, env: Mapping[str, str] | None = None) 
         group=account.gid,
         extra_groups=[],
         cwd="/",
-        env={"PATH": os.defpath, **(env or {})},
+        env={"PATH": os.defpath, PATIENCE_VARIABLE: os.environ[PATIENCE_VARIABLE], **(env or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -48,6 +48,7 @@ from tokens.secret import forbid_core_dumps
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import Account, packaged_binaries
 from tokens.targets.there import bundle
+from tokens.terminal.console import PATIENCE_VARIABLE
 
 GITLAB = "gitlab"
 """The role that owns GitLab's database and that its programs connect as; not a superuser."""
@@ -74,6 +75,8 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # On a busy machine any work may take longer than the second after which it shows up.
+    os.environ[PATIENCE_VARIABLE] = "600"
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer, distribution, omnibus, run_as, source, toolbox
 from tokens.address import Address
 from tokens.targets.demo.programs import Account
+from tokens.terminal.console import PATIENCE_VARIABLE
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 Done = subprocess.CompletedProcess[str]
@@ -32,6 +33,7 @@ def as_root(gitlab_tokens: str, tmp_path: Path) -> Call:
             "INVOKE_TOKENS_ROOT": str(tmp_path),
             "PATH": os.defpath,
             "HOME": "/root",
+            PATIENCE_VARIABLE: os.environ[PATIENCE_VARIABLE],
             "PGHOST": "/nowhere",
             "PGUSER": "x",
         }

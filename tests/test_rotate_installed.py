@@ -33,6 +33,7 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.secret import Secret
 from tokens.targets.demo.programs import Account
+from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.verification import VerificationFailed, verify
 
 SOON = datetime.now(UTC).date() + timedelta(20)
@@ -136,6 +137,7 @@ class Host:
     def environment(self, **variables: str) -> dict[str, str]:
         """Root's environment."""
         own = {"INVOKE_TOKENS_ROOT": str(self.root), "PATH": os.defpath, "HOME": "/root", "LC_ALL": "C.UTF-8"}
+        own[PATIENCE_VARIABLE] = os.environ[PATIENCE_VARIABLE]
         return {**own, **VARIABLES, **variables}
 
     def rotate(self, *words: str, **variables: str) -> Done:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.terminal.test_steps import Terminal
+from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.terminal.progress import ProgressBar
 
 
@@ -35,7 +36,8 @@ def terminal() -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.delenv(PATIENCE_VARIABLE)
     return Clock()
 
 

@@ -10,6 +10,7 @@ from typing import TextIO
 import pyte
 import pytest
 
+from tokens.terminal.console import PATIENCE_VARIABLE, patience
 from tokens.terminal.steps import Steps, announced
 
 
@@ -67,6 +68,16 @@ def test_what_takes_long_is_announced_and_forgotten_by_a_terminal(
         while terminal.lines() != ["Before", "Making the plan..."]:
             pass
     assert terminal.lines() == ["Before"]
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("600", 600), ("0", 0), ("", 1), ("-1", 1), ("inf", 1), ("nan", 1), ("1e9", 1), ("soon", 1)]
+)
+def test_the_environment_says_what_takes_long(monkeypatch: pytest.MonkeyPatch, said: str, seconds: float) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, said)
+    assert patience() == seconds
+    monkeypatch.delenv(PATIENCE_VARIABLE)
+    assert patience() == 1
 
 
 def test_what_is_over_soon_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ from typing import TextIO
 from tokens.errors import TerminalRequired
 
 ESCAPED = "backslashreplace"
+PATIENCE_VARIABLE = "GITLAB_TOKENS_PATIENCE"
+PATIENCE = 1.0  # seconds before work shows up that is over soon as a rule
+LONGEST = 86_400.0  # seconds
 
 
 def require_terminal(task: str, instead: str) -> None:
@@ -94,6 +97,15 @@ def say(text: str) -> None:
     except OSError:
         discard(sys.stdout)
         tell(text)
+
+
+def patience() -> float:
+    """Seconds before work shows up that is over soon as a rule: those that the environment says, one otherwise."""
+    with suppress(ValueError):
+        seconds = float(os.environ.get(PATIENCE_VARIABLE, ""))
+        if 0 <= seconds <= LONGEST:
+            return seconds
+    return PATIENCE
 
 
 def write_anything() -> None:

@@ -11,7 +11,7 @@ from typing import TextIO
 from tokens.terminal import console
 from tokens.terminal.printable import printable
 
-PATIENCE = 1.0  # seconds before anything shows up at all
+PATIENCE = 1.0  # seconds before a bar shows up
 INTERVAL = 5.0  # seconds between two lines where none can be redrawn
 RECENT = 60.0  # seconds whose rate counts for the time left
 BAR = (10, 30)  # columns that a bar has at least, else there is none, and at most
@@ -22,7 +22,7 @@ class ProgressBar:
     """A bar, a count, the rate of the last minute and the time left by that rate; why the work waits, while it does.
 
     On a stream that is no terminal it is a plain line every few seconds, and one whenever there is another reason to
-    wait. Nothing but such a reason shows up in the first second.
+    wait. Nothing but such a reason shows up in the first second, or what `console.patience()` is without a terminal.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ProgressBar:
         self._unit = unit
         self._done = done
         self._recent = deque([(self._started, done)])
-        self._next_line = self._started + PATIENCE
+        self._next_line = self._started + console.patience()
         self._cause = ""
 
     def update(self, done: int) -> None:

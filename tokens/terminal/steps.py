@@ -9,17 +9,17 @@ from typing import TextIO
 
 from tokens.terminal import console
 
-PATIENCE = 1.0  # seconds before a step shows up that is over soon as a rule
 ERASE = "\r\x1b[K"
 
 
 @contextmanager
-def announced(step: str, patience: float = PATIENCE) -> Iterator[None]:
+def announced(step: str, patience: float | None = None) -> Iterator[None]:
     """Name on standard error what takes longer than `patience` seconds; a terminal forgets it at the end.
 
-    Nothing else may be written to the terminal meanwhile.
+    Without `patience` it is `console.patience()`. Nothing else may be written to the terminal meanwhile.
     """
     stream = sys.stderr
+    seconds = console.patience() if patience is None else patience
     ended = threading.Event()
     erased = console.is_terminal(stream)
     shown = False
@@ -28,7 +28,7 @@ def announced(step: str, patience: float = PATIENCE) -> Iterator[None]:
         nonlocal shown
         # Signals are the main thread's: it waits for the database, and has to be woken.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        if stream is not None and not ended.wait(patience):
+        if stream is not None and not ended.wait(seconds):
             shown = True
             console.tell(f"{step}...", end="" if erased else "\n")
 

@@ -36,6 +36,7 @@ from tokens.targets.there.session import Relay, attend
 from tokens.version import __version__
 
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
+PATIENCE_VARIABLE = "GITLAB_TOKENS_PATIENCE"
 PATIENCE_TO_STOP = 10  # seconds
 NO_BUNDLE = "0" * 64
 NOT_STARTED = (126, 127)
@@ -224,6 +225,8 @@ def _environment(place: Place, errand: Errand) -> dict[str, str]:
         environment["TERM"] = os.environ.get("TERM") or "xterm"
     if os.environ.get("NO_COLOR"):
         environment["NO_COLOR"] = "1"
+    if patience := os.environ.get(PATIENCE_VARIABLE):
+        environment[PATIENCE_VARIABLE] = patience
     return environment
 
 
