@@ -37,7 +37,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal.plans import plan_to_apply
-from tokens.journal.record import Unrecorded
+from tokens.journal.record import Outcome, Unrecorded
 from tokens.notes import Concern
 from tokens.plan import CHUNK, Chunk, Options, Plan, RunKind, TokenIds, make_plan
 from tokens.run import (
@@ -345,12 +345,42 @@ def test_a_lost_connection_keeps_what_was_committed_and_says_how_much(
 
     with pytest.raises(RunFailed, match="was lost") as failure:
         consume(run(address, plan, record), after_each_batch=kill_the_session)
-    assert failure.value.changed == CHUNK
+    assert (failure.value.changed, failure.value.reversible) == (CHUNK, True)
     assert list(rows(address).values()).count("2030-06-15") == CHUNK
     # The server is still there, so the reason is written down at once.
     assert query(address, "SELECT state, changed FROM token_tasks.runs") == [("stopped", CHUNK)]
     assert "was lost" in query(address, "SELECT stopped_because FROM token_tasks.attempts")[0][0]
     assert apply(address, record.run) == Finished(changed=5000 - CHUNK)
+
+
+@pytest.mark.parametrize("lost", ["never", "before the commit", "at the commit"])
+def test_a_failure_before_anything_was_changed_leaves_nothing_to_undo_but_for_a_commit_without_an_answer(
+    address: Address, superuser: Callable[[Address], Address], monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    install(address)
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 10, expires_at="2024-06-15")
+    plan = plan_of(address)
+    record = begin_run(address, plan)
+    mark = record.mark
+
+    def fail(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+        mark(connection, outcomes)
+        if lost == "never":
+            connection.execute("SELECT 1 / 0")
+        pid = connection.row("SELECT pg_backend_pid() AS pid").pid
+        query(superuser(address), f"SELECT pg_terminate_backend({pid}, 60000)")  # and waits until it has ended
+        if lost == "before the commit":
+            connection.execute("SELECT 1")
+
+    monkeypatch.setattr(record, "mark", fail)
+    with pytest.raises(RunFailed) as failure:
+        list(run(address, plan, record))
+    assert (failure.value.changed, failure.value.reversible) == (0, lost == "at the commit")
+    assert "2030-06-15" not in rows(address).values()
+    # Whoever goes on may find what an earlier attempt has changed.
+    monkeypatch.setattr(record, "attempt", 2)
+    assert record.has_changed(0)
 
 
 def test_a_chunk_that_takes_too_long_is_split_also_in_the_journal(

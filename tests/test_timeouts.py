@@ -1,5 +1,6 @@
 """Timeouts that a role or a database brings along: they do no harm, or the message says how to be rid of them."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,15 +34,27 @@ def address(replicated: Replicated) -> Iterator[Address]:
         yield pair.primary
 
 
-@pytest.fixture
-def set_timeout(address: Address, superuser: Callable[[Address], Address]) -> Callable[[str, str], None]:
-    def set_timeout(name: str, value: str) -> None:
-        with psycopg.connect(superuser(address).conninfo) as connection:
-            statement = sql.SQL("ALTER ROLE gitlab IN DATABASE {} SET {} = {}")
-            name_of_database = sql.Identifier(connection.info.dbname)
-            connection.execute(statement.format(name_of_database, sql.Identifier(name), value))
+OWNERS = ("ROLE gitlab", "ROLE gitlab IN DATABASE {}", "DATABASE {}", "ROLE ALL", "ROLE ALL IN DATABASE {}")
+"""What a setting may belong to."""
 
-    return set_timeout
+
+@pytest.fixture
+def set_timeout(address: Address, superuser: Callable[[Address], Address]) -> Iterator[Callable[..., str]]:
+    """Gives a timeout to one of OWNERS, and returns the statement that takes it off again."""
+    resets = []
+
+    def set_timeout(name: str, value: str, owner: str = OWNERS[1]) -> str:
+        with psycopg.connect(superuser(address).conninfo) as connection:
+            whose = owner.format(connection.info.dbname)
+            connection.execute(f"ALTER {whose} SET {name} = '{value}'".encode())
+        resets.append(f"ALTER {whose} RESET {name};")
+        return resets[-1].replace("ROLE ALL IN ", "")
+
+    yield set_timeout
+    with psycopg.connect(superuser(address).conninfo) as connection:
+        connection.execute("SET LOCAL statement_timeout = 0")
+        for reset in resets:
+            connection.execute(reset.encode())
 
 
 # A session that the server ends at the very moment at which it is asked takes the server's words with it.
@@ -52,13 +65,13 @@ TRIED.remove(("idle_session_timeout", "1ms"))
 @pytest.mark.parametrize(("name", "value"), TRIED)
 def test_a_timeout_of_the_role_does_no_harm_or_the_message_names_it_and_the_cure(
     address: Address,
-    set_timeout: Callable[[str, str], None],
+    set_timeout: Callable[..., str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,
     value: str,
 ) -> None:
-    set_timeout(name, value)
+    cure = set_timeout(name, value)
     for words in (
         ("analyze",),
         ("journal.install",),
@@ -69,14 +82,14 @@ def test_a_timeout_of_the_role_does_no_harm_or_the_message_names_it_and_the_cure
         capsys.readouterr()
         status = typed(words[0], "--target", url(address), *words[1:])
         said = capsys.readouterr().err
-        assert status == 0 or f'ALTER ROLE "gitlab" RESET {name};' in said or "not installed" in said, (words, said)
+        assert status == 0 or f"run {cure}" in said or "not installed" in said, (words, said)
         if value == "300ms":
             assert status == 0, said
     found = typed("doctor", "--target", url(address))
     shown = capsys.readouterr().out
     if found == 0 and name not in ("lock_timeout", "idle_in_transaction_session_timeout"):
         assert "WARN timeouts" in shown
-        assert f"ALTER ROLE gitlab RESET {name};" in shown
+        assert cure in shown
 
 
 def test_what_ends_before_anything_was_asked_names_the_roles_statement_timeout(
@@ -88,17 +101,18 @@ def test_what_ends_before_anything_was_asked_names_the_roles_statement_timeout(
         return sql.SQL("{}").format(sql.SQL("SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(1)"))
 
     monkeypatch.setattr(database, "set_configs", slow)
-    cure = 'ALTER ROLE "gitlab" RESET statement_timeout'
+    cure = 'run ALTER ROLE "gitlab" RESET statement_timeout; \\(ALTER ROLE … IN DATABASE … or'
     with connect(address) as connection, pytest.raises(DatabaseError, match=cure), connection.transaction():
         pass
     with pytest.raises(DatabaseError, match=cure), transaction(address):
         pass
 
 
+@pytest.mark.parametrize("owner", OWNERS)
 def test_an_idle_session_that_the_server_ends_names_the_setting(
-    address: Address, set_timeout: Callable[[str, str], None]
+    address: Address, set_timeout: Callable[..., str], owner: str
 ) -> None:
-    set_timeout("idle_session_timeout", "20ms")
+    cure = set_timeout("idle_session_timeout", "20ms", owner)
     with connect(address) as connection:
         with psycopg.connect(address.conninfo, autocommit=True) as other:
             other.execute("SET idle_session_timeout = 0")
@@ -106,7 +120,24 @@ def test_an_idle_session_that_the_server_ends_names_the_setting(
             while other.execute(gone).fetchone() == (False,):
                 pass
         with (
-            pytest.raises(ConnectionLost, match='ALTER ROLE "gitlab" RESET idle_session_timeout'),
+            pytest.raises(ConnectionLost, match=f"run {re.escape(cure)}"),
             connection.transaction(),
         ):
             connection.execute("SELECT 1")
+
+
+def test_of_several_owners_of_a_timeout_the_one_that_counts_is_named(
+    address: Address,
+    set_timeout: Callable[..., str],
+    superuser: Callable[[Address], Address],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cures = {owner: set_timeout("idle_session_timeout", "900ms", owner) for owner in OWNERS[:4]}
+    for owner in ("ROLE gitlab IN DATABASE {}", "ROLE gitlab", "DATABASE {}", "ROLE ALL"):
+        capsys.readouterr()
+        typed("doctor", "--target", url(address))
+        assert f"run: {cures[owner]}" in capsys.readouterr().out
+        with psycopg.connect(superuser(address).conninfo) as connection:
+            connection.execute(cures[owner].encode())
+    with database.reading(address) as reader:
+        assert database.cures(reader, ["idle_session_timeout"]) == ["ALTER ROLE gitlab SET idle_session_timeout = 0;"]

@@ -12,8 +12,8 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from typing import Any, LiteralString
 
@@ -68,6 +68,33 @@ ANSWERED = "the server runs, and that is why it lets nobody in"
 # PostgreSQL carries these out in no transaction. Nothing in them is looked up in a schema.
 OUTSIDE_TRANSACTIONS = ("CREATE DATABASE ", "DROP DATABASE ", "VACUUM ")
 
+# What takes each of these settings off: of all that may have one, what is most special counts. Where it is in the
+# server's own configuration, a role may have another.
+CURES = """
+    SELECT DISTINCT ON (asked.name)
+      asked.name,
+      'ALTER ' || CASE
+        WHEN s.setrole IS NULL THEN 'ROLE ' || me.role || ' SET ' || asked.name || ' = 0;'
+        WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'ROLE ALL RESET ' || asked.name || ';'
+        WHEN s.setrole = 0 THEN 'DATABASE ' || me.database || ' RESET ' || asked.name || ';'
+        WHEN s.setdatabase = 0 THEN 'ROLE ' || me.role || ' RESET ' || asked.name || ';'
+        ELSE 'ROLE ' || me.role || ' IN DATABASE ' || me.database || ' RESET ' || asked.name || ';'
+      END AS cure,
+      s.setrole IS NOT NULL AS is_set
+    FROM unnest(CAST(%(names)s AS text[])) asked(name)
+    CROSS JOIN (
+      SELECT
+        quote_ident(CAST(session_user AS text)) AS role,
+        quote_ident(CAST(current_database() AS text)) AS database
+    ) me
+    LEFT JOIN pg_catalog.pg_db_role_setting s
+      ON s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
+      AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+      AND EXISTS (SELECT FROM unnest(s.setconfig) one(setting) WHERE split_part(one.setting, '=', 1) = asked.name)
+    ORDER BY asked.name, s.setrole <> 0 AND s.setdatabase <> 0 DESC, s.setrole <> 0 DESC, s.setdatabase <> 0 DESC
+"""
+TRIES = 3  # of asking a server that ends sessions soon
+
 DIGEST = re.compile(r"[A-Za-z0-9+/]{43}=")  # what GitLab keeps of a token: a SHA-256 as Base64
 
 ASTRAY = ("PGOPTIONS", "PGHOSTADDR")
@@ -107,6 +134,7 @@ class Connection:
         self._address = address
         self._role = driver.info.user
         self._ended_by: str | None = None
+        self._given_up = False
         driver.add_notice_handler(self._notice)
         # Whoever reads sees one state of the tables in all statements; whoever writes wants the newest, whatever the
         # role's default is.
@@ -204,6 +232,7 @@ class Connection:
 
         def end() -> None:
             cut.set()
+            self._given_up = True
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._driver.fileno())) as copy:
                 copy.shutdown(socket.SHUT_RDWR)
 
@@ -228,8 +257,9 @@ class Connection:
 
     def _lost_before_asking(self, error: psycopg.Error) -> ConnectionLost:
         """A server that ends a session that waits may be gone before its words have been read."""
-        role = sql.Identifier(self._role).as_string()
-        cures = " ".join(f"ALTER ROLE {role} RESET {name};" for name in sorted(set(TIMEOUTS.values())))
+        names = sorted(set(TIMEOUTS.values()))
+        found = None if self._given_up else _ask_for_cures(self._address, names)
+        cures = " ".join(found or (f"ALTER ROLE {_quoted(self._role)} RESET {name};" for name in names))
         return ConnectionLost(
             f"The connection to {self._address.shown} was lost before anything was asked: {_one_line(error)}; if that "
             f"happens again, the role may have a short timeout: {cures}"
@@ -286,13 +316,13 @@ def login(address: Address, **options: Any) -> psycopg.Connection[Any]:
     Raises UsageError for an address that PostgreSQL does not understand.
     """
     _show_openssl_the_systems_certificates()
-    parameters = _parameters(address)
-    driver: psycopg.Connection[Any] = psycopg.connect(**parameters, prepare_threshold=None, **options)
+    parameters = {**_parameters(address), "prepare_threshold": None, **options}
+    driver: psycopg.Connection[Any] = psycopg.connect(**parameters)
     if driver.info.parameter_status("server_encoding") == UNKNOWN_ENCODING:
         # The server converts nothing there, and refuses to send what is not UTF-8 to somebody who has asked for it.
         driver.close()
         parameters["client_encoding"] = UNKNOWN_ENCODING
-        driver = psycopg.connect(**parameters, prepare_threshold=None, **options)
+        driver = psycopg.connect(**parameters)
         _read_leniently(driver)
     return driver
 
@@ -320,17 +350,19 @@ def begin(
 
     `level` is its isolation level, as SQL. Raises the driver's errors, but for a statement timeout of the role's.
     """
-    everything = {**SETTINGS, **(settings or {})}
-    if driver.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
-        everything["transaction_timeout"] = "0"
-    role = driver.info.user
     try:
-        driver.execute(sql.SQL("BEGIN ISOLATION LEVEL {}; {}").format(sql.SQL(level), set_configs(everything)))
+        _begin(driver, level, settings or {})
     except psycopg.errors.QueryCanceled as error:
         reason = translated(error, address)
-        raise DatabaseError(
-            f"{str(reason).rstrip('.')}, before anything was asked; {_reset('statement_timeout', role)}."
-        ) from error
+        cure = _reset("statement_timeout", driver.info.user, address)
+        raise DatabaseError(f"{str(reason).rstrip('.')}, before anything was asked; {cure}.") from error
+
+
+def _begin(driver: psycopg.Connection[Any], level: LiteralString, settings: Mapping[str, str]) -> None:
+    everything = {**SETTINGS, **settings}
+    if driver.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+        everything["transaction_timeout"] = "0"
+    driver.execute(sql.SQL("BEGIN ISOLATION LEVEL {}; {}").format(sql.SQL(level), set_configs(everything)))
 
 
 def set_configs(settings: Mapping[str, str]) -> sql.Composed:
@@ -472,17 +504,50 @@ def translated(
         case psycopg.errors.InsufficientPrivilege():
             return Refused(f"{address.shown} does not allow this: {reason}; ask its administrator for the privilege.")
         case psycopg.Error() if (ended := error.sqlstate or ended_by) in TIMEOUTS:
-            cure = _reset(TIMEOUTS[str(ended)], role)
+            cure = _reset(TIMEOUTS[str(ended)], role, address)
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}; {cure}.")
         case psycopg.OperationalError() if (error.sqlstate or "08").startswith(("08", "57P")):
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}.")
     return DatabaseError(f"{address.shown} reports an error: {reason}.")
 
 
-def _reset(setting: str, role: str) -> str:
+def cures(connection: Connection, names: Sequence[str]) -> list[str]:
+    """The statement that takes each of these settings off, or gives the role another where the server itself has it."""
+    return [row.cure for row in connection.rows(CURES, names=list(names))]
+
+
+def _reset(setting: str, role: str, address: Address) -> str:
     """What to do about a timeout that ended our work before ours was set, or between two pieces."""
-    name = sql.Identifier(role).as_string()
-    return f"{setting} is too short: run ALTER ROLE {name} RESET {setting}; (ALTER DATABASE … if the database has it)"
+    found = _ask_for_cures(address, [setting])
+    if found:
+        return f"{setting} is too short: run {found[0]} then try again"
+    return (
+        f"{setting} is too short: run ALTER ROLE {_quoted(role)} RESET {setting}; (ALTER ROLE … IN DATABASE … or ALTER "
+        "DATABASE … if that has it)"
+    )
+
+
+def _ask_for_cures(address: Address, names: Sequence[str]) -> list[str]:
+    """`cures` by a login of its own, of the settings that somebody has set where there are any; none if it fails.
+
+    The login switches them off, which a pooler does not take; then the same timeouts may end it.
+    """
+    off = " ".join(f"-c {name}=0" for name in names)
+    for options in ({"options": off}, *([{}] * TRIES)):
+        try:
+            with closing(login(address, autocommit=True, row_factory=namedtuple_row, **options)) as driver:
+                _begin(driver, "REPEATABLE READ READ ONLY", {})
+                rows = _rows(driver.execute(CURES, {"names": list(names)}))
+            return [row.cure for row in rows if row.is_set] or [row.cure for row in rows]
+        except psycopg.errors.ConnectionTimeout:
+            break  # somebody waits
+        except psycopg.Error:
+            continue
+    return []
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()
 
 
 def _cure(error: psycopg.Error, reason: str, advice: Advice) -> str:

@@ -146,7 +146,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     yield _journal(connection)
     yield _maintenance(connection, schema)
     yield _inactive_bots(connection, schema, clean_up(release, estimate))
-    yield _timeouts(session.timeouts, session.short, state)
+    yield _timeouts(session.timeouts, database.cures(connection, session.short))
     yield _clock(clock)
 
 
@@ -272,12 +272,11 @@ def _inactive_bots(connection: Connection, schema: Schema, rule: CleanUp | None)
     )
 
 
-def _timeouts(shown: str, short: list[str], state: State) -> Finding:
+def _timeouts(shown: str, cures: list[str]) -> Finding:
     subject = "timeouts"
-    if not short:
+    if not cures:
         return Finding(subject, Verdict.OK, f"{shown}; each transaction of ours sets its own")
-    cure = " ".join(f"ALTER ROLE {state.grantee} RESET {name};" for name in short)
-    return Finding(subject, Verdict.WARN, f"{shown}: too short for some of the work; as this role run: {cure}")
+    return Finding(subject, Verdict.WARN, f"{shown}: too short for some of the work; run: {' '.join(cures)}")
 
 
 def _clock(difference: float) -> Finding:

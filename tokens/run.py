@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
-from tokens.errors import DatabaseError, LockTimeout, StatementTimeout, TokensError
+from tokens.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TokensError
 from tokens.gitlab import preflight
 from tokens.journal.installation import RunState
 from tokens.journal.record import HEARTBEAT, Outcome, Unrecorded
@@ -93,11 +93,15 @@ Event = Reread | BatchStarting | BatchCommitted | Waiting | Recounted | Finished
 
 
 class RunFailed(DatabaseError):
-    """The database failed in the middle of a run; `changed` tokens had been committed before."""
+    """The database failed in the middle of a run; `changed` tokens had been committed before.
 
-    def __init__(self, reason: DatabaseError, changed: int) -> None:
+    `reversible` is whether there may be anything to undo: a commit whose answer was lost may have been made.
+    """
+
+    def __init__(self, reason: DatabaseError, changed: int, *, reversible: bool) -> None:
         super().__init__(str(reason))
         self.changed = changed
+        self.reversible = reversible
 
 
 def run(
@@ -143,7 +147,9 @@ def run(
     except BaseException as error:
         _write_down(address, record, error)
         if isinstance(error, DatabaseError):
-            raise RunFailed(error, progress.changed if progress else 0) from error
+            changed = progress.changed if progress else 0
+            in_doubt = progress is not None and progress.committing and isinstance(error, ConnectionLost)
+            raise RunFailed(error, changed, reversible=in_doubt or record.has_changed(changed)) from error
         raise
     yield end
 
@@ -184,6 +190,7 @@ class _Run:
     locked: list[Chunk] = field(default_factory=list)
     taken: float = 0.0  # seconds that the tokens of the last transaction took
     asked: float = -WAIT  # when there was last no reason to wait
+    committing: bool = False  # a commit is under way, or its answer never came
     beaten: float = field(default_factory=time.monotonic)  # the last sign of life
 
     def first_pass(self, connection: Connection) -> Iterator[Event]:
@@ -329,8 +336,11 @@ class _Run:
         started = time.monotonic()
         with _writing(connection, lock_timeout):
             opened = time.monotonic()
+            self.committing = False
             yield
             worked = time.monotonic()
+            self.committing = True
+        self.committing = False
         self.beaten = time.monotonic()
         self.taken = (worked - opened) - (opened - started)
 

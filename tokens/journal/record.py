@@ -192,6 +192,11 @@ class Unrecorded:
     """A run without a journal: there will be no record and no way back."""
 
     run: int | None = None
+    attempt = 1
+
+    def has_changed(self, tokens: int) -> bool:
+        """Whether the run may have changed any token, if this attempt has changed so many."""
+        return tokens > 0 or self.attempt > 1
 
     def mark(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
         """Write down what has just been done to these chunks, in the transaction that did it."""

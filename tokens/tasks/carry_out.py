@@ -91,20 +91,21 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
         except KeyboardInterrupt:
             raise Interrupted(
                 f"Stopped in the middle of a transaction, after {dealt_with} of {tokens} token(s); "
-                f"{how_to_go_on(plan, written)}"
+                f"{how_to_go_on(plan, written, reversible=True)}"
             ) from None
         except RunFailed as error:
             raise DatabaseError(
-                f"{error} {error.changed} of {tokens} token(s) were changed and stay so; {how_to_go_on(plan, written)}"
+                f"{error} {error.changed} of {tokens} token(s) were changed and stay so; "
+                f"{how_to_go_on(plan, written, reversible=error.reversible)}"
             ) from error
     _conclude(plan, tokens, written, end, recounted, report, stop.by)
 
 
-def how_to_go_on(plan: Plan, written: Unrecorded) -> str:
-    """The clause that says what to type next."""
+def how_to_go_on(plan: Plan, written: Unrecorded, *, reversible: bool) -> str:
+    """The clause that says what to type next; `reversible` is whether there may be anything to take back."""
     if written.run is None:
         return "to go on, give the same command again."
-    if plan.kind is RunKind.UNDO:
+    if plan.kind is RunKind.UNDO or not reversible:
         return f"to go on: tokens.apply --run {written.run}."
     return f"to go on: tokens.apply --run {written.run}, to take it back: tokens.undo --run {written.run}."
 
@@ -112,7 +113,7 @@ def how_to_go_on(plan: Plan, written: Unrecorded) -> str:
 def _how_it_stands(plan: Plan, written: Unrecorded, finished: bool) -> str:
     """The clause that says what to type next, of a run that may be complete."""
     if not finished:
-        return how_to_go_on(plan, written)
+        return how_to_go_on(plan, written, reversible=True)
     if written.run is None:
         return "there is no record of it."
     undo = "" if plan.kind is RunKind.UNDO else f", to take it back: tokens.undo --run {written.run}"
@@ -166,14 +167,18 @@ def _conclude(
         untouched=end.untouched,
         recounted=recounted,
     )
+    reversible = written.has_changed(end.changed)
+    going_on = how_to_go_on(plan, written, reversible=reversible)
     if end.untouched or (stopped_by and end.locked):
-        message = f"Stopped. {end.changed} of {tokens} token(s) were changed and stay so; {how_to_go_on(plan, written)}"
+        message = f"Stopped. {end.changed} of {tokens} token(s) were changed and stay so; {going_on}"
         raise Terminated(message) if stopped_by in (signal.SIGTERM, signal.SIGHUP) else Interrupted(message)
     report.say(f"Updated {end.changed} of {tokens} token(s).")
     if recounted is not None:
         report.say(f"Recounted: {recounted} of {tokens} token(s) have their new date.")
     if written.run is not None:
-        undo = "" if plan.kind is RunKind.UNDO else f"; to take it back: tokens.undo --run {written.run}"
+        undo = f"; to take it back: tokens.undo --run {written.run}"
+        if plan.kind is RunKind.UNDO or not reversible:
+            undo = ""
         report.say(f"Recorded as run {written.run}{undo}")
     left = []
     if recounted is not None and recounted < end.changed:
@@ -183,6 +188,6 @@ def _conclude(
     if end.locked:
         left.append(f"{end.locked} token(s) were held by another session to the end")
     if left:
-        again = f": {how_to_go_on(plan, written)}" if end.locked else "."
+        again = f": {going_on}" if end.locked else "."
         listed = f" (tokens.history --run {written.run} lists them)" if written.run is not None else ""
         raise DoneInPart(f"{'; '.join(left)}{listed}{again}")

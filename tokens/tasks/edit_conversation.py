@@ -56,7 +56,7 @@ class EditConversation:
         self._who = who
         self._reason = reason
         self._journal = journal
-        self._recorded: list[int] = []
+        self._recorded: dict[int, bool] = {}  # whether there may be anything to undo, by run
         self._in_part: set[ExpirationDate] = set()
         self._prompts = Prompts(colour=console.has_colour(sys.stdout))
 
@@ -77,8 +77,9 @@ class EditConversation:
                 raise
             raise DoneInPart(f"The output could not be written: {error.strerror}.") from error
         finally:
-            for number in self._recorded:
-                console.say(f"Recorded as run {number}; to take it back: tokens.undo --run {number}")
+            for number, reversible in self._recorded.items():
+                undo = f"; to take it back: tokens.undo --run {number}" if reversible else ""
+                console.say(f"Recorded as run {number}{undo}")
         return ExitStatus.PARTIAL if self._in_part else ExitStatus.DONE
 
     def _go_round(self) -> bool:
@@ -179,7 +180,7 @@ class EditConversation:
         if written.run is None:
             self._journal = False  # asked once
         else:
-            self._recorded.append(written.run)
+            self._recorded[written.run] = True
         return written
 
     def _carry_out(self, plan: Plan, old: ExpirationDate, heading: str = "") -> None:
@@ -216,6 +217,7 @@ class EditConversation:
                             pass
                         case Finished():
                             progress.erase()
+                            self._note(written, reversible=written.has_changed(event.changed))
                             if _is_whole(event, recounted):
                                 self._in_part.discard(old)
                             else:
@@ -225,13 +227,19 @@ class EditConversation:
                 progress.erase()
                 raise Interrupted(
                     f"Stopped in the middle of a batch, after {done} of {plan.tokens} token(s); "
-                    f"{_how_to_go_on(old, written)}"
+                    f"{_how_to_go_on(old, written, reversible=True)}"
                 ) from None
             except RunFailed as error:
                 progress.erase()
-                raise DatabaseError(f"{error} {_so_far(plan, error.changed)} {_how_to_go_on(old, written)}") from error
+                self._note(written, reversible=error.reversible)
+                going_on = _how_to_go_on(old, written, reversible=error.reversible)
+                raise DatabaseError(f"{error} {_so_far(plan, error.changed)} {going_on}") from error
         # What was typed meanwhile was not an answer to the next question.
         self._prompts.discard_typeahead()
+
+    def _note(self, written: Unrecorded, *, reversible: bool) -> None:
+        if written.run is not None:
+            self._recorded[written.run] = reversible
 
 
 def _date(answer: str, default: ExpirationDate) -> ExpirationDate | None:
@@ -272,7 +280,8 @@ def _report(
         )
     if stopped_by:
         left = end.untouched or end.locked
-        going_on = f"Stopped. {_so_far(plan, end.changed)} {_how_to_go_on(old, written)}"
+        how = _how_to_go_on(old, written, reversible=written.has_changed(end.changed))
+        going_on = f"Stopped. {_so_far(plan, end.changed)} {how}"
         message = going_on if left else "Stopped; the update is complete."
         raise Interrupted(message) if stopped_by == signal.SIGINT else Terminated(message)
 
@@ -281,7 +290,9 @@ def _so_far(plan: Plan, changed: int) -> str:
     return f"{changed} of {plan.tokens} token(s) were updated and stay so;"
 
 
-def _how_to_go_on(old: ExpirationDate, written: Unrecorded) -> str:
+def _how_to_go_on(old: ExpirationDate, written: Unrecorded, *, reversible: bool) -> str:
     if written.run is None:
         return f"to go on, run edit again and choose {old}."
+    if not reversible:
+        return f"to go on: tokens.apply --run {written.run}."
     return f"to go on: tokens.apply --run {written.run}, to take it back: tokens.undo --run {written.run}."
