@@ -25,6 +25,7 @@ from tests.test_program import GITLAB_TOKENS
 from tokens.address import Address
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
+from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.verification import verify
 
 Done = subprocess.CompletedProcess[str]
@@ -297,6 +298,15 @@ def test_a_token_is_rotated_inside_and_delivered_outside(
     assert run("journal.install").returncode == 0
     before = len(cluster.execs)
     with gitlab_api(rotating, KEYS) as api:
+        said = subprocess.run(
+            [GITLAB_TOKENS, "rotate", "--token", "scanner", "--dry-run", "--allow", "long-expired", "--target", TARGET],
+            env={**outside, PATIENCE_VARIABLE: "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stderr
+        assert said == "Looking for the tokens...\nMaking the plan...\n"
         # Whatever the connection does, the token that is delivered is the one that lives on.
         api.answer(lambda request: cluster.cut_next(0), 1)
         path = tmp_path / "token"

@@ -36,6 +36,7 @@ from tokens.delivery.processes import still_running
 from tokens.engine import make_engine
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
+from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.upgrade import Branch, upgrade
 from tokens.verification import VerificationFailed, verify
 
@@ -1086,6 +1087,21 @@ def test_what_a_trigger_or_a_constraint_says_brings_no_digest_into_the_journal(g
         assert "Nobody changes [digest] of token (" in why
     journal = gitlab.value("SELECT string_agg(CAST(a AS text), ' ') FROM token_tasks.attempts a")
     assert not re.search(r"[A-Za-z0-9+/]{43}=", journal + done.stdout + done.stderr)
+
+
+def test_what_takes_long_before_anything_is_shown_is_announced(gitlab: Instance) -> None:
+    words = ("--token", NAME, "--dry-run")
+    with psycopg.connect(gitlab.address.conninfo) as lock:
+        lock.execute("LOCK TABLE public.personal_access_tokens")
+        environment = {**os.environ, PATIENCE_VARIABLE: "0"}
+        process = subprocess.Popen(
+            gitlab.command(*words), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr
+        assert process.stderr.readline() == "Looking for the tokens...\n"
+    status, _, later = ended(process)
+    assert status == 0
+    assert set(later.splitlines()) <= {"Looking at the tokens...", "Making the plan..."}
 
 
 def process_list() -> str:

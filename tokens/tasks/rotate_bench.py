@@ -7,7 +7,7 @@ database stay at the bench; a new token leaves it once, to be delivered by whoev
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,9 +32,15 @@ from tokens.targets.here.secrets import read_keys
 from tokens.targets.here.site import Site
 from tokens.tasks import recording
 from tokens.tasks.recording import STORE_TIMEOUT
+from tokens.terminal.steps import announced
 from tokens.verification import Instance, VerificationFailed, agrees, verify
 
 POLL = 0.1  # seconds
+
+# What may take long before anything is shown.
+FINDING = "Looking for the tokens"
+CHECKING = "Looking at the tokens"
+PLANNING = "Making the plan"
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,10 @@ class Bench(Protocol):
 
 
 class BenchHere:
-    """The bench in this process; `record` is the run that it has taken on, if it has."""
+    """The bench in this process; `record` is the run that it has taken on, if it has.
+
+    A `silent` one names nothing that takes long, since nobody would read it in time.
+    """
 
     def __init__(
         self,
@@ -167,7 +176,9 @@ class BenchHere:
         *,
         keys: Keys | None = None,
         record: Record | None = None,
+        silent: bool = False,
     ) -> None:
+        self._silent = silent
         self._site = site
         self._address = site.address
         self._who = who
@@ -176,11 +187,16 @@ class BenchHere:
         self.heartbeat = HEARTBEAT
         self.hurried: Callable[[], bool] = lambda: False
 
+    def _announcing(self, step: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._silent else announced(step)
+
     def find(self, search: Search) -> tuple[Candidate, ...]:
-        return candidate.find(self._address, search)
+        with self._announcing(FINDING):
+            return candidate.find(self._address, search)
 
     def obstacles(self, candidates: tuple[Candidate, ...], allow_personal: bool) -> dict[int, str]:
-        return plan.obstacles(self._address, candidates, allow_personal=allow_personal)
+        with self._announcing(CHECKING):
+            return plan.obstacles(self._address, candidates, allow_personal=allow_personal)
 
     def plan(
         self,
@@ -189,14 +205,15 @@ class BenchHere:
         grace: int | None,
         allow_personal: bool,
     ) -> RotationPlan:
-        return plan.plan(
-            self._address,
-            candidates,
-            expires_in=expires_in,
-            grace=grace,
-            release=self._site.installation.version if self._site.installation else None,
-            allow_personal=allow_personal,
-        )
+        with self._announcing(PLANNING):
+            return plan.plan(
+                self._address,
+                candidates,
+                expires_in=expires_in,
+                grace=grace,
+                release=self._site.installation.version if self._site.installation else None,
+                allow_personal=allow_personal,
+            )
 
     def left(self, run: int) -> tuple[Resumption, ...]:
         self.check_journal()

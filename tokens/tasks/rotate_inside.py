@@ -61,4 +61,4 @@ def _bench(context: invoke.Context, target: str, run: tuple[int, ...] | None, ca
     who = replace(origin.here(), process=f"outside {caller}")
     site = locate_site(context, target)
     forbid_core_dumps()  # to become another user has allowed them again
-    return BenchHere(site, who, record=Record(*run) if run else None)
+    return BenchHere(site, who, record=Record(*run) if run else None, silent=True)

@@ -23,10 +23,11 @@ from tokens.rotation.stage import Stage
 from tokens.targets.target import RemoteTarget
 from tokens.targets.there.client import ClientError, Place
 from tokens.targets.there.remote import SessionLost
-from tokens.tasks.rotate_bench import Begun, Bench, Made
+from tokens.tasks.rotate_bench import CHECKING, FINDING, PLANNING, Begun, Bench, Made
 from tokens.tasks.target_option import Guide
 from tokens.terminal import console
 from tokens.terminal.printable import printable
+from tokens.terminal.steps import announced
 
 TASK = "rotate-inside"
 HEARTBEAT = 20.0  # seconds; each sign of life is a run there
@@ -53,11 +54,14 @@ class BenchThere:
         self._told: set[str] = set()
 
     def find(self, search: Search) -> tuple[Candidate, ...]:
-        found: tuple[Candidate, ...] = self._ask(Bench.find, search=search)
+        # The way there may have lines of its own, such as that the tool is carried.
+        with announced(FINDING, stays=True):
+            found: tuple[Candidate, ...] = self._ask(Bench.find, search=search)
         return found
 
     def obstacles(self, candidates: tuple[Candidate, ...], allow_personal: bool) -> dict[int, str]:
-        found: dict[int, str] = self._ask(Bench.obstacles, candidates=candidates, allow_personal=allow_personal)
+        with announced(CHECKING, stays=True):
+            found: dict[int, str] = self._ask(Bench.obstacles, candidates=candidates, allow_personal=allow_personal)
         return found
 
     def plan(
@@ -67,9 +71,10 @@ class BenchThere:
         grace: int | None,
         allow_personal: bool,
     ) -> RotationPlan:
-        planned: RotationPlan = self._ask(
-            Bench.plan, candidates=candidates, expires_in=expires_in, grace=grace, allow_personal=allow_personal
-        )
+        with announced(PLANNING, stays=True):
+            planned: RotationPlan = self._ask(
+                Bench.plan, candidates=candidates, expires_in=expires_in, grace=grace, allow_personal=allow_personal
+            )
         return planned
 
     def left(self, run: int) -> tuple[Resumption, ...]:

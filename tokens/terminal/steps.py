@@ -13,15 +13,16 @@ ERASE = "\r\x1b[K"
 
 
 @contextmanager
-def announced(step: str, patience: float | None = None) -> Iterator[None]:
+def announced(step: str, patience: float | None = None, *, stays: bool = False) -> Iterator[None]:
     """Name on standard error what takes longer than `patience` seconds; a terminal forgets it at the end.
 
-    Without `patience` it is `console.patience()`. Nothing else may be written to the terminal meanwhile.
+    Without `patience` it is `console.patience()`. Nothing else may be written to the terminal meanwhile, unless it
+    `stays` there, as a line of its own.
     """
     stream = sys.stderr
     seconds = console.patience() if patience is None else patience
     ended = threading.Event()
-    erased = console.is_terminal(stream)
+    erased = console.is_terminal(stream) and not stays
     shown = False
 
     def show() -> None:
