@@ -527,3 +527,8 @@ def test_whatever_a_task_says_of_a_long_value_is_short() -> None:
         done = call(GITLAB_TOKENS, "extend", "--target", "nowhere", "--yes", *words)
         assert done.returncode == 2
         assert len(done.stderr) < 4_000, words[0]
+    for option in ("--name", "--user", "--scope", "--reason", "--service-account", "--token"):
+        task = ["rotate"] if option in ("--service-account", "--token") else ["remove", "--expires", "2026-01-01"]
+        done = call(GITLAB_TOKENS, *task, "--yes", "--target", "postgresql://gitlab@127.0.0.1:1/x", option, ids)
+        said = f"{option} takes 1,000 characters at most, but was given 70,000.\n"
+        assert (done.returncode, done.stderr) == (2, said)

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
@@ -329,6 +330,15 @@ def ranges(days: list[ExpirationDate]) -> st.SearchStrategy[DateRange]:
 
 # `!` anywhere but after `[` is left to the other texts: Python takes `[b-a!x]` for "no x".
 PIECES = (*"*?[]-^\\ab_%.x\n$ (){}|+#&~", "[!", "[a-z]", "[!a-z]", "[]", "[]x]", "[!]x]", "[b-a]", "[!b-a]", "部", "🚀")
+def test_no_pattern_that_may_be_given_keeps_the_server_busy(empty_database: Address) -> None:
+    pieces = ("*", "*a", "*?", "?", "[a-z]*", "[!a-z]", "*[a-zA-Z0-9]?", "-")
+    patterns = [as_regular_expression(piece * (1000 // len(piece))) for piece in pieces]
+    with psycopg.connect(empty_database.conninfo) as connection:
+        connection.execute("SET statement_timeout = '20s'")
+        statement = "SELECT count(*) FROM unnest(%s::text[]) p(pattern) WHERE repeat('ab', 127) ~ pattern"
+        assert connection.execute(statement, [patterns]).fetchone() == (3,)
+
+
 globs = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 

@@ -107,6 +107,14 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
         ({"group": ["/"]}, "--group was given nothing; give a value or leave it out."),
         ({"name": ""}, "--name was given nothing; give a value or leave it out."),
         ({"name": "\udcff"}, "--name takes text in UTF-8, as GitLab keeps it; check the terminal's encoding."),
+        *(
+            (
+                {option: value if option == "name" else [value]},
+                f"--{option} takes 1,000 characters at most, but was given 70,000.",
+            )
+            for option in ("user", "group", "project", "name", "scope")
+            for value in ("x" * 70_000,)
+        ),
         ({"created_after": "yesterday"}, '--created-after takes a day such as 2024-06-15, not "yesterday".'),
         ({"last_used_before": ""}, '--last-used-before takes a day such as 2024-06-15, not "".'),
         ({"ids": ""}, "--ids takes a file with token ids, or - for standard input; it was given nothing."),

@@ -499,6 +499,8 @@ def translated(
                 f"A trigger in {address.shown} names something without its schema ({reason}), and only for the owner of"
                 " GitLab's tables may it look into schema public: run this as that role (gitlab in most installations)."
             )
+        case psycopg.errors.InvalidRegularExpression():
+            return UsageError(f"What a name shall be like is too much for PostgreSQL ({reason}): use a shorter --name.")
         case psycopg.errors.ModifyingSqlDataNotPermitted():
             return Refused(f"{address.shown} does not hold GitLab's tokens: {reason}.")
         case psycopg.errors.InsufficientPrivilege():

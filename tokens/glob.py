@@ -2,6 +2,8 @@
 
 import string
 
+ANY_TEXT = ".*"
+
 
 def as_regular_expression(glob: str) -> str:
     """The regular expression of PostgreSQL that the same whole texts match as `fnmatch.fnmatchcase` lets `glob` match.
@@ -9,13 +11,14 @@ def as_regular_expression(glob: str) -> str:
     >>> print(as_regular_expression("ci-*[!0-9]"))
     ^ci\\-.*[^0-9]$
     """
-    parts = []
+    parts: list[str] = []
     position = 0
     while position < len(glob):
         character = glob[position]
         position += 1
         if character == "*":
-            parts.append(".*")
+            if parts[-1:] != [ANY_TEXT]:  # many in a row would keep PostgreSQL busy for minutes
+                parts.append(ANY_TEXT)
         elif character == "?":
             parts.append(".")
         elif character == "[" and (end := _end_of_set(glob, position)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tokens.address import Address
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.tasks.free_text import free_text
 from tokens.tasks.numbers import whole_number
 from tokens.tasks.output_option import require_output
 
@@ -160,10 +161,8 @@ def days(option: str, text: str) -> int:
 
 
 def reason_given(text: str | None) -> str | None:
-    """Why a change is made, as the database can keep it: a command line may hold what is not UTF-8."""
-    if text and any("\ud800" <= character <= "\udfff" for character in text):
-        raise UsageError("--reason takes text in UTF-8; check the terminal's encoding.")
-    return text or None
+    """Why a change is made, as the database can keep it."""
+    return free_text("reason", text) if text else None
 
 
 def run_number(text: str | None) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tokens.errors import UsageError
 from tokens.tasks import change_options, selection_options
+from tokens.tasks.free_text import free_text
 from tokens.tasks.numbers import whole_number
 from tokens.tasks.output_option import require_output
 from tokens.tasks.selection_options import KINDS, SELECTION_HELP, SELECTION_OPTIONS, SEVERAL, STATES
@@ -218,9 +219,7 @@ def _days(option: str, text: str | None) -> int | None:
 
 
 def _text(option: str, text: str | None) -> str | None:
-    if text and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):
-        raise UsageError(f"--{option} takes text in UTF-8, as GitLab keeps it; check the terminal's encoding.")
-    return text
+    return None if text is None else free_text(option, text)
 
 
 def _file(text: str) -> Path:

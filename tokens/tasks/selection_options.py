@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.tasks.free_text import free_text
 
 # The help is needed to list the tasks; what lies behind the options brings the database's driver along.
 if TYPE_CHECKING:
@@ -170,16 +171,9 @@ def _one_of(option: str, known: Sequence[str], word: str) -> str:
 
 
 def _text(option: str, text: str) -> str:
-    """`text`, which the database has to understand: a command line may hold what is not UTF-8."""
     if not text:
         raise UsageError(f"--{option} was given nothing; give a value or leave it out.")
-    if "\0" in text or not _is_unicode(text):
-        raise UsageError(f"--{option} takes text in UTF-8, as GitLab keeps it; check the terminal's encoding.")
-    return text
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return free_text(option, text)
 
 
 def _day(option: str, text: str | None) -> date | None:
