@@ -29,8 +29,8 @@ NAMES = {
 }
 
 
-def make_database(replicated: Replicated, encoding: str) -> Address:
-    """GitLab's tables in this encoding; `damaged` is UTF-8 with bytes that it does not allow."""
+def make_database(replicated: Replicated, encoding: str, token: str = "") -> Address:
+    """GitLab's tables in this encoding; `damaged` is UTF-8 with bytes that it does not allow. `token`: a name's SQL."""
     name = f"in_{encoding.lower()}"
     with psycopg.connect(replicated.primary.address("postgres").conninfo, autocommit=True) as server:
         statement = sql.SQL(
@@ -48,8 +48,34 @@ def make_database(replicated: Replicated, encoding: str) -> Address:
     with psycopg.connect(superuser) as connection:
         if encoding == "damaged":
             connection.execute("CREATE CAST (bytea AS text) WITHOUT FUNCTION")
-        connection.execute(f"UPDATE public.personal_access_tokens SET name = {NAMES[encoding]}".encode())
+        connection.execute(f"UPDATE public.personal_access_tokens SET name = {token or NAMES[encoding]}".encode())
     return address
+
+
+def test_a_character_that_utf8_or_the_database_lacks_is_one_line_with_the_encoding(
+    replicated: Replicated, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = make_database(replicated, "WIN1252", "convert_from('\\x636166819d', 'WIN1252')")
+
+    def ended(task: str, *words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        return typed(task, "--target", url(address), *words), capsys.readouterr().err
+
+    selected = ("--expires", DAY, "--kind", "service-account")
+    for task, *words in (["analyze"], ["doctor"], ["extend", *selected, "--to", LATER, "--yes"], ["history"]):
+        assert ended(task, *words) == (0, ""), task
+    for task, *words in (["rotate", "--service-account", "inventory", "--dry-run"], ["history", "--run", "1"]):
+        status, said = ended(task, *words)
+        assert (status, said.count("\n")) == (1, 1), task
+        assert "in_win1252, whose encoding is WIN1252, holds a text that is nothing in UTF-8" in said
+    for options in (["--name", "ł*", "--dry-run"], ["--reason", "ł", "--yes"]):
+        status, said = ended("remove", "--expires", LATER, *options)
+        assert (status, said.count("\n")) == (2, 1), options
+        assert "An option has a character that" in said
+        assert "its encoding is WIN1252" in said
+    assert ended("undo", "--run", "1", "--yes") == (0, "")
+    with psycopg.connect(replicated.primary.address("postgres").conninfo, autocommit=True) as server:
+        server.execute("DROP DATABASE in_win1252 WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")

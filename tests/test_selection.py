@@ -330,6 +330,8 @@ def ranges(days: list[ExpirationDate]) -> st.SearchStrategy[DateRange]:
 
 # `!` anywhere but after `[` is left to the other texts: Python takes `[b-a!x]` for "no x".
 PIECES = (*"*?[]-^\\ab_%.x\n$ (){}|+#&~", "[!", "[a-z]", "[!a-z]", "[]", "[]x]", "[!]x]", "[b-a]", "[!b-a]", "部", "🚀")
+
+
 def test_no_pattern_that_may_be_given_keeps_the_server_busy(empty_database: Address) -> None:
     pieces = ("*", "*a", "*?", "?", "[a-z]*", "[!a-z]", "*[a-zA-Z0-9]?", "-")
     patterns = [as_regular_expression(piece * (1000 // len(piece))) for piece in pieces]

@@ -499,6 +499,8 @@ def translated(
                 f"A trigger in {address.shown} names something without its schema ({reason}), and only for the owner of"
                 " GitLab's tables may it look into schema public: run this as that role (gitlab in most installations)."
             )
+        case psycopg.errors.UntranslatableCharacter() | psycopg.errors.CharacterNotInRepertoire():
+            return _untranslatable(reason, address)
         case psycopg.errors.InvalidRegularExpression():
             return UsageError(f"What a name shall be like is too much for PostgreSQL ({reason}): use a shorter --name.")
         case psycopg.errors.ModifyingSqlDataNotPermitted():
@@ -511,6 +513,21 @@ def translated(
         case psycopg.OperationalError() if (error.sqlstate or "08").startswith(("08", "57P")):
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}.")
     return DatabaseError(f"{address.shown} reports an error: {reason}.")
+
+
+def _untranslatable(reason: str, address: Address) -> TokensError:
+    """What is wrong with a character that the server cannot turn from one encoding into another: whose it is."""
+    encodings = re.findall(r'"([A-Z][A-Z0-9_]*)"', reason)  # that of the character, and the one that lacks it
+    if encodings[:1] == ["UTF8"] and len(encodings) > 1:
+        return UsageError(
+            f"An option has a character that {address.shown} cannot hold, since its encoding is {encodings[1]} and not "
+            f"UTF8 ({reason}): write that option without it."
+        )
+    kept = f", whose encoding is {encodings[0]}," if encodings else ""
+    return DatabaseError(
+        f"{address.shown}{kept} holds a text that is nothing in UTF-8 ({reason}): whatever shows names of tokens or "
+        "users fails because of it. Find it with psql and SET client_encoding = SQL_ASCII, and change it in GitLab."
+    )
 
 
 def cures(connection: Connection, names: Sequence[str]) -> list[str]:
