@@ -8,9 +8,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.commands import typed
 from tests.conftest import public_folder
+from tests.test_program import GITLAB_TOKENS, call
 from tokens.address import Address, Advice
-from tokens.database import connect
+from tokens.database import TAKEN, connect, libpq_parameters
 from tokens.errors import DatabaseError
 from tokens.targets.demo.embedded import Server
 
@@ -74,3 +76,24 @@ def test_what_a_server_answers_is_never_advised_with_looking_whether_it_runs(spe
 def test_nobody_who_answers_is_advised_to_look_whether_the_server_runs() -> None:
     with pytest.raises(DatabaseError, match=ADVICE.unreachable), connect(Address("host=/nowhere", "there")):
         pass
+
+
+PARAMETERS = ("keepalives", "tcp_user_timeout", "connect_timeout", *TAKEN)
+
+
+@pytest.mark.parametrize("parameter", [one for one in PARAMETERS if one in libpq_parameters()])
+def test_a_value_that_a_parameter_does_not_take_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], parameter: str
+) -> None:
+    target = f"postgresql://gitlab@127.0.0.1:1/x?{parameter}=s3cret"
+    assert typed("analyze", "--target", target) == 2
+    said = "".join(capsys.readouterr())
+    assert f"{parameter} takes {TAKEN.get(parameter, 'a whole number')}, and has another value there" in said
+    assert "s3cret" not in said
+
+
+def test_a_value_that_is_not_taken_is_not_in_a_traceback() -> None:
+    done = call(GITLAB_TOKENS, "--debug", "analyze", "--target", "postgresql://gitlab@127.0.0.1:1/x?sslmode=s3cret")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr

@@ -65,6 +65,34 @@ TIMEOUTS = {
 ANSWER = re.compile(r"failed: \S+:  (.*)", re.DOTALL)
 ANSWERED = "the server runs, and that is why it lets nobody in"
 
+# libpq repeats a value that it does not take, and of a mistyped address that may be a password.
+UNTAKEN = re.compile(
+    r"""invalid\ "?(\w+)"?\ (?:value|method):
+    | invalid\ integer\ value\ .*\ for\ connection\ option\ "(\w+)"
+    | bad\ value\ for\ (\w+):
+    | (require_auth)\ method\ "
+    | could\ not\ parse\ (network\ address)\ "
+    | definition\ of\ (service)\ " """,
+    re.VERBOSE | re.DOTALL,
+)
+TAKEN = {
+    "sslmode": "disable, allow, prefer, require, verify-ca or verify-full",
+    "sslcertmode": "disable, allow or require",
+    "sslnegotiation": "postgres or direct",
+    "channel_binding": "disable, prefer or require",
+    "gssencmode": "disable, prefer or require",
+    "target_session_attrs": "any, read-write, read-only, primary, standby or prefer-standby",
+    "load_balance_hosts": "disable or random",
+    "require_auth": "password, md5, gss, sspi, scram-sha-256 or none, several between commas",
+    "ssl_min_protocol_version": "TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3",
+    "ssl_max_protocol_version": "TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3",
+    "min_protocol_version": "3.0, 3.2 or latest",
+    "max_protocol_version": "3.0, 3.2 or latest",
+    "hostaddr": "an IP address",
+    "service": "the name of a service in pg_service.conf",
+}
+"""What libpq's parameters take that take no whole number."""
+
 # PostgreSQL carries these out in no transaction. Nothing in them is looked up in a schema.
 OUTSIDE_TRANSACTIONS = ("CREATE DATABASE ", "DROP DATABASE ", "VACUUM ")
 
@@ -482,6 +510,13 @@ def translated(
     """
     reason = _one_line(error)
     error.args = (reason,)
+    if not connected and (untaken := UNTAKEN.search(reason)):
+        found = next(filter(None, untaken.groups())).replace("network address", "hostaddr")
+        error.args = (f"a value of {found} is not taken",)
+        return UsageError(
+            f"{address.shown} is not an address that PostgreSQL understands: {found} takes "
+            f"{TAKEN.get(found, 'a whole number')}, and has another value there, which is not repeated here."
+        )
     if not connected:
         return DatabaseError(f"Cannot connect to {address.shown}: {reason}; {_cure(error, reason, address.advice)}.")
     match error:
