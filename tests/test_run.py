@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.addresses import url
+from tests.commands import typed
 from tests.factories import (
     make_group,
     make_membership,
@@ -1034,3 +1036,22 @@ def test_what_is_left_out_is_counted_in_the_plan_but_not_for_edit(address: Addre
     ]
     assert plan.tokens == 2
     assert make_plan(address, RunKind.EDIT, selection, Change(by=30)).counts == ()
+
+
+def test_what_failed_before_anything_was_changed_is_not_said_to_be_taken_back(
+    address: Address, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(address)
+    object_to_changes = """
+        CREATE FUNCTION public.object() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
+        CREATE TRIGGER object BEFORE UPDATE ON public.personal_access_tokens
+        FOR EACH ROW EXECUTE FUNCTION public.object()
+    """
+    with make_engine(address).begin() as connection:
+        make_token(connection, expires_at="2024-06-15")
+        connection.execute(sa.text(object_to_changes))
+    selected = ("--expires", "2024-06-15", "--state", "active,expired")
+    assert typed("extend", "--target", url(address), *selected, "--to", "2030-06-15", "--yes") == 1
+    said = capsys.readouterr().err
+    assert said.endswith("stay so; to go on: tokens.apply --run 1.\n")
+    assert "tokens.undo" not in said
