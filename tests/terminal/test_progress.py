@@ -36,9 +36,13 @@ def terminal() -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.delenv(PATIENCE_VARIABLE)
+def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture(autouse=True)
+def _usual_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PATIENCE_VARIABLE)
 
 
 def resize(terminal: Terminal, columns: int) -> None:
