@@ -151,6 +151,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="run the database tests on this PostgreSQL too: a folder with initdb, pg_ctl and postgres (repeatable)",
     )
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the files that test_golden.py compares with anew"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

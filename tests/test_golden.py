@@ -1,0 +1,212 @@
+"""What people read and what is sent to GitLab's database, word for word, in tests/golden and tests/sql.
+
+A change there is meant to be seen in a review: `pytest tests/test_golden.py --update-golden` writes the files anew.
+What differs from call to call stands as <name>: days around today, times, sizes, persons, places.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.addresses import url
+from tests.factories import make_group, make_membership, make_migration_row, make_settings, make_token, make_user
+from tokens import __version__, origin
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.targets.demo import population
+from tokens.targets.demo.embedded import Server
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+
+TODAY = datetime.now(UTC).date()
+SOON, WEEK_LATER, NEXT_YEAR, TOMORROW = (str(TODAY + timedelta(days)) for days in (20, 27, 300, 1))
+
+MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|\+00:00|Z)?"
+VARYING = (
+    (r"PostgreSQL \d+\.\d+", "PostgreSQL <version>"),
+    (r"\b\d+ (kB|MB)\b", "<size>"),
+    (r"\b\d+\.\d bytes", "<size> bytes"),
+    (r"in (about )?\d+(\.\d+)? s\b", "in <seconds>"),
+)
+
+STATEMENT = re.compile(r"\[\d+\] LOG: +(?:statement|execute [^:]+): (.*(?:\n\t.*)*)$", re.MULTILINE)
+
+Golden = Callable[[str, str], None]
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compares a text with the file of that name below tests/, or writes it there."""
+
+    def compare(name: str, text: str) -> None:
+        path = HERE / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert text == path.read_text(), f"{name} is another one: see tests/test_golden.py"
+
+    return compare
+
+
+def said(*words: str, stdin: str = "") -> str:
+    """What a command prints on both streams, 80 columns wide, and its exit status where that is not 0."""
+    kept = ("PATH", "HOME", "LANG", "SYSTEMROOT")
+    environment = {name: os.environ[name] for name in kept if name in os.environ} | {"COLUMNS": "80", "TERM": "dumb"}
+    done = subprocess.run(
+        [str(BIN / words[0]), *words[1:]],
+        env=environment,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout + (f"[{done.returncode}]\n" if done.returncode else "")
+
+
+def task_names() -> list[str]:
+    listed = json.loads(subprocess.run([BIN / "gitlab-tokens", "--list", "-F", "json"], capture_output=True).stdout)
+
+    def names(collection: dict[str, object], prefix: str) -> Iterator[str]:
+        for task in collection["tasks"]:  # type: ignore[attr-defined]
+            yield prefix + task["name"]
+        for below in collection["collections"]:  # type: ignore[attr-defined]
+            yield from names(below, f"{prefix}{below['name']}.")
+
+    return sorted(names(listed, ""))
+
+
+@pytest.mark.parametrize("program", ["inv", "gitlab-tokens"])
+def test_the_list_of_tasks(golden: Golden, program: str) -> None:
+    golden(f"golden/list-{program}.txt", said(program, "--list"))
+
+
+def test_the_help_of_every_task(golden: Golden) -> None:
+    names = task_names()
+    for name in names:
+        golden(f"golden/help/{name}.txt", said("gitlab-tokens", name, "--help"))
+    assert {path.stem for path in (HERE / "golden/help").iterdir()} == set(names)
+
+
+def test_the_first_screen_of_the_readme(gitlab_database: Address) -> None:
+    shown = re.search(
+        r"```console\n\$ inv tokens\.analyze .*?\n(.*?)```", (HERE.parent / "README.md").read_text(), re.S
+    )
+    assert shown
+    population.fill(gitlab_database, 15_653, lambda _: None)
+    found = said("gitlab-tokens", "analyze", "--target", url(gitlab_database))
+    # The documentation has a hundred times as many on that day, and they widen the line.
+    assert found.replace("| 2024-06-15      | 15653 |", "| 2024-06-15      | 1565353 |") == shown[1]
+
+
+def fill(address: Address) -> None:
+    """A service account and a bot whose tokens expire soon, and a person with a token that has expired."""
+    with make_engine(address).begin() as connection:
+        make_migration_row(connection, started_at="2023-06-15 10:20:35+00")
+        make_settings(connection)
+        owner = make_user(connection, username="inventory", user_type=13)
+        soon = TODAY + timedelta(20)
+        make_token(connection, user_id=owner, name="nightly", expires_at=soon, expire_notification_delivered=True)
+        bot, group = make_user(connection, username="group_1_bot", user_type=6), make_group(connection, path="fleet")
+        make_membership(connection, user_id=bot, group_id=group, expires_at=soon)
+        for number in range(3):
+            make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=soon)
+        make_token(connection, expires_at=date(2024, 6, 15))
+
+
+def calls(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Every task that asks a database, in an order in which each finds something to do."""
+    secrets = folder / "secrets.yml"
+    secrets.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
+    rotate = ("rotate", "--token", "nightly", "--no-verify", "--secrets-file", str(secrets), "--deliver")
+    selected = ("--group", "fleet", "--name", "*", "--scope", "api", "--state", "active,expired")
+    yield ("analyze",)
+    yield ("analyze", "--output", "json", "--top", "1")
+    yield ("analyze", "--output", "csv")
+    yield ("doctor",)
+    yield ("doctor", "--grants", "night shift")
+    yield ("extend", "--expires", SOON, "--to", NEXT_YEAR, "--yes")
+    yield ("journal.install",)
+    yield ("journal.status",)
+    yield ("extend", "--expires", SOON, *selected, "--by", "7d", "--dry-run")
+    yield ("extend", "--expires", SOON, "--to", NEXT_YEAR, "--dry-run", "--output", "json")
+    yield ("extend", "--expires", SOON, "--to", TOMORROW, "--yes")
+    yield ("extend", "--expires", SOON, "--to", NEXT_YEAR, "--reason", "no outage", "--yes")
+    yield ("undo", "--run", "1", "--yes")
+    yield ("extend", "--expires", "2024-06-15", "--state", "expired", "--to", NEXT_YEAR, "--plan")
+    yield ("apply", "--run", "3", "--yes", "--output", "json")
+    yield ("apply", "--run", "3", "--yes")
+    yield ("remove", "--expires", SOON, "--kind", "group", "--yes", "--allow", "doomed")
+    yield ("history",)
+    yield ("history", "--run", "1")
+    yield ("history", "--run", "2", "--output", "json")
+    yield ("history", "--output", "csv")
+    yield (*rotate, f"file:{folder}/token", "--dry-run")
+    yield (*rotate, f"file:{folder}/token", "--yes")
+    yield ("history", "--run", "5")
+    yield ("history", "--run", "5", "--output", "csv")
+    yield ("journal.prune", "--before", TOMORROW, "--yes")
+    yield ("journal.uninstall", "--yes")
+
+
+@pytest.mark.parametrize("release", ["16.0", "19.2"])
+def test_what_tasks_say_and_what_they_send(
+    gitlab_database_at: Callable[[str], Address],
+    superuser: Callable[[Address], Address],
+    server: Server,
+    golden: Golden,
+    release: str,
+    tmp_path: Path,
+) -> None:
+    address = gitlab_database_at(release)
+    fill(address)
+    log = server.folder / "server.log"
+    with psycopg.connect(superuser(address).conninfo) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("ALTER DATABASE {} SET log_statement = 'all'").format(database))
+        connection.execute(sql.SQL("ALTER ROLE gitlab IN DATABASE {} SET log_statement = 'all'").format(database))
+    screens, sent = [], dict[str, dict[str, None]]()
+    for words in calls(tmp_path):
+        start = log.stat().st_size
+        text = said("gitlab-tokens", words[0], "--target", url(address), *words[1:])
+        if words == ("history",):  # its columns are as wide as the names of person and host
+            text = re.sub("-{3,}", "--", re.sub(" {2,}", " ", text))
+        screens.append(constant(f"$ gitlab-tokens {' '.join(words)}\n{text}", address, tmp_path))
+        with log.open(encoding="utf-8") as file:
+            file.seek(start)
+            for statement in STATEMENT.findall(file.read()):
+                sent.setdefault(words[0], {})[constant(statement, address, tmp_path)] = None
+    golden(f"golden/screens-{release}.txt", "\n".join(screens))
+    for task, statements in sent.items():
+        golden(f"sql/{release}/{task}.sql", "\n".join(f"{laid_out(one)};\n" for one in statements))
+
+
+def constant(text: str, address: Address, folder: Path) -> str:
+    """The text without what is another in each call."""
+    text = re.sub(r"(?!2023-06-15)" + MOMENT, "<time>", text.replace(str(folder), "<folder>"))
+    for found in (url(address), address.shown):
+        text = text.replace(found, "<target>")
+    for days in range(366):
+        # As wide as a date, so that tables stay what they are.
+        text = text.replace(str(TODAY + timedelta(days)), f"<day {days:>+4}>")
+    text = text.replace(str(conninfo_to_dict(address.conninfo)["dbname"]), "gitlabhq_production")
+    for pattern, name in VARYING:
+        text = re.sub(pattern, name, text)
+    text = text.replace(str(origin.here()), "<person>").replace(f'"{__version__}"', '"<version>"')
+    return re.sub(r'\{\s+"host":[^}]*\}', '"<person>"', text)
+
+
+def laid_out(statement: str) -> str:
+    """As it is written: the server's log indents every further line by a tab."""
+    return re.sub(r"\n\t", "\n", statement).strip()
