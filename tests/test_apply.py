@@ -22,6 +22,7 @@ from tests.factories import (
 )
 from tests.replication import Replicated
 from tests.test_extend import LATER, NOWHERE, SOON, TODAY, Instance, one_line, planned
+from tests.test_program import GITLAB_TOKENS, call
 from tests.test_record import resume
 from tokens.address import Address
 from tokens.engine import make_engine
@@ -620,6 +621,95 @@ def test_an_earlier_date_is_allowed_to_the_plan_and_again_to_who_carries_it_out_
         assert instance.run("apply", "--run", 1, "--yes", "--allow", "earlier").returncode == 4
     instance.done("apply", "--run", 1, "--yes")
     assert instance.counts() == {str(SOON - timedelta(1)): 60}
+
+
+def rotate(instance: Instance, old: int) -> int:
+    """Give a token a successor, as GitLab does where the old one keeps a grace."""
+    with make_engine(instance.address).begin() as connection:
+        return make_token(connection, expires_at=LATER, previous_personal_access_token_id=old)
+
+
+def test_a_stored_plan_or_a_stopped_run_does_not_prolong_what_a_rotation_has_replaced_since(instance: Instance) -> None:
+    how = (
+        "Refused because of superseded (see the notes above); to leave out what a rotation has replaced plan it again "
+        "with --leave-out superseded, to do it all the same say --allow superseded."
+    )
+    instance.done(*EXTEND, "--plan")
+    with somebody_holds(instance, 59):
+        assert instance.run(*EXTEND, "--yes").returncode == 4
+    first = min(number for number, day in instance.dates().items() if day == str(SOON))
+    rotate(instance, first)
+    for number in (1, 2):
+        assert instance.refusal("apply", "--run", number, "--yes") == how
+    assert f"would live on beside them: {first}.\n" in instance.run("apply", "--run", 1, "--yes").stdout
+    instance.done(*EXTEND, "--leave-out", "superseded", "--yes")
+    assert instance.counts() == {str(SOON): 1, str(LATER): 60}
+
+
+def test_an_undo_does_not_prolong_what_a_rotation_has_replaced_since(instance: Instance) -> None:
+    earlier = SOON - timedelta(9)
+    instance.done("extend", "--expires", SOON, "--to", earlier, "--allow", "earlier", "--yes")
+    first, second, *_ = sorted(instance.dates())
+    rotate(instance, first)
+    undo = ("undo", "--run", 1, "--yes")
+    assert instance.refusal(*undo).startswith(
+        "Refused because of superseded (see the notes above); to leave out what a rotation has replaced say --leave-out"
+    )
+    assert f"would live on beside them (--leave-out superseded leaves them out): {first}.\n" in (
+        instance.run(*undo).stdout
+    )
+    out = instance.done(*undo, "--leave-out", "superseded")
+    assert out.startswith("Plan to undo run 1 for 59 token(s)\n")
+    assert f"NOTE: 1 token(s) that a rotation has replaced are left out: {first}.\n" in out
+    assert (instance.dates()[first], instance.dates()[second]) == (str(earlier), str(SOON))
+    assert instance.done(*undo, "--leave-out", "superseded").endswith(
+        "No other token is left: there is nothing to do.\n"
+    )
+    instance.done(*undo, "--allow", "superseded")
+    assert instance.counts() == {str(SOON): 60, str(LATER): 1}
+
+
+def test_an_undo_that_costs_bots_is_refused_until_it_is_allowed(instance: Instance) -> None:
+    long_dead = TODAY - timedelta(60)
+    with make_engine(instance.address).begin() as connection:
+        make_token(connection, user_id=make_user(connection, user_type=6), expires_at=long_dead)
+    revived = instance.done("extend", "--expires", long_dead, "--state", "expired", "--to", LATER, "--yes")
+    assert "bot(s)" not in revived
+    said = instance.refusal("undo", "--run", 1, "--yes")
+    assert said == "Refused because of doomed (see the notes above); to do it all the same say --allow doomed."
+    assert instance.done("undo", "--run", 1, "--yes", "--allow", "doomed").startswith("Plan to undo run 1 for 1 token")
+
+
+def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
+    bot, token, _ = extended_bot(instance)
+    with make_engine(instance.address).begin() as connection:
+        again = make_token(connection, user_id=bot, expires_at=SOON, expire_notification_delivered=True)
+        make_token(connection, expires_at=SOON, expire_notification_delivered=True)
+    instance.done(*EXTEND, "--yes")
+    run = instance.value("SELECT max(id) FROM token_tasks.runs")
+    along = "Along with the dates: 0 membership(s), and the notices of {} token(s).\n"
+    assert along.format(2) in instance.done("undo", "--run", run, "--dry-run")
+    # GitLab has warned about it since.
+    instance.execute("UPDATE personal_access_tokens SET expire_notification_delivered = true WHERE id = :id", id=again)
+    assert along.format(1) in instance.done("undo", "--run", run, "--yes")
+    assert "Along" not in instance.done("undo", "--run", run, "--yes")
+    assert instance.dates()[token] == str(LATER)
+    instance.done("undo", "--run", 1, "--yes")
+    undone = instance.done("undo", "--run", 1, "--yes").splitlines()
+    assert undone == ["Plan to undo run 1 for 0 token(s)", "Run 1 has been undone: there is nothing to do."]
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("undo", "superseded, doomed, maintenance"),
+        ("apply", "past, earlier, beyond-maximum, superseded, doomed, maintenance, old-plan"),
+        ("extend", "past, earlier, beyond-maximum, superseded, doomed, maintenance, publication"),
+    ],
+)
+def test_the_help_names_the_guards_that_the_task_heeds(task: str, words: str) -> None:
+    shown = " ".join(call(GITLAB_TOKENS, "--help", task).stdout.split()).replace("beyond- maximum", "beyond-maximum")
+    assert f"Go on in spite of a guard: {words}. Several" in shown
 
 
 def test_a_second_change_is_refused_while_one_is_under_way_and_leaves_nothing_behind(instance: Instance) -> None:

@@ -574,11 +574,15 @@ def test_what_a_rotation_has_replaced_is_not_prolonged(instance: Instance) -> No
         rotated(connection, revoked=[False])
         dead = rotated(connection, revoked=[False, False], expires_at=TODAY - timedelta(3))
     words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
-    how = "(see the notes above); to do it all the same say --allow superseded."
-    assert instance.refusal(*words) == f"Refused because of superseded {how}"
-    assert "NOTE: 2 token(s) were replaced by a rotation, and their successors are not revoked" in (
-        instance.run(*words).stdout
+    how = (
+        "(see the notes above); to leave out what a rotation has replaced say --leave-out superseded, to do it all the "
+        "same say --allow superseded."
     )
+    assert instance.refusal(*words) == f"Refused because of superseded {how}"
+    assert (
+        "NOTE: 2 token(s) were replaced by a rotation, and their successors are not revoked: the old ones would live "
+        f"on beside them (--leave-out superseded leaves them out): {in_grace[0]}, {through[0]}.\n"
+    ) in instance.run(*words).stdout
     assert instance.refusal("remove", "--expires", SOON, "--yes") == f"Refused because of superseded {how}"
     revived = ("extend", "--expires", TODAY - timedelta(3), "--state", "expired", "--to", LATER, "--yes")
     assert instance.refusal(*revived) == f"Refused because of superseded {how}"
@@ -589,6 +593,31 @@ def test_what_a_rotation_has_replaced_is_not_prolonged(instance: Instance) -> No
     )
     instance.done("extend", "--expires", SOON - timedelta(1), "--to", LATER, "--yes")
     instance.done("undo", "--run", 2, "--yes")
+
+
+@pytest.mark.parametrize("change", [("extend", "--to", LATER), ("remove",)])
+def test_what_a_rotation_has_replaced_is_left_out_on_request(instance: Instance, change: Sequence[object]) -> None:
+    with make_engine(instance.address).begin() as connection:
+        old, successor = rotated(connection, revoked=[False, False])
+        alone = make_token(connection, expires_at=SOON)
+        make_settings(connection, require_personal_access_token_expiry=False)
+    words = (*change, "--expires", SOON, "--leave-out", "superseded")
+    document = instance.json(*words, "--dry-run")
+    note = document["plan"]["notes"][-1]
+    assert (note["concern"], note["ids"], note["guard"]) == ("left-out-superseded", [old], None)
+    assert document["plan"]["selection"]["leave_out"] == ["superseded"]
+    assert sum(kind["tokens"] for kind in document["plan"]["kinds"] if kind["selected"]) == 2
+    assert "NOTE: 1 token(s) that a rotation has replaced are left out: " in instance.done(*words, "--plan")
+    instance.done("apply", "--run", 1, "--yes")
+    new = str(LATER) if change[0] == "extend" else None
+    assert instance.dates() == {old: str(SOON), successor: new, alone: new}
+    assert "; leave out superseded" in instance.done("history", "--run", 1)
+    assert instance.done(*words, "--yes").endswith(
+        f"are left out: {old}.\nNo token is selected: there is nothing to do.\n"
+    )
+    assert instance.refusal(*change, "--expires", SOON, "--leave-out", "past", "--yes", status=2) == (
+        '--leave-out takes superseded, not "past".'
+    )
 
 
 def test_more_tokens_than_the_caller_expects_are_never_changed(some: Instance) -> None:

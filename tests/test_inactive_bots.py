@@ -69,11 +69,12 @@ SOON = Selection((DateRange(day(1), day(60)),))
 AROUND = replace(SOON, expires=(DateRange(day(-60), day(60)),), states=EVERY_STATE)
 
 
-def taken(address: Address, worker: str, days: int = 30) -> set[int]:
-    """The bots that the worker takes at the next midnight."""
-    night = TODAY + timedelta(1)
+def taken(address: Address, worker: str, night: int = 1) -> set[int]:
+    """The bots that the worker takes at the next midnight, or a later one."""
+    midnight = TODAY + timedelta(night)
+    values = {"night": midnight, "cut_off": midnight - timedelta(30)}
     with make_engine(address).connect() as connection:
-        found = connection.execute(sa.text(worker), {"night": night, "cut_off": night - timedelta(days)}).scalar_one()
+        found = connection.execute(sa.text(worker), values).scalar_one()
     return set(found or ())
 
 
@@ -148,6 +149,30 @@ def test_the_guard_counts_exactly_the_bots_that_the_worker_takes_because_of_the_
     assert (losses["remove"] > 0) == (worker is UP_TO_17_9_0)
 
 
+@pytest.mark.parametrize("release", WORKERS)
+def test_the_note_counts_the_other_bots_that_the_worker_takes_and_none_that_the_change_saves(
+    gitlab_database: Address, release: str
+) -> None:
+    populate(gitlab_database, seed=len(release))
+    with make_engine(gitlab_database).begin() as connection:
+        saved = make_user(connection, user_type=BOT)
+        make_token(connection, user_id=saved, expires_at=TODAY - timedelta(31))
+    execute(gitlab_database, "CREATE TABLE saved AS SELECT id, expires_at FROM personal_access_tokens")
+    before = taken(gitlab_database, WORKERS[release])
+    plan = make_plan(gitlab_database, RunKind.EDIT, AROUND, Change(to=day(365)), release=release)
+    anyway = sum(note.tokens for note in plan.notes if note.concern is Concern.DOOMED_ANYWAY)
+    carry_out(gitlab_database, plan)
+    with make_engine(gitlab_database).connect() as connection:
+        owners = """
+            SELECT t.user_id FROM personal_access_tokens t JOIN saved s USING (id)
+            WHERE s.expires_at IS DISTINCT FROM t.expires_at
+        """
+        changed = set(connection.execute(sa.text(owners)).scalars())
+    lost = {bot for night in range(1, 33) for bot in taken(gitlab_database, WORKERS[release], night=night)} & changed
+    assert anyway == len(lost) > 0
+    assert saved in before - lost
+
+
 @pytest.fixture
 def bots(gitlab_database_at: Callable[[str], Address]) -> Callable[[str], Address]:
     """A database of a release with three bots whose tokens expire soon; one of them has one without a date, too."""
@@ -207,6 +232,7 @@ def test_a_stored_plan_and_an_undo_say_it_too(bots: Callable[[str], Address]) ->
     back = plan_to_undo(address, dated).plan
     before = taken(address, UP_TO_17_9_0)
     assert doomed(back) == 3
+    assert guards(back.notes) == ("doomed",)
     assert doomed(plan_to_undo(address, dated, release="19.1.0").plan) == 0
     undo(address, dated)
     assert len(taken(address, UP_TO_17_9_0) - before) == 3

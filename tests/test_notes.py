@@ -29,7 +29,7 @@ EVERYTHING = Facts(
     blocked_owners=2,
     migrated=120,
     service_accounts=20,
-    superseded=6,
+    superseded=(11, 12, 13, 14, 15, 16),
 )
 
 
@@ -179,13 +179,14 @@ def test_every_concern_is_noted_in_the_fixed_order_with_its_count() -> None:
     # The rest is about what was named and what may be read.
     assert [note.concern for note in found] == list(Concern)[: len(found)]
     assert guards(found) == ("maintenance", "past", "earlier", "beyond-maximum", "superseded", "doomed")
-    assert guards(noted([LATER], replace(EVERYTHING, superseded=0, doomed_bots=0))) == ()
+    assert guards(noted([LATER], replace(EVERYTHING, superseded=(), doomed_bots=0))) == ()
 
 
 def test_the_facts_are_told_in_sentences_that_name_the_option_that_changes_them() -> None:
     assert texts(noted([LATER], EVERYTHING)) == [
         "6 token(s) were replaced by a rotation, and their successors are not revoked: "
-        "the old ones would live on beside them.",
+        "the old ones would live on beside them (--leave-out superseded leaves them out): "
+        "11, 12, 13, 14, 15 and 1 more.",
         "7 token(s) have expired and would become valid again (--state active leaves them out).",
         "12 bot(s) have a membership that ends before the new date, and GitLab would delete bot and token at its end: "
         "the end is removed, too (--memberships keep leaves it).",
@@ -193,8 +194,8 @@ def test_the_facts_are_told_in_sentences_that_name_the_option_that_changes_them(
         "(--notices keep leaves them), and GitLab will mail about tokens of 5 owner(s) within a day.",
         "3 bot(s) lose by this change what keeps them: at 00:00 UTC GitLab deletes them with their tokens, "
         "and no undo brings them back.",
-        "8 bot(s) have had no active token for more than 30 day(s), or get none by this change: "
-        "GitLab's nightly clean-up deletes such bots with their tokens.",
+        "8 bot(s) will have no active token: "
+        "GitLab's nightly clean-up deletes such bots with their tokens, 30 day(s) after the last one's end.",
         "4 token(s) of 2 owner(s) do not work whatever their date, "
         "because the owner is blocked, banned or deactivated.",
         "120 token(s) probably got their date from the migration of GitLab 16.0, not from a person.",

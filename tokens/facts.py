@@ -108,12 +108,11 @@ OF_BOTS = """
         count(*) FILTER (WHERE u.user_type = 6 AND {will_be_active}) AS will_be_active
 """
 
-# The same of all tokens of a bot, and how many held it at the last clean-up.
+# The same of all tokens of a bot as they are.
 BOTS = """
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE {holds}) AS holding,
-        count(*) FILTER (WHERE {held}) AS held,
         count(*) FILTER (WHERE {is_active}) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id
@@ -123,21 +122,19 @@ BOTS = """
 # Held as things are, and no more with the new dates.
 DOOMED = "(bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)"
 
-# Nothing holds it as things are, the last clean-up should have taken it, or no token of it is active any more.
+# Nothing holds it then, or no token of it is active, so that nothing will hold it some days later.
 DOOMED_ANYWAY = f"""(
           NOT {DOOMED}
-          AND (
-            bot.holding - o.holding + o.will_hold = 0
-            OR bot.held = 0
-            OR bot.active - o.active + o.will_be_active = 0
-          )
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
         )"""
+
+CHOSEN = "public.personal_access_tokens t"
 
 # What a rotation has replaced works on, or again, and longer than before. First those with any successor: few.
 SUPERSEDED = """
     WITH replaced AS MATERIALIZED (
       SELECT t.id
-      FROM public.personal_access_tokens t
+      FROM {tokens}
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE {condition}
         AND {works}
@@ -146,13 +143,14 @@ SUPERSEDED = """
           {direct}
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS ({line}
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
       )
+    ORDER BY t.id
 """
 
 
@@ -182,7 +180,7 @@ class Facts:
     """Bots that the next clean-up of inactive bots takes because of the change, and would not take without it."""
 
     doomed_anyway_bots: int = 0
-    """Bots that a clean-up may take in any case: before the new date counts, in spite of it, or some days later."""
+    """Bots that a clean-up takes although nothing holds them less than now: the next one, or one some days later."""
 
     blocked: int = 0
     """Tokens whose owner is not active; GitLab refuses them whatever their date."""
@@ -196,8 +194,8 @@ class Facts:
     service_accounts: int = 0
     """Tokens of service accounts."""
 
-    superseded: int = 0
-    """Tokens that a rotation has replaced, with a successor that is not revoked, and that would work longer."""
+    superseded: tuple[int, ...] = ()
+    """The ids of `read_superseded`."""
 
 
 def read_facts(
@@ -235,13 +233,30 @@ def read_facts(
     row = connection.row(
         statement, **{"facts_first_warning": first_warning, **migrated, **bots.parameters, **parameters}
     )
-    superseded = 0
-    if line := read_line(connection, schema):
-        replaced = SUPERSEDED.format(
-            condition=condition.sql, works=works, new=new.sql, direct=line.direct, line=line.whole
-        )
-        superseded = connection.row(replaced, **parameters).tokens
-    return Facts(**row._asdict(), superseded=superseded)
+    return Facts(**row._asdict(), superseded=read_superseded(connection, schema, condition, new, policy))
+
+
+def read_superseded(
+    connection: Connection, schema: Schema, condition: Condition, new: Condition, policy: Policy, tokens: str = CHOSEN
+) -> tuple[int, ...]:
+    """The ids of those that would work longer than now, though a rotation has replaced them.
+
+    Their successor, or what came of that, is not revoked. Looks at the tokens `t` of `condition` in `tokens`, SQL for
+    FROM, each of which gets the date `new`. None where nobody knows of rotations.
+    """
+    line = read_line(connection, schema)
+    if line is None:
+        return ()
+    statement = SUPERSEDED.format(
+        tokens=tokens,
+        condition=condition.sql,
+        works=WORKS.format(new=new.sql),
+        new=new.sql,
+        direct=line.direct,
+        line=line.whole,
+    )
+    parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
+    return tuple(row.id for row in connection.rows(statement, **parameters))
 
 
 def read_doomed(
@@ -277,11 +292,10 @@ def _bots(clean_up: CleanUp | None, policy: Policy, new: Condition) -> _Bots:
         will_hold=holds(clean_up, new.sql, "t.revoked", "t.updated_at", next_day, days),
         will_be_active=is_active(clean_up, new.sql, "t.revoked", today),
     )
-    held = holds(clean_up, "t.expires_at", "t.revoked", "t.updated_at", today, days)
     return _Bots(
         {
             "of_bots": of_bots.strip(),
-            "bots": BOTS.format(**holding, held=held).strip(),
+            "bots": BOTS.format(**holding).strip(),
             "doomed": DOOMED,
             "doomed_anyway": DOOMED_ANYWAY,
         },

@@ -34,6 +34,7 @@ class Concern(Enum):
     MIGRATED = "migrated"
     UNKNOWN_IDS = "unknown-ids"
     LEFT_OUT_IDS = "left-out-ids"
+    LEFT_OUT_SUPERSEDED = "left-out-superseded"
     NOTHING_SELECTED = "nothing-selected"
     HIDDEN_ROWS = "hidden-rows"
 
@@ -58,7 +59,7 @@ GUARDS = (
 class Note:
     """One concern, its sentence, and how many tokens it is about (for memberships and doomed bots: how many bots).
 
-    `ids` are those that a person has named and that come to nothing.
+    `ids` are those of the tokens where a person has to know which they are.
     """
 
     concern: Concern
@@ -93,7 +94,7 @@ def notes(
     found = [
         _maintenance(moving, policy),
         *_on_dates(moving, policy),
-        _superseded(known),
+        superseded_note(known.superseded, options=options),
         _revives(known, options=options),
         _requires_expiry(moving, known, policy),
         _memberships(moving, known, memberships, options=options),
@@ -169,12 +170,20 @@ def _same(new: ExpirationDate | None) -> str:
     return f"{new} is the date that these tokens have already."
 
 
-def _superseded(facts: Facts) -> Note:
+def superseded_note(ids: Sequence[int], *, options: bool = True) -> Note:
+    """The note on tokens that a rotation has replaced and that a change would prolong."""
+    aside = _aside("--leave-out superseded leaves them out", options)
     text = (
-        f"{facts.superseded} token(s) were replaced by a rotation, and their successors are not revoked: the old ones "
-        "would live on beside them."
+        f"{len(ids)} token(s) were replaced by a rotation, and their successors are not revoked: the old ones would "
+        f"live on beside them{aside}: {_first(ids)}."
     )
-    return Note(Concern.SUPERSEDED, text, facts.superseded)
+    return Note(Concern.SUPERSEDED, text, len(ids), tuple(ids))
+
+
+def left_out_superseded(ids: Sequence[int]) -> Note:
+    """The note on those of them that a person wants to be left out."""
+    text = f"{len(ids)} token(s) that a rotation has replaced are left out: {_first(ids)}."
+    return Note(Concern.LEFT_OUT_SUPERSEDED, text, len(ids), tuple(ids))
 
 
 def _revives(facts: Facts, *, options: bool) -> Note:
@@ -238,8 +247,8 @@ def doomed(bots: int, clean_up: CleanUp | None) -> Note:
 def _doomed_anyway(facts: Facts, policy: Policy, clean_up: CleanUp | None) -> Note:
     undated = " (one without a date may count as none)" if clean_up and clean_up.takes_undated else ""
     text = (
-        f"{facts.doomed_anyway_bots} bot(s) have had no active token for more than {policy.inactive_days} day(s), "
-        f"or get none by this change{undated}: GitLab's nightly clean-up deletes such bots with their tokens."
+        f"{facts.doomed_anyway_bots} bot(s) will have no active token{undated}: GitLab's nightly clean-up deletes such "
+        f"bots with their tokens, {policy.inactive_days} day(s) after the last one's end."
     )
     return Note(Concern.DOOMED_ANYWAY, text, facts.doomed_anyway_bots)
 

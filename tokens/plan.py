@@ -2,16 +2,17 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 from tokens import database
 from tokens.address import Address
 from tokens.change import Change, Move
 from tokens.errors import UsageError
-from tokens.facts import read_facts
+from tokens.facts import read_facts, read_superseded
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
@@ -21,7 +22,7 @@ from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.notes import Concern, Note, notes, notes_on_ids
+from tokens.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
 from tokens.selection import (
     Condition,
     Selection,
@@ -172,6 +173,11 @@ class Plan:
         """How many tokens go from which date to which, in the plan's order."""
         return moves_of(self.chunks)
 
+    def without(self, ids: Collection[int]) -> "Plan":
+        """The same but for the tokens with these ids."""
+        kept = ((chunk, [one for one in chunk.ids if one not in ids]) for chunk in self.chunks)
+        return replace(self, chunks=tuple(replace(chunk, ids=TokenIds(left)) for chunk, left in kept if left))
+
 
 def moves_of(chunks: Iterable[Chunk]) -> tuple[Move, ...]:
     """How many tokens of `chunks` go from which date to which, in their order."""
@@ -207,16 +213,22 @@ def make_plan(
     with database.reading(address) as connection:
         schema = preflight.check(connection, preflight.CHANGE)
         check_names(connection, schema, selection)
-        condition = selection.condition(schema)
-        counts = () if kind is RunKind.EDIT else tuple(_read_counts(connection, schema, selection))
-        chunks = tuple(_chunks(list(_read_ids(connection, condition)), change))
         policy = read_policy(connection, schema)
+        condition = selection.condition(schema)
+        left_out: tuple[int, ...] = ()
+        if not selection.superseded:
+            left_out = read_superseded(connection, schema, condition, change.expression(), policy)
+            condition = condition.without(left_out)
+        counts = () if kind is RunKind.EDIT else tuple(_read_counts(connection, schema, selection, left_out))
+        chunks = tuple(_chunks(list(_read_ids(connection, condition)), change))
         estimate = read_release(connection, schema)
         rule = rule_of(release or estimate) if options.memberships else None
         bots = clean_up(release, estimate)
         migration = read_background_migration(connection, schema)
         facts = read_facts(connection, schema, condition, change, policy, migration, bots)
-        more = [] if kind is RunKind.EDIT else list(_notes_on_selection(connection, schema, selection, chunks, counts))
+        more: list[Note] = []
+        if kind is not RunKind.EDIT:
+            more += _notes_on_selection(connection, schema, selection, chunks, counts, left_out)
         more += read_hidden_rows(connection)
     found = notes(
         moves_of(chunks),
@@ -256,11 +268,15 @@ def _notes_on_selection(
     selection: Selection,
     chunks: Sequence[Chunk],
     counts: Sequence[KindCount],
+    superseded: Sequence[int],
 ) -> Iterator[Note]:
-    """What was named and comes to nothing."""
-    unknown, left_out = ids_without_effect(connection, selection, (one for chunk in chunks for one in chunk.ids))
+    """What was named and comes to nothing, and the tokens left out that are `superseded`."""
+    chosen = (one for chunk in chunks for one in chunk.ids)
+    unknown, left_out = ids_without_effect(connection, selection, chain(chosen, superseded))
     yield from notes_on_ids(len(selection.ids or ()), unknown, left_out)
-    if chunks:
+    if superseded:
+        yield left_out_superseded(superseded)
+    if chunks or superseded:
         return
     check_scopes(connection, selection)
     if any(one.tokens for one in counts):
@@ -270,8 +286,10 @@ def _notes_on_selection(
     yield Note(Concern.NOTHING_SELECTED, text, 0)
 
 
-def _read_counts(connection: database.Connection, schema: Schema, selection: Selection) -> Iterator[KindCount]:
-    scope = selection.scope(schema)
+def _read_counts(
+    connection: database.Connection, schema: Schema, selection: Selection, left_out: Sequence[int]
+) -> Iterator[KindCount]:
+    scope = selection.scope(schema).without(left_out)
     statement = COUNTS.format(kind=kind_expression(schema), state=STATE_EXPRESSION, condition=scope.sql)
     for row in sorted(connection.rows(statement, **scope.parameters)):
         kind, state = Kind(row.kind), State(row.state)

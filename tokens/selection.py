@@ -175,6 +175,7 @@ CRITERIA = (
     "created_before",
     "created_after",
     "ids",
+    "leave_out",
 )
 
 
@@ -187,6 +188,14 @@ class Condition:
 
     sql: str
     parameters: Mapping[str, object]
+
+    def without(self, ids: Sequence[int]) -> "Condition":
+        """The same but for the tokens with these ids."""
+        if not ids:
+            return self
+        left_out = "t.id NOT IN (SELECT unnest(CAST(%(left_out)s AS bigint[])))"
+        literal = "{" + ",".join(map(str, ids)) + "}"
+        return Condition(f"{self.sql}\n  AND {left_out}", {**self.parameters, "left_out": literal})
 
 
 @dataclass(frozen=True)
@@ -217,6 +226,8 @@ class Selection:
             last used before any day.
         last_used_after, created_after: from the first moment of this day in UTC on.
         ids: one of these.
+        superseded: whether those are meant, too, that a rotation has replaced and that the change would prolong. No
+            condition on a token alone, so whoever makes the plan sees to it.
     """
 
     expires: tuple[DateRange | None, ...]
@@ -232,6 +243,7 @@ class Selection:
     created_before: date | None = None
     created_after: date | None = None
     ids: tuple[int, ...] | None = None
+    superseded: bool = True
 
     @classmethod
     def every(cls, expires_at: ExpirationDate) -> Self:
@@ -282,6 +294,7 @@ class Selection:
             "scope": list(self.scopes),
             **days,
             "ids": None if self.ids is None else len(self.ids),
+            "leave_out": [] if self.superseded else ["superseded"],
         }
         return {option: value for option, value in named.items() if value is not None and value != []}
 

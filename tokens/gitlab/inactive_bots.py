@@ -81,7 +81,8 @@ def what_it_does(clean_up: CleanUp) -> str:
 def is_active(clean_up: CleanUp, expires_at: str, revoked: str, day: str) -> str:
     """SQL: whether a token of this date counts as active on `day`, all of them SQL."""
     if clean_up.takes_undated:
-        return f"({revoked} IS NOT TRUE AND {expires_at} > {day})"
+        # Where `revoked` is NULL the worker asks for the time of a revocation, too.
+        return f"({revoked} IS FALSE AND {expires_at} > {day})"
     return f"({revoked} IS NOT TRUE AND COALESCE({expires_at}, CAST('infinity' AS date)) > {day})"
 
 

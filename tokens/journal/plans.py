@@ -6,16 +6,16 @@ from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
-from tokens.facts import read_doomed, read_facts
+from tokens.facts import Facts, read_doomed, read_facts, read_superseded
+from tokens.gitlab import notices as notices_sent
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
-from tokens.gitlab.inactive_bots import CleanUp, clean_up
-from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.inactive_bots import clean_up
+from tokens.gitlab.settings import read_policy
 from tokens.journal import installation
 from tokens.journal.installation import RunState
-from tokens.journal.listing import read_touched
 from tokens.journal.runs import PUT_BACK, StoredRun, read_plan, read_reverse, read_run
-from tokens.notes import Concern, doomed, notes
+from tokens.notes import Concern, doomed, left_out_superseded, notes, superseded_note
 from tokens.plan import Plan, RunKind, read_hidden_rows, read_release
 from tokens.selection import Condition
 
@@ -83,16 +83,6 @@ OUTLIVES_SINCE = """(
       )
     )"""
 
-NEEDED_MEMBERSHIPS = """
-    SELECT count(DISTINCT m.id) AS memberships
-    FROM token_tasks.memberships n
-    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
-    JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-    JOIN public.personal_access_tokens other ON other.user_id = m.user_id
-    WHERE n.run_id = %(run)s
-      AND {outlives_since}
-"""
-
 STORED_TOKENS = """t.id IN (
       SELECT unnest(c.token_ids)
       FROM token_tasks.chunks c
@@ -103,10 +93,47 @@ STORED_TOKENS = """t.id IN (
 # The tokens that an undo changes, each with the date that it had.
 CHANGED_TOKENS = """public.personal_access_tokens t
       JOIN (
-        SELECT unnest(c.token_ids) AS id, c.old_expires_at, c.new_expires_at
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
         FROM token_tasks.chunks c
-        WHERE c.run_id = %(undone_run)s AND c.done_at IS NOT NULL
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = %(undone_run)s
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at"""
+
+
+# What an undo puts back along with them: memberships that still end as the run made them, some of which stay, as they
+# are needed by now, and notices of tokens about which GitLab has not warned since.
+PUT_BACK_ALONG = """
+    WITH changed AS MATERIALIZED (
+      SELECT t.id, t.user_id, changed.position
+      FROM {changed}
+    )
+    SELECT
+      count(DISTINCT m.id) FILTER (WHERE NOT stays.needed) AS memberships,
+      count(DISTINCT m.id) FILTER (WHERE stays.needed) AS needed,
+      (
+        SELECT count(DISTINCT t.id)
+        FROM token_tasks.notices n
+        CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+        JOIN changed ON changed.id = kept.id AND changed.position = n.position
+        JOIN public.personal_access_tokens t ON t.id = kept.id AND NOT {any_set}
+        WHERE n.run_id = %(undone_run)s
+      ) AS notices
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+    JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+    CROSS JOIN LATERAL (
+      SELECT EXISTS (
+        SELECT
+        FROM public.personal_access_tokens other
+        WHERE other.user_id = m.user_id
+          AND {outlives_since}
+      ) AS needed
+    ) stays
+    WHERE n.run_id = %(undone_run)s
+      AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position)
+"""
 
 
 class RunComplete(UsageError):
@@ -127,8 +154,9 @@ class Undo:
 
     `changed_since` are the ids of those that no longer have the date that the run gave them, in ascending order;
     `put_back` of the others have their old date already, from an undo that was begun before, and are not in the plan.
-    `memberships` and `notices` are how many the run has touched along with its tokens; `needed` of the memberships stay
-    as they are, because their bot has got other tokens that live longer.
+    `memberships` and `notices` are how many it puts back along with its tokens; `needed` memberships stay as they are,
+    because their bot has got other tokens that live longer. `left_out` are those that a rotation has replaced, where
+    they are not to live longer again.
     """
 
     stored: StoredRun
@@ -138,6 +166,7 @@ class Undo:
     notices: int
     needed: int
     put_back: int = 0
+    left_out: int = 0
 
     @property
     def tokens(self) -> int:
@@ -167,23 +196,36 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             raise Refused(f"Run {run} undoes a run that the journal has forgotten, so it cannot go on.")
         plan = read_plan(connection, stored)
         policy = read_policy(connection, schema)
-        facts = None
         bots = clean_up(release, read_release(connection, schema))
-        if stored.state is RunState.PLANNED and stored.kind is not RunKind.UNDO:
+        condition = Condition(STORED_TOKENS, {"stored_run": run})
+        if stored.kind is RunKind.UNDO:
+            facts = None
+        elif stored.state is RunState.PLANNED:
             migration = read_background_migration(connection, schema)
-            condition = Condition(STORED_TOKENS, {"stored_run": run})
             facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots)
-        found = notes(plan.moves, facts, policy, memberships=plan.memberships, notices=plan.notices, clean_up=bots)
+        else:
+            new = stored.change.expression()
+            facts = Facts(superseded=read_superseded(connection, schema, condition, new, policy))
+        found = notes(
+            plan.moves,
+            facts,
+            policy,
+            memberships=plan.memberships,
+            notices=plan.notices,
+            clean_up=bots,
+            options=False,
+        )
         hidden = read_hidden_rows(connection)
     if stored.kind is RunKind.UNDO:
         found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
     return Application(stored, replace(plan, notes=(*found, *hidden)))
 
 
-def plan_to_undo(address: Address, run: int, *, release: str | None = None) -> Undo:
+def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release: str | None = None) -> Undo:
     """What it takes to put back the old dates of a run, and of the notices and memberships that it touched.
 
-    `release` is GitLab's version where it is known.
+    Without `superseded` it leaves out what a rotation has replaced and would live longer again. `release` is GitLab's
+    version where it is known.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`; also a run that rotated tokens.
@@ -207,24 +249,37 @@ def plan_to_undo(address: Address, run: int, *, release: str | None = None) -> U
         if not plan.tokens and not put_back:
             raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
         since = tuple(row.id for row in connection.stream(CHANGED_SINCE, run=run))
-        touched = read_touched(connection, run)
-        needed_ones = NEEDED_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(run)s"))
-        needed = connection.row(needed_ones, run=run).memberships
         policy = read_policy(connection, schema)
         bots = clean_up(release, read_release(connection, schema))
+        changed, old = Condition(CHANGED_TOKENS, {"undone_run": run}), Condition("changed.old_expires_at", {})
+        everything = Condition("TRUE", changed.parameters)
+        replaced = read_superseded(connection, schema, everything, old, policy, changed.sql)
+        if not superseded:
+            plan = plan.without(frozenset(replaced))
+            changed = changed.without(replaced)
+        along = PUT_BACK_ALONG.format(
+            changed=changed.sql,
+            any_set=notices_sent.any_set(schema),
+            outlives_since=OUTLIVES_SINCE.format(run="%(undone_run)s"),
+        )
+        touched = connection.row(along, **changed.parameters)
+        lost = read_doomed(connection, changed, old, policy, bots)
         hidden = read_hidden_rows(connection)
-        lost = doomed(_read_lost(connection, run, policy, bots), bots)
     found = notes(plan.moves, None, policy, memberships=None, notices=False, clean_up=bots)
     kept = [note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST)]
-    kept += [lost] if lost.tokens else []
+    more = (superseded_note(replaced) if superseded else left_out_superseded(replaced), doomed(lost, bots))
+    kept += [note for note in more if note.tokens]
     kept += hidden
-    return Undo(stored, replace(plan, notes=tuple(kept)), since, touched.memberships, touched.notices, needed, put_back)
-
-
-def _read_lost(connection: Connection, run: int, policy: Policy, bots: CleanUp | None) -> int:
-    """How many bots the next clean-up takes because their tokens get back the dates that they had before the run."""
-    changed = Condition(CHANGED_TOKENS, {"undone_run": run})
-    return read_doomed(connection, changed, Condition("changed.old_expires_at", {}), policy, bots)
+    return Undo(
+        stored,
+        replace(plan, notes=tuple(kept)),
+        since,
+        touched.memberships,
+        touched.notices,
+        touched.needed,
+        put_back,
+        left_out=0 if superseded else len(replaced),
+    )
 
 
 def _is_rotation(connection: Connection, run: int) -> bool:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import invoke
 
-from tokens.tasks.change_options import LISTS, RUNNING_HELP, RUNNING_OPTIONS
+from tokens.tasks.change_options import ALLOWED, LEAVE_OUT_HELP, LISTS, RUNNING_HELP, RUNNING_OPTIONS, allow_help
 from tokens.tasks.target_option import TARGET_HELP
 from tokens.tasks.task import task
 from tokens.terminal.printable import printable
@@ -18,7 +18,12 @@ RUN_HELP = "The number of the run, as `history` shows it."
 
 
 @task(
-    help={"target": TARGET_HELP, "run": RUN_HELP, **RUNNING_HELP},
+    help={
+        "target": TARGET_HELP,
+        "run": RUN_HELP,
+        **RUNNING_HELP,
+        "allow": allow_help(*(word for word in ALLOWED if word != "publication")),
+    },
     options=RUNNING_OPTIONS,
     iterable=LISTS,
     travels=True,
@@ -61,7 +66,11 @@ def apply(context: invoke.Context, target: str = "", run: str | None = None, **o
         # What a run has begun was allowed then, and only what time changes is asked again.
         begun = stored.state is not RunState.PLANNED
         consent.check_guards(
-            plan, manner, also=("old-plan",) if stored.lapsed else (), never=("earlier",) if begun else ()
+            plan,
+            manner,
+            also=("old-plan",) if stored.lapsed else (),
+            never=("earlier",) if begun else (),
+            leave_out="plan it again with --leave-out superseded",
         )
         if not consent.agreed(manner, f"This will change {plan.tokens} token(s). Are you sure?"):
             report.say("Nothing was changed.")
@@ -76,8 +85,10 @@ def apply(context: invoke.Context, target: str = "", run: str | None = None, **o
         "dry_run": "Show what would be put back, change and store nothing.",
         "reason": "Why, for the journal.",
         **RUNNING_HELP,
+        "allow": allow_help("superseded", "doomed", "maintenance"),
+        "leave_out": LEAVE_OUT_HELP,
     },
-    options={**RUNNING_OPTIONS, "dry_run": False, "reason": None},
+    options={**RUNNING_OPTIONS, "leave_out": None, "dry_run": False, "reason": None},
     iterable=LISTS,
     travels=True,
 )
@@ -92,6 +103,7 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
     from tokens.tasks.target_option import locate_site
 
     number = change_options.run_number(run)
+    superseded = change_options.takes_superseded(options.pop("leave_out"))
     manner = _manner(context, options)
     consent.require_person_or_yes(manner, "undo")
     who = origin.here()
@@ -99,7 +111,7 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
     report = Report(as_json=manner.json)
     with report.printing():
         with announced("Making the plan"):
-            found = plan_to_undo(site.address, number, release=site.release)
+            found = plan_to_undo(site.address, number, superseded=superseded, release=site.release)
         consent.propose(found.plan, report, f"Plan to undo run {number} for {found.tokens} token(s)")
         if found.memberships or found.notices:
             report.add(memberships=found.memberships, notices=found.notices)
@@ -111,7 +123,7 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
             report.say(
                 f"NOTE: {found.needed} membership(s) stay as they are: their bot has other tokens that live longer."
             )
-        if found.put_back:
+        if found.put_back and (found.tokens or found.changed_since):
             report.add(put_back=found.put_back)
             report.say(
                 f"NOTE: {found.put_back} token(s) have their old date already, from an undo that was begun before."
@@ -125,12 +137,13 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
                 f"NOTE: {len(since)} token(s) were changed since, or are gone, and are left alone: {shown}{more}"
             )
         if not found.tokens and not since:
-            report.say(f"Run {number} has been undone: there is nothing to do.")
+            why = "No other token is left" if found.left_out else f"Run {number} has been undone"
+            report.say(f"{why}: there is nothing to do.")
             return
         if not found.tokens:
             raise DoneInPart(f"No token has still the date that run {number} gave it: nothing was changed.")
-        # The old dates may well be past by now, and what they doom was doomed before: a way back depends on no day.
-        consent.check_guards(found.plan, manner, never=("past", "doomed"))
+        # The old dates may well be past by now, and a way back depends on no day.
+        consent.check_guards(found.plan, manner, never=("past",))
         if manner.dry_run:
             return
         if not consent.agreed(manner, f"This will put back {found.tokens} token(s). Are you sure?"):

@@ -16,22 +16,31 @@ if TYPE_CHECKING:
     from tokens.plan import Options
 
 ALLOWED = ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan", "publication")
+LEFT_OUT = "superseded"
 OUTPUTS = ("text", "json")
 MOST_TOKENS = 2**63 - 1
 MOST_DAYS = 3_660_000  # ten thousand years
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
+
+def allow_help(*words: str) -> str:
+    """What `--allow` says about itself where these are the guards."""
+    return f"Go on in spite of a guard: {', '.join(words)}. Several: separated by commas, or the option again."
+
+
 RUNNING_HELP = {
     "yes": "Do not ask; needed where there is no terminal. Skips no guard.",
-    "allow": f"Go on in spite of a guard: {', '.join(ALLOWED)}. Several: separated by commas, or the option again.",
     "at_most": "Refuse to change more tokens than this number.",
     "standby": "Wait for this standby when it is behind: postgresql://… or a name from tokens.targets. May be given "
     "several times. Default: those that database.yml lists for load balancing.",
     "max_lag": "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.",
     "output": "text or json. Default: text.",
 }
+LEAVE_OUT_HELP = f"Leave out what a guard is about: {LEFT_OUT} (tokens that a rotation has replaced)."
 CHANGE_HELP = {
     **RUNNING_HELP,
+    "allow": allow_help(*(word for word in ALLOWED if word != "old-plan")),
+    "leave_out": LEAVE_OUT_HELP,
     "dry_run": "Show the plan, change and store nothing.",
     "plan": "Store the plan in the journal, for `apply` by a second person within a day.",
     "memberships": "move: memberships of bots that end before the new date are moved as GitLab's own rotation does; "
@@ -52,6 +61,7 @@ RUNNING_OPTIONS = {
 }
 CHANGE_OPTIONS = {
     **RUNNING_OPTIONS,
+    "leave_out": None,
     "dry_run": False,
     "plan": False,
     "memberships": "move",
@@ -142,6 +152,13 @@ def options(memberships: str, notices: str) -> "Options":
         if value not in words:
             raise UsageError(f'--{name} takes {" or ".join(words)}, not "{value}".')
     return Options(memberships=memberships == "move", notices=notices == "rearm")
+
+
+def takes_superseded(leave_out: str | None) -> bool:
+    """Whether what a rotation has replaced is taken, too."""
+    if leave_out not in (None, LEFT_OUT):
+        raise UsageError(f'--leave-out takes {LEFT_OUT}, not "{leave_out}".')
+    return leave_out is None
 
 
 def date(option: str, text: str) -> ExpirationDate:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TextIO
 
 import invoke
@@ -23,6 +24,8 @@ from tokens.terminal import console
 from tokens.terminal.prompts import Prompts
 from tokens.terminal.steps import announced
 
+NOT_OF_THE_MANNER = ("memberships", "notices", "leave_out", "standby")
+
 
 def change_tokens(
     context: invoke.Context,
@@ -34,13 +37,16 @@ def change_tokens(
 ) -> None:
     """Change the tokens that `options` select, as far as they say."""
     manner = change_options.manner(
-        **{name: options[name] for name in CHANGE_OPTIONS if name not in ("memberships", "notices", "standby")},
+        **{name: options[name] for name in CHANGE_OPTIONS if name not in NOT_OF_THE_MANNER},
         standby=standby_addresses(context, options["standby"]),
     )
     how = change_options.options(options["memberships"], options["notices"])
     require_person_or_yes(manner, kind.value)
     # What is read or asked of this process comes before it may become the GitLab user.
-    selection = selection_options.selection(**{name: options[name] for name in SELECTION_OPTIONS}, stdin=stdin)
+    selection = replace(
+        selection_options.selection(**{name: options[name] for name in SELECTION_OPTIONS}, stdin=stdin),
+        superseded=change_options.takes_superseded(options["leave_out"]),
+    )
     if change.by is not None and None in selection.expires:
         raise UsageError("--by counts from a token's own date, so it cannot go with --expires none; use --to.")
     who = origin.here()

@@ -31,10 +31,17 @@ def propose(plan: Plan, report: Report, title: str) -> None:
     report.say(f"{title}\n\n{plan_screen.screen(plan)}".rstrip())
 
 
-def check_guards(plan: Plan, manner: Manner, *, also: Sequence[str] = (), never: Sequence[str] = ()) -> None:
+def check_guards(
+    plan: Plan,
+    manner: Manner,
+    *,
+    also: Sequence[str] = (),
+    never: Sequence[str] = (),
+    leave_out: str = "say --leave-out superseded",
+) -> None:
     """Refuse what a guard forbids and `--allow` does not name; `also` are guards' words from elsewhere.
 
-    `never` are words that refuse nothing here.
+    `never` are words that refuse nothing here; `leave_out` says how to go without what a rotation has replaced.
 
     Raises:
         Refused: nothing has been changed.
@@ -46,8 +53,9 @@ def check_guards(plan: Plan, manner: Manner, *, also: Sequence[str] = (), never:
     words = [word for word in (*guards(plan.notes), *also) if word not in never]
     forbidden = [word for word in words if word not in manner.allow]
     if forbidden:
+        without = f"to leave out what a rotation has replaced {leave_out}, " if "superseded" in forbidden else ""
         raise Refused(
-            f"Refused because of {' and '.join(forbidden)} (see the notes above); to do it all the same say "
+            f"Refused because of {' and '.join(forbidden)} (see the notes above); {without}to do it all the same say "
             f"--allow {','.join(forbidden)}."
         )
 
