@@ -5,7 +5,8 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.addresses import url
-from tests.factories import make_tokens
+from tests.factories import make_token, make_tokens
 from tests.replication import Replicated
 from tests.terminal.screen import Program
 from tests.test_program import GITLAB_TOKENS, call
@@ -30,8 +31,10 @@ from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, Journ
 from tokens.journal.record import Outcome, begin, store
 from tokens.journal.runs import list_runs
 from tokens.journal.setup import Contents, Installation
+from tokens.notes import Concern
 from tokens.origin import Origin
 from tokens.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.plan import make_plan as plan_change
 from tokens.selection import Selection
 from tokens.tasks.journal import screen
 from tokens.upgrade import Branch, downgrade, revisions, upgrade
@@ -362,6 +365,43 @@ def test_pruning_forgets_what_was_planned_before_a_day_in_utc_but_nothing_under_
         setup.uninstall(installed)
     execute(installed, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")
     assert setup.uninstall(installed) == 2
+
+
+def test_pruning_keeps_what_tells_that_a_token_which_works_was_replaced(
+    gitlab_database_at: Callable[[str], Address],
+) -> None:
+    address = gitlab_database_at("16.0")
+    upgrade(address, Branch.JOURNAL)
+    today = datetime.now(UTC).date()
+
+    def token(days: int | None, *, revoked: bool | None = False) -> int:
+        expires_at = None if days is None else today + timedelta(days)
+        with make_engine(address).begin() as connection:
+            return make_token(connection, expires_at=expires_at, revoked=revoked)
+
+    def rotated(old: int, successor: int, state: str = "done") -> int:
+        run = make_run(address, replace(make_plan([old]), kind=RunKind.ROTATE), created_at="2026-01-01 00:00+00")
+        execute(
+            address,
+            "INSERT INTO token_tasks.rotations (run_id, token_id, successor_id, state) "
+            f"VALUES ({run}, {old}, {successor}, '{state}')",
+        )
+        return run
+
+    first, second, third = token(7, revoked=None), token(7, revoked=True), token(300)
+    in_grace = [rotated(first, second), rotated(second, third), rotated(token(None), token(300))]
+    rotated(token(7, revoked=True), token(300))
+    rotated(token(0), token(300))
+    rotated(token(7), token(300, revoked=True), "abandoned")
+    assert setup.count_prunable(address, date(2026, 2, 1)) == 3
+    assert setup.prune(address, date(2026, 2, 1)) == 3
+    assert run_numbers(address) == in_grace
+    day = ExpirationDate((today + timedelta(7)).toordinal())
+    plan = plan_change(address, RunKind.EXTEND, Selection.every(day), Change(to=NEW))
+    assert [note.ids for note in plan.notes if note.concern is Concern.SUPERSEDED] == [(first,)]
+
+    execute(address, f"UPDATE public.personal_access_tokens SET revoked = true WHERE id = {first}")
+    assert setup.prune(address, date(2026, 2, 1)) == 2
 
 
 # From the command line

@@ -9,6 +9,7 @@ from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
+from tokens.gitlab.kind import STATE_CONDITIONS, State
 from tokens.gitlab.schema import read_schema
 from tokens.journal import publications, trust
 from tokens.journal.installation import (
@@ -139,10 +140,24 @@ OLD_RUNS = """
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
+      -- While a token works that was replaced, it is to be known that it was, and by what.
+      AND r.id NOT IN (
+        WITH RECURSIVE replaced AS (
+          SELECT p.run_id, p.successor_id
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND {works}
+          WHERE p.state NOT IN ('planned', 'abandoned')
+          UNION
+          SELECT p.run_id, p.successor_id
+          FROM replaced
+          JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
+        )
+        SELECT run_id FROM replaced
+      )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
       AND r.created_at < CAST(%(before)s AS timestamp) AT TIME ZONE 'UTC'
-"""
+""".replace("{works}", STATE_CONDITIONS[State.ACTIVE])
 
 
 @dataclass(frozen=True)
@@ -324,7 +339,10 @@ def count_prunable(address: Address, before: date) -> int:
 
 
 def prune(address: Address, before: date) -> int:
-    """Forget the runs that were planned before 00:00 UTC of a day, but none that is under way; how many there were.
+    """Forget the runs that were planned before 00:00 UTC of a day; how many there were.
+
+    Kept is what is under way, and a rotation whose old token still works: GitLab 16.0 to 16.2 do not know that it was
+    replaced.
 
     The room that they took is used again after the server's next autovacuum.
 
