@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.factories import make_migration_row, make_token, make_tokens
 from tokens.address import Address
-from tokens.analysis import Analysis, DateCount, analyze
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.inventory.analysis import Analysis, DateCount, analyze
 from tokens.tasks.analyze import as_csv, as_json, screen
 from tokens.upgrade import Branch, revisions
 

@@ -27,8 +27,8 @@ from tests.test_record import resume
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.journal.installation import REVISION
-from tokens.journal.plans import plan_to_apply
-from tokens.run import BatchCommitted, run
+from tokens.run.batches import BatchCommitted, run
+from tokens.run.stored_plans import plan_to_apply
 from tokens.upgrade import Branch, downgrade, upgrade
 
 MALLORY = "mal\x1b[2Jlory"

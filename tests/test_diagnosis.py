@@ -12,17 +12,17 @@ from tests.factories import make_group, make_membership, make_settings, make_tok
 from tests.test_program import INV, call
 from tests.test_record import begin_run
 from tokens.address import Address
-from tokens.analysis import analyze
-from tokens.change import Change
-from tokens.diagnosis import Verdict, diagnose, least_privileges
+from tokens.change.change import Change
+from tokens.change.notes import Concern
+from tokens.change.plan import RunKind, make_plan
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.release import release_of
-from tokens.journal.plans import plan_to_apply
+from tokens.inventory.analysis import analyze
+from tokens.inventory.diagnosis import Verdict, diagnose, least_privileges
 from tokens.journal.record import Unrecorded
-from tokens.notes import Concern
-from tokens.plan import RunKind, make_plan
-from tokens.run import Finished, run
+from tokens.run.batches import Finished, run
+from tokens.run.stored_plans import plan_to_apply
 from tokens.selection import DateRange, Selection
 from tokens.upgrade import Branch, revisions, upgrade
 

@@ -20,12 +20,12 @@ from tests.replication import restart
 from tests.test_program import CHECKOUT, GITLAB_TOKENS
 from tests.test_record import apply, begin_run, everything, execute, install, query, undo
 from tokens.address import Address
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.plan import CHUNK, RunKind, make_plan
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.plan import CHUNK, RunKind, make_plan
-from tokens.run import BatchCommitted, Finished, run
+from tokens.run.batches import BatchCommitted, Finished, run
 from tokens.selection import DateRange, Selection
 from tokens.targets.demo.embedded import Server
 

@@ -20,9 +20,9 @@ from tests.factories import (
 )
 from tokens import database
 from tokens.address import Address
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.facts import Facts, read_facts
 from tokens.engine import make_engine
-from tokens.facts import Facts, read_facts
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate

@@ -30,7 +30,8 @@ from tests.test_rotation import (
 )
 from tokens import database
 from tokens.address import Address
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
@@ -50,7 +51,6 @@ from tokens.journal.listing import (
 )
 from tokens.journal.record import Outcome, Record, begin, store
 from tokens.journal.runs import StoredRun, list_runs, read_attempts, read_run
-from tokens.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.rotation import stage
 from tokens.rotation.retirement import abandon, finish
 from tokens.rotation.stage import Stage

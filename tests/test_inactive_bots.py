@@ -12,16 +12,16 @@ from tests.factories import make_settings, make_token, make_user
 from tests.test_record import apply, execute, install, undo, writing
 from tokens import origin
 from tokens.address import Address
-from tokens.change import Change
-from tokens.diagnosis import Verdict, diagnose
+from tokens.change.change import Change
+from tokens.change.notes import Concern, guards
+from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
-from tokens.journal.plans import plan_to_apply, plan_to_undo
+from tokens.inventory.diagnosis import Verdict, diagnose
 from tokens.journal.record import Unrecorded, store
-from tokens.notes import Concern, guards
-from tokens.plan import Plan, RunKind, make_plan
-from tokens.run import Finished, run
+from tokens.run.batches import Finished, run
+from tokens.run.stored_plans import plan_to_apply, plan_to_undo
 from tokens.selection import EVERY_STATE, DateRange, Selection
 
 TODAY = datetime.now(UTC).date()

@@ -21,7 +21,10 @@ from tests.terminal.screen import Program
 from tests.test_program import GITLAB_TOKENS, call
 from tokens import database
 from tokens.address import Address
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.notes import Concern
+from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.change.plan import make_plan as plan_change
 from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused
@@ -31,10 +34,7 @@ from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, Journ
 from tokens.journal.record import Outcome, begin, store
 from tokens.journal.runs import list_runs
 from tokens.journal.setup import Contents, Installation
-from tokens.notes import Concern
 from tokens.origin import Origin
-from tokens.plan import Chunk, Plan, RunKind, TokenIds
-from tokens.plan import make_plan as plan_change
 from tokens.selection import Selection
 from tokens.tasks.journal import screen
 from tokens.upgrade import Branch, downgrade, revisions, upgrade

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from tokens.change import Move
-from tokens.facts import Facts
+from tokens.change.change import Move
+from tokens.change.facts import Facts
+from tokens.change.notes import Concern, Note, guards, notes
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.settings import Policy
-from tokens.notes import Concern, Note, guards, notes
 
 TODAY = ExpirationDate.typed("2026-03-01")
 POLICY = Policy(TODAY, None)

@@ -24,16 +24,16 @@ from tests.test_durability import (
 )
 from tests.test_program import GITLAB_TOKENS, call
 from tests.test_record import apply, begin_run, dates, everything, execute, install, plan_of, query, undo
-from tokens import run as runs
 from tokens.address import Address
+from tokens.change.plan import CHUNK
 from tokens.database import connect
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.journal import setup
 from tokens.journal.record import Unrecorded
-from tokens.plan import CHUNK
-from tokens.run import BatchCommitted, Event, Finished, Recounted, Waiting, run
-from tokens.standbys import watch
+from tokens.run import batches as runs
+from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Waiting, run
+from tokens.run.standbys import watch
 from tokens.targets.demo.embedded import Server
 
 KILLS = 6

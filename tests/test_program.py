@@ -447,13 +447,13 @@ def test_analyze_imports_nothing_that_it_does_not_use(target: str) -> None:
     done = call(sys.executable, "-X", "importtime", "-c", program, target)
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "tokens.analysis" in imported
+    assert "tokens.inventory.analysis" in imported
     assert not imported & {
         "sqlalchemy",
         "alembic",
         "prompt_toolkit",
-        "tokens.plan",
-        "tokens.run",
+        "tokens.change.plan",
+        "tokens.run.batches",
         "tokens.terminal.prompts",
     }
 
@@ -480,7 +480,8 @@ def test_a_signal_in_a_query_is_one_line_and_its_status(
 
 
 def test_the_public_api_needs_no_invoke() -> None:
-    program = "import sys, tokens.analysis, tokens.plan, tokens.run; sys.exit('invoke' in sys.modules)"
+    rooms = "tokens.inventory.analysis, tokens.change.plan, tokens.run.batches"
+    program = f"import sys, {rooms}; sys.exit('invoke' in sys.modules)"
     assert call(sys.executable, "-c", program).returncode == 0
 
 

@@ -19,9 +19,9 @@ from tests.test_journal import make_plan, make_run
 from tests.test_program import GITLAB_TOKENS, call
 from tokens import database
 from tokens.address import Address
-from tokens.diagnosis import Finding, Verdict, diagnose
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
+from tokens.inventory.diagnosis import Finding, Verdict, diagnose
 from tokens.journal import publications, setup
 from tokens.journal.installation import REVISION
 from tokens.targets.demo.programs import packaged_binaries

@@ -17,17 +17,17 @@ from tests.factories import make_tokens
 from tests.test_program import GITLAB_TOKENS, call
 from tokens import database, origin
 from tokens.address import Address
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.plan import CHUNK, Plan, RunKind, make_plan
 from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused, UsageError
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal.plans import plan_to_apply, plan_to_undo
 from tokens.journal.record import PATIENCE, Record, TakenOver, begin, renew, store
 from tokens.journal.runs import read_attempts, read_run
 from tokens.origin import Origin
-from tokens.plan import CHUNK, Plan, RunKind, make_plan
-from tokens.run import BatchCommitted, BatchStarting, Finished, Recounted, run
+from tokens.run.batches import BatchCommitted, BatchStarting, Finished, Recounted, run
+from tokens.run.stored_plans import plan_to_apply, plan_to_undo
 from tokens.selection import Selection
 from tokens.upgrade import Branch, upgrade
 

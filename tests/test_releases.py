@@ -24,26 +24,26 @@ from tests.test_rotation import EVERY_KIND, KEYS, PROJECT_BOT, SERVICE_ACCOUNT, 
 from tests.test_rotation import begun as begun_rotation
 from tokens import database
 from tokens.address import Address
-from tokens.analysis import analyze
-from tokens.change import Change
-from tokens.diagnosis import TASKS, Verdict, diagnose, least_privileges
+from tokens.change.change import Change
+from tokens.change.plan import RunKind, make_plan
 from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.notices import FLAGS
+from tokens.inventory.analysis import analyze
+from tokens.inventory.diagnosis import TASKS, Verdict, diagnose, least_privileges
 from tokens.journal import runs
 from tokens.journal.installation import RunState
 from tokens.journal.listing import read_rotations, read_tokens, read_touched
-from tokens.plan import RunKind, make_plan
 from tokens.rotation.candidate import Search, find
 from tokens.rotation.plan import obstacles, plan
 from tokens.rotation.resumption import Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
 from tokens.rotation.stage import Stage
 from tokens.rotation.successor import create
-from tokens.run import Finished, run
+from tokens.run.batches import Finished, run
 from tokens.selection import DateRange, Selection
 from tokens.upgrade import Branch, revisions, upgrade
 

@@ -27,7 +27,6 @@ from tests.gitlab_api import gitlab_api
 from tests.test_record import everything, execute, install, query, resume, set_back, writing
 from tokens import database, origin
 from tokens.address import Address
-from tokens.diagnosis import least_privileges
 from tokens.engine import make_engine
 from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
 from tokens.gitlab import preflight
@@ -37,10 +36,10 @@ from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.plaintext import Payload, decode
 from tokens.gitlab.succession import PREDECESSOR
+from tokens.inventory.diagnosis import least_privileges
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.journal.listing import NEEDS, read_rotations, read_touched
-from tokens.journal.plans import plan_to_apply, plan_to_undo
 from tokens.journal.record import Record, TakenOver
 from tokens.rotation.candidate import Candidate, Search, find, scopes_of
 from tokens.rotation.plan import Rotation, RotationPlan, obstacles, plan
@@ -48,6 +47,7 @@ from tokens.rotation.resumption import Resumption, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
 from tokens.rotation.stage import Stage, mark, store
 from tokens.rotation.successor import Successor, create
+from tokens.run.stored_plans import plan_to_apply, plan_to_undo
 from tokens.secret import Secret
 from tokens.selection import EVERY_STATE, Selection
 from tokens.tasks import rotate_screen

@@ -27,10 +27,11 @@ from tests.factories import (
     make_user,
 )
 from tests.test_record import apply, begin_run, everything, install, resume, undo
-from tokens import plan as plans
-from tokens import run as runs
 from tokens.address import Address
-from tokens.change import Change, Move
+from tokens.change import plan as plans
+from tokens.change.change import Change, Move
+from tokens.change.notes import Concern
+from tokens.change.plan import CHUNK, Chunk, Options, Plan, RunKind, TokenIds, make_plan
 from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.errors import Refused, UsageError
@@ -38,11 +39,9 @@ from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.gitlab.membership import MembershipRule
-from tokens.journal.plans import plan_to_apply
 from tokens.journal.record import Outcome, Unrecorded
-from tokens.notes import Concern
-from tokens.plan import CHUNK, Chunk, Options, Plan, RunKind, TokenIds, make_plan
-from tokens.run import (
+from tokens.run import batches as runs
+from tokens.run.batches import (
     BatchCommitted,
     BatchStarting,
     Event,
@@ -53,6 +52,7 @@ from tokens.run import (
     next_size,
     run,
 )
+from tokens.run.stored_plans import plan_to_apply
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 from tokens.upgrade import Branch, revisions
 

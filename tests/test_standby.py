@@ -4,12 +4,12 @@ import pytest
 
 from tests.factories import make_token, make_tokens
 from tests.replication import Replicated
-from tokens.analysis import analyze
 from tokens.database import connect, reading, writing
 from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.schema import TOKENS
+from tokens.inventory.analysis import analyze
 
 CHANGE = preflight.Needs(reads=preflight.ANALYZE.reads, writes={TOKENS: ("expires_at",)})
 

@@ -12,12 +12,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests import pgbouncer
 from tests.factories import make_token
 from tests.replication import Pair, Replicated, restart
-from tokens import standbys as standbys_module
 from tokens.address import Address
 from tokens.database import Connection, connect
 from tokens.engine import make_engine
 from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
-from tokens.standbys import History, Position, Standbys, watch
+from tokens.run import standbys as standbys_module
+from tokens.run.standbys import History, Position, Standbys, watch
 from tokens.targets.demo.embedded import Server
 
 NOWHERE = Address("host=/nowhere dbname=x user=x", "x@/nowhere/x", complete=True)

@@ -29,8 +29,8 @@ from tests.docker.image import (
 )
 from tests.pgbouncer import pgbouncer
 from tokens.address import Address
-from tokens.analysis import analyze
 from tokens.database import login
+from tokens.inventory.analysis import analyze
 from tokens.targets.demo.programs import Account
 
 CHECKOUT = Path(__file__).parent.parent

@@ -13,10 +13,10 @@ from tests.test_journal import make_plan, make_run, values
 from tests.test_program import GITLAB_TOKENS, call
 from tokens import database
 from tokens.address import Address
-from tokens.diagnosis import Verdict, diagnose
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, read_schema
+from tokens.inventory.diagnosis import Verdict, diagnose
 from tokens.journal import setup, trust
 from tokens.journal.installation import REVISION
 from tokens.journal.trust import JournalUntrusted

@@ -4,7 +4,7 @@ import statistics
 
 from tests.benchmark.copies import Copies
 from tests.benchmark.figures import judge, say, timed
-from tokens.analysis import analyze
+from tokens.inventory.analysis import analyze
 
 RUNS = 7
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from tests.benchmark.copies import NEW, OLD
 from tokens.address import Address
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal.plans import plan_to_undo
 from tokens.journal.record import Unrecorded
 from tokens.origin import here
-from tokens.plan import Plan, RunKind, make_plan
-from tokens.run import BatchCommitted, BatchStarting, Finished, Recounted, run
+from tokens.run.batches import BatchCommitted, BatchStarting, Finished, Recounted, run
+from tokens.run.stored_plans import plan_to_undo
 from tokens.selection import DateRange, Selection
 from tokens.tasks.recording import begin
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from tokens import database
 from tokens.address import Address
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
@@ -15,7 +16,6 @@ from tokens.gitlab.kind import STATE_EXPRESSION, State
 from tokens.gitlab.schema import TOKENS, USERS
 from tokens.journal.record import PATIENCE
 from tokens.journal.runs import StoredRun
-from tokens.plan import RunKind
 from tokens.selection import described
 
 NEEDS = preflight.Needs(reads={TOKENS: ("id", "expires_at", "user_id", "name", "revoked"), USERS: ("id", "username")})

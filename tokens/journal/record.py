@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.change.plan import Chunk, Plan
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.expiration import ExpirationDate
@@ -16,7 +17,6 @@ from tokens.journal import trust
 from tokens.journal.installation import RunState
 from tokens.journal.runs import read_plan, read_run
 from tokens.origin import Origin, described, is_dead
-from tokens.plan import Chunk, Plan
 from tokens.version import __version__
 
 PATIENCE = 60  # seconds without a sign of life after which a run elsewhere counts as dead

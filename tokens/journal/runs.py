@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.database import Connection
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal.installation import RunState
-from tokens.plan import Chunk, Plan, RunKind, TokenIds
 
 PLAN_LIFETIME = 24  # hours
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.plan import read_release
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import preflight
@@ -14,7 +15,6 @@ from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy
 from tokens.gitlab.succession import PREDECESSOR
-from tokens.plan import read_release
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.columns import check_known
 from tokens.rotation.obstacles import (

@@ -15,7 +15,7 @@ from tokens.terminal import comma_separated, tables
 from tokens.terminal.steps import announced
 
 if TYPE_CHECKING:
-    from tokens.analysis import Analysis
+    from tokens.inventory.analysis import Analysis
 
 MIGRATION_TITLE = "Personal/Project/Group Access Token Expiration Migration"
 DATES_TITLE = "Personal/Project/Group Access Token Expiration Dates"
@@ -34,7 +34,7 @@ OUTPUTS = ("text", "json", "csv")
 )
 def analyze(context: invoke.Context, target: str = "", top: str = "10", output: str = "text") -> None:
     """Show on which dates the most tokens expire."""
-    from tokens import analysis
+    from tokens.inventory import analysis
 
     require_output(output, OUTPUTS)
     dates = _number_of_dates(top)

@@ -32,8 +32,8 @@ def apply(context: invoke.Context, target: str = "", run: str | None = None, **o
     """Carry out a stored plan, or go on with a run."""
     from tokens import origin
     from tokens.journal.installation import RunState
-    from tokens.journal.plans import RunComplete, plan_to_apply
     from tokens.journal.runs import PLAN_LIFETIME
+    from tokens.run.stored_plans import RunComplete, plan_to_apply
     from tokens.tasks import change_options, consent, recording
     from tokens.tasks.carry_out import carry_out
     from tokens.tasks.report import Report
@@ -96,7 +96,7 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
     """Put back what a run has changed."""
     from tokens import origin
     from tokens.errors import DoneInPart
-    from tokens.journal.plans import plan_to_undo
+    from tokens.run.stored_plans import plan_to_undo
     from tokens.tasks import change_options, consent, recording
     from tokens.tasks.carry_out import carry_out
     from tokens.tasks.report import Report

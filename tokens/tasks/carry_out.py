@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import DatabaseError, DoneInPart, Interrupted, Terminated
 from tokens.journal.record import Unrecorded
-from tokens.plan import Plan, RunKind
-from tokens.run import BatchCommitted, Event, Finished, Recounted, Reread, RunFailed, Waiting, run
+from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Reread, RunFailed, Waiting, run
 from tokens.tasks.change_options import Manner
 from tokens.tasks.report import Report
 from tokens.terminal import console
@@ -134,7 +134,7 @@ def waiting_for(
     if not addresses:
         yield lambda _: None
         return
-    from tokens.standbys import watch
+    from tokens.run.standbys import watch
 
     with ExitStack() as stack:
         with database.connect(site.address) as primary:

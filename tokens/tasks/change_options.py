@@ -13,7 +13,7 @@ from tokens.tasks.numbers import whole_number
 from tokens.tasks.output_option import require_output
 
 if TYPE_CHECKING:
-    from tokens.plan import Options
+    from tokens.change.plan import Options
 
 ALLOWED = ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan", "publication")
 LEFT_OUT = "superseded"
@@ -146,7 +146,7 @@ def at_most_given(text: str | None) -> int | None:
 
 def options(memberships: str, notices: str) -> "Options":
     """How what hangs on the tokens is treated."""
-    from tokens.plan import Options
+    from tokens.change.plan import Options
 
     for name, value, words in (("memberships", memberships, ("move", "keep")), ("notices", notices, ("rearm", "keep"))):
         if value not in words:

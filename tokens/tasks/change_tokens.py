@@ -8,10 +8,10 @@ from typing import Any, TextIO
 import invoke
 
 from tokens import origin
-from tokens.change import Change
+from tokens.change.change import Change
+from tokens.change.plan import RunKind, make_plan
 from tokens.errors import UsageError
 from tokens.journal.record import Unrecorded
-from tokens.plan import RunKind, make_plan
 from tokens.tasks import change_options, selection_options
 from tokens.tasks.carry_out import carry_out
 from tokens.tasks.change_options import CHANGE_OPTIONS

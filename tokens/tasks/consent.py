@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Sequence
 
+from tokens.change.notes import guards
+from tokens.change.plan import Plan
 from tokens.errors import Refused, TerminalRequired
-from tokens.notes import guards
-from tokens.plan import Plan
 from tokens.tasks import plan_screen
 from tokens.tasks.change_options import Manner
 from tokens.tasks.report import Report

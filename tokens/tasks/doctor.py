@@ -13,7 +13,7 @@ from tokens.tasks.task import task
 from tokens.terminal.printable import printable
 
 if TYPE_CHECKING:
-    from tokens.diagnosis import Finding
+    from tokens.inventory.diagnosis import Finding
 
 OUTPUTS = ("text", "json")
 
@@ -29,7 +29,7 @@ OUTPUTS = ("text", "json")
 def doctor(context: invoke.Context, target: str = "", output: str = "text", grants: str = "") -> None:
     """Check GitLab, its database and our privileges."""
     require_output(output, OUTPUTS)
-    from tokens.diagnosis import Verdict, least_privileges
+    from tokens.inventory.diagnosis import Verdict, least_privileges
 
     if not grants.isprintable():
         raise UsageError("--grants takes the name of a role, without control characters.")
@@ -50,7 +50,7 @@ def doctor(context: invoke.Context, target: str = "", output: str = "text", gran
 
 
 def _findings(context: invoke.Context, target: str) -> Iterator["Finding"]:
-    from tokens.diagnosis import Finding, Verdict, diagnose
+    from tokens.inventory.diagnosis import Finding, Verdict, diagnose
 
     try:
         site = locate_site(context, target)

@@ -8,17 +8,18 @@ from contextlib import ExitStack
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from tokens import analysis, database
-from tokens.change import Change
+from tokens import database
+from tokens.change.change import Change
+from tokens.change.notes import Concern
+from tokens.change.plan import Plan, RunKind, make_plan, read_current_policy
 from tokens.database import Connection
 from tokens.errors import DatabaseError, DoneInPart, ExitStatus, Interrupted, Terminated
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.inventory import analysis
 from tokens.journal.record import Unrecorded
-from tokens.notes import Concern
 from tokens.origin import Origin
-from tokens.plan import Plan, RunKind, make_plan, read_current_policy
-from tokens.run import BatchCommitted, BatchStarting, Finished, Recounted, RunFailed, Waiting, run
+from tokens.run.batches import BatchCommitted, BatchStarting, Finished, Recounted, RunFailed, Waiting, run
 from tokens.selection import Selection
 from tokens.tasks.analyze import screen
 from tokens.tasks.carry_out import waiting_for

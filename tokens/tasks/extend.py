@@ -38,8 +38,8 @@ def extend(
     **options: Any,
 ) -> None:
     """Give selected tokens a later expiration date."""
-    from tokens.change import Change
-    from tokens.plan import RunKind
+    from tokens.change.change import Change
+    from tokens.change.plan import RunKind
     from tokens.tasks.change_tokens import change_tokens
 
     if (to is None) == (by is None):
@@ -59,8 +59,8 @@ def extend(
 @task(help=HELP, options=OPTIONS, iterable=LISTS, travels=True, carries=("ids",))
 def remove(context: invoke.Context, target: str = "", **options: Any) -> None:
     """Remove the expiration date of selected tokens."""
-    from tokens.change import Change
-    from tokens.plan import RunKind
+    from tokens.change.change import Change
+    from tokens.change.plan import RunKind
     from tokens.tasks.change_tokens import change_tokens
 
     change_tokens(context, target, RunKind.REMOVE, Change(), options, sys.stdin)

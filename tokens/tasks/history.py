@@ -210,9 +210,9 @@ def _run_row(run: "StoredRun") -> tuple[str, ...]:
 
 
 def _run_facts(run: "StoredRun", attempts: Sequence["Attempt"], touched: "Touched") -> Iterator[tuple[str, str]]:
+    from tokens.change.plan import RunKind
     from tokens.journal.listing import change_in_words, selection_in_words, state_in_words
     from tokens.origin import described
-    from tokens.plan import RunKind
 
     yield "Run", str(run.id)
     yield "Kind", run.kind
@@ -243,7 +243,7 @@ def _attempt(attempt: "Attempt") -> str:
 
 
 def _counts(run: "StoredRun") -> str:
-    from tokens.plan import RunKind
+    from tokens.change.plan import RunKind
 
     if run.kind is RunKind.ROTATE:
         return _rotation_counts(run)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tokens.terminal.printable import printable
 
 if TYPE_CHECKING:
+    from tokens.change.plan import RunKind
     from tokens.gitlab.expiration import ExpirationDate
     from tokens.journal.listing import RotationOutcome, TokenOutcome
-    from tokens.plan import RunKind
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Form:
 
 def form_of(kind: "RunKind") -> Form:
     """How the tokens of a run of this kind are told."""
-    from tokens.plan import RunKind
+    from tokens.change.plan import RunKind
 
     return ROTATIONS if kind is RunKind.ROTATE else CHANGES
 

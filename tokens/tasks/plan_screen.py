@@ -7,8 +7,8 @@ from tokens.terminal import tables
 from tokens.terminal.printable import printable
 
 if TYPE_CHECKING:
+    from tokens.change.plan import Plan
     from tokens.gitlab.expiration import ExpirationDate
-    from tokens.plan import Plan
 
 MOST_MOVES = 20  # lines; --output json has all of them
 MOST_IDS = 1_000  # of a note, in JSON

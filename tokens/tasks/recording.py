@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.plan import Plan
 from tokens.database import Connection
 from tokens.errors import LockTimeout, Refused
 from tokens.journal import installation, publications, record
@@ -12,7 +13,6 @@ from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.record import Unrecorded
 from tokens.journal.runs import PLAN_LIFETIME
 from tokens.origin import Origin
-from tokens.plan import Plan
 from tokens.tasks.change_options import Manner
 from tokens.tasks.report import Report
 from tokens.terminal import console

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tokens.change import Change
+from tokens.change.change import Change
 from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration

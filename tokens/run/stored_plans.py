@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.facts import Facts, read_doomed, read_facts, read_superseded
+from tokens.change.notes import Concern, doomed, left_out_superseded, notes, superseded_note
+from tokens.change.plan import Plan, RunKind, read_hidden_rows, read_release
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
-from tokens.facts import Facts, read_doomed, read_facts, read_superseded
 from tokens.gitlab import notices as notices_sent
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
@@ -15,8 +17,6 @@ from tokens.gitlab.settings import read_policy
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.journal.runs import PUT_BACK, StoredRun, read_plan, read_reverse, read_run
-from tokens.notes import Concern, doomed, left_out_superseded, notes, superseded_note
-from tokens.plan import Plan, RunKind, read_hidden_rows, read_release
 from tokens.selection import Condition
 
 # In what a run has changed, the tokens that no longer have the date that it gave them, whatever an undo of it has done.

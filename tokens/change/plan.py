@@ -10,9 +10,10 @@ from typing import Any
 
 from tokens import database
 from tokens.address import Address
-from tokens.change import Change, Move
+from tokens.change.change import Change, Move
+from tokens.change.facts import read_facts, read_superseded
+from tokens.change.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
 from tokens.errors import UsageError
-from tokens.facts import read_facts, read_superseded
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
@@ -22,7 +23,6 @@ from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
 from tokens.selection import (
     Condition,
     Selection,

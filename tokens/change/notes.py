@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tokens.change import Move
-from tokens.facts import Facts
+from tokens.change.change import Move
+from tokens.change.facts import Facts
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, what_it_does
 from tokens.gitlab.membership import MembershipRule

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.plan import CHUNK, Chunk, Plan, TokenIds
 from tokens.database import Connection
 from tokens.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TokensError
 from tokens.gitlab import preflight
 from tokens.journal.installation import RunState
 from tokens.journal.record import HEARTBEAT, Outcome, Unrecorded
-from tokens.plan import CHUNK, Chunk, Plan, TokenIds
-from tokens.update import NotAll, Update, recount
+from tokens.run.update import NotAll, Update, recount
 
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
 MOST = 20_000

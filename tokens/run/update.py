@@ -6,15 +6,15 @@ Every statement works in the transaction that the caller has opened.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tokens.change.plan import Chunk, Plan
 from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
-from tokens.journal.plans import OUTLIVES_SINCE
 from tokens.journal.record import Outcome, Unrecorded, literal, quoted
-from tokens.plan import Chunk, Plan
+from tokens.run.stored_plans import OUTLIVES_SINCE
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
 UPDATE = """

@@ -1,0 +1,1 @@
+"""What there is: questions to the database, which change nothing."""

@@ -1,0 +1,1 @@
+"""Carrying a plan out, in short transactions, and the plans that the journal has stored."""
