@@ -15,8 +15,8 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.analysis import Analysis, DateCount, analyze
-from tokens.tasks.analyze import as_csv, as_json, screen
 from tokens.upgrade import Branch, revisions
+from tokens.views.analysis import as_csv, as_json, screen
 
 DOCUMENTED = """\
 ======= Personal/Project/Group Access Token Expiration Migration =======

@@ -116,7 +116,7 @@ def _run(name: str, namespace: invoke.Collection) -> None:
             # Its message could not be written. The status is what it is.
             console.discard(sys.stderr)
             sys.exit(error.__context__.code)
-        fault = console.output_fault(error)
+        fault = console.output_fault(error, sys.stdout)
         if fault is None:
             raise
         sys.exit(fault or ExitStatus.DONE)

@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import select
+import sys
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -58,13 +59,13 @@ def test_what_takes_long_is_announced_and_forgotten_by_a_terminal(
 ) -> None:
     pipe = io.StringIO()
     monkeypatch.setattr("sys.stderr", pipe)
-    with announced("Making the plan", patience=0):
+    with announced("Making the plan", sys.stderr, patience=0):
         while not pipe.getvalue():
             pass
     assert pipe.getvalue() == "Making the plan...\n"
     monkeypatch.setattr("sys.stderr", terminal.stream)
     print("Before", file=terminal.stream)
-    with announced("Making the plan", patience=0):
+    with announced("Making the plan", sys.stderr, patience=0):
         while terminal.lines() != ["Before", "Making the plan..."]:
             pass
     assert terminal.lines() == ["Before"]
@@ -83,9 +84,9 @@ def test_the_environment_says_what_takes_long(monkeypatch: pytest.MonkeyPatch, s
 def test_what_is_over_soon_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = io.StringIO()
     monkeypatch.setattr("sys.stderr", pipe)
-    with pytest.raises(ZeroDivisionError), announced("Making the plan", patience=60):
+    with pytest.raises(ZeroDivisionError), announced("Making the plan", sys.stderr, patience=60):
         raise ZeroDivisionError
     monkeypatch.setattr("sys.stderr", None)
-    with announced("Making the plan", patience=0):
+    with announced("Making the plan", sys.stderr, patience=0):
         pass
     assert pipe.getvalue() == ""

@@ -1,5 +1,6 @@
 """`apply` and `undo`: what the journal has is carried out, gone on with, or taken back."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import invoke
@@ -47,7 +48,7 @@ def apply(context: invoke.Context, target: str = "", run: str | None = None, **o
     report = Report(as_json=manner.json)
     with report.printing():
         try:
-            with announced("Reading the plan"):
+            with announced("Reading the plan", sys.stderr):
                 found = plan_to_apply(site.address, number, release=site.release)
         except RunComplete as complete:
             report.add(run=number, state=RunState.DONE.value)
@@ -110,7 +111,7 @@ def undo(context: invoke.Context, target: str = "", run: str | None = None, **op
     site = locate_site(context, target)
     report = Report(as_json=manner.json)
     with report.printing():
-        with announced("Making the plan"):
+        with announced("Making the plan", sys.stderr):
             found = plan_to_undo(site.address, number, superseded=superseded, release=site.release)
         consent.propose(found.plan, report, f"Plan to undo run {number} for {found.tokens} token(s)")
         if found.memberships or found.notices:

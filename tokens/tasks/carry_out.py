@@ -17,8 +17,8 @@ from tokens.tasks.change_options import Manner
 from tokens.tasks.report import Report
 from tokens.terminal import console
 from tokens.terminal.interruption import stop_requests
-from tokens.terminal.keyboard import muted_keyboard
 from tokens.terminal.progress import ProgressBar
+from tokens.terminal.silence import muted_keyboard
 from tokens.terminal.steps import announced
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
         reason_to_wait = stack.enter_context(waiting_for(site, manner.standbys, manner.max_lag))
         written = begin()
         if console.is_person_there():
-            stack.enter_context(muted_keyboard())
+            stack.enter_context(muted_keyboard(sys.stdin))
         stop = stack.enter_context(stop_requests())
         progress = ProgressBar(sys.stderr, plan.tokens, "tokens")
         stack.callback(progress.erase)
@@ -81,7 +81,7 @@ def carry_out(site: "Site", plan: Plan, begin: Callable[[], Unrecorded], manner:
                         progress.update(dealt_with)
                         if dealt_with == tokens:
                             progress.erase()
-                            recounting.enter_context(announced("Counting the tokens again"))
+                            recounting.enter_context(announced("Counting the tokens again", sys.stderr))
                     case Waiting(reason):
                         progress.waiting(reason)
                     case Recounted(recounted):

@@ -52,7 +52,7 @@ def change_tokens(
     who = origin.here()
     site = locate_site(context, target)
     check_journal(site.address, manner)
-    with announced("Making the plan"):
+    with announced("Making the plan", sys.stderr):
         plan = make_plan(site.address, kind, selection, change, options=how, release=site.release)
     report = Report(as_json=manner.json)
     with report.printing():

@@ -21,16 +21,16 @@ from tokens.journal.record import Unrecorded
 from tokens.origin import Origin
 from tokens.run.batches import BatchCommitted, BatchStarting, Finished, Recounted, RunFailed, Waiting, run
 from tokens.selection import Selection
-from tokens.tasks.analyze import screen
 from tokens.tasks.carry_out import waiting_for
 from tokens.tasks.recording import NO_WAY_BACK, begin, begin_unrecorded
 from tokens.terminal import console
 from tokens.terminal.interruption import stop_requests
-from tokens.terminal.keyboard import muted_keyboard
 from tokens.terminal.printable import printable
 from tokens.terminal.progress import ProgressBar
 from tokens.terminal.prompts import Prompts
+from tokens.terminal.silence import muted_keyboard
 from tokens.terminal.steps import announced
+from tokens.views.analysis import screen
 
 if TYPE_CHECKING:
     from tokens.targets.here.site import Site
@@ -85,7 +85,7 @@ class EditConversation:
 
     def _go_round(self) -> bool:
         """Show the analysis, ask once and do it; False to quit."""
-        with announced("Counting the tokens"):
+        with announced("Counting the tokens", sys.stderr):
             found = analysis.analyze(self._address)
         print(screen(found))
         print()
@@ -139,14 +139,14 @@ class EditConversation:
 
     def _choose_date(self) -> ExpirationDate | None:
         """One of the commonest dates of this very moment, or None to abort."""
-        with announced("Counting the tokens"):
+        with announced("Counting the tokens", sys.stderr):
             found = analysis.analyze(self._address)
         dates = [row.expires_at for row in found.dates if row.expires_at is not None]
         chosen = self._prompts.select("Select an expiration date", [*map(str, dates), ABORT])
         return dates[chosen] if chosen < len(dates) else None
 
     def _plan(self, old: ExpirationDate, change: Change) -> Plan:
-        with announced("Making the plan"):
+        with announced("Making the plan", sys.stderr):
             return make_plan(self._address, RunKind.EDIT, Selection.every(old), change, release=self._site.release)
 
     def _noted(self, plan: Plan) -> Plan | None:
@@ -200,7 +200,7 @@ class EditConversation:
         progress = ProgressBar(sys.stdout, plan.tokens, "tokens")
         done = 0
         recounted: int | None = None
-        with muted_keyboard(), stop_requests() as stop, ExitStack() as recounting:
+        with muted_keyboard(sys.stdin), stop_requests() as stop, ExitStack() as recounting:
             try:
                 for event in run(self._address, plan, written, reason_to_wait=reason_to_wait, stop_requested=stop.made):
                     recounting.close()
@@ -211,7 +211,7 @@ class EditConversation:
                             progress.update(done)
                             if done == plan.tokens:
                                 progress.erase()
-                                recounting.enter_context(announced("Counting the tokens again"))
+                                recounting.enter_context(announced("Counting the tokens again", sys.stderr))
                         case Waiting(reason):
                             progress.waiting(reason)
                         case Recounted(recounted):

@@ -66,12 +66,12 @@ def history(context: invoke.Context, target: str = "", run: str = "", output: st
 
     address = locate(context, target)
     if number is None:
-        with announced("Reading the journal"), database.reading(address) as connection:
+        with announced("Reading the journal", sys.stderr), database.reading(address) as connection:
             installation.check(connection, reading=True)
             found = runs.list_runs(connection)
         lines = {"text": runs_screen, "json": runs_json, "csv": runs_csv}[output](found)
     else:
-        with announced("Reading the journal"), database.reading(address) as connection:
+        with announced("Reading the journal", sys.stderr), database.reading(address) as connection:
             installation.check(connection, reading=True)
             preflight.check(connection, listing.NEEDS)
             one = runs.read_run(connection, number)

@@ -1,5 +1,6 @@
 """The journal as the tasks that change tokens meet it: made sure of, or done without, and a run begun in it."""
 
+import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def store(address: Address, plan: Plan, origin: Origin, manner: Manner, report: 
     """Keep the plan in the journal, for a second person."""
     with database.connect(address) as connection:
         _open_journal(address, connection, None, manner.allow)
-        with announced("Storing the plan"), database.writing(connection, **STORE_TIMEOUT):
+        with announced("Storing the plan", sys.stderr), database.writing(connection, **STORE_TIMEOUT):
             number = record.store(connection, plan, origin, manner.reason)
     stored = (
         f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours. To carry it out: "
@@ -70,7 +71,7 @@ def begin(
     with database.connect(address) as connection:
         if not _open_journal(address, connection, prompts, allow):
             return Unrecorded()
-        with announced("Storing the plan"), database.writing(connection, **STORE_TIMEOUT):
+        with announced("Storing the plan", sys.stderr), database.writing(connection, **STORE_TIMEOUT):
             record.check_idle(connection)
             number = record.store(connection, plan, origin, reason)
             # In the same transaction, so that a run that is refused leaves nothing behind.

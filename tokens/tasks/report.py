@@ -110,7 +110,7 @@ class Report:
         except Exception as error:
             if (changed := self.changed()) is None:
                 raise
-            if not isinstance(error, OSError) or console.output_fault(error) is None:
+            if not isinstance(error, OSError) or console.output_fault(error, sys.stdout) is None:
                 traceback.print_exc()
             unforeseen = DoneInPart(f"{_unwritten(error)} {changed}")
             self._tell(unforeseen)

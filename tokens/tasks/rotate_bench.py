@@ -4,6 +4,7 @@ A bench is right here, or in a container with a process of ours at it (`tokens.t
 database stay at the bench; a new token leaves it once, to be delivered by whoever asked for it.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -188,7 +189,7 @@ class BenchHere:
         self.hurried: Callable[[], bool] = lambda: False
 
     def _announcing(self, step: str) -> AbstractContextManager[None]:
-        return nullcontext() if self._silent else announced(step)
+        return nullcontext() if self._silent else announced(step, sys.stderr)
 
     def find(self, search: Search) -> tuple[Candidate, ...]:
         with self._announcing(FINDING):

@@ -6,6 +6,7 @@ the next. Keys and database are looked at there alone; a new token comes out onc
 
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, get_type_hints
@@ -55,12 +56,12 @@ class BenchThere:
 
     def find(self, search: Search) -> tuple[Candidate, ...]:
         # The way there may have lines of its own, such as that the tool is carried.
-        with announced(FINDING, stays=True):
+        with announced(FINDING, sys.stderr, stays=True):
             found: tuple[Candidate, ...] = self._ask(Bench.find, search=search)
         return found
 
     def obstacles(self, candidates: tuple[Candidate, ...], allow_personal: bool) -> dict[int, str]:
-        with announced(CHECKING, stays=True):
+        with announced(CHECKING, sys.stderr, stays=True):
             found: dict[int, str] = self._ask(Bench.obstacles, candidates=candidates, allow_personal=allow_personal)
         return found
 
@@ -71,7 +72,7 @@ class BenchThere:
         grace: int | None,
         allow_personal: bool,
     ) -> RotationPlan:
-        with announced(PLANNING, stays=True):
+        with announced(PLANNING, sys.stderr, stays=True):
             planned: RotationPlan = self._ask(
                 Bench.plan, candidates=candidates, expires_in=expires_in, grace=grace, allow_personal=allow_personal
             )

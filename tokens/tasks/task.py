@@ -193,7 +193,7 @@ def _faults_as_exits(as_json: bool) -> Iterator[None]:
     except OSError as error:
         if console.is_gone(sys.stdout):
             _leave("The terminal is gone.", ExitStatus.TERMINATED)
-        message = console.output_fault(error)
+        message = console.output_fault(error, sys.stdout)
         if message is None:
             raise
         _leave(message, ExitStatus.FAILED if message else ExitStatus.DONE)

@@ -35,7 +35,7 @@ def is_person_there() -> bool:
     return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
-def has_colour(stream: TextIO) -> bool:
+def has_colour(stream: TextIO | None) -> bool:
     """Whether `stream` should be coloured: a terminal that can, and a person who has not set NO_COLOR."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -71,14 +71,14 @@ def restored() -> Iterator[None]:
         raise
 
 
-def output_fault(error: OSError) -> str | None:
-    """What to say when standard output takes no more; None where `error` is about something else.
+def output_fault(error: OSError, stdout: TextIO | None) -> str | None:
+    """What to say when `stdout` takes no more; None where `error` is about something else.
 
     Empty for a reader that has seen enough (`| head -1`). What is still buffered goes nowhere from now on.
     """
     if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG):
         return None
-    discard(sys.stdout)
+    discard(stdout)
     return "" if error.errno == errno.EPIPE else f"The output cannot be written: {error.strerror}."
 
 

@@ -1,14 +1,13 @@
-"""The keyboard: keys one at a time for whoever asks a question, and silence while nobody does."""
+"""The keyboard: keys one at a time, for whoever asks a question."""
 
 import os
 import select
-import sys
 import termios
 import time
 from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum, auto
 
 from prompt_toolkit.input import Input
@@ -17,7 +16,6 @@ from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 
-DISABLED = b"\0"  # for a key that sends a signal
 POLL = 0.1  # seconds between two calls of whoever wants to be called while nobody types
 SEQUENCE_PAUSE = 1.0  # seconds after which the rest of an escape sequence or paste is not expected any more
 
@@ -141,26 +139,3 @@ class Keyboard:
                 self._keys.append(key)
         elif sequence is _Sequence.STRING or not "@" <= key.key <= "~":
             self._sequence = sequence
-
-
-@contextmanager
-def muted_keyboard() -> Iterator[None]:
-    """Keep keys from showing up on the screen meanwhile; without a terminal nothing is done.
-
-    Of the keys that send a signal only Ctrl-C works: Ctrl-Z would suspend us with rows locked.
-    """
-    try:
-        before = termios.tcgetattr(sys.stdin)
-    except (termios.error, ValueError, OSError):
-        yield
-        return
-    muted = termios.tcgetattr(sys.stdin)
-    muted[3] &= ~(termios.ECHO | termios.ICANON)
-    for key in (termios.VSUSP, termios.VQUIT):
-        muted[6][key] = DISABLED
-    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, muted)
-    try:
-        yield
-    finally:
-        with suppress(termios.error):  # the terminal may be gone by now
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

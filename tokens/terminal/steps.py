@@ -1,7 +1,6 @@
 """The steps of a piece of work that somebody waits for, a line each."""
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +12,14 @@ ERASE = "\r\x1b[K"
 
 
 @contextmanager
-def announced(step: str, patience: float | None = None, *, stays: bool = False) -> Iterator[None]:
-    """Name on standard error what takes longer than `patience` seconds; a terminal forgets it at the end.
+def announced(
+    step: str, stream: TextIO | None, patience: float | None = None, *, stays: bool = False
+) -> Iterator[None]:
+    """Name on `stream` what takes longer than `patience` seconds; a terminal forgets it at the end.
 
     Without `patience` it is `console.patience()`. Nothing else may be written to the terminal meanwhile, unless it
     `stays` there, as a line of its own.
     """
-    stream = sys.stderr
     seconds = console.patience() if patience is None else patience
     ended = threading.Event()
     erased = console.is_terminal(stream) and not stays
@@ -31,7 +31,7 @@ def announced(step: str, patience: float | None = None, *, stays: bool = False) 
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         if stream is not None and not ended.wait(seconds):
             shown = True
-            console.tell(f"{step}...", end="" if erased else "\n")
+            _write(stream, f"{step}..." if erased else f"{step}...\n")
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
@@ -41,7 +41,18 @@ def announced(step: str, patience: float | None = None, *, stays: bool = False) 
         ended.set()
         thread.join()
         if shown and erased:
-            console.tell(ERASE, end="")
+            _write(stream, ERASE)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write at once, if anybody reads it; it must not end what is under way."""
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        console.discard(stream)
 
 
 class Steps:

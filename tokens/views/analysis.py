@@ -1,56 +1,17 @@
-"""`analyze`: when the instance's tokens expire."""
+"""How the analysis looks: the screen of `gitlab:tokens:analyze`, JSON and CSV."""
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-import invoke
-
-from tokens.errors import UsageError
-from tokens.tasks.numbers import whole_number
-from tokens.tasks.output_option import require_output
-from tokens.tasks.target_option import TARGET_HELP, locate
-from tokens.tasks.task import task
+from tokens.inventory.analysis import Analysis
 from tokens.terminal import comma_separated, tables
-from tokens.terminal.steps import announced
-
-if TYPE_CHECKING:
-    from tokens.inventory.analysis import Analysis
 
 MIGRATION_TITLE = "Personal/Project/Group Access Token Expiration Migration"
 DATES_TITLE = "Personal/Project/Group Access Token Expiration Dates"
-MOST_DATES = 1_000_000
 WIDTHS = (15, 5)  # columns of the table of dates
-OUTPUTS = ("text", "json", "csv")
 
 
-@task(
-    help={
-        "target": TARGET_HELP,
-        "top": "How many expiration dates to show, the commonest first: a number, or all. Default: 10.",
-        "output": "text (as gitlab:tokens:analyze prints it), json or csv. Default: text.",
-    },
-    travels=True,
-)
-def analyze(context: invoke.Context, target: str = "", top: str = "10", output: str = "text") -> None:
-    """Show on which dates the most tokens expire."""
-    from tokens.inventory import analysis
-
-    require_output(output, OUTPUTS)
-    dates = _number_of_dates(top)
-    address = locate(context, target)
-    with announced("Counting the tokens"):
-        found = analysis.analyze(address, dates)
-    match output:
-        case "json":
-            print(as_json(found))
-        case "csv":
-            print(as_csv(found), end="")
-        case _:
-            print(screen(found, dates))
-
-
-def screen(analysis: "Analysis", top: int | None = 10) -> str:
+def screen(analysis: Analysis, top: int | None = 10) -> str:
     """The analysis as `gitlab:tokens:analyze` prints it, without the last newline; `top` only names the table."""
     if analysis.migration is None:
         times = ["Status: Not run"]
@@ -73,7 +34,7 @@ def screen(analysis: "Analysis", top: int | None = 10) -> str:
     )
 
 
-def as_json(analysis: "Analysis") -> str:
+def as_json(analysis: Analysis) -> str:
     """The analysis for a program: times in ISO 8601, dates as the screen shows them, null for "never expires"."""
     migration = analysis.migration
     return json.dumps(
@@ -92,7 +53,7 @@ def as_json(analysis: "Analysis") -> str:
     )
 
 
-def as_csv(analysis: "Analysis") -> str:
+def as_csv(analysis: Analysis) -> str:
     """The dates and their counts with a heading; an empty date is "never expires"."""
     rows = [("expires_at", "tokens"), *((row.expires_at, row.tokens) for row in analysis.dates)]
     return "".join(f"{comma_separated.line(row)}\n" for row in rows)
@@ -100,12 +61,3 @@ def as_csv(analysis: "Analysis") -> str:
 
 def _time(moment: datetime | None) -> str:
     return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S +0000")
-
-
-def _number_of_dates(top: str) -> int | None:
-    if top == "all":
-        return None
-    number = whole_number(top, 1, MOST_DATES)
-    if number is None:
-        raise UsageError(f'--top takes a number of dates from 1 to {MOST_DATES}, or all, not "{top}".')
-    return number

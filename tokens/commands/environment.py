@@ -1,0 +1,104 @@
+"""What a command speaks through: the process's streams, or those that a test hands in."""
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from tokens.errors import TerminalRequired
+from tokens.terminal import console
+from tokens.terminal.progress import ProgressBar
+from tokens.terminal.silence import muted_keyboard
+from tokens.terminal.steps import Steps, announced
+
+if TYPE_CHECKING:
+    from tokens.terminal.prompts import Prompts
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Three streams, each None where the caller has closed it, and whether a person is at the other end.
+
+    `ask` makes the questions to that person; by default they are asked on the terminal that the streams are.
+    """
+
+    stdin: TextIO | None
+    stdout: TextIO | None
+    stderr: TextIO | None
+    ask: Callable[[], "Prompts"] | None = None
+
+    @classmethod
+    def of_process(cls) -> "Environment":
+        """The one of this very process."""
+        return cls(sys.stdin, sys.stdout, sys.stderr)
+
+    @property
+    def has_person(self) -> bool:
+        """Whether somebody can be asked: standard input and output are a terminal."""
+        return console.is_terminal(self.stdin) and console.is_terminal(self.stdout)
+
+    def require_person(self, task: str, instead: str) -> None:
+        """Refuse to ask questions of a pipe, before anything else is done.
+
+        Raises:
+            TerminalRequired: standard input or output is no terminal; `instead` says what needs none.
+        """
+        if not self.has_person:
+            raise TerminalRequired(
+                f"{task} asks questions and needs a terminal on standard input and output; "
+                f"without one use {instead} (docker exec and kubectl exec give one with -it)."
+            )
+
+    def prompts(self) -> "Prompts":
+        """Questions to the person at the terminal."""
+        if self.ask:
+            return self.ask()
+        from tokens.terminal.prompts import Prompts  # takes a tenth of a second, which only a question is worth
+
+        return Prompts(colour=console.has_colour(self.stdout))
+
+    def print(self, text: str, end: str = "\n") -> None:
+        """Print on standard output at once; an OSError where it takes no more."""
+        if self.stdout is not None:
+            self.stdout.write(f"{text}{end}")
+            self.stdout.flush()
+
+    def tell(self, text: str, end: str = "\n") -> None:
+        """Say something on standard error, if anybody listens; it must not end what is under way."""
+        if self.stderr is None:
+            return
+        try:
+            self.stderr.write(f"{text}{end}")
+            self.stderr.flush()
+        except OSError:
+            console.discard(self.stderr)
+
+    def say(self, text: str) -> None:
+        """Say something that must not be lost: on standard output, or on standard error where that takes no more."""
+        try:
+            self.print(text)
+        except OSError:
+            console.discard(self.stdout)
+            self.tell(text)
+
+    def announced(self, step: str) -> AbstractContextManager[None]:
+        """Name on standard error what takes longer than a second; a terminal forgets it at the end."""
+        return announced(step, self.stderr)
+
+    def steps(self) -> Steps:
+        """Lines on standard error for the steps of a piece of work that somebody waits for."""
+        return Steps(self.stderr)
+
+    def progress(self, total: int, unit: str) -> ProgressBar:
+        """A bar on standard error; `unit` is a plural noun."""
+        return ProgressBar(self.stderr, total, unit)
+
+    def muted_keyboard(self) -> AbstractContextManager[None]:
+        """Keep keys from showing up on the screen meanwhile, where somebody is there to press them."""
+        return muted_keyboard(self.stdin) if self.has_person else nullcontext()
+
+    def flush(self) -> None:
+        """Write out what is still buffered; an OSError where standard output takes no more."""
+        if self.stdout is not None:
+            self.stdout.flush()

@@ -1,0 +1,37 @@
+"""How a foreseeable fault ends a command: the only place that gives exceptions their exit statuses."""
+
+import json
+
+from tokens.commands.ending import Ending
+from tokens.commands.environment import Environment
+from tokens.errors import ExitStatus, TokensError
+from tokens.terminal import console
+from tokens.terminal.interruption import Termination
+
+IN_DOCUMENT = "tokens: told in the document"  # noted on an exception that a JSON document has told of
+
+
+def ended_by(error: TokensError | KeyboardInterrupt | EOFError) -> Ending:
+    """How an exception ends a command: its line, and its exit status."""
+    told = IN_DOCUMENT in getattr(error, "__notes__", ())
+    match error:
+        case TokensError():
+            return Ending(error.status, str(error), error, told)
+        case Termination():
+            return Ending(ExitStatus.TERMINATED, str(error), error, told)
+        case KeyboardInterrupt():
+            return Ending(ExitStatus.INTERRUPTED, "Interrupted.", error, told)
+    return Ending(ExitStatus.TERMINATED, "The terminal is gone.", error, told)
+
+
+def print_document(environment: Environment, ending: Ending) -> None:
+    """Print the document of a command that has found nothing but a fault, if anybody takes it."""
+    try:
+        environment.print(json.dumps({"error": ending.message, "status": int(ending.status)}, indent=2))
+    except OSError:
+        console.discard(environment.stdout)
+
+
+def told_in_document(error: BaseException) -> None:
+    """Note that there is a document already, whole or in part: no other one may follow."""
+    error.add_note(IN_DOCUMENT)

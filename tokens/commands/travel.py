@@ -1,0 +1,105 @@
+"""A task that runs where GitLab is, as if it had been called there: in a container or a pod."""
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from tokens.commands.ending import Ending
+from tokens.commands.environment import Environment
+from tokens.commands.faults import told_in_document
+from tokens.errors import UsageError
+from tokens.targets.target import RemoteTarget
+from tokens.targets.there import bundle, remote
+from tokens.terminal import console
+
+
+def travel(
+    environment: Environment,
+    target: RemoteTarget,
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    files: Sequence[str],
+    client: tuple[str, ...],
+    bundles: Path | None,
+    debug: bool,
+) -> Ending:
+    """Run the task `name` where `target` is, on these very streams; it says everything itself.
+
+    Args:
+        environment: the streams.
+        target: a container or pod.
+        name: such as `analyze` or `journal.install`.
+        options: those that differ from their defaults, by parameter.
+        files: those of them that name a file right here; its content goes along.
+        client: the words of docker or kubectl.
+        bundles: the folder with the program's bundles, None for the usual one.
+        debug: whether the task there shows its log, too.
+
+    Raises:
+        UsageError: a file cannot be read.
+        SessionLost, ClientError: see `tokens.targets.there.remote`.
+    """
+    carried = {option: read_here(environment, option, options[option]) for option in files if option in options}
+    words = ["--debug"] if debug else []
+    words.append(name)
+    for option, value in options.items():
+        if option not in carried:
+            words += _words(option.replace("_", "-"), value)
+    errand = remote.Errand(
+        tuple(words),
+        caller=caller(),
+        terminal=environment.has_person,
+        files={option.replace("_", "-"): content for option, content in carried.items()},
+    )
+    steps = environment.steps()
+
+    def build() -> bundle.Bundle:
+        steps.show("Packing the tool to carry it there")
+        return bundle.build(bundles)
+
+    place = remote.find_place(target, steps.show, client)
+    with console.restored() if errand.terminal else nullcontext():
+        try:
+            status = remote.run(place, errand, bundle.available(bundles), build, steps.show)
+        except remote.SessionLost as error:
+            told_in_document(error)  # what has come of it by then
+            raise
+    return Ending(status)
+
+
+def read_here(environment: Environment, option: str, source: str) -> bytes:
+    """The content of a file of this machine, or of standard input for `-`, that a task elsewhere is to read.
+
+    Raises:
+        UsageError: it cannot be read, or standard input is a terminal; `option` is the parameter that named it.
+    """
+    said = f"--{option.replace('_', '-')} {source}"
+    if source == "-":
+        if environment.stdin is None or console.is_terminal(environment.stdin):
+            raise UsageError(f"{said} reads standard input, which is a terminal: pipe the list in, or name a file.")
+        return environment.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{said} cannot be read: {error.strerror}.") from None
+
+
+def caller() -> str:
+    """Who asks, as far as this machine knows: user@host, in characters that any log can hold."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = f"#{os.getuid()}"
+    return "".join(c for c in f"{user}@{socket.gethostname()}" if c.isascii() and c.isprintable())
+
+
+def _words(flag: str, value: Any) -> list[str]:
+    """An option as it is typed."""
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}={one}" for one in (value if isinstance(value, list | tuple) else (value,))]

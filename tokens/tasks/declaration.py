@@ -1,0 +1,221 @@
+"""What makes an Invoke task of a command: its options are declared here, and every task keeps the same manners."""
+
+import functools
+import gc
+import importlib
+import inspect
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import invoke
+
+from tokens.commands.ending import Ending
+from tokens.commands.environment import Environment
+from tokens.commands.faults import ended_by, print_document
+from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.tasks import target
+from tokens.tasks.configuration import unknown_keys
+from tokens.tasks.option import Argument, Option, options_of
+from tokens.terminal import console
+from tokens.terminal.interruption import interruptible, termination_as_error
+from tokens.terminal.printable import printable
+
+Body = Callable[..., None]
+Task = invoke.Task[Body]
+
+
+def task(
+    command: str,
+    *arguments: Option | Argument,
+    name: str | None = None,
+    travels: bool = True,
+    without_terminal: str | None = None,
+) -> Callable[[Callable[[], None]], Task]:
+    """Make an Invoke task of a command; the decorated function gives its name and its manual.
+
+    Args:
+        command: a function as `module:name` below `tokens.commands`, imported when the task is called. It gets the
+            Environment and every argument under its name, and returns an Ending, or None for one without a word.
+        arguments: its options, and what is made of several of them.
+        name: the task's full name below `tokens`, such as `journal.install`; default: the function's.
+        travels: where `--target` is a container or pod, run the task there instead of here.
+        without_terminal: what to use where there is no terminal, for a task that does nothing but ask.
+
+    No positional arguments (Invoke would take a following `--dry` for one and run the task), no short options (they
+    move when an option is added), every foreseeable fault as one line on standard error with its exit status.
+    """
+    options = {option.name: option for option in options_of(arguments)}
+
+    def decorate(manual: Callable[[], None]) -> Task:
+        full_name = name or manual.__name__
+
+        @functools.wraps(manual)
+        def called(context: invoke.Context, **given: Any) -> None:
+            console.write_anything()
+            environment = Environment.of_process()
+            values = {option.name: _value(option, given.get(option.name)) for option in options.values()}
+            as_json = values.get("output") == "json"
+            with (
+                _sparing_the_collector(),
+                interruptible(),
+                _faults_as_exits(environment, as_json),
+                termination_as_error(),
+            ):
+                _refuse_empty(given)
+                _note_mistakes(context, environment, given)
+                if context.config.run.dry:
+                    _take_for_dry_run(full_name, values)
+                _check_forms(options.values(), values)
+                if without_terminal:
+                    environment.require_person(full_name, without_terminal)
+                place = target.remote(context, values["target"]) if travels and "target" in values else None
+                if place is not None:
+                    there = {one.name: values[one.name] for one in options.values() if _is_given(one, values)}
+                    files = [one.name for one in options.values() if one.is_file]
+                    ending = target.run_there(context, environment, place, full_name, there, files)
+                else:
+                    made = {one.name: _made(context, environment, one, values) for one in arguments}
+                    ending = _found(f"tokens.commands.{command}")(environment, **made)
+                environment.flush()
+                if ending is not None and ending.status != ExitStatus.DONE:
+                    _leave(environment, ending)
+
+        called.__signature__ = _signature(options.values())  # type: ignore[attr-defined]
+        result: Task = invoke.task(
+            klass=_Task,
+            name=full_name.rpartition(".")[2],
+            help={option.name: option.help for option in options.values()},
+            iterable=[option.name for option in options.values() if option.several],
+            positional=[],
+            auto_shortflags=False,
+        )(called)
+        return result
+
+    return decorate
+
+
+class _Task(invoke.Task[Body]):
+    """A task whose lists want a value each time that they are given: `--user --yes` must not mean everybody."""
+
+    def get_arguments(self, *args: Any, **options: Any) -> list[invoke.Argument]:
+        arguments: list[invoke.Argument] = super().get_arguments(*args, **options)
+        for argument in arguments:
+            if argument.kind is list:
+                argument.raw_value = None  # by which the parser knows that a value has to come
+        return arguments
+
+
+def _signature(options: Sequence[Option] | Any) -> inspect.Signature:
+    """The parameters as Invoke reads them. Text has the default None, so that one given empty is not taken for none."""
+    parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    for option in options:
+        default = option.default if isinstance(option.default, bool) else None
+        parameters.append(inspect.Parameter(option.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
+    return inspect.Signature(parameters)
+
+
+def _value(option: Option, given: Any) -> Any:
+    return option.default if given is None else given
+
+
+def _is_given(option: Option, values: Mapping[str, Any]) -> bool:
+    """Whether it differs from its default, which the task there has too."""
+    return option.name != "target" and values[option.name] not in (option.default, [])
+
+
+def _made(context: invoke.Context, environment: Environment, one: Option | Argument, values: Mapping[str, Any]) -> Any:
+    """What a command is given for an option, or for several together."""
+    if isinstance(one, Option):
+        return values[one.name]
+    own = {option.name: values[option.name] for option in one.options}
+    if isinstance(one.made_by, str):
+        return _found(one.made_by)(environment, **own)
+    return one.made_by(context, environment, **own)
+
+
+def _found(path: str) -> Callable[..., Any]:
+    """The function that `module:name` names. Imported when it is called: to list the tasks needs no database."""
+    module, _, name = path.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+@contextmanager
+def _sparing_the_collector() -> Iterator[None]:
+    """Spare the garbage collector the thousands of objects that libraries make once and keep: a quarter of the time.
+
+    It looks at them again and again while they are imported, and several times more when the process ends.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(50_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.freeze()
+
+
+def _refuse_empty(given: Mapping[str, Any]) -> None:
+    """An option that was given nothing is an unset variable in a script: it must not count as left out."""
+    for name, value in given.items():
+        for one in value if isinstance(value, list) else (value,):
+            if isinstance(one, str) and not one.strip():
+                raise UsageError(f"--{name.replace('_', '-')} was given nothing; give a value or leave it out.")
+
+
+def _note_mistakes(context: invoke.Context, environment: Environment, given: Mapping[str, Any]) -> None:
+    """Say what is no fault and yet not as it was meant: keys that nobody reads, a password that all can read."""
+    for sentence in unknown_keys(context):
+        environment.tell(f"NOTE: {sentence}")
+    for name in ("target", "standby"):
+        value = given.get(name)
+        if any(map(target.holds_password, value if isinstance(value, list) else (value or "",))):
+            environment.tell(
+                f"NOTE: The address of --{name} holds a password, which everybody on this machine can read (ps): keep "
+                "it in ~/.pgpass or PGPASSWORD."
+            )
+
+
+def _check_forms(options: Any, values: Mapping[str, Any]) -> None:
+    for option in options:
+        if option.forms and values[option.name] not in option.forms:
+            *others, last = option.forms
+            raise UsageError(f'{option.flag} takes {", ".join(others)} or {last}, not "{values[option.name]}".')
+
+
+def _take_for_dry_run(name: str, values: dict[str, Any]) -> None:
+    """Invoke's own `--dry` runs a task's body all the same: it must never change anything by surprise."""
+    if "dry_run" not in values:
+        raise UsageError(f"{name} has no dry run; leave --dry (and INVOKE_RUN_DRY) out.")
+    values["dry_run"] = True
+
+
+@contextmanager
+def _faults_as_exits(environment: Environment, as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except (TokensError, KeyboardInterrupt, EOFError) as error:
+        ending = ended_by(error)
+        if as_json and not ending.in_document:
+            print_document(environment, ending)
+        _leave(environment, ending)
+    except OSError as error:
+        if console.is_gone(environment.stdout):
+            _leave(environment, Ending(ExitStatus.TERMINATED, "The terminal is gone.", error))
+        message = console.output_fault(error, environment.stdout)
+        if message is None:
+            raise
+        _leave(environment, Ending(ExitStatus.FAILED if message else ExitStatus.DONE, message, error))
+
+
+def _leave(environment: Environment, ending: Ending) -> NoReturn:
+    if ending.cause is not None and logging.getLogger().isEnabledFor(logging.DEBUG):  # Invoke's --debug
+        traceback.print_exception(ending.cause, file=environment.stderr)
+    for stream in (environment.stdout, environment.stderr):
+        if console.is_gone(stream):
+            console.discard(stream)
+    # What a server calls its databases and roles must not reach the terminal as it is.
+    raise invoke.Exit(printable(ending.message) or None, code=int(ending.status))

@@ -1,0 +1,123 @@
+"""Every option that a task has, described once, and what they make together."""
+
+from tokens.tasks import target
+from tokens.tasks.option import SEVERAL, Argument, Option
+
+KINDS = "personal, impersonation, project, group, service-account"
+STATES = "active, expired, revoked"
+GUARDS = "past, earlier, beyond-maximum, superseded, doomed, maintenance, old-plan, publication"
+
+TARGET = Option(
+    "target",
+    "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
+    "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration. Default: "
+    "INVOKE_TOKENS_TARGET, then tokens.target in the configuration, then the GitLab installed right here.",
+)
+LOCATED = Argument("locate", target.locator, (TARGET,))
+DESTINATION = Argument("destination", target.destination, (TARGET,))
+
+RUN = Option("run", "The number of the run, as `history` shows it.")
+REASON = Option("reason", "Why, for the journal.")
+YES = Option("yes", "Do not ask. Needed where there is no terminal.", False)
+NO_JOURNAL = Option("no_journal", "Keep no record; there will be no way back and no way to go on after a stop.", False)
+OUTPUT = Option("output", "text or json. Default: text.", "text", forms=("text", "json"))
+
+TOP = Argument(
+    "most",
+    "tokens.commands.reading:number_of_dates",
+    (Option("top", "How many expiration dates to show, the commonest first: a number, or all. Default: 10.", "10"),),
+)
+DATES_OUTPUT = Option(
+    "output",
+    "text (as gitlab:tokens:analyze prints it), json or csv. Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+)
+
+SELECTING = (
+    Option(
+        "expires",
+        f"Those that expire on a day (2024-06-15), on some (2024-06-01..2024-06-30), or never (none). {SEVERAL}",
+        several=True,
+    ),
+    Option("kind", f"Only of this kind: {KINDS}. Default: every kind but impersonation. {SEVERAL}", several=True),
+    Option("state", f"Only in this state: {STATES}. Default: active. {SEVERAL}", several=True),
+    Option("user", f"Only of the user with this username. {SEVERAL}", several=True),
+    Option(
+        "group",
+        "Only of bots and service accounts of the group with this full path and of what lies below it. " + SEVERAL,
+        several=True,
+    ),
+    Option("project", f"Only of bots and service accounts of the project with this full path. {SEVERAL}", several=True),
+    Option(
+        "name",
+        "Only with a name like this, case counts: * is any text, ? a character, [ab] one of these, [!ab] another.",
+    ),
+    Option("scope", f"Only with this scope, such as api. Of several a token must have all. {SEVERAL}", several=True),
+    Option("last_used_before", "Only last used before this day (2024-06-15, UTC), or never."),
+    Option("last_used_after", "Only last used on this day (2024-06-15, UTC) or later."),
+    Option("created_before", "Only created before this day (2024-06-15, UTC)."),
+    Option("created_after", "Only created on this day (2024-06-15, UTC) or later."),
+    Option(
+        "ids",
+        "Only with an id in this file (- is standard input), between spaces, commas or lines; # starts a comment.",
+        is_file=True,
+    ),
+)
+"""Which tokens."""
+
+ALLOW = Option("allow", f"Go on in spite of a guard: {GUARDS}. {SEVERAL}", several=True)
+AT_MOST = Option("at_most", "Refuse to change more tokens than this number.")
+MAX_LAG = Option("max_lag", "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.", "10s")
+STANDBY = Option(
+    "standby",
+    "Wait for this standby when it is behind: postgresql://… or a name from tokens.targets. May be given several "
+    "times. Default: those that database.yml lists for load balancing.",
+    several=True,
+)
+STANDBYS = Argument("standbys", target.standbys, (STANDBY,))
+DRY_RUN = Option("dry_run", "Show the plan, change and store nothing.", False)
+
+CARRYING_OUT = (
+    YES.saying("Do not ask; needed where there is no terminal. Skips no guard."),
+    ALLOW,
+    AT_MOST,
+    MAX_LAG,
+    OUTPUT,
+)
+"""How carefully, for whatever changes tokens."""
+
+CHANGING = (
+    *CARRYING_OUT,
+    DRY_RUN,
+    Option("plan", "Store the plan in the journal, for `apply` by a second person within a day.", False),
+    REASON,
+    NO_JOURNAL,
+)
+HANGING_ON = (
+    Option(
+        "memberships",
+        "move: memberships of bots that end before the new date are moved as GitLab's own rotation does; keep: they "
+        "stay, and GitLab deletes the bots. Default: move.",
+        "move",
+        forms=("move", "keep"),
+    ),
+    Option(
+        "notices",
+        "rearm: owners who were warned already will be warned again; keep: what GitLab remembers stays. "
+        "Default: rearm.",
+        "rearm",
+        forms=("rearm", "keep"),
+    ),
+)
+"""What happens to what hangs on the tokens."""
+
+EXTENSION = Argument(
+    "change",
+    "tokens.commands.reading:extension",
+    (
+        Option("to", "The new expiration date (2027-06-15)."),
+        Option("by", "Instead of --to: so many days later than each token's own date (365d)."),
+        Option("stagger", "Spread the new dates evenly over so many days from --to on (30d)."),
+    ),
+)

@@ -1,0 +1,198 @@
+"""The target, resolved once: from its words to the GitLab that a command works on, or the container to go into."""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import invoke
+
+from tokens.commands.ending import Ending
+from tokens.commands.environment import Environment
+from tokens.errors import UsageError
+from tokens.targets.target import DatabaseTarget, DockerTarget, KubernetesTarget, RemoteTarget, Target, parse_target
+from tokens.tasks.configuration import read_configuration, refuse_others
+
+if TYPE_CHECKING:
+    from tokens.address import Address
+    from tokens.targets.here.site import Site
+
+VARIABLE = "INVOKE_TOKENS_TARGET"
+
+
+def remote(context: invoke.Context, target: str | None) -> RemoteTarget | None:
+    """The container or pod that a task has to go into; None where it runs right here."""
+    found = _parse(context, target)
+    return found if isinstance(found, DockerTarget | KubernetesTarget) else None
+
+
+def destination(
+    context: invoke.Context,
+    environment: Environment,  # noqa: ARG001
+    target: str | None,
+) -> tuple[RemoteTarget, tuple[str, ...]] | None:
+    """The container or pod that is meant, with the words of the program that goes into it; None for right here."""
+    found = remote(context, target)
+    return None if found is None else (found, client(context, found))
+
+
+def locator(context: invoke.Context, environment: Environment, target: str | None) -> "Callable[[], Site]":
+    """What finds the database and the installation around it, and becomes its user from then on."""
+
+    def locate() -> "Site":
+        from tokens.targets.here import identity
+        from tokens.targets.places import open_place
+
+        refuse_others(context, "root")
+        before = identity.account_name()
+        found = _parse(context, target)
+        configuration = read_configuration(context)
+        steps = environment.steps()
+        site = open_place(
+            found,
+            root=configuration.root,
+            demo_directory=demo_directory(context),
+            report=lambda progress: steps.show(progress.text, progress.done, progress.total),
+        )
+        notes = list(site.notes)
+        if site.account != before and site.installation is not None and (later := later_tasks()):
+            notes.append(
+                f"This process is {site.account} from now on, for the tasks that follow, too: {', '.join(later)}."
+            )
+        for note in notes:
+            environment.tell(f"NOTE: {note}")
+        return site
+
+    return locate
+
+
+def run_there(
+    context: invoke.Context,
+    environment: Environment,
+    target: RemoteTarget,
+    name: str,
+    options: Mapping[str, Any],
+    files: Sequence[str],
+) -> Ending:
+    """Run a task where `target` is, on these very streams; it says everything itself.
+
+    Args:
+        context: Invoke's, for the configuration.
+        environment: the streams.
+        target: a container or pod.
+        name: the task's, such as `analyze` or `journal.install`.
+        options: those that differ from their defaults, by parameter.
+        files: those of them that name a file right here.
+    """
+    from tokens.commands.travel import travel
+
+    return travel(
+        environment,
+        target,
+        name,
+        options,
+        files=files,
+        client=client(context, target),
+        bundles=bundle_directory(context),
+        debug=logging.getLogger().isEnabledFor(logging.DEBUG),
+    )
+
+
+def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
+    """The words of the program that goes into containers or pods, as the configuration names it.
+
+    Raises:
+        UsageError: they cannot be told apart.
+        Refused: this is root, and others may write the file that names it.
+    """
+    name = "docker" if isinstance(target, DockerTarget) else "kubectl"
+    refuse_others(context, name)
+    configuration = read_configuration(context)
+    said = configuration.docker if name == "docker" else configuration.kubectl
+    try:
+        words = shlex.split(said)
+    except ValueError as error:
+        raise UsageError(f'tokens.{name} is a program with its first words, not "{said}": {error}.') from None
+    return tuple(words) or (name,)
+
+
+def standbys(
+    context: invoke.Context,
+    environment: Environment,  # noqa: ARG001
+    standby: Sequence[str] | None,
+) -> "tuple[Address, ...] | None":
+    """The standbys that an option names, each a database or a configured name for one; None where it names none.
+
+    Raises:
+        UsageError: one that is no postgresql://… address.
+    """
+    addresses = []
+    for word in standby or ():
+        found = _parse(context, word)
+        if not isinstance(found, DatabaseTarget):
+            raise UsageError(
+                "--standby takes postgresql://… or a configured name for one, and was given another target."
+            )
+        addresses.append(found.address)
+    return tuple(addresses) or None
+
+
+def holds_password(text: str) -> bool:
+    """Whether a target, as it was typed, is an address with a password in it."""
+    try:
+        found = parse_target(text, {})
+    except UsageError:
+        return False
+    return isinstance(found, DatabaseTarget) and found.has_password
+
+
+def later_tasks() -> list[str]:
+    """The names of the tasks that Invoke will run in this process after the present one.
+
+    Invoke tells nobody: they stand in a variable of its executor, which is above us on the stack. Where that is not as
+    we know it, none are found.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not invoke.Executor.execute.__code__:
+        frame = frame.f_back
+    calls = frame.f_locals.get("calls", []) if frame else []
+    present = frame.f_locals.get("call") if frame else None
+    position = next((number for number, call in enumerate(calls) if call is present), len(calls))
+    return [str(call.called_as or call.task.name) for call in calls[position + 1 :]]
+
+
+def bundle_directory(context: invoke.Context, directory: str | None = None) -> Path | None:
+    """The folder that the option or the configuration gives bundles, None for the usual one."""
+    if not directory:
+        refuse_others(context, "bundle")
+    named = directory or read_configuration(context).bundle_directory
+    return _absolute(Path(named)) if named else None
+
+
+def demo_directory(context: invoke.Context, environment: Environment | None = None) -> Path | None:  # noqa: ARG001
+    """The folder that the configuration gives the demo, None for the usual one."""
+    directory = read_configuration(context).demo_directory
+    try:
+        return Path(directory).expanduser() if directory else None
+    except RuntimeError:
+        raise UsageError(f"tokens.demo.directory names nobody's home: {directory}.") from None
+
+
+def _parse(context: invoke.Context, target: str | None) -> Target:
+    configuration = read_configuration(context)
+    text = target or configuration.target
+    if not text.strip() and VARIABLE in os.environ:
+        # An unset variable in a script must not mean the GitLab right here.
+        raise UsageError(f"{VARIABLE} is set, but to nothing: give it a target, or unset it for the GitLab right here.")
+    return parse_target(text, configuration.targets)
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(f"{path} names nobody's home.") from None

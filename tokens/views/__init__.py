@@ -1,0 +1,1 @@
+"""How results look: pure functions from dataclasses to text, JSON and CSV."""
