@@ -111,7 +111,6 @@ def test_everything_that_matters_is_counted_once(gitlab_database: Address) -> No
 
     without_end = facts(gitlab_database, Change(), MIGRATION)
     assert without_end["bots_ending_before"] == expected["bots_ending_before"] + 2
-    assert without_end["tokens_ending_before"] == expected["tokens_ending_before"] + 2
     assert without_end["reviving"] == expected["reviving"]
     assert "mailed_owners" not in without_end
 
@@ -178,11 +177,11 @@ def _memberships(world: World) -> None:
     world.token(bot, expires=5, expire_notification_delivered=True)
     world.token(bot, expires=6)
     world.token(bot, expires=7, name="another")
-    world.expect(bots_ending_before=1, tokens_ending_before=2, warned=1, warned_owners=1, mailed_owners=1)
+    world.expect(bots_ending_before=1, warned=1, warned_owners=1, mailed_owners=1)
     world.token(world.bot(None, 10), expires=5)
-    world.expect(bots_ending_before=1, tokens_ending_before=1)
+    world.expect(bots_ending_before=1)
     world.token(world.bot("-infinity"), expires=5)
-    world.expect(bots_ending_before=1, tokens_ending_before=1)
+    world.expect(bots_ending_before=1)
 
     for end in (None, 40, 50, "infinity"):
         world.token(world.bot(end), expires=5)
@@ -253,7 +252,6 @@ def test_every_release_has_its_facts_and_settings(gitlab_database_at: Callable[[
     expected = {
         "reviving": 2,
         "bots_ending_before": 1,
-        "tokens_ending_before": 1,
         "warned": 2,
         "warned_owners": 2,
         "mailed_owners": 2,

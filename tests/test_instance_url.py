@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Kind
-from tokens.targets.here.instance_url import UnknownUrl, instance_url, read_instance_url, trusted_certificates
+from tokens.targets.here.instance_url import UnknownUrl, read_instance_url, trusted_certificates
 
 OMNIBUS = """\
 # This file is managed by gitlab-ctl.
@@ -58,11 +58,11 @@ def installation(rails: Path, text: str | None = None, kind: Kind = Kind.SOURCE)
     ],
 )
 def test_a_url_is_made_of_the_parts_as_gitlab_makes_it(tmp_path: Path, gitlab: str, expected: str) -> None:
-    assert instance_url(installation(tmp_path, f"production:\n  gitlab: {gitlab}\n")) == expected
+    assert read_instance_url(installation(tmp_path, f"production:\n  gitlab: {gitlab}\n")) == expected
 
 
 def test_the_linux_packages_file_tells_the_url(tmp_path: Path) -> None:
-    assert instance_url(installation(tmp_path, OMNIBUS)) == "https://gitlab.example.com/gitlab"
+    assert read_instance_url(installation(tmp_path, OMNIBUS)) == "https://gitlab.example.com/gitlab"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,6 @@ def test_the_linux_packages_file_tells_the_url(tmp_path: Path) -> None:
 )
 def test_where_there_is_none_it_says_why_and_quotes_nothing(tmp_path: Path, text: str | None, said: str) -> None:
     found = installation(tmp_path, text)
-    assert instance_url(found) is None
     with pytest.raises(UnknownUrl) as fault:
         read_instance_url(found)
     assert said in str(fault.value)

@@ -19,7 +19,6 @@ TODAYS_CLEAN_UP = CleanUp()
 EVERYTHING = Facts(
     reviving=7,
     bots_ending_before=12,
-    tokens_ending_before=14,
     warned=40,
     warned_owners=31,
     mailed_owners=5,

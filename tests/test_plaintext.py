@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.factories import make_settings
+from tests.routable_token import decode
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine
@@ -21,7 +22,6 @@ from tokens.gitlab.plaintext import (
     Form,
     Payload,
     base36,
-    decode,
     form_for,
     legacy_token,
     new_token,

@@ -24,6 +24,7 @@ from tests.factories import (
     make_user_details,
 )
 from tests.gitlab_api import gitlab_api
+from tests.routable_token import decode
 from tests.test_record import everything, execute, install, query, resume, set_back, writing
 from tokens import database, origin
 from tokens.address import Address
@@ -34,7 +35,7 @@ from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.membership import MembershipRule
-from tokens.gitlab.plaintext import Payload, decode
+from tokens.gitlab.plaintext import Payload
 from tokens.gitlab.succession import PREDECESSOR
 from tokens.inventory.diagnosis import least_privileges
 from tokens.journal import installation

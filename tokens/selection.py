@@ -1,6 +1,8 @@
 """Which tokens a change is about: pure values that become a SQL condition."""
 
 import difflib
+import re
+import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -12,7 +14,6 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, Kind, State, kind_expression
 from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
 from tokens.gitlab.scopes import KNOWN, used_scopes
-from tokens.glob import as_regular_expression, escaped
 
 NAMED_USERS = """
     SELECT owner.id
@@ -220,7 +221,7 @@ class Selection:
         users, groups, projects: owned by any of these users, or belonging to any of these groups, what lies below them,
             or these projects; usernames and full paths, whose case does not matter. A bot belongs where it has a
             membership, or had one; a service account where it was provisioned; people's own tokens belong nowhere.
-        name: a glob for the whole name: `*`, `?`, `[a-z]`, `[!a-z]`; its case matters.
+        name: the whole name, in which `*` is any text and `?` a character; its case matters.
         scopes: all of these. GitLab treats a token without any as one with `api`.
         last_used_before, created_before: before the first moment of this day in UTC; a token that was never used was
             last used before any day.
@@ -314,9 +315,9 @@ class Selection:
             terms.add(f"t.user_id IN (\n    {self._owners(schema, terms)}\n  )")
         self._add_times(terms)
         if self.name is not None:
-            terms.add(f"t.name ~ {terms.value('name', as_regular_expression(self.name), 'text')}")
+            terms.add(f"t.name LIKE {terms.value('name', pattern(self.name), 'text')}")
         for number, scope in enumerate(self.scopes, 1):
-            item = terms.value(f"scope_{number}", SCOPE_ITEM.format(scope=escaped(scope)), "text")
+            item = terms.value(f"scope_{number}", SCOPE_ITEM.format(scope=_escaped(scope)), "text")
             has = [f"t.scopes ~ {item}"]
             if scope == DEFAULT_SCOPE:
                 has.append(f"t.scopes ~ {terms.value('no_scopes', EMPTY_SCOPES, 'text')}")
@@ -457,6 +458,20 @@ def why_nothing(connection: Connection, schema: Schema, selection: Selection) ->
 
 def _without_kind_and_state(selection: Selection) -> str:
     return described({name: value for name, value in selection.as_dict().items() if name not in ("kind", "state")})
+
+
+def pattern(name: str) -> str:
+    """A name in which `*` is any text and `?` a character, as a pattern of LIKE.
+
+    >>> print(pattern("ci_*?"))
+    ci\\_%_
+    """
+    return re.sub(r"[*?%_\\]", lambda found: {"*": "%", "?": "_"}.get(found[0], f"\\{found[0]}"), name)
+
+
+def _escaped(text: str) -> str:
+    """Text that means itself in a regular expression of PostgreSQL."""
+    return "".join(f"\\{character}" if character in string.punctuation else character for character in text)
 
 
 def _criterion(option: str, value: Any) -> str:

@@ -76,6 +76,8 @@ def upgrade(
 def downgrade(address: Address, branch: Branch, revision: str) -> None:
     """Take the database back to `revision`, in one transaction; `base` leaves nothing of the branch.
 
+    The journal's alone: a GitLab-shaped database is thrown away instead.
+
     Raises UsageError for a revision that does not exist, Refused where the database never came as far as that.
     """
     order = (BASE, *revisions(branch))
@@ -118,12 +120,6 @@ def statements(branch: Branch, since: str | None = None) -> str:
             scripts.get_revision(revision).module.upgrade()
         context.impl.static_output("COMMIT;")
     return buffer.getvalue()
-
-
-def current(address: Address, branch: Branch) -> str | None:
-    """The revision at which the database stands; None if the branch was never brought there."""
-    with transaction(address) as connection:
-        return _current(connection, branch)
 
 
 def _require(revision: str, known: tuple[str, ...], branch: Branch) -> None:

@@ -38,18 +38,6 @@ def upgrade() -> None:
     _batched_background_migrations()
 
 
-def downgrade() -> None:
-    op.execute(
-        """
-        DROP TABLE
-            batched_background_migrations, project_access_tokens, personal_access_tokens, user_details, members, routes,
-            projects, namespaces, users, application_settings, schema_migrations;
-
-        DROP FUNCTION delete_associated_project_namespace();
-        """
-    )
-
-
 def _application_settings() -> None:
     # GitLab inserts a row when it starts for the first time.
     op.execute(

@@ -19,12 +19,3 @@ def upgrade() -> None:
             ON personal_access_tokens (previous_personal_access_token_id);
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE personal_access_tokens DROP COLUMN previous_personal_access_token_id;
-        DELETE FROM schema_migrations WHERE version = '20230801000000';
-        """
-    )

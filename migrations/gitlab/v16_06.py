@@ -30,21 +30,3 @@ def upgrade() -> None:
             ON members (expires_at, access_level, id) WHERE requested_at IS NULL AND expiry_notified_at IS NULL;
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE members DROP COLUMN expiry_notified_at;
-
-        ALTER TABLE users DROP CONSTRAINT check_0dd5948e38;
-
-        ALTER TABLE batched_background_migrations
-            DROP COLUMN finished_at,
-            DROP COLUMN queued_migration_version;
-
-        ALTER TABLE application_settings DROP COLUMN service_access_tokens_expiration_enforced;
-
-        DELETE FROM schema_migrations WHERE version = '20231101000000';
-        """
-    )

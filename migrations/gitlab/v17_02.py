@@ -52,14 +52,3 @@ def upgrade() -> None:
         ALTER TABLE members ADD CONSTRAINT check_508774aac0 CHECK (member_namespace_id IS NOT NULL) NOT VALID;
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE members DROP CONSTRAINT check_508774aac0;
-        ALTER TABLE routes DROP CONSTRAINT check_af84c6c93f;
-        ALTER TABLE application_settings DROP COLUMN require_personal_access_token_expiry;
-        DELETE FROM schema_migrations WHERE version = '20240701000000';
-        """
-    )

@@ -31,26 +31,6 @@ def upgrade() -> None:
     )
 
 
-def downgrade() -> None:
-    op.execute(
-        """
-        UPDATE batched_background_migrations SET status = 3
-        WHERE  job_class_name = 'CleanupPersonalAccessTokensWithNilExpiresAt' AND status = 6;
-
-        ALTER TABLE personal_access_tokens
-            DROP COLUMN seven_days_notification_sent_at,
-            DROP COLUMN thirty_days_notification_sent_at,
-            DROP COLUMN sixty_days_notification_sent_at,
-            DROP COLUMN organization_id;
-        ALTER TABLE projects DROP COLUMN organization_id;
-        ALTER TABLE namespaces DROP COLUMN organization_id;
-        DROP TABLE organizations;
-        """
-    )
-    _give_ids_the_type("integer")
-    op.execute("DELETE FROM schema_migrations WHERE version = '20240901000000'")
-
-
 def _organizations() -> None:
     # GitLab has organizations, and the columns of namespaces and projects, from somewhat earlier releases.
     op.execute(

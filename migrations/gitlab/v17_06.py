@@ -20,13 +20,3 @@ def upgrade() -> None:
         ALTER TABLE members ADD COLUMN request_accepted_at timestamptz;
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE members DROP COLUMN request_accepted_at;
-        ALTER TABLE user_details DROP COLUMN bot_namespace_id;
-        DELETE FROM schema_migrations WHERE version = '20241101000000';
-        """
-    )

@@ -16,12 +16,3 @@ def upgrade() -> None:
             ADD CONSTRAINT check_6d2ddc9355 CHECK (char_length(description) <= 255);
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE personal_access_tokens DROP COLUMN description;
-        DELETE FROM schema_migrations WHERE version = '20241201000000';
-        """
-    )

@@ -35,14 +35,3 @@ def upgrade() -> None:
         ALTER TABLE users ADD COLUMN composite_identity_enforced boolean NOT NULL DEFAULT false;
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE users DROP COLUMN composite_identity_enforced;
-        ALTER TABLE personal_access_tokens DROP COLUMN advanced_scopes;
-        DROP TABLE personal_access_token_last_used_ips;
-        DELETE FROM schema_migrations WHERE version = '20250101000000';
-        """
-    )

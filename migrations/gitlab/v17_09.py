@@ -17,15 +17,3 @@ def upgrade() -> None:
             ALTER COLUMN organization_id DROP DEFAULT;
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE personal_access_tokens
-            ALTER COLUMN organization_id SET DEFAULT 1,
-            ADD COLUMN advanced_scopes text CHECK (char_length(advanced_scopes) <= 4096);
-
-        DELETE FROM schema_migrations WHERE version = '20250201000000';
-        """
-    )

@@ -16,12 +16,3 @@ def upgrade() -> None:
             ADD COLUMN token_prefixes jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(token_prefixes) = 'object');
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE application_settings DROP COLUMN token_prefixes;
-        DELETE FROM schema_migrations WHERE version = '20250301000000';
-        """
-    )

@@ -20,17 +20,3 @@ def upgrade() -> None:
         CREATE INDEX index_users_on_organization_id ON users (organization_id);
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE users DROP COLUMN organization_id;
-
-        CREATE INDEX index_expired_and_not_notified_personal_access_tokens
-            ON personal_access_tokens (id, expires_at)
-            WHERE impersonation = false AND revoked = false AND expire_notification_delivered = false;
-
-        DELETE FROM schema_migrations WHERE version = '20250601000000';
-        """
-    )

@@ -29,17 +29,3 @@ def upgrade() -> None:
                 WHERE impersonation = false
             """
         )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE application_settings DROP COLUMN resource_access_tokens_settings;
-
-        ALTER TABLE personal_access_tokens
-            DROP COLUMN group_id,
-            DROP COLUMN user_type;
-
-        DELETE FROM schema_migrations WHERE version = '20250801000000';
-        """
-    )

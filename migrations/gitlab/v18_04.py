@@ -53,18 +53,3 @@ def upgrade() -> None:
             ON personal_access_token_granular_scopes (granular_scope_id);
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        DROP TABLE personal_access_token_granular_scopes, granular_scopes;
-
-        CREATE INDEX index_personal_access_tokens_on_user_id ON personal_access_tokens (user_id);
-        DROP INDEX index_personal_access_tokens_on_user_id_and_id;
-
-        ALTER TABLE personal_access_tokens DROP COLUMN granular;
-
-        DELETE FROM schema_migrations WHERE version = '20250901000000';
-        """
-    )

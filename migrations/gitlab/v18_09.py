@@ -46,22 +46,3 @@ def upgrade() -> None:
             EXECUTE FUNCTION delete_orphaned_granular_scopes();
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        DROP TRIGGER trigger_delete_orphaned_granular_scopes ON personal_access_token_granular_scopes;
-        DROP FUNCTION delete_orphaned_granular_scopes();
-
-        ALTER TABLE batched_background_migrations
-            DROP COLUMN min_cursor,
-            DROP COLUMN max_cursor;
-
-        ALTER TABLE namespaces DROP COLUMN state;
-
-        ALTER TABLE user_details DROP COLUMN provisioned_by_project_id;
-
-        DELETE FROM schema_migrations WHERE version = '20260201000000';
-        """
-    )

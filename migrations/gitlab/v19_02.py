@@ -33,23 +33,3 @@ def upgrade() -> None:
         CREATE UNIQUE INDEX index_organizations_on_uuid ON organizations (uuid);
         """
     )
-
-
-def downgrade() -> None:
-    op.execute(
-        """
-        ALTER TABLE organizations
-            DROP COLUMN state,
-            DROP COLUMN uuid;
-
-        ALTER TABLE application_settings DROP COLUMN personal_access_token_settings;
-        """
-    )
-    for table in ORGANIZED:
-        op.execute(f"ALTER TABLE {table} ALTER COLUMN organization_id SET DEFAULT 1")
-    op.execute(
-        """
-        ALTER TABLE personal_access_tokens DROP COLUMN sudo;
-        DELETE FROM schema_migrations WHERE version = '20260701000000';
-        """
-    )

@@ -40,7 +40,6 @@ FACTS = """
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
       count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.ending_before), 0)::bigint AS tokens_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND ({notified})) AS mailed_owners,
@@ -163,9 +162,6 @@ class Facts:
 
     bots_ending_before: int = 0
     """Bots with a membership that ends before the new date of one of their tokens that is not revoked."""
-
-    tokens_ending_before: int = 0
-    """The tokens of which that is true."""
 
     warned: int = 0
     """Tokens about which GitLab has sent at least one notice."""

@@ -1,8 +1,6 @@
 """A token in clear, as GitLab makes it: its prefix, and the two forms of what follows."""
 
 import base64
-import binascii
-import re
 import secrets
 import string
 import zlib
@@ -34,19 +32,6 @@ LENGTH_DIGITS, CHECKSUM_DIGITS = 2, 7
 VERSION = "01"
 
 BASE36 = string.digits + string.ascii_lowercase
-
-ROUTABLE = re.compile(
-    rf"""
-      (?P<body>
-        .*? (?P<encoded> [A-Za-z0-9_-]+ )
-        \. {VERSION}
-        \. (?P<length> [0-9a-z]{{{LENGTH_DIGITS}}} )
-      )
-      (?P<checksum> [0-9a-z]{{{CHECKSUM_DIGITS}}} )
-    """,
-    re.ASCII | re.VERBOSE,
-)
-PAIR = re.compile(r"([cgoptu]):([0-9a-z]+)", re.ASCII)
 
 # GitLab's one-letter names of what a token may be routed by, in the order in which they are written.
 FIELDS = {
@@ -116,17 +101,6 @@ def routable_token(prefix: str, payload: Payload, *, random: Random = secrets.to
     return _with_checksum(_body(prefix, _base64(random(RANDOM_BYTES) + text + bytes([len(text)]))))
 
 
-def decode(text: str) -> Payload | None:
-    """What a routable token tells; None for any other text, and where the checksum is not that of the token."""
-    parts = ROUTABLE.fullmatch(text)
-    if parts is None or not text.isascii() or parts["checksum"] != _checksum(parts["body"]):
-        return None
-    length = int(parts["length"], 36)
-    if not 0 < length <= len(parts["encoded"]):
-        return None
-    return _payload(parts["encoded"][-length:])
-
-
 def read_prefix(connection: Connection, schema: Schema) -> str:
     """What this instance's tokens begin with: `glpat-` where nothing is set, "" where an administrator chose that.
 
@@ -177,18 +151,3 @@ def _checksum(body: str) -> str:
 
 def _with_checksum(body: str) -> Secret:
     return Secret(body + _checksum(body))
-
-
-def _payload(encoded: str) -> Payload | None:
-    try:
-        content = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-    except binascii.Error:
-        return None
-    payload = content[RANDOM_BYTES:-1]
-    if not payload or content[-1] != len(payload):
-        return None
-    pairs = [PAIR.fullmatch(line) for line in payload.decode("latin-1").split("\n")]
-    numbers = {FIELDS[pair[1]]: int(pair[2], 36) for pair in pairs if pair}
-    if len(numbers) < len(pairs) or "organization_id" not in numbers:
-        return None
-    return Payload(**numbers)

@@ -51,7 +51,7 @@ SELECTING = (
     Option("project", f"Only of bots and service accounts of the project with this full path. {SEVERAL}", several=True),
     Option(
         "name",
-        "Only with a name like this, case counts: * is any text, ? a character, [ab] one of these, [!ab] another.",
+        "Only with a name like this, case counts: * is any text, ? a character.",
     ),
     Option("scope", f"Only with this scope, such as api. Of several a token must have all. {SEVERAL}", several=True),
     Option("last_used_before", "Only last used before this day (2024-06-15, UTC), or never."),

@@ -25,7 +25,7 @@ SELECTION_HELP = {
     "user": f"Only of the user with this username. {SEVERAL}",
     "group": f"Only of bots and service accounts of the group with this full path and of what lies below it. {SEVERAL}",
     "project": f"Only of bots and service accounts of the project with this full path. {SEVERAL}",
-    "name": "Only with a name like this, case counts: * is any text, ? a character, [ab] one of these, [!ab] another.",
+    "name": "Only with a name like this, case counts: * is any text, ? a character.",
     "scope": f"Only with this scope, such as api. Of several a token must have all. {SEVERAL}",
     "last_used_before": "Only last used before this day (2024-06-15, UTC), or never.",
     "last_used_after": "Only last used on this day (2024-06-15, UTC) or later.",

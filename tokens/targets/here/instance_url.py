@@ -35,16 +35,8 @@ class UnknownUrl(UsageError):
     """The instance's URL cannot be told from its configuration."""
 
 
-def instance_url(installation: Installation) -> str | None:
-    """The URL of the instance, such as `https://gitlab.example.com`; None where its configuration does not tell."""
-    try:
-        return read_instance_url(installation)
-    except UnknownUrl:
-        return None
-
-
 def read_instance_url(installation: Installation) -> str:
-    """The same, but it says why where there is none.
+    """The URL of the instance, such as `https://gitlab.example.com`.
 
     Raises:
         UnknownUrl: gitlab.yml is missing, closed to this user, or not what GitLab could read without Ruby.
