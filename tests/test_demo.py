@@ -378,15 +378,6 @@ def empty_or_filled(gitlab_database_at: Callable[[str], Address]) -> Callable[[]
     return make
 
 
-def test_older_releases_can_be_filled(gitlab_database_at: Callable[[str], Address]) -> None:
-    # Each that brings a table or a column which the fill knows, and the oldest.
-    for revision in ("16.0", "17.4", "17.6", "17.7", "17.8", "18.3", "18.4", "18.9"):
-        address = gitlab_database_at(revision)
-        population.fill(address, SMALL, silent)
-        found = value(address, "SELECT count(*) FROM personal_access_tokens WHERE expires_at = '2024-06-15'")
-        assert found == SMALL, revision
-
-
 def test_a_database_with_users_is_not_filled(gitlab_database: Address) -> None:
     with psycopg.connect(gitlab_database.conninfo) as connection:
         connection.execute("INSERT INTO users (username, organization_id) VALUES ('somebody', 1)")

@@ -1,8 +1,7 @@
 """Fills a GitLab-shaped database with the tokens of the GitLab documentation and people, bots and projects behind them.
 
 Set-based SQL, every value computed from a running number: two fills make the same rows. Only the tokens around today
-(expired lately, expiring in the coming year, rotated) are placed relative to the day of the fill. Works on every
-release's tables: what is not there is left away.
+(expired lately, expiring in the coming year, rotated) are placed relative to the day of the fill.
 """
 
 from typing import TYPE_CHECKING

@@ -1,9 +1,8 @@
-"""The release's tables: inserting into the columns that exist, loading without indexes, statistics."""
+"""The tables of the newest release: inserting, loading without indexes, statistics."""
 
 # ruff: noqa: S608 - nothing that comes from outside gets into these statements
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,30 +25,20 @@ TABLES = """
 
 
 class Tables:
-    """What the release has of the tables that are to be filled."""
+    """The tables that are to be filled."""
 
     def __init__(self, connection: "sa.Connection") -> None:
         self._connection = connection.execution_options(no_parameters=True)
-        self._columns: dict[str, set[str]] = defaultdict(set)
-        statement = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
-        for table, column in self.execute(statement):
-            self._columns[table].add(column)
 
     def execute(self, statement: str) -> "sa.CursorResult[*tuple[Any, ...]]":
         return self._connection.exec_driver_sql(statement)
 
     def insert(self, table: str, columns: Mapping[str, str], source: str) -> None:
-        """INSERT INTO `table` (…) SELECT … `source`, without the columns that this release does not have.
-
-        Nothing where it has not even the table. If `columns` has the identifiers, the sequence goes on after them.
-        """
-        present = {name: value for name, value in columns.items() if name in self._columns[table]}
-        if not present:
-            return
-        names = ", ".join(f'"{name}"' for name in present)
-        values = ",\n       ".join(present.values())
+        """INSERT INTO `table` (…) SELECT … `source`; the sequence goes on after ids, if there are any."""
+        names = ", ".join(f'"{name}"' for name in columns)
+        values = ",\n       ".join(columns.values())
         self.execute(f"INSERT INTO {table} ({names})\nSELECT {values}\n{source}")
-        if "id" in present:
+        if "id" in columns:
             self.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
 
     @contextmanager
