@@ -317,6 +317,28 @@ SELECT
     ORDER BY id DESC
     LIMIT 1;
 
+SELECT DISTINCT ON (asked.name)
+      asked.name,
+      'ALTER ' || CASE
+        WHEN s.setrole IS NULL THEN 'ROLE ' || me.role || ' SET ' || asked.name || ' = 0;'
+        WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'ROLE ALL RESET ' || asked.name || ';'
+        WHEN s.setrole = 0 THEN 'DATABASE ' || me.database || ' RESET ' || asked.name || ';'
+        WHEN s.setdatabase = 0 THEN 'ROLE ' || me.role || ' RESET ' || asked.name || ';'
+        ELSE 'ROLE ' || me.role || ' IN DATABASE ' || me.database || ' RESET ' || asked.name || ';'
+      END AS cure,
+      s.setrole IS NOT NULL AS is_set
+    FROM unnest(CAST($1 AS text[])) asked(name)
+    CROSS JOIN (
+      SELECT
+        quote_ident(CAST(session_user AS text)) AS role,
+        quote_ident(CAST(current_database() AS text)) AS database
+    ) me
+    LEFT JOIN pg_catalog.pg_db_role_setting s
+      ON s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
+      AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+      AND EXISTS (SELECT FROM unnest(s.setconfig) one(setting) WHERE split_part(one.setting, '=', 1) = asked.name)
+    ORDER BY asked.name, s.setrole <> 0 AND s.setdatabase <> 0 DESC, s.setrole <> 0 DESC, s.setdatabase <> 0 DESC;
+
 COMMIT;
 
 SELECT quote_ident($1) AS quoted;

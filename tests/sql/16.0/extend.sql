@@ -370,7 +370,7 @@ SELECT
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
   )
-  AND t.name ~ CAST($4 AS text)
+  AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
     GROUP BY 1, 2;
 
@@ -452,7 +452,7 @@ DECLARE "stream" CURSOR FOR
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
   )
-  AND t.name ~ CAST($4 AS text)
+  AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -583,7 +583,7 @@ WITH owners AS (
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
   )
-  AND t.name ~ CAST($10 AS text)
+  AND t.name LIKE CAST($10 AS text)
   AND (t.scopes ~ CAST($11 AS text) OR t.scopes ~ CAST($12 AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -592,7 +592,6 @@ WITH owners AS (
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
       count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.ending_before), 0)::bigint AS tokens_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -710,7 +709,7 @@ WITH replaced AS MATERIALIZED (
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
   )
-  AND t.name ~ CAST($4 AS text)
+  AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -834,7 +833,6 @@ WITH owners AS (
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
       count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.ending_before), 0)::bigint AS tokens_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -1108,7 +1106,6 @@ WITH owners AS (
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
       count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.ending_before), 0)::bigint AS tokens_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (

@@ -386,7 +386,7 @@ SELECT
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
   )
-  AND t.name ~ CAST($4 AS text)
+  AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
     GROUP BY 1, 2;
 
@@ -473,7 +473,7 @@ DECLARE "stream" CURSOR FOR
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
   )
-  AND t.name ~ CAST($4 AS text)
+  AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -617,7 +617,7 @@ WITH owners AS (
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
   )
-  AND t.name ~ CAST($11 AS text)
+  AND t.name LIKE CAST($11 AS text)
   AND (t.scopes ~ CAST($12 AS text) OR t.scopes ~ CAST($13 AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -626,7 +626,6 @@ WITH owners AS (
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
       count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.ending_before), 0)::bigint AS tokens_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -739,7 +738,7 @@ WITH replaced AS MATERIALIZED (
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
   )
-  AND t.name ~ CAST($4 AS text)
+  AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -874,7 +873,6 @@ WITH owners AS (
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
       count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.ending_before), 0)::bigint AS tokens_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -1163,7 +1161,6 @@ WITH owners AS (
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
       count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.ending_before), 0)::bigint AS tokens_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (

@@ -443,7 +443,6 @@ WITH owners AS (
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
       count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.ending_before), 0)::bigint AS tokens_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
