@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,6 @@ import pytest
 from tests.terminal.screen import Program
 from tokens.delivery import command as commands
 from tokens.delivery import output, processes
-from tokens.delivery.command import run_command
 from tokens.delivery.descriptor import unread
 from tokens.delivery.destination import DeliveryFailed, NewToken, path_part
 from tokens.delivery.option import parse_delivery
@@ -43,7 +42,7 @@ from tokens.delivery.destination import DeliveryFailed, NewToken
 from tokens.delivery.option import parse_delivery
 from tokens.secret import Secret
 about = NewToken("inventory", "Inven\\x1b[2Jtory", 7, ("api",), 8, None)
-delivery = parse_delivery("stdout", force=False, output=sys.stdout)
+delivery = parse_delivery("stdout", force=False, output=sys.stdout, errors=sys.stderr)
 delivery.check([about])
 try:
     delivery.deliver(Secret("{PLAIN}"), about)
@@ -67,7 +66,8 @@ def tell():
 with stop_requests() as stop:
     threading.Thread(target=tell, daemon=True).start()
     try:
-        fault = run_command(sys.argv[1], about.variables, Secret("_s3cr3t-".join(["glpat-s3cr3t", "s3cr3t"])))
+        token = Secret("_s3cr3t-".join(["glpat-s3cr3t", "s3cr3t"]))
+        fault = run_command(sys.argv[1], about.variables, token, errors=sys.stderr)
     except KeyboardInterrupt:
         fault = "killed"
 Path(sys.argv[2], "end").write_text(f"{fault}, {stop.by and stop.by.name}")
@@ -75,8 +75,12 @@ Path(sys.argv[2], "end").write_text(f"{fault}, {stop.by and stop.by.name}")
 DEADLINE = 60.0  # seconds; a busy machine is no fault
 
 
+def run_command(command: str, variables: Mapping[str, str], token: Secret | None = None) -> str | None:
+    return commands.run_command(command, variables, token, errors=sys.stderr)
+
+
 def deliver(destination: str, *, force: bool = False, token: Secret = TOKEN, about: NewToken = NEW) -> None:
-    delivery = parse_delivery(destination, force=force, output=None)
+    delivery = parse_delivery(destination, force=force, output=None, errors=sys.stderr)
     delivery.check([about])
     delivery.deliver(token, about)
 
@@ -210,7 +214,7 @@ def test_what_is_there_is_replaced_with_force_alone_and_never_through_a_link(tmp
 
 
 def test_a_file_that_comes_to_be_after_the_check_is_not_overwritten(tmp_path: Path) -> None:
-    delivery = parse_delivery(f"file:{tmp_path}/token", force=False, output=None)
+    delivery = parse_delivery(f"file:{tmp_path}/token", force=False, output=None, errors=sys.stderr)
     delivery.check([NEW])
     assert os.listdir(tmp_path) == []
     (tmp_path / "token").write_text("faster")
@@ -224,7 +228,7 @@ def test_a_file_system_without_hard_links_is_as_good(tmp_path: Path, monkeypatch
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    delivery = parse_delivery(f"file:{tmp_path}/token", force=False, output=None)
+    delivery = parse_delivery(f"file:{tmp_path}/token", force=False, output=None, errors=sys.stderr)
     delivery.deliver(TOKEN, NEW)
     assert (tmp_path / "token").read_text() == PLAIN
     refusal(DeliveryFailed, lambda: delivery.deliver(TOKEN, NEW))
@@ -247,7 +251,7 @@ def test_a_full_disk_fails_the_delivery_and_leaves_nothing(tmp_path: Path, monke
 
 def test_several_tokens_have_files_of_their_own_or_are_refused(tmp_path: Path) -> None:
     def check(pattern: str, *tokens: NewToken) -> None:
-        parse_delivery(f"file:{tmp_path}/{pattern}", force=False, output=None).check(tokens)
+        parse_delivery(f"file:{tmp_path}/{pattern}", force=False, output=None, errors=sys.stderr).check(tokens)
 
     check("{account}", NEW, OTHER)
     check("{account}-{token_id}", NEW, replace(NEW, old_id=8), OTHER)
@@ -576,7 +580,7 @@ def test_tokens_that_a_command_cannot_tell_from_each_other_are_refused() -> None
         ('"$TOKENS_NAME.$TOKENS_OLD_ID"', (NEW, same), None),
         ("", (NEW, same), None),
     ):
-        delivery = parse_delivery(f"command:cat {command}", force=False, output=None)
+        delivery = parse_delivery(f"command:cat {command}", force=False, output=None, errors=sys.stderr)
         if said is None:
             delivery.check(tokens)
         else:
@@ -645,14 +649,14 @@ def test_a_pipe_that_nobody_reads_from_in_time_fails_the_delivery(monkeypatch: p
     monkeypatch.setattr(output, "PATIENCE", 0.1)
     reading, writing = os.pipe()
     with open(reading, "rb"), open(writing, "w") as stream:
-        delivery = parse_delivery("stdout", force=False, output=stream)
+        delivery = parse_delivery("stdout", force=False, output=stream, errors=sys.stderr)
         assert "has not done so within 0.1 seconds" in refusal(DeliveryFailed, lambda: delivery.deliver(TOKEN, NEW))
         assert unread(reading) == unread(writing) == len(PLAIN) + 1
 
 
 def test_standard_output_is_for_one_token_unless_a_person_reads_it() -> None:
     def check(output: TextIO | None, *tokens: NewToken) -> None:
-        parse_delivery("stdout", force=False, output=output).check(tokens)
+        parse_delivery("stdout", force=False, output=output, errors=sys.stderr).check(tokens)
 
     check(io.StringIO(), NEW)
     assert "2 are to be rotated" in refusal(UsageError, lambda: check(io.StringIO(), NEW, OTHER))
@@ -663,15 +667,15 @@ def test_standard_output_is_for_one_token_unless_a_person_reads_it() -> None:
     "text", ["", "file", "file:", "stdout:x", "vault", "command", "/etc/token", "command:x\0y", "file:a\0b", "file:x/"]
 )
 def test_anything_else_is_no_destination(text: str) -> None:
-    assert "--deliver" in refusal(UsageError, lambda: parse_delivery(text, force=False, output=None))
+    assert "--deliver" in refusal(UsageError, lambda: parse_delivery(text, force=False, output=None, errors=sys.stderr))
 
 
 def test_a_path_counts_from_where_the_program_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
-    here = parse_delivery("file:token", force=False, output=None)
-    home = parse_delivery("file:~/token", force=False, output=None)
+    here = parse_delivery("file:token", force=False, output=None, errors=sys.stderr)
+    home = parse_delivery("file:~/token", force=False, output=None, errors=sys.stderr)
     monkeypatch.chdir("/")
     monkeypatch.delenv("HOME")
     for delivery, path in ((here, tmp_path / "token"), (home, tmp_path / "home" / "token")):

@@ -50,7 +50,7 @@ def travel(
     for option, value in options.items():
         if option not in carried:
             words += _words(option.replace("_", "-"), value)
-    errand = remote.Errand(
+    command = remote.RemoteCommand(
         tuple(words),
         caller=caller(),
         terminal=environment.has_person,
@@ -63,9 +63,11 @@ def travel(
         return bundle.build(bundles)
 
     place = remote.find_place(target, steps.show, client)
-    with console.restored() if errand.terminal else nullcontext():
+    environment.flush()
+    with console.restored() if command.terminal else nullcontext():
         try:
-            status = remote.run(place, errand, bundle.available(bundles), build, steps.show)
+            output = None if environment.stdout is None else environment.stdout.buffer
+            status = remote.run(place, command, bundle.available(bundles), build, steps.show, output)
         except remote.SessionLost as error:
             told_in_document(error)  # what has come of it by then
             raise

@@ -7,9 +7,9 @@ import select
 import shlex
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TextIO
 
 from tokens.delivery import processes
 from tokens.delivery.descriptor import unread, write
@@ -33,10 +33,14 @@ exit"""
 
 
 class CommandDelivery(Delivery):
-    """A command that takes the token from its standard input, such as `vault kv put secret/x token=-`."""
+    """A command that takes the token from its standard input, such as `vault kv put secret/x token=-`.
 
-    def __init__(self, command: str) -> None:
+    What it prints goes to `errors`, this process's standard error.
+    """
+
+    def __init__(self, command: str, errors: TextIO | None) -> None:
         self._command = command
+        self._errors = errors
 
     def check(self, tokens: Sequence[NewToken]) -> None:
         check_command("--deliver command:", self._command)
@@ -54,7 +58,7 @@ class CommandDelivery(Delivery):
             )
 
     def deliver(self, token: Secret, about: NewToken) -> None:
-        fault = run_command(self._command, about.variables, token)
+        fault = run_command(self._command, about.variables, token, errors=self._errors)
         if fault:
             raise DeliveryFailed(f"The command of --deliver {fault}.")
 
@@ -62,8 +66,10 @@ class CommandDelivery(Delivery):
         return f"command {self._command}"
 
 
-def run_command(command: str, variables: Mapping[str, str], token: Secret | None = None) -> str | None:
-    """Run a command by /bin/sh; what it prints goes to standard error. None, or how it failed as the end of a sentence.
+def run_command(
+    command: str, variables: Mapping[str, str], token: Secret | None = None, *, errors: TextIO | None
+) -> str | None:
+    """Run a command by /bin/sh; what it prints goes to `errors`. None, or how it failed as the end of a sentence.
 
     It has the variables in its environment, and on standard input exactly the token, without a line's end. One that
     ends well without having read the token has failed. One that is given a token has the variable MARK, too, with a
@@ -87,7 +93,7 @@ def run_command(command: str, variables: Mapping[str, str], token: Secret | None
             write(writing, token)
         os.close(writing)
         writing = -1
-        shown = _error_stream()
+        shown = _descriptor(errors)
         try:
             child = subprocess.Popen(  # noqa: S603 - it is the administrator's own
                 [SHELL, "-c", SCRIPT, SHELL, command],
@@ -159,8 +165,8 @@ def _environment(variables: Mapping[str, str], mark: str | None) -> dict[bytes, 
     return environment if mark is None else {**environment, MARK.encode(): mark.encode()}
 
 
-def _error_stream() -> int:
+def _descriptor(stream: TextIO | None) -> int:
     try:
-        return sys.stderr.fileno()
-    except (AttributeError, ValueError, OSError):  # the caller has closed it, or it is none of the system's
+        return subprocess.DEVNULL if stream is None else stream.fileno()
+    except (ValueError, OSError):  # the caller has closed it, or it is none of the system's
         return subprocess.DEVNULL

@@ -11,13 +11,14 @@ from tokens.errors import UsageError
 FORMS = "file:PATH, command:COMMAND or stdout"
 
 
-def parse_delivery(text: str, *, force: bool, output: TextIO | None) -> Delivery:
+def parse_delivery(text: str, *, force: bool, output: TextIO | None, errors: TextIO | None) -> Delivery:
     """The destination that `--deliver` names. To be called before the process may become another user.
 
     Args:
         text: the option's value.
         force: whether a file that is there may be replaced.
         output: standard output, None where the caller has closed it.
+        errors: standard error, the same way: a command prints there.
 
     Raises:
         UsageError: it is none of the forms, or incomplete.
@@ -27,7 +28,7 @@ def parse_delivery(text: str, *, force: bool, output: TextIO | None) -> Delivery
         case "file" if rest:
             return FileDelivery(rest, force=force)
         case "command" if rest.strip() and "\0" not in rest:
-            return CommandDelivery(rest)
+            return CommandDelivery(rest, errors)
         case "stdout" if not colon:
             return OutputDelivery(output)
     raise UsageError(f'--deliver takes {FORMS}, not "{text}".')

@@ -125,7 +125,7 @@ class RotationRun:
         if self._wishes.after is None or outcome.end is not End.DONE or outcome.new is None:
             return None
         with signs_of_life(self._bench):
-            fault = run_command(self._wishes.after, outcome.new.variables)
+            fault = run_command(self._wishes.after, outcome.new.variables, errors=sys.stderr)
         if fault is None:
             return None
         return f"The command of --after {fault}, for token {outcome.token_id} of {outcome.new.account}."

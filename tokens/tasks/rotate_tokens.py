@@ -139,7 +139,7 @@ class RotateTokens:
             deliver = "stdout"
         if deliver is None:
             return None
-        return parse_delivery(deliver, force=wishes.force, output=sys.stdout)
+        return parse_delivery(deliver, force=wishes.force, output=sys.stdout, errors=sys.stderr)
 
     def _check_destination(self, left: Sequence[Resumption]) -> None:
         if self._wishes.after is not None:

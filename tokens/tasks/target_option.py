@@ -118,17 +118,21 @@ def run_there(
             words.append(f"--{flag}={value}")
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         words.insert(0, "--debug")
-    errand = remote.Errand(
+    command = remote.RemoteCommand(
         tuple(words),
         caller=_caller(),
         terminal=console.is_terminal(sys.stdin) and console.is_terminal(sys.stdout),
         files={_flag(option): content for option, content in (files or {}).items()},
     )
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     guide = Guide(context)
     place = guide.find(target)
-    with console.restored() if errand.terminal else contextlib.nullcontext():
+    with console.restored() if command.terminal else contextlib.nullcontext():
         try:
-            return remote.run(place, errand, *guide.luggage)
+            output = None if sys.stdout is None else sys.stdout.buffer
+            return remote.run(place, command, *guide.luggage, output)
         except remote.SessionLost as error:
             told_in_document(error)  # what has come of it by then
             raise
@@ -152,8 +156,8 @@ class Guide:
         """Run the tool there out of sight, with `feed` on its standard input; what it said within so many seconds."""
         from tokens.targets.there import remote
 
-        errand = remote.Errand(tuple(words), caller=_caller(), terminal=False)
-        return remote.consult(place, errand, feed, patience, *self.luggage)
+        command = remote.RemoteCommand(tuple(words), caller=_caller(), terminal=False)
+        return remote.consult(place, command, feed, patience, *self.luggage)
 
     @property
     def luggage(self) -> "tuple[Bundle | None, Callable[[], Bundle], Callable[[str], None]]":

@@ -11,6 +11,7 @@ import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from tokens.errors import TokensError
 from tokens.targets.here.installation import NoInstallation
@@ -52,7 +53,7 @@ class SessionLost(TokensError):
 
 
 @dataclass(frozen=True)
-class Errand:
+class RemoteCommand:
     """What is to be run there: the words after `gitlab-tokens`, who asks, and whether it has our terminal.
 
     `caller` is a claim for the record that changes keep, such as `alice@laptop`. `files` are brought there for the run:
@@ -82,31 +83,39 @@ def find_place(target: RemoteTarget, report: Report, client: tuple[str, ...] = (
     return find_pod(target, client or KUBECTL)
 
 
-def run(place: Place, errand: Errand, found: Bundle | None, build: Callable[[], Bundle], report: Report) -> int:
+def run(
+    place: Place,
+    command: RemoteCommand,
+    found: Bundle | None,
+    build: Callable[[], Bundle],
+    report: Report,
+    output: BinaryIO | None,
+) -> int:
     """Run the tool there and return its exit status, carrying it there first if need be.
 
     Args:
         place: from `find_place`.
-        errand: what to run.
+        command: what to run.
         found: the bundle of this very version, if there is one.
         build: makes it if there is none and it is wanted.
         report: told what takes time.
+        output: standard output, in which nothing is buffered; None where the caller has closed it.
 
     Raises:
         SessionLost: the session was cut; what had been committed stays.
         ClientError: the place cannot be entered, or has no room for the tool.
     """
-    status = _leg(place, errand, found)
+    status = _leg(place, command, found, output)
     if status in (Outcome.MISSING, Outcome.BROKEN):
         bundle = _carried(place, found, build, report)
-        status = _leg(place, errand, bundle)
+        status = _leg(place, command, bundle, output)
     _check_began(place, status)
     return status
 
 
 def consult(
     place: Place,
-    errand: Errand,
+    command: RemoteCommand,
     feed: bytes,
     patience: float,
     found: Bundle | None,
@@ -117,10 +126,10 @@ def consult(
 
     It has `patience` seconds, to carry it there apart. No signal of the terminal's reaches it. Raises as `run` does.
     """
-    answer = _consultation(place, errand, feed, patience, found)
+    answer = _consultation(place, command, feed, patience, found)
     if answer.status in (Outcome.MISSING, Outcome.BROKEN):
         bundle = _carried(place, found, build, report)
-        answer = _consultation(place, errand, feed, patience, bundle)
+        answer = _consultation(place, command, feed, patience, bundle)
     _check_began(place, answer.status)
     return answer
 
@@ -151,49 +160,47 @@ def _check_began(place: Place, status: int) -> None:
             )
 
 
-def _consultation(place: Place, errand: Errand, feed: bytes, patience: float, bundle: Bundle | None) -> Answer:
+def _consultation(place: Place, command: RemoteCommand, feed: bytes, patience: float, bundle: Bundle | None) -> Answer:
     """One run there whose output is kept; that it is whole is proven by the mark at its end."""
     run, files = os.urandom(16).hex(), os.urandom(16).hex()
     tool = [bundle.sha256 if bundle else NO_BUNDLE, __version__]
-    command = place.command(
+    line = place.command(
         START,
-        [*tool, run, Proof.MARK, files, *errand.words],
-        environment=_environment(place, errand),
+        [*tool, run, Proof.MARK, files, *command.words],
+        environment=_environment(place, command),
         stdin=True,
     )
-    answer = ask(command, patience=patience, feed=feed, alone=True)
+    answer = ask(line, patience=patience, feed=feed, alone=True)
     out, mark, status = answer.out.rpartition(f"{run} ")
     if not mark or not re.fullmatch(r"[0-9]{3}", status):
         raise _unproven(place, answer.status, heard=bool(answer.out))
     return Answer(int(status), out, answer.err)
 
 
-def _leg(place: Place, errand: Errand, bundle: Bundle | None) -> int:
+def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: BinaryIO | None) -> int:
     """One run there on this process's own streams."""
     run = os.urandom(16).hex()
-    proof = Proof.RECORD if errand.terminal else Proof.MARK
+    proof = Proof.RECORD if command.terminal else Proof.MARK
     tool = [bundle.sha256 if bundle else NO_BUNDLE, __version__]
     files = os.urandom(16).hex()
-    words = list(errand.words)
-    for option, content in errand.files.items():
+    words = list(command.words)
+    for option, content in command.files.items():
         carried = _carry(place, [*tool, files, option], content)
         if isinstance(carried, Outcome):
             return carried
         words.append(f"--{option}={carried}")
-    environment = _environment(place, errand)
-    command = place.command(
-        START, [*tool, run, proof, files, *words], environment=environment, terminal=errand.terminal
-    )
+    environment = _environment(place, command)
+    line = place.command(START, [*tool, run, proof, files, *words], environment=environment, terminal=command.terminal)
 
     def stop(number: signal.Signals) -> None:
         with contextlib.suppress(ClientError):
             ask(place.command(STOP, [run, number.name.removeprefix("SIG")]), patience=PATIENCE_TO_STOP)
 
     if proof is Proof.RECORD:
-        status = attend(command, stop)
+        status = attend(line, stop)
         return _recorded(place, run, status)
-    relay = Relay(run)
-    status = attend(command, stop, relay)
+    relay = Relay(run, output)
+    status = attend(line, stop, relay)
     marked = relay.finish()
     if marked is None:
         raise _unproven(place, status, heard=relay.heard)
@@ -219,9 +226,9 @@ def _carry(place: Place, about: Sequence[str], content: bytes) -> str | Outcome:
     raise _cannot_enter(place, answer)
 
 
-def _environment(place: Place, errand: Errand) -> dict[str, str]:
-    environment = {CALLER_VARIABLE: f"{errand.caller}{place.via}"}
-    if errand.terminal:
+def _environment(place: Place, command: RemoteCommand) -> dict[str, str]:
+    environment = {CALLER_VARIABLE: f"{command.caller}{place.via}"}
+    if command.terminal:
         environment["TERM"] = os.environ.get("TERM") or "xterm"
     if os.environ.get("NO_COLOR"):
         environment["NO_COLOR"] = "1"

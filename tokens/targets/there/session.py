@@ -4,10 +4,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, BinaryIO
 
 from tokens.targets.there.client import find_program
 
@@ -15,9 +14,13 @@ LAST_WORDS = 20  # seconds that a process there has to end after a signal
 
 
 class Relay:
-    """Passes a client's output on as it comes, but for the mark at its very end; `heard` is whether any came."""
+    """Passes a client's output on to `output` as it comes, but for the mark of this `run` at its very end.
 
-    def __init__(self, run: str) -> None:
+    `heard` is whether any came.
+    """
+
+    def __init__(self, run: str, output: BinaryIO | None) -> None:
+        self._output = output
         self._mark = re.compile(rf"{run} (\d{{3}})".encode())
         self._length = len(run) + 4
         self._held = b""
@@ -39,13 +42,15 @@ class Relay:
         return None
 
     def _write(self, data: bytes) -> None:
-        if data and sys.stdout is not None:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+        if data and self._output is not None:
+            self._output.write(data)
+            self._output.flush()
 
 
 def attend(command: Sequence[str], stop: Callable[[signal.Signals], None], relay: Relay | None = None) -> int:
     """Run a client until its session ends, and return its exit status, which proves nothing.
+
+    It writes to this process's own streams, in which nothing may be buffered by then.
 
     Args:
         command: docker's or kubectl's command line.
@@ -56,9 +61,6 @@ def attend(command: Sequence[str], stop: Callable[[signal.Signals], None], relay
         ClientError: the program is not installed.
     """
     program = find_program(command[0])
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
     # Ctrl-C would end a client in our process group, and leave the process there unheard. But where there is a terminal
     # the client may have to ask on it, for a passphrase say, which it can in our group only.
     alone = relay is not None and not any(map(os.isatty, range(3)))
