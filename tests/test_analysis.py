@@ -117,7 +117,7 @@ def test_json_and_csv_say_the_same_to_programs(gitlab_database: Address) -> None
         "migration": {"started_at": "2023-06-15T10:20:35+00:00", "finished_at": "2023-06-15T10:23:01+00:00"},
         "dates": [{"expires_at": None, "tokens": 2}, {"expires_at": "2024-06-15", "tokens": 1}],
     }
-    assert as_csv(found) == "expires_at,tokens\n,2\n2024-06-15,1\n"
+    assert "\n".join([*as_csv(found), ""]) == "expires_at,tokens\n,2\n2024-06-15,1\n"
     assert json.loads(as_json(Analysis(None, ()))) == {"migration": None, "dates": []}
 
 

@@ -56,8 +56,8 @@ from tokens.rotation.retirement import abandon, finish
 from tokens.rotation.stage import Stage
 from tokens.selection import DateRange, Selection
 from tokens.selection import described as selection_in_words
-from tokens.tasks.history import run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
-from tokens.tasks.history_forms import form_of
+from tokens.views.history import run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
+from tokens.views.history_columns import columns_of
 
 __all__ = ["installed"]
 
@@ -141,7 +141,7 @@ def table(shown: str) -> list[list[str]]:
 
 def exported(address: Address, run: int) -> list[list[str]]:
     one = stored(address, run)
-    return cells(tokens_csv(form_of(one.kind), read_tokens(address, one)))
+    return cells(tokens_csv(columns_of(one.kind), read_tokens(address, one)))
 
 
 def text(lines: Iterable[str]) -> str:

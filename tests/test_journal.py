@@ -36,8 +36,8 @@ from tokens.journal.runs import list_runs
 from tokens.journal.setup import Contents, Installation
 from tokens.origin import Origin
 from tokens.selection import Selection
-from tokens.tasks.journal import screen
 from tokens.upgrade import Branch, downgrade, revisions, upgrade
+from tokens.views.journal import screen
 
 Superuser = Callable[[Address], Address]
 

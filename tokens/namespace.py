@@ -2,14 +2,12 @@
 
 import invoke
 
-from tokens.tasks import bundle, demo, journal
 from tokens.tasks.apply import apply, undo
 from tokens.tasks.configuration import DEFAULTS
-from tokens.tasks.doctor import doctor
 from tokens.tasks.edit import edit
 from tokens.tasks.extend import extend, remove
-from tokens.tasks.history import history
-from tokens.tasks.main import analyze
+from tokens.tasks.groups import bundle, demo, journal
+from tokens.tasks.main import analyze, doctor, history
 from tokens.tasks.rotate import rotate
 from tokens.tasks.rotate_inside import rotate_inside
 from tokens.terminal import console

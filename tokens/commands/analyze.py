@@ -1,6 +1,7 @@
 """`analyze`: when the instance's tokens expire."""
 
 from tokens.commands.environment import Environment
+from tokens.commands.show import show
 from tokens.inventory.analysis import analyze as analysis_of
 from tokens.targets.places import Locate
 from tokens.views import analysis as view
@@ -11,10 +12,10 @@ def analyze(environment: Environment, locate: Locate, most: int | None, output: 
     address = locate().address
     with environment.announced("Counting the tokens"):
         found = analysis_of(address, most)
-    match output:
-        case "json":
-            environment.print(view.as_json(found))
-        case "csv":
-            environment.print(view.as_csv(found), end="")
-        case _:
-            environment.print(view.screen(found, most))
+    show(
+        environment,
+        output,
+        text=lambda: view.screen(found, most),
+        json=lambda: view.as_json(found),
+        csv=lambda: view.as_csv(found),
+    )

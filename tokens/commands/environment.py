@@ -60,9 +60,18 @@ class Environment:
 
     def print(self, text: str, end: str = "\n") -> None:
         """Print on standard output at once; an OSError where it takes no more."""
+        self.write(f"{text}{end}", at_once=True)
+
+    def write(self, text: str, *, at_once: bool = False) -> None:
+        """Write to standard output, a part of much that follows; an OSError where it takes no more."""
         if self.stdout is not None:
-            self.stdout.write(f"{text}{end}")
-            self.stdout.flush()
+            self.stdout.write(text)
+            if at_once:
+                self.stdout.flush()
+
+    def take_utf8(self) -> None:
+        """Let standard output be UTF-8 whatever the locale is, for what a program reads."""
+        console.write_utf8(self.stdout)
 
     def tell(self, text: str, end: str = "\n") -> None:
         """Say something on standard error, if anybody listens; it must not end what is under way."""

@@ -34,6 +34,58 @@ DATES_OUTPUT = Option(
     forms=("text", "json", "csv"),
 )
 
+RUN_SHOWN = Argument(
+    "run",
+    "tokens.commands.reading:number_of_run",
+    (RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),),
+)
+HISTORY_OUTPUT = Option(
+    "output",
+    "text, json or csv (with --run its tokens only). Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+)
+
+GRANTS = Option(
+    "grants", "Instead, print the least privileges for this role as SQL, for analyze, history, changes and rotate."
+)
+
+ALLOW_PUBLICATION = Option("allow", "publication: go on although logical replication will carry the journal's tables.")
+SQL = Option(
+    "sql",
+    "Instead, print the statements that make its tables, to be run first on each subscriber of a publication that will "
+    "carry them. Nothing is changed.",
+    False,
+)
+PRUNED_DAY = Argument(
+    "day",
+    "tokens.commands.reading:day_before_which",
+    (
+        Option("before", "Forget the runs that were planned before this day, 00:00 UTC: YYYY-MM-DD."),
+        Option("older_than", "The same in days before today, such as 90d."),
+    ),
+)
+
+DEMO_FOLDER = Argument("folder", target.demo_directory)
+TOKENS_OF_DEMO = Argument(
+    "tokens",
+    "tokens.commands.reading:tokens_of_demo",
+    (
+        Option(
+            "tokens",
+            "How many tokens expire on 2024-06-15. Default: 15653; as documented by GitLab: 1565353.",
+        ),
+    ),
+)
+
+DIRECTORY = Option(
+    "directory",
+    "Folder for the bundle. Default: INVOKE_TOKENS_BUNDLE_DIRECTORY, then tokens.bundle.directory in the "
+    "configuration, then invoke-gitlab-tokens in the user's cache.",
+)
+BUNDLE_FOLDER = Argument("folder", target.bundle_folder, (DIRECTORY,))
+BUNDLE_PLACE = Argument("place", target.bundle_place, (TARGET, DIRECTORY))
+
 SELECTING = (
     Option(
         "expires",

@@ -55,7 +55,7 @@ def locator(context: invoke.Context, environment: Environment, target: str | Non
         site = open_place(
             found,
             root=configuration.root,
-            demo_directory=demo_directory(context),
+            demo_directory=demo_directory(context, environment),
             report=lambda progress: steps.show(progress.text, progress.done, progress.total),
         )
         notes = list(site.notes)
@@ -97,7 +97,7 @@ def run_there(
         options,
         files=files,
         client=client(context, target),
-        bundles=bundle_directory(context),
+        bundles=bundle_folder(context, environment),
         debug=logging.getLogger().isEnabledFor(logging.DEBUG),
     )
 
@@ -165,7 +165,25 @@ def later_tasks() -> list[str]:
     return [str(call.called_as or call.task.name) for call in calls[position + 1 :]]
 
 
-def bundle_directory(context: invoke.Context, directory: str | None = None) -> Path | None:
+def bundle_place(
+    context: invoke.Context, environment: Environment, target: str | None, directory: str | None
+) -> tuple[RemoteTarget, tuple[str, ...]] | Path | None:
+    """Where bundles lie: a container or pod with the words of its program, or a folder here, None for the usual one.
+
+    Raises:
+        UsageError: a target was given with a folder, or one that is no container and no pod.
+    """
+    found = destination(context, environment, target)
+    if target and (found is None or directory):
+        raise UsageError("bundle.clean takes a container or pod as target, or else the folder of bundles here.")
+    return bundle_folder(context, environment, directory) if found is None else found
+
+
+def bundle_folder(
+    context: invoke.Context,
+    environment: Environment,  # noqa: ARG001
+    directory: str | None = None,
+) -> Path | None:
     """The folder that the option or the configuration gives bundles, None for the usual one."""
     if not directory:
         refuse_others(context, "bundle")
@@ -173,7 +191,10 @@ def bundle_directory(context: invoke.Context, directory: str | None = None) -> P
     return _absolute(Path(named)) if named else None
 
 
-def demo_directory(context: invoke.Context, environment: Environment | None = None) -> Path | None:  # noqa: ARG001
+def demo_directory(
+    context: invoke.Context,
+    environment: Environment,  # noqa: ARG001
+) -> Path | None:
     """The folder that the configuration gives the demo, None for the usual one."""
     directory = read_configuration(context).demo_directory
     try:

@@ -118,10 +118,10 @@ def write_anything() -> None:
             stream.reconfigure(errors=ESCAPED)
 
 
-def write_utf8() -> None:
-    """Let standard output be UTF-8 whatever the locale is, for what a program reads."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors=ESCAPED)
+def write_utf8(stream: TextIO | None) -> None:
+    """Let `stream` be UTF-8 whatever the locale is, for what a program reads."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", errors=ESCAPED)
 
 
 def discard(stream: TextIO | None) -> None:

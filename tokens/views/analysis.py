@@ -1,6 +1,7 @@
 """How the analysis looks: the screen of `gitlab:tokens:analyze`, JSON and CSV."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 
 from tokens.inventory.analysis import Analysis
@@ -53,10 +54,11 @@ def as_json(analysis: Analysis) -> str:
     )
 
 
-def as_csv(analysis: Analysis) -> str:
+def as_csv(analysis: Analysis) -> Iterator[str]:
     """The dates and their counts with a heading; an empty date is "never expires"."""
-    rows = [("expires_at", "tokens"), *((row.expires_at, row.tokens) for row in analysis.dates)]
-    return "".join(f"{comma_separated.line(row)}\n" for row in rows)
+    yield comma_separated.line(("expires_at", "tokens"))
+    for row in analysis.dates:
+        yield comma_separated.line((row.expires_at, row.tokens))
 
 
 def _time(moment: datetime | None) -> str:

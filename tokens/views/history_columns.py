@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tokens.change.plan import RunKind
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import State
+from tokens.journal.listing import RotationOutcome, TokenOutcome
 from tokens.terminal.printable import printable
-
-if TYPE_CHECKING:
-    from tokens.change.plan import RunKind
-    from tokens.gitlab.expiration import ExpirationDate
-    from tokens.journal.listing import RotationOutcome, TokenOutcome
+from tokens.views.times import to_the_minute
 
 
 @dataclass(frozen=True)
-class Form:
+class Columns:
     """What is told of each token: `values` under `fields` for programs, `cells` below `heading` for a person.
 
     `name` is what a run's tokens are called in its JSON. A cell wider than its column of `widths` widens its line.
@@ -28,22 +27,20 @@ class Form:
     cells: Callable[[Any], Sequence[object]]
 
 
-def form_of(kind: "RunKind") -> Form:
+def columns_of(kind: RunKind) -> Columns:
     """How the tokens of a run of this kind are told."""
-    from tokens.change.plan import RunKind
-
     return ROTATIONS if kind is RunKind.ROTATE else CHANGES
 
 
-def _change_values(one: "TokenOutcome") -> Sequence[object]:
+def _change_values(one: TokenOutcome) -> Sequence[object]:
     return (one.id, one.owner, one.name, _text(one.old), _text(one.new), one.outcome)
 
 
-def _change_cells(one: "TokenOutcome") -> Sequence[object]:
+def _change_cells(one: TokenOutcome) -> Sequence[object]:
     return (one.id, printable(one.owner or ""), printable(one.name or ""), _day(one.old), _day(one.new), one.outcome)
 
 
-def _rotation_values(one: "RotationOutcome") -> Sequence[object]:
+def _rotation_values(one: RotationOutcome) -> Sequence[object]:
     return (
         one.id,
         one.account,
@@ -60,14 +57,14 @@ def _rotation_values(one: "RotationOutcome") -> Sequence[object]:
     )
 
 
-def _rotation_cells(one: "RotationOutcome") -> Sequence[object]:
+def _rotation_cells(one: RotationOutcome) -> Sequence[object]:
     return (
         one.id,
         printable(one.account or ""),
         printable(one.name or ""),
         _day(one.old),
         one.stage,
-        datetime.fromisoformat(one.reached_at).strftime("%Y-%m-%d %H:%M"),
+        to_the_minute(one.reached_at),
         "" if one.successor_id is None else one.successor_id,
         _day(one.new),
         _standing(one),
@@ -76,10 +73,8 @@ def _rotation_cells(one: "RotationOutcome") -> Sequence[object]:
     )
 
 
-def _standing(one: "RotationOutcome") -> str:
+def _standing(one: RotationOutcome) -> str:
     """Whether the old token works now."""
-    from tokens.gitlab.kind import State
-
     if one.state_now is None:
         return "gone"
     if one.state_now is not State.ACTIVE:
@@ -87,15 +82,15 @@ def _standing(one: "RotationOutcome") -> str:
     return "never expires" if one.old_now is None else f"until {one.old_now}"
 
 
-def _text(date: "ExpirationDate | None") -> str | None:
+def _text(date: ExpirationDate | None) -> str | None:
     return None if date is None else str(date)
 
 
-def _day(date: "ExpirationDate | None") -> str:
+def _day(date: ExpirationDate | None) -> str:
     return "(none)" if date is None else str(date)
 
 
-CHANGES = Form(
+CHANGES = Columns(
     name="outcomes",
     fields=("id", "owner", "name", "old_date", "new_date", "outcome"),
     values=_change_values,
@@ -104,7 +99,7 @@ CHANGES = Form(
     cells=_change_cells,
 )
 
-ROTATIONS = Form(
+ROTATIONS = Columns(
     name="rotations",
     fields=(
         "id",

@@ -1,0 +1,60 @@
+"""`doctor`: what was found and checked, before anything is trusted to it at night."""
+
+from collections.abc import Iterator
+
+from tokens.commands.ending import DONE, Ending
+from tokens.commands.environment import Environment
+from tokens.commands.show import show
+from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.inventory.diagnosis import Finding, Verdict, diagnose, least_privileges
+from tokens.targets.places import Locate
+from tokens.views import diagnosis as view
+
+
+def doctor(environment: Environment, locate: Locate, output: str, grants: str | None) -> Ending:
+    """Check GitLab, its database and our privileges; with `grants` print what the role of that name needs instead."""
+    if grants:
+        if not grants.isprintable():
+            raise UsageError("--grants takes the name of a role, without control characters.")
+        statements = least_privileges(locate().address, grants)
+        show(
+            environment,
+            output,
+            text=lambda: view.grants_as_sql(statements),
+            json=lambda: view.grants_as_json(statements),
+        )
+        return DONE
+    failed = False
+
+    def findings() -> Iterator[Finding]:
+        nonlocal failed
+        for finding in _findings(locate):
+            failed = failed or finding.verdict is Verdict.FAIL
+            yield finding
+
+    show(
+        environment,
+        output,
+        text=lambda: view.lines(findings()),
+        json=lambda: view.as_json(findings()),
+        at_once=True,
+    )
+    return Ending(ExitStatus.FAILED) if failed else DONE
+
+
+def _findings(locate: Locate) -> Iterator[Finding]:
+    try:
+        site = locate()
+    except TokensError as error:
+        yield Finding("installation", Verdict.FAIL, str(error))
+        return
+    if site.installation is not None:
+        account = f", as account {site.account}" if site.account else ""
+        version = site.installation.version or "of unknown version"
+        text = f"{site.installation.kind.value}, GitLab {version} in {site.installation.rails}{account}"
+        yield Finding("installation", Verdict.OK, text)
+        if site.geo_secondary:
+            yield Finding("Geo", Verdict.WARN, "a secondary site: analyze works, for changes go to the primary site")
+        else:
+            yield Finding("Geo", Verdict.OK, "no secondary site")
+    yield from diagnose(site.address, release=site.release)

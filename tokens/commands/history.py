@@ -1,0 +1,41 @@
+"""`history`: what was changed, by whom and why, run by run or token by token."""
+
+from tokens import database
+from tokens.commands.environment import Environment
+from tokens.commands.show import show
+from tokens.gitlab import preflight
+from tokens.journal import installation, listing, runs
+from tokens.targets.places import Locate
+from tokens.views import history as view
+from tokens.views.history_columns import columns_of
+
+
+def history(environment: Environment, locate: Locate, run: int | None, output: str) -> None:
+    """Show the runs, or the one of this number with its tokens."""
+    address = locate().address
+    if run is None:
+        with environment.announced("Reading the journal"), database.reading(address) as connection:
+            installation.check(connection, reading=True)
+            found = runs.list_runs(connection)
+        show(
+            environment,
+            output,
+            text=lambda: view.runs_screen(found),
+            json=lambda: view.runs_json(found),
+            csv=lambda: view.runs_csv(found),
+        )
+        return
+    with environment.announced("Reading the journal"), database.reading(address) as connection:
+        installation.check(connection, reading=True)
+        preflight.check(connection, listing.NEEDS)
+        one = runs.read_run(connection, run)
+        attempts = runs.read_attempts(connection, run)
+        touched = listing.read_touched(connection, run)
+    listed = listing.read_tokens(address, one)
+    show(
+        environment,
+        output,
+        text=lambda: view.run_screen(one, attempts, touched, listed),
+        json=lambda: view.run_json(one, attempts, touched, listed),
+        csv=lambda: view.tokens_csv(columns_of(one.kind), listed),
+    )

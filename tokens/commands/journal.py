@@ -1,0 +1,66 @@
+"""`journal.*`: the record of what was changed, in GitLab's own database."""
+
+from datetime import date
+
+from tokens.commands.agreement import agreed
+from tokens.commands.ending import DONE, Ending
+from tokens.commands.environment import Environment
+from tokens.commands.report import print_done
+from tokens.commands.show import show
+from tokens.errors import UsageError
+from tokens.journal import publications, setup
+from tokens.targets.places import Locate
+from tokens.views import journal as view
+
+
+def install(environment: Environment, locate: Locate, allow: str | None, sql: bool) -> Ending:
+    """Install or migrate the journal; with `sql` print the statements that make its tables instead.
+
+    `allow` is the words of the guards that may be passed, separated by commas.
+    """
+    words = [word.strip() for word in allow.split(",")] if allow else []
+    for word in words:
+        if word != publications.GUARD:
+            raise UsageError(f'--allow takes {publications.GUARD}, not "{word}".')
+    address = locate().address
+    if sql:
+        environment.print(setup.statements(address), end="")
+        return DONE
+    installed = setup.install(address, words)
+    if installed.before != installed.revision:
+        return print_done(environment, str(installed))
+    environment.print(str(installed))
+    return DONE
+
+
+def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
+    """Remove the journal and all that it remembers, once a person has agreed or with `yes`."""
+    if not yes:
+        environment.require_person("journal.uninstall", "--yes")
+    address = locate().address
+    runs = setup.runs_to_forget(address)
+    if runs is None:
+        environment.print("The journal is not installed.")
+    elif yes or agreed(environment, f"{runs} run(s) will be forgotten, and with them the way back."):
+        forgotten = setup.uninstall(address) or 0
+        return print_done(environment, f"The journal is uninstalled, and {forgotten} run(s) are forgotten.")
+    return DONE
+
+
+def status(environment: Environment, locate: Locate, output: str) -> None:
+    """Show whether the journal is there, and its size."""
+    found = setup.status(locate().address)
+    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found))
+
+
+def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:
+    """Forget the runs that were planned before 00:00 UTC of `day`, once a person has agreed or with `yes`."""
+    if not yes:
+        environment.require_person("journal.prune", "--yes")
+    address = locate().address
+    runs = setup.count_prunable(address, day)
+    if not runs:
+        environment.print(f"The journal has no run from before {day} to forget.")
+    elif yes or agreed(environment, f"{runs} run(s) from before {day} will be forgotten, and with them the way back."):
+        return print_done(environment, f"{setup.prune(address, day)} run(s) from before {day} are forgotten.")
+    return DONE

@@ -1,0 +1,34 @@
+"""Printing what a command has found: the only place that chooses between its forms."""
+
+from collections.abc import Callable, Iterable
+
+from tokens.commands.environment import Environment
+from tokens.commands.faults import told_in_document
+from tokens.errors import TokensError
+
+Lines = Callable[[], str | Iterable[str]]
+"""Makes a form when it is wanted: lines as they come, or one text of them without the last newline."""
+
+
+def show(
+    environment: Environment, output: str, *, text: Lines, json: Lines, csv: Lines | None = None, at_once: bool = False
+) -> None:
+    """Print one form of what was found, as `--output` names it; the others are not made.
+
+    CSV is UTF-8 whatever the locale is. With `at_once` each line is written when it is there, for what takes its time.
+
+    Raises:
+        TokensError: reading on has failed in the middle; it is noted on it that a part has been printed.
+    """
+    lines = {"text": text, "json": json, "csv": csv or text}[output]()
+    if output == "csv":
+        environment.take_utf8()
+    printed = False
+    try:
+        for line in (lines,) if isinstance(lines, str) else lines:
+            environment.write(f"{line}\n", at_once=at_once)
+            printed = True
+    except TokensError as error:
+        if printed:
+            told_in_document(error)
+        raise

@@ -1,0 +1,17 @@
+"""How the demo's state looks: a screen."""
+
+from tokens.targets.demo import State, Status
+
+
+def screen(status: Status) -> str:
+    """What there is of the demo in lines, without the last newline."""
+    rows = {
+        "Demo": status.state.value,
+        "Folder": status.folder,
+        "GitLab": status.release,
+        "PostgreSQL": status.server_version,
+        "Tokens": status.tokens and f"{status.tokens} that expire on 2024-06-15, and others around {status.filled_on}",
+        "Size": status.size and f"{status.size // 10**6} MB",
+        "Connect": f'psql "{status.address.conninfo}"' if status.state is State.READY else None,
+    }
+    return "\n".join(f"{name:<12}{value}" for name, value in rows.items() if value is not None)

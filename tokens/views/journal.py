@@ -1,0 +1,64 @@
+"""How the journal's state looks: a screen and JSON."""
+
+import json
+
+from tokens.journal.installation import UNKNOWN
+from tokens.journal.setup import Contents, Status
+from tokens.views.times import to_the_second
+
+
+def screen(status: Status) -> str:
+    """The journal's state in lines, without the last newline."""
+    if status.revision is None:
+        return "Journal     not installed; tokens.journal.install installs it"
+    if status.contents is None:
+        older = status.revision.isdigit() and int(status.revision) < int(status.needed)
+        if status.revision == UNKNOWN:
+            return "Journal     does not say its revision; tokens.journal.install tells it by its tables"
+        cure = "tokens.journal.install migrates it" if older else "use the version of the tool that made it"
+        return f"Journal     revision {status.revision}, this version of the tool needs {status.needed}; {cure}"
+    rows = {"Journal": f"installed, revision {status.revision}", **_rows(status.contents)}
+    return "\n".join(f"{name:<12}{value}" for name, value in rows.items())
+
+
+def as_json(status: Status) -> str:
+    """The journal's state for a program: times in ISO 8601 (UTC), sizes in bytes; null for what there is none of."""
+    contents = status.contents
+    return json.dumps(
+        {
+            "revision": status.revision,
+            "needed_revision": status.needed,
+            "runs": contents and contents.runs,
+            "oldest": contents and contents.oldest,
+            "newest": contents and contents.newest,
+            "tokens": contents and contents.tokens,
+            "bytes_a_token": contents and contents.bytes_a_token and round(contents.bytes_a_token, 2),
+            "bytes": contents
+            and {
+                "total": contents.size,
+                "chunks": contents.chunks_size,
+                "memberships": contents.memberships_size,
+                "notices": contents.notices_size,
+            },
+        },
+        indent=2,
+    )
+
+
+def _rows(contents: Contents) -> dict[str, str]:
+    states = ", ".join(f"{count} {state}" for state, count in contents.runs.items() if count)
+    rows = {"Runs": f"{sum(contents.runs.values())}{f': {states}' if states else ''}"}
+    if contents.oldest and contents.newest:
+        rows["Oldest"], rows["Newest"] = to_the_second(contents.oldest), to_the_second(contents.newest)
+    rows["Size"] = _size(contents.size)
+    each = (
+        "" if contents.bytes_a_token is None else f", {contents.bytes_a_token:.1f} bytes for each of {contents.tokens}"
+    )
+    rows["Tokens"] = f"{_size(contents.chunks_size)} of it{each}"
+    rows["Memberships"] = f"{_size(contents.memberships_size)} of it"
+    rows["Notices"] = f"{_size(contents.notices_size)} of it"
+    return rows
+
+
+def _size(count: int) -> str:
+    return f"{count / 10**3:.0f} kB" if count < 10**7 else f"{count / 10**6:.0f} MB"
