@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import public_folder
 from tokens.address import Address
-from tokens.errors import Refused, ServerError, UsageError
+from tokens.errors import ExitStatus, Refused, ServerError, UsageError
 from tokens.journal.installation import REVISION
 from tokens.targets import demo
 from tokens.targets.demo import State, population
@@ -446,6 +446,23 @@ def test_reset_replaces_a_damaged_server(own: Path) -> None:
     with pytest.raises(ServerError, match=r"^[^\n]+$"):
         demo.open(own)
     assert value(demo.reset(own, tokens=SMALL), "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("action", [demo.stop, demo.remove, demo.reset])
+@pytest.mark.parametrize("other", [{}, {"lock": "of another program"}])
+def test_a_folder_with_a_server_of_somebody_else_is_refused_and_left_as_it_is(
+    folder: Path, action: Callable[[Path], object], other: dict[str, str]
+) -> None:
+    (folder / "data").mkdir()
+    files = {"data/PG_VERSION": "18", "postgresql.conf": "fsync = on", **other}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(
+        ServerError, match=r"^The folder [^\n]* holds something else; nothing in it was stopped"
+    ) as refused:
+        action(folder)
+    assert refused.value.status == ExitStatus.REFUSED
+    assert {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()} == files
 
 
 @pytest.mark.parametrize("moment", ["Creating the tables", "Adding people", "Building the indexes", "Collecting"])

@@ -1,6 +1,7 @@
 """The demo as somebody uses it from the command line."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.terminal.screen import Program
+from tokens.targets import demo
+from tokens.tasks.options import TOKENS_OF_DEMO
+
 INV = str(Path(sys.executable).with_name("inv"))
+GITLAB_TOKENS = str(Path(sys.executable).with_name("gitlab-tokens"))
 CHECKOUT = Path(__file__).parent.parent
 
 DOCUMENTED = """\
@@ -65,3 +71,38 @@ def test_the_demo_from_nothing_to_the_documented_table_and_back(environment: dic
     assert inv("tokens.demo.stop").stdout == "The demo is stopped.\n"
     assert "stopped" in inv("tokens.demo.status").stdout
     assert "| 2024-06-15      | 2000  |" in inv("tokens.analyze", "--target", "demo").stdout
+
+    folder = environment["INVOKE_TOKENS_DEMO_DIRECTORY"]
+    unanswered = inv("tokens.demo.remove")
+    assert (unanswered.returncode, unanswered.stdout) == (2, "")
+    assert "use --yes" in unanswered.stderr
+    assert "running" in inv("tokens.demo.status").stdout
+    removed = inv("tokens.demo.remove", "--yes")
+    assert re.fullmatch(rf"The demo is removed with its folder {folder}, \d+ MB\.\n", removed.stdout)
+    assert not os.path.exists(folder)
+    assert inv("tokens.demo.remove", "--yes").stdout == f"There is no demo in {folder}.\n"
+
+
+def test_the_demo_is_removed_when_somebody_agrees_and_what_is_not_its_own_stays(environment: dict[str, str]) -> None:
+    folder = Path(environment["INVOKE_TOKENS_DEMO_DIRECTORY"])
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "PG_VERSION").write_text("18\n")
+    (folder / "lock").touch()
+    (folder / "note").write_text("mine")
+    command = [GITLAB_TOKENS, "demo.remove"]
+    with Program(command, size=(12, 200), env=environment) as program:
+        program.wait_for(f"WARNING: The demo in {folder} will be deleted, and with it every change made in it.")
+        program.press("enter")
+        assert program.wait() == 0
+        assert "Aborting!" in program.text
+    assert (folder / "data").exists()
+    with Program(command, size=(12, 200), env=environment) as program:
+        program.wait_for("Are you sure? (y/N)")
+        program.press("y", "enter")
+        assert program.wait() == 0
+        assert f"The demo is removed, 0 MB. {folder} stays, since it holds something else." in program.text
+    assert [path.name for path in folder.iterdir()] == ["note"]
+
+
+def test_the_help_says_how_large_the_demo_is() -> None:
+    assert f"Default: {demo.TOKENS}; as documented by GitLab: {demo.FULL_SIZE}." in TOKENS_OF_DEMO.options[0].help

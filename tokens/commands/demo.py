@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from tokens.commands.agreement import agreed
+from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.report import print_done
 from tokens.errors import UsageError
 from tokens.targets import demo
 from tokens.views import demo as view
@@ -27,6 +30,23 @@ def reset(environment: Environment, folder: Path | None, tokens: int | None) -> 
     """Fill the demo anew, forgetting every change."""
     demo.reset(folder, _report(environment), tokens=demo.TOKENS if tokens is None else tokens)
     status(environment, folder)
+
+
+def remove(environment: Environment, folder: Path | None, yes: bool) -> Ending:
+    """Stop the demo and remove all that it has on disk, once a person has agreed or with `yes`."""
+    if not yes:
+        environment.require_person("demo.remove", "--yes")
+    path = demo.status(folder).folder
+    if not path.exists():
+        environment.print(f"There is no demo in {path}.")
+        return DONE
+    demo.check_own(folder)
+    if not (yes or agreed(environment, f"The demo in {path} will be deleted, and with it every change made in it.")):
+        return DONE
+    freed = f"{demo.remove(folder) // 10**6} MB"
+    if path.exists():
+        return print_done(environment, f"The demo is removed, {freed}. {path} stays, since it holds something else.")
+    return print_done(environment, f"The demo is removed with its folder {path}, {freed}.")
 
 
 def status(environment: Environment, folder: Path | None) -> None:

@@ -58,6 +58,11 @@ def reset() -> None:
     """Fill the demo anew, forgetting every change."""
 
 
+@task("demo:remove", DEMO_FOLDER, YES, name="demo.remove")
+def remove() -> None:
+    """Stop the demo and remove it with its folder."""
+
+
 @task("demo:status", DEMO_FOLDER, name="demo.status")
 def demo_status() -> None:
     """Show whether the demo runs and what is in it."""
@@ -81,7 +86,7 @@ journal = _group(
 demo = _group(
     "demo",
     "`demo.*`: the embedded, throw-away GitLab database.",
-    *(start, stop, reset, demo_status),
+    *(start, stop, reset, remove, demo_status),
 )
 bundle = _group(
     "bundle",

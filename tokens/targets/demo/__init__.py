@@ -134,9 +134,20 @@ def stop(directory: Path | None = None) -> bool:
     return _server(directory).stop()
 
 
-def remove(directory: Path | None = None) -> None:
-    """Stop the demo and delete everything that it has on disk."""
-    _server(directory).remove()
+def remove(directory: Path | None = None) -> int:
+    """Stop the demo and delete everything that it has on disk, and its folder with it; returns how many bytes.
+
+    What somebody else has put into the folder stays, and the folder then, too.
+
+    Raises:
+        ForeignFolder: the folder is none of the demo's; nothing is deleted.
+    """
+    return _server(directory).remove()
+
+
+def check_own(directory: Path | None = None) -> None:
+    """Refuse a folder that is none of the demo's, by ForeignFolder."""
+    _server(directory).check_own()
 
 
 def status(directory: Path | None = None) -> Status:

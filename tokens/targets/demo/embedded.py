@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tokens.address import Address
-from tokens.errors import ServerError
+from tokens.errors import ExitStatus, ServerError
 from tokens.targets.demo.programs import Account, Programs, packaged_binaries, reason, unprivileged_account
 
 SUPERUSER = "postgres"
@@ -51,6 +51,12 @@ _DEFAULTS = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
 }
+
+
+class ForeignFolder(ServerError):
+    """A folder is to be emptied, or its server stopped, and what it holds was not put there by us."""
+
+    status = ExitStatus.REFUSED
 
 
 class Server:
@@ -130,9 +136,14 @@ class Server:
             return True
 
     def stop(self) -> bool:
-        """Stop the server, ending its connections; whether it was running."""
+        """Stop the server, ending its connections; whether it was running.
+
+        Raises:
+            ForeignFolder: it is somebody else's.
+        """
         if not self.exists:
             return False
+        self.check_own()
         account = unprivileged_account()
         with _one_line(f"The server in {self.folder} cannot be stopped"), self._locked(account):
             if self._postmaster() is None:
@@ -143,20 +154,47 @@ class Server:
                 raise ServerError(f"The server in {self.folder} does not stop: {reason(done.stderr or done.stdout)}")
             return True
 
-    def remove(self) -> None:
-        """Stop the server and delete what it has in the folder; the folder too, when nothing else is left in it."""
+    def remove(self) -> int:
+        """Stop the server and delete what it has in the folder; the folder too, when nothing else is left in it.
+
+        Returns the bytes on disk that are free now.
+
+        Raises:
+            ForeignFolder: it is somebody else's; nothing is deleted.
+        """
         if not self.folder.exists():
-            return
+            return 0
+        self.check_own()
         self.stop()
         account = unprivileged_account()
+        freed = 0
         with _one_line(f"The server in {self.folder} cannot be removed"), self._locked(account):
             for pattern in ("data", "data.new.*", "socket", "binaries", "binaries.new"):
                 for path in self.folder.glob(pattern):
+                    freed += _size(path)
                     shutil.rmtree(path)
             for name in ("server.log", "postgresql.conf", "lock"):
                 (self.folder / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+        return freed
+
+    def check_own(self) -> None:
+        """Refuse a folder that no server of ours was made in, such as one of GitLab's PostgreSQL; by ForeignFolder."""
+        with _one_line(f"The server in {self.folder} cannot be looked at"):
+            foreign = self._is_foreign()
+        if foreign:
+            raise ForeignFolder(
+                f"The folder {self.folder} holds something else; nothing in it was stopped or removed. Name the demo's "
+                "own folder, or a new one."
+            )
+
+    def _is_foreign(self) -> bool:
+        """Whether the folder holds something, but not the empty file that we lock before all else."""
+        lock = self.folder / "lock"
+        if lock.is_file() and lock.stat().st_size == 0:
+            return False
+        return self.folder.exists() and any(self.folder.iterdir())
 
     # Attaching
 
@@ -249,7 +287,7 @@ class Server:
             if account is not None:  # root's umask may be 077
                 for parent in missing:
                     parent.chmod(0o755)
-        elif not (self.folder / "lock").exists() and any(self.folder.iterdir()):
+        elif self._is_foreign():
             raise ServerError(f"The folder {self.folder} holds something else; give an empty or a new one.")
         if self.folder.stat().st_uid == os.geteuid():
             self.folder.chmod(0o711 if account is not None else 0o700)
@@ -329,6 +367,11 @@ class Server:
                 return reason(log.read().decode(errors="replace"), unknown="")
         except OSError:
             return ""
+
+
+def _size(path: Path) -> int:
+    """The bytes on disk of a folder."""
+    return sum(one.lstat().st_blocks * 512 for one in path.rglob("*"))
 
 
 @contextlib.contextmanager
