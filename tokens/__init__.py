@@ -17,8 +17,8 @@ def __getattr__(name: str) -> object:
         from tokens.namespace import ns
     except KeyboardInterrupt:
         # Invoke would show where the import was.
-        import sys
+        import os
 
-        sys.stderr.write("Interrupted.\n")
+        os.write(2, b"Interrupted.\n")
         raise SystemExit(130) from None
     return ns

@@ -18,6 +18,7 @@ from invoke.exceptions import ParseError, UnknownFileType
 from invoke.vendor.yaml import YAMLError
 
 import tokens
+from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, shortened
 from tokens.namespace import ns
 from tokens.terminal import console
@@ -100,6 +101,7 @@ def inv() -> None:
 
 
 def _run(name: str, namespace: invoke.Collection) -> None:
+    environment = Environment.of_process()
     try:
         TokensProgram(
             name=name,
@@ -109,14 +111,13 @@ def _run(name: str, namespace: invoke.Collection) -> None:
             binary=name,
             binary_names=[name],
         ).run()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        environment.flush()
     except OSError as error:
         if isinstance(error.__context__, invoke.Exit):
             # Its message could not be written. The status is what it is.
-            console.discard(sys.stderr)
+            console.discard(environment.stderr)
             sys.exit(error.__context__.code)
-        fault = console.output_fault(error, sys.stdout)
+        fault = console.output_fault(error, environment.stdout)
         if fault is None:
             raise
         sys.exit(fault or ExitStatus.DONE)
@@ -154,7 +155,7 @@ def _note_project_file(named: str | None) -> None:
             with open(name, encoding="utf-8", errors="replace") as file:
                 about_us = re.search(r"""^\s*\{?\s*["']?tokens["']?\s*:""", file.read(MOST_READ), re.MULTILINE)
             if about_us:
-                console.tell(
+                Environment.of_process().tell(
                     f"NOTE: ./{name} counts for `inv` only: gitlab-tokens takes nothing from the current folder. Use "
                     f"/etc/invoke.yaml, ~/.invoke.yaml or -f {name}."
                 )
