@@ -34,18 +34,20 @@ Call = Callable[..., Done]
 
 PSQL = ["psql", "-XAtq", "-h", "/var/opt/gitlab/postgresql", "-U", "gitlab", "-d", "gitlabhq_production"]
 DOCKERFILE = Path(__file__).parent.parent / "deploy/docker/Dockerfile"
-TASKS = """\
+TASKS = '''\
 import invoke
 import tokens
-from tokens.tasks.task import task
+from tokens.tasks.declaration import task
+from tokens.tasks.option import Option
+from tokens.tasks.options import STANDBY, TARGET, YES
 
-@task(help={}, name="journal.probe", iterable=["standby"], travels=True, carries=["ids"])
-def whatever(context, target="", ids="", standby=None, yes=False):
-    print("here")
+@task("nowhere:here", TARGET, Option("ids", "A file.", is_file=True), STANDBY, YES, name="journal.probe")
+def whatever():
+    """Run elsewhere only."""
 
 namespace = invoke.Collection(whatever)
 namespace.configure(tokens.ns.configuration())
-"""
+'''
 DATES = "| 2024-06-15      | 3     |\n| (none)          | 2     |\n| 2024-12-31      | 1     |\n"
 
 
