@@ -22,8 +22,8 @@ from tokens.journal.installation import REVISION
 from tokens.targets import demo
 from tokens.targets.demo import State, population
 from tokens.targets.demo.embedded import Server
-from tokens.targets.demo.population import Progress
 from tokens.targets.demo.programs import packaged_binaries
+from tokens.targets.demo.progress import Progress
 from tokens.upgrade import Branch, revisions
 
 SMALL = 40

@@ -8,6 +8,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.report import print_done
 from tokens.errors import UsageError
 from tokens.targets import demo
+from tokens.targets.demo.progress import Report
 from tokens.views import demo as view
 
 
@@ -54,6 +55,6 @@ def status(environment: Environment, folder: Path | None) -> None:
     environment.print(view.screen(demo.status(folder)))
 
 
-def _report(environment: Environment) -> demo.Report:
+def _report(environment: Environment) -> Report:
     steps = environment.steps()
     return lambda progress: steps.show(progress.text, progress.done, progress.total)

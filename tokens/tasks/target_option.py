@@ -16,7 +16,6 @@ import invoke
 
 from tokens.address import Address
 from tokens.errors import UsageError
-from tokens.targets import demo
 from tokens.targets.target import (
     DatabaseTarget,
     DemoTarget,
@@ -35,6 +34,7 @@ from tokens.terminal import console
 from tokens.terminal.steps import Steps
 
 if TYPE_CHECKING:
+    from tokens.targets.demo.progress import Report
     from tokens.targets.here.site import Site
     from tokens.targets.there.bundle import Bundle
     from tokens.targets.there.client import Answer, Place
@@ -54,6 +54,7 @@ def locate(context: invoke.Context, target: str) -> Address:
 
 def locate_site(context: invoke.Context, target: str) -> "Site":
     """The same with what is known of the installation around it; for one right here, as its user from now on."""
+    from tokens.targets import demo
     from tokens.targets.here import identity, installation
     from tokens.targets.here.site import Site, open_site
 
@@ -284,7 +285,7 @@ def _absolute(path: Path) -> Path:
         raise UsageError(f"{path} names nobody's home.") from None
 
 
-def report_to(stream: TextIO | None) -> demo.Report:
+def report_to(stream: TextIO | None) -> "Report":
     """Show on `stream` what the demo is doing, while somebody waits for it."""
     steps = Steps(stream)
     return lambda progress: steps.show(progress.text, progress.done, progress.total)

@@ -9,7 +9,6 @@ Attaching to a running demo is what every command pays for: it is one login, and
 import contextlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
@@ -20,10 +19,10 @@ from tokens.address import Address
 from tokens.errors import ServerError, TokensError, UsageError
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import NEWEST
+from tokens.targets.demo.progress import Progress, Report
 
 if TYPE_CHECKING:
     from tokens.database import Connection
-    from tokens.targets.demo.population import Progress
 
 DATABASE = "gitlabhq_production"
 OWNER = "gitlab"
@@ -48,8 +47,6 @@ _SETTINGS = {
     "max_wal_size": "2GB",
     "shared_buffers": "256MB",
 }
-
-Report = Callable[["Progress"], None]
 
 
 class State(Enum):
@@ -211,12 +208,10 @@ def _start(server: Server, report: Report | None) -> None:
 
 def _tell(report: Report | None, text: str) -> None:
     if report is not None:
-        from tokens.targets.demo.population import Progress
-
         report(Progress(text))
 
 
-def _silent(_: "Progress") -> None:
+def _silent(_: Progress) -> None:
     """For callers who want no progress."""
 
 
@@ -249,6 +244,7 @@ def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: 
 
 
 def _fill(connection: "Connection", server: Server, tokens: int, report: Report | None) -> None:
+    # Not at the top: attaching to a running demo needs neither, and Alembic is slow to import.
     from tokens.targets.demo import population
     from tokens.upgrade import Branch, revisions, upgrade
 

@@ -6,8 +6,10 @@ library and Python are there or are not.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -103,9 +105,6 @@ def assemble(root: Path, package: Path, migrations: Path) -> None:
 
     Raises TokensError where a part is missing or the result does not run.
     """
-    import shutil
-    import sysconfig
-
     interpreter = Path("/proc/self/exe").resolve()
     stdlib = Path(sysconfig.get_path("stdlib"))
     shutil.copytree(stdlib, root / _STDLIB, ignore=_unused, ignore_dangling_symlinks=True)
@@ -152,8 +151,6 @@ def _is_used(folder: str, name: str) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    import shutil
-
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
@@ -168,6 +165,7 @@ def _distributions() -> "list[Distribution]":
 
     Of a requirement's conditions only `extra` is looked at: what another one excludes here is not installed, as a rule.
     """
+    # Not at the top: it is slow to import, and whoever only carries a bundle that is there needs none of it.
     from importlib.metadata import PackageNotFoundError, distribution
 
     found: dict[str, Distribution] = {}
@@ -250,8 +248,6 @@ def _needed(compiled: list[Path]) -> tuple[Path, dict[str, Path]]:
 
 def _strip(files: Iterable[Path]) -> None:
     """Take away the symbols that only a debugger wants, where there is a program for it."""
-    import shutil
-
     if strip := shutil.which("strip"):
         # One that strip cannot handle stays as it is.
         subprocess.run([strip, "--strip-unneeded", *files], capture_output=True)

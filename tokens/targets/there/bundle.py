@@ -4,10 +4,16 @@ It starts through the loader that it carries, so it runs on any Linux kernel of 
 Python are there or are not. A program that runs from a bundle packs its own folder again.
 """
 
+import fcntl
+import gzip
+import hashlib
 import json
 import os
+import shutil
 import stat
 import sys
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,10 +110,6 @@ _ELSEWHERE = "name a folder in INVOKE_TOKENS_BUNDLE_DIRECTORY or tokens.bundle.d
 @contextmanager
 def _workplace(directory: Path | None) -> Iterator[tuple[Path, Path]]:
     """The bundle's folder, held by us alone, and one in it for unfinished things, which is gone afterwards."""
-    import fcntl
-    import shutil
-    import tempfile
-
     folder = _folder(directory)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,8 +147,6 @@ def _check_owner(path: Path) -> None:
 
 def _fingerprint() -> str:
     """What changes whenever a bundle built now would differ: our files, the packages installed, Python."""
-    import hashlib
-
     facts = [sys.version]
     for path in sorted(_our_files()):
         found = path.stat()
@@ -179,9 +179,6 @@ def _own_folder() -> Path | None:
 
 def _pack(root: Path, packed: Path) -> None:
     """Write `root`'s files into a .tar.gz that does not tell who built it, nor when."""
-    import gzip
-    import tarfile
-
     newest = max(int(path.stat().st_mtime) for path in _our_files())
     tops = [root / name for name in {*ENTRIES, "VERSION", "bin", "lib", sys.platlibdir}]
     members = sorted(member for top in tops for member in (top, *top.rglob("*")))
@@ -207,8 +204,6 @@ def _pack(root: Path, packed: Path) -> None:
 
 def _publish(packed: Path, folder: Path, fingerprint: str) -> Bundle:
     """Give the finished bundle its name. The record counts for exactly this file, so their order does not matter."""
-    import hashlib
-
     with packed.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     path = folder / _name()

@@ -7,16 +7,17 @@ Set-based SQL, every value computed from a running number: two fills make the sa
 from typing import TYPE_CHECKING
 
 from tokens.address import Address
+from tokens.database import connect
 from tokens.errors import Refused
 from tokens.targets.demo.population import access_tokens, owners
 from tokens.targets.demo.population.numbering import Identifiers
-from tokens.targets.demo.population.progress import Progress, Report
 from tokens.targets.demo.population.tables import Tables, vacuum
+from tokens.targets.demo.progress import Progress, Report
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-__all__ = ["Progress", "Report", "fill"]
+__all__ = ["fill"]
 
 
 def fill(address: Address, tokens: int, report: Report) -> None:
@@ -26,7 +27,6 @@ def fill(address: Address, tokens: int, report: Report) -> None:
     the database has users already.
     """
     # Not at the top: the first line of progress need not wait for SQLAlchemy.
-    from tokens.database import connect
     from tokens.engine import set_locally, transaction
 
     with transaction(address) as connection:

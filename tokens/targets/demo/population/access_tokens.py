@@ -4,8 +4,8 @@
 
 from tokens.targets.demo.population.numbering import UP_TO_FIVE_YEARS, Identifiers, literal, one_of
 from tokens.targets.demo.population.owners import TOKEN_NAMES
-from tokens.targets.demo.population.progress import Progress, Report
 from tokens.targets.demo.population.tables import Tables
+from tokens.targets.demo.progress import Progress, Report
 
 DOCUMENTED_DATE = "2024-06-15"
 """What GitLab 16.0 gave to all tokens without an expiration date on the instance of the documentation."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tokens.targets.demo.population.progress import Progress, Report
+from tokens.targets.demo.progress import Progress, Report
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
