@@ -398,7 +398,7 @@ WITH replaced AS MATERIALIZED (
           WHERE p.token_id = t.id
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -416,7 +416,8 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;
 
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c

@@ -269,6 +269,15 @@ SELECT named.path AS name
     )
     ORDER BY named.path;
 
+SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
+
+SELECT
+      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
+      maintenance_mode AS maintenance_mode
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
 SELECT 
     CASE
       WHEN t.impersonation THEN 'impersonation'
@@ -463,15 +472,6 @@ DECLARE "stream" CURSOR FOR
 FETCH FORWARD 1 FROM "stream";
 
 CLOSE "stream";
-
-SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
-
-SELECT
-      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
-      maintenance_mode AS maintenance_mode
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
 
 SELECT max(version) AS version
     FROM public.schema_migrations
@@ -722,7 +722,7 @@ WITH replaced AS MATERIALIZED (
           WHERE p.token_id = t.id
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -740,7 +740,8 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;
 
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
@@ -867,7 +868,7 @@ WITH replaced AS MATERIALIZED (
           WHERE p.token_id = t.id
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -885,7 +886,8 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;
 
 SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
     FROM token_tasks.alembic_version;
@@ -1140,7 +1142,7 @@ WITH replaced AS MATERIALIZED (
           WHERE p.token_id = t.id
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -1158,4 +1160,5 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;

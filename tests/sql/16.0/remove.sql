@@ -252,6 +252,15 @@ SELECT w.privilege, w.table_name, w.column_name
       )
     ORDER BY w.position;
 
+SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
+
+SELECT
+      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
+      maintenance_mode AS maintenance_mode
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
 SELECT 
     CASE
       WHEN t.impersonation THEN 'impersonation'
@@ -324,15 +333,6 @@ DECLARE "stream" CURSOR FOR
 FETCH FORWARD 1 FROM "stream";
 
 CLOSE "stream";
-
-SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
-
-SELECT
-      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
-      maintenance_mode AS maintenance_mode
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
 
 SELECT max(version) AS version
     FROM public.schema_migrations
@@ -481,7 +481,7 @@ WITH replaced AS MATERIALIZED (
           WHERE p.token_id = t.id
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -499,7 +499,8 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;
 
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c

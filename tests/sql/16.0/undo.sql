@@ -346,29 +346,119 @@ DECLARE "stream" CURSOR FOR
       AND p.id NOT IN (SELECT b.id FROM put_back b)
     ORDER BY p.id;
 
-SELECT
-      (
-        SELECT COALESCE(sum(cardinality(m.member_ids)), 0)
-        FROM token_tasks.memberships m
-        WHERE m.run_id = $1
-      ) + (
-        SELECT COALESCE(sum(cardinality(p.member_ids)), 0)
-        FROM token_tasks.rotations p
-        WHERE p.run_id = $1 AND p.state <> 'abandoned'
-      ) AS memberships,
-      (
-        SELECT COALESCE(sum(cardinality(n.token_ids)), 0)
-        FROM token_tasks.notices n
-        WHERE n.run_id = $1
-      ) AS notices;
+SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
-SELECT count(DISTINCT m.id) AS memberships
+SELECT
+      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
+      maintenance_mode AS maintenance_mode
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+SELECT max(version) AS version
+    FROM public.schema_migrations
+    WHERE version ~ '^20[0-9]{12}$';
+
+SELECT EXISTS (
+      SELECT
+      FROM pg_catalog.pg_namespace n
+      JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+      WHERE n.nspname = 'token_tasks'
+        AND c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_attribute a
+          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
+        )
+        AND EXISTS (
+          SELECT
+          FROM pg_catalog.pg_roles owner
+          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
+          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
+          WHERE owner.oid = c.relowner
+            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
+        )
+        AND has_schema_privilege(n.oid, 'USAGE')
+        AND has_table_privilege(c.oid, 'SELECT')
+    ) AS knows;
+
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $1
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+        AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($2 AS date))
+        AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line CROSS JOIN token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
+WITH changed AS MATERIALIZED (
+      SELECT t.id, t.user_id, changed.position
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $1
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+    )
+    SELECT
+      count(DISTINCT m.id) FILTER (WHERE NOT stays.needed) AS memberships,
+      count(DISTINCT m.id) FILTER (WHERE stays.needed) AS needed,
+      (
+        SELECT count(DISTINCT t.id)
+        FROM token_tasks.notices n
+        CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+        JOIN changed ON changed.id = kept.id AND changed.position = n.position
+        JOIN public.personal_access_tokens t ON t.id = kept.id AND NOT (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)
+        WHERE n.run_id = $1
+      ) AS notices
     FROM token_tasks.memberships n
     CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
     JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-    JOIN public.personal_access_tokens other ON other.user_id = m.user_id
-    WHERE n.run_id = $1
-      AND (
+    CROSS JOIN LATERAL (
+      SELECT EXISTS (
+        SELECT
+        FROM public.personal_access_tokens other
+        WHERE other.user_id = m.user_id
+          AND (
       other.revoked IS NOT TRUE
       AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
       AND (
@@ -401,26 +491,11 @@ SELECT count(DISTINCT m.id) AS memberships
           )
         )
       )
-    );
-
-SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
-
-SELECT
-      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
-      maintenance_mode AS maintenance_mode
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
-SELECT max(version) AS version
-    FROM public.schema_migrations
-    WHERE version ~ '^20[0-9]{12}$';
-
-SELECT c.relname AS name, current_user AS role
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'public' AND c.relname = ANY(CAST($1 AS text[])) AND row_security_active(c.oid)
-    ORDER BY c.relname;
+    )
+      ) AS needed
+    ) stays
+    WHERE n.run_id = $1
+      AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position);
 
 WITH owners AS (
       SELECT
@@ -429,15 +504,24 @@ WITH owners AS (
         0 AS holding
       FROM public.personal_access_tokens t
       JOIN (
-        SELECT unnest(c.token_ids) AS id, c.old_expires_at, c.new_expires_at
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
         FROM token_tasks.chunks c
-        WHERE c.run_id = $1 AND c.done_at IS NOT NULL
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $1
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
       LEFT JOIN public.users u ON u.id = t.user_id
       GROUP BY t.user_id, u.user_type
     )
     SELECT count(*) FILTER (WHERE false) AS doomed_bots
     FROM owners o;
+
+SELECT c.relname AS name, current_user AS role
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relname = ANY(CAST($1 AS text[])) AND row_security_active(c.oid)
+    ORDER BY c.relname;
 
 COMMIT;
 

@@ -358,11 +358,7 @@ WITH owners AS (
       count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
       count(*) FILTER (WHERE (
           NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
-          AND (
-            bot.holding - o.holding + o.will_hold = 0
-            OR bot.held = 0
-            OR bot.active - o.active + o.will_be_active = 0
-          )
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
         )) AS doomed_anyway_bots,
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
@@ -372,7 +368,6 @@ WITH owners AS (
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date)) OR t.expires_at BETWEEN (CAST($1 AS date) - CAST($7 AS integer)) AND CAST($1 AS date) OR (t.revoked AND t.updated_at >= (CAST($1 AS date) - CAST($7 AS integer))))) AS held,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id
@@ -395,7 +390,7 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -411,7 +406,8 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;
 
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c

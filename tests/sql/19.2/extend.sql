@@ -269,6 +269,20 @@ SELECT named.path AS name
     )
     ORDER BY named.path;
 
+SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
+
+SELECT
+      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
+      require_personal_access_token_expiry AS require_personal_access_token_expiry,
+      service_access_tokens_expiration_enforced AS service_access_tokens_expiration_enforced,
+      maintenance_mode AS maintenance_mode,
+      CAST(
+        resource_access_tokens_settings -> 'inactive_resource_access_tokens_delete_after_days' AS text
+      ) AS resource_access_tokens_settings
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
 SELECT 
     CASE
       WHEN t.impersonation THEN 'impersonation'
@@ -485,20 +499,6 @@ FETCH FORWARD 1 FROM "stream";
 
 CLOSE "stream";
 
-SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
-
-SELECT
-      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
-      require_personal_access_token_expiry AS require_personal_access_token_expiry,
-      service_access_tokens_expiration_enforced AS service_access_tokens_expiration_enforced,
-      maintenance_mode AS maintenance_mode,
-      CAST(
-        resource_access_tokens_settings -> 'inactive_resource_access_tokens_delete_after_days' AS text
-      ) AS resource_access_tokens_settings
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -639,11 +639,7 @@ WITH owners AS (
       count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
       count(*) FILTER (WHERE (
           NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
-          AND (
-            bot.holding - o.holding + o.will_hold = 0
-            OR bot.held = 0
-            OR bot.active - o.active + o.will_be_active = 0
-          )
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
         )) AS doomed_anyway_bots,
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
@@ -653,7 +649,6 @@ WITH owners AS (
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date)) OR t.expires_at BETWEEN (CAST($1 AS date) - CAST($7 AS integer)) AND CAST($1 AS date) OR (t.revoked AND t.updated_at >= (CAST($1 AS date) - CAST($7 AS integer))))) AS held,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id
@@ -750,7 +745,7 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -766,7 +761,8 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;
 
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
@@ -886,11 +882,7 @@ WITH owners AS (
       count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
       count(*) FILTER (WHERE (
           NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
-          AND (
-            bot.holding - o.holding + o.will_hold = 0
-            OR bot.held = 0
-            OR bot.active - o.active + o.will_be_active = 0
-          )
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
         )) AS doomed_anyway_bots,
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
@@ -900,7 +892,6 @@ WITH owners AS (
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date)) OR t.expires_at BETWEEN (CAST($1 AS date) - CAST($7 AS integer)) AND CAST($1 AS date) OR (t.revoked AND t.updated_at >= (CAST($1 AS date) - CAST($7 AS integer))))) AS held,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id
@@ -921,7 +912,7 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -937,7 +928,8 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;
 
 SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
     FROM token_tasks.alembic_version;
@@ -1174,11 +1166,7 @@ WITH owners AS (
       count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
       count(*) FILTER (WHERE (
           NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
-          AND (
-            bot.holding - o.holding + o.will_hold = 0
-            OR bot.held = 0
-            OR bot.active - o.active + o.will_be_active = 0
-          )
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
         )) AS doomed_anyway_bots,
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
@@ -1188,7 +1176,6 @@ WITH owners AS (
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date)) OR t.expires_at BETWEEN (CAST($1 AS date) - CAST($7 AS integer)) AND CAST($1 AS date) OR (t.revoked AND t.updated_at >= (CAST($1 AS date) - CAST($7 AS integer))))) AS held,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id
@@ -1209,7 +1196,7 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
     )
-    SELECT count(*) AS tokens
+    SELECT t.id
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
@@ -1225,4 +1212,5 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
-      );
+      )
+    ORDER BY t.id;

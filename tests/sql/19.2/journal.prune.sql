@@ -253,6 +253,20 @@ SELECT count(*) AS runs
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
+      -- While a token works that was replaced, it is to be known that it was, and by what.
+      AND r.id NOT IN (
+        WITH RECURSIVE replaced AS (
+          SELECT p.run_id, p.successor_id
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          WHERE p.state NOT IN ('planned', 'abandoned')
+          UNION
+          SELECT p.run_id, p.successor_id
+          FROM replaced
+          JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
+        )
+        SELECT run_id FROM replaced
+      )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
       AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
@@ -268,6 +282,20 @@ DELETE
       AND NOT EXISTS (
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
+      )
+      -- While a token works that was replaced, it is to be known that it was, and by what.
+      AND r.id NOT IN (
+        WITH RECURSIVE replaced AS (
+          SELECT p.run_id, p.successor_id
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          WHERE p.state NOT IN ('planned', 'abandoned')
+          UNION
+          SELECT p.run_id, p.successor_id
+          FROM replaced
+          JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
+        )
+        SELECT run_id FROM replaced
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')

@@ -346,29 +346,96 @@ DECLARE "stream" CURSOR FOR
       AND p.id NOT IN (SELECT b.id FROM put_back b)
     ORDER BY p.id;
 
-SELECT
-      (
-        SELECT COALESCE(sum(cardinality(m.member_ids)), 0)
-        FROM token_tasks.memberships m
-        WHERE m.run_id = $1
-      ) + (
-        SELECT COALESCE(sum(cardinality(p.member_ids)), 0)
-        FROM token_tasks.rotations p
-        WHERE p.run_id = $1 AND p.state <> 'abandoned'
-      ) AS memberships,
-      (
-        SELECT COALESCE(sum(cardinality(n.token_ids)), 0)
-        FROM token_tasks.notices n
-        WHERE n.run_id = $1
-      ) AS notices;
+SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
-SELECT count(DISTINCT m.id) AS memberships
+SELECT
+      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
+      require_personal_access_token_expiry AS require_personal_access_token_expiry,
+      service_access_tokens_expiration_enforced AS service_access_tokens_expiration_enforced,
+      maintenance_mode AS maintenance_mode,
+      CAST(
+        resource_access_tokens_settings -> 'inactive_resource_access_tokens_delete_after_days' AS text
+      ) AS resource_access_tokens_settings
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+SELECT max(version) AS version
+    FROM public.schema_migrations
+    WHERE version ~ '^20[0-9]{12}$';
+
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $1
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+        AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($2 AS date))
+        AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
+WITH changed AS MATERIALIZED (
+      SELECT t.id, t.user_id, changed.position
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $1
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+    )
+    SELECT
+      count(DISTINCT m.id) FILTER (WHERE NOT stays.needed) AS memberships,
+      count(DISTINCT m.id) FILTER (WHERE stays.needed) AS needed,
+      (
+        SELECT count(DISTINCT t.id)
+        FROM token_tasks.notices n
+        CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+        JOIN changed ON changed.id = kept.id AND changed.position = n.position
+        JOIN public.personal_access_tokens t ON t.id = kept.id AND NOT (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)
+        WHERE n.run_id = $1
+      ) AS notices
     FROM token_tasks.memberships n
     CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
     JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-    JOIN public.personal_access_tokens other ON other.user_id = m.user_id
-    WHERE n.run_id = $1
-      AND (
+    CROSS JOIN LATERAL (
+      SELECT EXISTS (
+        SELECT
+        FROM public.personal_access_tokens other
+        WHERE other.user_id = m.user_id
+          AND (
       other.revoked IS NOT TRUE
       AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
       AND (
@@ -401,31 +468,11 @@ SELECT count(DISTINCT m.id) AS memberships
           )
         )
       )
-    );
-
-SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
-
-SELECT
-      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
-      require_personal_access_token_expiry AS require_personal_access_token_expiry,
-      service_access_tokens_expiration_enforced AS service_access_tokens_expiration_enforced,
-      maintenance_mode AS maintenance_mode,
-      CAST(
-        resource_access_tokens_settings -> 'inactive_resource_access_tokens_delete_after_days' AS text
-      ) AS resource_access_tokens_settings
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
-SELECT max(version) AS version
-    FROM public.schema_migrations
-    WHERE version ~ '^20[0-9]{12}$';
-
-SELECT c.relname AS name, current_user AS role
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'public' AND c.relname = ANY(CAST($1 AS text[])) AND row_security_active(c.oid)
-    ORDER BY c.relname;
+    )
+      ) AS needed
+    ) stays
+    WHERE n.run_id = $1
+      AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position);
 
 WITH owners AS (
       SELECT
@@ -437,9 +484,12 @@ WITH owners AS (
         count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
       FROM public.personal_access_tokens t
       JOIN (
-        SELECT unnest(c.token_ids) AS id, c.old_expires_at, c.new_expires_at
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
         FROM token_tasks.chunks c
-        WHERE c.run_id = $3 AND c.done_at IS NOT NULL
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $3
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
       LEFT JOIN public.users u ON u.id = t.user_id
       GROUP BY t.user_id, u.user_type
@@ -449,11 +499,16 @@ WITH owners AS (
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date)) OR t.expires_at BETWEEN (CAST($1 AS date) - CAST($2 AS integer)) AND CAST($1 AS date) OR (t.revoked AND t.updated_at >= (CAST($1 AS date) - CAST($2 AS integer))))) AS held,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id
     ) bot ON o.user_type = 6;
+
+SELECT c.relname AS name, current_user AS role
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relname = ANY(CAST($1 AS text[])) AND row_security_active(c.oid)
+    ORDER BY c.relname;
 
 COMMIT;
 
