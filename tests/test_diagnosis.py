@@ -20,7 +20,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.release import release_of
 from tokens.inventory.analysis import analyze
 from tokens.inventory.diagnosis import Verdict, diagnose, least_privileges
-from tokens.journal.record import Unrecorded
+from tokens.journal.record import Recorder
 from tokens.run.batches import Finished, run
 from tokens.run.stored_plans import plan_to_apply
 from tokens.selection import DateRange, Selection
@@ -38,7 +38,7 @@ def findings(address: Address) -> dict[str, tuple[Verdict, str]]:
 def changed(address: Address) -> int:
     """How many tokens go from OLD to NEW."""
     plan = make_plan(address, RunKind.EDIT, Selection.every(OLD), Change(NEW))
-    *_, end = run(address, plan, Unrecorded())
+    *_, end = run(address, plan, Recorder())
     assert isinstance(end, Finished)
     return end.changed
 

@@ -19,7 +19,7 @@ from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.inventory.diagnosis import Verdict, diagnose
-from tokens.journal.record import Unrecorded, store
+from tokens.journal.record import Recorder, store
 from tokens.run.batches import Finished, run
 from tokens.run.stored_plans import plan_to_apply, plan_to_undo
 from tokens.selection import EVERY_STATE, DateRange, Selection
@@ -84,7 +84,7 @@ def doomed(plan: Plan) -> int:
 
 
 def carry_out(address: Address, plan: Plan) -> None:
-    *_, end = run(address, plan, Unrecorded())
+    *_, end = run(address, plan, Recorder())
     assert isinstance(end, Finished)
     assert end.changed == plan.tokens
 

@@ -18,9 +18,9 @@ from tests.terminal.screen import Program
 from tests.test_apply import EXTEND, instance
 from tests.test_extend import LATER, SOON, Instance, one_line
 from tests.test_program import GITLAB_TOKENS, INV
+from tokens.commands import carry_out
 from tokens.engine import make_engine
 from tokens.program import main
-from tokens.tasks import carry_out
 from tokens.terminal import comma_separated
 
 __all__ = ["instance"]

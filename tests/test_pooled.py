@@ -30,7 +30,7 @@ from tokens.database import connect
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.journal import setup
-from tokens.journal.record import Unrecorded
+from tokens.journal.record import Recorder
 from tokens.run import batches as runs
 from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Waiting, run
 from tokens.run.standbys import watch
@@ -135,7 +135,7 @@ def test_on_a_standby_nothing_is_planned_nor_changed_but_analyzed(pair: Pair, tm
     with pytest.raises(Refused, match="takes no changes"):
         begin_run(pair.standby, plan_of(pair.primary))
     with pytest.raises(Refused, match=refusal):
-        list(run(pair.standby, plan_of(pair.primary), Unrecorded()))
+        list(run(pair.standby, plan_of(pair.primary), Recorder()))
     commands = (
         EXTEND,
         (*EXTEND[:-1], "--dry-run"),

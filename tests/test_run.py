@@ -39,7 +39,7 @@ from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.gitlab.membership import MembershipRule
-from tokens.journal.record import Outcome, Unrecorded
+from tokens.journal.record import Outcome, Recorder
 from tokens.run import batches as runs
 from tokens.run.batches import (
     BatchCommitted,
@@ -125,9 +125,9 @@ def at_once(seconds: float) -> None:
 
 
 def carry_out(
-    address: Address, plan: Plan, record: Unrecorded | None = None, **options: Callable[..., object]
+    address: Address, plan: Plan, record: Recorder | None = None, **options: Callable[..., object]
 ) -> Finished:
-    *_, end = run(address, plan, record or Unrecorded(), **{"pause": at_once, **options})  # type: ignore[arg-type]
+    *_, end = run(address, plan, record or Recorder(), **{"pause": at_once, **options})  # type: ignore[arg-type]
     assert isinstance(end, Finished)
     return end
 
@@ -192,7 +192,7 @@ def test_batches_name_the_smallest_and_largest_id_they_change_and_come_before_th
     with make_engine(address).begin() as connection:
         make_tokens(connection, 50, expires_at="2017-12-31")
         ids = make_tokens(connection, 5000, expires_at="2024-06-15")
-    events = run(address, plan_of(address), Unrecorded())
+    events = run(address, plan_of(address), Recorder())
     first = next(events)
     assert first == BatchStarting(ids[0], ids[CHUNK - 1])
     assert set(rows(address).values()) == {"2017-12-31", "2024-06-15"}
@@ -924,7 +924,7 @@ def test_the_recount_tells_what_the_table_has_in_the_end(address: Address) -> No
     events: list[Event] = []
 
     def remembered() -> Iterator[Event]:
-        for event in run(address, plan_of(address), Unrecorded()):
+        for event in run(address, plan_of(address), Recorder()):
             events.append(event)
             yield event
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from tokens.commands.environment import Environment
+from tokens.commands.selecting import KINDS, STATES, read_ids, selection
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.selection import DateRange, Selection
-from tokens.tasks.selection_options import KINDS, LISTS, SELECTION_HELP, SELECTION_OPTIONS, STATES, read_ids, selection
+from tokens.tasks import options as declared
+from tokens.tasks.options import SELECTING
 
 
 def days(first: str, last: str | None = None) -> DateRange:
@@ -70,11 +73,12 @@ JUNE_15 = days("2024-06-15")
                 created_after=date(1, 1, 1),
             ),
         ),
-        ({"ids": "-", "stdin": io.StringIO("3 1")}, Selection((JUNE_15,), ids=(1, 3))),
+        ({"ids": "-"}, Selection((JUNE_15,), ids=(1, 3))),
     ],
 )
 def test_options_make_a_selection(options: dict[str, Any], expected: Selection) -> None:
-    assert selection(**{"expires": ["2024-06-15"], **options}) == expected
+    environment = Environment(io.StringIO("3 1"), None, None)
+    assert selection(environment, **{"expires": ["2024-06-15"], **options}) == expected
 
 
 EXPIRES = "a day (2024-06-15), some days (2024-06-01..2024-06-30)"
@@ -122,24 +126,29 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
 )
 def test_what_makes_no_selection_is_said_in_one_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as raised:
-        selection(**{"expires": ["2024-06-15"], **options})
+        selection(Environment(None, None, None), **{"expires": ["2024-06-15"], **options})
     assert str(raised.value) == message
 
 
 def test_every_option_has_a_sentence_of_help_and_a_default() -> None:
     parameters = inspect.signature(selection).parameters
-    assert [*SELECTION_HELP, "stdin", "needs_expires"] == list(parameters)
-    assert {name: parameters[name].default for name in SELECTION_HELP} == SELECTION_OPTIONS
-    assert {name for name in SELECTION_HELP if "Several:" in SELECTION_HELP[name]} == set(LISTS)
+    assert all(option.help for option in SELECTING)
+    assert ["environment", *(option.name for option in SELECTING), "needs_expires"] == list(parameters)
+    assert {option.name: option.default for option in SELECTING} == {
+        option.name: parameters[option.name].default for option in SELECTING
+    }
+    assert all(option.several == ("Several:" in option.help) for option in SELECTING)
 
 
 def test_every_kind_that_can_be_named_and_every_state_is_offered() -> None:
     assert set(KINDS) == set(Kind) - {Kind.OTHER}
     assert set(STATES) == set(State)
+    assert ", ".join(KINDS) == declared.KINDS
+    assert ", ".join(STATES) == declared.STATES
 
 
 def test_the_help_can_be_shown_without_the_driver() -> None:
-    program = "import sys, tokens.tasks.selection_options; sys.exit('psycopg' in sys.modules)"
+    program = "import sys, tokens.tasks.main; sys.exit('psycopg' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

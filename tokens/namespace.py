@@ -2,12 +2,9 @@
 
 import invoke
 
-from tokens.tasks.apply import apply, undo
 from tokens.tasks.configuration import DEFAULTS
-from tokens.tasks.edit import edit
-from tokens.tasks.extend import extend, remove
 from tokens.tasks.groups import bundle, demo, journal
-from tokens.tasks.main import analyze, doctor, history
+from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, remove, undo
 from tokens.tasks.rotate import rotate
 from tokens.tasks.rotate_inside import rotate_inside
 from tokens.terminal import console

@@ -4,16 +4,18 @@ import time
 from dataclasses import dataclass
 
 from tests.benchmark.copies import NEW, OLD
+from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal.record import Unrecorded
+from tokens.journal.beginning import begin
+from tokens.journal.opening import open_journal
+from tokens.journal.record import Recorder
 from tokens.origin import here
 from tokens.run.batches import BatchCommitted, BatchStarting, Finished, Recounted, run
 from tokens.run.stored_plans import plan_to_undo
 from tokens.selection import DateRange, Selection
-from tokens.tasks.recording import begin
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ def undo(address: Address, number: int) -> Steps:
 
 def _carry_out(address: Address, plan: Plan, planned: float, *, recorded: bool) -> Steps:
     started = time.perf_counter()
-    record = begin(address, plan, here(), reason=None, prompts=None) if recorded else Unrecorded()
+    recorder = _begun(address, plan) if recorded else Recorder()
     stored = changed = begun = time.perf_counter()
     longest, recount = 0.0, 0.0
-    for event in run(address, plan, record):
+    for event in run(address, plan, recorder):
         match event:
             case BatchStarting():
                 begun = time.perf_counter()
@@ -67,4 +69,10 @@ def _carry_out(address: Address, plan: Plan, planned: float, *, recorded: bool) 
             case Finished():
                 assert event.changed == plan.tokens
     ended = time.perf_counter()
-    return Steps(planned, stored - started, ended - stored - recount, recount, longest, plan.tokens, record.run)
+    return Steps(planned, stored - started, ended - stored - recount, recount, longest, plan.tokens, recorder.run)
+
+
+def _begun(address: Address, plan: Plan) -> Recorder:
+    with database.connect(address) as connection:
+        open_journal(address, connection, ask=None, tell=print)
+        return begin(connection, plan, here(), None)

@@ -8,7 +8,10 @@ from tokens.errors import UsageError
 
 MOST_DATES = 1_000_000
 MOST_TOKENS_OF_DEMO = 20_000_000
+MOST_TOKENS = 2**63 - 1
+MOST_DAYS = 3_660_000  # ten thousand years
 LARGEST_RUN = 2**63 - 1
+LONGEST_TEXT = 1000  # characters; no name or path of GitLab's has more than 255
 DAYS = re.compile(r"(\d{1,5})d", re.ASCII)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -63,3 +66,47 @@ def whole_number(text: str, least: int, most: int) -> int | None:
         return None
     number = int(text)
     return number if least <= number <= most else None
+
+
+def run_to_change(_: Environment, run: str | None) -> int:
+    """The number of the run that `--run` has to name."""
+    number = None if run is None else whole_number(run, 1, LARGEST_RUN)
+    if number is None:
+        given = "nothing" if run is None else f'"{run}"'
+        raise UsageError(f"--run takes the number of a run, as tokens.history shows it, but was given {given}.")
+    return number
+
+
+def reason(_: Environment, reason: str | None) -> str | None:
+    """Why a change is made, as the database can keep it."""
+    return free_text("reason", reason) if reason else None
+
+
+def number_at_most(text: str | None) -> int | None:
+    """How many tokens `--at-most` lets be changed, None for any number."""
+    most = None if text is None else whole_number(text, 0, MOST_TOKENS)
+    if text is not None and most is None:
+        raise UsageError(f'--at-most takes a number of tokens, not "{text}".')
+    return most
+
+
+def days(option: str, text: str) -> int:
+    """The number of days that an option was given, one at least: `365d` or `365`."""
+    number = whole_number(text.removesuffix("d"), 1, MOST_DAYS)
+    if number is None:
+        raise UsageError(f'--{option} takes a number of days such as 365d, not "{text}".')
+    return number
+
+
+def free_text(option: str, text: str) -> str:
+    """`text`, which the database has to understand: a command line may hold what is not UTF-8, or a whole file.
+
+    Raises:
+        UsageError: it is longer than LONGEST_TEXT, or no text in UTF-8.
+    """
+    # Python keeps bytes of a command line that are no UTF-8 as half characters.
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"--{option} takes text in UTF-8, as GitLab keeps it; check the terminal's encoding.")
+    if len(text) > LONGEST_TEXT:
+        raise UsageError(f"--{option} takes {LONGEST_TEXT:,} characters at most, but was given {len(text):,}.")
+    return text

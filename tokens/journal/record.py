@@ -5,14 +5,15 @@ an attempt that has been taken over can commit nothing any more, however late it
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokens.change.plan import Chunk, Plan
+from tokens.change.plan import Chunk, Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.membership import MembershipRule
 from tokens.journal import trust
 from tokens.journal.installation import RunState
 from tokens.journal.runs import read_plan, read_run
@@ -188,8 +189,8 @@ class Outcome:
         return self.changed == len(self.chunk.ids) and not self.chunk.again
 
 
-class Unrecorded:
-    """A run without a journal: there will be no record and no way back."""
+class Recorder:
+    """Writes down what a run does. This one writes nothing: without a journal there is no record and no way back."""
 
     run: int | None = None
     attempt = 1
@@ -220,8 +221,8 @@ class Unrecorded:
         """Write down how the run ended."""
 
 
-class Record(Unrecorded):
-    """One attempt to carry out one run; `attempt` counts them from 1.
+class Record(Recorder):
+    """Writes into the journal, for one attempt to carry out one run; `attempt` counts them from 1.
 
     Every method works in the transaction that the caller has opened, except that `begin` opens its own. Raises
     TakenOver where another process has taken the run over: the transaction must not be committed.
@@ -295,22 +296,15 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.
     """
-    trust.check(connection)
-    change = {
-        "to": plan.change.to and plan.change.to.literal,
-        "by": plan.change.by,
-        "days": plan.change.days,
-    }
-    row = connection.row(
-        STORE_RUN,
-        kind=plan.kind,
-        selection=json.dumps(plan.selection),
-        change=json.dumps(change),
-        memberships=plan.memberships and plan.memberships.value,
+    run = store_run(
+        connection,
+        plan.kind,
+        selection=plan.selection,
+        change={"to": plan.change.to and plan.change.to.literal, "by": plan.change.by, "days": plan.change.days},
+        memberships=plan.memberships,
         notices=plan.notices,
         reason=reason,
-        planned_by=json.dumps(origin.as_dict()),
-        version=__version__,
+        origin=origin,
         undoes=plan.undoes,
         tokens=plan.tokens,
     )
@@ -318,12 +312,47 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
         stored = plan.chunks[start : start + STORED]
         connection.execute(
             STORE_CHUNKS,
-            run=row.id,
+            run=run,
             positions=literal(chunk.position for chunk in stored),
             old=literal(quoted(chunk.old) for chunk in stored),
             new=literal(quoted(chunk.new) for chunk in stored),
             ids=literal(f'"{literal(chunk.ids)}"' for chunk in stored),
         )
+    return run
+
+
+def store_run(
+    connection: Connection,
+    kind: RunKind,
+    *,
+    selection: Mapping[str, Any],
+    change: Mapping[str, Any],
+    memberships: MembershipRule | None,
+    notices: bool,
+    reason: str | None,
+    origin: Origin,
+    undoes: int | None,
+    tokens: int,
+) -> int:
+    """Store a run that is planned, without its tokens, in the open transaction; returns its number.
+
+    Raises:
+        JournalUntrusted: see `tokens.journal.trust`.
+    """
+    trust.check(connection)
+    row = connection.row(
+        STORE_RUN,
+        kind=kind,
+        selection=json.dumps(selection),
+        change=json.dumps(change),
+        memberships=memberships and memberships.value,
+        notices=notices,
+        reason=reason,
+        planned_by=json.dumps(origin.as_dict()),
+        version=__version__,
+        undoes=undoes,
+        tokens=tokens,
+    )
     return int(row.id)
 
 

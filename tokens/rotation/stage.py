@@ -1,33 +1,21 @@
 """How far a rotation is, in the journal: each stage is reached in the transaction that did what it stands for."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tokens import database
+from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
-from tokens.journal import trust
-from tokens.journal.record import Record
+from tokens.journal.record import Record, store_run
 from tokens.origin import Origin
 from tokens.rotation.plan import RotationPlan
-from tokens.version import __version__
 
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "30s"
-
-STORE_RUN = """
-    INSERT INTO token_tasks.runs
-      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, tokens)
-    VALUES (
-      'rotate', 'planned', CAST(%(selection)s AS jsonb), CAST(%(change)s AS jsonb), %(memberships)s, false,
-      %(reason)s, CAST(%(planned_by)s AS jsonb), %(version)s, %(tokens)s
-    )
-    RETURNING id
-"""
 
 STORE_ROTATION = """
     INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires_at, grace_until)
@@ -109,21 +97,22 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.
     """
-    trust.check(connection)
     rotations = plan.rotations
     owners = sorted({one.candidate.username for one in rotations if one.candidate.username is not None})
     dates = {one.expires_at for one in rotations}
     common = dates.pop() if len(dates) == 1 else None
-    run = connection.row(
-        STORE_RUN,
-        selection=json.dumps({"user": owners, "ids": len(rotations)}),
-        change=json.dumps({"to": common and common.literal, "by": None, "days": 1}),
-        memberships=plan.rule and plan.rule.value,
+    run = store_run(
+        connection,
+        RunKind.ROTATE,
+        selection={"user": owners, "ids": len(rotations)},
+        change={"to": common and common.literal, "by": None, "days": 1},
+        memberships=plan.rule,
+        notices=False,
         reason=reason,
-        planned_by=json.dumps(origin.as_dict()),
-        version=__version__,
+        origin=origin,
+        undoes=None,
         tokens=len(rotations),
-    ).id
+    )
     for one in rotations:
         connection.execute(
             STORE_ROTATION,
@@ -133,7 +122,7 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
             new=one.expires_at and one.expires_at.literal,
             grace=one.grace_until and one.grace_until.literal,
         )
-    return int(run)
+    return run
 
 
 def mark(connection: Connection, run: Record, token_id: int, state: Stage) -> None:

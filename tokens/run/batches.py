@@ -22,7 +22,7 @@ from tokens.database import Connection
 from tokens.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TokensError
 from tokens.gitlab import preflight
 from tokens.journal.installation import RunState
-from tokens.journal.record import HEARTBEAT, Outcome, Unrecorded
+from tokens.journal.record import HEARTBEAT, Outcome, Recorder
 from tokens.run.update import NotAll, Update, recount
 
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
@@ -107,7 +107,7 @@ class RunFailed(DatabaseError):
 def run(
     address: Address,
     plan: Plan,
-    record: Unrecorded,
+    recorder: Recorder,
     *,
     reason_to_wait: Callable[[Connection], str | None] = lambda _: None,
     stop_requested: Callable[[], bool] = lambda: False,
@@ -118,7 +118,7 @@ def run(
     Args:
         address: of the primary.
         plan: from `make_plan`, or what the journal has of one.
-        record: where it is written down, in the very transactions that change tokens.
+        recorder: where it is written down, in the very transactions that change tokens.
         reason_to_wait: asked between transactions, every half second; while it gives a reason nothing is changed.
         stop_requested: asked between two transactions, and before a locked table is tried again.
         pause: waits so many seconds.
@@ -133,8 +133,8 @@ def run(
         with database.connect(address) as connection:
             with _writing(connection):
                 schema = preflight.check(connection, preflight.CHANGE)
-                rest = record.rest(connection, plan)
-            progress = _Run(rest, record, Update(rest, record, schema), reason_to_wait, stop_requested, pause)
+                rest = recorder.rest(connection, plan)
+            progress = _Run(rest, recorder, Update(rest, recorder, schema), reason_to_wait, stop_requested, pause)
             if rest.tokens != plan.tokens:
                 yield Reread(rest.tokens)
             yield from progress.first_pass(connection)
@@ -143,13 +143,13 @@ def run(
                 yield Recounted(progress.recount(connection))
             end = progress.finished()
             with _writing(connection):
-                record.finish(connection, *_ending(end, stopped=stop_requested()))
+                recorder.finish(connection, *_ending(end, stopped=stop_requested()))
     except BaseException as error:
-        _write_down(address, record, error)
+        _write_down(address, recorder, error)
         if isinstance(error, DatabaseError):
             changed = progress.changed if progress else 0
             in_doubt = progress is not None and progress.committing and isinstance(error, ConnectionLost)
-            raise RunFailed(error, changed, reversible=in_doubt or record.has_changed(changed)) from error
+            raise RunFailed(error, changed, reversible=in_doubt or recorder.has_changed(changed)) from error
         raise
     yield end
 
@@ -168,19 +168,19 @@ def _ending(end: Finished, *, stopped: bool) -> tuple[RunState, str | None]:
     return RunState.DONE, None
 
 
-def _write_down(address: Address, record: Unrecorded, error: BaseException) -> None:
+def _write_down(address: Address, recorder: Recorder, error: BaseException) -> None:
     """Write down why the run stopped, if anybody is there to write it to; the journal is true without it, too."""
-    if record.run is None:
+    if recorder.run is None:
         return
     why = str(error) if isinstance(error, TokensError) else "interrupted in the middle of a transaction"
     with contextlib.suppress(TokensError), database.connect(address) as connection, _writing(connection):
-        record.finish(connection, RunState.STOPPED, why)
+        recorder.finish(connection, RunState.STOPPED, why)
 
 
 @dataclass
 class _Run:
     plan: Plan
-    record: Unrecorded
+    recorder: Recorder
     update: Update
     reason_to_wait: Callable[[Connection], str | None]
     stop_requested: Callable[[], bool]
@@ -286,14 +286,14 @@ class _Run:
         """A sign of life where the last one, which each transaction gives, is some seconds ago."""
         if time.monotonic() - self.beaten > HEARTBEAT:
             with self._transaction(connection):
-                self.record.beat(connection)
+                self.recorder.beat(connection)
 
     def _split(self, connection: Connection, chunk: Chunk) -> list[Chunk]:
         if len(chunk.ids) == 1:
             raise StatementTimeout(f"Token {chunk.ids.first} alone takes longer than {STATEMENT_TIMEOUT} to change.")
         lower, upper = chunk.halves()
         with self._transaction(connection):
-            self.record.split(connection, chunk, lower, upper)
+            self.recorder.split(connection, chunk, lower, upper)
         return [lower, upper]
 
     def _change(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
@@ -303,7 +303,7 @@ class _Run:
         try:
             with self._transaction(connection, lock_timeout=ROW_TIMEOUT):
                 outcomes = self.update.of_all(connection, batch)
-                self.record.mark(connection, outcomes)
+                self.recorder.mark(connection, outcomes)
         except (LockTimeout, NotAll):
             return self._change_unlocked(connection, batch)
         return outcomes
@@ -315,7 +315,7 @@ class _Run:
             try:
                 with self._transaction(connection):
                     outcomes = [self.update.of_unlocked(connection, chunk) for chunk in batch]
-                    self.record.mark(connection, outcomes)
+                    self.recorder.mark(connection, outcomes)
             except LockTimeout:
                 if self.stop_requested():
                     return [Outcome(chunk, 0, (), list(chunk.ids)) for chunk in batch]

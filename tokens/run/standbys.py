@@ -1,7 +1,7 @@
 """How far standbys are behind the primary, so that a run can wait for them."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -138,6 +138,33 @@ def watch(
             elif theirs.standby:
                 notes.append(f"The run will not wait for {address.shown}, which database.yml lists: it {fault}.")
         yield Standbys(found, max_lag, notes)
+
+
+@contextmanager
+def reasons_to_wait(
+    address: Address, standbys: Sequence[Address], *, max_lag: float, named: bool, note: Callable[[str], None]
+) -> Iterator[Callable[[Connection], str | None]]:
+    """What tells a run on `address` why to wait for one of these standbys, None while there is no reason.
+
+    `max_lag` and `named` are as for `watch`; `note` is told of standbys that cannot be used.
+
+    Raises:
+        DatabaseError, Refused: see `watch`.
+    """
+    if not standbys:
+        yield lambda _: None
+        return
+    with ExitStack() as stack:
+        with connect(address) as primary:
+            watched = stack.enter_context(watch(primary, standbys, max_lag=max_lag, named=named))
+        for text in watched.notes:
+            note(text)
+
+        def reason_to_wait(connection: Connection) -> str | None:
+            lag = watched.lag(connection)
+            return lag.reason if lag else None
+
+        yield reason_to_wait
 
 
 @dataclass

@@ -13,7 +13,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
-from tokens.journal.record import Outcome, Unrecorded, literal, quoted
+from tokens.journal.record import Outcome, Recorder, literal, quoted
 from tokens.run.stored_plans import OUTLIVES_SINCE
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
@@ -190,11 +190,11 @@ class NotAll(Exception):
 
 
 class Update:
-    """The change of one plan, chunk by chunk; what it touches beside the dates goes into `record`."""
+    """The change of one plan, chunk by chunk; what it touches beside the dates goes into `recorder`."""
 
-    def __init__(self, plan: Plan, record: Unrecorded, schema: Schema) -> None:
+    def __init__(self, plan: Plan, recorder: Recorder, schema: Schema) -> None:
         self._plan = plan
-        self._record = record
+        self._recorder = recorder
         self._schema = schema
 
     @property
@@ -255,10 +255,10 @@ class Update:
         rearmed = "".join(f", {column} = {_rearmed(column)}" for column in columns)
         kept = ""
         parameters: dict[str, object] = {}
-        if self._record.run is not None:
+        if self._recorder.run is not None:
             arrays = ", ".join(f"array_agg(t.{column} ORDER BY t.id)" for column in columns)
             kept = KEPT_NOTICES.format(columns=", ".join(columns), arrays=arrays, any_set=notices.any_set(self._schema))
-            parameters = {"run": self._record.run, "position": chunk.position}
+            parameters = {"run": self._recorder.run, "position": chunk.position}
         unlocked = UNLOCKED.format(notices=", " + ", ".join(columns), kept=kept)
         return unlocked, UPDATE_UNLOCKED.format(rearmed=rearmed), parameters
 
@@ -293,7 +293,7 @@ class Update:
             end = chunk.new.literal
         members = [one.id for one in moved]
         change(connection, MOVE_MEMBERSHIPS, members=literal(members), end=end)
-        self._record.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
+        self._recorder.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
 
     def _restore(self, connection: Connection, chunk: Chunk, changed: Sequence[int]) -> None:
         """Put back the notices and memberships that the undone run has touched along with these tokens."""

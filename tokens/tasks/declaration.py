@@ -181,9 +181,10 @@ def _note_mistakes(context: invoke.Context, environment: Environment, given: Map
 
 def _check_forms(options: Any, values: Mapping[str, Any]) -> None:
     for option in options:
-        if option.forms and values[option.name] not in option.forms:
+        if option.forms and values[option.name] not in (option.default, *option.forms):
             *others, last = option.forms
-            raise UsageError(f'{option.flag} takes {", ".join(others)} or {last}, not "{values[option.name]}".')
+            listed = f"{', '.join(others)} or {last}" if others else last
+            raise UsageError(f'{option.flag} takes {listed}, not "{values[option.name]}".')
 
 
 def _take_for_dry_run(name: str, values: dict[str, Any]) -> None:

@@ -1,12 +1,70 @@
 """The tasks that are called by one word."""
 
+from tokens.commands.handling import GUARDS
 from tokens.tasks.declaration import task
-from tokens.tasks.options import DATES_OUTPUT, GRANTS, HISTORY_OUTPUT, LOCATED, OUTPUT, RUN_SHOWN, TOP
+from tokens.tasks.options import (
+    DATES_OUTPUT,
+    DRY_RUN,
+    EXTENSION,
+    GRANTS,
+    HANGING_ON,
+    HISTORY_OUTPUT,
+    LOCATED,
+    NO_JOURNAL,
+    OUTPUT,
+    PLANNING,
+    REASON,
+    REASON_GIVEN,
+    RUN_SHOWN,
+    RUN_TO_CHANGE,
+    SELECTION,
+    SUPERSEDED,
+    TOP,
+    handling_of,
+)
+
+GUARDS_OF_A_CHANGE = [word for word in GUARDS if word != "old-plan"]
 
 
 @task("analyze:analyze", LOCATED, TOP, DATES_OUTPUT)
 def analyze() -> None:
     """Show on which dates the most tokens expire."""
+
+
+@task("edit:edit", LOCATED, REASON_GIVEN, NO_JOURNAL, without_terminal="extend or remove with --yes")
+def edit() -> None:
+    """Extend or remove dates in a conversation."""
+
+
+@task("change:extend", LOCATED, EXTENSION, handling_of("extend", GUARDS_OF_A_CHANGE, *PLANNING), HANGING_ON, SELECTION)
+def extend() -> None:
+    """Give selected tokens a later expiration date."""
+
+
+@task("change:remove", LOCATED, handling_of("remove", GUARDS_OF_A_CHANGE, *PLANNING), HANGING_ON, SELECTION)
+def remove() -> None:
+    """Remove the expiration date of selected tokens."""
+
+
+@task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply", [word for word in GUARDS if word != "publication"]))
+def apply() -> None:
+    """Carry out a stored plan, or go on with a run."""
+
+
+@task(
+    "stored:undo",
+    LOCATED,
+    RUN_TO_CHANGE,
+    SUPERSEDED,
+    handling_of(
+        "undo",
+        ("superseded", "doomed", "maintenance"),
+        DRY_RUN.saying("Show what would be put back, change and store nothing."),
+        REASON,
+    ),
+)
+def undo() -> None:
+    """Put back what a run has changed."""
 
 
 @task("history:history", LOCATED, RUN_SHOWN, HISTORY_OUTPUT)

@@ -1,11 +1,17 @@
 """Every option that a task has, described once, and what they make together."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import invoke
+
+from tokens.commands.environment import Environment
+from tokens.commands.handling import Handling, handling
 from tokens.tasks import target
 from tokens.tasks.option import SEVERAL, Argument, Option
 
 KINDS = "personal, impersonation, project, group, service-account"
 STATES = "active, expired, revoked"
-GUARDS = "past, earlier, beyond-maximum, superseded, doomed, maintenance, old-plan, publication"
 
 TARGET = Option(
     "target",
@@ -17,7 +23,9 @@ LOCATED = Argument("locate", target.locator, (TARGET,))
 DESTINATION = Argument("destination", target.destination, (TARGET,))
 
 RUN = Option("run", "The number of the run, as `history` shows it.")
+RUN_TO_CHANGE = Argument("run", "tokens.commands.reading:run_to_change", (RUN,))
 REASON = Option("reason", "Why, for the journal.")
+REASON_GIVEN = Argument("reason", "tokens.commands.reading:reason", (REASON,))
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False)
 NO_JOURNAL = Option("no_journal", "Keep no record; there will be no way back and no way to go on after a stop.", False)
 OUTPUT = Option("output", "text or json. Default: text.", "text", forms=("text", "json"))
@@ -116,57 +124,73 @@ SELECTING = (
         is_file=True,
     ),
 )
+LEAVE_OUT = Option(
+    "leave_out",
+    "Leave out what a guard is about: superseded (tokens that a rotation has replaced).",
+    forms=("superseded",),
+)
+SUPERSEDED = Argument("superseded", "tokens.commands.selecting:takes_superseded", (LEAVE_OUT,))
+SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELECTING, LEAVE_OUT))
 """Which tokens."""
 
-ALLOW = Option("allow", f"Go on in spite of a guard: {GUARDS}. {SEVERAL}", several=True)
-AT_MOST = Option("at_most", "Refuse to change more tokens than this number.")
-MAX_LAG = Option("max_lag", "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.", "10s")
 STANDBY = Option(
     "standby",
     "Wait for this standby when it is behind: postgresql://… or a name from tokens.targets. May be given several "
     "times. Default: those that database.yml lists for load balancing.",
     several=True,
 )
-STANDBYS = Argument("standbys", target.standbys, (STANDBY,))
 DRY_RUN = Option("dry_run", "Show the plan, change and store nothing.", False)
-
 CARRYING_OUT = (
+    STANDBY,
     YES.saying("Do not ask; needed where there is no terminal. Skips no guard."),
-    ALLOW,
-    AT_MOST,
-    MAX_LAG,
+    Option("at_most", "Refuse to change more tokens than this number."),
+    Option("max_lag", "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.", "10s"),
     OUTPUT,
 )
-"""How carefully, for whatever changes tokens."""
-
-CHANGING = (
-    *CARRYING_OUT,
+PLANNING = (
     DRY_RUN,
     Option("plan", "Store the plan in the journal, for `apply` by a second person within a day.", False),
     REASON,
     NO_JOURNAL,
 )
-HANGING_ON = (
-    Option(
-        "memberships",
-        "move: memberships of bots that end before the new date are moved as GitLab's own rotation does; keep: they "
-        "stay, and GitLab deletes the bots. Default: move.",
-        "move",
-        forms=("move", "keep"),
-    ),
-    Option(
-        "notices",
-        "rearm: owners who were warned already will be warned again; keep: what GitLab remembers stays. "
-        "Default: rearm.",
-        "rearm",
-        forms=("rearm", "keep"),
+
+
+def handling_of(task: str, guards: Sequence[str], *more: Option) -> Argument:
+    """How carefully `task` changes tokens, which heeds these guards: what all such tasks can be told, and more."""
+    allow = Option("allow", f"Go on in spite of a guard: {', '.join(guards)}. {SEVERAL}", several=True)
+
+    def made(context: invoke.Context, environment: Environment, standby: Sequence[str] | None, **own: Any) -> Handling:
+        standbys = target.standbys(context, environment, standby)
+        return handling(environment, task=task, standbys=standbys, **own)
+
+    return Argument("handling", made, (*CARRYING_OUT, allow, *more))
+
+
+HANGING_ON = Argument(
+    "options",
+    "tokens.commands.change:treatment",
+    (
+        Option(
+            "memberships",
+            "move: memberships of bots that end before the new date are moved as GitLab's own rotation does; keep: "
+            "they stay, and GitLab deletes the bots. Default: move.",
+            "move",
+            forms=("move", "keep"),
+        ),
+        Option(
+            "notices",
+            "rearm: owners who were warned already will be warned again; keep: what GitLab remembers stays. "
+            "Default: rearm.",
+            "rearm",
+            forms=("rearm", "keep"),
+        ),
     ),
 )
 """What happens to what hangs on the tokens."""
 
 EXTENSION = Argument(
     "change",
-    "tokens.commands.reading:extension",
+    "tokens.commands.change:extension",
     (
         Option("to", "The new expiration date (2027-06-15)."),
         Option("by", "Instead of --to: so many days later than each token's own date (365d)."),

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tokens.commands.reading import free_text
 from tokens.errors import UsageError
 from tokens.tasks import change_options, selection_options
-from tokens.tasks.free_text import free_text
 from tokens.tasks.numbers import whole_number
 from tokens.tasks.output_option import require_output
 from tokens.tasks.selection_options import KINDS, SELECTION_HELP, SELECTION_OPTIONS, SEVERAL, STATES
@@ -27,8 +27,8 @@ ROTATE_HELP = {
     "within": "All tokens that work and expire within so many days, such as 30d.",
     "expired_within": "All tokens that have expired within the last so many days, such as 14d.",
     **SELECTION_HELP,
-    "kind": f"Of this kind: {', '.join(KINDS)}. Default: {DEFAULT_KIND}. {SEVERAL}",
-    "state": f"Only in this state: {', '.join(STATES)}. Default: active; with --expired-within expired; with "
+    "kind": f"Of this kind: {KINDS}. Default: {DEFAULT_KIND}. {SEVERAL}",
+    "state": f"Only in this state: {STATES}. Default: active; with --expired-within expired; with "
     f"--service-account or --token whatever can be rotated. {SEVERAL}",
     "allow": "Go on in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
     "at_most": "Refuse to rotate more tokens than this number.",

@@ -415,10 +415,10 @@ SELECT
     ORDER BY r.id;
 
 INSERT INTO token_tasks.runs
-      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, tokens)
+      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens)
     VALUES (
-      'rotate', 'planned', CAST($1 AS jsonb), CAST($2 AS jsonb), $3, false,
-      $4, CAST($5 AS jsonb), $6, $7
+      $1, 'planned', CAST($2 AS jsonb), CAST($3 AS jsonb), $4, $5,
+      $6, CAST($7 AS jsonb), $8, CAST($9 AS bigint), $10
     )
     RETURNING id;
 

@@ -1,27 +1,28 @@
-"""A plan as text and as JSON."""
+"""How a plan looks, as text and as JSON; also one that the journal gives."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tokens.change.plan import Plan
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.origin import described
+from tokens.run.stored_plans import Application, Undo
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
 
-if TYPE_CHECKING:
-    from tokens.change.plan import Plan
-    from tokens.gitlab.expiration import ExpirationDate
-
 MOST_MOVES = 20  # lines; --output json has all of them
 MOST_IDS = 1_000  # of a note, in JSON
+MOST_IDS_SHOWN = 100  # of what an undo leaves alone; the run's history lists all of them
 KINDS = (17, 8)  # columns
 MOVES = (15, 15, 8)
 
 
-def screen(plan: "Plan") -> str:
+def screen(plan: Plan) -> str:
     """What a person reads before saying yes."""
     return "\n".join([*_kinds(plan), *_moves(plan), *(f"NOTE: {printable(note.text)}" for note in plan.notes)])
 
 
-def as_dict(plan: "Plan") -> dict[str, Any]:
+def as_dict(plan: Plan) -> dict[str, Any]:
     """The plan for a program: dates as text, null for "never expires"."""
     return {
         "kind": plan.kind.value,
@@ -50,7 +51,49 @@ def as_dict(plan: "Plan") -> dict[str, Any]:
     }
 
 
-def _kinds(plan: "Plan") -> Iterator[str]:
+def title_to_apply(found: Application) -> str:
+    """What a stored plan, or a run that has stopped, is about."""
+    stored, tokens = found.stored, found.plan.tokens
+    rest = "" if tokens == stored.tokens else f" (of {stored.tokens})"
+    planned = f"planned {stored.created_at} by {printable(described(stored.origin))}"
+    return f"Run {stored.id}, to {stored.kind.value} {tokens} token(s){rest}, {planned}"
+
+
+def undo_screen(found: Undo) -> list[str]:
+    """What an undo does beside putting dates back, and what it leaves alone, a line each."""
+    lines = []
+    if found.memberships or found.notices:
+        lines.append(
+            f"Along with the dates: {found.memberships} membership(s), and the notices of {found.notices} token(s)."
+        )
+    if found.needed:
+        lines.append(
+            f"NOTE: {found.needed} membership(s) stay as they are: their bot has other tokens that live longer."
+        )
+    if found.put_back and (found.tokens or found.changed_since):
+        lines.append(
+            f"NOTE: {found.put_back} token(s) have their old date already, from an undo that was begun before."
+        )
+    since = found.changed_since
+    if since:
+        shown = ", ".join(map(str, since[:MOST_IDS_SHOWN]))
+        more = f" and {len(since) - MOST_IDS_SHOWN} more" if len(since) > MOST_IDS_SHOWN else ""
+        lines.append(f"NOTE: {len(since)} token(s) were changed since, or are gone, and are left alone: {shown}{more}")
+    return lines
+
+
+def undo_as_dict(found: Undo) -> dict[str, Any]:
+    """The same for a program; what there is none of is left out."""
+    along = {"memberships": found.memberships, "notices": found.notices}
+    rest = {
+        "memberships_needed": found.needed,
+        "put_back": found.put_back if found.tokens or found.changed_since else 0,
+        "changed_since": list(found.changed_since),
+    }
+    return {**(along if any(along.values()) else {}), **{name: value for name, value in rest.items() if value}}
+
+
+def _kinds(plan: Plan) -> Iterator[str]:
     if not plan.counts:
         return
     selected: dict[str, int] = {}
@@ -72,7 +115,7 @@ def _kinds(plan: "Plan") -> Iterator[str]:
         yield ""
 
 
-def _moves(plan: "Plan") -> Iterator[str]:
+def _moves(plan: Plan) -> Iterator[str]:
     moves = plan.moves
     if not moves:
         return
@@ -86,5 +129,5 @@ def _moves(plan: "Plan") -> Iterator[str]:
     yield ""
 
 
-def _date(date: "ExpirationDate | None") -> str:
+def _date(date: ExpirationDate | None) -> str:
     return "(none)" if date is None else str(date)

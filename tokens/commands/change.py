@@ -1,0 +1,138 @@
+"""`extend` and `remove`: change the expiration dates of selected tokens, with a plan before and a record after."""
+
+from tokens import origin
+from tokens.change.change import Change
+from tokens.change.plan import Options, Plan, RunKind, make_plan
+from tokens.commands import recording
+from tokens.commands.carry_out import carry_out
+from tokens.commands.consent import agreed, check_guards, propose
+from tokens.commands.ending import DONE, Ending
+from tokens.commands.environment import Environment
+from tokens.commands.handling import Handling
+from tokens.commands.reading import days
+from tokens.commands.report import Report
+from tokens.errors import UsageError
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.journal import beginning, opening
+from tokens.journal.record import Recorder
+from tokens.origin import Origin
+from tokens.selection import Selection
+from tokens.targets.here.site import Site
+from tokens.targets.places import Locate
+
+
+def extension(_: Environment, to: str | None, by: str | None, stagger: str | None) -> Change:
+    """The later dates that these options mean.
+
+    Raises:
+        UsageError: what cannot be read, or options that contradict each other.
+    """
+    if (to is None) == (by is None):
+        raise UsageError(
+            "Say either --to DATE or --by DAYS: the new date, or how much later than its own each token's."
+        )
+    if by is not None:
+        if stagger is not None:
+            raise UsageError("--stagger spreads the dates from --to on, so it cannot go with --by.")
+        return Change(by=days("by", by))
+    spread = 1 if stagger is None else days("stagger", stagger)
+    return Change(_day(to or ""), days=spread)
+
+
+def treatment(_: Environment, memberships: str, notices: str) -> Options:
+    """What happens to what hangs on the tokens, as these options mean it."""
+    return Options(memberships=memberships == "move", notices=notices == "rearm")
+
+
+def extend(
+    environment: Environment,
+    locate: Locate,
+    selection: Selection,
+    change: Change,
+    options: Options,
+    handling: Handling,
+) -> Ending:
+    """Give selected tokens a later expiration date.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    if change.by is not None and None in selection.expires:
+        raise UsageError("--by counts from a token's own date, so it cannot go with --expires none; use --to.")
+    return _change(environment, locate, RunKind.EXTEND, selection, change, options, handling)
+
+
+def remove(
+    environment: Environment,
+    locate: Locate,
+    selection: Selection,
+    options: Options,
+    handling: Handling,
+) -> Ending:
+    """Remove the expiration date of selected tokens.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    return _change(environment, locate, RunKind.REMOVE, selection, Change(), options, handling)
+
+
+def _change(
+    environment: Environment,
+    locate: Locate,
+    kind: RunKind,
+    selection: Selection,
+    change: Change,
+    options: Options,
+    handling: Handling,
+) -> Ending:
+    who = origin.here()  # asked before this process may become the GitLab user
+    site = locate()
+    cannot_ask = handling.store or not handling.asks
+    if handling.journal and cannot_ask and not handling.dry_run:
+        opening.check_beforehand(site.address, handling.allow)
+    with environment.announced("Making the plan"):
+        plan = make_plan(site.address, kind, selection, change, options=options, release=site.release)
+    report = Report(environment, as_json=handling.json)
+    return report.concluding(lambda: _carry_out(environment, site, plan, who, handling, report))
+
+
+def _carry_out(
+    environment: Environment,
+    site: Site,
+    plan: Plan,
+    who: Origin,
+    handling: Handling,
+    report: Report,
+) -> Ending:
+    propose(plan, report, f"Plan to {plan.kind.value} {plan.tokens} token(s)")
+    if not plan.tokens:
+        report.say("No token is selected: there is nothing to do.")
+        return DONE
+    check_guards(plan, handling)
+    if handling.dry_run:
+        return DONE
+    if handling.store:
+        recording.store(environment, site.address, plan, who, handling, report)
+        return DONE
+    if not agreed(environment, handling, f"This will change {plan.tokens} token(s). Are you sure?"):
+        report.say("Nothing was changed.")
+        return DONE
+
+    def begin() -> Recorder:
+        if not handling.journal:
+            environment.tell(recording.NO_WAY_BACK)
+            return beginning.begin_unrecorded(site.address)
+        prompts = environment.prompts() if handling.asks else None
+        return recording.begin(
+            environment, site.address, plan, who, reason=handling.reason, allow=handling.allow, prompts=prompts
+        )
+
+    return carry_out(environment, site, plan, begin, handling, report)
+
+
+def _day(text: str) -> ExpirationDate:
+    try:
+        return ExpirationDate.typed(text)
+    except ValueError:
+        raise UsageError(f'--to takes a day such as 2027-06-15, not "{text}".') from None

@@ -1,0 +1,343 @@
+"""`edit`: the conversation in which dates are extended or removed, in the original's words."""
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from tokens import database, origin
+from tokens.change.change import Change
+from tokens.change.notes import Concern
+from tokens.change.plan import Plan, RunKind, make_plan, read_current_policy
+from tokens.commands import next_steps, recording
+from tokens.commands.carry_out import waiting_for
+from tokens.commands.ending import Ending
+from tokens.commands.environment import Environment
+from tokens.database import Connection
+from tokens.errors import ExitStatus
+from tokens.gitlab import preflight
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.inventory.analysis import Analysis, analyze
+from tokens.journal import beginning
+from tokens.journal.record import Recorder
+from tokens.origin import Origin
+from tokens.run.batches import BatchCommitted, BatchStarting, Event, Finished, Recounted, RunFailed, Waiting, run
+from tokens.selection import Selection
+from tokens.targets.here.site import Site
+from tokens.targets.places import Locate
+from tokens.terminal import console
+from tokens.terminal.interruption import stop_requests
+from tokens.terminal.printable import printable
+from tokens.terminal.progress import ProgressBar
+from tokens.views.analysis import screen
+
+if TYPE_CHECKING:
+    from tokens.terminal.prompts import Prompts
+
+
+class Action(IntEnum):
+    """The menu's items, in its order."""
+
+    EXTEND = 0
+    REMOVE = 1
+    QUIT = 2
+
+
+MENU = ("Extend expiration date", "Remove expiration date", "Quit")
+ABORT = "--> Abort"
+
+
+@dataclass
+class _Conversation:
+    """One administrator at one terminal, and what has come of it so far.
+
+    `journal` is whether what is changed is recorded; `recorded` says of each run that was whether there may be anything
+    to undo; `in_part` are the dates whose last update has left tokens alone.
+    """
+
+    environment: Environment
+    site: Site
+    who: Origin
+    reason: str | None
+    journal: bool
+    prompts: "Prompts"
+    recorded: dict[int, bool] = field(default_factory=dict)
+    in_part: set[ExpirationDate] = field(default_factory=set)
+
+
+@dataclass
+class _Update:
+    """The tokens of one date while they are changed: how many have been dealt with, and how many were counted again."""
+
+    plan: Plan
+    old: ExpirationDate
+    recorder: Recorder
+    done: int = 0
+    recounted: int | None = None
+    end: Finished | None = None
+
+    def so_far(self, changed: int, *, reversible: bool) -> str:
+        """The clauses that say what stays, and what to type next."""
+        stays = f"{changed} of {self.plan.tokens} token(s) were updated and stay so"
+        return f"{stays}; {self.to_go_on(reversible=reversible)}"
+
+    def to_go_on(self, *, reversible: bool = True) -> str:
+        """The clause that says what to type next; `reversible` is whether there may be anything to take back."""
+        again = f"run edit again and choose {self.old}"
+        return next_steps.to_go_on(self.recorder.run, self.plan.kind, reversible=reversible, unrecorded=again)
+
+    def is_whole(self, end: Finished) -> bool:
+        """Whether every token of the plan has got its new date and kept it."""
+        return not (end.changed_meanwhile or end.locked) and (self.recounted is None or self.recounted >= end.changed)
+
+
+def edit(environment: Environment, locate: Locate, reason: str | None, no_journal: bool) -> Ending:
+    """Show the analysis and ask what to do, until the answer is to quit.
+
+    Nothing is held open in the database while a question waits. The Ending is PARTIAL where the last update of some
+    date has left tokens alone.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    who = origin.here()  # asked before this process may become the GitLab user
+    site = locate()
+    with database.reading(site.address) as connection:
+        preflight.check(connection, preflight.CHANGE)
+    if no_journal:
+        environment.print(recording.NO_WAY_BACK)
+    talk = _Conversation(environment, site, who, reason, not no_journal, environment.prompts())
+    try:
+        while (ending := _go_round(talk)) is None:
+            pass
+    except OSError as error:
+        if not talk.recorded or console.is_gone(environment.stdout):
+            raise
+        ending = Ending(ExitStatus.PARTIAL, f"The output could not be written: {error.strerror}.", error)
+    finally:
+        for number, reversible in talk.recorded.items():
+            undo = next_steps.to_take_back(number, RunKind.EDIT, reversible=reversible)
+            environment.say(f"Recorded as run {number}{undo}")
+    return ending
+
+
+def _go_round(talk: _Conversation) -> Ending | None:
+    """Show the analysis, ask once and do it; None to go on."""
+    talk.environment.print(screen(_counted(talk)))
+    talk.environment.print("")
+    match talk.prompts.menu("What do you want to do?", MENU):
+        case Action.EXTEND:
+            return _extend(talk)
+        case Action.REMOVE:
+            return _remove(talk)
+    return Ending(ExitStatus.PARTIAL if talk.in_part else ExitStatus.DONE)
+
+
+def _extend(talk: _Conversation) -> Ending | None:
+    tell = talk.environment.print
+    old = _choose_date(talk)
+    if old is None:
+        return None
+    default = read_current_policy(talk.site.address).extended(old)
+    answer = talk.prompts.line("What would you like the new expiration date to be?", str(default))
+    if answer is None:
+        return None
+    new = _date(answer, default)
+    if new is None:
+        tell("Invalid date, aborting...")
+        return None
+    planned = _plan(talk, old, Change(new))
+    tell("")
+    tell(f"Old expiration date: {old}")
+    tell(f"New expiration date: {new}")
+    plan = _noted(talk, planned)
+    if plan is None:
+        return None
+    if not talk.prompts.confirm(f"WARNING: This will now update {plan.tokens} token(s). Are you sure?"):
+        tell("Aborting!")
+        return None
+    return _carry_out(talk, plan, old, "Updating tokens...\n")
+
+
+def _remove(talk: _Conversation) -> Ending | None:
+    tell = talk.environment.print
+    old = _choose_date(talk)
+    if old is None:
+        return None
+    planned = _plan(talk, old, Change())
+    tell("")
+    plan = _noted(talk, planned)
+    if plan is None:
+        return None
+    tell(f"WARNING: This will remove the expiration for tokens that expire on {old}.")
+    if not talk.prompts.confirm(f"This will affect {plan.tokens} tokens. Are you sure?"):
+        tell("Aborting!")
+        return None
+    return _carry_out(talk, plan, old)
+
+
+def _choose_date(talk: _Conversation) -> ExpirationDate | None:
+    """One of the commonest dates of this very moment, or None to abort."""
+    dates = [row.expires_at for row in _counted(talk).dates if row.expires_at is not None]
+    chosen = talk.prompts.select("Select an expiration date", [*map(str, dates), ABORT])
+    return dates[chosen] if chosen < len(dates) else None
+
+
+def _counted(talk: _Conversation) -> Analysis:
+    with talk.environment.announced("Counting the tokens"):
+        return analyze(talk.site.address)
+
+
+def _plan(talk: _Conversation, old: ExpirationDate, change: Change) -> Plan:
+    with talk.environment.announced("Making the plan"):
+        return make_plan(talk.site.address, RunKind.EDIT, Selection.every(old), change, release=talk.site.release)
+
+
+def _noted(talk: _Conversation, plan: Plan) -> Plan | None:
+    """Show the notes; returns the plan without what the person does not want to be touched along with the dates.
+
+    None where it would cost bots and the person wants to keep them.
+    """
+    for note in plan.notes:
+        talk.environment.print(f"NOTE: {printable(note.text)}")
+    counts = {note.concern: note.tokens for note in plan.notes}
+    if Concern.DOOMED in counts and not talk.prompts.confirm(
+        f"Go on, although GitLab takes {counts[Concern.DOOMED]} bot(s) for it?"
+    ):
+        talk.environment.print("Aborting!")
+        return None
+    if plan.memberships and not talk.prompts.confirm(
+        f"Move the memberships of {counts[Concern.MEMBERSHIPS]} bot(s), too?", default=True
+    ):
+        plan = replace(plan, memberships=None)
+    if plan.notices and not talk.prompts.confirm(
+        f"Re-arm the notices of {counts[Concern.NOTICES]} token(s), too?", default=True
+    ):
+        plan = replace(plan, notices=False)
+    return plan
+
+
+def _begin(talk: _Conversation, plan: Plan) -> Recorder:
+    if not plan.tokens:
+        return Recorder()
+    if not talk.journal:
+        return beginning.begin_unrecorded(talk.site.address)
+    begun = recording.begin(
+        talk.environment, talk.site.address, plan, talk.who, reason=talk.reason, prompts=talk.prompts
+    )
+    if begun.run is None:
+        talk.journal = False  # asked once
+    else:
+        talk.recorded[begun.run] = True
+    return begun
+
+
+def _carry_out(talk: _Conversation, plan: Plan, old: ExpirationDate, heading: str = "") -> Ending | None:
+    """Change the tokens and say what came of it; None to go on with the conversation."""
+    with waiting_for(talk.environment, talk.site) as reason_to_wait:
+        update = _Update(plan, old, _begin(talk, plan))
+        talk.environment.print(heading, end="")
+        ending = _run(talk, update, reason_to_wait)
+        if ending is None:
+            # What was typed meanwhile was not an answer to the next question.
+            talk.prompts.discard_typeahead()
+        return ending
+
+
+def _run(talk: _Conversation, update: _Update, reason_to_wait: Callable[[Connection], str | None]) -> Ending | None:
+    address, plan = talk.site.address, update.plan
+    progress = ProgressBar(talk.environment.stdout, plan.tokens, "tokens")
+    with talk.environment.muted_keyboard(), stop_requests() as stop:
+        events = run(address, plan, update.recorder, reason_to_wait=reason_to_wait, stop_requested=stop.made)
+        try:
+            _follow(talk, update, events, progress)
+            return _conclude(talk, update, update.end or Finished(0), stop.by)
+        except KeyboardInterrupt:
+            progress.erase()
+            return Ending(
+                ExitStatus.INTERRUPTED,
+                f"Stopped in the middle of a batch, after {update.done} of {plan.tokens} token(s); {update.to_go_on()}",
+            )
+        except RunFailed as error:
+            progress.erase()
+            _note(talk, update, reversible=error.reversible)
+            so_far = update.so_far(error.changed, reversible=error.reversible)
+            return Ending(ExitStatus.FAILED, f"{error} {so_far}", error)
+
+
+def _follow(talk: _Conversation, update: _Update, events: Iterable[Event], progress: ProgressBar) -> None:
+    """Show what happens, and note it in `update`."""
+    with ExitStack() as recounting:
+        for event in events:
+            recounting.close()
+            match event:
+                case BatchStarting(first, last):
+                    progress.print(f"Updating personal access tokens from ID {first} to {last}...")
+                case BatchCommitted(done):
+                    update.done = done
+                    progress.update(done)
+                    if done == update.plan.tokens:
+                        progress.erase()
+                        recounting.enter_context(talk.environment.announced("Counting the tokens again"))
+                case Waiting(reason):
+                    progress.waiting(reason)
+                case Recounted(tokens):
+                    update.recounted = tokens
+                case Finished():
+                    progress.erase()
+                    update.end = event
+
+
+def _conclude(talk: _Conversation, update: _Update, end: Finished, stopped_by: signal.Signals | None) -> Ending | None:
+    """Say what came of an update; None to go on with the conversation."""
+    reversible = update.recorder.has_changed(end.changed)
+    _note(talk, update, reversible=reversible)
+    if update.is_whole(end):
+        talk.in_part.discard(update.old)
+    else:
+        talk.in_part.add(update.old)
+    for line in _result(update, end, stopped=stopped_by is not None):
+        talk.environment.print(line)
+    if stopped_by is None:
+        return None
+    going_on = f"Stopped. {update.so_far(end.changed, reversible=reversible)}"
+    return Ending(
+        ExitStatus.INTERRUPTED if stopped_by == signal.SIGINT else ExitStatus.TERMINATED,
+        going_on if end.untouched or end.locked else "Stopped; the update is complete.",
+    )
+
+
+def _note(talk: _Conversation, update: _Update, *, reversible: bool) -> None:
+    if update.recorder.run is not None:
+        talk.recorded[update.recorder.run] = reversible
+
+
+def _result(update: _Update, end: Finished, *, stopped: bool) -> Iterator[str]:
+    """What came of an update, line by line."""
+    tokens = update.plan.tokens
+    if not (stopped and end.untouched):
+        yield f"Updated {end.changed} tokens!"
+    if update.recounted is not None and update.recounted < end.changed:
+        lost = end.changed - update.recounted
+        yield f"NOTE: {lost} token(s) did not keep their new date, so something else changes them."
+    if end.changed_meanwhile:
+        yield (
+            f"NOTE: {end.changed_meanwhile} of the {tokens} token(s) no longer had the expiration date {update.old} "
+            "and were left alone."
+        )
+    if end.locked:
+        yield (
+            f"NOTE: {end.locked} of the {tokens} token(s) are locked by another session and were left alone; choose "
+            f"{update.old} again to change them."
+        )
+
+
+def _date(answer: str, default: ExpirationDate) -> ExpirationDate | None:
+    """The date that was answered, None for what is no date or none that PostgreSQL can hold."""
+    try:
+        date = default if answer == str(default) else ExpirationDate.typed(answer)
+    except ValueError:
+        return None
+    return date if date.is_storable else None

@@ -1,0 +1,102 @@
+"""How a change is handled: what is asked, allowed, recorded and waited for."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokens.address import Address
+from tokens.commands import reading
+from tokens.commands.environment import Environment
+from tokens.errors import TerminalRequired, UsageError
+
+GUARDS = ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan", "publication")
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Handling:
+    """How a change is handled.
+
+    Attributes:
+        asks: whether a person is asked before anything is changed.
+        dry_run: the plan is shown, and nothing is changed or stored.
+        store: the plan is kept in the journal for somebody else, and nothing is changed.
+        allow: words of GUARDS that refuse nothing.
+        at_most: how many tokens may be changed, None for any number.
+        reason: why, for the journal.
+        journal: whether it is recorded.
+        json: whether what is said is one document for a program.
+        standbys: those that are waited for, None for those of the configuration.
+        max_lag: seconds that a standby may be behind.
+    """
+
+    asks: bool
+    dry_run: bool
+    store: bool
+    allow: frozenset[str]
+    at_most: int | None
+    reason: str | None
+    journal: bool
+    json: bool
+    standbys: tuple[Address, ...] | None
+    max_lag: float
+
+
+def handling(
+    environment: Environment,
+    *,
+    task: str,
+    yes: bool,
+    allow: Sequence[str] | None,
+    at_most: str | None,
+    standbys: tuple[Address, ...] | None,
+    max_lag: str,
+    output: str,
+    dry_run: bool = False,
+    plan: bool = False,
+    reason: str | None = None,
+    no_journal: bool = False,
+) -> Handling:
+    """How `task` handles the change, as these options say.
+
+    Raises:
+        TerminalRequired: nobody can answer, and no option makes the question needless.
+        UsageError: what cannot be read, or options that contradict each other.
+    """
+    if dry_run and plan:
+        raise UsageError("--dry-run stores nothing and --plan stores the plan: choose one.")
+    if plan and no_journal:
+        raise UsageError("--plan keeps the plan in the journal, so --no-journal cannot go with it.")
+    if output == "json" and not (yes or dry_run or plan):
+        raise UsageError("--output json asks nothing: say --yes, --dry-run or --plan with it.")
+    found = Handling(
+        asks=not yes,
+        dry_run=dry_run,
+        store=plan,
+        allow=frozenset(_guard(word.strip()) for value in allow or () for word in value.split(",")),
+        at_most=reading.number_at_most(at_most),
+        reason=reading.reason(environment, reason),
+        journal=not no_journal,
+        json=output == "json",
+        standbys=standbys,
+        max_lag=_seconds(max_lag),
+    )
+    if found.asks and not (dry_run or plan) and not environment.has_person:
+        raise TerminalRequired(
+            f"{task} asks before it changes anything and needs a terminal on standard input and output; without one "
+            "say --yes."
+        )
+    return found
+
+
+def _guard(word: str) -> str:
+    if word not in GUARDS:
+        raise UsageError(f'--allow takes {", ".join(GUARDS)}, not "{word}".')
+    return word
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text, re.ASCII)
+    if found is None:
+        raise UsageError(f'--max-lag takes seconds or minutes such as 10s or 1m, not "{text}".')
+    return float(found[1]) * SECONDS[found[2]]

@@ -1,0 +1,70 @@
+"""The journal as the commands that change tokens meet it: a plan is stored in it, or begun, with a question first."""
+
+from collections.abc import Collection
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tokens import database
+from tokens.address import Address
+from tokens.change.plan import Plan
+from tokens.commands.environment import Environment
+from tokens.commands.handling import Handling
+from tokens.commands.report import Report
+from tokens.journal import beginning
+from tokens.journal.opening import open_journal
+from tokens.journal.record import Recorder
+from tokens.journal.runs import PLAN_LIFETIME
+from tokens.origin import Origin
+
+if TYPE_CHECKING:
+    from tokens.terminal.prompts import Prompts
+
+NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."
+INSTALL = "There is no journal here yet: install it (schema token_tasks), so that this can be undone?"
+
+
+def store(
+    environment: Environment, address: Address, plan: Plan, who: Origin, handling: Handling, report: Report
+) -> None:
+    """Keep the plan in the journal, for a second person.
+
+    Raises:
+        TokensError: see `tokens.journal.opening` and `tokens.journal.beginning`.
+    """
+    with database.connect(address) as connection:
+        open_journal(address, connection, handling.allow, ask=None, tell=environment.tell)
+        with environment.announced("Storing the plan"):
+            number = beginning.store(connection, plan, who, handling.reason)
+    stored = (
+        f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours. To carry it out: "
+        f"tokens.apply --run {number}"
+    )
+    report.changed = lambda: stored
+    report.add(run=number, state="planned")
+    report.say(stored)
+
+
+def begin(
+    environment: Environment,
+    address: Address,
+    plan: Plan,
+    who: Origin,
+    *,
+    reason: str | None,
+    allow: Collection[str] = (),
+    prompts: "Prompts | None",
+) -> Recorder:
+    """Store a plan that has just been agreed to and begin it.
+
+    `prompts` ask whether to install the journal where there is none; without them its absence is an error.
+
+    Raises:
+        TokensError: nothing was changed; see `tokens.journal.opening` and `tokens.journal.beginning`.
+    """
+    ask = None if prompts is None else partial(prompts.confirm, INSTALL, default=True)
+    with database.connect(address) as connection:
+        if not open_journal(address, connection, allow, ask=ask, tell=environment.tell):
+            environment.print(NO_WAY_BACK)
+            return Recorder()
+        with environment.announced("Storing the plan"):
+            return beginning.begin(connection, plan, who, reason)

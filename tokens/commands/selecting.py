@@ -1,0 +1,164 @@
+"""Which tokens: the selection that options make together."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+from tokens.commands.environment import Environment
+from tokens.commands.reading import free_text
+from tokens.errors import UsageError
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import Kind, State
+from tokens.selection import DateRange, Selection
+
+KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
+STATES = tuple(state.value for state in State)
+LARGEST_ID = 2**63 - 1
+
+Word = TypeVar("Word")
+
+
+def selection(
+    environment: Environment,
+    *,
+    expires: Sequence[str] | None = None,
+    kind: Sequence[str] | None = None,
+    state: Sequence[str] | None = None,
+    user: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    project: Sequence[str] | None = None,
+    name: str | None = None,
+    scope: Sequence[str] | None = None,
+    last_used_before: str | None = None,
+    last_used_after: str | None = None,
+    created_before: str | None = None,
+    created_after: str | None = None,
+    ids: str | None = None,
+    leave_out: str | None = None,
+    needs_expires: bool = True,
+) -> Selection:
+    """The selection that these options make; None is an option that was not given.
+
+    `--ids -` reads the environment's standard input. An option that was given without a value is an error, since
+    `--user "$WHO"` must not mean everybody.
+
+    Raises:
+        UsageError: what cannot be read, in one line.
+    """
+    ranges = _words("expires", expires, _expires)
+    if not ranges and needs_expires:
+        raise UsageError(
+            "Say with --expires which tokens: a day (2024-06-15), some days (2024-06-01..2024-06-30), or none "
+            "for those that never expire."
+        )
+    kinds = _words("kind", kind, lambda word: Kind(_one_of("kind", KINDS, word)))
+    states = _words("state", state, lambda word: State(_one_of("state", STATES, word)))
+    return Selection(
+        expires=ranges,
+        kinds=frozenset(kinds) if kinds else None,
+        states=frozenset(states or (State.ACTIVE,)),
+        users=_words("user", user, lambda word: _text("user", word)),
+        groups=_words("group", group, lambda word: _text("group", word.strip("/"))),
+        projects=_words("project", project, lambda word: _text("project", word.strip("/"))),
+        name=None if name is None else _text("name", name),
+        scopes=_words("scope", scope, lambda word: _text("scope", word)),
+        last_used_before=_day("last-used-before", last_used_before),
+        last_used_after=_day("last-used-after", last_used_after),
+        created_before=_day("created-before", created_before),
+        created_after=_day("created-after", created_after),
+        ids=None if ids is None else read_ids(ids, environment.stdin),
+        superseded=takes_superseded(environment, leave_out),
+    )
+
+
+def takes_superseded(_: Environment, leave_out: str | None) -> bool:
+    """Whether what a rotation has replaced is taken, too."""
+    return leave_out is None
+
+
+def read_ids(source: str, stdin: TextIO | None) -> tuple[int, ...]:
+    """The ids in a file, or on `stdin` where `source` is `-`, each once and in ascending order.
+
+    Root reads it before becoming the GitLab user, so nothing of it is ever quoted: whoever may run this as root need
+    not be somebody who may read every file.
+
+    Raises:
+        UsageError: nothing to read, or something that is not the id of a token.
+    """
+    name = "standard input" if source == "-" else f'"{source}"'
+    try:
+        ids = sorted(set(_ids(_read(source, stdin), name)))
+    except UnicodeDecodeError:
+        raise UsageError(f"--ids reads {name}, which is not text; give token ids.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"--ids cannot read {name}: {reason}.") from None
+    if not ids:
+        raise UsageError(f"--ids found no token ids in {name}.")
+    return tuple(ids)
+
+
+def _read(source: str, stdin: TextIO | None) -> str:
+    if source == "-":
+        if stdin is None or stdin.closed:
+            raise UsageError("--ids - reads standard input, which is closed; give a file.")
+        if stdin.isatty():
+            raise UsageError("--ids - reads standard input, which is a terminal here; give a file or a pipe.")
+        return stdin.read()
+    if not source:
+        raise UsageError("--ids takes a file with token ids, or - for standard input; it was given nothing.")
+    # Windows begins a text with a mark of its encoding.
+    return Path(source).read_text(encoding="utf-8-sig")
+
+
+def _ids(text: str, name: str) -> Iterator[int]:
+    for number, line in enumerate(text.split("\n"), 1):
+        for word in line.partition("#")[0].replace(",", " ").split():
+            if not (word.isascii() and word.isdigit() and len(word) <= 100 and 0 < int(word) <= LARGEST_ID):
+                raise UsageError(f"--ids takes ids of tokens, but line {number} of {name} has something else.")
+            yield int(word)
+
+
+def _words(option: str, values: Sequence[str] | None, read: Callable[[str], Word]) -> tuple[Word, ...]:
+    """Every word between commas, in the order given and each once."""
+    words = [word.strip() for value in values or () for word in value.split(",")]
+    if not all(words):
+        raise UsageError(f"--{option} was given nothing, or nothing between two commas; give a value or leave it out.")
+    return tuple(dict.fromkeys(read(word) for word in words))
+
+
+def _expires(word: str) -> DateRange | None:
+    if word == "none":
+        return None
+    first, dots, last = word.partition("..")
+    try:
+        found = DateRange(ExpirationDate.typed(first), ExpirationDate.typed(last if dots else first))
+    except ValueError:
+        raise UsageError(
+            f'--expires takes a day (2024-06-15), some days (2024-06-01..2024-06-30) or none, not "{word}".'
+        ) from None
+    if found.first > found.last:
+        raise UsageError(f"--expires {word} ends before it begins; did you mean {found.last}..{found.first}?")
+    return found
+
+
+def _one_of(option: str, known: Sequence[str], word: str) -> str:
+    if word not in known:
+        raise UsageError(f'--{option} takes {", ".join(known[:-1])} or {known[-1]}, not "{word}".')
+    return word
+
+
+def _text(option: str, text: str) -> str:
+    if not text:
+        raise UsageError(f"--{option} was given nothing; give a value or leave it out.")
+    return free_text(option, text)
+
+
+def _day(option: str, text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromordinal(int(ExpirationDate.typed(text).ordinal))
+    except ValueError:
+        raise UsageError(f'--{option} takes a day such as 2024-06-15, not "{text}".') from None

@@ -1,0 +1,122 @@
+"""`apply` and `undo`: what the journal has is carried out, gone on with, or taken back."""
+
+from tokens import origin
+from tokens.commands import recording
+from tokens.commands.carry_out import carry_out
+from tokens.commands.consent import agreed, check_guards, propose
+from tokens.commands.ending import DONE, Ending
+from tokens.commands.environment import Environment
+from tokens.commands.handling import Handling
+from tokens.commands.report import Report
+from tokens.errors import ExitStatus
+from tokens.journal import beginning
+from tokens.journal.installation import RunState
+from tokens.journal.record import Recorder
+from tokens.journal.runs import PLAN_LIFETIME
+from tokens.origin import Origin
+from tokens.run.stored_plans import RunComplete, plan_to_apply, plan_to_undo
+from tokens.targets.here.site import Site
+from tokens.targets.places import Locate
+from tokens.terminal.printable import printable
+from tokens.views import plan as view
+
+
+def apply(environment: Environment, locate: Locate, run: int, handling: Handling) -> Ending:
+    """Carry out a stored plan, or go on with a run.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    who = origin.here()  # asked before this process may become the GitLab user
+    site = locate()
+    report = Report(environment, as_json=handling.json)
+    return report.concluding(lambda: _apply(environment, site, run, who, handling, report))
+
+
+def undo(environment: Environment, locate: Locate, run: int, superseded: bool, handling: Handling) -> Ending:
+    """Put back what a run has changed; without `superseded` what a rotation has replaced since is left out.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    who = origin.here()  # asked before this process may become the GitLab user
+    site = locate()
+    report = Report(environment, as_json=handling.json)
+    return report.concluding(lambda: _undo(environment, site, run, superseded, who, handling, report))
+
+
+def _apply(
+    environment: Environment,
+    site: Site,
+    run: int,
+    who: Origin,
+    handling: Handling,
+    report: Report,
+) -> Ending:
+    try:
+        with environment.announced("Reading the plan"):
+            found = plan_to_apply(site.address, run, release=site.release)
+    except RunComplete as complete:
+        report.add(run=run, state=RunState.DONE.value)
+        report.say(str(complete))
+        return DONE
+    stored, plan = found.stored, found.plan
+    propose(plan, report, view.title_to_apply(found))
+    if stored.reason:
+        report.say(f"Reason: {printable(stored.reason)}")
+    if stored.lapsed:
+        report.say(f"NOTE: The plan is older than {PLAN_LIFETIME} hours, and its tokens have lived on since.")
+    # What a run has begun was allowed then, and only what time changes is asked again.
+    begun = stored.state is not RunState.PLANNED
+    check_guards(
+        plan,
+        handling,
+        also=("old-plan",) if stored.lapsed else (),
+        never=("earlier",) if begun else (),
+        leave_out="plan it again with --leave-out superseded",
+    )
+    if not agreed(environment, handling, f"This will change {plan.tokens} token(s). Are you sure?"):
+        report.say("Nothing was changed.")
+        return DONE
+
+    def begin() -> Recorder:
+        return beginning.resume(site.address, run, who)
+
+    return carry_out(environment, site, plan, begin, handling, report)
+
+
+def _undo(
+    environment: Environment,
+    site: Site,
+    run: int,
+    superseded: bool,
+    who: Origin,
+    handling: Handling,
+    report: Report,
+) -> Ending:
+    with environment.announced("Making the plan"):
+        found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
+    propose(found.plan, report, f"Plan to undo run {run} for {found.tokens} token(s)")
+    report.add(**view.undo_as_dict(found))
+    for line in view.undo_screen(found):
+        report.say(line)
+    if not found.tokens and not found.changed_since:
+        why = "No other token is left" if found.left_out else f"Run {run} has been undone"
+        report.say(f"{why}: there is nothing to do.")
+        return DONE
+    if not found.tokens:
+        return Ending(ExitStatus.PARTIAL, f"No token has still the date that run {run} gave it: nothing was changed.")
+    # The old dates may well be past by now, and a way back depends on no day.
+    check_guards(found.plan, handling, never=("past",))
+    if handling.dry_run:
+        return DONE
+    if not agreed(environment, handling, f"This will put back {found.tokens} token(s). Are you sure?"):
+        report.say("Nothing was changed.")
+        return DONE
+
+    def begin() -> Recorder:
+        return recording.begin(
+            environment, site.address, found.plan, who, reason=handling.reason, allow=handling.allow, prompts=None
+        )
+
+    return carry_out(environment, site, found.plan, begin, handling, report)
