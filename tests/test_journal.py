@@ -194,6 +194,9 @@ def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
     execute(gitlab_database, *use.rstrip(";").split(";"))
     assert setup.install(keeper).before == REVISION
     make_run(keeper, make_plan([1]), created_at="2026-01-01")
+    read = 'GRANT SELECT (id, expires_at, revoked) ON public.personal_access_tokens TO "Night Keeper";'
+    refusal(prune, keeper, read)
+    execute(gitlab_database, read)
     assert prune(keeper) == 1
 
     own = 'GRANT gitlab TO "Night Keeper";'

@@ -17,7 +17,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.selection import DateRange, Selection
 from tokens.tasks import options as declared
-from tokens.tasks.options import SELECTING
+from tokens.tasks.options import LEAVE_OUT, SELECTING
 
 
 def days(first: str, last: str | None = None) -> DateRange:
@@ -132,10 +132,11 @@ def test_what_makes_no_selection_is_said_in_one_line(options: dict[str, Any], me
 
 def test_every_option_has_a_sentence_of_help_and_a_default() -> None:
     parameters = inspect.signature(selection).parameters
-    assert all(option.help for option in SELECTING)
-    assert ["environment", *(option.name for option in SELECTING), "needs_expires"] == list(parameters)
-    assert {option.name: option.default for option in SELECTING} == {
-        option.name: parameters[option.name].default for option in SELECTING
+    options = (*SELECTING, LEAVE_OUT)
+    assert all(option.help for option in options)
+    assert ["environment", *(option.name for option in options), "needs_expires"] == list(parameters)
+    assert {option.name: option.default for option in options} == {
+        option.name: parameters[option.name].default for option in options
     }
     assert all(option.several == ("Several:" in option.help) for option in SELECTING)
 

@@ -10,7 +10,7 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.kind import STATE_CONDITIONS, State
-from tokens.gitlab.schema import read_schema
+from tokens.gitlab.schema import TOKENS, read_schema
 from tokens.journal import publications, trust
 from tokens.journal.installation import (
     REVISION,
@@ -158,6 +158,8 @@ OLD_RUNS = """
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
       AND r.created_at < CAST(%(before)s AS timestamp) AT TIME ZONE 'UTC'
 """.replace("{works}", STATE_CONDITIONS[State.ACTIVE])
+
+PRUNING = preflight.Needs(reads={TOKENS: ("id", "expires_at", "revoked")})
 
 
 @dataclass(frozen=True)
@@ -335,6 +337,7 @@ def count_prunable(address: Address, before: date) -> int:
     """How many runs `prune` would forget. Raises what `prune` raises."""
     with database.reading(address) as connection:
         _check_usable(connection)
+        preflight.check(connection, PRUNING)
         return int(connection.row(f"SELECT count(*) AS runs {OLD_RUNS}", before=str(before)).runs)
 
 
@@ -355,6 +358,7 @@ def prune(address: Address, before: date) -> int:
         database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT),
     ):
         _check_usable(connection)
+        preflight.check(connection, PRUNING)
         return connection.execute(f"DELETE {OLD_RUNS}", before=str(before))
 
 
