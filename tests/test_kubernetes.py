@@ -23,10 +23,10 @@ from tests.kubernetes.cluster import Client, Cluster, Pod, extreme_clients
 from tests.terminal.screen import Program
 from tests.test_program import GITLAB_TOKENS
 from tokens.address import Address
+from tokens.gitlab.api import verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 from tokens.terminal.console import PATIENCE_VARIABLE
-from tokens.verification import verify
 
 Done = subprocess.CompletedProcess[str]
 Call = Callable[..., Done]

@@ -34,11 +34,11 @@ from tests.test_program import CHECKOUT, GITLAB_TOKENS
 from tokens.address import Address
 from tokens.delivery.processes import still_running
 from tokens.engine import make_engine
+from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.upgrade import Branch, upgrade
-from tokens.verification import VerificationFailed, verify
 
 KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 WRONG = "deadbeef" * 16

@@ -31,10 +31,10 @@ from tests.gitlab_api import Authority, Certificate, GitLabApi, gitlab_api, make
 from tests.test_rotate import CONTENT, KEYS, TABLES, TOKEN, Gate, ended, process_list, wait_until
 from tokens.address import Address
 from tokens.engine import make_engine
+from tokens.gitlab.api import VerificationFailed, verify
 from tokens.secret import Secret
 from tokens.targets.demo.programs import Account
 from tokens.terminal.console import PATIENCE_VARIABLE
-from tokens.verification import VerificationFailed, verify
 
 SOON = datetime.now(UTC).date() + timedelta(20)
 NOBODY = Account("nobody", 65534, 65534)

@@ -26,9 +26,10 @@ from tests.gitlab_api import LOOK_UP, GitLabApi, gitlab_api
 from tests.terminal.screen import Program
 from tests.test_program import GITLAB_TOKENS
 from tokens.address import Address
+from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
+from tokens.rotation import AGENT, wire
 from tokens.secret import Secret
-from tokens.verification import VerificationFailed, verify
 
 KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 OLD = Secret("glpat-old0s3cr3t_old0s3cr3t")
@@ -185,6 +186,32 @@ def test_the_token_comes_out_over_the_pipe_and_into_a_file_here(outside: Outside
     assert caller.endswith(f"@{os.uname().nodename}")
 
 
+def test_one_token_takes_six_execs_and_each_further_one_three(outside: Outside) -> None:
+    log, client = outside.folder / "execs", outside.folder / "docker"
+    client.write_text(f'#!/bin/sh\necho "$1" >> {log}\nexec docker "$@"\n')
+    client.chmod(0o755)
+    outside.environment = {**outside.environment, "INVOKE_TOKENS_DOCKER": str(client)}
+    for tokens in (1, 3):
+        outside.container.rows(
+            f"""
+            INSERT INTO personal_access_tokens (user_id, name, scopes, expires_at, token_digest, organization_id)
+            SELECT user_id, 'further', scopes, '{SOON}', 'digest' || n, organization_id
+            FROM personal_access_tokens, generate_series(2, {tokens}) AS n
+            WHERE id = 4
+            """
+        )
+        log.write_text("")
+        path = outside.folder / f"{{token_id}}-of-{tokens}"
+        done = outside.run("--within", "30d", "--yes", "--deliver", f"file:{path}")
+        assert done.returncode == 0, done.stderr
+        assert outside.stages().count("done") == tokens
+        assert log.read_text().split().count("exec") == 6 + 3 * (tokens - 1)
+        outside.container.rows("DELETE FROM personal_access_tokens WHERE previous_personal_access_token_id IS NOT NULL")
+        outside.container.rows("DELETE FROM personal_access_tokens WHERE name = 'further'")
+        outside.container.rows("UPDATE personal_access_tokens SET revoked = false WHERE id = 4")
+        outside.container.rows("TRUNCATE token_tasks.runs CASCADE")
+
+
 def test_a_dry_run_shows_the_same_plan_and_makes_nothing(outside: Outside) -> None:
     done = outside.run("--within", "30d", "--dry-run", "--deliver", "command:vault kv put x token=-", "--no-verify")
     assert done.returncode == 2
@@ -329,7 +356,7 @@ def test_a_session_that_is_cut_while_a_token_is_made_leaves_none_behind(outside:
     assert outside.stages() == ["abandoned"]
     # The process inside, which nobody hears any more, cannot go on with it.
     outside.api.stopped.set()
-    while outside.container.exec("pgrep", "-f", "rotate-inside").returncode == 0:
+    while outside.container.exec("pgrep", "-f", AGENT).returncode == 0:
         pass
     assert outside.container.rows(SETTLED) == ["0"]
     assert outside.stages() == ["abandoned"]
@@ -354,14 +381,21 @@ def test_a_container_that_is_gone_before_the_end_leaves_what_can_be_resumed(
 
 
 def test_the_step_inside_is_not_for_people(outside: Outside) -> None:
-    inside = [GITLAB_TOKENS, "rotate-inside", "--target", "postgresql://nobody@localhost:1/none"]
+    inside = [GITLAB_TOKENS, AGENT]
+    environment = {**outside.environment, "INVOKE_TOKENS_TARGET": "postgresql://nobody@localhost:1/none"}
     primary, secondary = pty.openpty()
     try:
-        done = subprocess.run(inside, stdin=secondary, capture_output=True, text=True, check=False)
+        done = subprocess.run(inside, env=environment, stdin=secondary, capture_output=True, text=True, check=False)
     finally:
         os.close(primary)
         os.close(secondary)
     assert (done.returncode, "is what rotate runs in a container" in done.stderr) == (2, True)
-    for request in ("", "[]", '{"step": "_run"}', '{"step": "make", "run": null, "arguments": {"rotation": 1}}'):
-        done = subprocess.run(inside, input=request, capture_output=True, text=True, check=False)
-        assert json.loads(done.stdout)["fault"]["kind"] == "UsageError", done
+    version = f'"version": "{wire.VERSION}"'
+    for request in (
+        *("", "[]", f'{{{version}, "step": "_run"}}'),
+        f'{{{version}, "step": "make", "run": null, "arguments": {{"rotation": 1}}}}',
+    ):
+        done = subprocess.run(inside, env=environment, input=request, capture_output=True, text=True, check=False)
+        assert json.loads(done.stdout)["fault"]["kinds"][0] == "UsageError", done
+    listed = subprocess.run([GITLAB_TOKENS, "--list"], capture_output=True, text=True, check=True).stdout
+    assert ("rotate" in listed, "inside" in listed, AGENT in listed) == (True, False, False)

@@ -31,6 +31,7 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
 from tokens.gitlab import preflight
+from tokens.gitlab.api import agrees, verify
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
@@ -53,7 +54,6 @@ from tokens.secret import Secret
 from tokens.selection import EVERY_STATE, Selection
 from tokens.tasks import rotate_screen
 from tokens.upgrade import Branch, revisions
-from tokens.verification import agrees, verify
 
 PROJECT_BOT, SERVICE_ACCOUNT = 6, 13
 EVERY_KIND = frozenset(Kind) - {Kind.OTHER}

@@ -22,9 +22,9 @@ from tests.gitlab_api import Certificate, GitLabApi, Reply, Request, gitlab_api,
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import UsageError
+from tokens.gitlab.api import API, ATTEMPTS, Instance, VerificationFailed, Verified, agrees, verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
-from tokens.verification import API, ATTEMPTS, Instance, VerificationFailed, Verified, agrees, verify
 
 KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 PLAIN = "glpat-s3cr3t_s3cr3t-s3cr3t"

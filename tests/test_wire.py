@@ -10,13 +10,13 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.membership import MembershipRule
 from tokens.rotation import wire
+from tokens.rotation.backend import Made
 from tokens.rotation.candidate import Candidate, Search
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.resumption import Resumption, Step
 from tokens.rotation.stage import Stage
 from tokens.secret import Secret
 from tokens.selection import DateRange, Selection
-from tokens.tasks.rotate_bench import Made
 
 CANDIDATE = Candidate(
     id=2**63 - 1,

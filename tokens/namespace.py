@@ -6,7 +6,6 @@ from tokens.tasks.configuration import DEFAULTS
 from tokens.tasks.groups import bundle, demo, journal
 from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, remove, undo
 from tokens.tasks.rotate import rotate
-from tokens.tasks.rotate_inside import rotate_inside
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
 
@@ -15,6 +14,6 @@ hide_addresses()
 console.write_anything()
 
 ns = invoke.Collection(
-    "tokens", analyze, edit, extend, remove, apply, undo, rotate, rotate_inside, history, doctor, journal, bundle, demo
+    "tokens", analyze, edit, extend, remove, apply, undo, rotate, history, doctor, journal, bundle, demo
 )
 ns.configure({"tokens": DEFAULTS})

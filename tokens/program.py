@@ -5,6 +5,7 @@ takes `tokens.analyze` and `gitlab:tokens:analyze` for `analyze` as the first ta
 wrongly.
 """
 
+import gc
 import os
 import re
 import sys
@@ -21,8 +22,10 @@ import tokens
 from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, shortened
 from tokens.namespace import ns
+from tokens.rotation import AGENT
 from tokens.terminal import console
 from tokens.terminal.debug_log import HIDDEN, without_addresses
+from tokens.terminal.interruption import Termination, interruptible, termination_as_error
 
 MOST_READ = 65536  # characters of a file that is not ours
 PREFIXES = ("gitlab:tokens:", "tokens.")
@@ -91,8 +94,11 @@ class TokensProgram(invoke.Program):
 
 
 def main() -> None:
-    """Run the console script."""
-    _run("gitlab-tokens", ns)
+    """Run the console script, or the other side of a rotation in a container."""
+    if sys.argv[1:2] == [AGENT]:
+        _answer_rotation()
+    else:
+        _run("gitlab-tokens", ns)
 
 
 def inv() -> None:
@@ -121,6 +127,44 @@ def _run(name: str, namespace: invoke.Collection) -> None:
         if fault is None:
             raise
         sys.exit(fault or ExitStatus.DONE)
+
+
+def _answer_rotation() -> None:
+    """Answer one request of `rotate` outside, on standard input; of Invoke there is only its configuration in this."""
+    environment = Environment.of_process()
+    stdin = environment.stdin
+    if stdin is None or console.is_terminal(stdin) or console.is_terminal(environment.stdout):
+        environment.tell(f"{AGENT} is what rotate runs in a container: say rotate with --target docker:CONTAINER.")
+        sys.exit(ExitStatus.USAGE)
+    gc.set_threshold(50_000)  # as for tasks: this process ends after one step
+    try:
+        with interruptible(), termination_as_error():
+            context = _context()
+            from tokens.rotation.agent import answer
+            from tokens.tasks.configuration import unknown_keys
+            from tokens.tasks.target import locator
+
+            for sentence in unknown_keys(context):
+                environment.tell(f"NOTE: {sentence}")
+            environment.print(answer(stdin.read(), locator(context, environment, None)))
+    except invoke.Exit as error:
+        environment.tell(error.message or "")
+        sys.exit(error.code)
+    except Termination:
+        sys.exit(ExitStatus.TERMINATED)
+    except KeyboardInterrupt:
+        sys.exit(ExitStatus.INTERRUPTED)
+
+
+def _context() -> invoke.Context:
+    """What a task without options would be given, with the configuration that counts for this program."""
+    program = TokensProgram(name="gitlab-tokens", namespace=ns, config_class=DataConfig, binary="gitlab-tokens")
+    program.create_config()
+    program.parse_core(["gitlab-tokens"])
+    program.update_config()
+    program.config.load_collection(ns.configuration())
+    program.config.load_shell_env()
+    return invoke.Context(program.config)
 
 
 def _unless_closed(load: Callable[[PathLike[str]], Any], path: PathLike[str]) -> Any:

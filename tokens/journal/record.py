@@ -303,10 +303,10 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
         change={"to": plan.change.to and plan.change.to.literal, "by": plan.change.by, "days": plan.change.days},
         memberships=plan.memberships,
         notices=plan.notices,
-        reason=reason,
-        origin=origin,
         undoes=plan.undoes,
         tokens=plan.tokens,
+        origin=origin,
+        reason=reason,
     )
     for start in range(0, len(plan.chunks), STORED):
         stored = plan.chunks[start : start + STORED]
@@ -325,16 +325,16 @@ def store_run(
     connection: Connection,
     kind: RunKind,
     *,
-    selection: Mapping[str, Any],
-    change: Mapping[str, Any],
+    selection: Mapping[str, object],
+    change: Mapping[str, object],
     memberships: MembershipRule | None,
-    notices: bool,
-    reason: str | None,
-    origin: Origin,
-    undoes: int | None,
     tokens: int,
+    origin: Origin,
+    reason: str | None,
+    notices: bool = False,
+    undoes: int | None = None,
 ) -> int:
-    """Store a run that is planned, without its tokens, in the open transaction; returns its number.
+    """Store a run without its tokens, in the open transaction; returns its number.
 
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.

@@ -26,6 +26,7 @@ from tokens.gitlab.succession import read_line
 from tokens.selection import DEFAULT_SCOPE, EVERY_KIND, EVERY_STATE, Selection, check_names, check_scopes
 
 LARGEST_ID = 2**63 - 1
+NOBODY = "(nobody)"
 FURTHEST_BACK = 2_400_000  # days; PostgreSQL has no date much longer ago
 
 # Infinite dates cannot be subtracted from.
@@ -103,6 +104,11 @@ class Candidate:
     sudo: bool = False
     days: int | None = None
     named: bool = False
+
+    @property
+    def account(self) -> str:
+        """The owner's username."""
+        return self.username or NOBODY
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,11 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
 from tokens.gitlab.notices import FLAGS, TIMES
+from tokens.gitlab.preflight import ROTATE
 from tokens.gitlab.schema import TOKENS, USER_DETAILS, Schema
 
-COPIED = (
-    "user_id",
-    "name",
-    "description",
-    "scopes",
-    "impersonation",
-    "organization_id",
-    "granular",
-    "sudo",
-)
+INSERTED = ROTATE.inserts[TOKENS]
+"""The columns that a successor's INSERT names; those for which nothing else is said here are copied."""
 
 # GitLab 18.3 and later fills it in each new token: a bot's is the group at the top of the namespace it was made for, a
 # service account's that at the top of the group that made it, a person's the enterprise. Older rows have NULL, and
@@ -45,7 +38,7 @@ GROUPS = (
     (HUMAN, "enterprise_group_id", ENTERPRISE),
 )
 
-# Of a token `t` and its owner `u`. The copy of user_type in the old row may be missing.
+# Of a token `t` and its owner `u`; the group comes from `_group`. The copy of user_type in the old row may be missing.
 GIVEN = {
     "user_type": "u.user_type",
     "expires_at": "CAST(%(expires_at)s AS date)",
@@ -57,7 +50,7 @@ GIVEN = {
 
 DEFAULTED = ("id", "revoked", "last_used_at", *FLAGS, *TIMES)
 
-KNOWN = (*COPIED, *GIVEN, "group_id", *DEFAULTED)
+KNOWN = (*INSERTED, *DEFAULTED)
 
 UNKNOWN = """
     SELECT
@@ -89,8 +82,8 @@ NOT_DEFAULT = """
 
 def of_successor(schema: Schema) -> dict[str, str]:
     """The columns that a successor's INSERT names in this release, and the SQL of each value."""
-    values = {name: f"t.{name}" for name in COPIED} | GIVEN | {"group_id": _group(schema)}
-    return {name: value for name, value in values.items() if schema.has(TOKENS, name)}
+    given = GIVEN | {"group_id": _group(schema)}
+    return {name: given.get(name, f"t.{name}") for name in INSERTED if schema.has(TOKENS, name)}
 
 
 def _group(schema: Schema) -> str:

@@ -107,11 +107,9 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
         selection={"user": owners, "ids": len(rotations)},
         change={"to": common and common.literal, "by": None, "days": 1},
         memberships=plan.rule,
-        notices=False,
-        reason=reason,
-        origin=origin,
-        undoes=None,
         tokens=len(rotations),
+        origin=origin,
+        reason=reason,
     )
     for one in rotations:
         connection.execute(

@@ -13,7 +13,7 @@ from tokens.tasks.task import task
 @task(help={"target": TARGET_HELP, **ROTATE_HELP}, options=ROTATE_OPTIONS, iterable=ROTATE_LISTS)
 def rotate(context: invoke.Context, target: str = "", **options: Any) -> None:
     """Replace service accounts' tokens by new ones."""
-    from tokens.tasks.rotate_options import wishes
-    from tokens.tasks.rotate_tokens import RotateTokens
+    from tokens.tasks.rotate_options import read_options
+    from tokens.tasks.rotate_tokens import rotate_tokens
 
-    RotateTokens(context, target, wishes(options, sys.stdin)).run()
+    rotate_tokens(context, target, read_options(options, sys.stdin))

@@ -8,14 +8,13 @@ if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
 
 ABORT = "--> Abort"
-NOBODY = "(nobody)"
 
 
 def choose(prompts: "Prompts", candidates: Sequence["Candidate"]) -> "Candidate | None":
     """One of the tokens, the nearest to today first; None to abort. Where there is one account it is not asked for."""
     accounts: dict[str, list[Candidate]] = {}
     for one in candidates:
-        accounts.setdefault(account_of(one), []).append(one)
+        accounts.setdefault(one.account, []).append(one)
     names = list(accounts)
     if len(names) > 1:
         chosen = prompts.select("Select an account", [*(_account(name, accounts[name]) for name in names), ABORT])
@@ -25,11 +24,6 @@ def choose(prompts: "Prompts", candidates: Sequence["Candidate"]) -> "Candidate 
     tokens = accounts[names[0]]
     chosen = prompts.select(f"Select a token of {names[0]}", [*map(described, tokens), ABORT])
     return tokens[chosen] if chosen < len(tokens) else None
-
-
-def account_of(candidate: "Candidate") -> str:
-    """The owner's username."""
-    return candidate.username or NOBODY
 
 
 def why(candidate: "Candidate") -> str:

@@ -71,7 +71,7 @@ SELECTING = (
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RotateOptions:
     """What a rotation is asked to be; `expires_in` and `grace` are days.
 
     `selects` says whether the options say which tokens, so that nobody need be asked; `of_all` that all that they mean
@@ -104,18 +104,23 @@ class Wishes:
         return self.search.token
 
     @property
+    def names(self) -> bool:
+        """Whether an account or a token is named."""
+        return self.account is not None or self.token is not None
+
+    @property
     def allows_people(self) -> bool:
         """Whether a kind is named whose tokens are people's."""
         return any(kind in ("personal", "impersonation") for kind in self.search.selection.kinds or ())
 
 
-def wishes(options: Mapping[str, Any], stdin: TextIO | None = None) -> Wishes:
+def read_options(options: Mapping[str, Any], stdin: TextIO | None = None) -> RotateOptions:
     """What these options ask for. Reads the ids of `--ids`, on `stdin` where they are there.
 
     Raises:
         UsageError: what cannot be read, or options that contradict each other.
     """
-    from tokens.verification import Instance
+    from tokens.gitlab.api import Instance
 
     require_output(options["output"], OUTPUTS)
     for name in ("service_account", "token", "verify", "deliver", "after", "secrets_file"):
@@ -134,7 +139,7 @@ def wishes(options: Mapping[str, Any], stdin: TextIO | None = None) -> Wishes:
         Instance.at(options["verify"])
     criteria = [name for name in SELECTION_OPTIONS if name not in NARROWING and options[name] not in (None, [])]
     of_all = bool(criteria) or options["within"] is not None or options["expired_within"] is not None
-    return Wishes(
+    return RotateOptions(
         search=_search(options, stdin),
         account=options["service_account"],
         selects=of_all or options["service_account"] is not None or options["token"] is not None,

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tokens.tasks.rotate_conversation import account_of, why
+from tokens.tasks.rotate_conversation import why
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
 
@@ -12,13 +13,19 @@ if TYPE_CHECKING:
     from tokens.gitlab.expiration import ExpirationDate
     from tokens.rotation.candidate import Candidate
     from tokens.rotation.resumption import Resumption
-    from tokens.tasks.rotate_bench import Proof
-    from tokens.tasks.rotate_steps import Outcome
+    from tokens.rotation.rotator import Outcome
 
 MOST_ROTATIONS = 50  # lines; --output json has all of them
 DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
-COPIED = ("description", "granular scopes", "impersonation flag", "sudo flag", "organization")
+PROPERTIES = ("description", "granular scopes", "impersonation flag", "sudo flag", "organization")
 HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Why", "Last used", "New one expires")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The GitLab that has to accept a new token."""
+
+    url: str
 
 
 def plan(
@@ -63,9 +70,9 @@ def plan_as_dict(
 
 def outcome(one: "Outcome", place: str | None) -> str:
     """What became of one token, in one line."""
-    from tokens.tasks.rotate_steps import End
+    from tokens.rotation.rotator import End
 
-    who = f'{account_of(one.candidate)}, "{one.candidate.name}" (id {one.token_id})' if one.candidate else "(gone)"
+    who = f'{one.candidate.account}, "{one.candidate.name}" (id {one.token_id})' if one.candidate else "(gone)"
     match one.end:
         case End.DONE:
             new = one.new
@@ -134,7 +141,7 @@ def _table(left: Sequence["Resumption"]) -> list[str]:
             case _:
                 new = _date(one.rotation.expires_at)
         scopes = " ".join(old.scopes)
-        cells = (account_of(old), old.name, str(old.id), scopes, _date(old.expires_at), why(old), used, new)
+        cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), why(old), used, new)
         rows.append(tuple(map(printable, cells)))
     widths = [max(map(len, column)) for column in zip(HEADING, *rows, strict=True)]
     more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
@@ -148,13 +155,13 @@ def _copied(left: Sequence["Resumption"]) -> list[str]:
         found = [thing for one in old for thing in _properties(one).values()]
     else:
         counts = Counter(name for one in old for name in _properties(one))
-        parts = [f"the {name} of {counts[name]}" for name in COPIED if counts[name]]
+        parts = [f"the {name} of {counts[name]}" for name in PROPERTIES if counts[name]]
         found = [", ".join([f"{parts[0]} token(s)", *parts[1:]])] if parts else []
     return [f"{'Copied:' if number == 0 else '':<9}{thing}" for number, thing in enumerate(found)]
 
 
 def _properties(old: "Candidate") -> dict[str, str]:
-    """Those of COPIED that the token has."""
+    """Those of PROPERTIES that the token has, as a person reads them."""
     found = {}
     if old.description:
         found["description"] = f'the description "{old.description}"'

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tokens.targets.demo.progress import Report
     from tokens.targets.here.site import Site
     from tokens.targets.there.bundle import Bundle
-    from tokens.targets.there.client import Answer, Place
+    from tokens.targets.there.client import Place
 
 VARIABLE = "INVOKE_TOKENS_TARGET"
 TARGET_HELP = (
@@ -152,13 +152,6 @@ class Guide:
         from tokens.targets.there import remote
 
         return remote.find_place(target, self._steps.show, client(self._context, target))
-
-    def consult(self, place: "Place", words: Sequence[str], feed: bytes, patience: float) -> "Answer":
-        """Run the tool there out of sight, with `feed` on its standard input; what it said within so many seconds."""
-        from tokens.targets.there import remote
-
-        command = remote.RemoteCommand(tuple(words), caller=_caller(), terminal=False)
-        return remote.consult(place, command, feed, patience, *self.luggage)
 
     @property
     def luggage(self) -> "tuple[Bundle | None, Callable[[], Bundle], Callable[[str], None]]":

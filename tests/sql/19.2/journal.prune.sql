@@ -245,6 +245,36 @@ SELECT
 SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
     FROM token_tasks.alembic_version;
 
+SELECT c.relname AS table_name, array_agg(a.attname::text) AS columns
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_namespace n_catalog ON n_catalog.nspname = 'pg_catalog'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+    JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
+    LEFT JOIN pg_catalog.pg_class tokens ON tokens.relnamespace = n.oid AND tokens.relname = 'personal_access_tokens'
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typnamespace = n_catalog.oid
+    WHERE (owner.rolsuper OR c.relowner = tokens.relowner)
+      AND n.nspname = 'public' AND c.relname = ANY($1)
+    GROUP BY c.relname;
+
+SELECT w.privilege, w.table_name, w.column_name
+    FROM unnest(
+      CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
+    ) WITH ORDINALITY AS w (privilege, table_name, column_name, position)
+    JOIN pg_catalog.pg_namespace n ON n.nspname = 'public'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND NOT a.attisdropped
+    WHERE (c.relkind = 'S' OR a.attnum IS NOT NULL)
+      AND (
+        CAST($4 AS boolean)
+        OR NOT has_schema_privilege(n.oid, 'USAGE')
+        OR CASE c.relkind
+          WHEN 'S' THEN NOT has_sequence_privilege(c.oid, w.privilege)
+          ELSE NOT has_column_privilege(c.oid, a.attnum, w.privilege)
+        END
+      )
+    ORDER BY w.position;
+
 SELECT count(*) AS runs 
     FROM token_tasks.runs r
     WHERE r.state <> 'running'

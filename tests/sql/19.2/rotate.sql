@@ -482,9 +482,9 @@ SELECT EXISTS (
     ) AS found;
 
 INSERT INTO public.personal_access_tokens
-      (user_id, name, description, scopes, impersonation, organization_id, granular, sudo, user_type, expires_at, token_digest, previous_personal_access_token_id, created_at, updated_at, group_id)
+      (user_id, name, description, scopes, impersonation, organization_id, group_id, granular, sudo, user_type, expires_at, token_digest, previous_personal_access_token_id, created_at, updated_at)
     SELECT
-      t.user_id, t.name, t.description, t.scopes, t.impersonation, t.organization_id, t.granular, t.sudo, u.user_type, CAST($1 AS date), CAST($2 AS text), t.id, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC', CASE
+      t.user_id, t.name, t.description, t.scopes, t.impersonation, t.organization_id, CASE
         WHEN COALESCE(u.user_type, 0) = 6 THEN (
         SELECT top.id
         FROM public.user_details d
@@ -505,7 +505,7 @@ INSERT INTO public.personal_access_tokens
         JOIN public.namespaces n ON n.id = d.enterprise_group_id
         WHERE d.user_id = u.id
       )
-        END
+        END, t.granular, t.sudo, u.user_type, CAST($1 AS date), CAST($2 AS text), t.id, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
     FROM public.personal_access_tokens t
     JOIN public.users u ON u.id = t.user_id
     WHERE t.id = $3

@@ -4,11 +4,12 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tokens.errors import TokensError
+from tokens.secret import Secret
 
 PATIENCE = 60  # seconds for an answer
 UPLOAD_PATIENCE = 600  # seconds for a bundle or a file to arrive
@@ -21,11 +22,10 @@ class ClientError(TokensError):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command printed, and how it ended."""
+class _Ended:
+    """How a command ended, and what it said about itself."""
 
     status: int
-    out: str = field(repr=False)  # it may hold a token
     err: str
 
     @property
@@ -33,6 +33,20 @@ class Answer:
         """The last line that it said about itself, which in both programs is the one that matters."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
         return lines[-1].rstrip(".?") if lines else f"exit status {self.status}"
+
+
+@dataclass(frozen=True)
+class Answer(_Ended):
+    """The same, and what it printed."""
+
+    out: str
+
+
+@dataclass(frozen=True)
+class SecretAnswer(_Ended):
+    """The same, and what it printed, which may hold a token."""
+
+    out: Secret
 
 
 class Place(Protocol):
@@ -60,12 +74,8 @@ class Place(Protocol):
         ...
 
 
-def ask(
-    command: Sequence[str], *, patience: float = PATIENCE, feed: Path | bytes | None = None, alone: bool = False
-) -> Answer:
+def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | bytes | None = None) -> Answer:
     """Run a command to its end, out of sight, with `feed`, or the content of the file that it names, as its input.
-
-    `alone` keeps Ctrl-C from it; then it cannot ask for anything on the terminal.
 
     Raises:
         ClientError: the program is not installed, or does not answer within `patience` seconds.
@@ -83,11 +93,47 @@ def ask(
                 capture_output=True,
                 timeout=patience,
                 check=False,
-                process_group=0 if alone else None,
             )
     except subprocess.TimeoutExpired:
-        raise ClientError(f"{program} gave no answer within {patience:.0f} seconds.") from None
-    return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        raise _no_answer(program, patience) from None
+    return Answer(done.returncode, done.stderr.decode(errors="replace"), done.stdout.decode(errors="replace"))
+
+
+def ask_secretly(command: Sequence[str], *, patience: float, feed: bytes) -> SecretAnswer:
+    """The same of a command whose output may hold a token: no frame and no exception of it ever does.
+
+    Ctrl-C is kept from it, so it cannot ask for anything on the terminal.
+
+    Raises:
+        ClientError: as `ask`.
+    """
+    path = find_program(command[0])
+    try:
+        return _secret(
+            subprocess.run(
+                [path, *command[1:]],
+                input=feed,
+                capture_output=True,
+                timeout=patience,
+                check=False,
+                process_group=0,
+            )
+        )
+    except subprocess.TimeoutExpired:
+        pass  # it has what was printed so far
+    except BaseException as error:
+        # Ctrl-C: the frames below hold what was printed in their variables, and a traceback may show those.
+        raise error.with_traceback(None)  # noqa: B904 - the very same
+    raise _no_answer(command[0], patience)
+
+
+def _secret(done: "subprocess.CompletedProcess[bytes]") -> SecretAnswer:
+    out = Secret(done.stdout.decode(errors="replace"))
+    return SecretAnswer(done.returncode, done.stderr.decode(errors="replace"), out)
+
+
+def _no_answer(program: str, patience: float) -> ClientError:
+    return ClientError(f"{program} gave no answer within {patience:.0f} seconds.")
 
 
 def find_program(name: str) -> str:

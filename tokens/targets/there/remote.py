@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from tokens.errors import TokensError
+from tokens.secret import Secret
 from tokens.targets.here.installation import NoInstallation
 from tokens.targets.target import DockerTarget, RemoteTarget
 from tokens.targets.there.bundle import Bundle
-from tokens.targets.there.client import UPLOAD_PATIENCE, Answer, ClientError, Place, ask
+from tokens.targets.there.client import UPLOAD_PATIENCE, Answer, ClientError, Place, SecretAnswer, ask, ask_secretly
 from tokens.targets.there.docker import DOCKER, find_container
 from tokens.targets.there.kubernetes import KUBECTL, find_pod
 from tokens.targets.there.scripts import (
@@ -121,7 +122,7 @@ def consult(
     found: Bundle | None,
     build: Callable[[], Bundle],
     report: Report,
-) -> Answer:
+) -> SecretAnswer:
     """Run the tool there out of sight, with `feed` on its standard input; what it said, whole, and its exit status.
 
     It has `patience` seconds, to carry it there apart. No signal of the terminal's reaches it. Raises as `run` does.
@@ -160,7 +161,9 @@ def _check_began(place: Place, status: int) -> None:
             )
 
 
-def _consultation(place: Place, command: RemoteCommand, feed: bytes, patience: float, bundle: Bundle | None) -> Answer:
+def _consultation(
+    place: Place, command: RemoteCommand, feed: bytes, patience: float, bundle: Bundle | None
+) -> SecretAnswer:
     """One run there whose output is kept; that it is whole is proven by the mark at its end."""
     run, files = os.urandom(16).hex(), os.urandom(16).hex()
     tool = [bundle.sha256 if bundle else NO_BUNDLE, __version__]
@@ -170,11 +173,18 @@ def _consultation(place: Place, command: RemoteCommand, feed: bytes, patience: f
         environment=_environment(place, command),
         stdin=True,
     )
-    answer = ask(line, patience=patience, feed=feed, alone=True)
-    out, mark, status = answer.out.rpartition(f"{run} ")
-    if not mark or not re.fullmatch(r"[0-9]{3}", status):
-        raise _unproven(place, answer.status, heard=bool(answer.out))
-    return Answer(int(status), out, answer.err)
+    answer = ask_secretly(line, patience=patience, feed=feed)
+    status = _mark(answer.out, run)
+    if status is None:
+        raise _unproven(place, answer.status, heard=bool(answer.out.reveal()))
+    return SecretAnswer(status, answer.err, Secret(answer.out.reveal()[: -len(f"{run} 000")]))
+
+
+def _mark(out: Secret, run: str) -> int | None:
+    """The exit status in the mark at the end; None where there is no mark. No variable holds the text."""
+    if not out.reveal()[:-3].endswith(f"{run} ") or not (out.reveal()[-3:].isascii() and out.reveal()[-3:].isdigit()):
+        return None
+    return int(out.reveal()[-3:])
 
 
 def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: BinaryIO | None) -> int:

@@ -13,17 +13,15 @@ from typing import TypeVar
 
 from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
 from tokens.errors import DatabaseError, LockTimeout, ReadOnly, Refused, TokensError
+from tokens.gitlab.api import VerificationFailed
 from tokens.journal.record import TakenOver
+from tokens.rotation.backend import Backend, Finished, heartbeats
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation
 from tokens.rotation.resumption import Resumption, Step
 from tokens.rotation.retirement import Retirement
 from tokens.rotation.stage import Stage
 from tokens.secret import Secret
-from tokens.tasks.rotate_bench import Bench, signs_of_life
-from tokens.tasks.rotate_conversation import account_of
-from tokens.terminal.interruption import StopRequest
-from tokens.verification import VerificationFailed
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before a step that the database did not take is tried again
 FAILOVER_PAUSES = (
@@ -64,31 +62,47 @@ class Outcome:
     hopeless: bool = False
     settled: bool = False
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the new token is in the place of the old one."""
+        return self.end is End.DONE
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do: the rotation is done, or its old token is gone or revoked."""
+        return self.is_done or self.settled
+
 
 class Rotator:
-    """Rotates the tokens of the run that `bench` has taken on.
+    """Rotates the tokens of the run that `backend` has taken on.
 
-    `url` is the GitLab that has to accept a new token, None where none is asked. `received` asks a person whether a
-    token that was shown is in its place.
+    Args:
+        backend: GitLab's side.
+        run: the number of the run.
+        url: the GitLab that has to accept a new token, None where none is asked.
+        delivery: where new tokens go; not needed where none is made.
+        received: asks a person whether a token that was shown is in its place, None where nobody is asked.
+        stop_requested: whether somebody wants to stop.
     """
 
     def __init__(
         self,
-        bench: Bench,
+        backend: Backend,
         run: int,
+        *,
         url: str | None,
         delivery: Delivery | None,
         received: Callable[[], bool] | None,
-        stop: StopRequest,
+        stop_requested: Callable[[], object],
     ) -> None:
-        self._bench = bench
+        self._backend = backend
         self._number = run
         self._url = url
         self._delivery = delivery
         self._received = received
-        self._stop = stop
+        self._stop_requested = stop_requested
 
-    def bring_to_its_end(self, left: Resumption) -> Outcome:
+    def rotate(self, one: Resumption) -> Outcome:
         """Do what one rotation still needs.
 
         Raises:
@@ -96,38 +110,38 @@ class Rotator:
             DatabaseError: the database is gone; the journal knows how far it came.
             TakenOver: another process goes on with the run.
         """
-        rotation = left.rotation
-        if rotation is None or left.step is Step.ABANDON:
-            return self._settle(left)
-        if left.step is Step.FINISH:
-            return self._finish(rotation, self._new(rotation, left.successor_id))
-        if left.step is Step.ANEW:
-            self._abandon(left.token_id)
-        return self.rotate(rotation)
+        rotation = one.rotation
+        if rotation is None or one.step is Step.ABANDON:
+            return self._settle(one)
+        if one.step is Step.FINISH:
+            return self._finish(rotation, self._new(rotation, one.successor_id))
+        if one.step is Step.ANEW:
+            self._abandon(one.token_id)
+        return self._replace(rotation)
 
-    def _settle(self, left: Resumption) -> Outcome:
+    def _settle(self, one: Resumption) -> Outcome:
         """End a rotation whose old token is gone or revoked: there is nothing to make a successor of."""
-        candidate = left.rotation.candidate if left.rotation else None
-        gone = f"Token {left.token_id} {'was revoked' if candidate else 'is gone'} meanwhile"
-        if left.stage in (Stage.DELIVERING, Stage.DELIVERED):
+        candidate = one.rotation.candidate if one.rotation else None
+        gone = f"Token {one.token_id} {'was revoked' if candidate else 'is gone'} meanwhile"
+        if one.stage in (Stage.DELIVERING, Stage.DELIVERED):
             # It may be in use, and nothing else of the account's may work.
-            stays = f"its successor {left.successor_id} stays as it is: revoke it in GitLab if nobody has got it"
+            stays = f"its successor {one.successor_id} stays as it is: revoke it in GitLab if nobody has got it"
             fault = Refused(f"{gone}, and {stays}.")
-            return Outcome(candidate, left.token_id, End.UNFINISHED, fault=fault, settled=True)
-        if left.stage in (Stage.CREATED, Stage.VERIFIED):
-            self._abandon(left.token_id)
-            fault = Refused(f"{gone}; its successor {left.successor_id}, which nobody has got, is revoked, too.")
+            return Outcome(candidate, one.token_id, End.UNFINISHED, fault=fault, settled=True)
+        if one.stage in (Stage.CREATED, Stage.VERIFIED):
+            self._abandon(one.token_id)
+            fault = Refused(f"{gone}; its successor {one.successor_id}, which nobody has got, is revoked, too.")
         else:
             fault = Refused(f"{gone}; no successor was made.")
-        return Outcome(candidate, left.token_id, End.UNFINISHED, fault=fault, settled=True)
+        return Outcome(candidate, one.token_id, End.UNFINISHED, fault=fault, settled=True)
 
-    def rotate(self, rotation: Rotation) -> Outcome:
-        """Create, verify, deliver, revoke. Raises as `bring_to_its_end` does."""
+    def _replace(self, rotation: Rotation) -> Outcome:
+        """Create, verify, deliver, revoke."""
         candidate = rotation.candidate
         if self._delivery is None:
             raise ValueError("a token that is made goes somewhere")
         try:
-            made = self._bench.make(rotation, self._url)
+            made = self._backend.make(rotation, self._url)
         except (Refused, LockTimeout) as fault:
             return Outcome(candidate, candidate.id, End.UNTOUCHED, fault=fault)
         except BaseException:
@@ -138,16 +152,11 @@ class Rotator:
         try:
             if made.token is None:
                 raise VerificationFailed(made.objection or "", of_token=made.of_token)
-            if self._stop.made():
+            if self._stop_requested():
                 raise KeyboardInterrupt
             # From here on somebody may have it, unless another process has gone on with the run.
-            self._insist(
-                candidate.id,
-                Stage.DELIVERING,
-                lambda: self._bench.mark(candidate.id, Stage.DELIVERING),
-                pauses=PAUSES,
-            )
-            with signs_of_life(self._bench):
+            _insist(lambda: self._backend.mark(candidate.id, Stage.DELIVERING), PAUSES)
+            with heartbeats(self._backend):
                 self._deliver(self._delivery, made.token, new)
         except (VerificationFailed, DeliveryFailed) as fault:
             self._abandon(candidate.id)
@@ -158,7 +167,7 @@ class Rotator:
             self._give_up(candidate.id)
             raise
         try:
-            self._insist(candidate.id, Stage.DELIVERED, lambda: self._bench.mark(candidate.id, Stage.DELIVERED))
+            finished = _insist(lambda: self._backend.finish(rotation, delivered=False), FAILOVER_PAUSES)
         except TakenOver as fault:
             raise _with(
                 fault,
@@ -171,61 +180,41 @@ class Rotator:
                 f"The new token {new.id} of {new.account} is delivered and works, but that could not be "
                 "written down, so whoever resumes the run makes another one and revokes it.",
             ) from fault
-        return self._finish(rotation, new)
+        return self._finish(rotation, new, finished)
 
     def _deliver(self, delivery: Delivery, token: Secret, new: NewToken) -> None:
         delivery.deliver(token, new)
         if self._received is not None and not self._received():
             raise DeliveryFailed("The new token was shown, but nobody has taken it.")
 
-    def _finish(self, rotation: Rotation, new: NewToken) -> Outcome:
+    def _finish(self, rotation: Rotation, new: NewToken, finished: Finished | None = None) -> Outcome:
+        """Retire the old token of a successor that is delivered; `finished` is what a first attempt has come to."""
         candidate = rotation.candidate
+
+        def retire() -> Retirement:
+            nonlocal finished
+            attempt, finished = finished or self._backend.finish(rotation, delivered=True), None
+            if attempt.retirement is None:
+                raise attempt.fault or TokensError("The old token was not retired.")
+            return attempt.retirement
+
         try:
-            retired = self._insist(candidate.id, Stage.DONE, lambda: self._bench.finish(rotation))
+            retired = _insist(retire, FAILOVER_PAUSES)
         except ReadOnly as fault:
             raise _with(fault, _unfinished(new)) from fault
         except (Refused, LockTimeout) as fault:
             return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault)
         except DatabaseError as fault:
             raise _with(fault, _unfinished(new)) from fault
-        if retired is None:
-            retired = Retirement.REVOKED if rotation.grace_until is None else Retirement.GRACE
         return Outcome(candidate, candidate.id, End.DONE, new, retired)
 
     def _abandon(self, token_id: int) -> None:
-        self._insist(token_id, Stage.ABANDONED, lambda: self._bench.abandon(token_id), pauses=PAUSES)
+        _insist(lambda: self._backend.abandon(token_id), PAUSES)
 
     def _give_up(self, token_id: int) -> None:
         """Revoke the successor, if there is one and the database lets it; else whoever resumes the run does."""
         with suppress(TokensError):
             self._abandon(token_id)
-
-    def _insist(
-        self,
-        token_id: int,
-        reached: Stage,
-        act: Callable[[], Result],
-        *,
-        pauses: tuple[float, ...] = FAILOVER_PAUSES,
-    ) -> Result | None:
-        """Take a step, several times where the database does not answer: what is out in the world should be on record.
-
-        None where the step had been committed by an attempt whose answer was lost.
-        """
-        tried = False
-        for pause in (*pauses, None):
-            try:
-                return act()
-            except (DatabaseError, ReadOnly):
-                if pause is None:
-                    raise
-            except Refused:
-                if tried and self._bench.stage(token_id) is reached:
-                    return None
-                raise
-            tried = True
-            time.sleep(pause)
-        raise AssertionError  # the last attempt returns or raises
 
     def _new(self, rotation: Rotation, successor_id: int | None) -> NewToken:
         return new_token(rotation, successor_id, self._number)
@@ -235,7 +224,7 @@ def new_token(rotation: Rotation, successor_id: int | None = None, run: int | No
     """What is known of a successor, also before it is made, or before there is a run."""
     candidate, day = rotation.candidate, rotation.expires_at
     return NewToken(
-        account_of(candidate),
+        candidate.account,
         candidate.name,
         candidate.id,
         candidate.scopes,
@@ -243,6 +232,16 @@ def new_token(rotation: Rotation, successor_id: int | None = None, run: int | No
         None if day is None else str(day),
         run,
     )
+
+
+def _insist(act: Callable[[], Result], pauses: tuple[float, ...]) -> Result:
+    """Take a step, several times where the database does not answer: what is out in the world should be on record."""
+    for pause in pauses:
+        try:
+            return act()
+        except (DatabaseError, ReadOnly):
+            time.sleep(pause)
+    return act()
 
 
 def _unfinished(new: NewToken) -> str:

@@ -1,0 +1,366 @@
+"""GitLab's side of a rotation, called from Python: beside the database, and over the pipe; and a run of rotations."""
+
+import inspect
+import json
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from traceback import walk_tb
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.factories import make_token, make_user
+from tokens import origin
+from tokens.address import Address
+from tokens.delivery.destination import Delivery, NewToken
+from tokens.engine import make_engine
+from tokens.errors import Refused, TokensError, UsageError
+from tokens.gitlab.digest import Keys
+from tokens.gitlab.kind import SERVICE_ACCOUNT
+from tokens.journal.installation import JournalMissing
+from tokens.journal.setup import install
+from tokens.rotation import AGENT, agent, wire
+from tokens.rotation.backend import Backend, Finished, Question, Survey
+from tokens.rotation.candidate import Search
+from tokens.rotation.local import LocalBackend
+from tokens.rotation.remote import RemoteBackend
+from tokens.rotation.retirement import Retirement
+from tokens.rotation.rotator import End
+from tokens.rotation.run import AfterFailed, Began, Ended, Rotated, run
+from tokens.rotation.stage import Stage
+from tokens.secret import Secret
+from tokens.selection import EVERY_KIND, EVERY_STATE, Selection
+from tokens.targets.here.site import Site
+from tokens.targets.there import remote
+from tokens.targets.there.client import ClientError, SecretAnswer, ask_secretly
+from tokens.targets.there.remote import RemoteCommand, SessionLost
+
+KEYS = Keys.of(["0badcafe" * 16])
+SOON = datetime.now(UTC).date() + timedelta(days=5)
+EVERY = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
+HIDDEN = "glpat-hidden-from-every-frame"
+
+
+@pytest.fixture
+def address(gitlab_database: Address) -> Address:
+    install(gitlab_database)
+    return gitlab_database
+
+
+def service_account(address: Address, name: str) -> int:
+    """The token of a service account of its own."""
+    with make_engine(address).begin() as connection:
+        user = make_user(connection, username=name, user_type=SERVICE_ACCOUNT)
+        return make_token(connection, user_id=user, name=f"of {name}", expires_at=SOON)
+
+
+def value(address: Address, statement: str) -> Any:
+    with make_engine(address).begin() as connection:
+        return connection.execute(sa.text(statement)).scalar()
+
+
+def local(address: Address) -> LocalBackend:
+    return LocalBackend(Site(address), origin.here(), keys=KEYS)
+
+
+def of_token(token: int, **asked: Any) -> Question:
+    return Question(Search(EVERY, token=str(token)), 365, **{"of_all": False, "named": True} | asked)
+
+
+class Kept(Delivery):
+    """Keeps the tokens that it is given."""
+
+    def __init__(self) -> None:
+        self.tokens: list[Secret] = []
+
+    def check(self, tokens: Sequence[NewToken]) -> None: ...
+
+    def deliver(self, token: Secret, about: NewToken) -> None:
+        self.tokens.append(token)
+
+    def place(self, about: NewToken) -> str:
+        return "here"
+
+
+# The survey
+
+
+def test_the_protocol_is_small() -> None:
+    methods = [name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")]
+    assert len(methods) <= 11
+
+
+def test_one_survey_answers_all_that_is_asked_before_the_question(address: Address) -> None:
+    token = service_account(address, "inventory")
+    found = local(address).survey(of_token(token, asks_url=True, unattended=True))
+    assert [one.id for one in found.found] == [token]
+    assert found.plan is not None
+    assert [one.rotation for one in found.remaining] == list(found.plan.rotations)
+    assert (found.journal, found.keys, found.fault) == (None, None, None)
+    assert isinstance(found.url_fault, UsageError)
+    assert "A database does not tell GitLab's URL" in str(found.url_fault)
+    without = LocalBackend(Site(address), origin.here()).survey(of_token(token))
+    assert isinstance(without.keys, UsageError)
+    assert (without.url, without.url_fault) == (None, None)
+
+
+def test_a_survey_plans_what_is_decided_and_leaves_a_choice_to_a_person(address: Address) -> None:
+    tokens = [service_account(address, name) for name in ("one", "two")]
+    question = Question(Search(EVERY), 365, selects=False, of_all=False)
+    found = local(address).survey(question)
+    assert [one.id for one in found.free] == tokens
+    assert (found.plan, found.remaining, found.widened) == (None, (), False)
+    chosen = local(address).survey(replace(question, chosen=found.found[1:]))
+    assert chosen.plan is not None
+    assert [one.candidate for one in chosen.plan.rotations] == list(found.found[1:])
+    both = local(address).survey(replace(question, selects=True, of_all=True))
+    assert both.plan is not None
+    assert [one.candidate.id for one in both.plan.rotations] == tokens
+
+
+def test_a_survey_says_what_keeps_a_plan_from_being_made(address: Address) -> None:
+    token = service_account(address, "inventory")
+    found = local(address).survey(replace(of_token(token), expires_in=10_000_000))
+    assert (found.plan, found.remaining) == (None, ())
+    assert "later than 9999-12-31" in str(found.fault)
+
+
+def test_where_nobody_can_be_asked_there_has_to_be_a_journal(gitlab_database: Address) -> None:
+    token = service_account(gitlab_database, "inventory")
+    with pytest.raises(JournalMissing, match=r"tokens\.journal\.install"):
+        local(gitlab_database).survey(of_token(token, unattended=True))
+    assert isinstance(local(gitlab_database).survey(of_token(token)).journal, JournalMissing)
+    dry = LocalBackend(Site(gitlab_database), origin.here()).survey(of_token(token, dry_run=True))
+    assert (dry.journal, dry.keys) == (None, None)
+
+
+# Each step, asked for again
+
+
+def test_whoever_has_lost_an_answer_may_ask_again(address: Address) -> None:
+    backend = local(address)
+    tokens = [service_account(address, name) for name in ("one", "two", "three")]
+    found = backend.survey(Question(Search(EVERY), 365))
+    assert found.plan is not None
+    backend.begin(found.plan, None)
+    first, second, third = found.plan.rotations
+    for rotation in (first, second):
+        assert backend.make(rotation, None).token is not None
+        for _ in range(2):
+            backend.mark(rotation.candidate.id, Stage.DELIVERING)
+    for _ in range(2):
+        assert backend.finish(first, delivered=False) == Finished(Retirement.REVOKED)
+    assert backend.finish(first, delivered=True) == Finished(Retirement.REVOKED)
+    # The first of its two transactions had been committed.
+    backend.mark(tokens[1], Stage.DELIVERED)
+    assert backend.finish(second, delivered=False) == Finished(Retirement.REVOKED)
+    backend.make(third, None)
+    for _ in range(2):
+        backend.abandon(tokens[2])
+    with pytest.raises(Refused, match="is abandoned, so it cannot become delivered"):
+        backend.finish(third, delivered=False)
+    assert value(address, "SELECT changed FROM token_tasks.runs") == 2
+
+
+def test_an_old_token_that_cannot_be_retired_is_told_beside_the_delivery(address: Address) -> None:
+    backend = local(address)
+    token = service_account(address, "inventory")
+    found = backend.survey(of_token(token))
+    assert found.plan is not None
+    backend.begin(found.plan, None)
+    (rotation,) = found.plan.rotations
+    made = backend.make(rotation, None)
+    backend.mark(token, Stage.DELIVERING)
+    with make_engine(address).begin() as connection:
+        connection.execute(sa.text(f"UPDATE personal_access_tokens SET revoked = true WHERE id = {made.id}"))
+    finished = backend.finish(rotation, delivered=False)
+    assert finished.retirement is None
+    assert isinstance(finished.fault, Refused)
+    assert value(address, "SELECT state FROM token_tasks.rotations") == "delivered"
+
+
+# A run
+
+
+def test_a_run_is_called_from_python_and_says_what_happens(address: Address) -> None:
+    tokens = [service_account(address, name) for name in ("one", "two")]
+    backend, kept = local(address), Kept()
+    found = backend.survey(Question(Search(EVERY), 365))
+
+    def after(new: NewToken) -> str | None:
+        return "failed with exit status 7" if new.account == "two" else None
+
+    events = list(run(backend, found.remaining, planned=found.plan, delivery=kept, after=after, reason="because"))
+    began, first, second, failed, ended = events
+    assert isinstance(began, Began)
+    for one, token in ((first, tokens[0]), (second, tokens[1])):
+        assert isinstance(one, Rotated)
+        assert (one.outcome.token_id, one.outcome.end) == (token, End.DONE)
+    assert isinstance(failed, AfterFailed)
+    assert (failed.new.old_id, failed.reason) == (tokens[1], "failed with exit status 7")
+    assert ended == Ended(None)
+    assert len(kept.tokens) == 2
+    assert value(address, "SELECT state || ' ' || reason FROM token_tasks.runs") == "done because"
+    assert value(address, f"SELECT count(*) FROM personal_access_tokens WHERE revoked AND id <= {tokens[1]}") == 2
+
+
+def test_a_run_that_is_stopped_or_left_alone_has_an_end_in_the_journal(address: Address) -> None:
+    for name in ("one", "two"):
+        service_account(address, name)
+    backend, kept = local(address), Kept()
+    found = backend.survey(Question(Search(EVERY), 365))
+    why = "SELECT stopped_because FROM token_tasks.attempts ORDER BY run_id DESC, number DESC LIMIT 1"
+
+    def stopped() -> signal.Signals | None:
+        return signal.SIGTERM if kept.tokens else None
+
+    *_, ended = run(backend, found.remaining, planned=found.plan, delivery=kept, stop_requested=stopped)
+    assert ended == Ended(signal.SIGTERM)
+    assert len(kept.tokens) == 1
+    assert value(address, why) == "stopped by SIGTERM"
+    left = backend.survey(Question(Search(EVERY), 365, resume=1)).remaining
+    with closing(run(backend, left, resume=1, delivery=kept)) as events:
+        assert isinstance(next(events), Began)
+    assert value(address, why) == "an unforeseen fault"
+    assert value(address, "SELECT state FROM token_tasks.runs") == "stopped"
+    *_, ended = run(backend, left, resume=1, delivery=kept)
+    assert value(address, "SELECT state FROM token_tasks.runs") == "done"
+
+
+# Over the pipe
+
+
+@dataclass
+class Tool:
+    """The tool in a container, without a container: the agent in this process, or what it is said to answer."""
+
+    site: Site
+    says: SecretAnswer | None = None
+    heard: list[dict[str, Any]] = field(default_factory=list)
+    shown = "container gitlab"
+
+    def ask(self, words: Sequence[str], feed: bytes, patience: float) -> SecretAnswer:
+        assert tuple(words) == (AGENT,)
+        self.heard.append(json.loads(feed))
+        return self.says or SecretAnswer(0, "", Secret(agent.answer(feed.decode(), lambda: self.site)))
+
+    def forget(self) -> None: ...
+
+
+def through(tool: Tool) -> RemoteBackend:
+    return RemoteBackend(tool, lambda line: None)  # type: ignore[arg-type]
+
+
+def test_a_survey_over_the_pipe_is_what_it_is_beside_the_database(address: Address) -> None:
+    token = service_account(address, "inventory")
+    tool = Tool(Site(address))
+    question = of_token(token, asks_url=True)
+    here, there = LocalBackend(tool.site, origin.here()).survey(question), through(tool).survey(question)
+    assert [one["version"] for one in tool.heard] == [wire.VERSION]
+    assert there.plan is not None
+    for one in fields(Survey):
+        first, second = getattr(here, one.name), getattr(there, one.name)
+        if isinstance(first, TokensError):
+            first, second = (type(first), str(first)), (type(second), str(second))
+        assert first == second, one.name
+
+
+def test_another_version_is_reported_and_not_guessed(address: Address) -> None:
+    tool = Tool(Site(address))
+    asked: dict[str, Any] = {"version": "0.0.1/1", "step": "beat", "caller": "", "run": None, "arguments": {}}
+    answered = json.loads(agent.answer(json.dumps(asked), lambda: tool.site))
+    assert answered["version"] == wire.VERSION
+    assert answered["fault"]["kinds"] == ["OtherVersion", "TokensError"]
+    for says, version in (
+        (SecretAnswer(0, "", Secret('{"version": "9.0/9", "result": {"old": "meaning"}}')), "9.0/9"),
+        (SecretAnswer(0, "", Secret('{"result": null}')), "None"),
+        (SecretAnswer(2, f"No idea what '{AGENT}' is!", Secret("")), "(unknown)"),
+    ):
+        tool.says = says
+        with pytest.raises(wire.OtherVersion) as met:
+            through(tool).beat()
+        assert str(met.value) == (
+            f"The tool in container gitlab is of version {version}, and this one of {wire.VERSION}: remove it with "
+            "bundle.clean, and what is in /opt/gitlab-tokens there, so that both are of one version."
+        )
+
+
+def test_a_fault_over_the_pipe_is_what_it_was_or_the_nearest_that_is_known() -> None:
+    fault = wire.decode(TokensError, json.loads(json.dumps(wire.encode(JournalMissing("There is none.")))))
+    assert (type(fault), str(fault)) == (JournalMissing, "There is none.")
+    nearest = wire.decode(TokensError, {"kinds": ["OfTomorrow", "Refused", "TokensError"], "message": "No."})
+    assert (type(nearest), str(nearest)) == (Refused, "No.")
+
+
+# The token in clear
+
+
+def seen_of(error: BaseException | None) -> str:
+    """What a traceback with local variables could show of an exception, and of those that it was raised from."""
+    shown = ""
+    while error is not None:
+        shown += repr(error) + repr(vars(error)) + repr(error.args)
+        shown += "".join(
+            repr(dict(frame.f_locals))
+            for frame, _ in walk_tb(error.__traceback__)
+            if frame.f_code.co_filename != __file__
+        )
+        error = error.__cause__ or error.__context__
+    return shown
+
+
+class Shell:
+    """A container that is this machine."""
+
+    shown = "container gitlab"
+    via = ""
+
+    def __init__(self, script: str) -> None:
+        self._script = script
+
+    def command(self, script: str, words: Sequence[str], **options: object) -> list[str]:
+        return ["sh", "-c", self._script if words else script, "sh", *words]
+
+
+def cut_off() -> None:
+    command = RemoteCommand((AGENT,), caller="", terminal=False)
+    remote.consult(Shell(f"printf {HIDDEN}"), command, b"", 60, None, pytest.fail, print)
+
+
+def of_another_shape() -> None:
+    made = {"id": "no number", "token": {"$secret": HIDDEN}, "objection": None, "of_token": False}
+    said = json.dumps({"version": wire.VERSION, "result": made})
+    through(Tool(Site(Address("", "")), SecretAnswer(0, "", Secret(said)))).make(None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("work", "fault"),
+    [
+        (lambda: ask_secretly(["sh", "-c", f"printf {HIDDEN}; sleep 60"], patience=0.5, feed=b""), ClientError),
+        (
+            lambda: ask_secretly(["sh", "-c", f"printf {HIDDEN}; kill -INT $PPID; sleep 60"], patience=60, feed=b""),
+            KeyboardInterrupt,
+        ),
+        (lambda: wire.read(Secret(f'{{"$secret": "{HIDDEN}"')), ValueError),
+        (lambda: wire.read(Secret(f'{{"token": {{"$secret": "{HIDDEN}"}}, "more": {"[" * 100_000}')), ValueError),
+        (cut_off, SessionLost),
+        (of_another_shape, wire.OtherVersion),
+    ],
+)
+def test_no_frame_out_here_ever_holds_a_token_in_clear(work: Callable[[], object], fault: type[BaseException]) -> None:
+    with pytest.raises(fault) as met:
+        work()
+    assert HIDDEN not in seen_of(met.value).replace(f"printf {HIDDEN}", "")
+
+
+def test_what_has_come_whole_is_a_secret_from_the_pipe_on() -> None:
+    script = f"printf '%s%s 007' '{HIDDEN}' \"$3\""
+    answer = remote.consult(
+        Shell(script), RemoteCommand((AGENT,), caller="", terminal=False), b"", 60, None, pytest.fail, print
+    )
+    assert (answer.status, answer.out.reveal()) == (7, f"{HIDDEN}")
+    assert HIDDEN not in repr(answer)

@@ -1,0 +1,147 @@
+"""A run of rotations, from its first token to its end in the journal, whatever ends it.
+
+It yields what happens and prints nothing; a new token goes to its delivery and nowhere else.
+"""
+
+import signal
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tokens.delivery.destination import Delivery, NewToken
+from tokens.errors import Refused, TokensError
+from tokens.journal.installation import RunState
+from tokens.rotation.backend import Backend, heartbeats
+from tokens.rotation.plan import RotationPlan
+from tokens.rotation.resumption import Resumption, Step
+from tokens.rotation.rotator import Outcome, Rotator
+
+
+@dataclass(frozen=True)
+class Began:
+    """The run is in the journal under this number, and nothing is made yet."""
+
+    run: int
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """This is what became of one token."""
+
+    rotation: Resumption
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class AfterFailed:
+    """What was to be done after the rotation of a token has failed, for this reason as the end of a sentence."""
+
+    new: NewToken
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The run has ended without a fault, by this signal where somebody has stopped it."""
+
+    stopped_by: signal.Signals | None
+
+
+Event = Began | Rotated | AfterFailed | Ended
+
+
+def run(
+    backend: Backend,
+    remaining: Sequence[Resumption],
+    *,
+    planned: RotationPlan | None = None,
+    resume: int | None = None,
+    url: str | None = None,
+    delivery: Delivery | None = None,
+    received: Callable[[], bool] | None = None,
+    after: Callable[[NewToken], str | None] | None = None,
+    reason: str | None = None,
+    stop_requested: Callable[[], signal.Signals | None] = lambda: None,
+) -> Generator[Event, None, None]:
+    """Rotate what remains of a run, one token after the other.
+
+    Whoever does not take all events closes the iterator: the journal then has the end of the run, too.
+
+    Args:
+        backend: GitLab's side.
+        remaining: from a survey.
+        planned: the plan of a new run; else `resume` is the number of the one that is gone on with.
+        resume: see there.
+        url: the GitLab that has to accept new tokens, None where none is asked.
+        delivery: where new tokens go; not needed where none is made.
+        received: asks a person whether a token that was shown is in its place.
+        after: called for each token that was rotated, when its event was taken; returns None, or how it failed.
+        reason: why, for the journal.
+        stop_requested: the signal by which somebody wants to stop. A delivery under way is ended first.
+
+    Raises:
+        KeyboardInterrupt, EOFError: nobody has asked to stop in another way; what was under way is put in order.
+        TokensError: see `tokens.errors`; before Began nothing was changed, from then on what was rotated stays so.
+    """
+    number = _begin(backend, remaining, planned, resume, reason)
+    outcomes: list[Outcome] = []
+    why: str | None = "an unforeseen fault"
+    backend.stop_requested = lambda: stop_requested() is not None
+    rotator = Rotator(
+        backend, number, url=url, delivery=delivery, received=received, stop_requested=backend.stop_requested
+    )
+    try:
+        yield Began(number)
+        for one in remaining:
+            if stop_requested():
+                break
+            outcomes.append(rotator.rotate(one))
+            yield Rotated(one, outcomes[-1])
+            if outcomes[-1].hopeless:
+                break
+            new = outcomes[-1].new
+            if after is not None and outcomes[-1].is_done and new is not None:
+                with heartbeats(backend):
+                    fault = after(new)
+                if fault is not None:
+                    yield AfterFailed(new, fault)
+        why = None
+    except (KeyboardInterrupt, EOFError):
+        if not stop_requested():
+            why = f"stopped by {signal.SIGINT.name}"
+            raise
+    except TokensError as fault:
+        why = str(fault)
+        raise
+    finally:
+        if by := stop_requested():
+            why = f"stopped by {by.name}"
+        complete = len(outcomes) == len(remaining) and all(one.is_settled for one in outcomes)
+        # If the database still lets it: the journal is true without it, too.
+        with suppress(TokensError):
+            backend.end(RunState.DONE if complete else RunState.STOPPED if why else RunState.PARTIAL, why)
+    yield Ended(stop_requested())
+
+
+def _begin(
+    backend: Backend,
+    remaining: Sequence[Resumption],
+    planned: RotationPlan | None,
+    resume: int | None,
+    reason: str | None,
+) -> int:
+    """Take the run on, and make sure that what remains of it is what has been shown."""
+    if planned is not None:
+        return backend.begin(planned, reason).run
+    if resume is None:
+        raise ValueError("a run has a plan, or a number")
+    begun = backend.resume(resume)
+    if _steps(begun.remaining) != _steps(remaining):
+        backend.end(RunState.STOPPED, "somebody else had gone on with it")
+        raise Refused(f"Somebody has gone on with run {begun.run} meanwhile: look at what is left of it, and resume.")
+    return begun.run
+
+
+def _steps(remaining: Sequence[Resumption]) -> set[tuple[int, Step, int | None]]:
+    """Without their order, which another day may change."""
+    return {(one.token_id, one.step, one.successor_id) for one in remaining}
