@@ -109,16 +109,7 @@ def ask_secretly(command: Sequence[str], *, patience: float, feed: bytes) -> Sec
     """
     path = find_program(command[0])
     try:
-        return _secret(
-            subprocess.run(
-                [path, *command[1:]],
-                input=feed,
-                capture_output=True,
-                timeout=patience,
-                check=False,
-                process_group=0,
-            )
-        )
+        return _secret_answer([path, *command[1:]], feed, patience)
     except subprocess.TimeoutExpired:
         pass  # it has what was printed so far
     except BaseException as error:
@@ -127,9 +118,18 @@ def ask_secretly(command: Sequence[str], *, patience: float, feed: bytes) -> Sec
     raise _no_answer(command[0], patience)
 
 
-def _secret(done: "subprocess.CompletedProcess[bytes]") -> SecretAnswer:
-    out = Secret(done.stdout.decode(errors="replace"))
-    return SecretAnswer(done.returncode, done.stderr.decode(errors="replace"), out)
+def _secret_answer(command: Sequence[str], feed: bytes, patience: float) -> SecretAnswer:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, process_group=0) as process:
+        try:
+            return _secret(process, *process.communicate(feed, patience))
+        finally:
+            process.kill()
+            process.wait()  # else Ctrl-C would leave it to nobody
+
+
+def _secret(process: "subprocess.Popen[bytes]", out: bytes, err: bytes) -> SecretAnswer:
+    return SecretAnswer(process.returncode, err.decode(errors="replace"), Secret(out.decode(errors="replace")))
 
 
 def _no_answer(program: str, patience: float) -> ClientError:
