@@ -4,15 +4,17 @@ server               each of the servers in turn: PostgreSQL 18, 16 and those of
 empty_database       an empty database, owned by and reached as the role `gitlab`, as in a real instance
 gitlab_database      the same with GitLab's tables of the newest release, without rows
 gitlab_database_at   gitlab_database for a given revision of the `gitlab` branch
-replicated           a primary and a standby that streams from it, PostgreSQL 18; see tests/replication.py
+replicated           a primary and a standby that streams from it, PostgreSQL 18; see tests/testbed/replication.py
 superuser            the same database, reached as `postgres`
 bundles              a folder with the bundle of this code, as `tokens.bundle.directory` names it
 gitlab_tokens        the bundle's program, unpacked where every account may run it
 git                  an account of this machine that stands for GitLab's `git`
 peer                 a server that knows people on its socket by their account, as GitLab's own does
 pooled               gitlab_database through a PgBouncer whose clients share one session
-docker_engine        a Docker engine of our own, with the images of tests/docker/image.py
+docker_engine        a Docker engine of our own, with the images of tests/testbed/docker/image.py
 gitlab_container     a running container in it that is shaped like GitLab's
+instance             on the newest server alone, a GitLab with a journal and tokens, and the program against it
+installed            gitlab_database with a journal, both empty
 ruby                 reads YAML and URLs by Debian's Ruby, as GitLab's reads them
 """
 
@@ -21,11 +23,9 @@ import itertools
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,13 +36,14 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests import accounts, pgbouncer, replication
-from tests import ruby as ruby_reader
-from tests.docker import engine, image
-from tests.docker.engine import Engine
-from tests.docker.image import Container
-from tests.replication import Replicated
-from tests.ruby import Ruby
+from tests.testbed import accounts, pgbouncer, replication
+from tests.testbed import ruby as ruby_reader
+from tests.testbed.docker import engine, image
+from tests.testbed.docker.engine import Engine
+from tests.testbed.docker.image import Container
+from tests.testbed.folders import CLOSED_CHECKOUT, public_folder
+from tests.testbed.replication import Replicated
+from tests.testbed.ruby import Ruby
 from tokens.address import Address
 from tokens.secret import forbid_core_dumps
 from tokens.targets.demo.embedded import SUPERUSER, Server
@@ -62,8 +63,8 @@ SETTINGS = {
     "shared_buffers": "64MB",
 }
 
-CLOSED_CHECKOUT = "other accounts may not read this checkout, or no Python"
-"""The one reason to skip that nobody can install away."""
+
+pytest_plugins = ("tests.testbed.instance", "tests.testbed.journal")
 
 PR_GET_DUMPABLE = 3
 
@@ -162,17 +163,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     binaries = [packaged_binaries(18), packaged_binaries(16), *map(Path, metafunc.config.getoption("--postgresql-bin"))]
     ids = [f"pg{_major(folder)}" for folder in binaries]
     metafunc.parametrize("server", binaries, ids=ids, indirect=True, scope="session")
-
-
-@contextmanager
-def public_folder() -> Iterator[Path]:
-    """A temporary folder that PostgreSQL's account may pass through; pytest's own ones are closed to it under root."""
-    folder = Path(tempfile.mkdtemp(prefix="tokens-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True, scope="session")

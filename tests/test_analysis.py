@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import make_migration_row, make_token, make_tokens
+from tests.testbed.factories import make_migration_row, make_token, make_tokens
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate

@@ -5,14 +5,14 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from tests.factories import (
+from tests.testbed.factories import (
     make_group,
     make_membership,
     make_token,
@@ -20,10 +20,9 @@ from tests.factories import (
     make_updates_slow,
     make_user,
 )
-from tests.replication import Replicated
-from tests.test_extend import LATER, NOWHERE, SOON, TODAY, Instance, one_line, planned
-from tests.test_program import GITLAB_TOKENS, call
-from tests.test_record import resume
+from tests.testbed.instance import EXTEND, LATER, NOWHERE, SOON, TODAY, Instance, one_line, planned
+from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.runs import resume
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.journal.installation import REVISION
@@ -31,22 +30,8 @@ from tokens.run.batches import BatchCommitted, run
 from tokens.run.stored_plans import plan_to_apply
 from tokens.upgrade import Branch, downgrade, upgrade
 
-MALLORY = "mal\x1b[2Jlory"
 ERIKA = {"SUDO_USER": "erika", "GITLAB_TOKENS_CALLER": "erika@desk"}
 MAX = {"SUDO_USER": "max", "GITLAB_TOKENS_CALLER": "max@desk"}
-EXTEND = ("extend", "--expires", SOON, "--to", LATER)
-
-
-@pytest.fixture
-def instance(replicated: Replicated) -> Iterator[Instance]:
-    """On the newest server alone, with a journal: 60 tokens soon, 20 of them of a user with a name that is none."""
-    with replicated.database() as pair:
-        upgrade(pair.primary, Branch.JOURNAL)
-        with make_engine(pair.primary).begin() as connection:
-            make_tokens(connection, 40, expires_at=SOON)
-            mallory = make_user(connection, username=MALLORY)
-            make_tokens(connection, 20, expires_at=SOON, user_id=mallory, name="\x1b[31m\u202ename")
-        yield Instance(pair.primary)
 
 
 @pytest.fixture

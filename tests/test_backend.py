@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.factories import make_token, make_user
+from tests.testbed.factories import make_token, make_user
 from tokens import origin
 from tokens.address import Address
 from tokens.delivery.destination import Delivery, NewToken

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.addresses import url
-from tests.conftest import public_folder
-from tests.factories import make_migration_row, make_tokens
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_migration_row, make_tokens
+from tests.testbed.folders import public_folder
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import UsageError

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes.cluster import Client, Cluster, Exec, Pod, extreme_clients
-from tests.terminal.screen import Program
+from tests.testbed.kubernetes.cluster import Client, Cluster, Exec, Pod, extreme_clients
+from tests.testbed.screen import Program
 
 SHOW_SIZES = """
 import os, signal

@@ -12,9 +12,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
-from tests import pgbouncer
-from tests.accounts import run_as
-from tests.gitlab_api import Authority, make_authority
+from tests.testbed import pgbouncer
+from tests.testbed.accounts import run_as
+from tests.testbed.gitlab_api import Authority, make_authority
 from tokens.address import Address
 from tokens.database import connect, login
 from tokens.errors import DatabaseError

@@ -7,11 +7,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.addresses import url
-from tests.factories import make_token, make_user
-from tests.replication import Replicated
-from tests.test_planted import rotation
-from tests.test_program import GITLAB_TOKENS, call
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_token, make_user
+from tests.testbed.planted import rotation
+from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.database import connect
 from tokens.engine import make_engine, transaction

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.terminal.screen import Program
+from tests.testbed.screen import Program
 from tokens.delivery import command as commands
 from tokens.delivery import output, processes
 from tokens.delivery.descriptor import unread

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import public_folder
+from tests.testbed.folders import public_folder
 from tokens.address import Address
 from tokens.errors import ExitStatus, Refused, ServerError, UsageError
 from tokens.journal.installation import REVISION

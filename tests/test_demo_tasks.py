@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.terminal.screen import Program
+from tests.testbed.screen import Program
 from tokens.targets import demo
 from tokens.tasks.options import TOKENS_OF_DEMO
 

@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.addresses import url
-from tests.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
-from tests.test_program import INV, call
-from tests.test_record import begin_run
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
+from tests.testbed.program import INV, call
+from tests.testbed.runs import begin_run
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.notes import Concern

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.docker.engine import Engine
-from tests.docker.image import (
+from tests.testbed.docker.engine import Engine
+from tests.testbed.docker.image import (
     GITLAB_IMAGE,
     Container,
     build,
@@ -25,8 +25,8 @@ from tests.docker.image import (
     other_container,
     stopped_container,
 )
-from tests.terminal.screen import Program
-from tests.test_program import GITLAB_TOKENS, INV
+from tests.testbed.program import GITLAB_TOKENS, INV
+from tests.testbed.screen import Program
 from tokens.version import __version__
 
 Done = subprocess.CompletedProcess[str]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.addresses import url
-from tests.factories import (
+from tests.testbed.addresses import url
+from tests.testbed.factories import (
     make_group,
     make_membership,
     make_migration_row,
@@ -22,8 +22,8 @@ from tests.factories import (
     make_updates_slow,
     make_user,
 )
-from tests.replication import Replicated
-from tests.terminal.screen import Program
+from tests.testbed.replication import Replicated
+from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.upgrade import BASE, Branch, downgrade, upgrade

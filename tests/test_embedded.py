@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 import tokens
-from tests.conftest import CLOSED_CHECKOUT
+from tests.testbed.folders import CLOSED_CHECKOUT
 from tokens.errors import ServerError
 from tokens.targets.demo import programs
 from tokens.targets.demo.embedded import Server

@@ -9,11 +9,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tests import pgbouncer
-from tests.addresses import url
-from tests.commands import typed
-from tests.factories import make_migration_row, make_token, make_user
-from tests.replication import Replicated
+from tests.testbed import pgbouncer
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
+from tests.testbed.factories import make_migration_row, make_token, make_user
+from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.upgrade import Branch, upgrade

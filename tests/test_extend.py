@@ -2,21 +2,17 @@
 
 import io
 import json
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.addresses import url
-from tests.factories import (
+from tests.testbed.factories import (
     make_group,
     make_membership,
     make_project,
@@ -25,114 +21,14 @@ from tests.factories import (
     make_tokens,
     make_user,
 )
-from tests.replication import Pair, Replicated
-from tests.terminal.screen import Program
-from tests.test_program import CHECKOUT, GITLAB_TOKENS
+from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance, one_line, planned
+from tests.testbed.replication import Pair, Replicated
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.program import main
 from tokens.upgrade import Branch, upgrade
 
-TODAY = datetime.now(UTC).date()
-SOON = TODAY + timedelta(30)
-LATER = SOON + timedelta(365)
-NOWHERE = Address("postgresql://gitlab@127.0.0.1:1/nowhere", "nowhere")
-
-ROWS = "SELECT md5(string_agg(CAST(to_jsonb(r) AS text), ',' ORDER BY id)) FROM public.{} r"
 NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."
-
-
-@dataclass(frozen=True)
-class Instance:
-    """A GitLab database, and the program to be run against it."""
-
-    address: Address
-
-    def run(
-        self, *words: object, stdin: str | None = None, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run `gitlab-tokens` with the target added, without a terminal."""
-        return subprocess.run(
-            self.command(*words),
-            cwd=CHECKOUT,
-            env={**os.environ, **(env or {})},
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def done(self, *words: object, **options: Any) -> str:
-        """What a run prints that ends well and complains about nothing."""
-        done = self.run(*words, **options)
-        assert (done.returncode, complaints(done)) == (0, [])
-        return done.stdout
-
-    def refusal(self, *words: object, status: int = 3, **options: Any) -> str:
-        """The one line of a run that changes nothing and ends with `status`."""
-        before = self.checksum()
-        done = self.run(*words, **options)
-        assert done.returncode == status, done
-        assert self.checksum() == before
-        return one_line(done)
-
-    def json(self, *words: object, status: int = 0) -> Any:
-        """The document that a run with `--output json` prints, and nothing else."""
-        done = self.run(*words, "--output", "json")
-        assert done.returncode == status, done
-        assert ("to do it all the same say" in done.stderr or "tokens.apply" in done.stderr) == bool(status)
-        return json.loads(done.stdout)
-
-    def terminal(self, *words: object, size: tuple[int, int] = (50, 120)) -> Program:
-        """The same with a terminal."""
-        return Program(self.command(*words), size=size)
-
-    def command(self, *words: object) -> list[str]:
-        """What to type."""
-        return [GITLAB_TOKENS, *map(str, words), "--target", url(self.address)]
-
-    def execute(self, *statements: str, **parameters: object) -> None:
-        """Do something in the database."""
-        with make_engine(self.address).begin() as connection:
-            for statement in statements:
-                connection.execute(sa.text(statement), parameters)
-
-    def value(self, statement: str, **parameters: object) -> Any:
-        """What the database answers."""
-        with make_engine(self.address).connect() as connection:
-            return connection.execute(sa.text(statement), parameters).scalar_one()
-
-    def dates(self) -> dict[int, str | None]:
-        """Every token's date."""
-        statement = sa.text("SELECT id, CAST(expires_at AS text) FROM public.personal_access_tokens")
-        with make_engine(self.address).connect() as connection:
-            return {row[0]: row[1] for row in connection.execute(statement)}
-
-    def counts(self) -> dict[str | None, int]:
-        """How many tokens have each date."""
-        dates = list(self.dates().values())
-        return {day: dates.count(day) for day in dates}
-
-    def checksum(self) -> tuple[str, str]:
-        """Over all columns of all tokens and all memberships."""
-        return self.value(ROWS.format("personal_access_tokens")), self.value(ROWS.format("members"))
-
-
-def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines on standard error, without those that say how far a run is, which a busy machine lets show up."""
-    return [line for line in done.stderr.splitlines() if not re.search(r"\d of [\d,]+ tokens \(\d+ %\)|\.\.\.$", line)]
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The only complaint."""
-    (line,) = complaints(done)
-    assert line.isprintable()
-    return line
-
-
-def planned(document: Any) -> list[tuple[str | None, str | None, int]]:
-    """The moves of a plan in JSON."""
-    return [(move["from"], move["to"], move["tokens"]) for move in document["plan"]["moves"]]
 
 
 Typed = Callable[..., subprocess.CompletedProcess[str]]

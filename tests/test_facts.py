@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.factories import (
+from tests.testbed.factories import (
     make_group,
     make_membership,
     make_project,

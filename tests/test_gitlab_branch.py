@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.factories import (
+from tests.testbed.factories import (
     make_group,
     make_membership,
     make_migration_row,

@@ -18,8 +18,15 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.addresses import url
-from tests.factories import make_group, make_membership, make_migration_row, make_settings, make_token, make_user
+from tests.testbed.addresses import url
+from tests.testbed.factories import (
+    make_group,
+    make_membership,
+    make_migration_row,
+    make_settings,
+    make_token,
+    make_user,
+)
 from tokens import __version__, origin
 from tokens.address import Address
 from tokens.engine import make_engine

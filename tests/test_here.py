@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.accounts import DATABASE, EXTERNAL, PASSWORD, PeerServer, distribution, omnibus, run_as, source, toolbox
+from tests.testbed.accounts import (
+    DATABASE,
+    EXTERNAL,
+    PASSWORD,
+    PeerServer,
+    distribution,
+    omnibus,
+    run_as,
+    source,
+    toolbox,
+)
 from tokens.address import Address
 from tokens.targets.demo.programs import Account
 from tokens.terminal.console import PATIENCE_VARIABLE

@@ -9,13 +9,12 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.addresses import url
-from tests.factories import make_token, make_tokens, make_user
-from tests.replication import Replicated
-from tests.test_journal import NEW, OLD, SOMEBODY, execute, installed, make_plan, make_run, values, writing
-from tests.test_program import GITLAB_TOKENS, call
-from tests.test_record import resume
-from tests.test_rotation import (
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_token, make_tokens, make_user
+from tests.testbed.journal import NEW, OLD, SOMEBODY, execute, make_plan, make_run, values, writing
+from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.replication import Replicated
+from tests.testbed.rotation import (
     GONE,
     IN_A_YEAR,
     LATER,
@@ -28,6 +27,7 @@ from tests.test_rotation import (
     rows,
     service_account,
 )
+from tests.testbed.runs import resume
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
@@ -58,8 +58,6 @@ from tokens.selection import DateRange, Selection
 from tokens.selection import described as selection_in_words
 from tokens.views.history import run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
 from tokens.views.history_columns import columns_of
-
-__all__ = ["installed"]
 
 MALLORY = "mallory\x1b[2J"
 HARMLESS_MALLORY = "mallory\ufffd[2J"

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from tests.factories import make_settings, make_token, make_user
-from tests.test_record import apply, execute, install, undo, writing
+from tests.testbed.factories import make_settings, make_token, make_user
+from tests.testbed.runs import apply, execute, install, undo, writing
 from tokens import origin
 from tokens.address import Address
 from tokens.change.change import Change

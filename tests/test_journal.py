@@ -4,103 +4,45 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.addresses import url
-from tests.factories import make_token, make_tokens
-from tests.replication import Replicated
-from tests.terminal.screen import Program
-from tests.test_program import GITLAB_TOKENS, call
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_token, make_tokens
+from tests.testbed.journal import NEW, execute, make_plan, make_run, values
+from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.replication import Replicated
+from tests.testbed.screen import Program
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.notes import Concern
-from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.change.plan import RunKind
 from tokens.change.plan import make_plan as plan_change
-from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import setup
 from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
-from tokens.journal.record import Outcome, begin, store
 from tokens.journal.runs import list_runs
 from tokens.journal.setup import Contents, Installation
-from tokens.origin import Origin
 from tokens.selection import Selection
 from tokens.upgrade import Branch, downgrade, revisions, upgrade
 from tokens.views.journal import screen
 
 Superuser = Callable[[Address], Address]
 
-OLD, NEW = ExpirationDate.typed("2024-06-15"), ExpirationDate.typed("2030-06-15")
-SOMEBODY = Origin("root", "ada", "db1", None, None, "elsewhere 1 1")
 
 # What gitlab-backup shows but does not count when it restores.
 NO_ERRORS = re.compile(r"WARNING:|does not exist$|must be owner of")
 
 
-@contextmanager
-def writing(address: Address) -> Iterator[Connection]:
-    with (
-        database.connect(address) as connection,
-        database.writing(connection, lock_timeout="5s", statement_timeout="30s"),
-    ):
-        yield connection
-
-
-def execute(address: Address, *statements: str) -> None:
-    with make_engine(address).begin() as connection:
-        for statement in statements:
-            connection.execute(sa.text(statement))
-
-
-def values(address: Address, statement: str) -> list[Any]:
-    with make_engine(address).connect() as connection:
-        return list(connection.execute(sa.text(statement)).scalars())
-
-
 def as_role(address: Address, role: str) -> Address:
     return Address(make_conninfo(address.conninfo, user=role), address.shown)
-
-
-def make_plan(*chunks: Sequence[int], undoes: int | None = None) -> Plan:
-    """A plan that moves these tokens from OLD to NEW, or back if it undoes a run."""
-    old, new = (OLD, NEW) if undoes is None else (NEW, OLD)
-    made = []
-    position = 0
-    for ids in chunks:
-        made.append(Chunk(position, old, new, TokenIds(ids)))
-        position += len(ids)
-    kind = RunKind.EXTEND if undoes is None else RunKind.UNDO
-    return Plan(kind, Selection.every(OLD).as_dict(), Change(to=NEW), tuple(made), undoes=undoes)
-
-
-def make_run(
-    address: Address, plan: Plan, state: RunState = RunState.DONE, *, created_at: str = "now", reason: str | None = None
-) -> int:
-    """A run in the journal, as it would be after `state` was reached; the tokens themselves are left as they are."""
-    with writing(address) as connection:
-        run = store(connection, plan, SOMEBODY, reason)
-        if state is not RunState.PLANNED:
-            record = begin(connection, run, SOMEBODY)
-            if state is not RunState.RUNNING:
-                record.mark(connection, [Outcome(chunk, len(chunk.ids)) for chunk in plan.chunks])
-                record.finish(connection, state)
-        connection.execute(
-            "UPDATE token_tasks.runs SET created_at = CAST(%(at)s AS timestamptz) WHERE id = %(run)s",
-            at=created_at,
-            run=run,
-        )
-    return run
 
 
 def run_numbers(address: Address) -> list[int]:
@@ -112,12 +54,6 @@ def contents(address: Address) -> Contents:
     found = setup.status(address).contents
     assert found is not None
     return found
-
-
-@pytest.fixture
-def installed(gitlab_database: Address) -> Address:
-    setup.install(gitlab_database)
-    return gitlab_database
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests import accounts
-from tests.accounts import DATABASE, EXTERNAL, GITLAB, PASSWORD, PeerServer
-from tests.conftest import public_folder
-from tests.gitlab_api import gitlab_api
-from tests.kubernetes.cluster import Client, Cluster, Pod, extreme_clients
-from tests.terminal.screen import Program
-from tests.test_program import GITLAB_TOKENS
+from tests.testbed import accounts
+from tests.testbed.accounts import DATABASE, EXTERNAL, GITLAB, PASSWORD, PeerServer
+from tests.testbed.folders import public_folder
+from tests.testbed.gitlab_api import gitlab_api
+from tests.testbed.kubernetes.cluster import Client, Cluster, Pod, extreme_clients
+from tests.testbed.program import GITLAB_TOKENS
+from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.gitlab.api import verify
 from tokens.gitlab.digest import Keys

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.commands import typed
-from tests.conftest import public_folder
-from tests.test_program import GITLAB_TOKENS, call
+from tests.testbed.commands import typed
+from tests.testbed.folders import public_folder
+from tests.testbed.program import GITLAB_TOKENS, call
 from tokens.address import Address, Advice
 from tokens.database import TAKEN, connect, libpq_parameters
 from tokens.errors import DatabaseError

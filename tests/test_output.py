@@ -12,18 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.addresses import url
-from tests.factories import make_tokens, make_user
-from tests.terminal.screen import Program
-from tests.test_apply import EXTEND, instance
-from tests.test_extend import LATER, SOON, Instance, one_line
-from tests.test_program import GITLAB_TOKENS, INV
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_tokens, make_user
+from tests.testbed.instance import EXTEND, LATER, SOON, Instance, one_line
+from tests.testbed.program import GITLAB_TOKENS, INV
+from tests.testbed.screen import Program
 from tokens.commands import carry_out
 from tokens.engine import make_engine
 from tokens.program import main
 from tokens.terminal import comma_separated
-
-__all__ = ["instance"]
 
 UNDO = "to take it back: tokens.undo --run"
 FULL = "The output could not be written: No space left on device."

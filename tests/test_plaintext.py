@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import make_settings
-from tests.routable_token import decode
+from tests.testbed.factories import make_settings
+from tests.testbed.routable_token import decode
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine

@@ -1,56 +1,28 @@
 """Nobody's code runs with our privileges: whatever somebody has planted in schema `public`, no statement finds it."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tests.addresses import url
-from tests.commands import typed
-from tests.factories import make_group, make_membership, make_migration_row, make_settings, make_token, make_user
-from tests.planted import PLANTER, Trap, log_size, plant, unprotected
-from tests.replication import Pair, Replicated
-from tests.terminal.screen import Program
-from tests.test_edit import INV
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
+from tests.testbed.planted import NEXT_YEAR, PLANTER, SOON, Trap, fill, log_size, plant, rotation, unprotected
+from tests.testbed.program import INV
+from tests.testbed.replication import Pair, Replicated
+from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.database import connect
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus
 from tokens.gitlab.triggers import change, change_returning
 from tokens.upgrade import Branch, downgrade
 
-SOON = datetime.now(UTC).date() + timedelta(20)
-NEXT_YEAR = datetime.now(UTC).date() + timedelta(300)
 HOSTILE = "public, pg_catalog"
 
 Superuser = Callable[[Address], Address]
-
-
-def fill(address: Address) -> None:
-    with make_engine(address).begin() as connection:
-        connection.exec_driver_sql("SET LOCAL search_path = pg_catalog")
-        make_migration_row(connection)
-        make_settings(connection)
-        group = make_group(connection, path="fleet")
-        owner = make_user(connection, username="inventory", user_type=13, provisioned_by_group_id=group)
-        make_token(connection, user_id=owner, name="nightly", expires_at=SOON, expire_notification_delivered=True)
-        bot = make_user(connection, username="group_1_bot", user_type=6)
-        make_membership(connection, user_id=bot, group_id=group, expires_at=SOON)
-        for number in range(3):
-            make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=SOON)
-        make_token(connection, expires_at="2024-06-15")
-
-
-def rotation(folder: Path, token: str = "nightly", deliver: str = "") -> tuple[str, ...]:
-    secrets = folder / "secrets.yml"
-    secrets.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
-    options = ("--no-verify", "--secrets-file", str(secrets), "--deliver", deliver or f"file:{folder}/{token}")
-    return ("rotate", "--token", token, *options, "--yes")
 
 
 def tasks(target: str, standby: str, folder: Path) -> Iterator[tuple[str, ...]]:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import public_folder
-from tests.docker.engine import Engine
-from tests.docker.image import GITLAB_IMAGE, RUN
-from tests.terminal.screen import Program
-from tests.test_program import GITLAB_TOKENS
+from tests.testbed.docker.engine import Engine
+from tests.testbed.docker.image import GITLAB_IMAGE, RUN
+from tests.testbed.folders import public_folder
+from tests.testbed.program import GITLAB_TOKENS
+from tests.testbed.screen import Program
 from tokens.errors import TokensError, UsageError
 from tokens.targets.target import DockerTarget
 from tokens.targets.there.docker import Container, find_container

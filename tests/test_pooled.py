@@ -8,10 +8,8 @@ import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.addresses import url
-from tests.factories import make_tokens, make_updates_slow
-from tests.replication import Pair, Replicated
-from tests.test_durability import (
+from tests.testbed.addresses import url
+from tests.testbed.crashes import (
     EXTEND,
     Killer,
     Snapshot,
@@ -22,8 +20,10 @@ from tests.test_durability import (
     fill,
     program,
 )
-from tests.test_program import GITLAB_TOKENS, call
-from tests.test_record import apply, begin_run, dates, everything, execute, install, plan_of, query, undo
+from tests.testbed.factories import make_tokens, make_updates_slow
+from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.replication import Pair, Replicated
+from tests.testbed.runs import apply, begin_run, dates, everything, execute, install, plan_of, query, undo
 from tokens.address import Address
 from tokens.change.plan import CHUNK
 from tokens.database import connect

@@ -1,7 +1,6 @@
 """The commands as somebody types them: help, options, streams, exit statuses, configuration."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,24 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 import tokens
-from tests.addresses import url
-from tests.factories import make_migration_row, make_tokens
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_migration_row, make_tokens
+from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV, call
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.tasks.target_option import later_tasks
 from tokens.terminal.debug_log import without_addresses
-
-BINARIES = Path(sys.executable).parent
-INV = str(BINARIES / "inv")
-GITLAB_TOKENS = str(BINARIES / "gitlab-tokens")
-CHECKOUT = Path(__file__).parent.parent
-
-
-def call(
-    *words: str, cwd: Path = CHECKOUT, env: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL
-) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("INVOKE_")} | (env or {})
-    return subprocess.run(words, cwd=cwd, env=environment, stdin=stdin, capture_output=True, text=True, check=False)
 
 
 def scalar(address: Address, statement: sa.TextClause) -> object:

@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 
-from tests import logical
-from tests.addresses import url
-from tests.conftest import public_folder
-from tests.factories import make_membership, make_project, make_token, make_tokens, make_user
-from tests.logical import GITLAB, Logical, Replica, execute, value
-from tests.test_extend import LATER, SOON
-from tests.test_journal import make_plan, make_run
-from tests.test_program import GITLAB_TOKENS, call
+from tests.testbed import logical
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_membership, make_project, make_token, make_tokens, make_user
+from tests.testbed.folders import public_folder
+from tests.testbed.instance import LATER, SOON
+from tests.testbed.journal import make_plan, make_run
+from tests.testbed.logical import GITLAB, Logical, Replica, execute, value
+from tests.testbed.program import GITLAB_TOKENS, call
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from tests.factories import (
+from tests.testbed.factories import (
     make_group,
     make_membership,
     make_migration_row,
@@ -18,10 +18,10 @@ from tests.factories import (
     make_token,
     make_user,
 )
-from tests.replication import Replicated
-from tests.test_record import apply, begin_run, execute, query, resume, set_back, undo, writing
-from tests.test_rotation import EVERY_KIND, KEYS, PROJECT_BOT, SERVICE_ACCOUNT, ended, reached
-from tests.test_rotation import begun as begun_rotation
+from tests.testbed.replication import Replicated
+from tests.testbed.rotation import EVERY_KIND, KEYS, PROJECT_BOT, SERVICE_ACCOUNT, ended, reached
+from tests.testbed.rotation import begun as begun_rotation
+from tests.testbed.runs import apply, begin_run, execute, query, resume, set_back, undo, writing
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change

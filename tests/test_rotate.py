@@ -1,6 +1,6 @@
 """`rotate` as somebody types it: found, planned, asked; created, verified, delivered, revoked; stopped at every step.
 
-GitLab is the stand-in of tests/gitlab_api.py, and what it accepts is what counts: of each account, whatever happens,
+GitLab is the stand-in of testbed/gitlab_api.py, and what it accepts is what counts: of each account, whatever happens,
 some token must go on to work, and never two successors of one token.
 """
 
@@ -10,9 +10,7 @@ import re
 import signal
 import stat
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,13 +22,15 @@ import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.accounts import toolbox
-from tests.addresses import url
-from tests.factories import make_group, make_membership, make_project, make_token, make_user
-from tests.gitlab_api import GitLabApi, Reply, gitlab_api
-from tests.replication import Replicated
-from tests.terminal.screen import Program
-from tests.test_program import CHECKOUT, GITLAB_TOKENS
+from tests.testbed.accounts import toolbox
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
+from tests.testbed.gitlab_api import GitLabApi, Reply, gitlab_api
+from tests.testbed.processes import Gate, ended, process_list, wait_until
+from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
+from tests.testbed.replication import Replicated
+from tests.testbed.rotation import CONTENT, TABLES, TOKEN
+from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.delivery.processes import still_running
 from tokens.engine import make_engine
@@ -48,8 +48,6 @@ LATER = TODAY + timedelta(300)
 NEXT_YEAR = TODAY + timedelta(365)
 OLD = Secret("glpat-old0s3cr3t_old0s3cr3t")
 NAME = "GitLab Security Service - Architecture - Inventory"
-TOKEN = re.compile(r"glpat-[A-Za-z0-9_-]{27,}\.01\.[0-9a-z]{9}")
-"""A token in clear of the newest release."""
 
 ROWS = """
     SELECT t.id, t.previous_personal_access_token_id AS previous, t.revoked, CAST(t.expires_at AS text) AS expires_at,
@@ -70,11 +68,6 @@ DEAD = """
       SELECT FROM public.personal_access_tokens t WHERE t.user_id = u.id AND t.revoked IS NOT TRUE
     )
 """
-
-TABLES = """
-    SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('public', 'token_tasks')
-"""
-CONTENT = "SELECT string_agg(CAST(r AS text), ' ') FROM {} r"
 
 
 @dataclass
@@ -208,41 +201,9 @@ def more_accounts(gitlab: Instance, count: int, **columns: Any) -> list[int]:
         return [make_token(connection, user_id=owner, **{"expires_at": SOON, **columns}) for owner in owners]
 
 
-class Gate:
-    """A place in a shell command where it waits for the test."""
-
-    def __init__(self, folder: Path) -> None:
-        self._reached, self._opened = folder / "reached", folder / "opened"
-        os.mkfifo(self._reached)
-        os.mkfifo(self._opened)
-
-    def __str__(self) -> str:
-        return f"echo > {self._reached}; read go < {self._opened}"
-
-    def wait(self) -> None:
-        """Until the command is there."""
-        self._reached.read_text()
-
-    def open(self) -> None:
-        """Let it go on."""
-        self._opened.write_text("go\n")
-
-
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
 
 
 def test_a_service_accounts_token_is_rotated_in_one_command(gitlab: Instance) -> None:
@@ -1102,16 +1063,6 @@ def test_what_takes_long_before_anything_is_shown_is_announced(gitlab: Instance)
     status, _, later = ended(process)
     assert status == 0
     assert set(later.splitlines()) <= {"Looking at the tokens...", "Making the plan..."}
-
-
-def process_list() -> str:
-    """The words and the environment of every process."""
-    text = ""
-    for name in ("cmdline", "environ"):
-        for path in Path("/proc").glob(f"[0-9]*/{name}"):
-            with suppress(OSError):  # it has ended since
-                text += path.read_bytes().decode(errors="replace")
-    return text
 
 
 def test_a_process_that_crashes_with_a_token_in_memory_leaves_no_image_of_it(gitlab: Instance, gate: Gate) -> None:

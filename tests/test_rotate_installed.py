@@ -1,7 +1,7 @@
 """`rotate` where GitLab is installed: begun by root, gone on with as GitLab's user, believed by TLS.
 
 A Linux package or an installation from source is laid out below a folder with its real owners and modes, PostgreSQL
-asks the kernel who is calling, and GitLab is the stand-in of tests/gitlab_api.py. The program is the bundle, since
+asks the kernel who is calling, and GitLab is the stand-in of testbed/gitlab_api.py. The program is the bundle, since
 GitLab's user may not be able to read the Python that runs these tests.
 """
 
@@ -23,12 +23,13 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from tests import accounts
-from tests.accounts import PeerServer, run_as
-from tests.conftest import public_folder
-from tests.factories import make_token, make_user
-from tests.gitlab_api import Authority, Certificate, GitLabApi, gitlab_api, make_authority
-from tests.test_rotate import CONTENT, KEYS, TABLES, TOKEN, Gate, ended, process_list, wait_until
+from tests.testbed import accounts
+from tests.testbed.accounts import PeerServer, run_as
+from tests.testbed.factories import make_token, make_user
+from tests.testbed.folders import public_folder
+from tests.testbed.gitlab_api import Authority, Certificate, GitLabApi, gitlab_api, make_authority
+from tests.testbed.processes import Gate, ended, process_list, wait_until
+from tests.testbed.rotation import CONTENT, KEYS, TABLES, TOKEN
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.api import VerificationFailed, verify

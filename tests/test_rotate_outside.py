@@ -1,7 +1,7 @@
 """`rotate` from outside of a container of a real Docker engine: the key stays inside, vaults and files are outside.
 
-GitLab is the stand-in of tests/gitlab_api.py: the container shares the network of the machine, and the database inside
-is asked by psql.
+GitLab is the stand-in of testbed/gitlab_api.py: the container shares the network of the machine, and the database
+inside is asked by psql.
 """
 
 import json
@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from tests.docker.engine import Engine
-from tests.docker.image import GITLAB_IMAGE, Container, hosted_container
-from tests.gitlab_api import LOOK_UP, GitLabApi, gitlab_api
-from tests.terminal.screen import Program
-from tests.test_program import GITLAB_TOKENS
+from tests.testbed.docker.engine import Engine
+from tests.testbed.docker.image import GITLAB_IMAGE, Container, hosted_container
+from tests.testbed.gitlab_api import LOOK_UP, GitLabApi, gitlab_api
+from tests.testbed.program import GITLAB_TOKENS
+from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys

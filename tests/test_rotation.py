@@ -2,8 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -13,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.factories import (
+from tests.testbed.factories import (
     make_group,
     make_membership,
     make_organization,
@@ -23,16 +22,34 @@ from tests.factories import (
     make_user,
     make_user_details,
 )
-from tests.gitlab_api import gitlab_api
-from tests.routable_token import decode
-from tests.test_record import everything, execute, install, query, resume, set_back, writing
+from tests.testbed.gitlab_api import gitlab_api
+from tests.testbed.rotation import (
+    EVERY_KIND,
+    GONE,
+    IN_A_YEAR,
+    KEYS,
+    LATER,
+    PROJECT_BOT,
+    SERVICE_ACCOUNT,
+    SOON,
+    TODAY,
+    begun,
+    ended,
+    named,
+    plan_of,
+    project_bot,
+    reached,
+    rows,
+    service_account,
+)
+from tests.testbed.routable_token import decode
+from tests.testbed.runs import everything, execute, install, query, resume, set_back, writing
 from tokens import database, origin
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.api import agrees, verify
-from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.membership import MembershipRule
@@ -43,8 +60,8 @@ from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.journal.listing import NEEDS, read_rotations, read_touched
 from tokens.journal.record import Record, TakenOver
-from tokens.rotation.candidate import Candidate, Search, find, scopes_of
-from tokens.rotation.plan import Rotation, RotationPlan, obstacles, plan
+from tokens.rotation.candidate import Search, find, scopes_of
+from tokens.rotation.plan import Rotation, obstacles, plan
 from tokens.rotation.resumption import Resumption, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
 from tokens.rotation.stage import Stage, mark, store
@@ -55,14 +72,8 @@ from tokens.selection import EVERY_STATE, Selection
 from tokens.tasks import rotate_screen
 from tokens.upgrade import Branch, revisions
 
-PROJECT_BOT, SERVICE_ACCOUNT = 6, 13
-EVERY_KIND = frozenset(Kind) - {Kind.OTHER}
 LIVING = frozenset({State.ACTIVE, State.EXPIRED})
-KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 
-TODAY = datetime.now(UTC).date()
-GONE, SOON, LATER = TODAY - timedelta(days=30), TODAY + timedelta(days=5), TODAY + timedelta(days=100)
-IN_A_YEAR = TODAY + timedelta(days=365)
 
 # What GitLab's rotation copies, and what it gives anew.
 COPIED = (
@@ -121,28 +132,6 @@ def address(gitlab_database: Address) -> Address:
     return gitlab_database
 
 
-@contextmanager
-def rows(address: Address) -> Iterator[sa.Connection]:
-    with make_engine(address).begin() as connection:
-        yield connection
-
-
-def service_account(address: Address, expires_at: date | None = SOON, **columns: Any) -> int:
-    """The token of a service account of its own."""
-    with rows(address) as connection:
-        user = make_user(connection, user_type=SERVICE_ACCOUNT)
-        return make_token(connection, user_id=user, expires_at=expires_at, **columns)
-
-
-def project_bot(address: Address, ends_at: date | str | None, tokens: int = 1) -> tuple[list[int], int]:
-    """The tokens of a project's bot, and its membership, which ends on that day."""
-    with rows(address) as connection:
-        bot = make_user(connection, user_type=PROJECT_BOT)
-        project = make_project(connection)
-        member = make_membership(connection, user_id=bot, project_id=project, expires_at=ends_at)
-        return [make_token(connection, user_id=bot, expires_at=SOON) for _ in range(tokens)], member
-
-
 def row_of(address: Address, token: int) -> dict[str, Any]:
     statement = "SELECT to_jsonb(t) FROM public.personal_access_tokens t WHERE id = :id"
     found = query(address, statement, id=token)
@@ -161,37 +150,6 @@ def stages(address: Address, run: int) -> dict[int, str]:
 def given_up(address: Address, run: int) -> dict[int, list[int]]:
     statement = "SELECT token_id, given_up FROM token_tasks.rotations WHERE run_id = :run"
     return {row.token_id: row.given_up for row in query(address, statement, run=run)}
-
-
-def named(address: Address, *tokens: int) -> list[Candidate]:
-    every = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
-    return [one for token in tokens for one in find(address, Search(every, token=str(token)))]
-
-
-def plan_of(address: Address, *tokens: int, **options: Any) -> RotationPlan:
-    asked = {"expires_in": 365, "grace": None, "release": None, "allow_personal": False} | options
-    return plan(address, named(address, *tokens), **asked)
-
-
-def begun(address: Address, planned: RotationPlan) -> Record:
-    with writing(address) as connection:
-        number = store(connection, planned, origin.here(), "because")
-    return resume(address, number)
-
-
-def ended(address: Address, record: Record) -> None:
-    with writing(address) as connection:
-        record.finish(connection, RunState.DONE)
-
-
-def reached(address: Address, record: Record, rotation: Rotation, stage: Stage) -> Successor:
-    """A successor that was made and has come as far as `stage`."""
-    with database.connect(address) as connection:
-        successor = create(connection, rotation, KEYS, run=record)
-        for state in (Stage.VERIFIED, Stage.DELIVERED):
-            if stage in (state, Stage.DELIVERED):
-                mark(connection, record, rotation.candidate.id, state)
-    return successor
 
 
 def carry_out(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.ruby import Ruby
-from tests.yaml_author import SCALARS, Author
+from tests.testbed.ruby import Ruby
+from tests.testbed.yaml_author import SCALARS, Author
 from tokens.errors import UsageError
 from tokens.targets.here import ruby_yaml
 from tokens.targets.here.database_url import read_url

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.addresses import url
-from tests.commands import typed
-from tests.factories import (
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
+from tests.testbed.factories import (
     make_group,
     make_membership,
     make_project,
@@ -26,7 +26,7 @@ from tests.factories import (
     make_updates_slow,
     make_user,
 )
-from tests.test_record import apply, begin_run, everything, install, resume, undo
+from tests.testbed.runs import apply, begin_run, everything, install, resume, undo
 from tokens.address import Address
 from tokens.change import plan as plans
 from tokens.change.change import Change, Move

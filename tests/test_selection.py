@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import make_group, make_membership, make_project, make_token, make_user
+from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine

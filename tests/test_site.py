@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.replication import Replicated
+from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.database import connect
 from tokens.errors import Refused, TokensError, UsageError

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.factories import make_token, make_tokens
-from tests.replication import Replicated
+from tests.testbed.factories import make_token, make_tokens
+from tests.testbed.replication import Replicated
 from tokens.database import connect, reading, writing
 from tokens.engine import make_engine
 from tokens.errors import Refused

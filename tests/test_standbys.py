@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests import pgbouncer
-from tests.factories import make_token
-from tests.replication import Pair, Replicated, restart
+from tests.testbed import pgbouncer
+from tests.testbed.factories import make_token
+from tests.testbed.replication import Pair, Replicated, restart
 from tokens.address import Address
 from tokens.database import Connection, connect
 from tokens.engine import make_engine

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.test_program import CHECKOUT
+from tests.testbed.program import CHECKOUT
 
 MAIN = ("-c", "from tokens.start import main; main()", "analyze", "--target", "postgresql://u@127.0.0.1:1/x")
 INV = ("-c", "from invoke.main import program; program.run()", "tokens.analyze", "--target", "demoo")

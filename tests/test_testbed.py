@@ -13,21 +13,21 @@ import psycopg
 import pytest
 import yaml
 
-from tests import accounts
-from tests import pgbouncer as pooler
-from tests.accounts import EXTERNAL, PASSWORD, PeerServer, omnibus, run_as, source, system_account
-from tests.addresses import url
-from tests.docker import engine as engines
-from tests.docker import image as images
-from tests.docker.engine import Engine, EngineError
-from tests.docker.image import (
+from tests.testbed import accounts
+from tests.testbed import pgbouncer as pooler
+from tests.testbed.accounts import EXTERNAL, PASSWORD, PeerServer, omnibus, run_as, source, system_account
+from tests.testbed.addresses import url
+from tests.testbed.docker import engine as engines
+from tests.testbed.docker import image as images
+from tests.testbed.docker.engine import Engine, EngineError
+from tests.testbed.docker.image import (
     Container,
     build_other,
     closed_container,
     other_container,
     stopped_container,
 )
-from tests.pgbouncer import pgbouncer
+from tests.testbed.pgbouncer import pgbouncer
 from tokens.address import Address
 from tokens.database import login
 from tokens.inventory.analysis import analyze
@@ -128,8 +128,8 @@ def test_an_engine_leaves_nothing_behind_not_even_with_a_container_running() -> 
 
 ABANDON = """
 import os, signal
-from tests.docker.engine import Engine
-from tests.docker.image import OTHER_IMAGE, RUN, build_other
+from tests.testbed.docker.engine import Engine
+from tests.testbed.docker.image import OTHER_IMAGE, RUN, build_other
 with Engine() as engine:
     build_other(engine)
     engine.docker("run", "--detach", *RUN, OTHER_IMAGE)

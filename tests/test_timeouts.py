@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.addresses import url
-from tests.commands import typed
-from tests.replication import Replicated
-from tests.test_planted import NEXT_YEAR, SOON, fill, rotation
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
+from tests.testbed.planted import NEXT_YEAR, SOON, fill, rotation
+from tests.testbed.replication import Replicated
 from tokens import database
 from tokens.address import Address
 from tokens.database import connect

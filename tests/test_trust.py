@@ -7,10 +7,10 @@ from datetime import date
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.addresses import url
-from tests.factories import make_tokens
-from tests.test_journal import make_plan, make_run, values
-from tests.test_program import GITLAB_TOKENS, call
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_tokens
+from tests.testbed.journal import make_plan, make_run, values
+from tests.testbed.program import GITLAB_TOKENS, call
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.factories import make_token, make_user
-from tests.gitlab_api import Certificate, GitLabApi, Reply, Request, gitlab_api, make_certificate
+from tests.testbed.factories import make_token, make_user
+from tests.testbed.gitlab_api import Certificate, GitLabApi, Reply, Request, gitlab_api, make_certificate
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import UsageError

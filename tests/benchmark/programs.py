@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.benchmark.figures import judge, say, timed
-from tests.docker import engine, image
-from tests.docker.engine import Engine
+from tests.testbed.docker import engine, image
+from tests.testbed.docker.engine import Engine
 from tokens.targets import demo as demos
 from tokens.targets.there import bundle as bundles
 from tokens.targets.there.bundle import Bundle

@@ -1,19 +1,14 @@
 """The lists without a terminal."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.testbed.menus import RECORDINGS, names
 from tokens.terminal.choices import Choices
-
-RECORDINGS: list[dict[str, Any]] = [
-    json.loads(line) for line in Path(__file__).with_name("date-list.jsonl").read_text("utf-8").splitlines()
-]
 
 KEYS: dict[str, Callable[[Choices], Choices]] = {
     "up": Choices.up,
@@ -25,10 +20,6 @@ KEYS: dict[str, Callable[[Choices], Choices]] = {
     "pgdn": Choices.page_down,
     "other": Choices.ignored,
 }
-
-
-def names(count: int) -> list[str]:
-    return [f"2024-01-{day:02}" for day in range(1, count)] + ["--> Abort"]
 
 
 def make_list(count: int, *keys: str, page_size: int = 6) -> Choices:

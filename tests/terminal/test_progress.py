@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.terminal.test_steps import Terminal
+from tests.testbed.screen import Terminal
 from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.terminal.progress import ProgressBar
 

@@ -18,12 +18,12 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
+from tests import testbed
+from tests.testbed.menus import RECORDINGS, names
+from tests.testbed.screen import Program
 from tokens.terminal.prompts import Prompts
 
-from .screen import Program
-from .test_choices import RECORDINGS, names
-
-ASK = str(Path(__file__).with_name("ask.py"))
+ASK = str(Path(testbed.__file__).with_name("ask.py"))
 MENU = ["menu", "What do you want to do?", ["Extend expiration date", "Remove expiration date", "Quit"]]
 LIST = ["select", "Q", names(11)]
 LINE = ["line", "What would you like the new expiration date to be?", "2025-06-15"]

@@ -1,38 +1,14 @@
 """The lines that say how far a piece of work is."""
 
 import io
-import os
-import pty
-import select
 import sys
 from collections.abc import Iterator
-from typing import TextIO
 
-import pyte
 import pytest
 
+from tests.testbed.screen import Terminal
 from tokens.terminal.console import PATIENCE_VARIABLE, patience
 from tokens.terminal.steps import Steps, announced
-
-
-class Terminal:
-    """A stream that is a terminal, and what its screen says."""
-
-    def __init__(self) -> None:
-        self._outer, inner = pty.openpty()
-        self.stream: TextIO = os.fdopen(inner, "w")
-        self._screen = pyte.Screen(80, 24)
-
-    def lines(self) -> list[str]:
-        self.stream.flush()
-        # What was written takes the system a moment to hand on.
-        while select.select([self._outer], [], [], 0.1)[0]:
-            pyte.ByteStream(self._screen).feed(os.read(self._outer, 65536))
-        return "\n".join(line.rstrip() for line in self._screen.display).rstrip("\n").split("\n")
-
-    def close(self) -> None:
-        self.stream.close()
-        os.close(self._outer)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.kubernetes.facts import Exec, Facts, Pod
-from tests.kubernetes.process import Channel, Process
-from tests.kubernetes.session import Connection, Session, Wire
-from tests.kubernetes.spdy import PROTOCOL, Spdy
-from tests.kubernetes.websocket import PROTOCOLS, WebSocket, accept
+from tests.testbed.kubernetes.facts import Exec, Facts, Pod
+from tests.testbed.kubernetes.process import Channel, Process
+from tests.testbed.kubernetes.session import Connection, Session, Wire
+from tests.testbed.kubernetes.spdy import PROTOCOL, Spdy
+from tests.testbed.kubernetes.websocket import PROTOCOLS, WebSocket, accept
 
 USER = "test"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -24,7 +24,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tests.factories import make_migration_row, make_tokens
+from tests.testbed.factories import make_migration_row, make_tokens
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.targets.demo.embedded import SUPERUSER, Server

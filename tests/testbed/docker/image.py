@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.accounts import (
+from tests.testbed.accounts import (
     DATABASE,
     GITLAB,
     PACKAGED_TIMEOUTS,
@@ -25,7 +25,7 @@ from tests.accounts import (
     omnibus,
     peer_ident,
 )
-from tests.docker.engine import Engine, EngineError
+from tests.testbed.docker.engine import Engine, EngineError
 from tokens.targets.demo.embedded import Server
 from tokens.targets.demo.programs import Account
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from tests.kubernetes.facts import Cut
-from tests.kubernetes.process import Channel, Process
+from tests.testbed.kubernetes.facts import Cut
+from tests.testbed.kubernetes.process import Channel, Process
 
 FAREWELL = 10.0  # seconds in which a client must hang up once everything was said
 

@@ -3,8 +3,8 @@
 import asyncio
 import zlib
 
-from tests.kubernetes.process import Channel
-from tests.kubernetes.session import Connection, Message, Wire
+from tests.testbed.kubernetes.process import Channel
+from tests.testbed.kubernetes.session import Connection, Message, Wire
 
 PROTOCOL = "v4.channel.k8s.io"
 

@@ -1,6 +1,6 @@
 """Drive a program in a pseudo-terminal and read what a person would see.
 
-    from tests.terminal.screen import Program
+    from tests.testbed.screen import Program
 
     with Program([sys.executable, "-m", "tokens", "edit"], size=(24, 80)) as program:
         program.wait_for("What do you want to do?")
@@ -12,6 +12,7 @@ Nothing sleeps: `wait_for` reads the terminal until the screen says what is expe
 
 import fcntl
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Self, TextIO
 
 import pyte
 
@@ -200,3 +201,23 @@ class _Emulator(pyte.Screen):
         self.cursor.x = min(self.cursor.x, columns - 1)
         self.set_margins()
         self.dirty.update(range(lines))
+
+
+class Terminal:
+    """A stream that is a terminal, and what its screen says."""
+
+    def __init__(self) -> None:
+        self._outer, inner = pty.openpty()
+        self.stream: TextIO = os.fdopen(inner, "w")
+        self._screen = pyte.Screen(80, 24)
+
+    def lines(self) -> list[str]:
+        self.stream.flush()
+        # What was written takes the system a moment to hand on.
+        while select.select([self._outer], [], [], 0.1)[0]:
+            pyte.ByteStream(self._screen).feed(os.read(self._outer, 65536))
+        return "\n".join(line.rstrip() for line in self._screen.display).rstrip("\n").split("\n")
+
+    def close(self) -> None:
+        self.stream.close()
+        os.close(self._outer)

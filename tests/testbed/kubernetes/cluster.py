@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from tests.kubernetes.facts import Exec, Pod
+from tests.testbed.kubernetes.facts import Exec, Pod
 
 __all__ = ["Client", "Cluster", "Exec", "Pod", "clients", "extreme_clients"]
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 NAMED_AFTER_VERSION = re.compile(r"kubectl\.(1\.\d+)")
 WEBSOCKETS = "KUBECTL_REMOTE_COMMAND_WEBSOCKETS"
 
@@ -98,7 +98,7 @@ class Cluster:
             (self._folder / "token").write_text(token)
             self._server = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tests.kubernetes", self._folder, self._version],
+                    [sys.executable, "-m", "tests.testbed.kubernetes", self._folder, self._version],
                     cwd=CHECKOUT,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

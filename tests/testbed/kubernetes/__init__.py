@@ -1,6 +1,6 @@
 """A stand-in for a Kubernetes cluster: an API server with pods in which a real kubectl executes real processes.
 
-from tests.kubernetes.cluster import Cluster, Pod
+from tests.testbed.kubernetes.cluster import Cluster, Pod
 
 with Cluster() as cluster:
     cluster.add(Pod("gitlab-toolbox-1", labels={"app": "toolbox", "release": "gitlab"}))

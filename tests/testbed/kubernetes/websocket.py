@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 from base64 import b64encode
 
-from tests.kubernetes.process import Channel
-from tests.kubernetes.session import Connection, Message
+from tests.testbed.kubernetes.process import Channel
+from tests.testbed.kubernetes.session import Connection, Message
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 """Best first; only v5 can say that a channel has ended."""

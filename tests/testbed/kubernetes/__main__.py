@@ -1,4 +1,4 @@
-"""The stand-in's own process: `python -m tests.kubernetes FOLDER VERSION`.
+"""The stand-in's own process: `python -m tests.testbed.kubernetes FOLDER VERSION`.
 
 FOLDER holds cert.pem, key.pem and the client's token. It prints its port. Then each line of standard input is one of
 the orders below, a JSON list of its name and arguments, answered by a line with the JSON result. When the input ends,
@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.kubernetes.api import serve
-from tests.kubernetes.facts import Cut, Facts, Pod
-from tests.kubernetes.process import end_all_descendants, own_all_descendants
+from tests.testbed.kubernetes.api import serve
+from tests.testbed.kubernetes.facts import Cut, Facts, Pod
+from tests.testbed.kubernetes.process import end_all_descendants, own_all_descendants
 
 
 def orders(facts: Facts) -> dict[str, Callable[..., Any]]:

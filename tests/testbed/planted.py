@@ -5,15 +5,26 @@ role or a database has `public` before `pg_catalog` in its search_path. Each doe
 server's log: also where the transaction is read-only, and whatever becomes of it.
 """
 
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
+from tests.testbed.factories import (
+    make_group,
+    make_membership,
+    make_migration_row,
+    make_settings,
+    make_token,
+    make_user,
+)
 from tokens.address import Address
+from tokens.engine import make_engine
 
 PLANTER = "mallory"
 """A role that may log in, and create in schema public, as any role may up to PostgreSQL 14."""
@@ -234,3 +245,30 @@ def _operator(number: int, name: str, left: str, right: str, result: str) -> sql
         f"BEGIN RAISE LOG 'planted: {left} {name} {right} as %', current_user; RETURN {called}; END $$;\n"
         f"CREATE OPERATOR public.{name} (FUNCTION = public.planted_{number}, LEFTARG = {left}, RIGHTARG = {right})"
     )
+
+
+SOON = datetime.now(UTC).date() + timedelta(20)
+
+NEXT_YEAR = datetime.now(UTC).date() + timedelta(300)
+
+
+def fill(address: Address) -> None:
+    with make_engine(address).begin() as connection:
+        connection.exec_driver_sql("SET LOCAL search_path = pg_catalog")
+        make_migration_row(connection)
+        make_settings(connection)
+        group = make_group(connection, path="fleet")
+        owner = make_user(connection, username="inventory", user_type=13, provisioned_by_group_id=group)
+        make_token(connection, user_id=owner, name="nightly", expires_at=SOON, expire_notification_delivered=True)
+        bot = make_user(connection, username="group_1_bot", user_type=6)
+        make_membership(connection, user_id=bot, group_id=group, expires_at=SOON)
+        for number in range(3):
+            make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=SOON)
+        make_token(connection, expires_at="2024-06-15")
+
+
+def rotation(folder: Path, token: str = "nightly", deliver: str = "") -> tuple[str, ...]:
+    secrets = folder / "secrets.yml"
+    secrets.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
+    options = ("--no-verify", "--secrets-file", str(secrets), "--deliver", deliver or f"file:{folder}/{token}")
+    return ("rotate", "--token", token, *options, "--yes")

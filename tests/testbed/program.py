@@ -1,0 +1,21 @@
+"""What a person types at a shell, as processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BINARIES = Path(sys.executable).parent
+
+INV = str(BINARIES / "inv")
+
+GITLAB_TOKENS = str(BINARIES / "gitlab-tokens")
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def call(
+    *words: str, cwd: Path = CHECKOUT, env: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL
+) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INVOKE_")} | (env or {})
+    return subprocess.run(words, cwd=cwd, env=environment, stdin=stdin, capture_output=True, text=True, check=False)
