@@ -44,6 +44,7 @@ from tests.testbed.docker.image import Container
 from tests.testbed.folders import CLOSED_CHECKOUT, public_folder
 from tests.testbed.replication import Replicated
 from tests.testbed.ruby import Ruby
+from tests.testbed.shared import Once
 from tokens.address import Address
 from tokens.secret import forbid_core_dumps
 from tokens.targets.demo.embedded import SUPERUSER, Server
@@ -58,13 +59,13 @@ SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    "max_wal_size": "4GB",
+    "max_wal_size": "256MB",
     "autovacuum": "off",
     "shared_buffers": "64MB",
 }
 
 
-pytest_plugins = ("tests.testbed.instance", "tests.testbed.journal")
+pytest_plugins = ("tests.testbed.marks", "tests.testbed.shared", "tests.testbed.instance", "tests.testbed.journal")
 
 PR_GET_DUMPABLE = 3
 
@@ -81,20 +82,19 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def bundles() -> Iterator[Path]:
-    with public_folder() as folder:
-        bundle.build(folder)
-        yield folder
+def bundles(once: Once) -> Path:
+    return once("bundle", bundle.build)
 
 
 @pytest.fixture(scope="session")
-def gitlab_tokens(bundles: Path) -> Iterator[str]:
-    found = bundle.available(bundles)
-    assert found is not None
-    with public_folder() as folder:
+def gitlab_tokens(bundles: Path, once: Once) -> str:
+    def unpack(folder: Path) -> None:
+        found = bundle.available(bundles)
+        assert found is not None
         with tarfile.open(found.path) as tar:
             tar.extractall(folder, filter="tar")
-        yield str(folder / "gitlab-tokens")
+
+    return str(once("gitlab-tokens", unpack) / "gitlab-tokens")
 
 
 @pytest.fixture(scope="session")
@@ -291,8 +291,13 @@ def _database(server: Server, template: str = "template1") -> Iterator[Address]:
 
 
 def _create(server: Server, name: str, template: str = "template1") -> None:
-    statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
-    _execute(server.address("postgres"), statement.format(*map(sql.Identifier, (name, GITLAB, template))))
+    statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+        *map(sql.Identifier, (name, GITLAB, template))
+    )
+    with psycopg.connect(**_parameters(server.address("postgres")), autocommit=True) as connection:
+        if connection.info.server_version >= 150000:  # there another way is usual, several times as slow with fsync off
+            statement += sql.SQL(" STRATEGY file_copy")
+        connection.execute(statement)
 
 
 def _execute(address: Address, statement: sql.SQL | sql.Composed) -> None:

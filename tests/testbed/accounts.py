@@ -25,6 +25,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from tests.testbed.factories import make_migration_row, make_tokens
+from tests.testbed.folders import public_folder, temporary
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.targets.demo.embedded import SUPERUSER, Server
@@ -112,29 +113,27 @@ def peer_server(account: Account) -> Iterator[PeerServer]:
 
     Two lines are the tests' own: root may be `postgres`, to fill tables, and everybody may be EXTERNAL with PASSWORD.
     """
-    folder = Path(tempfile.mkdtemp(prefix="tokens-peer-"))
-    folder.chmod(0o755)
     settings = {"fsync": "off", "shared_buffers": "16MB", "unix_socket_permissions": "0777", **PACKAGED_TIMEOUTS}
-    server = Server(folder / "pg", settings=settings)
-    try:
-        server.start()
-        make_production_database(server)
-        with psycopg.connect(server.address("postgres").conninfo, autocommit=True) as connection:
-            connection.execute(f"CREATE ROLE {EXTERNAL} LOGIN IN ROLE {GITLAB}")
-            statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(EXTERNAL), PASSWORD)
-            connection.execute(statement)
-        server.stop()
-        data = server.folder / "data"
-        (data / "pg_hba.conf").write_text(f"local all {EXTERNAL} scram-sha-256\n{PEER_HBA}")
-        (data / "pg_ident.conf").write_text(peer_ident(account.name) + f"gitlab root {SUPERUSER}\n")
-        server.start()
-        sockets = server.folder / "socket"
-        sockets.chmod(0o755)
-        (sockets / ".s.PGSQL.5432").chmod(0o777)
-        yield PeerServer(sockets, 5432)
-    finally:
-        server.remove()
-        shutil.rmtree(folder)
+    with public_folder() as folder:
+        server = Server(folder / "pg", settings=settings)
+        try:
+            server.start()
+            make_production_database(server)
+            with psycopg.connect(server.address("postgres").conninfo, autocommit=True) as connection:
+                connection.execute(f"CREATE ROLE {EXTERNAL} LOGIN IN ROLE {GITLAB}")
+                statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(EXTERNAL), PASSWORD)
+                connection.execute(statement)
+            server.stop()
+            data = server.folder / "data"
+            (data / "pg_hba.conf").write_text(f"local all {EXTERNAL} scram-sha-256\n{PEER_HBA}")
+            (data / "pg_ident.conf").write_text(peer_ident(account.name) + f"gitlab root {SUPERUSER}\n")
+            server.start()
+            sockets = server.folder / "socket"
+            sockets.chmod(0o755)
+            (sockets / ".s.PGSQL.5432").chmod(0o777)
+            yield PeerServer(sockets, 5432)
+        finally:
+            server.remove()
 
 
 PACKAGED_TIMEOUTS = {"statement_timeout": "60000", "idle_in_transaction_session_timeout": "60000"}
@@ -347,9 +346,11 @@ def _open_to_all(root: Path) -> None:
 
     pytest closes those of `tmp_path` again whenever another run starts: where that may be, take the fixture `folder`.
     """
-    temporary = Path(tempfile.gettempdir())
+    outermost = {Path(tempfile.gettempdir()), temporary()}
     for folder in (root, *root.parents):
-        if folder.is_relative_to(temporary) and folder != temporary:
+        if folder in outermost:
+            break
+        if not outermost.isdisjoint(folder.parents):
             folder.chmod(folder.stat().st_mode | 0o111)
 
 

@@ -7,7 +7,6 @@ is installed outside, and an image is built in the time that its database takes.
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from tests.testbed.accounts import (
     peer_ident,
 )
 from tests.testbed.docker.engine import Engine, EngineError
+from tests.testbed.folders import public_folder
 from tokens.targets.demo.embedded import Server
 from tokens.targets.demo.programs import Account
 
@@ -275,15 +275,13 @@ def _import(engine: Engine, root: Path, image: str, changes: list[str]) -> str:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A temporary folder that PostgreSQL's account may pass through, under a umask that closes nothing in it."""
-    path = Path(tempfile.mkdtemp(prefix="tokens-image-"))
-    path.chmod(0o755)
+    """A public folder, under a umask that closes nothing in it."""
     umask = os.umask(0o022)
     try:
-        yield path
+        with public_folder() as path:
+            yield path
     finally:
         os.umask(umask)
-        shutil.rmtree(path)
 
 
 def _link(path: Path, target: str) -> None:
