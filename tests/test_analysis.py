@@ -15,7 +15,6 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.analysis import Analysis, DateCount, analyze
-from tokens.upgrade import Branch, revisions
 from tokens.views.analysis import as_csv, as_json, screen
 
 DOCUMENTED = """\
@@ -133,7 +132,7 @@ def test_every_row_of_the_table_can_be_read_back(rows: list[tuple[int | None, in
         assert len(line) >= len("| 2024-06-15      | 15653 |")
 
 
-@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+@pytest.mark.each_release
 def test_every_release_is_understood(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     address = gitlab_database_at(revision)
     with make_engine(address).begin() as connection:

@@ -24,7 +24,7 @@ from tokens.journal.record import Recorder
 from tokens.run.batches import Finished, run
 from tokens.run.stored_plans import plan_to_apply
 from tokens.selection import DateRange, Selection
-from tokens.upgrade import Branch, revisions, upgrade
+from tokens.upgrade import Branch, upgrade
 
 Superuser = Callable[[Address], Address]
 OLD, NEW = ExpirationDate.typed("2024-06-15"), ExpirationDate.typed("2030-06-15")
@@ -201,7 +201,7 @@ def test_rows_that_may_be_hidden_from_a_role_are_said_by_doctor_and_plan(
     assert Concern.HIDDEN_ROWS in [note.concern for note in plan_to_apply(nobody, run_number).plan.notes]
 
 
-@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+@pytest.mark.each_release
 def test_the_release_of_a_bare_database_is_told(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     assert f"about release {revision}" in findings(gitlab_database_at(revision))["schema"][1]
 

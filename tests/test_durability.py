@@ -2,24 +2,23 @@
 
 from collections.abc import Callable
 
-from tests.testbed.crashes import Killer, check_crash, check_others, check_two_at_once, fill
+from tests.testbed.crashes import OFTEN, Killer, check_crash, check_others, check_two_at_once, fill, kills
 from tests.testbed.runs import query
 from tokens.address import Address
 from tokens.targets.demo.embedded import Server
-
-KILLS = 17  # on each server; fifty in all
 
 
 def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement_and_everything_can_go_on(
     gitlab_database: Address,
 ) -> None:
     fill(gitlab_database)
-    killer = Killer(gitlab_database)
-    killer.check(KILLS)
+    wanted = kills(gitlab_database)
+    Killer(gitlab_database).check(wanted)
     done = query(
         gitlab_database, "SELECT count(*) FROM token_tasks.attempts WHERE stopped_because = 'the process is dead'"
     )
-    assert done[0][0] > KILLS // 3  # the others were killed before they began, or had just ended
+    # The others were killed before they began, or had just ended; of a few kills those may be all.
+    assert done[0][0] > OFTEN // 3 or wanted < OFTEN
 
 
 def test_a_server_that_crashes_in_the_middle_ends_the_run_with_one_line_and_the_run_can_go_on(

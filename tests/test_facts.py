@@ -31,7 +31,6 @@ from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.selection import Condition
-from tokens.upgrade import Branch, revisions
 
 TODAY = datetime.now(UTC).date()
 MIGRATION = BackgroundMigration(datetime(2023, 6, 15, 23, 30, tzinfo=UTC), datetime(2023, 6, 16, 1, 0, tzinfo=UTC))
@@ -238,7 +237,7 @@ def test_no_tokens_are_no_facts(gitlab_database: Address) -> None:
     assert not any(asdict(Facts()).values())
 
 
-@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+@pytest.mark.each_release
 def test_every_release_has_its_facts_and_settings(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     address = gitlab_database_at(revision)
     with make_engine(address).begin() as connection:

@@ -45,7 +45,7 @@ from tokens.rotation.stage import Stage
 from tokens.rotation.successor import create
 from tokens.run.batches import Finished, run
 from tokens.selection import DateRange, Selection
-from tokens.upgrade import Branch, revisions, upgrade
+from tokens.upgrade import Branch, upgrade
 
 TODAY = datetime.now(UTC).date()
 SOON, LATER = TODAY + timedelta(5), TODAY + timedelta(200)
@@ -86,7 +86,7 @@ def test_every_column_that_the_oldest_release_lacks_is_optional(
     assert lacking
 
 
-@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+@pytest.mark.each_release
 def test_every_task_works_on_every_release(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     check_every_task(gitlab_database_at(revision))
 

@@ -70,7 +70,6 @@ from tokens.run.stored_plans import plan_to_apply, plan_to_undo
 from tokens.secret import Secret
 from tokens.selection import EVERY_STATE, Selection
 from tokens.tasks import rotate_screen
-from tokens.upgrade import Branch, revisions
 
 LIVING = frozenset({State.ACTIVE, State.EXPIRED})
 
@@ -195,7 +194,7 @@ def todo_of(found: Sequence[Resumption]) -> list[tuple[Step, Rotation]]:
 # The row
 
 
-@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+@pytest.mark.each_release
 def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_every_release(
     gitlab_database_at: Callable[[str], Address], revision: str
 ) -> None:

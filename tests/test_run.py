@@ -54,7 +54,6 @@ from tokens.run.batches import (
 )
 from tokens.run.stored_plans import plan_to_apply
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
-from tokens.upgrade import Branch, revisions
 
 OLD = ExpirationDate.typed("2024-06-15")
 NEW = ExpirationDate.typed("2030-06-15")
@@ -564,7 +563,7 @@ def test_a_plan_holds_the_notes_on_its_date(address: Address) -> None:
     assert [note.concern for note in removal.notes] == [Concern.BEYOND_MAXIMUM, Concern.REQUIRES_EXPIRY]
 
 
-@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+@pytest.mark.each_release
 def test_every_release_can_be_changed_with_its_notices_and_put_back(
     gitlab_database_at: Callable[[str], Address], revision: str
 ) -> None:

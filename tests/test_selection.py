@@ -26,7 +26,6 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
 from tokens.gitlab.schema import Schema, read_schema
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, check_names, pattern
-from tokens.upgrade import Branch, revisions
 
 TOKENS = 300
 DAY = ExpirationDate.typed("2024-06-15")
@@ -444,7 +443,7 @@ def test_a_name_is_matched_as_python_matches_it(gitlab_database: Address) -> Non
         agree()
 
 
-@pytest.mark.parametrize("revision", revisions(Branch.GITLAB))
+@pytest.mark.each_release
 def test_everything_can_be_named_on_every_release(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     address = gitlab_database_at(revision)
     with make_engine(address).begin() as connection:

@@ -28,8 +28,11 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.run.batches import BatchCommitted, Finished, run
 from tokens.selection import DateRange, Selection
 from tokens.targets.demo.embedded import Server
+from tokens.targets.demo.programs import NEWEST
 
 TOKENS = 24_000
+
+OFTEN = 17
 
 BOT = 6
 
@@ -229,6 +232,12 @@ def what_is_next(address: Address) -> tuple[str, ...]:
     if last[0].state == "done":
         return ("undo", "--run", str(last[0].id), "--yes")
     return ("apply", "--run", str(last[0].id), "--yes")
+
+
+def kills(address: Address) -> int:
+    """How often to kill on this server: often enough on the newest, and as a proof on the others."""
+    (version,) = query(address, "SELECT CAST(current_setting('server_version_num') AS integer)")[0]
+    return OFTEN if version // 10_000 == NEWEST else OFTEN // 4
 
 
 class Killer:
