@@ -26,7 +26,10 @@ while True:
 
 Kubectl = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
-pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
+]
 
 
 NO_CLIENT = pytest.param(None, marks=pytest.mark.skip(reason="kubectl is not installed"), id="no kubectl")

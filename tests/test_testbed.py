@@ -115,6 +115,7 @@ def test_a_command_that_fails_in_the_engine_is_an_error(docker_engine: Engine) -
         docker_engine.docker("start", "nothing-of-this-name")
 
 
+@pytest.mark.docker
 def test_an_engine_leaves_nothing_behind_not_even_with_a_container_running() -> None:
     if reason := engines.missing() or images.missing():
         pytest.skip(reason)
@@ -138,6 +139,7 @@ with Engine() as engine:
 """
 
 
+@pytest.mark.docker
 def test_what_a_killed_run_leaves_behind_the_next_engine_removes() -> None:
     if reason := engines.missing() or images.missing():
         pytest.skip(reason)
