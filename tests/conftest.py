@@ -87,14 +87,13 @@ def bundles(once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def gitlab_tokens(bundles: Path, once: Once) -> str:
-    def unpack(folder: Path) -> None:
-        found = bundle.available(bundles)
-        assert found is not None
+def gitlab_tokens(bundles: Path) -> Iterator[str]:
+    found = bundle.available(bundles)
+    assert found is not None
+    with public_folder() as folder:
         with tarfile.open(found.path) as tar:
             tar.extractall(folder, filter="tar")
-
-    return str(once("gitlab-tokens", unpack) / "gitlab-tokens")
+        yield str(folder / "gitlab-tokens")
 
 
 @pytest.fixture(scope="session")

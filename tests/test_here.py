@@ -35,6 +35,12 @@ NOBODY = Account("nobody", 65534, 65534)
 
 
 @pytest.fixture
+def tmp_path(folder: Path) -> Path:
+    """Where GitLab is laid out: pytest's own folders are closed to its accounts whenever another run starts."""
+    return folder
+
+
+@pytest.fixture
 def as_root(gitlab_tokens: str, tmp_path: Path) -> Call:
     """The program as root, in an environment that would lead it astray if libpq's variables counted."""
 
