@@ -44,7 +44,8 @@ from tests.testbed.docker.image import Container
 from tests.testbed.folders import CLOSED_CHECKOUT, public_folder
 from tests.testbed.replication import Replicated
 from tests.testbed.ruby import Ruby
-from tests.testbed.shared import Once
+from tests.testbed.servers import prepare
+from tests.testbed.shared import once
 from tokens.address import Address
 from tokens.secret import forbid_core_dumps
 from tokens.targets.demo.embedded import SUPERUSER, Server
@@ -82,8 +83,11 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def bundles(once: Once) -> Path:
-    return once("bundle", bundle.build)
+def bundles() -> Path:
+    def build(folder: Path) -> None:
+        assert bundle.build(folder) == bundle.available(folder)
+
+    return once("bundle", build)
 
 
 @pytest.fixture(scope="session")
@@ -208,7 +212,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with public_folder() as path:
-        started = Server(path / "pg", binaries=request.param, settings=SETTINGS)
+        started = prepare(Server(path / "pg", binaries=request.param, settings=SETTINGS), request.param)
         started.start()
         try:
             _execute(started.address("postgres"), sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(GITLAB)))

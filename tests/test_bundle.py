@@ -31,6 +31,7 @@ STRANGER = 4242
 
 NOBODY_LISTENS = "postgresql://gitlab@127.0.0.1:1/gitlabhq_production"
 
+pytestmark = pytest.mark.xdist_group("bundle")  # it is unpacked once
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run programs as somebody else")
 
 PROBE = """
@@ -67,7 +68,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def copied_package(place: Path) -> Path:
-    """A copy of the code, of which the bundle is built: somebody may be editing the original."""
+    """A copy of the code that the bundle was built of, as old as the original, for tests that change it."""
     for folder in (bundle._PACKAGE, bundle._migrations()):
         shutil.copytree(folder, place / "source" / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     return place / "source" / bundle._PACKAGE.name
@@ -81,10 +82,10 @@ def package(copied_package: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(place: Path, copied_package: Path) -> Bundle:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle, "_PACKAGE", copied_package)
-        return bundle.build(place / "built")
+def built(bundles: Path) -> Bundle:
+    found = bundle.available(bundles)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ import pytest
 
 import tokens
 from tests.testbed.folders import CLOSED_CHECKOUT
+from tests.testbed.servers import prepare
 from tokens.errors import ServerError
 from tokens.targets.demo import programs
 from tokens.targets.demo.embedded import Server
@@ -36,6 +37,12 @@ def own(folder: Path) -> Iterator[Server]:
     server = Server(folder / "pg", settings=SETTINGS)
     yield server
     server.remove()
+
+
+@pytest.fixture
+def made(own: Server) -> Server:
+    """The same with its data folder, for tests that are not about how it is made."""
+    return prepare(own)
 
 
 def query(server: Server, statement: str) -> str:
@@ -101,11 +108,11 @@ def test_a_server_is_created_started_stopped_and_started_again_with_its_data(own
     assert query(own, "SELECT word FROM kept") == "kept"
 
 
-def test_a_second_start_attaches_to_the_running_server(own: Server) -> None:
-    own.start()
-    process = postmaster(own)
-    assert not Server(own.folder).start()
-    assert postmaster(own) == process
+def test_a_second_start_attaches_to_the_running_server(made: Server) -> None:
+    made.start()
+    process = postmaster(made)
+    assert not Server(made.folder).start()
+    assert postmaster(made) == process
 
 
 def test_it_is_utf8_with_the_c_locale_and_utc_and_listens_on_no_port(own: Server) -> None:
@@ -127,12 +134,12 @@ def test_it_runs_the_release_and_the_settings_that_were_asked_for(folder: Path) 
         server.remove()
 
 
-def test_a_login_is_answered_only_for_a_database_and_a_role_that_exist(own: Server) -> None:
-    assert not own.answers()
-    own.start()
-    assert own.answers()
-    assert not own.answers("gitlabhq_production")
-    assert not own.answers("postgres", "nobody_by_that_name")
+def test_a_login_is_answered_only_for_a_database_and_a_role_that_exist(made: Server) -> None:
+    assert not made.answers()
+    made.start()
+    assert made.answers()
+    assert not made.answers("gitlabhq_production")
+    assert not made.answers("postgres", "nobody_by_that_name")
 
 
 def test_a_folder_with_blanks_and_quotes_works(folder: Path) -> None:
@@ -160,36 +167,36 @@ def test_removing_a_server_leaves_other_files_in_its_folder(own: Server) -> None
     (own.folder / "note").unlink()
 
 
-def test_a_server_killed_with_all_its_connections_open_starts_again(own: Server) -> None:
-    own.start()
-    with psycopg.connect(own.address("postgres").conninfo) as connection:
+def test_a_server_killed_with_all_its_connections_open_starts_again(made: Server) -> None:
+    made.start()
+    with psycopg.connect(made.address("postgres").conninfo) as connection:
         connection.execute("SELECT 1")
-        os.kill(postmaster(own), signal.SIGKILL)
-        assert own.start()
+        os.kill(postmaster(made), signal.SIGKILL)
+        assert made.start()
         connection.close()
-    assert query(own, "SELECT 1") == "1"
+    assert query(made, "SELECT 1") == "1"
 
 
-def test_a_start_waits_for_a_server_that_is_on_its_way_out(own: Server) -> None:
-    own.start()
-    with psycopg.connect(own.address("postgres").conninfo) as connection, ThreadPoolExecutor(1) as pool:
-        os.kill(postmaster(own), signal.SIGTERM)  # which lets open connections end
-        assert eventually(lambda: not own.answers())
-        start = pool.submit(own.start)
+def test_a_start_waits_for_a_server_that_is_on_its_way_out(made: Server) -> None:
+    made.start()
+    with psycopg.connect(made.address("postgres").conninfo) as connection, ThreadPoolExecutor(1) as pool:
+        os.kill(postmaster(made), signal.SIGTERM)  # which lets open connections end
+        assert eventually(lambda: not made.answers())
+        start = pool.submit(made.start)
         with pytest.raises(FutureTimeout):
             start.result(timeout=0.2)
         connection.close()
         assert start.result()
-    assert query(own, "SELECT 1") == "1"
+    assert query(made, "SELECT 1") == "1"
 
 
-def test_a_process_id_that_now_belongs_to_somebody_else_does_not_stop_a_start(own: Server) -> None:
-    own.start()
-    left_behind = (own.folder / "data" / "postmaster.pid").read_text().split("\n", 1)[1]
-    own.stop()
-    (own.folder / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n{left_behind}")
-    assert not own.stop()
-    assert own.start()
+def test_a_process_id_that_now_belongs_to_somebody_else_does_not_stop_a_start(made: Server) -> None:
+    made.start()
+    left_behind = (made.folder / "data" / "postmaster.pid").read_text().split("\n", 1)[1]
+    made.stop()
+    (made.folder / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n{left_behind}")
+    assert not made.stop()
+    assert made.start()
 
 
 def test_a_start_that_was_killed_during_initdb_is_made_again(own: Server) -> None:
@@ -214,21 +221,21 @@ def test_the_server_keeps_no_pipe_of_its_starter_open(own: Server) -> None:
     assert own.answers()
 
 
-def test_ctrl_c_in_the_terminal_of_the_starter_does_not_reach_the_server(own: Server) -> None:
+def test_ctrl_c_in_the_terminal_of_the_starter_does_not_reach_the_server(made: Server) -> None:
     program = "server.start(); print('up', flush=True); sys.stdin.read()"
-    starter = in_another_process(program, own.folder, stdin=subprocess.PIPE, process_group=0)
+    starter = in_another_process(program, made.folder, stdin=subprocess.PIPE, process_group=0)
     assert starter.stdout is not None
     assert starter.stdout.readline() == "up\n"
-    assert os.getsid(postmaster(own)) != os.getsid(starter.pid)
+    assert os.getsid(postmaster(made)) != os.getsid(starter.pid)
     os.killpg(starter.pid, signal.SIGKILL)
     starter.communicate()
-    assert own.answers()
+    assert made.answers()
 
 
-def test_asking_whether_it_runs_imports_no_driver(own: Server) -> None:
-    own.start()
+def test_asking_whether_it_runs_imports_no_driver(made: Server) -> None:
+    made.start()
     program = "assert server.running(); print(*{'psycopg', 'sqlalchemy', 'psutil', 'alembic'} & set(sys.modules))"
-    assert in_another_process(program, own.folder).communicate(timeout=60)[0].strip() == ""
+    assert in_another_process(program, made.folder).communicate(timeout=60)[0].strip() == ""
 
 
 def test_variables_of_the_caller_mislead_nobody(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,8 +411,8 @@ def test_an_ordinary_user_starts_a_server_under_the_own_name_and_root_may_attach
 
 
 @as_root
-def test_a_server_of_another_account_is_one_line(own: Server) -> None:
-    own.start()
+def test_a_server_of_another_account_is_one_line(made: Server) -> None:
+    made.start()
     program = """
         from tokens.errors import ServerError
         try:
@@ -413,5 +420,5 @@ def test_a_server_of_another_account_is_one_line(own: Server) -> None:
         except ServerError as error:
             print(error)
     """
-    said = as_an_ordinary_user(program, own.folder)
-    assert said.communicate(timeout=60)[0] == f"The server in {own.folder} belongs to another account.\n"
+    said = as_an_ordinary_user(program, made.folder)
+    assert said.communicate(timeout=60)[0] == f"The server in {made.folder} belongs to another account.\n"

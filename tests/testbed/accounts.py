@@ -26,6 +26,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.folders import public_folder, temporary
+from tests.testbed.servers import prepare
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.targets.demo.embedded import SUPERUSER, Server
@@ -117,7 +118,7 @@ def peer_server(account: Account) -> Iterator[PeerServer]:
     with public_folder() as folder:
         server = Server(folder / "pg", settings=settings)
         try:
-            server.start()
+            prepare(server).start()
             make_production_database(server)
             with psycopg.connect(server.address("postgres").conninfo, autocommit=True) as connection:
                 connection.execute(f"CREATE ROLE {EXTERNAL} LOGIN IN ROLE {GITLAB}")

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tests.testbed.servers import prepare
 from tokens.address import Address
 from tokens.targets.demo.embedded import Server
 from tokens.upgrade import Branch, upgrade
@@ -20,6 +21,7 @@ GITLAB = "gitlab"
 
 PUBLICATION = "everything"
 SUBSCRIPTION = "copy"
+TEMPLATE = "template_gitlab"
 
 _SETTINGS = {
     "wal_level": "logical",
@@ -83,8 +85,7 @@ class Logical:
         slot = f"{SUBSCRIPTION}_{name}"
         both = Replica(self.publisher.address(name), self.subscriber.address(name))
         for server in (self.publisher, self.subscriber):
-            execute(server.address("postgres"), f"CREATE DATABASE {name} OWNER {GITLAB}")
-            upgrade(server.address(name, GITLAB), Branch.GITLAB)
+            execute(server.address("postgres"), f"CREATE DATABASE {name} OWNER {GITLAB} TEMPLATE {TEMPLATE}")
         execute(both.publisher, f"CREATE PUBLICATION {PUBLICATION} {publication}")
         source = sql.Literal(both.publisher.conninfo).as_string()
         execute(
@@ -106,8 +107,13 @@ def logical_replication(folder: Path) -> Iterator[Logical]:
     publisher, subscriber = (Server(folder / name, settings=_SETTINGS) for name in ("publisher", "subscriber"))
     try:
         for server in (publisher, subscriber):
-            server.start()
-            execute(server.address("postgres"), f"CREATE ROLE {GITLAB} LOGIN")
+            prepare(server).start()
+            execute(
+                server.address("postgres"),
+                f"CREATE ROLE {GITLAB} LOGIN",
+                f"CREATE DATABASE {TEMPLATE} OWNER {GITLAB}",
+            )
+            upgrade(server.address(TEMPLATE, GITLAB), Branch.GITLAB)
         yield Logical(publisher, subscriber)
     finally:
         for server in (subscriber, publisher):

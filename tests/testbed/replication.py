@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tests.testbed.servers import prepare
 from tokens.address import Address
 from tokens.database import accepts
 from tokens.targets.demo.embedded import Server
@@ -116,7 +117,7 @@ def replication(folder: Path) -> Iterator[Replicated]:
     primary = Server(folder / "primary", settings=_SETTINGS)
     standby = Server(folder / "standby", settings=_SETTINGS)
     try:
-        primary.start()
+        prepare(primary).start()
         _execute(primary, sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(GITLAB)))
         _copy(primary, standby)
         standby.start()

@@ -1,0 +1,26 @@
+"""Servers with a data folder that `initdb` made once a run: a copy takes a tenth of the time."""
+
+import subprocess
+import zlib
+from pathlib import Path
+
+from tests.testbed.shared import once
+from tokens.targets.demo.embedded import Server
+from tokens.targets.demo.programs import packaged_binaries
+
+
+def prepare(server: Server, binaries: Path | None = None) -> Server:
+    """Lay a fresh data folder into a server that does not exist yet; `binaries` will start it."""
+    used = binaries or packaged_binaries()
+
+    def initialise(folder: Path) -> None:
+        first = Server(folder / "pg", binaries=used, settings={"fsync": "off"})
+        first.start()
+        first.stop()
+
+    # A short name: a Unix socket lies below it.
+    made = once(f"initdb-{zlib.crc32(bytes(used)):08x}", initialise) / "pg" / "data"
+    server.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    (server.folder / "lock").touch()
+    subprocess.run(["cp", "-a", made, server.folder / "data"], check=True)
+    return server
