@@ -1,0 +1,143 @@
+"""The tasks as plain functions: what they return, what they refuse, and that they neither print nor need Invoke."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import tokens
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_token, make_tokens, make_user
+from tests.testbed.replication import Replicated
+from tests.testbed.runs import everything, install, query
+from tokens.address import Address
+from tokens.delivery.destination import Delivery, NewToken
+from tokens.engine import make_engine
+from tokens.errors import Refused, UsageError
+from tokens.journal.installation import JournalMissing
+from tokens.rotation.candidate import Search
+from tokens.secret import Secret
+
+TODAY = datetime.now(UTC).date()
+SOON, LATER = (tokens.ExpirationDate.typed(str(TODAY + timedelta(days))) for days in (5, 200))
+GONE = tokens.ExpirationDate.typed(str(TODAY - timedelta(3)))
+
+
+def on(*days: tokens.ExpirationDate) -> tokens.Selection:
+    return tokens.Selection(tuple(tokens.DateRange(day, day) for day in days))
+
+
+@pytest.fixture
+def gitlab(replicated: Replicated) -> Iterator[Address]:
+    """Twenty tokens that expire soon, and a journal."""
+    with replicated.database() as pair:
+        install(pair.primary)
+        with make_engine(pair.primary).begin() as connection:
+            make_tokens(connection, 20, expires_at=str(SOON))
+        yield pair.primary
+
+
+def test_a_change_is_planned_carried_out_and_taken_back(gitlab: Address, capfd: pytest.CaptureFixture[str]) -> None:
+    before = everything(gitlab)
+    (row,) = tokens.analyze(url(gitlab)).dates
+    assert (row.expires_at, row.tokens) == (SOON, 20)
+    planned = tokens.plan(url(gitlab), on(SOON), tokens.Change(to=LATER))
+    assert planned.tokens == 20
+    assert everything(gitlab) == before
+
+    events: list[object] = []
+    result = tokens.apply(gitlab, planned, reason="no outage", on_event=events.append)
+    assert result == tokens.Result(1, changed=20, recounted=20)
+    assert [row.expires_at for row in tokens.analyze(gitlab).dates] == [LATER]
+    assert events
+    assert query(gitlab, "SELECT reason FROM token_tasks.runs")[0].reason == "no outage"
+
+    assert tokens.undo(gitlab, 1) == tokens.Result(2, changed=20, recounted=20)
+    assert everything(gitlab) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_new_dates_they_are_removed_and_nothing_to_do_is_no_run(gitlab: Address) -> None:
+    assert tokens.apply(gitlab, tokens.plan(gitlab, on(LATER))) == tokens.Result(None)
+    assert tokens.apply(gitlab, tokens.plan(gitlab, on(SOON))).changed == 20
+    assert [row.expires_at for row in tokens.analyze(gitlab).dates] == [None]
+
+
+def test_a_guard_refuses_unless_it_is_allowed(gitlab: Address) -> None:
+    planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=GONE))
+    with pytest.raises(Refused, match="past"):
+        tokens.apply(gitlab, planned)
+    assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 0
+    assert tokens.apply(gitlab, planned, allow=("past", "earlier")).changed == 20
+
+
+def test_without_a_journal_nothing_is_changed(replicated: Replicated) -> None:
+    with replicated.database() as pair:
+        with make_engine(pair.primary).begin() as connection:
+            make_token(connection, expires_at=str(SOON))
+        before = everything(pair.primary)
+        with pytest.raises(JournalMissing):
+            tokens.apply(pair.primary, tokens.plan(pair.primary, on(SOON), tokens.Change(to=LATER)))
+        assert everything(pair.primary) == before
+
+
+class Vault(Delivery):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def check(self, tokens: Sequence[NewToken]) -> None:
+        pass
+
+    def deliver(self, token: Secret, about: NewToken) -> None:
+        self.kept[about.name] = token.reveal()
+
+    def place(self, about: NewToken) -> str:
+        return f"the vault, as {about.name}"
+
+
+def test_a_token_gets_a_successor_that_is_delivered(gitlab: Address, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.yml"
+    secrets.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
+    with make_engine(gitlab).begin() as connection:
+        owner = make_user(connection, username="inventory", user_type=13)
+        old = make_token(connection, user_id=owner, name="nightly", expires_at=str(SOON))
+    vault = Vault()
+    search = Search(tokens.Selection((), users=("inventory",)), "nightly", None, None)
+    (outcome,) = tokens.rotate(gitlab, search, vault, secrets_file=secrets)
+    assert (outcome.token_id, outcome.is_done) == (old, True)
+    assert vault.kept["nightly"].startswith("glpat-")
+    rows = query(gitlab, f"SELECT revoked FROM personal_access_tokens WHERE user_id = {owner} ORDER BY id")
+    assert [row.revoked for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize("target", ["docker:gitlab", "omnibus", "demo"])
+def test_a_target_is_an_address(target: str) -> None:
+    with pytest.raises(UsageError, match="postgresql://"):
+        tokens.analyze(target)
+
+
+def test_the_verbs_need_no_invoke_and_importing_us_costs_no_driver() -> None:
+    program = """
+import sys, tokens
+assert not {"invoke", "psycopg"} & set(sys.modules)
+tokens.analyze, tokens.change.plan, tokens.apply, tokens.undo, tokens.rotate
+sys.exit("invoke" in sys.modules or "prompt_toolkit" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_readmes_example_runs(gitlab: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    found = re.search(r"```python\n(import tokens\n.*?)```", readme, re.DOTALL)
+    assert found
+    program = re.sub(r'"postgresql://[^"]*"', repr(url(gitlab)), found[1]).replace("2026-12-04", str(SOON))
+    exec(compile(program.replace("2027-06-04", str(LATER)), "README.md", "exec"), {})
+    assert f"{SOON} 20" in capsys.readouterr().out
+    assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 2
