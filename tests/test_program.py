@@ -16,7 +16,7 @@ from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV, call
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.tasks.target_option import later_tasks
+from tokens.tasks.target import later_tasks
 from tokens.terminal.debug_log import without_addresses
 
 

@@ -69,7 +69,7 @@ from tokens.rotation.successor import Successor, create
 from tokens.run.stored_plans import plan_to_apply, plan_to_undo
 from tokens.secret import Secret
 from tokens.selection import EVERY_STATE, Selection
-from tokens.tasks import rotate_screen
+from tokens.views import rotation as view
 
 LIVING = frozenset({State.ACTIVE, State.EXPIRED})
 
@@ -518,9 +518,9 @@ def test_a_token_with_sudo_gets_a_successor_for_an_administrator_alone_and_the_p
     execute(address, "UPDATE users SET admin = true")
     planned = plan_of(address, token)
     left = [Resumption(token, Stage.PLANNED, Step.CREATE, None, planned.rotations[0])]
-    shown = rotate_screen.plan(left, proof="--no-verify", places=(), after=None, notes=())
+    shown = view.plan(left, proof="--no-verify", places=(), after=None, notes=())
     assert "Copied:  the sudo flag: the new token may act as any user, too" in shown
-    document = rotate_screen.plan_as_dict(left, proof="--no-verify", places=(), after=None, notes=())
+    document = view.plan_as_dict(left, proof="--no-verify", places=(), after=None, notes=())
     assert document["rotations"][0]["sudo"] is True
     record = begun(address, planned)
     # Whoever is no administrator any more when it is made gets none either.
@@ -641,12 +641,12 @@ def test_the_instances_maximum_limits_the_date_and_a_note_says_so(address: Addre
 
 def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> None:
     def copied(left: Sequence[Resumption]) -> list[str]:
-        shown = rotate_screen.plan(left, proof="--no-verify", places=(), after=None, notes=())
+        shown = view.plan(left, proof="--no-verify", places=(), after=None, notes=())
         _, _, rest = shown.partition("\n\n")
         return rest.partition("Verify:")[0].splitlines()
 
     def facts(left: Sequence[Resumption]) -> list[dict[str, Any]]:
-        document = rotate_screen.plan_as_dict(left, proof="--no-verify", places=(), after=None, notes=())
+        document = view.plan_as_dict(left, proof="--no-verify", places=(), after=None, notes=())
         names = ("description", "granular", "granular_scopes", "impersonation", "sudo", "organization_id")
         return [{name: one[name] for name in names} for one in document["rotations"]]
 

@@ -39,8 +39,8 @@ def signalled_after(module: str, command: Sequence[str], number: signal.Signals)
 @pytest.mark.parametrize(
     "module",
     [
-        *("tokens.start", "invoke.exceptions", "invoke", "tokens.errors", "tokens.tasks.task"),
-        *("tokens.tasks.rotate", "tokens.namespace", "tokens.program", "tokens.database", "psycopg.errors"),
+        *("tokens.start", "invoke.exceptions", "invoke", "tokens.errors", "tokens.tasks.declaration"),
+        *("tokens.tasks.main", "tokens.namespace", "tokens.program", "tokens.database", "psycopg.errors"),
     ],
 )
 def test_ctrl_c_at_any_moment_of_the_import_is_one_line(module: str) -> None:
@@ -52,7 +52,7 @@ def test_what_ends_the_program_while_it_is_imported_is_one_line(number: signal.S
     assert signalled_after("invoke.config", MAIN, number) == (143, [f"Terminated by {number.name}."])
 
 
-@pytest.mark.parametrize("module", ["tokens.errors", "tokens.tasks.target_option"])
+@pytest.mark.parametrize("module", ["tokens.errors", "tokens.tasks.target"])
 def test_ctrl_c_while_inv_imports_the_collection_is_one_line(module: str) -> None:
     assert signalled_after(module, INV, signal.SIGINT) == (130, ["Interrupted."])
 

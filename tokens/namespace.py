@@ -4,8 +4,7 @@ import invoke
 
 from tokens.tasks.configuration import DEFAULTS
 from tokens.tasks.groups import bundle, demo, journal
-from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, remove, undo
-from tokens.tasks.rotate import rotate
+from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, remove, rotate, undo
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
 

@@ -26,3 +26,8 @@ def recorded(run: int | None, kind: RunKind) -> str:
 def to_take_back(run: int, kind: RunKind, *, reversible: bool = True, mark: str = "; ") -> str:
     """How a run is taken back, after `mark`; empty where it cannot be: an undo, or one that has changed nothing."""
     return f"{mark}to take it back: tokens.undo --run {run}" if reversible and kind is not RunKind.UNDO else ""
+
+
+def to_resume(run: int, again: str) -> str:
+    """How a run of rotations is gone on with; `again` says what for."""
+    return f"{again}: tokens.rotate --resume {run}, with the same --deliver."

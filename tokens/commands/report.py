@@ -18,11 +18,13 @@ class Report:
     """What a command has to say on standard output: text as it comes, or one JSON document at the end.
 
     `changed` tells, from the first commit on, what has been changed and how to go on; None as long as nothing has.
-    Whatever fails from then on, `concluding` ends in that line.
+    Whatever fails from then on, `concluding` ends in that line. With `aside` everything is said on standard error,
+    since standard output is somebody else's alone.
     """
 
-    def __init__(self, environment: Environment, *, as_json: bool) -> None:
+    def __init__(self, environment: Environment, *, as_json: bool, aside: bool = False) -> None:
         self._environment = environment
+        self._aside = aside
         self._json = as_json
         self._document: dict[str, Any] = {}
         self._fault: OSError | None = None
@@ -74,6 +76,9 @@ class Report:
 
     def _print(self, text: str) -> None:
         """A reader that leaves early must neither hold a change up nor hide how it ended; no more must a full disk."""
+        if self._aside:
+            self._environment.tell(text)
+            return
         try:
             self._environment.print(text)
         except OSError as error:

@@ -15,10 +15,12 @@ from tokens.tasks.options import (
     PLANNING,
     REASON,
     REASON_GIVEN,
+    ROTATION,
     RUN_SHOWN,
     RUN_TO_CHANGE,
     SELECTION,
     SUPERSEDED,
+    THERE,
     TOP,
     handling_of,
 )
@@ -65,6 +67,11 @@ def apply() -> None:
 )
 def undo() -> None:
     """Put back what a run has changed."""
+
+
+@task("rotate:rotate", ROTATION, LOCATED, THERE, travels=False)
+def rotate() -> None:
+    """Replace service accounts' tokens by new ones."""
 
 
 @task("history:history", LOCATED, RUN_SHOWN, HISTORY_OUTPUT)

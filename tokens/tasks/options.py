@@ -20,7 +20,7 @@ TARGET = Option(
     "INVOKE_TOKENS_TARGET, then tokens.target in the configuration, then the GitLab installed right here.",
 )
 LOCATED = Argument("locate", target.locator, (TARGET,))
-DESTINATION = Argument("destination", target.destination, (TARGET,))
+THERE = Argument("there", target.there, (TARGET,))
 
 RUN = Option("run", "The number of the run, as `history` shows it.")
 RUN_TO_CHANGE = Argument("run", "tokens.commands.reading:run_to_change", (RUN,))
@@ -195,5 +195,59 @@ EXTENSION = Argument(
         Option("to", "The new expiration date (2027-06-15)."),
         Option("by", "Instead of --to: so many days later than each token's own date (365d)."),
         Option("stagger", "Spread the new dates evenly over so many days from --to on (30d)."),
+    ),
+)
+
+SAID_OF_ROTATION = {
+    "kind": f"Of this kind: {KINDS}. Default: service-account. {SEVERAL}",
+    "state": f"Only in this state: {STATES}. Default: active; with --expired-within expired; with --service-account or "
+    f"--token whatever can be rotated. {SEVERAL}",
+}
+ROTATION = Argument(
+    "options",
+    "tokens.commands.rotating:rotate_options",
+    (
+        Option("service_account", "Only tokens of the account with this username."),
+        Option("token", "Only the token with this name or id."),
+        Option("within", "All tokens that work and expire within so many days, such as 30d."),
+        Option("expired_within", "All tokens that have expired within the last so many days, such as 14d."),
+        *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),
+        Option(
+            "allow",
+            "Go on in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
+            several=True,
+        ),
+        Option("at_most", "Refuse to rotate more tokens than this number."),
+        Option(
+            "expires_in",
+            "How long the new token lives, in days. Default: 365d, or the instance's maximum if that is less.",
+        ),
+        Option("grace", "Let the old token live on for so many days (7d) at most, instead of revoking it at once."),
+        Option(
+            "verify",
+            "The URL of GitLab that has to accept the new token. Default: the one in the configuration of the GitLab "
+            "installed right here.",
+        ),
+        Option("no_verify", "Do not ask GitLab whether it accepts the new token.", False),
+        Option(
+            "deliver",
+            "Where the new token goes: file:PATH ({account} and {token_id} are filled in), command:COMMAND (token on "
+            "its standard input, facts in TOKENS_ACCOUNT and the like, for a path TOKENS_NAME_SAFE) or stdout. Default "
+            "on a terminal: stdout.",
+        ),
+        Option("force", "Replace the file of --deliver, if it is there.", False),
+        Option(
+            "after",
+            "A command for each token that was rotated, at the very end, with the same facts, without the token.",
+        ),
+        Option(
+            "secrets_file",
+            "A copy of GitLab's secrets.yml or gitlab-secrets.json. Default: that of the GitLab right here.",
+        ),
+        DRY_RUN.saying("Show the plan, make and change nothing. Needs no secrets."),
+        YES.saying("Do not ask; needed where there is no terminal."),
+        REASON,
+        Option("resume", "Bring the run with this number to its end."),
+        OUTPUT.saying("text or json; neither ever holds a token. Default: text."),
     ),
 )

@@ -30,14 +30,15 @@ def remote(context: invoke.Context, target: str | None) -> RemoteTarget | None:
     return found if isinstance(found, DockerTarget | KubernetesTarget) else None
 
 
-def destination(
-    context: invoke.Context,
-    environment: Environment,  # noqa: ARG001
-    target: str | None,
-) -> tuple[RemoteTarget, tuple[str, ...]] | None:
-    """The container or pod that is meant, with the words of the program that goes into it; None for right here."""
+def there(
+    context: invoke.Context, environment: Environment, target: str | None
+) -> tuple[RemoteTarget, tuple[str, ...], Path | None] | None:
+    """The container or pod that is meant, with what it takes to go there; None for right here.
+
+    That is the words of the program that goes into it, and the folder of bundles, None for the usual one.
+    """
     found = remote(context, target)
-    return None if found is None else (found, client(context, found))
+    return None if found is None else (found, client(context, found), bundle_folder(context, environment))
 
 
 def locator(context: invoke.Context, environment: Environment, target: str | None) -> "Callable[[], Site]":
@@ -173,10 +174,10 @@ def bundle_place(
     Raises:
         UsageError: a target was given with a folder, or one that is no container and no pod.
     """
-    found = destination(context, environment, target)
+    found = remote(context, target)
     if target and (found is None or directory):
         raise UsageError("bundle.clean takes a container or pod as target, or else the folder of bundles here.")
-    return bundle_folder(context, environment, directory) if found is None else found
+    return bundle_folder(context, environment, directory) if found is None else (found, client(context, found))
 
 
 def bundle_folder(

@@ -3,17 +3,16 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tokens.tasks.rotate_conversation import why
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import State
+from tokens.rotation.candidate import Candidate
+from tokens.rotation.resumption import Resumption, Step
+from tokens.rotation.retirement import Retirement
+from tokens.rotation.rotator import End, Outcome
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
-
-if TYPE_CHECKING:
-    from tokens.gitlab.expiration import ExpirationDate
-    from tokens.rotation.candidate import Candidate
-    from tokens.rotation.resumption import Resumption
-    from tokens.rotation.rotator import Outcome
 
 MOST_ROTATIONS = 50  # lines; --output json has all of them
 DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
@@ -29,9 +28,9 @@ class Proof:
 
 
 def plan(
-    left: Sequence["Resumption"],
+    left: Sequence[Resumption],
     *,
-    proof: "Proof | str",
+    proof: Proof | str,
     places: Sequence[str],
     after: str | None,
     notes: Sequence[str],
@@ -50,9 +49,9 @@ def plan(
 
 
 def plan_as_dict(
-    left: Sequence["Resumption"],
+    left: Sequence[Resumption],
     *,
-    proof: "Proof | str",
+    proof: Proof | str,
     places: Sequence[str],
     after: str | None,
     notes: Sequence[str],
@@ -68,10 +67,8 @@ def plan_as_dict(
     }
 
 
-def outcome(one: "Outcome", place: str | None) -> str:
+def outcome(one: Outcome, place: str | None) -> str:
     """What became of one token, in one line."""
-    from tokens.rotation.rotator import End
-
     who = f'{one.candidate.account}, "{one.candidate.name}" (id {one.token_id})' if one.candidate else "(gone)"
     match one.end:
         case End.DONE:
@@ -88,7 +85,7 @@ def outcome(one: "Outcome", place: str | None) -> str:
     return printable(said)
 
 
-def outcome_as_dict(one: "Outcome") -> dict[str, Any]:
+def outcome_as_dict(one: Outcome) -> dict[str, Any]:
     """The same for a program."""
     return {
         "token_id": one.token_id,
@@ -101,10 +98,8 @@ def outcome_as_dict(one: "Outcome") -> dict[str, Any]:
     }
 
 
-def checklist(done: Sequence["Outcome"], *, after: bool) -> str:
+def checklist(done: Sequence[Outcome], *, after: bool) -> str:
     """The runbook's last steps, which nobody but a person can do."""
-    from tokens.rotation.retirement import Retirement
-
     several = len(done) > 1
     tokens, have = ("the new tokens", "are") if several else ("the new token", "is")
     lines = [
@@ -123,9 +118,19 @@ def checklist(done: Sequence["Outcome"], *, after: bool) -> str:
     return "\n".join(["Left to do by hand:", *lines])
 
 
-def _table(left: Sequence["Resumption"]) -> list[str]:
-    from tokens.rotation.resumption import Step
+def account(name: str, tokens: Sequence[Candidate]) -> str:
+    """An account with its tokens, the nearest to today first, in one line."""
+    more = f" and {len(tokens) - 1} more" if len(tokens) > 1 else ""
+    return f"{name} ({tokens[0].name}, {_expiry(tokens[0])}{more})"
 
+
+def token(candidate: Candidate) -> str:
+    """One token in one line: name, id, scopes, how near its date is, last use."""
+    used = f"last used {candidate.last_used_at[:10]}" if candidate.last_used_at else "never used"
+    return f"{candidate.name} (id {candidate.id}, {' '.join(candidate.scopes)}, {_expiry(candidate)}, {used})"
+
+
+def _table(left: Sequence[Resumption]) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for one in left[:MOST_ROTATIONS]:
         if one.rotation is None:
@@ -141,14 +146,14 @@ def _table(left: Sequence["Resumption"]) -> list[str]:
             case _:
                 new = _date(one.rotation.expires_at)
         scopes = " ".join(old.scopes)
-        cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), why(old), used, new)
+        cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), _why(old), used, new)
         rows.append(tuple(map(printable, cells)))
     widths = [max(map(len, column)) for column in zip(HEADING, *rows, strict=True)]
     more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
     return [*tables.rows([HEADING], widths), tables.rule(widths), *tables.rows(rows, widths), *more]
 
 
-def _copied(left: Sequence["Resumption"]) -> list[str]:
+def _copied(left: Sequence[Resumption]) -> list[str]:
     """What the new tokens have of the old ones beside what the table shows: of one token line by line, else counted."""
     old = [one.rotation.candidate for one in left if one.rotation and one.makes_token]
     if len(left) == 1:
@@ -160,7 +165,7 @@ def _copied(left: Sequence["Resumption"]) -> list[str]:
     return [f"{'Copied:' if number == 0 else '':<9}{thing}" for number, thing in enumerate(found)]
 
 
-def _properties(old: "Candidate") -> dict[str, str]:
+def _properties(old: Candidate) -> dict[str, str]:
     """Those of PROPERTIES that the token has, as a person reads them."""
     found = {}
     if old.description:
@@ -183,7 +188,7 @@ def _places(places: Sequence[str]) -> str:
     return places[0] if len(set(places)) == 1 else f"{places[0]}, and so on"
 
 
-def _retirement(left: Sequence["Resumption"]) -> str:
+def _retirement(left: Sequence[Resumption]) -> str:
     days = {one.rotation.grace_until for one in left if one.rotation}
     day = next(iter(days), None)
     if day is None:
@@ -191,7 +196,7 @@ def _retirement(left: Sequence["Resumption"]) -> str:
     return f"the old token expires {day}, or on its own date if that is earlier"
 
 
-def _rotation_as_dict(one: "Resumption") -> dict[str, Any]:
+def _rotation_as_dict(one: Resumption) -> dict[str, Any]:
     if one.rotation is None:
         return {"token_id": one.token_id, "step": one.step.value}
     old = one.rotation.candidate
@@ -211,16 +216,15 @@ def _rotation_as_dict(one: "Resumption") -> dict[str, Any]:
         "organization_id": old.organization_id,
         "expires_at": old.expires_at and str(old.expires_at),
         "days": old.days,
-        "why": why(old),
+        "why": _why(old),
         "last_used_at": old.last_used_at,
         "new_expires_at": one.rotation.expires_at and str(one.rotation.expires_at),
         "grace_until": one.rotation.grace_until and str(one.rotation.grace_until),
     }
 
 
-def _fate(one: "Outcome") -> str:
+def _fate(one: Outcome) -> str:
     from tokens.gitlab.kind import State
-    from tokens.rotation.retirement import Retirement
 
     match one.retirement:
         case Retirement.GRACE if one.candidate and one.candidate.state is State.EXPIRED:
@@ -234,5 +238,26 @@ def _fate(one: "Outcome") -> str:
     return "is revoked"
 
 
-def _date(date: "ExpirationDate | None") -> str:
+def _why(candidate: Candidate) -> str:
+    """Why a token is among those that may be rotated: somebody has named it, or its date is near."""
+    return "named" if candidate.named else _nearness(candidate)
+
+
+def _expiry(candidate: Candidate) -> str:
+    near = _nearness(candidate)
+    return near if candidate.days is None else f"{near}, on {candidate.expires_at}"
+
+
+def _nearness(candidate: Candidate) -> str:
+    """How near its date is, such as `expires in 6 days` or `expired 3 days ago`."""
+    days = candidate.days
+    if days is None:
+        return "expired" if candidate.state is State.EXPIRED else "never expires"
+    if days == 0:
+        return "expired today"
+    number = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+    return f"expires in {number}" if days > 0 else f"expired {number} ago"
+
+
+def _date(date: ExpirationDate | None) -> str:
     return "(none)" if date is None else str(date)

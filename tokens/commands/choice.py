@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tokens.commands.report import Report
+from tokens.commands.rotating import RotateOptions
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.kind import Kind
 from tokens.rotation.backend import Survey
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.local import SOON
-from tokens.tasks.report import Report
-from tokens.tasks.rotate_conversation import choose
-from tokens.tasks.rotate_options import RotateOptions
 from tokens.terminal.prompts import Prompts
+from tokens.views import rotation as view
 
 MOST_NAMED = 5
+ABORT = "--> Abort"
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,27 @@ def _chosen_by_person(
         )
     for line in passed_over:
         report.say(line)
-    chosen = choose(prompts, free)
+    chosen = _choose(prompts, free)
     if chosen is None:
         report.say("Nothing was changed.")
         return Chosen()
     return Chosen((chosen,), deliberate=True)
+
+
+def _choose(prompts: Prompts, candidates: Sequence[Candidate]) -> Candidate | None:
+    """One of the tokens, the nearest to today first; None to abort. Where there is one account it is not asked for."""
+    accounts: dict[str, list[Candidate]] = {}
+    for one in candidates:
+        accounts.setdefault(one.account, []).append(one)
+    names = list(accounts)
+    if len(names) > 1:
+        chosen = prompts.select("Select an account", [*(view.account(name, accounts[name]) for name in names), ABORT])
+        if chosen == len(names):
+            return None
+        names = [names[chosen]]
+    tokens = accounts[names[0]]
+    chosen = prompts.select(f"Select a token of {names[0]}", [*map(view.token, tokens), ABORT])
+    return tokens[chosen] if chosen < len(tokens) else None
 
 
 def _unknown_ids(survey: Survey, options: RotateOptions) -> Iterator[str]:

@@ -1,12 +1,18 @@
-"""From the options of `rotate` to a run: which tokens, the plan, where they go, and the questions."""
+"""`rotate`: a new token in place of an old one, in the right order, and the old one revoked."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-
-import invoke
+from functools import partial
+from pathlib import Path
 
 from tokens import origin
+from tokens.commands.carry_out_rotation import carry_out
+from tokens.commands.choice import choose_tokens
+from tokens.commands.consent import refuse_guarded, refuse_more
+from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.report import Report
+from tokens.commands.rotating import RotateOptions
 from tokens.commands.travel import caller
 from tokens.delivery.command import check_command
 from tokens.delivery.destination import Delivery
@@ -14,7 +20,7 @@ from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
 from tokens.delivery.processes import still_running
 from tokens.errors import Refused, TerminalRequired, TokensError, UsageError
-from tokens.journal.installation import JournalMissing, JournalOutdated
+from tokens.journal.opening import make_ready
 from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
 from tokens.rotation.plan import RotationPlan
@@ -23,35 +29,38 @@ from tokens.rotation.resumption import Resumption, Step
 from tokens.rotation.rotator import new_token
 from tokens.secret import forbid_core_dumps
 from tokens.targets.here.secrets import read_keys_file
+from tokens.targets.places import Locate
+from tokens.targets.target import RemoteTarget
 from tokens.targets.there.tool import RemoteTool
-from tokens.tasks import rotate_screen
-from tokens.tasks.report import Report
-from tokens.tasks.rotate_choice import choose_tokens
-from tokens.tasks.rotate_options import RotateOptions
-from tokens.tasks.rotate_run import carry_out
-from tokens.tasks.rotate_screen import Proof
-from tokens.tasks.target import bundle_folder, client, locator, remote
-from tokens.terminal import console
 from tokens.terminal.interruption import termination_as_error
 from tokens.terminal.printable import printable
 from tokens.terminal.prompts import Prompts
+from tokens.views import rotation as view
+from tokens.views.rotation import Proof
 
+There = tuple[RemoteTarget, tuple[str, ...], Path | None]
+"""A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
 
-class ReportAside(Report):
-    """Says everything on standard error, since standard output is the token's alone."""
-
-    def _print(self, text: str) -> None:
-        console.tell(text)
+INSTALL = (
+    "There is no journal here yet, and without it a stop could leave a token that nobody knows: install it "
+    "(schema token_tasks)?"
+)
+WITHOUT_VERIFICATION = (
+    "WARNING: Without verification a wrong db_key_base is noticed by nobody: the new token would not work, and the old "
+    "one would be revoked."
+)
 
 
 @dataclass(frozen=True)
 class _Call:
     """One call of `rotate`: what it was asked for, where new tokens go, and to whom it speaks."""
 
+    environment: Environment
     options: RotateOptions
     delivery: Delivery | None
-    prompts: Prompts | None
     report: Report
+    prompts: Prompts | None
+    """None where nobody is there who could be asked."""
 
     @property
     def is_attended(self) -> bool:
@@ -59,13 +68,15 @@ class _Call:
         return self.options.asks and self.prompts is not None
 
 
-def rotate_tokens(context: invoke.Context, target: str, options: RotateOptions) -> None:
-    """Plan, show, ask, carry out. What is read or asked of this process comes before it may become the GitLab user.
+def rotate(environment: Environment, options: RotateOptions, locate: Locate, there: There | None) -> Ending:
+    """Replace tokens by new ones: plan, show, ask, carry out.
+
+    What is read or asked of this process comes before it may become the GitLab user. `there` is None where GitLab is
+    what `locate` finds.
 
     Raises:
-        TokensError: see `tokens.errors`; DoneInPart where some tokens are rotated and others are not.
+        TokensError: nothing was changed; see `tokens.errors`.
     """
-    environment = Environment.of_process()
     if options.asks and not options.dry_run and not environment.has_person:
         raise TerminalRequired(
             "rotate asks before it changes anything and needs a terminal on standard input and output; without one "
@@ -79,15 +90,17 @@ def rotate_tokens(context: invoke.Context, target: str, options: RotateOptions) 
     if not options.dry_run:
         forbid_core_dumps()
     delivery = _destination(options, environment)
-    backend = _open_backend(context, environment, target, options)
+    backend = _backend_there(environment, options, *there) if there else _backend_here(environment, options, locate)
     if not options.dry_run:
         forbid_core_dumps()  # to become another user has allowed them again
     aside = isinstance(delivery, OutputDelivery) and not delivery.is_terminal and not options.dry_run
-    report = ReportAside(as_json=False) if aside else Report(as_json=options.json)
-    _rotate(backend, _Call(options, delivery, environment.prompts() if environment.has_person else None, report))
+    report = Report(environment, as_json=options.json, aside=aside)
+    prompts = environment.prompts() if environment.has_person else None
+    call = _Call(environment, options, delivery, report, prompts)
+    return report.concluding(lambda: _rotate(backend, call))
 
 
-def _rotate(backend: Backend, call: _Call) -> None:
+def _rotate(backend: Backend, call: _Call) -> Ending:
     options, report = call.options, call.report
     question = Question(
         options.search,
@@ -102,68 +115,69 @@ def _rotate(backend: Backend, call: _Call) -> None:
         dry_run=options.dry_run,
         unattended=not options.dry_run and not call.is_attended,
     )
-    with report.printing():
-        survey = backend.survey(question)
-        notes: tuple[str, ...] = ()
-        deliberate = False
-        if options.resume is None:
-            chosen = choose_tokens(survey, options, call.prompts, report)
-            if not chosen.candidates:
-                report.add(plan={"tokens": 0, "rotations": [], "notes": list(chosen.passed_over)})
-                return
-            if survey.plan is None:
-                survey = backend.survey(replace(question, chosen=chosen.candidates))
-            if survey.plan is None:
-                raise survey.fault or TokensError("There is no plan for this token.")
-            deliberate = chosen.deliberate
-            notes = (*chosen.passed_over, *survey.plan.notes)
-        left = survey.remaining
-        proof = _proof(survey, options)
-        _check_destination(call, left)
-        _show(call, left, proof, notes)
-        if survey.plan is not None:
-            _check_guards(survey.plan, options, deliberate=deliberate)
-        if options.dry_run:
-            return
-        _check_deliveries(options, left)
-        if survey.keys is not None:
-            raise survey.keys
-        if left and not (_agreed(call, left, proof) and _open_journal(call, backend, survey)):
-            report.say("Nothing was changed.")
-            return
-        carry_out(
-            backend,
-            left,
-            survey.plan,
-            url=proof.url if isinstance(proof, Proof) else None,
-            delivery=call.delivery,
-            received=_received(call),
-            options=options,
-            report=report,
-        )
+    survey = backend.survey(question)
+    notes: tuple[str, ...] = ()
+    deliberate = False
+    if options.resume is None:
+        chosen = choose_tokens(survey, options, call.prompts, report)
+        if not chosen.candidates:
+            report.add(plan={"tokens": 0, "rotations": [], "notes": list(chosen.passed_over)})
+            return DONE
+        if survey.plan is None:
+            survey = backend.survey(replace(question, chosen=chosen.candidates))
+        if survey.plan is None:
+            raise survey.fault or TokensError("There is no plan for this token.")
+        deliberate = chosen.deliberate
+        notes = (*chosen.passed_over, *survey.plan.notes)
+    left = survey.remaining
+    proof = _proof(survey, options)
+    _check_destination(call, left)
+    _show(call, left, proof, notes)
+    if survey.plan is not None:
+        _check_guards(survey.plan, options, deliberate=deliberate)
+    if options.dry_run:
+        return DONE
+    _check_deliveries(options, left)
+    if survey.keys is not None:
+        raise survey.keys
+    if left and not (_agreed(call, left, proof) and _open_journal(call, backend, survey)):
+        report.say("Nothing was changed.")
+        return DONE
+    return carry_out(
+        call.environment,
+        backend,
+        left,
+        survey.plan,
+        url=proof.url if isinstance(proof, Proof) else None,
+        delivery=call.delivery,
+        received=_received(call),
+        options=options,
+        report=report,
+    )
 
 
-def _open_backend(
-    context: invoke.Context, environment: Environment, target: str, options: RotateOptions
-) -> LocalBackend | RemoteBackend:
-    """GitLab's side: in the container that is meant, or right here, as GitLab's user from now on."""
-    place = remote(context, target)
-    if place is not None:
-        if options.secrets_file is not None:
-            raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
-        tool = RemoteTool(
-            place,
-            client=client(context, place),
-            bundles=bundle_folder(context, environment),
-            caller=caller(),
-            report=environment.steps().show,
-        )
-        return RemoteBackend(tool, lambda line: environment.tell(printable(line)))
+def _backend_here(environment: Environment, options: RotateOptions, locate: Locate) -> LocalBackend:
+    """GitLab's side right here, as GitLab's user from now on."""
     keys = None
     if options.secrets_file is not None and not options.dry_run:
         keys = read_keys_file(options.secrets_file)
     who = origin.here()
-    return LocalBackend(locator(context, environment, target)(), who, keys=keys, announced=environment.announced)
+    return LocalBackend(locate(), who, keys=keys, announced=environment.announced)
+
+
+def _backend_there(
+    environment: Environment,
+    options: RotateOptions,
+    target: RemoteTarget,
+    client: tuple[str, ...],
+    bundles: Path | None,
+) -> RemoteBackend:
+    """GitLab's side in a container or pod."""
+    if options.secrets_file is not None:
+        raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
+    steps = environment.steps()
+    tool = RemoteTool(target, client=client, bundles=bundles, caller=caller(), report=steps.show)
+    return RemoteBackend(tool, lambda line: environment.tell(printable(line)))
 
 
 def _destination(options: RotateOptions, environment: Environment) -> Delivery | None:
@@ -191,15 +205,8 @@ def _check_destination(call: _Call, left: Sequence[Resumption]) -> None:
 
 def _check_guards(planned: RotationPlan, options: RotateOptions, *, deliberate: bool) -> None:
     """Refuse what a guard forbids; none does where a person means this very token."""
-    tokens = len(planned.rotations)
-    if options.at_most is not None and tokens > options.at_most:
-        raise Refused(f"The plan has {tokens} token(s), more than --at-most {options.at_most}: nothing was changed.")
-    forbidden = [] if deliberate else [word for word in planned.guards if word not in options.allow]
-    if forbidden:
-        raise Refused(
-            f"Refused because of {' and '.join(forbidden)} (see the notes above); to do it all the same say "
-            f"--allow {','.join(forbidden)}."
-        )
+    refuse_more(len(planned.rotations), options.at_most)
+    refuse_guarded([] if deliberate else list(planned.guards), options.allow)
 
 
 def _check_deliveries(options: RotateOptions, left: Sequence[Resumption]) -> None:
@@ -236,14 +243,14 @@ def _proof(survey: Survey, options: RotateOptions) -> Proof | str:
 def _show(call: _Call, left: Sequence[Resumption], proof: Proof | str, notes: Sequence[str]) -> None:
     options, report, delivery = call.options, call.report, call.delivery
     places = [delivery.place(new_token(one.rotation)) for one in left if one.rotation and delivery and one.makes_token]
-    report.add(plan=rotate_screen.plan_as_dict(left, proof=proof, places=places, after=options.after, notes=notes))
+    report.add(plan=view.plan_as_dict(left, proof=proof, places=places, after=options.after, notes=notes))
     if not left:
         report.say(f"Run {options.resume}: nothing is left to rotate.")
         return
     title = f"Plan to rotate {len(left)} token(s)"
     if options.resume is not None:
         title = f"Run {options.resume}: {len(left)} token(s) left to rotate"
-    shown = rotate_screen.plan(left, proof=proof, places=places, after=options.after, notes=notes)
+    shown = view.plan(left, proof=proof, places=places, after=options.after, notes=notes)
     report.say(f"{title}\n\n{shown}")
 
 
@@ -251,10 +258,7 @@ def _agreed(call: _Call, left: Sequence[Resumption], proof: Proof | str) -> bool
     if not call.options.asks or call.prompts is None:
         return True
     if isinstance(proof, str) and _makes_tokens(left):
-        call.report.say(
-            "WARNING: Without verification a wrong db_key_base is noticed by nobody: the new token would not work, "
-            "and the old one would be revoked."
-        )
+        call.report.say(WITHOUT_VERIFICATION)
         if not call.prompts.confirm("Go on without verification?"):
             return False
     return call.prompts.confirm(f"This will rotate {len(left)} token(s). Are you sure?")
@@ -262,22 +266,13 @@ def _agreed(call: _Call, left: Sequence[Resumption], proof: Proof | str) -> bool
 
 def _open_journal(call: _Call, backend: Backend, survey: Survey) -> bool:
     """Make sure that there is a journal of our version; False where the person does not want one."""
-    match survey.journal:
-        case None:
-            return True
-        case JournalOutdated():
-            console.tell(f"{survey.journal} This is done now.")
-        case JournalMissing() if call.prompts is not None and call.options.asks:
-            if not call.prompts.confirm(
-                "There is no journal here yet, and without it a stop could leave a token that nobody knows: install it "
-                "(schema token_tasks)?",
-                default=True,
-            ):
-                return False
-        case fault:
-            raise fault
-    backend.install_journal()
-    return True
+
+    def check() -> None:
+        if survey.journal is not None:
+            raise survey.journal
+
+    ask = partial(call.prompts.confirm, INSTALL, default=True) if call.prompts and call.options.asks else None
+    return make_ready(check, backend.install_journal, ask=ask, tell=call.environment.tell)
 
 
 def _received(call: _Call) -> Callable[[], bool] | None:
