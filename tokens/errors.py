@@ -95,25 +95,3 @@ class Refused(TokensError):
 
 class ReadOnly(Refused):
     """The server takes no changes: a standby, or a primary in the middle of a failover, which passes."""
-
-
-class DoneInPart(TokensError):
-    """A change is complete but for tokens that somebody else had changed or held."""
-
-    status = ExitStatus.PARTIAL
-
-
-class Stopped(TokensError):
-    """A person or the system ended the task; whatever was committed before stays."""
-
-
-class Interrupted(Stopped):
-    """Ctrl-C."""
-
-    status = ExitStatus.INTERRUPTED
-
-
-class Terminated(Stopped):
-    """SIGTERM, or the terminal was closed."""
-
-    status = ExitStatus.TERMINATED

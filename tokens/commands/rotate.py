@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokens import origin
 from tokens.commands.carry_out_rotation import carry_out
@@ -34,9 +35,11 @@ from tokens.targets.target import RemoteTarget
 from tokens.targets.there.tool import RemoteTool
 from tokens.terminal.interruption import termination_as_error
 from tokens.terminal.printable import printable
-from tokens.terminal.prompts import Prompts
 from tokens.views import rotation as view
 from tokens.views.rotation import Proof
+
+if TYPE_CHECKING:
+    from tokens.terminal.prompts import Prompts
 
 There = tuple[RemoteTarget, tuple[str, ...], Path | None]
 """A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
@@ -59,7 +62,7 @@ class _Call:
     options: RotateOptions
     delivery: Delivery | None
     report: Report
-    prompts: Prompts | None
+    prompts: "Prompts | None"
     """None where nobody is there who could be asked."""
 
     @property

@@ -9,30 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from tokens.errors import TerminalRequired
-
 ESCAPED = "backslashreplace"
 PATIENCE_VARIABLE = "GITLAB_TOKENS_PATIENCE"
 PATIENCE = 1.0  # seconds before work shows up that is over soon as a rule
 LONGEST = 86_400.0  # seconds
-
-
-def require_terminal(task: str, instead: str) -> None:
-    """Refuse to ask questions of a pipe, before anything else is done.
-
-    Raises:
-        TerminalRequired: standard input or output is no terminal; `instead` says what needs none.
-    """
-    if not is_person_there():
-        raise TerminalRequired(
-            f"{task} asks questions and needs a terminal on standard input and output; "
-            f"without one use {instead} (docker exec and kubectl exec give one with -it)."
-        )
-
-
-def is_person_there() -> bool:
-    """Whether somebody can be asked: standard input and output are a terminal."""
-    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
 def has_colour(stream: TextIO | None) -> bool:
@@ -80,23 +60,6 @@ def output_fault(error: OSError, stdout: TextIO | None) -> str | None:
         return None
     discard(stdout)
     return "" if error.errno == errno.EPIPE else f"The output cannot be written: {error.strerror}."
-
-
-def tell(text: str, end: str = "\n") -> None:
-    """Say something on standard error, if anybody listens; it must not end what is under way."""
-    try:
-        print(text, file=sys.stderr, flush=True, end=end)  # noqa: T201 - the terminal's own room
-    except OSError:
-        discard(sys.stderr)
-
-
-def say(text: str) -> None:
-    """Say something that must not be lost: on standard output, or on standard error where that takes no more."""
-    try:
-        print(text, flush=True)  # noqa: T201 - the terminal's own room
-    except OSError:
-        discard(sys.stdout)
-        tell(text)
 
 
 def patience() -> float:
