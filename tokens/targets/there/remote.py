@@ -10,7 +10,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from tokens.errors import TokensError
@@ -326,4 +326,4 @@ def _no_entry(place: Place, answer: Answer) -> ClientError | None:
 
 def _reason(answer: Answer) -> str:
     """What the client says of itself; where nothing was started, Docker says so on standard output."""
-    return Answer(answer.status, "", answer.err or answer.out).reason if answer.status in NOT_STARTED else answer.reason
+    return replace(answer, err=answer.err or answer.out).reason if answer.status in NOT_STARTED else answer.reason
