@@ -194,8 +194,9 @@ def test_one_token_takes_six_execs_and_each_further_one_three(outside: Outside) 
     for tokens in (1, 3):
         outside.container.rows(
             f"""
-            INSERT INTO personal_access_tokens (user_id, name, scopes, expires_at, token_digest, organization_id)
-            SELECT user_id, 'further', scopes, '{SOON}', 'digest' || n, organization_id
+            INSERT INTO personal_access_tokens
+              (user_id, name, scopes, expires_at, token_digest, organization_id, created_at, updated_at)
+            SELECT user_id, 'further', scopes, '{SOON}', 'digest' || n, organization_id, now(), now()
             FROM personal_access_tokens, generate_series(2, {tokens}) AS n
             WHERE id = 4
             """

@@ -163,7 +163,8 @@ def _ending(
     settled = all(one.is_settled for one in outcomes)
     again = "the others need nothing more." if settled else _to_go_on(run, left)
     status = ExitStatus.PARTIAL if done else ExitStatus.FAILED
-    return Ending(status, " ".join((*faults, _so_far(outcomes, left), again)))
+    cause = next((one.fault for one in outcomes if one.fault), None)
+    return Ending(status, " ".join((*faults, _so_far(outcomes, left), again)), cause)
 
 
 def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
