@@ -164,6 +164,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" not in metafunc.fixturenames:
         return
     binaries = [packaged_binaries(18), packaged_binaries(16), *map(Path, metafunc.config.getoption("--postgresql-bin"))]
+    if metafunc.definition.get_closest_marker("newest_server"):
+        del binaries[1:]
     ids = [f"pg{_major(folder)}" for folder in binaries]
     metafunc.parametrize("server", binaries, ids=ids, indirect=True, scope="session")
 

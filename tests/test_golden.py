@@ -32,6 +32,9 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.targets.demo import population
 from tokens.targets.demo.embedded import Server
+from tokens.terminal.console import PATIENCE_VARIABLE
+
+pytestmark = pytest.mark.newest_server
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -69,7 +72,11 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 def said(*words: str, stdin: str = "") -> str:
     """What a command prints on both streams, 80 columns wide, and its exit status where that is not 0."""
     kept = ("PATH", "HOME", "LANG", "SYSTEMROOT")
-    environment = {name: os.environ[name] for name in kept if name in os.environ} | {"COLUMNS": "80", "TERM": "dumb"}
+    environment = {name: os.environ[name] for name in kept if name in os.environ} | {
+        "COLUMNS": "80",
+        "TERM": "dumb",
+        PATIENCE_VARIABLE: "600",
+    }
     done = subprocess.run(
         [str(BIN / words[0]), *words[1:]],
         env=environment,
