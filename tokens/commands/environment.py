@@ -91,9 +91,9 @@ class Environment:
             console.discard(self.stdout)
             self.tell(text)
 
-    def announced(self, step: str) -> AbstractContextManager[None]:
-        """Name on standard error what takes longer than a second; a terminal forgets it at the end."""
-        return announced(step, self.stderr)
+    def announced(self, step: str, *, stays: bool = False) -> AbstractContextManager[None]:
+        """Name on standard error what takes longer than a second; a terminal forgets it, unless it `stays`."""
+        return announced(step, self.stderr, stays=stays)
 
     def steps(self) -> Steps:
         """Lines on standard error for the steps of a piece of work that somebody waits for."""

@@ -180,7 +180,12 @@ def _backend_there(
         raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
     steps = environment.steps()
     tool = RemoteTool(target, client=client, bundles=bundles, caller=caller(), report=steps.show)
-    return RemoteBackend(tool, lambda line: environment.tell(printable(line)))
+    return RemoteBackend(
+        tool,
+        lambda line: environment.tell(printable(line)),
+        # The way there may have lines of its own, such as that the tool is carried.
+        announced=lambda step: environment.announced(step, stays=True),
+    )
 
 
 def _destination(options: RotateOptions, environment: Environment) -> Delivery | None:
