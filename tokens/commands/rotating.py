@@ -171,12 +171,12 @@ def _search(
     selecting: Mapping[str, Any],
 ) -> Search:
     account = _text("service-account", account)
-    if account is not None and selecting["user"]:
+    if account is not None and selecting.get("user"):
         raise UsageError("--service-account and --user both say whose tokens: choose one.")
     periods = {State.ACTIVE: _days("within", within), State.EXPIRED: _days("expired-within", expired_within)}
-    kinds = selecting["kind"] or [DEFAULT_KIND]
+    kinds = selecting.get("kind") or [DEFAULT_KIND]
     found = selection(environment, **{**selecting, "kind": kinds}, needs_expires=False)
-    if not selecting["state"]:
+    if not selecting.get("state"):
         found = replace(found, states=_states(token, periods, _has_criterion(selecting)))
     for option, state in (("within", State.ACTIVE), ("expired-within", State.EXPIRED)):
         if periods[state] is not None and state not in found.states:

@@ -224,8 +224,6 @@ def _rotation_as_dict(one: Resumption) -> dict[str, Any]:
 
 
 def _fate(one: Outcome) -> str:
-    from tokens.gitlab.kind import State
-
     match one.retirement:
         case Retirement.GRACE if one.candidate and one.candidate.state is State.EXPIRED:
             return "stays expired"
