@@ -5,6 +5,7 @@ A leaf: every room may import it. A message is one line that says what happened,
 
 import re
 from enum import IntEnum
+from typing import Self
 
 LONGEST_VALUE = 200  # characters of what a message quotes
 LONGEST_MESSAGE = 3000  # characters; a GRANT for each table is the longest that we write
@@ -29,6 +30,13 @@ class TokensError(Exception):
 
     def __str__(self) -> str:
         return shortened(super().__str__())
+
+    def saying_also(self, more: str) -> Self:
+        """The same fault, of the same kind, with another sentence behind its own."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.args = (f"{self} {more}",)
+        return other
 
 
 # In an address up to the last @, whatever is in between; and as a parameter.

@@ -249,4 +249,4 @@ def _unfinished(new: NewToken) -> str:
 
 
 def _with(fault: TokensError, more: str) -> TokensError:
-    return type(fault)(f"{fault} {more}")
+    return fault.saying_also(more)
