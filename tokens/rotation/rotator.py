@@ -201,11 +201,11 @@ class Rotator:
         try:
             retired = _insist(retire, FAILOVER_PAUSES)
         except ReadOnly as fault:
-            raise _with(fault, _unfinished(new)) from fault
+            raise fault.saying_also(_unfinished(new)) from fault
         except (Refused, LockTimeout) as fault:
             return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault)
         except DatabaseError as fault:
-            raise _with(fault, _unfinished(new)) from fault
+            raise fault.saying_also(_unfinished(new)) from fault
         return Outcome(candidate, candidate.id, End.DONE, new, retired)
 
     def _abandon(self, token_id: int) -> None:
@@ -248,5 +248,5 @@ def _unfinished(new: NewToken) -> str:
     return f"The new token {new.id} of {new.account} is delivered and works; the old one is not retired yet."
 
 
-def _with(fault: TokensError, more: str) -> TokensError:
+def fault: TokensError.saying_also(more: str) -> TokensError:
     return fault.saying_also(more)
