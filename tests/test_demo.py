@@ -20,7 +20,7 @@ from tokens.address import Address
 from tokens.errors import ExitStatus, Refused, ServerError, UsageError
 from tokens.journal.installation import REVISION
 from tokens.targets import demo
-from tokens.targets.demo import State, population
+from tokens.targets.demo import DemoState, population
 from tokens.targets.demo.embedded import Server
 from tokens.targets.demo.programs import packaged_binaries
 from tokens.targets.demo.progress import Progress
@@ -403,17 +403,17 @@ def test_progress_is_told_and_a_second_open_attaches_in_silence(own: Path) -> No
 
 
 def test_the_status_says_what_there_is(own: Path) -> None:
-    assert demo.status(own) == demo.Status(own, State.ABSENT, demo.status(own).address)
+    assert demo.status(own) == demo.Status(own, DemoState.ABSENT, demo.status(own).address)
     assert not own.exists()
     demo.open(own, tokens=SMALL)
     status = demo.status(own)
-    assert (status.state, status.tokens, status.release) == (State.READY, SMALL, revisions(Branch.GITLAB)[-1])
+    assert (status.state, status.tokens, status.release) == (DemoState.READY, SMALL, revisions(Branch.GITLAB)[-1])
     assert status.filled_on is not None
     assert date.today() - status.filled_on <= timedelta(days=1)
     assert (status.server_version or "").startswith("18.")
     assert (status.size or 0) > 1_000_000
     assert demo.stop(own)
-    assert demo.status(own).state is State.STOPPED
+    assert demo.status(own).state is DemoState.STOPPED
     assert not demo.stop(own)
     assert demo.address_if_ready(own) is None
 
@@ -484,7 +484,7 @@ def test_a_fill_killed_in_the_middle_starts_over_and_leaves_nothing(own: Path, m
             if line.startswith(moment):
                 break
         assert demo.address_if_ready(own) is None
-        assert demo.status(own).state is State.EMPTY
+        assert demo.status(own).state is DemoState.EMPTY
         os.kill(filler.pid, signal.SIGKILL)
     assert demo.address_if_ready(own) is None
     address = demo.open(own, tokens=SMALL)

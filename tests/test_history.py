@@ -49,7 +49,7 @@ from tokens.journal.listing import (
     read_touched,
     state_in_words,
 )
-from tokens.journal.record import Outcome, Record, begin, store
+from tokens.journal.record import ChunkOutcome, Record, begin, store
 from tokens.journal.runs import StoredRun, list_runs, read_attempts, read_run
 from tokens.rotation import stage
 from tokens.rotation.retirement import abandon, finish
@@ -91,7 +91,7 @@ def partial(installed: Address, tokens: list[int]) -> int:
         run = store(connection, plan, SOMEBODY, "audit \x1b[31m2026")
         record = begin(connection, run, SOMEBODY)
         record.keep_memberships(connection, plan.chunks[0], [7, 8], ["2024-06-15", "2024-06-16"], None)
-        record.mark(connection, [Outcome(plan.chunks[0], 1, [tokens[1]], [tokens[2]])])
+        record.mark(connection, [ChunkOutcome(plan.chunks[0], 1, [tokens[1]], [tokens[2]])])
         record.finish(connection, RunState.STOPPED, "Ctrl-C")
         connection.execute(
             "INSERT INTO token_tasks.notices (run_id, position, token_ids) VALUES (%(run)s, 0, %(ids)s)",

@@ -39,7 +39,7 @@ from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.gitlab.membership import MembershipRule
-from tokens.journal.record import Outcome, Recorder
+from tokens.journal.record import ChunkOutcome, Recorder
 from tokens.run import batches as runs
 from tokens.run.batches import (
     BatchCommitted,
@@ -365,7 +365,7 @@ def test_a_failure_before_anything_was_changed_leaves_nothing_to_undo_but_for_a_
     record = begin_run(address, plan)
     mark = record.mark
 
-    def fail(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    def fail(connection: Connection, outcomes: Sequence[ChunkOutcome]) -> None:
         mark(connection, outcomes)
         if lost == "never":
             connection.execute("SELECT 1 / 0")

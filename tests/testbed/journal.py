@@ -16,7 +16,7 @@ from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import setup
 from tokens.journal.installation import RunState
-from tokens.journal.record import Outcome, begin, store
+from tokens.journal.record import ChunkOutcome, begin, store
 from tokens.origin import Origin
 from tokens.selection import Selection
 
@@ -66,7 +66,7 @@ def make_run(
         if state is not RunState.PLANNED:
             record = begin(connection, run, SOMEBODY)
             if state is not RunState.RUNNING:
-                record.mark(connection, [Outcome(chunk, len(chunk.ids)) for chunk in plan.chunks])
+                record.mark(connection, [ChunkOutcome(chunk, len(chunk.ids)) for chunk in plan.chunks])
                 record.finish(connection, state)
         connection.execute(
             "UPDATE token_tasks.runs SET created_at = CAST(%(at)s AS timestamptz) WHERE id = %(run)s",

@@ -36,7 +36,7 @@ from tokens.targets.there.tool import RemoteTool
 from tokens.terminal.interruption import termination_as_error
 from tokens.terminal.printable import printable
 from tokens.views import rotation as view
-from tokens.views.rotation import Proof
+from tokens.views.rotation import Verification
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
@@ -151,7 +151,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         backend,
         left,
         survey.plan,
-        url=proof.url if isinstance(proof, Proof) else None,
+        url=proof.url if isinstance(proof, Verification) else None,
         delivery=call.delivery,
         received=_received(call),
         options=options,
@@ -230,17 +230,17 @@ def _check_deliveries(options: RotateOptions, left: Sequence[Resumption]) -> Non
             )
 
 
-def _proof(survey: Survey, options: RotateOptions) -> Proof | str:
+def _proof(survey: Survey, options: RotateOptions) -> Verification | str:
     """The GitLab that is asked, or why there is none."""
     if not options.verifies:
         return "--no-verify"
     if options.url is not None:
-        return Proof(options.url)
+        return Verification(options.url)
     if not _makes_tokens(survey.remaining):
         return "there is no new token"
     fault = survey.url_fault
     if survey.url is not None:
-        return Proof(survey.url)
+        return Verification(survey.url)
     if not isinstance(fault, UsageError):
         raise fault or TokensError("GitLab's own URL is not known.")
     if not options.asks and not options.dry_run:
@@ -248,7 +248,7 @@ def _proof(survey: Survey, options: RotateOptions) -> Proof | str:
     return str(fault)
 
 
-def _show(call: _Call, left: Sequence[Resumption], proof: Proof | str, notes: Sequence[str]) -> None:
+def _show(call: _Call, left: Sequence[Resumption], proof: Verification | str, notes: Sequence[str]) -> None:
     options, report, delivery = call.options, call.report, call.delivery
     places = [delivery.place(new_token(one.rotation)) for one in left if one.rotation and delivery and one.makes_token]
     report.add(plan=view.plan_as_dict(left, proof=proof, places=places, after=options.after, notes=notes))
@@ -262,7 +262,7 @@ def _show(call: _Call, left: Sequence[Resumption], proof: Proof | str, notes: Se
     report.say(f"{title}\n\n{shown}")
 
 
-def _agreed(call: _Call, left: Sequence[Resumption], proof: Proof | str) -> bool:
+def _agreed(call: _Call, left: Sequence[Resumption], proof: Verification | str) -> bool:
     if not call.options.asks or call.prompts is None:
         return True
     if isinstance(proof, str) and _makes_tokens(left):

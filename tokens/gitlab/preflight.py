@@ -236,7 +236,7 @@ ROTATE = Needs(
 
 
 @dataclass(frozen=True)
-class State:
+class ServerState:
     """What the server says of the database and the role that is logged in."""
 
     database: str
@@ -264,12 +264,12 @@ def check(connection: Connection, needs: Needs) -> Schema:
     return schema
 
 
-def read_state(connection: Connection) -> State:
+def read_state(connection: Connection) -> ServerState:
     """Ask the server for what the checks go by."""
-    return State(**connection.row(STATE, table=TOKENS, trigger=WRITE_LOCK_TRIGGER)._asdict())
+    return ServerState(**connection.row(STATE, table=TOKENS, trigger=WRITE_LOCK_TRIGGER)._asdict())
 
 
-def check_tables(state: State, schema: Schema) -> None:
+def check_tables(state: ServerState, schema: Schema) -> None:
     """Refuse a database that does not hold GitLab's tokens, or that hides some of them."""
     if not schema.has(TOKENS, "id", "expires_at"):
         raise Refused(
@@ -303,14 +303,14 @@ def hidden_rows(connection: Connection, needs: Needs) -> str | None:
     )
 
 
-def check_writable(state: State) -> None:
+def check_writable(state: ServerState) -> None:
     """Refuse a database that takes no changes."""
     if state.standby or state.read_only:
         kind = "a standby (a replica or a Geo secondary)" if state.standby else "set to read-only"
         raise Refused(f'Database "{state.database}" is {kind} and takes no changes; run this on the primary.')
 
 
-def check_columns(state: State, schema: Schema, needs: Needs) -> None:
+def check_columns(state: ServerState, schema: Schema, needs: Needs) -> None:
     """Refuse tables without a column that every release which this version of the tool knows has."""
     missing = dict.fromkeys(
         f"{one.table}.{one.column}"
@@ -324,7 +324,7 @@ def check_columns(state: State, schema: Schema, needs: Needs) -> None:
         )
 
 
-def check_privileges(connection: Connection, needs: Needs, state: State) -> None:
+def check_privileges(connection: Connection, needs: Needs, state: ServerState) -> None:
     """Refuse a role that may not do what a task needs, with the GRANT that would help."""
     missing = missing_privileges(connection, needs)
     if not missing:

@@ -10,7 +10,7 @@ from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 # GitLab's own limit where the instance sets none (400 behind a feature flag since 17.6).
 DEFAULT_LIFETIME = 365  # days
 
-TODAY = "SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text)"
+READ_TODAY = "SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text)"
 
 # GitLab's own number of days where the instance sets none; there was no clean-up of inactive tokens before 17.7.
 DEFAULT_INACTIVE_DAYS = 30
@@ -73,7 +73,7 @@ class Policy:
 
 def read_policy(connection: Connection, schema: Schema) -> Policy:
     """The policy in force now; what a release has no setting for is as if it were off."""
-    (today,) = connection.row(TODAY)
+    (today,) = connection.row(READ_TODAY)
     columns = [f"{sql} AS {name}" for name, sql in COLUMNS.items() if schema.has(SETTINGS, "id", name)]
     current = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
     values = {} if current is None else current._asdict()

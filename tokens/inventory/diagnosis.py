@@ -11,7 +11,7 @@ from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up, what_it_does
-from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, State
+from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, ServerState
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import read_policy
@@ -156,7 +156,7 @@ def _route(connection: Connection, backend: int) -> Finding:
     return Finding("route", Verdict.OK, "through a pooler such as PgBouncer, which the tasks are made for")
 
 
-def _role(state: State) -> Finding:
+def _role(state: ServerState) -> Finding:
     if state.standby:
         return Finding("server", Verdict.WARN, "a standby: analyze works, for changes go to the primary")
     if state.read_only:
@@ -170,7 +170,7 @@ def _estimated_release(connection: Connection, schema: Schema) -> str | None:
     return estimated_release(connection)
 
 
-def _schema(state: State, schema: Schema, release: str | None) -> Finding:
+def _schema(state: ServerState, schema: Schema, release: str | None) -> Finding:
     try:
         preflight.check_tables(state, schema)
     except Refused as refusal:
@@ -178,7 +178,7 @@ def _schema(state: State, schema: Schema, release: str | None) -> Finding:
     return Finding("schema", Verdict.OK, f"GitLab's main database, about release {release or 'unknown'}")
 
 
-def _privileges(connection: Connection, state: State, schema: Schema) -> Iterable[Finding]:
+def _privileges(connection: Connection, state: ServerState, schema: Schema) -> Iterable[Finding]:
     """A role that may only analyze is a good idea, so what else it may not do is worth a warning at most."""
     for task, needs in TASKS.items():
         subject = f"privileges for {task}"

@@ -92,7 +92,7 @@ TOUCHED = """
 """
 
 
-class Outcome(StrEnum):
+class TokenResult(StrEnum):
     """What became of one token in a run."""
 
     CHANGED = "changed"
@@ -110,7 +110,7 @@ class TokenOutcome:
     name: str | None
     old: ExpirationDate | None
     new: ExpirationDate | None
-    outcome: Outcome
+    outcome: TokenResult
 
 
 @dataclass(frozen=True)
@@ -228,13 +228,13 @@ def _outcomes(chunk: Any) -> Iterator[TokenOutcome]:
     left_alone, locked = frozenset(chunk.left_alone or ()), frozenset(chunk.locked or ())
     for number, owner, name in zip(chunk.token_ids, chunk.owners, chunk.names, strict=True):
         if not chunk.done:
-            outcome = Outcome.PENDING
+            outcome = TokenResult.PENDING
         elif number in left_alone:
-            outcome = Outcome.LEFT_ALONE
+            outcome = TokenResult.LEFT_ALONE
         elif number in locked:
-            outcome = Outcome.LOCKED
+            outcome = TokenResult.LOCKED
         else:
-            outcome = Outcome.CHANGED
+            outcome = TokenResult.CHANGED
         yield TokenOutcome(number, owner, name, old, new, outcome)
 
 

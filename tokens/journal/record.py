@@ -175,7 +175,7 @@ class TakenOver(TokensError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ChunkOutcome:
     """What became of one chunk's tokens: how many changed, and the ids of the others."""
 
     chunk: Chunk
@@ -199,7 +199,7 @@ class Recorder:
         """Whether the run may have changed any token, if this attempt has changed so many."""
         return tokens > 0 or self.attempt > 1
 
-    def mark(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    def mark(self, connection: Connection, outcomes: Sequence[ChunkOutcome]) -> None:
         """Write down what has just been done to these chunks, in the transaction that did it."""
 
     def keep_memberships(
@@ -238,7 +238,7 @@ class Record(Recorder):
         # The first attempt finds the plan as it was stored.
         return plan if self.attempt == 1 else read_plan(connection, read_run(connection, self.run))
 
-    def mark(self, connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    def mark(self, connection: Connection, outcomes: Sequence[ChunkOutcome]) -> None:
         for outcome in outcomes:
             if not outcome.is_whole:
                 connection.execute(

@@ -366,7 +366,7 @@ def _read_standing(connection: Connection) -> _Standing:
     return _Standing(**connection.row(STANDING)._asdict())
 
 
-def _check_installable(connection: Connection, state: preflight.State) -> str | None:
+def _check_installable(connection: Connection, state: preflight.ServerState) -> str | None:
     """The revision that is there, None without a journal; refused where it cannot become ours."""
     trust.check(connection)
     standing = _read_standing(connection)
@@ -421,7 +421,7 @@ def revision_of(tables: frozenset[str], *, keyed: bool) -> str | None:
     return None
 
 
-def _check_creation(state: preflight.State, standing: _Standing) -> None:
+def _check_creation(state: preflight.ServerState, standing: _Standing) -> None:
     if not (standing.has_schema or standing.may_create_schemas):
         raise Refused(
             f'Role "{state.role}" may not create schemas in database "{state.database}", and the journal is one of its '
@@ -430,7 +430,7 @@ def _check_creation(state: preflight.State, standing: _Standing) -> None:
         )
 
 
-def _check_ownership(state: preflight.State, standing: _Standing) -> None:
+def _check_ownership(state: preflight.ServerState, standing: _Standing) -> None:
     """Refuse a journal whose tables the role can neither change nor drop."""
     if not (standing.owns_schema and standing.owns_tables):
         raise Refused(
@@ -440,7 +440,7 @@ def _check_ownership(state: preflight.State, standing: _Standing) -> None:
     _check_creation(state, standing)
 
 
-def _check_privileges(state: preflight.State, standing: _Standing) -> None:
+def _check_privileges(state: preflight.ServerState, standing: _Standing) -> None:
     """Refuse a journal that belongs to somebody else and may not be written to."""
     if not (standing.may_enter and standing.may_write):
         raise Refused(

@@ -169,14 +169,12 @@ class Rotator:
         try:
             finished = _insist(lambda: self._backend.finish(rotation, delivered=False), FAILOVER_PAUSES)
         except TakenOver as fault:
-            raise _with(
-                fault,
+            raise fault.saying_also(
                 f"The new token {new.id} of {new.account} was delivered, but is revoked by whoever did so: "
                 "look at what is in its place now.",
             ) from fault
         except TokensError as fault:
-            raise _with(
-                fault,
+            raise fault.saying_also(
                 f"The new token {new.id} of {new.account} is delivered and works, but that could not be "
                 "written down, so whoever resumes the run makes another one and revokes it.",
             ) from fault
@@ -246,7 +244,3 @@ def _insist(act: Callable[[], Result], pauses: tuple[float, ...]) -> Result:
 
 def _unfinished(new: NewToken) -> str:
     return f"The new token {new.id} of {new.account} is delivered and works; the old one is not retired yet."
-
-
-def fault: TokensError.saying_also(more: str) -> TokensError:
-    return fault.saying_also(more)

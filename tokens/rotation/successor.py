@@ -9,7 +9,7 @@ from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.plaintext import Payload, Random, form_for, new_token, read_prefix
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
-from tokens.gitlab.settings import TODAY
+from tokens.gitlab.settings import READ_TODAY
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import Record
 from tokens.rotation import columns, memberships
@@ -114,7 +114,7 @@ def _check(connection: Connection, schema: Schema, token_id: int, expires_at: Ex
     reason = obstacle(read_standings(connection, schema, [token_id])[token_id], rules, allow_personal=True)
     if reason:
         raise Refused(reason)
-    (today,) = connection.row(TODAY)
+    (today,) = connection.row(READ_TODAY)
     if expires_at is not None and expires_at <= ExpirationDate.stored(today):
         raise Refused(
             f"The successor of token {token_id} was planned to expire on {expires_at}, which has come: rotate it anew."

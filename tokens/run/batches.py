@@ -22,7 +22,7 @@ from tokens.database import Connection
 from tokens.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TokensError
 from tokens.gitlab import preflight
 from tokens.journal.installation import RunState
-from tokens.journal.record import HEARTBEAT, Outcome, Recorder
+from tokens.journal.record import HEARTBEAT, ChunkOutcome, Recorder
 from tokens.run.update import NotAll, Update, recount
 
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
@@ -264,7 +264,7 @@ class _Run:
     def _committed(self) -> BatchCommitted:
         return BatchCommitted(self.met - sum(len(chunk.ids) for chunk in self.locked))
 
-    def _count(self, outcomes: Sequence[Outcome]) -> None:
+    def _count(self, outcomes: Sequence[ChunkOutcome]) -> None:
         for outcome in outcomes:
             chunk = outcome.chunk
             self.met += len(chunk.ids)
@@ -296,7 +296,7 @@ class _Run:
             self.recorder.split(connection, chunk, lower, upper)
         return [lower, upper]
 
-    def _change(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
+    def _change(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
         """Change the tokens of `batch` in one transaction: all at once if nothing is in the way."""
         if not self.update.is_plain:
             return self._change_unlocked(connection, batch)
@@ -308,7 +308,7 @@ class _Run:
             return self._change_unlocked(connection, batch)
         return outcomes
 
-    def _change_unlocked(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
+    def _change_unlocked(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
         """The same, passing over the rows that others hold; only a lock on a whole table can make this fail."""
         for seconds in (*PAUSES, None):
             self._show_life(connection)
@@ -318,7 +318,7 @@ class _Run:
                     self.recorder.mark(connection, outcomes)
             except LockTimeout:
                 if self.stop_requested():
-                    return [Outcome(chunk, 0, (), list(chunk.ids)) for chunk in batch]
+                    return [ChunkOutcome(chunk, 0, (), list(chunk.ids)) for chunk in batch]
                 if seconds is None:
                     raise
                 self._pause(seconds)

@@ -13,7 +13,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
-from tokens.journal.record import Outcome, Recorder, literal, quoted
+from tokens.journal.record import ChunkOutcome, Recorder, literal, quoted
 from tokens.run.stored_plans import OUTLIVES_SINCE
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
@@ -202,7 +202,7 @@ class Update:
         """Whether nothing but dates is changed."""
         return self._plan.memberships is None and not self._plan.notices
 
-    def of_all(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[Outcome]:
+    def of_all(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
         """Change every token of a plain plan's chunks, in one statement.
 
         Raises:
@@ -220,9 +220,9 @@ class Update:
             updated = change(connection, UPDATE, ids=literal(ids), **parameters)
         if updated != len(ids):
             raise NotAll
-        return [Outcome(chunk, len(chunk.ids)) for chunk in batch]
+        return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
 
-    def of_unlocked(self, connection: Connection, chunk: Chunk) -> Outcome:
+    def of_unlocked(self, connection: Connection, chunk: Chunk) -> ChunkOutcome:
         """Change what can be changed of one chunk, and what hangs on it, passing over what others have locked."""
         busy: set[int] = set()
         memberships: list[_Membership] = []
@@ -241,11 +241,11 @@ class Update:
         elif memberships:
             self._move_memberships(connection, chunk, memberships, changed)
         if len(changed) == len(chunk.ids):
-            return Outcome(chunk, len(changed))
+            return ChunkOutcome(chunk, len(changed))
         done = set(changed)
         still_old = {row.id for row in connection.rows(STILL_OLD, **about | {"ids": literal(chunk.ids)})}
         locked = [id_ for id_ in chunk.ids if id_ in still_old and id_ not in done]
-        return Outcome(chunk, len(changed), [i for i in chunk.ids if i not in still_old and i not in done], locked)
+        return ChunkOutcome(chunk, len(changed), [i for i in chunk.ids if i not in still_old and i not in done], locked)
 
     def _update(self, chunk: Chunk) -> tuple[str, str, dict[str, object]]:
         """What changes the tokens that nobody holds, and re-arms their notices if the plan says so."""

@@ -9,7 +9,7 @@ MAX_LENGTH = 256  # characters; far beyond any answer, so that a stray paste sta
 
 
 @dataclass(frozen=True)
-class Answer:
+class TypedLine:
     """What has been typed, before and after the cursor."""
 
     before: str = ""

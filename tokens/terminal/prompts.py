@@ -18,7 +18,7 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import Output
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from tokens.terminal.answer import Answer
+from tokens.terminal.answer import TypedLine
 from tokens.terminal.choices import PAGE_SIZE, Choices
 from tokens.terminal.keyboard import Keyboard
 from tokens.terminal.printable import printable
@@ -104,9 +104,9 @@ class Prompts:
                 if choices != before:
                     self._screen.draw(_list_view(choices))
 
-    def _edit(self, question: Line, below: Sequence[Line] = (), *, cancel: Callable[[Answer], bool]) -> str | None:
+    def _edit(self, question: Line, below: Sequence[Line] = (), *, cancel: Callable[[TypedLine], bool]) -> str | None:
         """A line of text, or None for Ctrl-D where `cancel` allows it."""
-        answer = Answer()
+        answer = TypedLine()
         self._screen.draw(_line_view(question, answer, below))
         while True:
             key = self._keyboard.next(self._screen.follow_resize)
@@ -147,7 +147,7 @@ def _list_view(choices: Choices) -> View:
     )
 
 
-def _line_view(question: Line, answer: Answer, below: Sequence[Line]) -> View:
+def _line_view(question: Line, answer: TypedLine, below: Sequence[Line]) -> View:
     line = [*question, plain(answer.text)]
     return View(lines=[line, *below], stays=line, cursor=[*question, plain(answer.before)])
 
@@ -165,13 +165,13 @@ _MOVES: dict[str, Callable[[Choices], Choices]] = {
     Keys.PageDown: Choices.page_down,
 }
 
-_EDITS: dict[str, Callable[[Answer], Answer]] = {
-    Keys.Left: Answer.left,
-    Keys.Right: Answer.right,
-    Keys.Home: Answer.home,
-    Keys.End: Answer.end,
-    Keys.ControlH: Answer.backspace,
-    Keys.Delete: Answer.delete,
+_EDITS: dict[str, Callable[[TypedLine], TypedLine]] = {
+    Keys.Left: TypedLine.left,
+    Keys.Right: TypedLine.right,
+    Keys.Home: TypedLine.home,
+    Keys.End: TypedLine.end,
+    Keys.ControlH: TypedLine.backspace,
+    Keys.Delete: TypedLine.delete,
 }
 
 
@@ -183,7 +183,7 @@ def _moved(choices: Choices, key: KeyPress) -> Choices:
     return choices.ignored()
 
 
-def _edited(answer: Answer, key: KeyPress) -> Answer:
+def _edited(answer: TypedLine, key: KeyPress) -> TypedLine:
     if key.key in _EDITS:
         return _EDITS[key.key](answer)
     if key.key == Keys.BracketedPaste:

@@ -1,6 +1,6 @@
 """How the demo's state looks: a screen."""
 
-from tokens.targets.demo import State, Status
+from tokens.targets.demo import DemoState, Status
 
 
 def screen(status: Status) -> str:
@@ -12,6 +12,6 @@ def screen(status: Status) -> str:
         "PostgreSQL": status.server_version,
         "Tokens": status.tokens and f"{status.tokens} that expire on 2024-06-15, and others around {status.filled_on}",
         "Size": status.size and f"{status.size // 10**6} MB",
-        "Connect": f'psql "{status.address.conninfo}"' if status.state is State.READY else None,
+        "Connect": f'psql "{status.address.conninfo}"' if status.state is DemoState.READY else None,
     }
     return "\n".join(f"{name:<12}{value}" for name, value in rows.items() if value is not None)

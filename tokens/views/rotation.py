@@ -21,7 +21,7 @@ HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Why", "Last used", "N
 
 
 @dataclass(frozen=True)
-class Proof:
+class Verification:
     """The GitLab that has to accept a new token."""
 
     url: str
@@ -30,7 +30,7 @@ class Proof:
 def plan(
     left: Sequence[Resumption],
     *,
-    proof: Proof | str,
+    proof: Verification | str,
     places: Sequence[str],
     after: str | None,
     notes: Sequence[str],
@@ -51,7 +51,7 @@ def plan(
 def plan_as_dict(
     left: Sequence[Resumption],
     *,
-    proof: Proof | str,
+    proof: Verification | str,
     places: Sequence[str],
     after: str | None,
     notes: Sequence[str],

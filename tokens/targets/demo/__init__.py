@@ -49,7 +49,7 @@ _SETTINGS = {
 }
 
 
-class State(Enum):
+class DemoState(Enum):
     """How far the demo is, with the words to show for it."""
 
     ABSENT = "not installed"
@@ -63,7 +63,7 @@ class Status:
     """What there is of a demo. What is only known of a ready one is None otherwise."""
 
     folder: Path
-    state: State
+    state: DemoState
     address: Address
     tokens: int | None = None
     """Tokens on the documented date when it was filled."""
@@ -152,7 +152,7 @@ def status(directory: Path | None = None) -> Status:
     server = _server(directory)
     state = _state(server)
     known = Status(server.folder, state, _address(server))
-    return _described(known) if state is State.READY else known
+    return _described(known) if state is DemoState.READY else known
 
 
 def _server(directory: Path | None) -> Server:
@@ -168,12 +168,12 @@ def _check(tokens: int) -> None:
         raise UsageError(f"The demo cannot have {tokens} tokens; give 0 or more.")
 
 
-def _state(server: Server) -> State:
+def _state(server: Server) -> DemoState:
     if not server.exists:
-        return State.ABSENT
+        return DemoState.ABSENT
     if not server.running():
-        return State.STOPPED
-    return State.READY if server.answers(DATABASE, OWNER) else State.EMPTY
+        return DemoState.STOPPED
+    return DemoState.READY if server.answers(DATABASE, OWNER) else DemoState.EMPTY
 
 
 def _described(status: Status) -> Status:

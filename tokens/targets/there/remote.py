@@ -31,8 +31,8 @@ from tokens.targets.there.scripts import (
     START,
     STOP,
     UPLOAD,
-    Outcome,
-    Proof,
+    EndProof,
+    ScriptStatus,
 )
 from tokens.targets.there.session import Relay, attend
 from tokens.version import __version__
@@ -107,7 +107,7 @@ def run(
         ClientError: the place cannot be entered, or has no room for the tool.
     """
     status = _leg(place, command, found, output)
-    if status in (Outcome.MISSING, Outcome.BROKEN):
+    if status in (ScriptStatus.MISSING, ScriptStatus.BROKEN):
         bundle = _carried(place, found, build, report)
         status = _leg(place, command, bundle, output)
     _check_began(place, status)
@@ -128,7 +128,7 @@ def consult(
     It has `patience` seconds, to carry it there apart. No signal of the terminal's reaches it. Raises as `run` does.
     """
     answer = _consultation(place, command, feed, patience, found)
-    if answer.status in (Outcome.MISSING, Outcome.BROKEN):
+    if answer.status in (ScriptStatus.MISSING, ScriptStatus.BROKEN):
         bundle = _carried(place, found, build, report)
         answer = _consultation(place, command, feed, patience, bundle)
     _check_began(place, answer.status)
@@ -152,9 +152,9 @@ def _carried(place: Place, found: Bundle | None, build: Callable[[], Bundle], re
 
 def _check_began(place: Place, status: int) -> None:
     match status:
-        case Outcome.NO_GITLAB:
+        case ScriptStatus.NO_GITLAB:
             raise NoInstallation(f"There is no GitLab in {place.shown}; --target has to say where GitLab Rails runs.")
-        case Outcome.MISSING | Outcome.BROKEN:
+        case ScriptStatus.MISSING | ScriptStatus.BROKEN:
             raise ClientError(
                 f"The tool cannot be started in {place.shown}: remove it with bundle.clean, and what is in {INSTALLED} "
                 "there, and try again."
@@ -169,7 +169,7 @@ def _consultation(
     tool = [bundle.sha256 if bundle else NO_BUNDLE, __version__]
     line = place.command(
         START,
-        [*tool, run, Proof.MARK, files, *command.words],
+        [*tool, run, EndProof.MARK, files, *command.words],
         environment=_environment(place, command),
         stdin=True,
     )
@@ -190,13 +190,13 @@ def _mark(out: Secret, run: str) -> int | None:
 def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: BinaryIO | None) -> int:
     """One run there on this process's own streams."""
     run = os.urandom(16).hex()
-    proof = Proof.RECORD if command.terminal else Proof.MARK
+    proof = EndProof.RECORD if command.terminal else EndProof.MARK
     tool = [bundle.sha256 if bundle else NO_BUNDLE, __version__]
     files = os.urandom(16).hex()
     words = list(command.words)
     for option, content in command.files.items():
         carried = _carry(place, [*tool, files, option], content)
-        if isinstance(carried, Outcome):
+        if isinstance(carried, ScriptStatus):
             return carried
         words.append(f"--{option}={carried}")
     environment = _environment(place, command)
@@ -206,7 +206,7 @@ def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: Bi
         with contextlib.suppress(ClientError):
             ask(place.command(STOP, [run, number.name.removeprefix("SIG")]), patience=PATIENCE_TO_STOP)
 
-    if proof is Proof.RECORD:
+    if proof is EndProof.RECORD:
         status = attend(line, stop)
         return _recorded(place, run, status)
     relay = Relay(run, output)
@@ -217,18 +217,18 @@ def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: Bi
     return marked
 
 
-def _carry(place: Place, about: Sequence[str], content: bytes) -> str | Outcome:
+def _carry(place: Place, about: Sequence[str], content: bytes) -> str | ScriptStatus:
     """Bring a file there for one run, which removes it; where it lies then, or why there is no run to begin."""
     checksum = hashlib.sha256(content).hexdigest()
     answer = ask(place.command(CARRY, [*about, checksum], stdin=True), patience=UPLOAD_PATIENCE, feed=content)
     match answer.status:
         case 0 if path := answer.out.strip():
             return path
-        case Outcome.MISSING | Outcome.NO_GITLAB:
-            return Outcome(answer.status)
-        case 0 | Outcome.DAMAGED:
+        case ScriptStatus.MISSING | ScriptStatus.NO_GITLAB:
+            return ScriptStatus(answer.status)
+        case 0 | ScriptStatus.DAMAGED:
             raise ClientError(f"The list did not arrive whole in {place.shown}: the connection was cut; try again.")
-        case Outcome.NO_FOLDER | Outcome.NO_ROOM:
+        case ScriptStatus.NO_FOLDER | ScriptStatus.NO_ROOM:
             raise ClientError(
                 f"There is no room for a list of {len(content):,} bytes in {place.shown} ({FOLDERS}): mount a writable "
                 "volume at one of them."
@@ -265,7 +265,7 @@ def _recorded(place: Place, run: str, status: int) -> int:
         return int(answer.out)
     if answer.status == 0:
         raise _cut(place, "it has not ended there yet")
-    if answer.status == Outcome.NO_RECORD:
+    if answer.status == ScriptStatus.NO_RECORD:
         if status == 0:
             raise SessionLost(
                 f"Nothing is known of how this ended in {place.shown}: no folder could be written to ({FOLDERS}); "
@@ -287,19 +287,19 @@ def _upload(place: Place, bundle: Bundle) -> None:
     match answer.status:
         case 0 if bundle.sha256 in answer.out:
             return
-        case 0 | Outcome.DAMAGED:
+        case 0 | ScriptStatus.DAMAGED:
             raise ClientError(f"The tool did not arrive whole in {place.shown}: the connection was cut; try again.")
-        case Outcome.OTHER_MACHINE:
+        case ScriptStatus.OTHER_MACHINE:
             raise ClientError(
                 f"The machine of {place.shown} is {answer.out.strip()}, this bundle is for {bundle.architecture}: run "
                 "bundle.build on a machine of that kind and install it there (see deploy/)."
             )
-        case Outcome.NO_FOLDER:
+        case ScriptStatus.NO_FOLDER:
             raise ClientError(
                 f"In {place.shown} no folder may hold programs ({FOLDERS}): mount a writable volume without noexec at "
                 "one of them, remove a foreign gitlab-tokens-… in it, or install the tool there (see deploy/)."
             )
-        case Outcome.NO_ROOM:
+        case ScriptStatus.NO_ROOM:
             raise ClientError(f"The tool could not be unpacked in {place.shown}: {answer.reason}.")
     raise _cannot_enter(place, answer)
 

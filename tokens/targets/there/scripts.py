@@ -16,7 +16,7 @@ from tokens.targets.here.installation import (
 )
 
 
-class Outcome(IntEnum):
+class ScriptStatus(IntEnum):
     """Exit statuses of these scripts that the tool itself never has."""
 
     MISSING = 91  # the tool is not there yet
@@ -29,7 +29,7 @@ class Outcome(IntEnum):
     NO_GITLAB = 98  # the tool is not there, and neither is GitLab
 
 
-class Proof(StrEnum):
+class EndProof(StrEnum):
     """How it is known how a run ended: docker and kubectl have left with 0 after sessions that were cut."""
 
     MARK = "mark"  # the run's name and exit status follow the last byte of its output
@@ -86,9 +86,9 @@ find_program() {{
   done
   root=${{INVOKE_TOKENS_ROOT:-}}
   for place in {_PLACES} {_PACKAGED}; do
-    [ ! -e "$root/$place" ] || return {Outcome.MISSING:d}
+    [ ! -e "$root/$place" ] || return {ScriptStatus.MISSING:d}
   done
-  return {Outcome.NO_GITLAB:d}
+  return {ScriptStatus.NO_GITLAB:d}
 }}
 """
 )
@@ -102,7 +102,7 @@ START = (
 hash=$1 version=$2 run=$3 proof=$4 files=$5
 shift 5
 record=
-if [ "$proof" = {Proof.RECORD} ]; then
+if [ "$proof" = {EndProof.RECORD} ]; then
   for above in {FOLDERS}; do
     if (umask 077; set -C; : > "$above/.gitlab-tokens-$run") 2>/dev/null; then
       record=$above/.gitlab-tokens-$run
@@ -116,14 +116,14 @@ status=$?
 if [ "$status" = 0 ]; then
   "$program" "$@"
   status=$?
-  case $status in 126 | 127) status={Outcome.BROKEN:d} ;; esac
+  case $status in 126 | 127) status={ScriptStatus.BROKEN:d} ;; esac
 fi
 for above in {FOLDERS}; do
   for file in "$above/.gitlab-tokens-$files".*; do
     [ ! -f "$file" ] || rm -f "$file"
   done
 done
-if [ "$proof" = {Proof.MARK} ]; then printf '%s %03d' "$run" "$status"; fi
+if [ "$proof" = {EndProof.MARK} ]; then printf '%s %03d' "$run" "$status"; fi
 [ -z "$record" ] || echo "$status" > "$record"
 exit 0
 """
@@ -143,13 +143,13 @@ set -C
 for above in {FOLDERS}; do
   file=$above/.gitlab-tokens-$files.$name
   (: > "$file") || continue
-  cat >> "$file" || {{ rm -f "$file"; exit {Outcome.NO_ROOM:d}; }}
+  cat >> "$file" || {{ rm -f "$file"; exit {ScriptStatus.NO_ROOM:d}; }}
   found=$(sha256sum < "$file")
-  if [ "${{found%% *}}" != "$sum" ]; then rm -f "$file"; exit {Outcome.DAMAGED:d}; fi
+  if [ "${{found%% *}}" != "$sum" ]; then rm -f "$file"; exit {ScriptStatus.DAMAGED:d}; fi
   echo "$file"
   exit 0
 done 2>/dev/null
-exit {Outcome.NO_FOLDER:d}
+exit {ScriptStatus.NO_FOLDER:d}
 """
 )
 
@@ -163,7 +163,7 @@ for above in {FOLDERS}; do
     exit 0
   fi
 done
-exit {Outcome.NO_RECORD:d}
+exit {ScriptStatus.NO_RECORD:d}
 """
 
 # STOP RUN SIGNAL: sends the signal to what the run's shell has started. The shell has the run's name among its words,
@@ -190,7 +190,7 @@ UPLOAD = (
     + f"""
 hash=$1
 machine=$(uname -m)
-if [ "$machine" != "$2" ]; then echo "$machine"; exit {Outcome.OTHER_MACHINE:d}; fi
+if [ "$machine" != "$2" ]; then echo "$machine"; exit {ScriptStatus.OTHER_MACHINE:d}; fi
 if [ "$(id -u)" = 0 ]; then umask 022; else umask 077; fi
 part=
 for folder in $(candidates); do
@@ -203,17 +203,17 @@ for folder in $(candidates); do
   rmdir "$folder" 2>/dev/null
   part=
 done
-[ -n "$part" ] || exit {Outcome.NO_FOLDER:d}
+[ -n "$part" ] || exit {ScriptStatus.NO_FOLDER:d}
 trap 'rm -rf "$part"' EXIT
-cat > "$part/bundle" || exit {Outcome.NO_ROOM:d}
+cat > "$part/bundle" || exit {ScriptStatus.NO_ROOM:d}
 sum=$(sha256sum < "$part/bundle")
-[ "${{sum%% *}}" = "$hash" ] || exit {Outcome.DAMAGED:d}
-mkdir "$part/tree" && tar -xzof "$part/bundle" -C "$part/tree" || exit {Outcome.NO_ROOM:d}
+[ "${{sum%% *}}" = "$hash" ] || exit {ScriptStatus.DAMAGED:d}
+mkdir "$part/tree" && tar -xzof "$part/bundle" -C "$part/tree" || exit {ScriptStatus.NO_ROOM:d}
 if [ -e "$folder/$hash" ] &&
   ! {{ untouched "$folder/$hash" && "$folder/$hash/gitlab-tokens" --version > "$part/said" 2>&1; }}; then
   mv "$folder/$hash" "$part/broken"
 fi
-[ -e "$folder/$hash" ] || mv "$part/tree" "$folder/$hash" || exit {Outcome.NO_ROOM:d}
+[ -e "$folder/$hash" ] || mv "$part/tree" "$folder/$hash" || exit {ScriptStatus.NO_ROOM:d}
 find "$folder" -mindepth 1 -maxdepth 1 ! -name "$hash" -mtime +30 -exec rm -rf '{{}}' + 2>/dev/null
 echo "$folder/$hash"
 """
