@@ -552,11 +552,11 @@ class TestInTheProcess:
         pass
 
     class DisturbedScreen(Vt100_Output):
-        """Sends the process a signal in the middle of every drawing."""
+        """Gets a signal in the middle of every drawing."""
 
         def erase_down(self) -> None:
             super().erase_down()
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # this very thread: a worker of the tests has another one
 
     @pytest.fixture(autouse=True)
     def _terminate(self) -> Iterator[None]:
