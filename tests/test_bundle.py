@@ -274,6 +274,7 @@ def test_its_members_are_roots_and_lie_below_no_folder_of_their_own(built: Bundl
     assert any(name.endswith("tokens/migrations/gitlab/v16_00.py") for name in names)
 
 
+@pytest.mark.slow
 def test_a_bundle_carries_itself_on(unpacked: Path, built: Bundle, tmp_path: Path) -> None:
     done = call(unpacked / "gitlab-tokens", "bundle.build", "--directory", str(tmp_path / "again"))
     assert done.stderr == ""

@@ -27,6 +27,7 @@ while True:
 Kubectl = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.kubernetes,
     pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
 ]

@@ -26,6 +26,8 @@ from tokens.targets.demo.programs import packaged_binaries
 from tokens.targets.demo.progress import Progress
 from tokens.upgrade import Branch, revisions
 
+pytestmark = pytest.mark.xdist_group("demo")  # most only read the one that is filled first
+
 SMALL = 40
 
 
@@ -359,6 +361,7 @@ def test_indexes_and_foreign_keys_are_all_back_and_statistics_are_there(
     )
 
 
+@pytest.mark.slow
 def test_two_fills_make_the_same_rows(empty_or_filled: Callable[[], Address]) -> None:
     fingerprint = """
         SELECT count(*), md5(string_agg(t::text, '|' ORDER BY id))
@@ -429,6 +432,7 @@ def test_a_stopped_demo_is_started_again_as_it_was(own: Path) -> None:
     assert value(address, "SELECT name FROM users WHERE id = 1") == "changed"
 
 
+@pytest.mark.slow
 def test_reset_makes_it_anew_in_another_size_even_while_it_is_used(own: Path) -> None:
     address = demo.open(own, tokens=SMALL)
     with psycopg.connect(address.conninfo) as connection:
@@ -439,6 +443,7 @@ def test_reset_makes_it_anew_in_another_size_even_while_it_is_used(own: Path) ->
     assert value(address, "SELECT count(*) FROM personal_access_tokens WHERE expires_at = '2024-06-15'") == 7
 
 
+@pytest.mark.slow
 def test_reset_replaces_a_damaged_server(own: Path) -> None:
     demo.open(own, tokens=SMALL)
     demo.stop(own)
@@ -465,6 +470,7 @@ def test_a_folder_with_a_server_of_somebody_else_is_refused_and_left_as_it_is(
     assert {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["Creating the tables", "Adding people", "Building the indexes", "Collecting"])
 def test_a_fill_killed_in_the_middle_starts_over_and_leaves_nothing(own: Path, moment: str) -> None:
     code = f"""

@@ -45,6 +45,7 @@ def environment(folder: Path) -> Iterator[dict[str, str]]:
     subprocess.run([INV, "tokens.demo.stop"], env=environment, cwd=CHECKOUT, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_the_demo_from_nothing_to_the_documented_table_and_back(environment: dict[str, str]) -> None:
     def inv(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([INV, *words], env=environment, cwd=CHECKOUT, check=False, capture_output=True, text=True)

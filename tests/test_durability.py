@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.testbed.crashes import OFTEN, Killer, check_crash, check_others, check_two_at_once, fill, kills
 from tests.testbed.runs import query
 from tokens.address import Address
 from tokens.targets.demo.embedded import Server
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement_and_everything_can_go_on(
     gitlab_database: Address,
 ) -> None:
@@ -21,6 +24,7 @@ def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agree
     assert done[0][0] > OFTEN // 3 or wanted < OFTEN
 
 
+@pytest.mark.slow
 def test_a_server_that_crashes_in_the_middle_ends_the_run_with_one_line_and_the_run_can_go_on(
     gitlab_database: Address, server: Server, superuser: Callable[[Address], Address]
 ) -> None:

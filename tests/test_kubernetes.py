@@ -38,6 +38,7 @@ TARGET = "kubernetes:gitlab"
 KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.kubernetes,
     pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
     pytest.mark.skipif(os.geteuid() != 0, reason="processes of another account need root"),

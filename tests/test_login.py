@@ -16,6 +16,8 @@ from tokens.database import TAKEN, connect, libpq_parameters
 from tokens.errors import DatabaseError
 from tokens.targets.demo.embedded import Server
 
+pytestmark = pytest.mark.xdist_group("login")
+
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 """The only PostgreSQL of the tests that has translations."""
 GERMAN = "de_DE.UTF-8"

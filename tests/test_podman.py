@@ -19,6 +19,8 @@ from tokens.errors import TokensError, UsageError
 from tokens.targets.target import DockerTarget
 from tokens.targets.there.docker import Container, find_container
 
+pytestmark = pytest.mark.slow
+
 DATES = "| 2024-06-15      | 3     |\n| (none)          | 2     |\n| 2024-12-31      | 1     |\n"
 
 # Not podman 3, but the podman that is here with its two differences: a state's Healthcheck, which was no Health yet.

@@ -92,6 +92,7 @@ def test_a_slow_chunk_is_split_through_the_pooler(
     assert everything(gitlab_database) == before
 
 
+@pytest.mark.slow
 def test_a_client_of_the_pooler_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement(
     gitlab_database: Address, pooled: Address
 ) -> None:
@@ -111,6 +112,7 @@ def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_thr
     check_others(gitlab_database, pooled)
 
 
+@pytest.mark.slow
 def test_a_server_that_crashes_behind_the_pooler_ends_the_run_with_one_line_and_the_run_can_go_on(
     gitlab_database: Address, pooled: Address, server: Server, superuser: Callable[[Address], Address]
 ) -> None:

@@ -27,6 +27,8 @@ from tokens.journal.installation import REVISION
 from tokens.targets.demo.programs import packaged_binaries
 from tokens.upgrade import Branch, upgrade
 
+pytestmark = pytest.mark.xdist_group("publications")
+
 DATES = "SELECT string_agg(CAST(expires_at AS text), ' ' ORDER BY id) FROM public.personal_access_tokens"
 RUNS = "SELECT string_agg(id || ' ' || state, ', ' ORDER BY id) FROM token_tasks.runs"
 SHAPE = """
@@ -83,6 +85,7 @@ def run_task(address: Address, *words: str, status: int = 0) -> str:
     return done.stderr if status else done.stdout
 
 
+@pytest.mark.slow
 def test_a_subscriber_in_sync_goes_on_getting_gitlabs_rows_from_installation_to_uninstallation(
     servers: Logical,
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_subscriber_in_sync_goes_on_getting_gitlabs_rows_from_installation_to_
         assert in_sync(both)
 
 
+@pytest.mark.slow
 def test_a_journal_of_an_older_revision_is_migrated_on_both_sides(servers: Logical) -> None:
     with servers.database() as both:
         publisher, subscriber = as_gitlab(both.publisher), as_gitlab(both.subscriber)

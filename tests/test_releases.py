@@ -86,6 +86,7 @@ def test_every_column_that_the_oldest_release_lacks_is_optional(
     assert lacking
 
 
+@pytest.mark.slow
 @pytest.mark.each_release
 def test_every_task_works_on_every_release(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     check_every_task(gitlab_database_at(revision))
@@ -98,6 +99,7 @@ def newest(replicated: Replicated) -> Iterator[Address]:
         yield pair.primary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "column"), OPTIONAL)
 def test_every_task_works_without_any_one_of_the_optional_columns(
     newest: Address, table: str, column: str | None

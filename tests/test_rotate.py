@@ -577,6 +577,7 @@ def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gi
     assert [one.revoked for one in gitlab.rows()] == [True, True, True, False]
 
 
+@pytest.mark.slow
 def test_fifty_with_failures_of_every_kind_end_well_all_the_same(gitlab: Instance) -> None:
     more_accounts(gitlab, 49)
     vault = gitlab.folder / "vault"
@@ -1022,6 +1023,7 @@ def test_neither_a_token_nor_its_digest_is_found_anywhere_but_where_it_belongs(
     assert [name for name, text in seen.items() if any(word in text for word in hidden)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["INSERT", "UPDATE", "CHECK"])
 def test_what_a_trigger_or_a_constraint_says_brings_no_digest_into_the_journal(gitlab: Instance, step: str) -> None:
     if step == "CHECK":

@@ -37,6 +37,8 @@ from tokens.secret import Secret
 from tokens.targets.demo.programs import Account
 from tokens.terminal.console import PATIENCE_VARIABLE
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("production")]
+
 SOON = datetime.now(UTC).date() + timedelta(20)
 NOBODY = Account("nobody", 65534, 65534)
 WRONG = "deadbeef" * 16

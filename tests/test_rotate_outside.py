@@ -31,6 +31,8 @@ from tokens.gitlab.digest import Keys
 from tokens.rotation import AGENT, wire
 from tokens.secret import Secret
 
+pytestmark = pytest.mark.slow
+
 KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 OLD = Secret("glpat-old0s3cr3t_old0s3cr3t")
 NAME = "GitLab Security Service - Architecture - Inventory"

@@ -965,6 +965,7 @@ def check_invariants(address: Address, owners: dict[int, int]) -> None:
     assert set(owners.values()) <= {row.user_id for row in live}
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_between_any_two_steps_is_brought_to_a_good_end(address: Address) -> None:
     for crash in range(40):
         service, (bots, member) = service_account(address), project_bot(address, SOON)

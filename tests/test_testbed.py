@@ -33,6 +33,8 @@ from tokens.database import login
 from tokens.inventory.analysis import analyze
 from tokens.targets.demo.programs import Account
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parent.parent
 GITLAB_TOKENS = str(Path(sys.executable).parent / "gitlab-tokens")
 SOURCE_LABEL = "org.opencontainers.image.source=https://gitlab.com/gitlab-org/omnibus-gitlab"

@@ -9,7 +9,7 @@ import pytest
 from tokens.upgrade import Branch, revisions
 
 MARKS = {
-    "slow": "takes seconds and more, beside what quick tests promise already: left out by README's command",
+    "slow": "takes long, or promises on another server or of the test bed what quick tests do: not in README's command",
     "docker": "a Docker engine of our own: root and Debian's docker.io",
     "kubernetes": "kubectl against a stand-in of a cluster",
     "accounts": "accounts of this machine are added: root",
@@ -46,13 +46,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in ALONE:
             if fixture in taken:
                 item.add_marker(pytest.mark.xdist_group(fixture))
+        if (
+            isinstance(item, pytest.Function)
+            and hasattr(item, "callspec")
+            and item.callspec.indices.get("server", 0) > 0
+        ):
+            item.add_marker("slow")
+
+
+def _server(item: pytest.Item) -> int:
+    """Which of the servers it runs on; 0, too, where it has none."""
+    called = getattr(item, "callspec", None)
+    return 0 if called is None else int(called.indices.get("server", 0))
 
 
 def _crosses(item: pytest.Item) -> bool:
     """Whether it is about a release in between on a server that is not the newest, which promises nothing more."""
-    if item.get_closest_marker("each_release") is None:
+    if item.get_closest_marker("each_release") is None or _server(item) == 0:
         return False
     assert isinstance(item, pytest.Function)
     oldest, *_, newest = revisions(Branch.GITLAB)
-    on_the_newest_server = item.callspec.indices["server"] == 0
-    return not on_the_newest_server and item.callspec.params["revision"] not in (oldest, newest)
+    return item.callspec.params["revision"] not in (oldest, newest)
