@@ -27,9 +27,12 @@ from tests.testbed.factories import (
     make_token,
     make_user,
 )
+from tests.testbed.gitlab_api import gitlab_api
+from tests.testbed.screen import Program
 from tokens import __version__, origin
 from tokens.address import Address
 from tokens.engine import make_engine
+from tokens.gitlab.digest import Keys
 from tokens.targets.demo import population
 from tokens.targets.demo.embedded import Server
 from tokens.terminal.console import PATIENCE_VARIABLE
@@ -38,6 +41,7 @@ pytestmark = pytest.mark.newest_server
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
+KEY = "0badcafe" * 16
 
 TODAY = datetime.now(UTC).date()
 SOON, WEEK_LATER, NEXT_YEAR, TOMORROW = (str(TODAY + timedelta(days)) for days in (20, 27, 300, 1))
@@ -113,15 +117,93 @@ def test_the_help_of_every_task(golden: Golden) -> None:
     assert {path.stem for path in (HERE / "golden/help").iterdir()} == set(names)
 
 
-def test_the_first_screen_of_the_readme(gitlab_database: Address) -> None:
-    shown = re.search(
-        r"```console\n\$ inv tokens\.analyze .*?\n(.*?)```", (HERE.parent / "README.md").read_text(), re.S
-    )
-    assert shown
+def of_the_readme(command: str) -> str:
+    """What README shows below this command, to the end of the block."""
+    blocks = re.findall(r"```console\n(.*?)```", (HERE.parent / "README.md").read_text(), re.S)
+    (block,) = (block for block in blocks if command in block)
+    below: str = block[block.index(command) :]
+    while (line := below.partition("\n"))[0].endswith("\\"):
+        below = line[2]
+    return below.partition("\n")[2]
+
+
+def cut(found: str, shown: str) -> str:
+    """What was found, each line as short as README has it: it ends long ones with an ellipsis."""
+    lines = zip(found.splitlines(), shown.splitlines(), strict=True)
+    return "".join((f"{a[: len(b) - 1]}…" if b.endswith("…") else a) + "\n" for a, b in lines)
+
+
+def test_the_readmes_screens_of_the_demo(gitlab_database: Address) -> None:
     population.fill(gitlab_database, 15_653, lambda _: None)
-    found = said("gitlab-tokens", "analyze", "--target", url(gitlab_database))
+    target = ("--target", url(gitlab_database))
     # The documentation has a hundred times as many on that day, and they widen the line.
-    assert found.replace("| 2024-06-15      | 15653 |", "| 2024-06-15      | 1565353 |") == shown[1]
+    found = said("gitlab-tokens", "analyze", *target)
+    found = found.replace("| 2024-06-15      | 15653 |", "| 2024-06-15      | 1565353 |")
+    assert found == of_the_readme("inv tokens.analyze ")
+
+    selected = ("--expires", "2024-06-10..2024-06-20", "--state", "expired", "--kind", "project,group")
+    # README's day comes to be in the past; how many memberships end before it depends on how far away it is.
+    to = str(TODAY + timedelta(199))
+    shown = of_the_readme("inv tokens.extend ").replace("2027-06-15", to)
+    found = said("gitlab-tokens", "extend", *target, *selected, "--to", to, "--dry-run")
+    assert cut(found, shown) == shown
+
+
+def test_the_readmes_screen_of_doctor(gitlab_database: Address, superuser: Callable[[Address], Address]) -> None:
+    said("gitlab-tokens", "journal.install", "--target", url(gitlab_database))
+    with psycopg.connect(superuser(gitlab_database).conninfo) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET idle_in_transaction_session_timeout = '60s'").format(database)
+        )
+
+    found = said("gitlab-tokens", "doctor", "--target", url(gitlab_database))
+
+    # Nothing is installed beside a bare database, and it is in another place.
+    bare = re.compile(r"^OK   (installation|Geo) .*\n", re.M)
+    place = re.compile(r"^(OK   connection +).* as role gitlab, PostgreSQL .*$", re.M)
+    shown = place.sub(r"\1", bare.sub("", of_the_readme("gitlab-tokens doctor")))
+    assert cut(place.sub(r"\1", found), shown) == shown
+
+
+def test_the_readmes_screen_of_rotate(gitlab_database: Address, tmp_path: Path) -> None:
+    said("gitlab-tokens", "journal.install", "--target", url(gitlab_database))
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection)
+        make_token(
+            connection,
+            id=4711,
+            user_id=make_user(connection, username="inventory", user_type=13),
+            name="GitLab Security Service - Architecture - Inventory",
+            description="Vulnerability reports for the dashboard",
+            expires_at=TODAY - timedelta(2),
+            last_used_at=datetime.now(UTC) - timedelta(3),
+        )
+        connection.exec_driver_sql("SELECT setval('personal_access_tokens_id_seq', 4801)")
+    secrets = tmp_path / "secrets.yml"
+    secrets.write_text(json.dumps({"production": {"db_key_base": KEY}}))
+    glab = tmp_path / "glab"
+    glab.write_text("#!/bin/sh\ncat > /dev/null\n")
+    glab.chmod(0o755)
+    deliver, after = re.findall("'(glab .*|command:glab .*)'", (HERE.parent / "README.md").read_text())[:2]
+
+    with gitlab_api(gitlab_database, Keys.of([KEY])) as api:
+        words = ["--service-account", "inventory", "--deliver", deliver, "--after", after]
+        words += ["--target", url(gitlab_database), "--secrets-file", str(secrets), "--verify", api.url]
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        argv = [str(BIN / "gitlab-tokens"), "rotate", *words]
+        with Program(argv, env={"PATH": path, PATIENCE_VARIABLE: "600"}, size=(50, 400)) as program:
+            program.wait_for("Are you sure?")
+            program.press("yes", "enter")
+            assert program.wait() == 0
+            found = "\n".join(program.lines)
+
+    shown = of_the_readme("gitlab-tokens rotate ").partition("$ glab ci status")[0]
+    days = (("2026-11-20", -2), ("2026-11-19", -3), ("2027-11-22", 365))
+    for day, after_today in days:
+        shown = shown.replace(day, str(TODAY + timedelta(after_today)))
+    shown = shown.replace("https://gitlab.example.com", api.url).replace("run 12.", "run 1.")
+    assert found.strip() == shown.strip()
 
 
 def fill(address: Address) -> None:
@@ -142,7 +224,7 @@ def fill(address: Address) -> None:
 def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     """Every task that asks a database, in an order in which each finds something to do."""
     secrets = folder / "secrets.yml"
-    secrets.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
+    secrets.write_text(json.dumps({"production": {"db_key_base": KEY}}))
     rotate = ("rotate", "--token", "nightly", "--no-verify", "--secrets-file", str(secrets), "--deliver")
     selected = ("--group", "fleet", "--name", "*", "--scope", "api", "--state", "active,expired")
     yield ("analyze",)
@@ -204,6 +286,7 @@ def test_what_tasks_say_and_what_they_send(
     golden(f"golden/screens-{release}.txt", "\n".join(screens))
     for task, statements in sent.items():
         golden(f"sql/{release}/{task}.sql", "\n".join(f"{laid_out(one)};\n" for one in statements))
+    assert {path.stem for path in (HERE / "sql" / release).iterdir()} == set(sent)
 
 
 def constant(text: str, address: Address, folder: Path) -> str:
