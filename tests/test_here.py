@@ -25,6 +25,8 @@ from tests.testbed.accounts import (
 )
 from tokens.address import Address
 from tokens.targets.demo.programs import Account
+from tokens.targets.here.advice import advice
+from tokens.targets.here.installation import Installation, Kind
 from tokens.terminal.console import PATIENCE_VARIABLE
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -193,7 +195,12 @@ def test_tls_files_that_cannot_be_used_are_named(as_root: Call, tmp_path: Path, 
     toolbox(
         tmp_path, host=str(peer.folder), port=peer.port, username="gitlab", sslmode="nonsense", sslrootcert=str(missing)
     )
-    assert f"database.yml says sslmode nonsense, sslrootcert {missing}" in one_line(as_root("analyze"))
+    said = one_line(as_root("analyze"))
+    assert "sslmode takes disable, allow, prefer, require, verify-ca or verify-full" in said
+    assert "nonsense" not in said
+    parameters = {"sslmode": "verify-ca", "sslrootcert": str(missing)}
+    there = Installation(Kind.TOOLBOX, tmp_path, "git")
+    assert advice(there, parameters, None).tls == f"database.yml says sslmode verify-ca, sslrootcert {missing}"
 
 
 def test_a_missing_socket_says_what_to_look_at(as_root: Call, tmp_path: Path, git: Account) -> None:

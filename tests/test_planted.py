@@ -18,7 +18,7 @@ from tokens.address import Address
 from tokens.database import connect
 from tokens.errors import ExitStatus
 from tokens.gitlab.triggers import change, change_returning
-from tokens.upgrade import Branch, downgrade
+from tokens.upgrade import Branch, upgrade
 
 HOSTILE = "public, pg_catalog"
 
@@ -301,7 +301,10 @@ def earlier(replicated: Replicated, superuser: Superuser) -> Iterator[Callable[[
 
         def make(revision: str, planted: str) -> tuple[Address, Trap]:
             address = pair.primary
-            downgrade(address, Branch.GITLAB, revision)
+            with psycopg.connect(address.conninfo) as connection:
+                connection.execute("DROP SCHEMA public, gitlab_shape CASCADE")
+                connection.execute("CREATE SCHEMA public")
+            upgrade(address, Branch.GITLAB, revision)
             fill(address)
             trap = plant(superuser(address), replicated.primary.folder / "server.log")
             with psycopg.connect(superuser(address).conninfo) as connection:

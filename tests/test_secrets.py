@@ -1,5 +1,6 @@
 """Where db_key_base is found, in all the shapes that installations give it; what cannot be read is never quoted."""
 
+import ctypes
 import json
 import os
 import traceback
@@ -19,6 +20,7 @@ KEY = "a1b2c3d4" * 16
 OLD = "0badcafe" * 16
 HIDDEN = "s3cr3t"
 NOBODY = 65534
+PR_SET_DUMPABLE = 4
 SECRETS = {
     "production": {
         "db_key_base": KEY,
@@ -182,3 +184,4 @@ def nobody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # which becoming another account takes away

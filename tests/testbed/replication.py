@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tests.testbed.servers import prepare
 from tokens.address import Address
 from tokens.database import accepts
 from tokens.targets.demo.embedded import Server
@@ -117,7 +116,7 @@ def replication(folder: Path) -> Iterator[Replicated]:
     primary = Server(folder / "primary", settings=_SETTINGS)
     standby = Server(folder / "standby", settings=_SETTINGS)
     try:
-        prepare(primary).start()
+        primary.start()  # by an initdb of its own: a server is known by the number that it gives it
         _execute(primary, sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(GITLAB)))
         _copy(primary, standby)
         standby.start()

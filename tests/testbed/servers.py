@@ -10,7 +10,10 @@ from tokens.targets.demo.programs import packaged_binaries
 
 
 def prepare(server: Server, binaries: Path | None = None) -> Server:
-    """Lay a fresh data folder into a server that does not exist yet; `binaries` will start it."""
+    """Lay a fresh data folder into a server that does not exist yet; `binaries` will start it.
+
+    All that are made so have the same system identifier.
+    """
     used = binaries or packaged_binaries()
 
     def initialise(folder: Path) -> None:
