@@ -113,9 +113,12 @@ def edit(environment: Environment, locate: Locate, reason: str | None, no_journa
         while (ending := _go_round(talk)) is None:
             pass
     except OSError as error:
-        if not talk.recorded or console.is_gone(environment.stdout):
+        if console.is_gone(environment.stdout):  # to be asked before anything is said: what takes nothing is let go
+            ending = Ending(ExitStatus.TERMINATED, "The terminal is gone.", error)
+        elif not talk.recorded:
             raise
-        ending = Ending(ExitStatus.PARTIAL, f"The output could not be written: {error.strerror}.", error)
+        else:
+            ending = Ending(ExitStatus.PARTIAL, f"The output could not be written: {error.strerror}.", error)
     finally:
         for number, reversible in talk.recorded.items():
             undo = next_steps.to_take_back(number, RunKind.EDIT, reversible=reversible)
