@@ -346,8 +346,11 @@ def test_a_table_with_the_name_of_one_that_is_not_there_runs_no_code_of_whoever_
             capsys.readouterr()
             typed(words[0], "--target", url(target), *words[1:])
             assert trap.sprung() == Counter(), words
-            if words[0] in ("extend", "remove", "rotate"):
-                assert capsys.readouterr().out.startswith("Plan to "), words
+            said = capsys.readouterr()
+            if words[0] == "rotate" and revision == "17.8":
+                assert f"public.personal_access_token_granular_scopes belongs to role {PLANTER}" in said.err, words
+            elif words[0] in ("extend", "remove", "rotate"):
+                assert said.out.startswith("Plan to "), words
 
 
 def test_the_trigger_of_such_a_table_fires_at_no_rotation(
@@ -359,5 +362,5 @@ def test_the_trigger_of_such_a_table_fires_at_no_rotation(
         (address, rotation(tmp_path)),
         (superuser(address), (*rotation(tmp_path, "deploy 0"), "--kind", "group")),
     ):
-        assert typed(words[0], "--target", url(target), *words[1:]) == 0
+        assert typed(words[0], "--target", url(target), *words[1:]) == ExitStatus.REFUSED
         assert trap.sprung() == Counter()

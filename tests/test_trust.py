@@ -8,13 +8,15 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.addresses import url
-from tests.testbed.factories import make_tokens
+from tests.testbed.commands import typed
+from tests.testbed.factories import make_token, make_tokens
 from tests.testbed.journal import make_plan, make_run, values
 from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.runs import install
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.errors import ExitStatus
+from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, read_schema
 from tokens.inventory.diagnosis import Verdict, diagnose
 from tokens.journal import setup, trust
@@ -342,4 +344,41 @@ def test_a_table_of_somebody_elses_in_public_is_none_of_gitlabs(
         with database.reading(address) as connection:
             schema = read_schema(connection)
         assert schema.has(TOKENS)
-        assert not schema.has(GRANULAR_SCOPES)
+        assert GRANULAR_SCOPES not in schema.columns
+        with pytest.raises(Refused, match=f"{GRANULAR_SCOPES} belongs to role mallory, or is no table"):
+            schema.has(GRANULAR_SCOPES)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("application_settings", ("remove", "--expires", "2099-12-31", "--yes")),
+        ("members", ("extend", "--expires", "2099-12-31", "--by", "7d", "--yes")),
+        (GRANULAR_SCOPES, ("rotate", "--token", "1", "--kind", "personal", "--dry-run", "--no-verify")),
+    ],
+)
+def test_a_table_of_gitlabs_with_another_owner_is_refused_by_name_and_not_taken_for_absent(
+    gitlab_database: Address,
+    superuser: Superuser,
+    mallory: Address,
+    capsys: pytest.CaptureFixture[str],
+    table: str,
+    words: tuple[str, ...],
+) -> None:
+    install(gitlab_database)
+    with make_engine(gitlab_database).begin() as connection:
+        make_token(connection, expires_at="2099-12-31")
+    execute(
+        superuser(gitlab_database),
+        f"ALTER TABLE {table} OWNER TO mallory",
+        f"GRANT ALL ON {table} TO gitlab",
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO gitlab",
+    )
+    assert typed(words[0], "--target", url(gitlab_database), *words[1:]) == ExitStatus.REFUSED
+    cure = f"ALTER TABLE public.{table} OWNER TO gitlab;"
+    assert cure in capsys.readouterr().err
+    assert typed("doctor", "--target", url(gitlab_database)) == ExitStatus.FAILED
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL"))
+    assert cure in line
+    execute(superuser(gitlab_database), cure)
+    assert typed(words[0], "--target", url(gitlab_database), *words[1:]) == ExitStatus.DONE

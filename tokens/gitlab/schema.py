@@ -4,9 +4,11 @@ The only place that knows which columns exist.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from tokens.database import Connection
+from tokens.errors import Refused
 
 TOKENS = "personal_access_tokens"
 BACKGROUND_MIGRATIONS = "batched_background_migrations"
@@ -35,32 +37,73 @@ TABLES = (
 
 # A table or a type of somebody else's could run his code: GitLab's tables have one owner, and PostgreSQL's own types.
 COLUMNS = """
-    SELECT c.relname AS table_name, array_agg(a.attname::text) AS columns
+    SELECT
+      c.relname AS table_name,
+      quote_ident(owner.rolname) AS owner,
+      quote_ident(heir.rolname) AS heir,
+      c.relkind IN ('r', 'p') AND (owner.rolsuper OR c.relowner = tokens.relowner) AS is_gitlabs,
+      COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE t.typnamespace = catalog.oid), '{}') AS columns,
+      COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE t.typnamespace <> catalog.oid), '{}') AS foreign_columns
     FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_namespace n_catalog ON n_catalog.nspname = 'pg_catalog'
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+    JOIN pg_catalog.pg_namespace catalog ON catalog.nspname = 'pg_catalog'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
     LEFT JOIN pg_catalog.pg_class tokens ON tokens.relnamespace = n.oid AND tokens.relname = 'personal_access_tokens'
+    LEFT JOIN pg_catalog.pg_roles heir ON heir.oid = tokens.relowner
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typnamespace = n_catalog.oid
-    WHERE (owner.rolsuper OR c.relowner = tokens.relowner)
-      AND n.nspname = 'public' AND c.relname = ANY(%(tables)s)
-    GROUP BY c.relname
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE n.nspname = 'public' AND c.relname = ANY(%(tables)s)
+    GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname
 """
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Which of GitLab's tables and columns exist in one database: the columns' names by table."""
+    """Which of GitLab's tables and columns exist in one database.
+
+    Attributes:
+        columns: the columns' names by table.
+        strange: why a table or a column that is there cannot be taken for GitLab's, by `table` or `table.column`.
+    """
 
     columns: Mapping[str, frozenset[str]]
+    strange: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, table: str, *columns: str) -> bool:
-        """Whether this release of GitLab has the table and all of those columns."""
+        """Whether this release of GitLab has the table and all of those columns.
+
+        Raises:
+            Refused: there is one of that name, but not GitLab's: it must not count as absent, since guards ask it.
+        """
+        for name in (table, *(f"{table}.{column}" for column in columns)):
+            if name in self.strange:
+                raise Refused(self.strange[name])
         return table in self.columns and self.columns[table].issuperset(columns)
 
 
 def read_schema(connection: Connection) -> Schema:
     """Read which of the tables that the tool knows exist here, and their columns."""
-    found = connection.rows(COLUMNS, tables=list(TABLES))
-    return Schema({row.table_name: frozenset(row.columns) for row in found})
+    columns, strange = dict[str, frozenset[str]](), dict[str, str]()
+    for row in connection.rows(COLUMNS, tables=list(TABLES)):
+        if row.is_gitlabs:
+            columns[row.table_name] = frozenset(row.columns)
+            strange |= {f"{row.table_name}.{name}": _of_a_strange_type(row, name) for name in row.foreign_columns}
+        else:
+            strange[row.table_name] = _of_a_strange_owner(row)
+    return Schema(columns, strange)
+
+
+def _of_a_strange_owner(row: Any) -> str:
+    name = f"public.{row.table_name}"
+    return (
+        f"{name} belongs to role {row.owner}, or is no table, and {TOKENS} belongs to role {row.heir}: it may run "
+        "somebody else's code, and without it guards would be silent; if it is GitLab's, as a superuser run: "
+        f"ALTER TABLE {name} OWNER TO {row.heir}; if it is not, drop it."
+    )
+
+
+def _of_a_strange_type(row: Any, column: str) -> str:
+    return (
+        f"Column {column} of public.{row.table_name} has a type that is not PostgreSQL's own, as GitLab's types are: "
+        "it may run somebody else's code; find out who made it."
+    )

@@ -1,7 +1,7 @@
 """Whether the tasks can work in a database, line by line: what was looked at, what was found, and the cure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -130,12 +130,21 @@ def _journal_grants(task: str, *, installed: bool) -> Sequence[str]:
     return JOURNAL_READING_GRANTS if installed and task == "history" else ()
 
 
+def _strange(schema: Schema) -> Iterator[Finding]:
+    """What is there under a name of GitLab's and is not GitLab's, if any task asks for it."""
+    asked = [one for needs in TASKS.values() for one in needs.privileges]
+    names = {one.table for one in asked} | {f"{one.table}.{one.column}" for one in asked}
+    yield from (Finding("tables", Verdict.FAIL, why) for name, why in schema.strange.items() if name in names)
+
+
 def _findings(connection: Connection, address: Address, release: str | None) -> Iterator[Finding]:
     session = connection.row(SESSION)
     clock = session.clock - datetime.now(UTC).timestamp()
     state = preflight.read_state(connection)
     schema = read_schema(connection)
     yield Finding("connection", Verdict.OK, f"{address.shown} as role {state.role}, PostgreSQL {session.version}")
+    yield from _strange(schema)
+    schema = replace(schema, strange={})  # that is said, and the rest is looked at all the same
     yield _route(connection, session.backend)
     yield _role(state)
     estimate = _estimated_release(connection, schema)

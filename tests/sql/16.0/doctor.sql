@@ -42,17 +42,23 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
-SELECT c.relname AS table_name, array_agg(a.attname::text) AS columns
+SELECT
+      c.relname AS table_name,
+      quote_ident(owner.rolname) AS owner,
+      quote_ident(heir.rolname) AS heir,
+      c.relkind IN ('r', 'p') AND (owner.rolsuper OR c.relowner = tokens.relowner) AS is_gitlabs,
+      COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE t.typnamespace = catalog.oid), '{}') AS columns,
+      COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE t.typnamespace <> catalog.oid), '{}') AS foreign_columns
     FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_namespace n_catalog ON n_catalog.nspname = 'pg_catalog'
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+    JOIN pg_catalog.pg_namespace catalog ON catalog.nspname = 'pg_catalog'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
     LEFT JOIN pg_catalog.pg_class tokens ON tokens.relnamespace = n.oid AND tokens.relname = 'personal_access_tokens'
+    LEFT JOIN pg_catalog.pg_roles heir ON heir.oid = tokens.relowner
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typnamespace = n_catalog.oid
-    WHERE (owner.rolsuper OR c.relowner = tokens.relowner)
-      AND n.nspname = 'public' AND c.relname = ANY($1)
-    GROUP BY c.relname;
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE n.nspname = 'public' AND c.relname = ANY($1)
+    GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
