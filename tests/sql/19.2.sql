@@ -1,0 +1,2800 @@
+-- analyze, doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+
+-- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+SELECT
+      current_database() AS database,
+      current_user AS role,
+      quote_ident(current_user) AS grantee,
+      pg_is_in_recovery() AS standby,
+      current_setting('default_transaction_read_only')::boolean AS read_only,
+      EXISTS (
+        SELECT
+        FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'public' AND c.relname = $1 AND t.tgname = $2 AND t.tgenabled <> 'D'
+      ) AS write_locked,
+      EXISTS (
+        SELECT
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
+      ) AS rows_hidden;
+
+-- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, history, rotate, journal.prune
+SELECT
+      c.relname AS table_name,
+      quote_ident(owner.rolname) AS owner,
+      quote_ident(heir.rolname) AS heir,
+      c.relkind IN ('r', 'p') AND (owner.rolsuper OR c.relowner = tokens.relowner) AS is_gitlabs,
+      COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE t.typnamespace = catalog.oid), '{}') AS columns,
+      COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE t.typnamespace <> catalog.oid), '{}') AS foreign_columns
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_namespace catalog ON catalog.nspname = 'pg_catalog'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
+    LEFT JOIN pg_catalog.pg_class tokens ON tokens.relnamespace = n.oid AND tokens.relname = 'personal_access_tokens'
+    LEFT JOIN pg_catalog.pg_roles heir ON heir.oid = tokens.relowner
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE n.nspname = 'public' AND c.relname = ANY($1)
+    GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
+
+-- analyze, doctor, extend, undo, apply, remove, history, rotate, journal.prune
+SELECT w.privilege, w.table_name, w.column_name
+    FROM unnest(
+      CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
+    ) WITH ORDINALITY AS w (privilege, table_name, column_name, position)
+    JOIN pg_catalog.pg_namespace n ON n.nspname = 'public'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND NOT a.attisdropped
+    WHERE (c.relkind = 'S' OR a.attnum IS NOT NULL)
+      AND (
+        CAST($4 AS boolean)
+        OR NOT has_schema_privilege(n.oid, 'USAGE')
+        OR CASE c.relkind
+          WHEN 'S' THEN NOT has_sequence_privilege(c.oid, w.privilege)
+          ELSE NOT has_column_privilege(c.oid, a.attnum, w.privilege)
+        END
+      )
+    ORDER BY w.position;
+
+-- analyze, extend, apply, remove
+SELECT CASE WHEN started_at BETWEEN '0002-01-01' AND '9999-01-01' THEN started_at END AS started_at, CASE WHEN finished_at BETWEEN '0002-01-01' AND '9999-01-01' THEN finished_at END AS finished_at
+    FROM public.batched_background_migrations
+    WHERE job_class_name = 'CleanupPersonalAccessTokensWithNilExpiresAt'
+      AND table_name = 'personal_access_tokens'
+      AND column_name = 'id'
+    ORDER BY id
+    LIMIT 1;
+
+-- analyze
+SELECT t.expires_at::text AS expires_at, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    GROUP BY t.expires_at
+    ORDER BY count(*) DESC, t.expires_at DESC
+    LIMIT CAST($1 AS bigint);
+
+-- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+COMMIT;
+
+-- doctor
+SELECT
+      current_setting('server_version') AS version,
+      pg_backend_pid() AS backend,
+      extract(epoch FROM clock_timestamp())::float8 AS clock,
+      (
+        -- What this transaction has set for itself does not count.
+        SELECT string_agg(name || ' ' || reset_val || unit, ', ' ORDER BY name)
+        FROM pg_catalog.pg_settings
+        WHERE name IN (
+          'statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout',
+          'idle_session_timeout'
+        )
+      ) AS timeouts,
+      ARRAY(
+        -- In milliseconds. They may end a session before ours are set, or between two transactions.
+        SELECT name
+        FROM pg_catalog.pg_settings
+        WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout')
+          AND CAST(reset_val AS bigint) BETWEEN 1 AND 999
+        ORDER BY name
+      ) AS short;
+
+-- doctor, extend, undo, apply, remove
+SELECT max(version) AS version
+    FROM public.schema_migrations
+    WHERE version ~ '^20[0-9]{12}$';
+
+-- doctor, extend, undo, apply, remove
+SELECT c.relname AS name, current_user AS role
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relname = ANY(CAST($1 AS text[])) AND row_security_active(c.oid)
+    ORDER BY c.relname;
+
+-- doctor, journal.install
+SELECT quote_ident(p.pubname) AS name
+    FROM pg_catalog.pg_publication p
+    WHERE p.puballtables
+      OR EXISTS (
+        SELECT
+        FROM pg_catalog.pg_publication_rel r
+        JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE r.prpubid = p.oid AND n.nspname = 'token_tasks'
+      )
+      OR EXISTS (
+        SELECT
+        FROM pg_catalog.pg_publication_namespace s
+        JOIN pg_catalog.pg_namespace n ON n.oid = s.pnnspid
+        WHERE s.pnpubid = p.oid AND n.nspname = 'token_tasks'
+      )
+    ORDER BY p.pubname;
+
+-- doctor
+SAVEPOINT "_pg3_1";
+
+-- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+WITH space AS MATERIALIZED (
+      SELECT n.oid, n.nspowner
+      FROM pg_catalog.pg_namespace n
+      WHERE n.nspname = 'token_tasks'
+    ),
+    relations AS MATERIALIZED (
+      SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relrowsecurity, 'token_tasks.' || quote_ident(c.relname) AS name
+      FROM pg_catalog.pg_class c
+      WHERE c.relname = ANY (CAST($1 AS name[])) AND c.relnamespace = (SELECT oid FROM space)
+    ),
+    -- An index, a table's own sequence and type, and an array have the owner of what they belong to.
+    objects AS MATERIALIZED (
+      SELECT
+        c.relowner AS owner,
+        'token_tasks.' || quote_ident(c.relname) AS name,
+        CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END AS kind
+      FROM pg_catalog.pg_class c
+      WHERE c.relnamespace = (SELECT oid FROM space)
+        AND c.relkind NOT IN ('i', 'I')
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_depend d
+          WHERE c.relkind = 'S'
+            AND d.classid = CAST('pg_catalog.pg_class' AS regclass) AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+        )
+      UNION ALL
+      SELECT p.proowner, CAST(CAST(p.oid AS regprocedure) AS text), 'ROUTINE'
+      FROM pg_catalog.pg_proc p
+      WHERE p.pronamespace = (SELECT oid FROM space)
+      UNION ALL
+      SELECT t.typowner, 'token_tasks.' || quote_ident(t.typname), 'TYPE'
+      FROM pg_catalog.pg_type t
+      WHERE t.typnamespace = (SELECT oid FROM space) AND t.typtype <> 'c' AND t.typcategory <> 'A'
+    ),
+    tokens AS MATERIALIZED (
+      SELECT owned.relowner AS owner, quote_ident(pg_get_userbyid(owned.relowner)) AS heir
+      FROM (VALUES ('personal_access_tokens')) AS wanted (name)
+      LEFT JOIN pg_catalog.pg_class owned
+        ON owned.relname = wanted.name
+        AND owned.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public')
+    ),
+    roles AS MATERIALIZED (
+      SELECT
+        r.oid,
+        quote_ident(r.rolname) AS name,
+        pg_has_role(r.oid, me.oid, 'MEMBER') OR COALESCE(pg_has_role(r.oid, tokens.owner, 'MEMBER'), false) AS trusted
+      FROM pg_catalog.pg_roles r
+      JOIN pg_catalog.pg_roles me ON me.rolname = current_user
+      CROSS JOIN tokens
+      WHERE r.oid IN (
+        SELECT nspowner FROM space
+        UNION SELECT owner FROM objects
+        UNION SELECT acl.grantee FROM relations CROSS JOIN LATERAL aclexplode(relacl) acl
+      )
+    ),
+    parts AS MATERIALIZED (
+      SELECT CAST('pg_catalog.pg_class' AS regclass) AS class, r.oid, 'DROP SCHEMA token_tasks CASCADE;' AS cure
+      FROM relations r
+      UNION ALL
+      SELECT
+        CAST('pg_catalog.pg_class' AS regclass),
+        i.indexrelid,
+        'DROP INDEX ' || CAST(CAST(i.indexrelid AS regclass) AS text) || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
+      UNION ALL
+      SELECT
+        CAST('pg_catalog.pg_attrdef' AS regclass),
+        d.oid,
+        'ALTER TABLE ' || r.name || ' ALTER COLUMN ' || quote_ident(a.attname) || ' DROP DEFAULT;'
+      FROM relations r
+      JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+      UNION ALL
+      SELECT
+        CAST('pg_catalog.pg_constraint' AS regclass),
+        c.oid,
+        'ALTER TABLE ' || r.name || ' DROP CONSTRAINT ' || quote_ident(c.conname) || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
+    ),
+    found AS (
+      SELECT
+        1 AS place,
+        'schema token_tasks belongs to role ' || roles.name AS what,
+        'ALTER SCHEMA token_tasks OWNER TO ' || tokens.heir || ';' AS cure
+      FROM space
+      CROSS JOIN tokens
+      JOIN roles ON roles.oid = space.nspowner AND NOT roles.trusted
+      UNION ALL
+      SELECT
+        2,
+        o.name || ' belongs to role ' || roles.name,
+        'ALTER ' || o.kind || ' ' || o.name || ' OWNER TO ' || tokens.heir || ';'
+      FROM objects o
+      CROSS JOIN tokens
+      JOIN roles ON roles.oid = o.owner AND NOT roles.trusted
+      UNION ALL
+      SELECT 3, r.name || ' is not an ordinary table', 'DROP SCHEMA token_tasks CASCADE;'
+      FROM relations r
+      WHERE r.relkind <> 'r'
+      UNION ALL
+      SELECT
+        4,
+        'trigger ' || quote_ident(t.tgname) || ' hangs on ' || r.name,
+        'DROP TRIGGER ' || quote_ident(t.tgname) || ' ON ' || r.name || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
+      UNION ALL
+      SELECT
+        5,
+        'rule ' || quote_ident(w.rulename) || ' hangs on ' || r.name,
+        'DROP RULE ' || quote_ident(w.rulename) || ' ON ' || r.name || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
+      WHERE r.relkind = 'r'
+      UNION ALL
+      SELECT
+        6,
+        'policy ' || quote_ident(p.polname) || ' hangs on ' || r.name,
+        'DROP POLICY ' || quote_ident(p.polname) || ' ON ' || r.name || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
+      UNION ALL
+      SELECT
+        6,
+        r.name || ' has row-level security',
+        'ALTER TABLE ' || r.name || ' DISABLE ROW LEVEL SECURITY;'
+      FROM relations r
+      WHERE r.relrowsecurity
+      UNION ALL
+      SELECT
+        7,
+        CAST(CAST(i.inhrelid AS regclass) AS text) || ' inherits from ' || CAST(CAST(i.inhparent AS regclass) AS text),
+        'ALTER TABLE ' || CAST(CAST(i.inhrelid AS regclass) AS text) || ' NO INHERIT '
+          || CAST(CAST(i.inhparent AS regclass) AS text) || ';'
+      FROM pg_catalog.pg_inherits i
+      JOIN relations r ON r.oid IN (i.inhparent, i.inhrelid)
+      UNION ALL
+      -- Both tables of a foreign key have triggers of the server's own, which name the other one.
+      SELECT
+        8,
+        'foreign key ' || quote_ident(k.conname) || ' ties ' || CAST(CAST(k.conrelid AS regclass) AS text) || ' to '
+          || CAST(CAST(k.confrelid AS regclass) AS text),
+        'ALTER TABLE ' || CAST(CAST(k.conrelid AS regclass) AS text) || ' DROP CONSTRAINT ' || quote_ident(k.conname)
+          || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND t.tgisinternal
+      JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
+      WHERE t.tgconstrrelid <> 0 AND NOT EXISTS (SELECT FROM relations other WHERE other.oid = t.tgconstrrelid)
+      UNION ALL
+      SELECT
+        9,
+        pg_describe_object(d.classid, d.objid, d.objsubid) || ' uses '
+          || pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid),
+        parts.cure
+      FROM parts
+      JOIN pg_catalog.pg_depend d ON d.classid = parts.class AND d.objid = parts.oid
+      WHERE d.refclassid IN (
+        CAST('pg_catalog.pg_proc' AS regclass), CAST('pg_catalog.pg_operator' AS regclass),
+        CAST('pg_catalog.pg_opclass' AS regclass), CAST('pg_catalog.pg_type' AS regclass)
+      )
+      UNION ALL
+      SELECT
+        10,
+        'role ' || COALESCE(roles.name, 'PUBLIC') || ' may put triggers on ' || r.name,
+        'REVOKE TRIGGER ON ' || r.name || ' FROM ' || COALESCE(roles.name, 'PUBLIC') || ';'
+      FROM relations r
+      CROSS JOIN LATERAL aclexplode(r.relacl) acl
+      LEFT JOIN roles ON roles.oid = acl.grantee
+      WHERE acl.privilege_type = 'TRIGGER' AND NOT COALESCE(roles.trusted, false)
+    )
+    SELECT
+      min(what) AS what,
+      count(DISTINCT what) - 1 AS more,
+      string_agg(DISTINCT cure, ' ' ORDER BY cure) AS cure,
+      place <= 2 AS owned
+    FROM found
+    GROUP BY place
+    ORDER BY place
+    LIMIT 1;
+
+-- doctor, extend, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+SELECT
+      COALESCE(bool_or(c.relname = 'alembic_version'), false) AS installed,
+      COALESCE(bool_and(
+        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+      ), false) AS readable,
+      COALESCE(bool_and(
+        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+        AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
+        AND has_table_privilege(c.oid, 'DELETE')
+      ), false) AS writable,
+      quote_ident(current_user) AS grantee
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
+    WHERE n.nspname = 'token_tasks';
+
+-- doctor
+ROLLBACK TO "_pg3_1";
+
+-- doctor
+RELEASE "_pg3_1";
+
+-- doctor
+SELECT maintenance_mode
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor, extend, undo, apply, remove, rotate
+SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
+
+-- doctor, extend, undo, apply, remove, rotate
+SELECT
+      max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
+      require_personal_access_token_expiry AS require_personal_access_token_expiry,
+      service_access_tokens_expiration_enforced AS service_access_tokens_expiration_enforced,
+      maintenance_mode AS maintenance_mode,
+      CAST(
+        resource_access_tokens_settings -> 'inactive_resource_access_tokens_delete_after_days' AS text
+      ) AS resource_access_tokens_settings
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor
+SELECT DISTINCT ON (asked.name)
+      asked.name,
+      'ALTER ' || CASE
+        WHEN s.setrole IS NULL THEN 'ROLE ' || me.role || ' SET ' || asked.name || ' = 0;'
+        WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'ROLE ALL RESET ' || asked.name || ';'
+        WHEN s.setrole = 0 THEN 'DATABASE ' || me.database || ' RESET ' || asked.name || ';'
+        WHEN s.setdatabase = 0 THEN 'ROLE ' || me.role || ' RESET ' || asked.name || ';'
+        ELSE 'ROLE ' || me.role || ' IN DATABASE ' || me.database || ' RESET ' || asked.name || ';'
+      END AS cure,
+      s.setrole IS NOT NULL AS is_set
+    FROM unnest(CAST($1 AS text[])) asked(name)
+    CROSS JOIN (
+      SELECT
+        quote_ident(CAST(session_user AS text)) AS role,
+        quote_ident(CAST(current_database() AS text)) AS database
+    ) me
+    LEFT JOIN pg_catalog.pg_db_role_setting s
+      ON s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
+      AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+      AND EXISTS (SELECT FROM unnest(s.setconfig) one(setting) WHERE split_part(one.setting, '=', 1) = asked.name)
+    ORDER BY asked.name, s.setrole <> 0 AND s.setdatabase <> 0 DESC, s.setrole <> 0 DESC, s.setdatabase <> 0 DESC;
+
+-- doctor
+SELECT quote_ident($1) AS quoted;
+
+-- extend, journal.install, apply, journal.uninstall
+ROLLBACK;
+
+-- journal.install, journal.prune, journal.uninstall
+SELECT
+      quote_ident(current_database()) AS database,
+      has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+      n.oid IS NOT NULL AS has_schema,
+      quote_ident(pg_get_userbyid(n.nspowner)) AS owner,
+      pg_has_role(n.nspowner, 'USAGE') AS owns_schema,
+      has_schema_privilege(n.oid, 'USAGE') AS may_enter,
+      has_schema_privilege(n.oid, 'CREATE') AS may_create_tables,
+      COALESCE(tables.installed, false) AS installed,
+      COALESCE(tables.owned, true) AS owns_tables,
+      COALESCE(tables.writable, true) AS may_write
+    FROM (VALUES ('token_tasks')) AS wanted (name)
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
+    LEFT JOIN LATERAL (
+      SELECT
+        bool_or(c.relname = 'alembic_version') AS installed,
+        bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned,
+        bool_and(
+          has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+        ) AS writable
+      FROM pg_catalog.pg_class c
+      WHERE c.relnamespace = n.oid AND c.relkind = 'r'
+    ) tables ON true;
+
+-- journal.install
+SELECT
+      COALESCE(array_agg(CAST(c.relname AS text)) FILTER (WHERE c.relname <> 'alembic_version'), '{}') AS tables,
+      COALESCE(bool_or(c.relname = 'alembic_version'), false) AS versioned,
+      EXISTS (
+        SELECT
+        FROM pg_catalog.pg_class t
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attname = 'id' AND NOT a.attisdropped
+        WHERE t.relnamespace = n.oid AND t.relname = 'notices'
+      ) AS keyed
+    FROM pg_catalog.pg_namespace n
+    LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
+    WHERE n.nspname = 'token_tasks'
+    GROUP BY n.oid;
+
+-- journal.install, journal.uninstall
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+
+-- journal.install, journal.uninstall
+select pg_catalog.version();
+
+-- journal.install, journal.uninstall
+select current_schema();
+
+-- journal.install, journal.uninstall
+show transaction isolation level;
+
+-- journal.install, journal.uninstall
+show standard_conforming_strings;
+
+-- journal.install, journal.uninstall
+SELECT pg_advisory_xact_lock(hashtext($1));
+
+-- journal.install, journal.uninstall
+SELECT pg_catalog.set_config('lock_timeout', '10s', true);
+
+-- journal.install, journal.uninstall
+SELECT pg_catalog.pg_class.relname 
+FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_catalog.pg_namespace.oid = pg_catalog.pg_class.relnamespace 
+WHERE pg_catalog.pg_class.relname IN ($1::VARCHAR) AND pg_catalog.pg_class.relkind = ANY (ARRAY[$2::VARCHAR, $3::VARCHAR, $4::VARCHAR, $5::VARCHAR, $6::VARCHAR]) AND pg_catalog.pg_namespace.nspname = $7::VARCHAR;
+
+-- journal.install, journal.uninstall
+SELECT pg_catalog.pg_namespace.nspname 
+FROM pg_catalog.pg_namespace 
+WHERE pg_catalog.pg_namespace.nspname = $1::VARCHAR;
+
+-- journal.install
+CREATE SCHEMA token_tasks;
+
+-- journal.install
+CREATE TABLE token_tasks.alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+-- journal.install
+CREATE TABLE token_tasks.runs (
+            id                bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            kind              text        NOT NULL CHECK (kind IN ('edit', 'extend', 'remove', 'undo')),
+            state             text        NOT NULL
+                CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done')),
+            selection         jsonb       NOT NULL,
+            change            jsonb       NOT NULL,
+            memberships       text        CHECK (memberships IN ('forever', 'until-token')),
+            notices           boolean     NOT NULL,
+            reason            text,
+            planned_by        jsonb       NOT NULL,
+            tool_version      text        NOT NULL,
+            undoes            bigint      REFERENCES token_tasks.runs ON DELETE SET NULL,
+            tokens            bigint      NOT NULL,
+            changed           bigint      NOT NULL DEFAULT 0,
+            changed_meanwhile bigint      NOT NULL DEFAULT 0,
+            locked            bigint      NOT NULL DEFAULT 0,
+            attempt           integer     NOT NULL DEFAULT 0,
+            created_at        timestamptz NOT NULL DEFAULT now(),
+            heartbeat_at      timestamptz,
+            finished_at       timestamptz
+        ) WITH (fillfactor = 50);
+
+        COMMENT ON TABLE token_tasks.runs IS 'One change of access tokens each: planned, carried out, undone';
+        COMMENT ON COLUMN token_tasks.runs.memberships
+            IS 'How memberships of bots that end too early are moved; NULL: not at all';
+        COMMENT ON COLUMN token_tasks.runs.notices IS 'Whether expiry notices that were sent are re-armed';
+        COMMENT ON COLUMN token_tasks.runs.attempt
+            IS 'The number of the attempt that may write; an older one has been taken over';
+
+        CREATE TABLE token_tasks.attempts (
+            run_id          bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            number          integer     NOT NULL,
+            carried_out_by  jsonb       NOT NULL,
+            process         text        NOT NULL,
+            tool_version    text        NOT NULL,
+            started_at      timestamptz NOT NULL DEFAULT now(),
+            ended_at        timestamptz,
+            stopped_because text,
+            PRIMARY KEY (run_id, number)
+        );
+
+        COMMENT ON TABLE token_tasks.attempts IS 'Who carried a run out, or a part of it, when, and why they stopped';
+
+        CREATE TABLE token_tasks.chunks (
+            run_id         bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            position       bigint      NOT NULL,
+            old_expires_at date,
+            new_expires_at date,
+            token_ids      bigint[]    NOT NULL,
+            done_at        timestamptz,
+            left_alone     bigint[],
+            locked         bigint[],
+            PRIMARY KEY (run_id, position)
+        );
+
+        COMMENT ON TABLE token_tasks.chunks
+            IS 'The exact tokens of a run, some thousands a row, with one old and one new date';
+        COMMENT ON COLUMN token_tasks.chunks.position IS 'Of the first of these tokens in the plan';
+        COMMENT ON COLUMN token_tasks.chunks.done_at IS 'When they were changed; NULL: not yet';
+        COMMENT ON COLUMN token_tasks.chunks.left_alone
+            IS 'Those that somebody else had changed or deleted since the plan';
+        COMMENT ON COLUMN token_tasks.chunks.locked IS 'Those that somebody else held to the end';
+
+        CREATE TABLE token_tasks.notices (
+            run_id                              bigint        NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            position                            bigint        NOT NULL,
+            token_ids                           bigint[]      NOT NULL,
+            expire_notification_delivered       boolean[],
+            after_expiry_notification_delivered boolean[],
+            seven_days_notification_sent_at     timestamptz[],
+            thirty_days_notification_sent_at    timestamptz[],
+            sixty_days_notification_sent_at     timestamptz[]
+        );
+
+        CREATE INDEX index_notices_on_run_id_and_position ON token_tasks.notices (run_id, position);
+        COMMENT ON TABLE token_tasks.notices IS 'What the notices of re-armed tokens were before, chunk by chunk';
+
+        CREATE TABLE token_tasks.memberships (
+            run_id         bigint   NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            position       bigint   NOT NULL,
+            member_ids     bigint[] NOT NULL,
+            old_expires_at date[]   NOT NULL,
+            new_expires_at date
+        );
+
+        CREATE INDEX index_memberships_on_run_id_and_position ON token_tasks.memberships (run_id, position);
+        COMMENT ON TABLE token_tasks.memberships
+            IS 'What the ends of moved memberships of bots were before, chunk by chunk';;
+
+-- journal.install
+INSERT INTO token_tasks.alembic_version (version_num) VALUES ('1') RETURNING token_tasks.alembic_version.version_num;
+
+-- journal.install
+ALTER TABLE token_tasks.runs
+            DROP CONSTRAINT runs_kind_check,
+            ADD CONSTRAINT runs_kind_check CHECK (kind IN ('edit', 'extend', 'remove', 'undo', 'rotate'));
+
+        CREATE TABLE token_tasks.rotations (
+            run_id                bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            token_id              bigint      NOT NULL,
+            successor_id          bigint,
+            given_up              bigint[]    NOT NULL DEFAULT '{}',
+            state                 text        NOT NULL DEFAULT 'planned'
+                CHECK (
+                    state IN ('planned', 'created', 'verified', 'delivering', 'delivered', 'done', 'abandoned')
+                ),
+            old_expires_at        date,
+            new_expires_at        date,
+            grace_until           date,
+            member_ids            bigint[]    NOT NULL DEFAULT '{}',
+            old_member_expires_at date[]      NOT NULL DEFAULT '{}',
+            changed_at            timestamptz NOT NULL DEFAULT now(),
+            PRIMARY KEY (run_id, token_id)
+        );
+
+        COMMENT ON TABLE token_tasks.rotations
+            IS 'The tokens of a run that get a successor each, and how far each of them is';
+        COMMENT ON COLUMN token_tasks.rotations.successor_id
+            IS 'The latest that was made; where abandoned, it is revoked';
+        COMMENT ON COLUMN token_tasks.rotations.given_up
+            IS 'The successors that were made before that one, all of them revoked';
+        COMMENT ON COLUMN token_tasks.rotations.new_expires_at IS 'Of the successor; NULL: never';
+        COMMENT ON COLUMN token_tasks.rotations.grace_until
+            IS 'When the old token ends at the latest; NULL: it is revoked at once';
+        COMMENT ON COLUMN token_tasks.rotations.member_ids IS 'The memberships of the bot that were moved';
+        COMMENT ON COLUMN token_tasks.rotations.old_member_expires_at IS 'When those ended before, one by one';
+        COMMENT ON COLUMN token_tasks.rotations.changed_at IS 'When the state was reached';;
+
+-- journal.install
+UPDATE token_tasks.alembic_version SET version_num='2' WHERE token_tasks.alembic_version.version_num = '1';
+
+-- journal.install
+ALTER TABLE token_tasks.notices
+            ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY,
+            ADD PRIMARY KEY (run_id, position, id),
+            REPLICA IDENTITY DEFAULT;
+
+        DROP INDEX token_tasks.index_notices_on_run_id_and_position;
+
+        ALTER TABLE token_tasks.memberships
+            ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY,
+            ADD COLUMN other_token_ids bigint[],
+            ADD COLUMN other_expires_at date[],
+            ADD PRIMARY KEY (run_id, position, id),
+            REPLICA IDENTITY DEFAULT;
+
+        DROP INDEX token_tasks.index_memberships_on_run_id_and_position;
+
+        COMMENT ON COLUMN token_tasks.memberships.other_token_ids IS
+            'Other tokens of the bots that were to expire by the last of these ends; NULL: moved before revision 3';
+        COMMENT ON COLUMN token_tasks.memberships.other_expires_at IS
+            'When those were to expire, one by one';;
+
+-- journal.install
+UPDATE token_tasks.alembic_version SET version_num='3' WHERE token_tasks.alembic_version.version_num = '2';
+
+-- journal.install
+SELECT DISTINCT
+      'REVOKE ' || acl.privilege_type || ' ON ' || o.kind || ' ' || o.name || ' FROM '
+        || COALESCE(quote_ident(r.rolname), 'PUBLIC') || ' CASCADE' AS statement
+    FROM (
+      SELECT 'SCHEMA' AS kind, 'n' AS class, 'token_tasks' AS name, n.oid AS space, n.nspowner AS owner, n.nspacl AS acl
+      FROM pg_catalog.pg_namespace n
+      WHERE n.nspname = 'token_tasks'
+      UNION ALL
+      SELECT
+        CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, CASE c.relkind WHEN 'S' THEN 'S' ELSE 'r' END,
+        'token_tasks.' || quote_ident(c.relname), n.oid, c.relowner, c.relacl
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'token_tasks'
+      WHERE c.relkind IN ('r', 'S')
+    ) o
+    CROSS JOIN LATERAL aclexplode(o.acl) acl
+    LEFT JOIN pg_catalog.pg_roles r ON r.oid = acl.grantee
+    WHERE acl.grantee <> o.owner
+      AND r.rolname IS DISTINCT FROM current_user
+      AND pg_has_role(o.owner, 'USAGE')
+      AND (
+        CAST($1 AS boolean)
+        OR acl.grantee = 0
+        OR EXISTS (
+          SELECT
+          FROM pg_catalog.pg_default_acl d
+          CROSS JOIN LATERAL aclexplode(d.defaclacl) given
+          WHERE d.defaclrole = o.owner
+            AND d.defaclobjtype = CAST(o.class AS "char")
+            AND d.defaclnamespace IN (0, o.space)
+            AND given.grantee = acl.grantee
+            AND given.privilege_type = acl.privilege_type
+        )
+      )
+    ORDER BY statement;
+
+-- journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
+    FROM token_tasks.alembic_version;
+
+-- journal.status
+SELECT r.state, count(*) AS runs, sum(r.tokens)::bigint AS tokens
+    FROM token_tasks.runs r
+    GROUP BY r.state;
+
+-- journal.status
+SELECT c.relname AS table_name, pg_total_relation_size(c.oid) AS bytes
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'token_tasks' AND c.relkind = 'r';
+
+-- journal.status
+SELECT
+      to_char(min(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS oldest,
+      to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
+    FROM token_tasks.runs r;
+
+-- extend
+SELECT named.path AS name
+    FROM unnest(CAST($1 AS text[])) AS named (path)
+    WHERE NOT EXISTS (
+      SELECT
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace' AND lower(r.path) = lower(named.path)
+    )
+    ORDER BY named.path;
+
+-- extend
+SELECT named.path AS name
+    FROM unnest(CAST($1 AS text[])) AS named (path)
+    WHERE NOT EXISTS (
+      SELECT
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project' AND lower(r.path) = lower(named.path)
+    )
+    ORDER BY named.path;
+
+-- extend
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST($1 AS date)
+  AND t.user_id IN (
+    (
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($2 AS text[])) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($3 AS text[])) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, d.bot_namespace_id AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    UNION ALL
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
+  )
+  AND t.name LIKE CAST($4 AS text)
+  AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
+    GROUP BY 1, 2;
+
+-- extend, remove
+SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
+
+-- extend
+DECLARE "stream" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND t.user_id IN (
+    (
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($2 AS text[])) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($3 AS text[])) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, d.bot_namespace_id AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    UNION ALL
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
+  )
+  AND t.name LIKE CAST($4 AS text)
+  AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
+  AND NOT t.impersonation
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- extend, undo, apply, remove
+FETCH FORWARD 1 FROM "stream";
+
+-- extend, undo, apply, remove
+CLOSE "stream";
+
+-- extend
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
+        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
+        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+          t.revoked = false
+          AND NOT t.impersonation
+          AND (t.expires_at + CAST($2 AS integer)) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+        )), false) AS due,
+        count(*) FILTER (WHERE (
+          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
+          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+        )) AS migrated,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR (t.expires_at + CAST($2 AS integer)) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($8 AS date)
+  AND t.user_id IN (
+    (
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($9 AS text[])) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($10 AS text[])) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, d.bot_namespace_id AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    UNION ALL
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
+  )
+  AND t.name LIKE CAST($11 AS text)
+  AND (t.scopes ~ CAST($12 AS text) OR t.scopes ~ CAST($13 AS text))
+  AND NOT t.impersonation
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.reviving), 0)::bigint AS reviving,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      COALESCE(sum(o.warned), 0)::bigint AS warned,
+      count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
+      count(*) FILTER (WHERE o.due AND (
+        CASE
+          WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
+          WHEN o.user_type = 6 THEN EXISTS (
+            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+          )
+        END
+      )) AS mailed_owners,
+      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
+      count(*) FILTER (WHERE (
+          NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
+        )) AS doomed_anyway_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
+      COALESCE(sum(o.migrated), 0)::bigint AS migrated,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- extend
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND t.user_id IN (
+    (
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($2 AS text[])) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($3 AS text[])) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, d.bot_namespace_id AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    UNION ALL
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
+  )
+  AND t.name LIKE CAST($4 AS text)
+  AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
+  AND NOT t.impersonation
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > CAST($8 AS date))
+        AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
+-- extend, remove
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST($1 AS date)
+    GROUP BY 1, 2;
+
+-- extend
+DECLARE "stream" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- extend
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
+        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
+        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+          t.revoked = false
+          AND NOT t.impersonation
+          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+        )), false) AS due,
+        count(*) FILTER (WHERE (
+          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
+          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+        )) AS migrated,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($8 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.reviving), 0)::bigint AS reviving,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      COALESCE(sum(o.warned), 0)::bigint AS warned,
+      count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
+      count(*) FILTER (WHERE o.due AND (
+        CASE
+          WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
+          WHEN o.user_type = 6 THEN EXISTS (
+            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+          )
+        END
+      )) AS mailed_owners,
+      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
+      count(*) FILTER (WHERE (
+          NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
+        )) AS doomed_anyway_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
+      COALESCE(sum(o.migrated), 0)::bigint AS migrated,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- extend
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
+        AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
+-- extend, undo, apply, remove, rotate
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+
+-- extend, undo, apply, remove, rotate, journal.uninstall
+SELECT
+      r.id, r.kind, a.process, a.carried_out_by,
+      extract(epoch FROM clock_timestamp() - r.heartbeat_at)::float8 AS silence,
+      to_char(a.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') AS since
+    FROM token_tasks.runs r
+    JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
+    WHERE r.state = 'running'
+    ORDER BY r.id;
+
+-- extend, undo, remove, rotate
+INSERT INTO token_tasks.runs
+      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens)
+    VALUES (
+      $1, 'planned', CAST($2 AS jsonb), CAST($3 AS jsonb), $4, $5,
+      $6, CAST($7 AS jsonb), $8, CAST($9 AS bigint), $10
+    )
+    RETURNING id;
+
+-- extend, undo, remove
+INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
+    SELECT CAST($1 AS bigint), c.position, c.old, c.new, CAST(c.ids AS bigint[])
+    FROM unnest(
+      CAST($2 AS bigint[]), CAST($3 AS date[]), CAST($4 AS date[]), CAST($5 AS text[])
+    ) AS c (position, old, new, ids);
+
+-- extend, undo, apply, remove, rotate
+SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
+
+-- extend, undo, apply, remove, rotate
+UPDATE token_tasks.runs
+    SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
+    WHERE id = $1 AND state <> 'done'
+    RETURNING attempt;
+
+-- extend, undo, apply, remove, rotate
+INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
+    VALUES ($1, $2, CAST($3 AS jsonb), $4, $5);
+
+-- extend, undo, apply, remove
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '250ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
+
+-- extend, remove
+SELECT m.id, m.user_id, m.expires_at::text AS expires_at
+    FROM public.members m
+    JOIN public.users u ON u.id = m.user_id
+    WHERE EXISTS (
+      SELECT
+      FROM public.personal_access_tokens t
+      WHERE t.id = ANY(CAST($1 AS bigint[]))
+        AND t.revoked IS NOT TRUE
+        AND (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    )
+    )
+    ORDER BY m.id
+    FOR NO KEY UPDATE OF m SKIP LOCKED;
+
+-- extend, remove
+SELECT m.id, m.user_id, m.expires_at::text AS expires_at
+    FROM public.members m
+    JOIN public.users u ON u.id = m.user_id
+    WHERE EXISTS (
+      SELECT
+      FROM public.personal_access_tokens t
+      WHERE t.id = ANY(CAST($1 AS bigint[]))
+        AND t.revoked IS NOT TRUE
+        AND (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    )
+    )
+    ORDER BY m.id;
+
+-- extend, undo, apply, remove, rotate
+SELECT EXISTS (
+      SELECT
+      FROM pg_catalog.pg_trigger t
+      JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+      JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+      JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
+      WHERE n.nspname = 'public'
+        AND c.relname = ANY($1)
+        AND t.tgenabled <> 'D'
+        AND (t.tgtype & 4 <> 0 OR t.tgtype & 16 <> 0) -- INSERT, UPDATE: nothing is deleted here
+        AND NOT t.tgisinternal
+        AND l.lanname NOT IN ('internal', 'c')
+        AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS of (setting) WHERE starts_with(of.setting, 'search_path='))
+        AND owner.rolname = current_user
+        AND NOT owner.rolsuper
+    ) AS found;
+
+-- extend
+WITH unlocked AS MATERIALIZED (
+      SELECT id, expire_notification_delivered, after_expiry_notification_delivered, seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at
+      FROM public.personal_access_tokens
+      WHERE id = ANY(CAST($1 AS bigint[]))
+        AND expires_at IS NOT DISTINCT FROM CAST($2 AS date)
+      ORDER BY id
+      FOR NO KEY UPDATE SKIP LOCKED
+    ), kept AS (
+      INSERT INTO token_tasks.notices (run_id, position, token_ids, expire_notification_delivered, after_expiry_notification_delivered, seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at)
+      SELECT CAST($3 AS bigint), CAST($4 AS bigint), array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id), array_agg(t.seven_days_notification_sent_at ORDER BY t.id), array_agg(t.thirty_days_notification_sent_at ORDER BY t.id), array_agg(t.sixty_days_notification_sent_at ORDER BY t.id)
+      FROM unlocked t
+      WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)
+      HAVING count(*) > 0
+    )
+    UPDATE public.personal_access_tokens t
+    SET expires_at = CAST($5 AS date), expire_notification_delivered = false, after_expiry_notification_delivered = false, seven_days_notification_sent_at = NULL, thirty_days_notification_sent_at = NULL, sixty_days_notification_sent_at = NULL
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
+
+-- extend, remove
+SELECT DISTINCT user_id
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[])) AND revoked IS NOT TRUE;
+
+-- extend, remove
+UPDATE public.members
+    SET expires_at = CAST($1 AS date)
+    WHERE id = ANY(CAST($2 AS bigint[]));
+
+-- extend, remove
+INSERT INTO token_tasks.memberships
+      (run_id, position, member_ids, old_expires_at, new_expires_at, other_token_ids, other_expires_at)
+    SELECT
+      CAST($1 AS bigint), CAST($2 AS bigint),
+      CAST($3 AS bigint[]), CAST($4 AS date[]), CAST($5 AS date),
+      COALESCE(array_agg(t.id ORDER BY t.id), '{}'), COALESCE(array_agg(t.expires_at ORDER BY t.id), '{}')
+    FROM (
+      SELECT m.user_id, max(kept.old_expires_at) AS old_expires_at
+      FROM unnest(CAST($3 AS bigint[]), CAST($4 AS date[])) AS kept (id, old_expires_at)
+      JOIN public.members m ON m.id = kept.id
+      GROUP BY m.user_id
+    ) bots
+    JOIN public.personal_access_tokens t
+      ON t.user_id = bots.user_id
+      AND t.revoked IS NOT TRUE
+      AND t.expires_at <= bots.old_expires_at
+    WHERE t.id NOT IN (SELECT unnest(CAST($6 AS bigint[])));
+
+-- extend, undo, apply, remove
+WITH advanced AS (
+    UPDATE token_tasks.runs
+    SET
+      heartbeat_at = clock_timestamp(),
+      changed = changed + $1,
+      changed_meanwhile = changed_meanwhile + $2
+    WHERE id = $3 AND attempt = $4 AND state = 'running'
+      RETURNING id
+    )
+    UPDATE token_tasks.chunks c
+    SET done_at = now()
+    FROM advanced
+    WHERE c.run_id = advanced.id AND c.position = ANY(CAST($5 AS bigint[]));
+
+-- extend, undo, apply, remove
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[]))
+      AND expires_at IS NOT DISTINCT FROM CAST($2 AS date);
+
+-- extend, undo, apply, remove, rotate
+UPDATE token_tasks.runs r
+    SET
+      state = $1,
+      finished_at = CASE WHEN $1 IN ('done', 'partial') THEN now() END,
+      locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
+    WHERE r.id = $2 AND r.attempt = $3 AND r.state = 'running';
+
+-- extend, undo, apply, remove, rotate
+UPDATE token_tasks.attempts
+    SET ended_at = now(), stopped_because = $1
+    WHERE run_id = $2 AND number = $3 AND ended_at IS NULL;
+
+-- undo, apply
+SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
+
+-- undo, apply, history
+SELECT
+      r.id, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.planned_by, r.tool_version,
+      r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
+      to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
+      to_char(r.heartbeat_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS heartbeat_at,
+      to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
+      extract(epoch FROM now() - r.created_at)::float8 AS age,
+      CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
+      (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by
+    FROM token_tasks.runs r
+    WHERE CAST($1 AS bigint) IS NULL OR r.id = $1
+    ORDER BY r.id DESC;
+
+-- undo
+DECLARE "stream" CURSOR FOR 
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.expires_at IS NOT DISTINCT FROM p.new_expires_at
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT
+      c.position, c.new_expires_at::text AS old, c.old_expires_at::text AS new,
+      CASE
+        WHEN c.left_alone IS NULL AND c.locked IS NULL AND NOT EXISTS (SELECT FROM put_back) THEN c.token_ids
+        ELSE ARRAY(
+          SELECT id FROM unnest(c.token_ids) AS id
+          WHERE id <> ALL (COALESCE(c.left_alone, '{}')) AND id <> ALL (COALESCE(c.locked, '{}'))
+            AND id NOT IN (SELECT b.id FROM put_back b)
+          ORDER BY id
+        )
+      END AS ids,
+      false AS again
+    FROM token_tasks.chunks c
+    WHERE c.run_id = $1 AND c.done_at IS NOT NULL
+    ORDER BY c.position DESC;
+
+-- undo
+WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.expires_at IS NOT DISTINCT FROM p.new_expires_at
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT count(*) AS tokens FROM put_back;
+
+-- undo
+DECLARE "stream" CURSOR FOR 
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.expires_at IS NOT DISTINCT FROM p.new_expires_at
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT p.id
+    FROM (
+      SELECT
+        c.new_expires_at,
+        unnest(c.token_ids) AS id,
+        COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+      FROM token_tasks.chunks c
+      WHERE c.run_id = $1 AND c.done_at IS NOT NULL
+    ) p
+    LEFT JOIN public.personal_access_tokens t ON t.id = p.id
+    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at)
+      AND p.id <> ALL (p.others)
+      AND p.id NOT IN (SELECT b.id FROM put_back b)
+    ORDER BY p.id;
+
+-- undo
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $1
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+        AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($2 AS date))
+        AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
+-- undo
+WITH changed AS MATERIALIZED (
+      SELECT t.id, t.user_id, changed.position
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $1
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+    )
+    SELECT
+      count(DISTINCT m.id) FILTER (WHERE NOT stays.needed) AS memberships,
+      count(DISTINCT m.id) FILTER (WHERE stays.needed) AS needed,
+      (
+        SELECT count(DISTINCT t.id)
+        FROM token_tasks.notices n
+        CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+        JOIN changed ON changed.id = kept.id AND changed.position = n.position
+        JOIN public.personal_access_tokens t ON t.id = kept.id AND NOT (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)
+        WHERE n.run_id = $1
+      ) AS notices
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+    JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+    CROSS JOIN LATERAL (
+      SELECT EXISTS (
+        SELECT
+        FROM public.personal_access_tokens other
+        WHERE other.user_id = m.user_id
+          AND (
+      other.revoked IS NOT TRUE
+      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+      AND (
+        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = $1)
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          WHERE c.run_id > $1
+            AND c.done_at IS NOT NULL
+            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          WHERE c.run_id = $1
+            AND c.old_expires_at IS DISTINCT FROM other.expires_at
+            AND c.new_expires_at IS DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR (
+          EXISTS (
+            SELECT
+            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
+            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
+          )
+          AND NOT EXISTS (
+            SELECT FROM token_tasks.chunks c WHERE c.run_id = $1 AND other.id = ANY (c.token_ids)
+          )
+        )
+      )
+    )
+      ) AS needed
+    ) stays
+    WHERE n.run_id = $1
+      AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position);
+
+-- undo
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR changed.old_expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = $3
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+      LEFT JOIN public.users u ON u.id = t.user_id
+      GROUP BY t.user_id, u.user_type
+    )
+    SELECT count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- undo
+SELECT m.id, m.user_id, m.expires_at::text AS expires_at
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids) AS kept (id)
+    JOIN public.members m ON m.id = kept.id
+    WHERE n.run_id = $1
+      AND n.position = (
+        SELECT max(c.position)
+        FROM token_tasks.chunks c
+        WHERE c.run_id = $1 AND c.position <= $2
+      )
+      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+      AND m.user_id IN (
+        SELECT t.user_id
+        FROM public.personal_access_tokens t
+        WHERE t.id = ANY(CAST($3 AS bigint[]))
+      )
+    ORDER BY m.id
+    FOR NO KEY UPDATE OF m SKIP LOCKED;
+
+-- undo
+SELECT m.id, m.user_id, m.expires_at::text AS expires_at
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids) AS kept (id)
+    JOIN public.members m ON m.id = kept.id
+    WHERE n.run_id = $1
+      AND n.position = (
+        SELECT max(c.position)
+        FROM token_tasks.chunks c
+        WHERE c.run_id = $1 AND c.position <= $2
+      )
+      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+      AND m.user_id IN (
+        SELECT t.user_id
+        FROM public.personal_access_tokens t
+        WHERE t.id = ANY(CAST($3 AS bigint[]))
+      )
+    ORDER BY m.id;
+
+-- undo, remove
+WITH unlocked AS MATERIALIZED (
+      SELECT id
+      FROM public.personal_access_tokens
+      WHERE id = ANY(CAST($1 AS bigint[]))
+        AND expires_at IS NOT DISTINCT FROM CAST($2 AS date)
+      ORDER BY id
+      FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE public.personal_access_tokens t
+    SET expires_at = CAST($3 AS date)
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
+
+-- undo
+UPDATE public.personal_access_tokens t
+    SET expire_notification_delivered = kept.expire_notification_delivered, after_expiry_notification_delivered = kept.after_expiry_notification_delivered, seven_days_notification_sent_at = kept.seven_days_notification_sent_at, thirty_days_notification_sent_at = kept.thirty_days_notification_sent_at, sixty_days_notification_sent_at = kept.sixty_days_notification_sent_at
+    FROM token_tasks.notices n
+    CROSS JOIN LATERAL unnest(n.token_ids, n.expire_notification_delivered, n.after_expiry_notification_delivered, n.seven_days_notification_sent_at, n.thirty_days_notification_sent_at, n.sixty_days_notification_sent_at) AS kept (id, expire_notification_delivered, after_expiry_notification_delivered, seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at)
+    WHERE n.run_id = $1
+      AND n.position = (
+        SELECT max(c.position)
+        FROM token_tasks.chunks c
+        WHERE c.run_id = $1 AND c.position <= $2
+      )
+      AND t.id = kept.id
+      AND t.id = ANY(CAST($3 AS bigint[]))
+      AND NOT ((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL));
+
+-- undo
+UPDATE public.members m
+    SET expires_at = kept.old_expires_at
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+    WHERE n.run_id = $1
+      AND n.position = (
+        SELECT max(c.position)
+        FROM token_tasks.chunks c
+        WHERE c.run_id = $1 AND c.position <= $2
+      )
+      AND m.id = kept.id
+      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+      AND m.user_id IN (
+        SELECT t.user_id
+        FROM public.personal_access_tokens t
+        WHERE t.id = ANY(CAST($3 AS bigint[]))
+      )
+      -- At its end GitLab would delete the other tokens that have come to need it since.
+      AND NOT EXISTS (
+        SELECT
+        FROM public.personal_access_tokens other
+        WHERE other.user_id = m.user_id
+          AND other.id <> ALL (CAST($3 AS bigint[]))
+          AND (
+      other.revoked IS NOT TRUE
+      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+      AND (
+        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = $1)
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          WHERE c.run_id > $1
+            AND c.done_at IS NOT NULL
+            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          WHERE c.run_id = $1
+            AND c.old_expires_at IS DISTINCT FROM other.expires_at
+            AND c.new_expires_at IS DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR (
+          EXISTS (
+            SELECT
+            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
+            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
+          )
+          AND NOT EXISTS (
+            SELECT FROM token_tasks.chunks c WHERE c.run_id = $1 AND other.id = ANY (c.token_ids)
+          )
+        )
+      )
+    )
+      );
+
+-- extend
+DECLARE "stream" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- extend
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
+        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
+        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+          t.revoked = false
+          AND NOT t.impersonation
+          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+        )), false) AS due,
+        count(*) FILTER (WHERE (
+          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
+          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+        )) AS migrated,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($8 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.reviving), 0)::bigint AS reviving,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      COALESCE(sum(o.warned), 0)::bigint AS warned,
+      count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
+      count(*) FILTER (WHERE o.due AND (
+        CASE
+          WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
+          WHEN o.user_type = 6 THEN EXISTS (
+            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+          )
+        END
+      )) AS mailed_owners,
+      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
+      count(*) FILTER (WHERE (
+          NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
+        )) AS doomed_anyway_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
+      COALESCE(sum(o.migrated), 0)::bigint AS migrated,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- extend
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
+        AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
+        AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
+-- apply
+DECLARE "stream" CURSOR FOR 
+    SELECT
+      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new,
+      CASE WHEN c.done_at IS NULL THEN c.token_ids ELSE c.locked END AS ids,
+      c.done_at IS NOT NULL AS again
+    FROM token_tasks.chunks c
+    WHERE c.run_id = $1 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
+    ORDER BY CASE WHEN CAST($2 AS boolean) THEN -c.position ELSE c.position END;
+
+-- apply
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
+        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
+        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+          t.revoked = false
+          AND NOT t.impersonation
+          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+        )), false) AS due,
+        count(*) FILTER (WHERE (
+          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
+          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+        )) AS migrated,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.id IN (
+      SELECT unnest(c.token_ids)
+      FROM token_tasks.chunks c
+      WHERE c.run_id = $8 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
+    )
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.reviving), 0)::bigint AS reviving,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      COALESCE(sum(o.warned), 0)::bigint AS warned,
+      count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
+      count(*) FILTER (WHERE o.due AND (
+        CASE
+          WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
+          WHEN o.user_type = 6 THEN EXISTS (
+            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+          )
+        END
+      )) AS mailed_owners,
+      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
+      count(*) FILTER (WHERE (
+          NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
+        )) AS doomed_anyway_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
+      COALESCE(sum(o.migrated), 0)::bigint AS migrated,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- apply
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.id IN (
+      SELECT unnest(c.token_ids)
+      FROM token_tasks.chunks c
+      WHERE c.run_id = $1 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
+    )
+        AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
+        AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
+-- apply
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '50ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
+
+-- apply
+UPDATE public.personal_access_tokens
+    SET expires_at = CAST($1 AS date)
+    WHERE id = ANY(CAST($2 AS bigint[]))
+      AND expires_at IS NOT DISTINCT FROM CAST($3 AS date);
+
+-- remove
+DECLARE "stream" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END IN ('group')
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- remove
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
+        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
+        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+          t.revoked = false
+          AND NOT t.impersonation
+          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+        )), false) AS due,
+        count(*) FILTER (WHERE (
+          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
+          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+        )) AS migrated,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($8 AS date)
+  AND CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END IN ('group')
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.reviving), 0)::bigint AS reviving,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      COALESCE(sum(o.warned), 0)::bigint AS warned,
+      count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
+      count(*) FILTER (WHERE o.due AND (
+        CASE
+          WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
+          WHEN o.user_type = 6 THEN EXISTS (
+            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+          )
+        END
+      )) AS mailed_owners,
+      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
+      count(*) FILTER (WHERE (
+          NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
+        )) AS doomed_anyway_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
+      COALESCE(sum(o.migrated), 0)::bigint AS migrated,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- remove
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END IN ('group')
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
+        AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
+-- history
+SELECT
+      a.number, a.carried_out_by, a.process, a.tool_version, a.stopped_because,
+      to_char(a.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS started_at,
+      to_char(a.ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS ended_at
+    FROM token_tasks.attempts a
+    WHERE a.run_id = $1
+    ORDER BY a.number;
+
+-- history
+SELECT
+      (
+        SELECT COALESCE(sum(cardinality(m.member_ids)), 0)
+        FROM token_tasks.memberships m
+        WHERE m.run_id = $1
+      ) + (
+        SELECT COALESCE(sum(cardinality(p.member_ids)), 0)
+        FROM token_tasks.rotations p
+        WHERE p.run_id = $1 AND p.state <> 'abandoned'
+      ) AS memberships,
+      (
+        SELECT COALESCE(sum(cardinality(n.token_ids)), 0)
+        FROM token_tasks.notices n
+        WHERE n.run_id = $1
+      ) AS notices;
+
+-- history
+SELECT
+      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new, c.done_at IS NOT NULL AS done,
+      c.token_ids, c.left_alone, c.locked, today.owners, today.names
+    FROM (
+      SELECT *
+      FROM token_tasks.chunks
+      WHERE run_id = $1 AND position >= $2
+      ORDER BY position
+      LIMIT $3
+    ) c
+    CROSS JOIN LATERAL (
+      SELECT
+        array_agg(u.username ORDER BY one.place) AS owners,
+        array_agg(t.name ORDER BY one.place) AS names
+      FROM unnest(c.token_ids) WITH ORDINALITY AS one (id, place)
+      LEFT JOIN public.personal_access_tokens t ON t.id = one.id
+      LEFT JOIN public.users u ON u.id = t.user_id
+    ) today
+    ORDER BY c.position;
+
+-- rotate
+SELECT
+      t.id, t.name, t.description AS description, u.username, t.user_id, u.user_type,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.scopes,
+      t.expires_at::text AS expires_at,
+      CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(now() AT TIME ZONE 'UTC' AS date) END AS days,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
+      t.organization_id AS organization_id,
+      t.impersonation,
+      t.granular AS granular,
+      (
+        SELECT count(*)
+        FROM public.personal_access_token_granular_scopes g
+        WHERE g.personal_access_token_id = t.id
+      ) AS granular_scopes,
+      t.sudo AS sudo,
+      (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT max(line.id)
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS live_successor
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE TRUE
+      AND (t.name = CAST($1 AS text) OR t.id = CAST($2 AS bigint))
+    ORDER BY abs(CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(now() AT TIME ZONE 'UTC' AS date) END) NULLS LAST, t.expires_at NULLS LAST, t.id;
+
+-- rotate
+SELECT
+      COALESCE(disable_personal_access_tokens, false) AS disabled,
+      COALESCE(
+        (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
+          AND COALESCE(
+            (personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, CAST(now() AT TIME ZONE 'UTC' AS date)
+          ) <= CAST(now() AT TIME ZONE 'UTC' AS date),
+        false
+      ) AS granular_only
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- rotate
+SELECT
+      t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, t.granular AS granular,
+      t.sudo AS sudo, COALESCE(u.admin, false) AS admin,
+      u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
+      (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line JOIN public.personal_access_tokens s
+          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+
+        SELECT max(line.id)
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS live_successor
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.id = ANY(CAST($1 AS bigint[]));
+
+-- rotate
+SELECT
+      a.attname AS name,
+      quote_ident(a.attname) AS identifier,
+      COALESCE(pg_get_expr(d.adbin, d.adrelid), 'NULL') AS default_value
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relname = $1
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attnum > 0
+      AND NOT a.attisdropped
+      AND a.attidentity = ''
+      AND a.attgenerated = ''
+      AND a.attname <> ALL (CAST($2 AS text[]))
+    ORDER BY a.attnum;
+
+-- rotate
+SELECT count(DISTINCT m.id) AS members
+    FROM public.personal_access_tokens t
+    JOIN public.users u ON u.id = t.user_id
+    JOIN public.members m ON m.user_id = u.id
+    WHERE t.id = ANY(CAST($1 AS bigint[]))
+      AND u.user_type = 13
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date));
+
+-- rotate
+INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires_at, grace_until)
+    VALUES ($1, $2, CAST($3 AS date), CAST($4 AS date), CAST($5 AS date));
+
+-- rotate
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+
+-- rotate
+UPDATE token_tasks.runs
+    SET
+      heartbeat_at = clock_timestamp(),
+      changed = changed + $1,
+      changed_meanwhile = changed_meanwhile + $2
+    WHERE id = $3 AND attempt = $4 AND state = 'running';
+
+-- rotate
+SELECT
+      p.state, p.successor_id, p.old_expires_at::text AS old_expires_at, p.new_expires_at::text AS new_expires_at,
+      p.grace_until::text AS grace_until, r.memberships
+    FROM token_tasks.rotations p
+    JOIN token_tasks.runs r ON r.id = p.run_id
+    WHERE p.run_id = $1 AND p.token_id = $2
+    FOR UPDATE OF p;
+
+-- rotate
+SELECT t.user_id, t.organization_id AS organization_id
+    FROM public.personal_access_tokens t
+    WHERE t.id = $1
+    FOR UPDATE;
+
+-- rotate
+SELECT
+      COALESCE(personal_access_token_prefix, '') AS prefix,
+      token_prefixes ->> 'instance_token_prefix' AS instance_prefix
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- rotate
+INSERT INTO public.personal_access_tokens
+      (user_id, name, description, scopes, impersonation, organization_id, group_id, granular, sudo, user_type, expires_at, token_digest, previous_personal_access_token_id, created_at, updated_at)
+    SELECT
+      t.user_id, t.name, t.description, t.scopes, t.impersonation, t.organization_id, CASE
+        WHEN COALESCE(u.user_type, 0) = 6 THEN (
+        SELECT top.id
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        JOIN public.namespaces top ON top.id = COALESCE(n.traversal_ids[1], n.id) AND top.type = 'Group'
+        WHERE d.user_id = u.id
+      )
+        WHEN COALESCE(u.user_type, 0) = 13 THEN (
+        SELECT top.id
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.provisioned_by_group_id
+        JOIN public.namespaces top ON top.id = COALESCE(n.traversal_ids[1], n.id) AND top.type = 'Group'
+        WHERE d.user_id = u.id
+      )
+        WHEN COALESCE(u.user_type, 0) = 0 THEN (
+        SELECT n.id
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.enterprise_group_id
+        WHERE d.user_id = u.id
+      )
+        END, t.granular, t.sudo, u.user_type, CAST($1 AS date), CAST($2 AS text), t.id, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
+    FROM public.personal_access_tokens t
+    JOIN public.users u ON u.id = t.user_id
+    WHERE t.id = $3
+    ON CONFLICT DO NOTHING
+    RETURNING id;
+
+-- rotate
+INSERT INTO public.personal_access_token_granular_scopes
+      (organization_id, personal_access_token_id, granular_scope_id)
+    SELECT g.organization_id, $1, g.granular_scope_id
+    FROM public.personal_access_token_granular_scopes g
+    WHERE g.personal_access_token_id = $2
+    ORDER BY g.id;
+
+-- rotate
+UPDATE token_tasks.rotations
+    SET
+      member_ids = CAST($1 AS bigint[]),
+      old_member_expires_at = CAST($2 AS date[])
+    WHERE run_id = $3 AND token_id = $4;
+
+-- rotate
+UPDATE token_tasks.rotations
+    SET
+      given_up = array_remove(given_up || successor_id, NULL),
+      successor_id = $1
+    WHERE run_id = $2 AND token_id = $3;
+
+-- rotate
+UPDATE token_tasks.rotations
+    SET state = $1, changed_at = now()
+    WHERE run_id = $2 AND token_id = $3;
+
+-- rotate
+SELECT
+      t.id,
+      t.revoked IS TRUE AS revoked,
+      t.expires_at::text AS expires_at,
+      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS live
+    FROM public.personal_access_tokens t
+    WHERE t.id IN ($1, CAST($2 AS bigint))
+    ORDER BY t.id
+    FOR UPDATE;
+
+-- rotate
+UPDATE public.personal_access_tokens
+    SET revoked = true, updated_at = now() AT TIME ZONE 'UTC'
+    WHERE id = $1 AND revoked IS NOT TRUE;
+
+-- rotate
+UPDATE token_tasks.runs
+    SET changed = changed + $1, changed_meanwhile = changed_meanwhile + $2
+    WHERE id = $3;
+
+-- history
+SELECT
+      p.token_id, u.username AS account, t.name,
+      p.old_expires_at::text AS old, p.new_expires_at::text AS new, p.grace_until::text AS grace_until,
+      p.state AS stage,
+      to_char(p.changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS reached_at,
+      CASE WHEN p.state <> 'abandoned' THEN p.successor_id END AS successor_id,
+      CASE
+        WHEN p.state = 'abandoned' THEN array_remove(p.given_up || p.successor_id, NULL)
+        ELSE p.given_up
+      END AS given_up,
+      CASE WHEN t.id IS NOT NULL THEN CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END END AS state_now,
+      t.expires_at::text AS old_now
+    FROM (
+      SELECT *
+      FROM token_tasks.rotations
+      WHERE run_id = $1 AND token_id > $2
+      ORDER BY token_id
+      LIMIT $3
+    ) p
+    LEFT JOIN public.personal_access_tokens t ON t.id = p.token_id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    ORDER BY p.token_id;
+
+-- journal.prune
+SELECT count(*) AS runs 
+    FROM token_tasks.runs r
+    WHERE r.state <> 'running'
+      -- A successor that was made, but not delivered, is to be revoked by whoever resumes the run.
+      AND NOT EXISTS (
+        SELECT FROM token_tasks.rotations p
+        WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
+      )
+      -- While a token works that was replaced, it is to be known that it was, and by what.
+      AND r.id NOT IN (
+        WITH RECURSIVE replaced AS (
+          SELECT p.run_id, p.successor_id
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          WHERE p.state NOT IN ('planned', 'abandoned')
+          UNION
+          SELECT p.run_id, p.successor_id
+          FROM replaced
+          JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
+        )
+        SELECT run_id FROM replaced
+      )
+      -- An undo that is not complete needs what it undoes.
+      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
+      AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
+
+-- journal.prune
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+
+-- journal.prune
+DELETE 
+    FROM token_tasks.runs r
+    WHERE r.state <> 'running'
+      -- A successor that was made, but not delivered, is to be revoked by whoever resumes the run.
+      AND NOT EXISTS (
+        SELECT FROM token_tasks.rotations p
+        WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
+      )
+      -- While a token works that was replaced, it is to be known that it was, and by what.
+      AND r.id NOT IN (
+        WITH RECURSIVE replaced AS (
+          SELECT p.run_id, p.successor_id
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          WHERE p.state NOT IN ('planned', 'abandoned')
+          UNION
+          SELECT p.run_id, p.successor_id
+          FROM replaced
+          JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
+        )
+        SELECT run_id FROM replaced
+      )
+      -- An undo that is not complete needs what it undoes.
+      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
+      AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
+
+-- journal.uninstall
+SELECT count(*) AS runs FROM token_tasks.runs;
+
+-- journal.uninstall
+SELECT token_tasks.alembic_version.version_num 
+FROM token_tasks.alembic_version;
+
+-- journal.uninstall
+ALTER TABLE token_tasks.notices
+            DROP CONSTRAINT notices_pkey,
+            DROP COLUMN id,
+            REPLICA IDENTITY FULL;
+
+        CREATE INDEX index_notices_on_run_id_and_position ON token_tasks.notices (run_id, position);
+
+        ALTER TABLE token_tasks.memberships
+            DROP CONSTRAINT memberships_pkey,
+            DROP COLUMN id,
+            DROP COLUMN other_token_ids,
+            DROP COLUMN other_expires_at,
+            REPLICA IDENTITY FULL;
+
+        CREATE INDEX index_memberships_on_run_id_and_position ON token_tasks.memberships (run_id, position);;
+
+-- journal.uninstall
+UPDATE token_tasks.alembic_version SET version_num='2' WHERE token_tasks.alembic_version.version_num = '3';
+
+-- journal.uninstall
+DROP TABLE token_tasks.rotations;
+        DELETE FROM token_tasks.runs WHERE kind = 'rotate';
+
+        ALTER TABLE token_tasks.runs
+            DROP CONSTRAINT runs_kind_check,
+            ADD CONSTRAINT runs_kind_check CHECK (kind IN ('edit', 'extend', 'remove', 'undo'));;
+
+-- journal.uninstall
+UPDATE token_tasks.alembic_version SET version_num='1' WHERE token_tasks.alembic_version.version_num = '2';
+
+-- journal.uninstall
+DROP TABLE
+            token_tasks.memberships, token_tasks.notices, token_tasks.chunks, token_tasks.attempts, token_tasks.runs;
+
+-- journal.uninstall
+DELETE FROM token_tasks.alembic_version WHERE token_tasks.alembic_version.version_num = '1';
+
+-- journal.uninstall
+DROP TABLE token_tasks.alembic_version;
+
+-- journal.uninstall
+DROP SCHEMA token_tasks;
