@@ -224,12 +224,14 @@ def test_why_nothing_is_selected_is_said(some: Instance, typed: Typed) -> None:
         (["--created-after", "2100-01-01"], f"{alone}created after 2100-01-01."),
         (["--last-used-after", "2020-01-01"], f"{alone}last used after 2020-01-01."),
         (["--name", "late"], f'{together}, but none fulfils all of them: expires {SOON}; name "late".'),
+        (["--name", "postgresql://u:s3cr3t@h/x"], f'{alone}name "postgresql://u:…@h/x".'),
         (["--kind", "group"], "All tokens that fulfil the other options are left out by their kind or state."),
     ):
         shown = typed(some.command(*words, *options))
         assert (shown.returncode, shown.stderr) == (0, ""), options
         assert f"NOTE: {reason}" in shown.stdout, options
         document = json.loads(typed(some.command(*words, *options, "--output", "json")).stdout)
+        assert "s3cr3t" not in str(document)
         (note,) = document["plan"]["notes"]
         assert note["concern"] == "nothing-selected"
 

@@ -96,6 +96,15 @@ def test_a_reader_that_goes_after_the_plan_is_told_of_on_standard_error(instance
         )
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_closed_standard_output_does_not_hide_a_change(instance: Instance, form: str) -> None:
+    script = '"$@" >&-'
+    command = ["bash", "-c", script, "bash", *instance.command(*EXTEND, "--yes", "--output", form)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert one_line(done).endswith(f"60 of 60 token(s) were changed and stay so; it is recorded as run 1, {UNDO} 1.")
+
+
 def test_edit_says_on_standard_error_what_a_closed_terminal_does_not_take(instance: Instance, tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = ["sh", "-c", f'exec "$@" 2>{log}', "sh", *instance.command("edit")]

@@ -277,6 +277,7 @@ def test_an_address_that_was_given_to_another_option_comes_back_without_its_pass
         ["extend", "--expires", "2027-01-01", "--to", address],
         ["extend", "--expires", "2027-01-01", "--to", "2027-01-01", "--kind", address],
         ["extend", "--expires", "2027-01-01", "--to", "2027-01-01", "--ids", address],
+        ["doctor", "--grants", address],
     ):
         done = call(GITLAB_TOKENS, *words, cwd=tmp_path)
         assert (done.returncode, "s3cr3t" in done.stdout + done.stderr) == (2, False), words

@@ -720,6 +720,18 @@ def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) 
     done = gitlab.run("--ids", listed, "--dry-run")
     assert "NOTE: Left out: 3 of the ids are no token of the kind and state that is meant " in done.stdout
     assert f"({of_bot}, {dead}, 4711)" in done.stdout
+    alone = "No token fulfils this, whatever the other options say: "
+    for words, why in (
+        (("--name", "nosuch"), f'{alone}name "nosuch".'),
+        (("--last-used-before", "2000-01-01", "--scope", "sudo"), f"{alone}scope sudo."),
+        (("--project", "tools/scanner"), "All tokens that fulfil the other options are left out by"),
+    ):
+        shown = gitlab.done(*words, "--dry-run")
+        assert f"NOTE: {why}" in shown
+        assert shown.endswith("\nNo token is selected: there is nothing to do.\n")
+        document = json.loads(gitlab.done(*words, "--dry-run", "--output", "json"))
+        (note,) = document["plan"]["notes"]
+        assert note.startswith(why)
     to = ("--yes", "--deliver", f"file:{gitlab.folder}/{{token_id}}")
     refused: tuple[tuple[tuple[object, ...], int, str], ...] = (
         (("--scope", "aip", "--dry-run"), 2, 'No token has the scope "aip", and GitLab has none of that name'),

@@ -49,6 +49,10 @@ HOOKS = {
         ["CREATE POLICY spy ON token_tasks.runs USING (true)"],
         "policy spy hangs on token_tasks.runs",
     ),
+    "statistics": (
+        ["CREATE STATISTICS {schema}.spy ON kind, state FROM token_tasks.runs"],
+        "statistics spy hang on token_tasks.runs",
+    ),
     "row-level security": (
         ["ALTER TABLE token_tasks.runs ENABLE ROW LEVEL SECURITY"],
         "token_tasks.runs has row-level security",

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, Self
 
 from tokens.database import Connection
-from tokens.errors import UsageError
+from tokens.errors import UsageError, shortened
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, Kind, State, kind_expression
 from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
@@ -291,7 +291,7 @@ class Selection:
             "user": list(self.users),
             "group": list(self.groups),
             "project": list(self.projects),
-            "name": self.name,
+            "name": self.name and shortened(self.name),  # it may be an address, given to the wrong option
             "scope": list(self.scopes),
             **days,
             "ids": None if self.ids is None else len(self.ids),

@@ -11,6 +11,7 @@ from tokens.gitlab.kind import Kind
 from tokens.rotation.backend import Survey
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.local import SOON
+from tokens.terminal.printable import printable
 from tokens.views import rotation as view
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def choose_tokens(survey: Survey, options: RotateOptions, prompts: "Prompts | No
     if survey.fault is not None:
         raise survey.fault
     if not survey.found:
-        _explain_nothing(survey, options, report)
-        return Chosen()
+        return Chosen(passed_over=_explain_nothing(survey, options, report))
     if survey.plan is not None and not options.of_all and len(survey.found) == 1:
         return Chosen(survey.found, deliberate=options.token == str(survey.found[0].id))
     # Of many, those that cannot be rotated are left out; of one that is named it is said why.
@@ -112,20 +112,21 @@ def _unknown_ids(survey: Survey, options: RotateOptions) -> Iterator[str]:
         )
 
 
-def _explain_nothing(survey: Survey, options: RotateOptions, report: Report) -> None:
-    """Say why nothing was found: an error where a token or account was named."""
-    for line in _unknown_ids(survey, options):
-        report.say(line)
+def _explain_nothing(survey: Survey, options: RotateOptions, report: Report) -> tuple[str, ...]:
+    """Say why nothing was found, and return it: an error where a token or account was named."""
+    why = (*_unknown_ids(survey, options), *([survey.why] if survey.why else []))
+    for line in why:
+        report.say(f"NOTE: {printable(line)}")
     if not options.names:
         report.say("No token is selected: there is nothing to do.")
-        return
+        return why
     if survey.others:
         one = survey.others[0]
         advice = "leave it out" if one.kind is Kind.OTHER else f"say --kind {one.kind.value} to rotate it"
         raise Refused(f"Token {one.id} of {one.account} is of kind {one.kind.value}: {advice}.")
     if options.of_all:
         report.say("No token is selected: there is nothing to do.")
-        return
+        return why
     what = f'token "{options.token}"' if options.token is not None else "live token"
     of = f" of {options.account}" if options.account is not None else ""
     raise UsageError(f"There is no {what}{of}; look for it with tokens.rotate --within 365d --dry-run.")

@@ -14,8 +14,8 @@ from tokens.views import diagnosis as view
 def doctor(environment: Environment, locate: Locate, output: str, grants: str | None) -> Ending:
     """Check GitLab, its database and our privileges; with `grants` print what the role of that name needs instead."""
     if grants:
-        if not grants.isprintable():
-            raise UsageError("--grants takes the name of a role, without control characters.")
+        if not grants.isprintable() or "://" in grants:
+            raise UsageError("--grants takes the name of a role, without control characters and not as an address.")
         statements = least_privileges(locate().address, grants)
         show(
             environment,

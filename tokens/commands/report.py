@@ -1,6 +1,8 @@
 """What a command has to say: for people as it comes, for programs as one document at its end."""
 
+import errno
 import json
+import os
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -79,6 +81,8 @@ class Report:
         if self._aside:
             self._environment.tell(text)
             return
+        if self._environment.stdout is None:  # the caller has closed it
+            self._fault = self._fault or OSError(errno.EBADF, os.strerror(errno.EBADF))
         try:
             self._environment.print(text)
         except OSError as error:

@@ -144,6 +144,15 @@ FOREIGN = """
       FROM relations r
       WHERE r.relrowsecurity
       UNION ALL
+      -- PostgreSQL plans with what they are about, expressions included.
+      SELECT
+        6,
+        'statistics ' || quote_ident(e.stxname) || ' hang on ' || r.name,
+        'DROP STATISTICS ' || quote_ident(n.nspname) || '.' || quote_ident(e.stxname) || ';'
+      FROM relations r
+      JOIN pg_catalog.pg_statistic_ext e ON e.stxrelid = r.oid
+      JOIN pg_catalog.pg_namespace n ON n.oid = e.stxnamespace
+      UNION ALL
       SELECT
         7,
         CAST(CAST(i.inhrelid AS regclass) AS text) || ' inherits from ' || CAST(CAST(i.inhparent AS regclass) AS text),

@@ -49,8 +49,9 @@ class Survey:
     """What there is to rotate, and what stands in the way.
 
     `found` are the tokens that are meant, the nearest to today first; `widened` says that none was near, so that these
-    are all of the kind. Where there are none `others` are those of other kinds with that name or account. `obstacles`
-    say by the ids of those found why they cannot be rotated; of one that is meant alone its plan says so.
+    are all of the kind. Where there are none `others` are those of other kinds with that name or account, and `why` is
+    the reason. `obstacles` say by the ids of those found why they cannot be rotated; of one that is meant alone its
+    plan says so.
 
     `plan` is for the tokens that the question alone decides on, None where a person has to choose or none is left;
     `fault` is why plan or obstacles could not be told. `remaining` is the plan rotation by rotation, or what is left of
@@ -63,6 +64,7 @@ class Survey:
     found: tuple[Candidate, ...] = ()
     widened: bool = False
     others: tuple[Candidate, ...] = ()
+    why: str | None = None
     obstacles: dict[int, str] = field(default_factory=dict)
     plan: RotationPlan | None = None
     fault: TokensError | None = None

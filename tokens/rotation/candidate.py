@@ -21,9 +21,19 @@ from tokens.gitlab.kind import (
     State,
     kind_expression,
 )
-from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema
+from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.succession import read_line
-from tokens.selection import DEFAULT_SCOPE, EVERY_KIND, EVERY_STATE, Selection, check_names, check_scopes
+from tokens.selection import (
+    DEFAULT_SCOPE,
+    EVERY_KIND,
+    EVERY_STATE,
+    EVERYTHING,
+    IS_FULFILLED,
+    Selection,
+    check_names,
+    check_scopes,
+    why_nothing,
+)
 
 LARGEST_ID = 2**63 - 1
 NOBODY = "(nobody)"
@@ -131,6 +141,19 @@ class Search:
         text = self.token or ""
         is_number = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
         return int(text) if is_number and int(text) <= LARGEST_ID else None
+
+
+def why_none(address: Address, search: Search) -> str | None:
+    """Why `find` finds nothing, in a sentence; None where nothing but kind, state and days says which tokens."""
+    selection = search.selection
+    if replace(selection, kinds=EVERY_KIND, states=EVERY_STATE) == EVERYTHING:
+        return None
+    with database.reading(address) as connection:
+        schema = read_schema(connection)
+        scope = selection.scope(schema)
+        if connection.row(IS_FULFILLED.format(condition=scope.sql), **scope.parameters).found:
+            return "All tokens that fulfil the other options are left out by their kind, state or days."
+        return why_nothing(connection, schema, selection)
 
 
 def find(address: Address, search: Search) -> tuple[Candidate, ...]:

@@ -173,7 +173,8 @@ class LocalBackend:
             if widened:
                 found = candidate.find(self._address, search)
             if not found:
-                return Survey(widened=widened, others=self._of_other_kinds(question))
+                why = None if question.named else candidate.why_none(self._address, search)
+                return Survey(widened=widened, others=self._of_other_kinds(question), why=why)
         survey = Survey(found, widened)
         if question.selects and not question.of_all and len(found) == 1:
             return self._planned(survey, question, found)
