@@ -148,11 +148,11 @@ def by_tls(gitlab_database: Address, authority: Authority) -> Iterator[Address]:
 
 LOGIN = """\
 import sys
-from tokens import database
+from tokens import database, libpq
 from tokens.address import Address
 from tokens.errors import TokensError
 
-database.SYSTEM_CERTIFICATES = ("/nowhere", sys.argv[2])
+libpq.SYSTEM_CERTIFICATES = ("/nowhere", sys.argv[2])
 try:
     with database.connect(Address(sys.argv[1], "here")) as connection, connection.transaction():
         print(connection.row("SELECT 1")[0])

@@ -26,10 +26,11 @@ from tokens.change.plan import make_plan as plan_change
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import setup
+from tokens.journal import contents, setup
+from tokens.journal.contents import Contents
 from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
 from tokens.journal.runs import list_runs
-from tokens.journal.setup import Contents, Installation
+from tokens.journal.setup import Installation
 from tokens.selection import Selection
 from tokens.upgrade import Branch, downgrade, revisions, upgrade
 from tokens.views.journal import screen
@@ -50,8 +51,8 @@ def run_numbers(address: Address) -> list[int]:
         return sorted(run.id for run in list_runs(connection))
 
 
-def contents(address: Address) -> Contents:
-    found = setup.status(address).contents
+def held_by(address: Address) -> Contents:
+    found = contents.status(address).contents
     assert found is not None
     return found
 
@@ -83,7 +84,7 @@ def test_the_journal_comes_and_goes_any_number_of_times_and_leaves_public_alone(
     relations = "SELECT relname FROM pg_class WHERE relnamespace = CAST('public' AS regnamespace) ORDER BY relname"
     schemas = "SELECT nspname FROM pg_namespace ORDER BY nspname"
     before = values(gitlab_database, relations), values(gitlab_database, schemas)
-    assert setup.status(gitlab_database) == setup.Status(None, REVISION, None)
+    assert contents.status(gitlab_database) == contents.Status(None, REVISION, None)
     assert setup.uninstall(gitlab_database) is None
     for _ in range(2):
         assert setup.install(gitlab_database) == Installation(None, REVISION)
@@ -94,7 +95,7 @@ def test_the_journal_comes_and_goes_any_number_of_times_and_leaves_public_alone(
         assert setup.uninstall(gitlab_database) is None
         assert (values(gitlab_database, relations), values(gitlab_database, schemas)) == before
     with pytest.raises(JournalMissing, match="not installed"):
-        setup.prune(gitlab_database, date(2030, 1, 1))
+        contents.prune(gitlab_database, date(2030, 1, 1))
 
 
 def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
@@ -109,7 +110,7 @@ def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
         assert "\n" not in str(caught.value)
 
     def prune(address: Address) -> int:
-        return setup.prune(address, date(2030, 1, 1))
+        return contents.prune(address, date(2030, 1, 1))
 
     create = f'GRANT CREATE ON DATABASE {name} TO "Night Keeper";'
     refusal(setup.install, keeper, create)
@@ -157,13 +158,13 @@ def test_a_schema_that_the_owner_has_prepared_is_taken(keeper: Address, gitlab_d
 def test_a_journal_of_another_revision_is_refused_or_to_be_migrated(installed: Address) -> None:
     day = date(2030, 1, 1)
     execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '99'")
-    for task in (setup.install, setup.uninstall, lambda address: setup.prune(address, day)):
+    for task in (setup.install, setup.uninstall, lambda address: contents.prune(address, day)):
         with pytest.raises(Refused, match="revision 99, which this version of the tool does not know"):
             task(installed)
-    assert setup.status(installed) == setup.Status("99", REVISION, None)
+    assert contents.status(installed) == contents.Status("99", REVISION, None)
     execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '0'")
     with pytest.raises(JournalOutdated, match="migrate it with"):
-        setup.prune(installed, day)
+        contents.prune(installed, day)
 
 
 def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab_database: Address) -> None:
@@ -181,9 +182,9 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     )
     with pytest.raises(DatabaseError, match="runs_kind_check"):
         execute(gitlab_database, rotate)
-    assert setup.status(gitlab_database) == setup.Status("1", REVISION, None)
+    assert contents.status(gitlab_database) == contents.Status("1", REVISION, None)
     with pytest.raises(JournalOutdated, match=f"of revision 1, this version needs {REVISION}"):
-        setup.prune(gitlab_database, date(2030, 1, 1))
+        contents.prune(gitlab_database, date(2030, 1, 1))
 
     assert str(setup.install(gitlab_database)) == f"The journal is migrated from revision 1 to {REVISION}."
     assert [values(gitlab_database, statement) for statement in remembered] == before
@@ -196,9 +197,9 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
         "SELECT max(id), 5, 'created' FROM token_tasks.runs",
     )
     assert values(gitlab_database, "SELECT given_up FROM token_tasks.rotations") == [[]]
-    assert setup.prune(gitlab_database, date(9999, 1, 1)) == 2
+    assert contents.prune(gitlab_database, date(9999, 1, 1)) == 2
     execute(gitlab_database, "UPDATE token_tasks.rotations SET state = 'abandoned'")
-    assert setup.prune(gitlab_database, date(9999, 1, 1)) == 1
+    assert contents.prune(gitlab_database, date(9999, 1, 1)) == 1
     assert values(gitlab_database, "SELECT token_id FROM token_tasks.rotations") == []
 
     execute(gitlab_database, rotate)
@@ -228,8 +229,8 @@ def test_a_journal_that_does_not_say_its_revision_is_told_by_its_tables(
         with pytest.raises(
             JournalOutdated, match=r"does not say its revision .* tokens.journal.install tells it by the"
         ):
-            setup.prune(gitlab_database, day)
-        assert "tokens.journal.install tells it by its tables" in screen(setup.status(gitlab_database))
+            contents.prune(gitlab_database, day)
+        assert "tokens.journal.install tells it by its tables" in screen(contents.status(gitlab_database))
     assert setup.install(gitlab_database) == Installation(UNKNOWN, REVISION)
     assert values(gitlab_database, "SELECT version_num FROM token_tasks.alembic_version") == [REVISION]
     assert run_numbers(gitlab_database) == ([run] if run else [])
@@ -253,10 +254,10 @@ def test_only_gitlabs_main_database_gets_a_journal_and_only_where_it_takes_chang
     setup.install(gitlab_database)
     name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
     execute(gitlab_database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    for task in (setup.install, setup.uninstall, lambda address: setup.prune(address, date(2030, 1, 1))):
+    for task in (setup.install, setup.uninstall, lambda address: contents.prune(address, date(2030, 1, 1))):
         with pytest.raises(Refused, match="set to read-only"):
             task(gitlab_database)
-    assert setup.status(gitlab_database).revision == REVISION
+    assert contents.status(gitlab_database).revision == REVISION
 
 
 def test_a_standby_shows_the_journal_and_takes_none(replicated: Replicated) -> None:
@@ -264,7 +265,7 @@ def test_a_standby_shows_the_journal_and_takes_none(replicated: Replicated) -> N
         setup.install(pair.primary)
         make_run(pair.primary, make_plan([1]))
         replicated.catch_up()
-        assert setup.status(pair.standby) == setup.status(pair.primary)
+        assert contents.status(pair.standby) == contents.status(pair.primary)
         for task in (setup.install, setup.uninstall):
             with pytest.raises(Refused, match="standby"):
                 task(pair.standby)
@@ -274,13 +275,13 @@ def test_a_standby_shows_the_journal_and_takes_none(replicated: Replicated) -> N
 
 
 def test_the_status_counts_runs_and_bytes(installed: Address) -> None:
-    nothing = contents(installed)
+    nothing = held_by(installed)
     assert (nothing.oldest, nothing.newest, nothing.bytes_a_token) == (None, None, None)
     ids = range(1, 20_001)
     plan = make_plan(*(ids[start : start + 2_000] for start in range(0, len(ids), 2_000)))
     make_run(installed, plan, created_at="2026-01-02 03:04:05+02")
     make_run(installed, make_plan([1]), RunState.PLANNED, created_at="2026-02-03 00:00:00+00")
-    found = contents(installed)
+    found = held_by(installed)
     assert found.runs == {"planned": 1, "running": 0, "stopped": 0, "partial": 0, "done": 1}
     assert (found.oldest, found.newest) == ("2026-01-02T01:04:05+00:00", "2026-02-03T00:00:00+00:00")
     assert found.tokens == 20_001
@@ -294,10 +295,10 @@ def test_pruning_forgets_what_was_planned_before_a_day_in_utc_but_nothing_under_
     old = [make_run(installed, make_plan([1]), state, created_at="2026-02-28 23:59:59+00") for state in states]
     new = make_run(installed, make_plan([1], undoes=old[0]), created_at="2026-03-01 02:00:00+02")
     running = make_run(installed, make_plan([1]), RunState.RUNNING, created_at="2026-01-01 00:00+00")
-    assert setup.prune(installed, date(2026, 2, 28)) == 0
-    assert setup.count_prunable(installed, date(2026, 3, 1)) == len(old)
-    assert setup.prune(installed, date(2026, 3, 1)) == len(old)
-    assert setup.prune(installed, date(2026, 3, 1)) == 0
+    assert contents.prune(installed, date(2026, 2, 28)) == 0
+    assert contents.count_prunable(installed, date(2026, 3, 1)) == len(old)
+    assert contents.prune(installed, date(2026, 3, 1)) == len(old)
+    assert contents.prune(installed, date(2026, 3, 1)) == 0
     assert run_numbers(installed) == [new, running]
     assert values(installed, "SELECT DISTINCT run_id FROM token_tasks.chunks ORDER BY 1") == [new, running]
     with pytest.raises(Refused, match=rf"Run {running} \(extend\) is under way .* by ada \(sudo, as root\) on db1"):
@@ -332,15 +333,15 @@ def test_pruning_keeps_what_tells_that_a_token_which_works_was_replaced(
     rotated(token(7, revoked=True), token(300))
     rotated(token(0), token(300))
     rotated(token(7), token(300, revoked=True), "abandoned")
-    assert setup.count_prunable(address, date(2026, 2, 1)) == 3
-    assert setup.prune(address, date(2026, 2, 1)) == 3
+    assert contents.count_prunable(address, date(2026, 2, 1)) == 3
+    assert contents.prune(address, date(2026, 2, 1)) == 3
     assert run_numbers(address) == in_grace
     day = ExpirationDate((today + timedelta(7)).toordinal())
     plan = plan_change(address, RunKind.EXTEND, Selection.every(day), Change(to=NEW))
     assert [note.ids for note in plan.notes if note.concern is Concern.SUPERSEDED] == [(first,)]
 
     execute(address, f"UPDATE public.personal_access_tokens SET revoked = true WHERE id = {first}")
-    assert setup.prune(address, date(2026, 2, 1)) == 2
+    assert contents.prune(address, date(2026, 2, 1)) == 2
 
 
 # From the command line
@@ -370,11 +371,11 @@ def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database:
     def on_a_terminal(*words: str) -> Program:
         return Program([GITLAB_TOKENS, *words, "--target", url(gitlab_database)], size=(12, 200))
 
-    assert screen(setup.status(gitlab_database)).startswith("Journal     not installed; tokens.journal.install")
+    assert screen(contents.status(gitlab_database)).startswith("Journal     not installed; tokens.journal.install")
     assert journal("install") == f"The journal is installed, revision {REVISION}.\n"
     make_run(gitlab_database, make_plan([1, 2]), created_at="2026-01-01 10:00+00")
     make_run(gitlab_database, make_plan([3]), created_at="2026-05-05 10:00+00")
-    shown = screen(setup.status(gitlab_database))
+    shown = screen(contents.status(gitlab_database))
     assert "Runs        2: 2 done\nOldest      2026-01-01 10:00:00 UTC\nNewest      2026-05-05 10:00:00 UTC" in shown
     assert json.loads(journal("status", "--output", "json"))["runs"]["done"] == 2
 
@@ -391,7 +392,7 @@ def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database:
         program.press("y", "enter")
         assert program.wait() == 0
         assert "The journal is uninstalled, and 1 run(s) are forgotten." in program.text
-    assert setup.status(gitlab_database).revision is None
+    assert contents.status(gitlab_database).revision is None
 
 
 # Backed up
@@ -422,7 +423,7 @@ def test_a_backup_of_the_whole_database_brings_the_journal_back_and_one_of_publi
         ids = make_tokens(connection, 3, expires_at="2024-06-15")
     first = make_run(installed, make_plan(ids), reason="first")
     whole, public = backup(binaries, installed), backup(binaries, installed, "--schema=public")
-    before = contents(installed)
+    before = held_by(installed)
 
     def change() -> int:
         execute(installed, "UPDATE public.personal_access_tokens SET expires_at = '2030-06-15'")
@@ -430,7 +431,7 @@ def test_a_backup_of_the_whole_database_brings_the_journal_back_and_one_of_publi
 
     # Elsewhere
     assert restore(binaries, empty_database, whole) == []
-    assert contents(empty_database).runs == before.runs
+    assert held_by(empty_database).runs == before.runs
     assert setup.install(empty_database).before == REVISION
     assert make_run(empty_database, make_plan(ids)) == first + 1
     another = gitlab_database_at("head")
@@ -442,7 +443,7 @@ def test_a_backup_of_the_whole_database_brings_the_journal_back_and_one_of_publi
     assert change() == first + 1
     assert restore(binaries, installed, whole) == []
     assert (run_numbers(installed), values(installed, dates)) == ([first], ["2024-06-15"] * 3)
-    assert contents(installed).newest == before.newest
+    assert held_by(installed).newest == before.newest
     assert change() == first + 1
     assert restore(binaries, installed, public) == []
     assert (run_numbers(installed), values(installed, dates)) == ([first, first + 1], ["2024-06-15"] * 3)

@@ -12,8 +12,9 @@ from tests.testbed.commands import typed
 from tests.testbed.folders import public_folder
 from tests.testbed.program import GITLAB_TOKENS, call
 from tokens.address import Address, Advice
-from tokens.database import TAKEN, connect, libpq_parameters
+from tokens.database import TAKEN, connect
 from tokens.errors import DatabaseError
+from tokens.libpq import libpq_parameters
 from tokens.targets.demo.embedded import Server
 
 pytestmark = pytest.mark.xdist_group("login")

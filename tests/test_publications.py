@@ -22,7 +22,7 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.inventory.diagnosis import Finding, Verdict, diagnose
-from tokens.journal import publications, setup
+from tokens.journal import contents, publications, setup
 from tokens.journal.installation import REVISION
 from tokens.targets.demo.programs import packaged_binaries
 from tokens.upgrade import Branch, upgrade
@@ -159,16 +159,16 @@ def test_a_journal_of_an_older_revision_is_migrated_on_both_sides(servers: Logic
 
         words = ("extend", "--expires", str(SOON), "--to", str(LATER), "--yes")
         assert "publication everything" in run_task(publisher, *words, status=ExitStatus.REFUSED)
-        assert setup.status(publisher).revision == "2"
+        assert contents.status(publisher).revision == "2"
         finding = journal_finding(publisher)
         assert finding.verdict is Verdict.WARN
         assert "publication everything will carry" in finding.text
         psql(subscriber, run_task(publisher, "journal.install", "--sql"))
         run_task(publisher, *words, "--allow", "publication")
-        assert setup.status(publisher).revision == REVISION
+        assert contents.status(publisher).revision == REVISION
         assert value(subscriber, SHAPE) == value(publisher, SHAPE)
         assert in_sync(both)
-        assert setup.prune(publisher, date(9999, 1, 1)) == 2
+        assert contents.prune(publisher, date(9999, 1, 1)) == 2
         assert in_sync(both)
         assert value(subscriber, "SELECT count(*) FROM token_tasks.memberships") == 0
         # On its way down the migration deletes rotations, and what hangs on them.

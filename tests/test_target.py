@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tokens.database import _parameters
 from tokens.errors import UsageError
+from tokens.libpq import parameters_of
 from tokens.targets.target import (
     DatabaseTarget,
     DemoTarget,
@@ -108,7 +108,7 @@ def test_a_secret_in_any_malformed_address_is_never_shown(
         # Where the secret is no password but a user, a host or a database, it is shown as such.
         if isinstance(found, DatabaseTarget) and ":" in user:
             assert SECRET not in repr(found) + found.address.shown
-            assert SECRET not in outcome(lambda found=found: _parameters(found.address))[1]  # type: ignore[misc]
+            assert SECRET not in outcome(lambda found=found: parameters_of(found.address))[1]  # type: ignore[misc]
 
 
 def outcome(ask: Callable[[], object]) -> tuple[object, str]:

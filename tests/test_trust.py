@@ -19,7 +19,7 @@ from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, read_schema
 from tokens.inventory.diagnosis import Verdict, diagnose
-from tokens.journal import setup, trust
+from tokens.journal import contents, setup, trust
 from tokens.journal.installation import REVISION
 from tokens.journal.trust import JournalUntrusted
 from tokens.upgrade import Branch, upgrade
@@ -327,8 +327,8 @@ def test_a_migration_takes_what_default_privileges_gave_and_leaves_what_was_gran
     execute(superuser(gitlab_database), "REVOKE TRIGGER ON ALL TABLES IN SCHEMA token_tasks FROM mallory")
     assert setup.install(gitlab_database).before == "2"
     assert values(gitlab_database, ACCESS) == ["auditor SELECT runs", "auditor USAGE token_tasks"]
-    assert setup.status(gitlab_database).revision == REVISION
-    assert setup.prune(gitlab_database, date(2030, 1, 1)) == 0
+    assert contents.status(gitlab_database).revision == REVISION
+    assert contents.prune(gitlab_database, date(2030, 1, 1)) == 0
 
 
 def test_a_table_of_somebody_elses_in_public_is_none_of_gitlabs(

@@ -14,15 +14,13 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import cache
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader, Transformer
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo, TransactionStatus
+from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 
 from tokens.address import Address, Advice
@@ -36,9 +34,8 @@ from tokens.errors import (
     TokensError,
     UsageError,
 )
+from tokens.libpq import parameters_of, show_openssl_the_systems_certificates
 
-APPLICATION_NAME = "gitlab-tokens"
-CONNECT_TIMEOUT = 10  # seconds
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
 
 # What every transaction begins with, whatever the role's or the database's own settings are. Names without a schema are
@@ -125,23 +122,10 @@ TRIES = 3  # of asking a server that ends sessions soon
 
 DIGEST = re.compile(r"[A-Za-z0-9+/]{43}=")  # what GitLab keeps of a token: a SHA-256 as Base64
 
-ASTRAY = ("PGOPTIONS", "PGHOSTADDR")
-WITHOUT_PARAMETER = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
-"""Variables that no parameter goes before: an empty service is one that is not found, the others are settings."""
-UNSAID = {"sslcertmode": "allow", "min_protocol_version": "3.0", "max_protocol_version": "3.0"}
-"""What libpq takes where nothing is said, and does not list as its default; empty it would refuse."""
 
 UNKNOWN_ENCODING = "SQL_ASCII"
 """PostgreSQL's name for "whatever somebody has stored"."""
 TEXTS = ("text", "varchar", "bpchar", "name")
-SYSTEM_CERTIFICATES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-"""Where systems keep the certificates that they trust: Debian, Red Hat, SUSE, newer Red Hat, Alpine."""
 
 # The driver would tell the terminal that a transaction which the server has ended could not be rolled back.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -343,8 +327,8 @@ def login(address: Address, **options: Any) -> psycopg.Connection[Any]:
 
     Raises UsageError for an address that PostgreSQL does not understand.
     """
-    _show_openssl_the_systems_certificates()
-    parameters = {**_parameters(address), "prepare_threshold": None, **options}
+    show_openssl_the_systems_certificates()
+    parameters = {**parameters_of(address), "prepare_threshold": None, **options}
     driver: psycopg.Connection[Any] = psycopg.connect(**parameters)
     if driver.info.parameter_status("server_encoding") == UNKNOWN_ENCODING:
         # The server converts nothing there, and refuses to send what is not UTF-8 to somebody who has asked for it.
@@ -400,100 +384,6 @@ def set_configs(settings: Mapping[str, str]) -> sql.Composed:
         for name, value in settings.items()
     )
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls))
-
-
-def _show_openssl_the_systems_certificates() -> None:
-    """Make `sslrootcert=system` mean this system: the OpenSSL of the driver's wheel looks in a place of its own.
-
-    A variable of the C library does it, so that libpq still insists on verify-full, which goes with `system`. What the
-    caller has set counts; `os.environ`, and so whoever is started with it, stays as it is.
-    """
-    if "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ:
-        return
-    for path in SYSTEM_CERTIFICATES:
-        if os.access(path, os.R_OK):
-            os.putenv("SSL_CERT_FILE", path)
-            return
-
-
-def _parameters(address: Address) -> dict[str, Any]:
-    try:
-        given = conninfo_to_dict(address.conninfo)
-    except psycopg.ProgrammingError as error:
-        # libpq quotes pieces of an address, and any may be one of a password: so the error is no cause either.
-        option = (
-            re.search('^invalid connection option "[a-z_]+"', str(error)) if "://" not in address.conninfo else None
-        )
-        reason = option[0] if option else "check its form and the names of its parameters"
-        raise UsageError(f"{address.shown} is not an address that PostgreSQL understands: {reason}.") from None
-    if "options" in given and not address.complete:
-        raise UsageError(
-            "The parameter `options` cannot be used in a target, since PgBouncer refuses it; leave it out."
-        )
-    parameters = {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **given}
-    parameters["client_encoding"] = "UTF8"
-    if address.complete and "service" in given:
-        _unset_variables()
-        return parameters
-    return {**_instead_of_variables(complete=address.complete), **parameters}
-
-
-def _instead_of_variables(*, complete: bool) -> dict[str, str]:
-    """A parameter for each of libpq's variables that must not count, with what libpq takes where there is none.
-
-    Of a complete address these are all, else those that would lead it astray: PGOPTIONS would become a start-up
-    parameter, which PgBouncer refuses, and PGHOSTADDR goes before any host.
-
-    A parameter goes before its variable, so that the environment stays as it is: other threads log in meanwhile, or
-    start commands, which are to have all of it.
-    """
-    if not any(name.startswith("PG") for name in os.environ):
-        return {}
-    instead = {
-        keyword: default
-        for variable, (keyword, default) in _defaults().items()
-        if variable in os.environ and (complete or variable in ASTRAY)
-    }
-    if not complete:
-        service = os.environ.get("PGSERVICE")  # libpq itself may not see it any more
-        return instead if service is None else {"service": service, **instead}
-    for name in WITHOUT_PARAMETER:
-        if name in os.environ:
-            # Out of the C library's sight, and there for good; `os.environ`, and whoever is started with it, keeps it.
-            os.unsetenv(name)
-    return instead
-
-
-def _unset_variables() -> None:
-    """Take all of libpq's variables out of the C library's sight, as a parameter instead would go before a service."""
-    for name in os.environ:
-        if name.startswith("PG"):
-            os.unsetenv(name)
-
-
-@cache
-def libpq_parameters() -> frozenset[str]:
-    """The names of all parameters that the libpq at hand knows."""
-    return frozenset(option.keyword.decode() for option in Conninfo.get_defaults())
-
-
-@cache
-def libpq_variables() -> dict[str, str]:
-    """libpq's environment variables: the parameter that each one stands for."""
-    return {option.envvar.decode(): option.keyword.decode() for option in Conninfo.get_defaults() if option.envvar}
-
-
-@cache
-def _defaults() -> dict[str, tuple[str, str]]:
-    """libpq's variables: each one's parameter, and what counts where neither is set; empty where that is nothing."""
-    found = {
-        option.envvar.decode(): (keyword, UNSAID.get(keyword, (option.compiled or b"").decode()))
-        for option in Conninfo.get_defaults()
-        if option.envvar and (keyword := option.keyword.decode()) != "service"
-    }
-    if "PGSSLMODE" in found:
-        found["PGREQUIRESSL"] = found["PGSSLMODE"]  # the older of the two, which libpq reads still
-    return found
 
 
 def translated(

@@ -8,7 +8,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.report import print_done
 from tokens.commands.show import show
 from tokens.errors import UsageError
-from tokens.journal import publications, setup
+from tokens.journal import contents, publications, setup
 from tokens.targets.places import Locate
 from tokens.views import journal as view
 
@@ -49,7 +49,7 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
 
 def status(environment: Environment, locate: Locate, output: str) -> None:
     """Show whether the journal is there, and its size."""
-    found = setup.status(locate().address)
+    found = contents.status(locate().address)
     show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found))
 
 
@@ -58,9 +58,9 @@ def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> End
     if not yes:
         environment.require_person("journal.prune", "--yes")
     address = locate().address
-    runs = setup.count_prunable(address, day)
+    runs = contents.count_prunable(address, day)
     if not runs:
         environment.print(f"The journal has no run from before {day} to forget.")
     elif yes or agreed(environment, f"{runs} run(s) from before {day} will be forgotten, and with them the way back."):
-        return print_done(environment, f"{setup.prune(address, day)} run(s) from before {day} are forgotten.")
+        return print_done(environment, f"{contents.prune(address, day)} run(s) from before {day} are forgotten.")
     return DONE

@@ -1,22 +1,19 @@
-"""The journal as an administrator keeps it: installed, looked at, pruned, uninstalled. Runs are not changed here."""
+"""The journal installed, migrated and uninstalled. Runs are not changed here."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
 
 from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
-from tokens.gitlab.kind import STATE_CONDITIONS, State
-from tokens.gitlab.schema import TOKENS, read_schema
+from tokens.gitlab.schema import read_schema
 from tokens.journal import publications, trust
 from tokens.journal.installation import (
     REVISION,
     UNKNOWN,
     JournalOutdated,
-    RunState,
     check,
     read_revision,
 )
@@ -53,25 +50,6 @@ STANDING = """
     ) tables ON true
 """
 
-STATES = """
-    SELECT r.state, count(*) AS runs, sum(r.tokens)::bigint AS tokens
-    FROM token_tasks.runs r
-    GROUP BY r.state
-"""
-
-TIMES = """
-    SELECT
-      to_char(min(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS oldest,
-      to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
-    FROM token_tasks.runs r
-"""
-
-SIZES = """
-    SELECT c.relname AS table_name, pg_total_relation_size(c.oid) AS bytes
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'token_tasks' AND c.relkind = 'r'
-"""
 
 RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
 
@@ -132,35 +110,6 @@ UNWANTED = """
     ORDER BY statement
 """
 
-OLD_RUNS = """
-    FROM token_tasks.runs r
-    WHERE r.state <> 'running'
-      -- A successor that was made, but not delivered, is to be revoked by whoever resumes the run.
-      AND NOT EXISTS (
-        SELECT FROM token_tasks.rotations p
-        WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
-      )
-      -- While a token works that was replaced, it is to be known that it was, and by what.
-      AND r.id NOT IN (
-        WITH RECURSIVE replaced AS (
-          SELECT p.run_id, p.successor_id
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens t ON t.id = p.token_id AND {works}
-          WHERE p.state NOT IN ('planned', 'abandoned')
-          UNION
-          SELECT p.run_id, p.successor_id
-          FROM replaced
-          JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
-        )
-        SELECT run_id FROM replaced
-      )
-      -- An undo that is not complete needs what it undoes.
-      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
-      AND r.created_at < CAST(%(before)s AS timestamp) AT TIME ZONE 'UTC'
-""".replace("{works}", STATE_CONDITIONS[State.ACTIVE])
-
-PRUNING = preflight.Needs(reads={TOKENS: ("id", "expires_at", "revoked")})
-
 
 @dataclass(frozen=True)
 class Installation:
@@ -177,42 +126,6 @@ class Installation:
         if self.before == UNKNOWN:
             return f"The journal says its revision again, {self.revision}."
         return f"The journal is migrated from revision {self.before} to {self.revision}."
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What the journal holds.
-
-    `runs` counts them by state, `tokens` those of all plans together. `oldest` and `newest` are when the first and the
-    last run was planned, ISO 8601 in UTC, None where there is none. Sizes are in bytes on disk, indexes included:
-    `chunks_size` is what ids and dates take.
-    """
-
-    runs: Mapping[RunState, int]
-    tokens: int
-    oldest: str | None
-    newest: str | None
-    size: int
-    chunks_size: int
-    notices_size: int
-    memberships_size: int
-
-    @property
-    def bytes_a_token(self) -> float | None:
-        """What a token's id and dates take; more after pruning, until the freed room is used again."""
-        return self.chunks_size / self.tokens if self.tokens else None
-
-
-@dataclass(frozen=True)
-class Status:
-    """Which revision the journal has, None where it is not installed, and which one this version of the tool needs.
-
-    `contents` is None unless the two are the same.
-    """
-
-    revision: str | None
-    needed: str
-    contents: Contents | None
 
 
 @dataclass(frozen=True)
@@ -320,48 +233,6 @@ def runs_to_forget(address: Address) -> int | None:
         return int(connection.row(RUNS).runs)
 
 
-def status(address: Address) -> Status:
-    """What there is of the journal. Works on a standby, too.
-
-    Raises:
-        DatabaseError, Refused: see `tokens.errors`.
-    """
-    with database.reading(address) as connection:
-        preflight.check_tables(preflight.read_state(connection), read_schema(connection))
-        revision = read_revision(connection)
-        contents = _read_contents(connection) if revision == REVISION else None
-    return Status(revision, REVISION, contents)
-
-
-def count_prunable(address: Address, before: date) -> int:
-    """How many runs `prune` would forget. Raises what `prune` raises."""
-    with database.reading(address) as connection:
-        _check_usable(connection)
-        preflight.check(connection, PRUNING)
-        return int(connection.row(f"SELECT count(*) AS runs {OLD_RUNS}", before=str(before)).runs)
-
-
-def prune(address: Address, before: date) -> int:
-    """Forget the runs that were planned before 00:00 UTC of a day; how many there were.
-
-    Kept is what is under way, and a rotation whose old token still works: GitLab 16.0 to 16.2 do not know that it was
-    replaced.
-
-    The room that they took is used again after the server's next autovacuum.
-
-    Raises:
-        DatabaseError: see `tokens.errors`.
-        Refused: there is no journal that can be written to.
-    """
-    with (
-        database.connect(address) as connection,
-        database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT),
-    ):
-        _check_usable(connection)
-        preflight.check(connection, PRUNING)
-        return connection.execute(f"DELETE {OLD_RUNS}", before=str(before))
-
-
 def _read_standing(connection: Connection) -> _Standing:
     return _Standing(**connection.row(STANDING)._asdict())
 
@@ -450,7 +321,7 @@ def _check_privileges(state: preflight.ServerState, standing: _Standing) -> None
         )
 
 
-def _check_usable(connection: Connection) -> None:
+def check_usable(connection: Connection) -> None:
     """Refuse where there is no journal that can be written to."""
     state = preflight.read_state(connection)
     preflight.check_writable(state)
@@ -459,19 +330,3 @@ def _check_usable(connection: Connection) -> None:
     if standing.installed:
         _check_privileges(state, standing)
     check(connection)
-
-
-def _read_contents(connection: Connection) -> Contents:
-    states = {row.state: row for row in connection.rows(STATES)}
-    sizes = {row.table_name: row.bytes for row in connection.rows(SIZES)}
-    times = connection.row(TIMES)
-    return Contents(
-        runs={state: states[state].runs if state in states else 0 for state in RunState},
-        tokens=sum(row.tokens for row in states.values()),
-        oldest=times.oldest,
-        newest=times.newest,
-        size=sum(sizes.values()),
-        chunks_size=sizes["chunks"],
-        notices_size=sizes["notices"],
-        memberships_size=sizes["memberships"],
-    )

@@ -2,8 +2,8 @@
 
 import json
 
+from tokens.journal.contents import Contents, Status
 from tokens.journal.installation import UNKNOWN
-from tokens.journal.setup import Contents, Status
 from tokens.views.times import to_the_second
 
 

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from tokens.address import Address, conninfo
-from tokens.database import libpq_variables
 from tokens.errors import Refused, TokensError, UsageError
+from tokens.libpq import libpq_variables
 from tokens.targets.here import identity
 from tokens.targets.here.advice import advice
 from tokens.targets.here.database_yml import OURS, read_settings
