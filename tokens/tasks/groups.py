@@ -8,6 +8,7 @@ from tokens.tasks.options import (
     BUNDLE_FOLDER,
     BUNDLE_PLACE,
     DEMO_FOLDER,
+    DEPLOY_DIRECTORY,
     LOCATED,
     OUTPUT,
     PRUNED_DAY,
@@ -78,6 +79,11 @@ def clean() -> None:
     """Remove what was carried or built."""
 
 
+@task("bundle:deploy", DEPLOY_DIRECTORY, name="bundle.deploy")
+def deploy() -> None:
+    """Write out deploy/: what to install where, and how."""
+
+
 journal = _group(
     "journal",
     "`journal.*`: the record of what was changed, in GitLab's own database.",
@@ -91,5 +97,5 @@ demo = _group(
 bundle = _group(
     "bundle",
     "`bundle.*`: the program with its own Python in one file, to be carried to where there is none.",
-    *(build, clean),
+    *(build, clean, deploy),
 )

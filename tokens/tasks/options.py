@@ -91,6 +91,7 @@ DIRECTORY = Option(
     "Folder for the bundle. Default: INVOKE_TOKENS_BUNDLE_DIRECTORY, then tokens.bundle.directory in the "
     "configuration, then invoke-gitlab-tokens in the user's cache.",
 )
+DEPLOY_DIRECTORY = Option("directory", "Where to make the folder deploy. Default: the current folder.", ".")
 BUNDLE_FOLDER = Argument("folder", target.bundle_folder, (DIRECTORY,))
 BUNDLE_PLACE = Argument("place", target.bundle_place, (TARGET, DIRECTORY))
 
