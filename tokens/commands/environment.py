@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tokens.errors import TerminalRequired
 from tokens.terminal import console
+from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.progress import ProgressBar
 from tokens.terminal.silence import muted_keyboard
 from tokens.terminal.steps import Steps, announced
@@ -58,6 +59,10 @@ class Environment:
 
         return Prompts(colour=console.has_colour(self.stdout))
 
+    def print_prose(self, text: str) -> None:
+        """Print sentences on standard output, in lines that break no word on a terminal."""
+        self.print(laid_out(text, console.columns(self.stdout)))
+
     def print(self, text: str, end: str = "\n") -> None:
         """Print on standard output at once; an OSError where it takes no more."""
         self.write(f"{text}{end}", at_once=True)
@@ -78,7 +83,7 @@ class Environment:
         if self.stderr is None:
             return
         try:
-            self.stderr.write(f"{text}{end}")
+            self.stderr.write(f"{laid_out(text, console.columns(self.stderr))}{end}")
             self.stderr.flush()
         except OSError:
             console.discard(self.stderr)

@@ -68,7 +68,7 @@ def handling(
     if plan and no_journal:
         raise UsageError("--plan keeps the plan in the journal, so --no-journal cannot go with it.")
     if output == "json" and not (yes or dry_run or plan):
-        raise UsageError("--output json asks nothing: say --yes, --dry-run or --plan with it.")
+        raise UsageError("--output json asks nothing: use --yes, --dry-run or --plan with it.")
     found = Handling(
         asks=not yes,
         dry_run=dry_run,
@@ -84,7 +84,7 @@ def handling(
     if found.asks and not (dry_run or plan) and not environment.has_person:
         raise TerminalRequired(
             f"{task} asks before it changes anything and needs a terminal on standard input and output; without one "
-            "say --yes."
+            "use --yes."
         )
     return found
 

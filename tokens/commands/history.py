@@ -12,7 +12,8 @@ from tokens.views.history_columns import columns_of
 
 def history(environment: Environment, locate: Locate, run: int | None, output: str) -> None:
     """Show the runs, or the one of this number with its tokens."""
-    address = locate().address
+    site = locate()
+    address = site.address
     if run is None:
         with environment.announced("Reading the journal"), database.reading(address) as connection:
             installation.check(connection, reading=True)
@@ -21,7 +22,7 @@ def history(environment: Environment, locate: Locate, run: int | None, output: s
             environment,
             output,
             text=lambda: view.runs_screen(found),
-            json=lambda: view.runs_json(found),
+            json=lambda: view.runs_json(found, site.instance),
             csv=lambda: view.runs_csv(found),
         )
         return
@@ -36,6 +37,6 @@ def history(environment: Environment, locate: Locate, run: int | None, output: s
         environment,
         output,
         text=lambda: view.run_screen(one, attempts, touched, listed),
-        json=lambda: view.run_json(one, attempts, touched, listed),
+        json=lambda: view.run_json(one, attempts, touched, listed, site.instance),
         csv=lambda: view.tokens_csv(columns_of(one.kind), listed),
     )

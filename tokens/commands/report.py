@@ -1,7 +1,6 @@
 """What a command has to say: for people as it comes, for programs as one document at its end."""
 
 import errno
-import json
 import os
 import traceback
 from collections.abc import Callable
@@ -13,7 +12,10 @@ from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import ended_by
 from tokens.errors import ExitStatus, TokensError
+from tokens.targets.instance import Instance
 from tokens.terminal import console
+from tokens.terminal.paragraphs import laid_out
+from tokens.views import document
 
 
 class Report:
@@ -21,10 +23,11 @@ class Report:
 
     `changed` tells, from the first commit on, what has been changed and how to go on; None as long as nothing has.
     Whatever fails from then on, `concluding` ends in that line. With `aside` everything is said on standard error,
-    since standard output is somebody else's alone.
+    since standard output is somebody else's alone. `instance` is what the work is done to.
     """
 
-    def __init__(self, environment: Environment, *, as_json: bool, aside: bool = False) -> None:
+    def __init__(self, environment: Environment, *, as_json: bool, instance: Instance, aside: bool = False) -> None:
+        self.instance = instance
         self._environment = environment
         self._aside = aside
         self._json = as_json
@@ -35,7 +38,7 @@ class Report:
     def say(self, text: str) -> None:
         """A line for people."""
         if not self._json:
-            self._print(text)
+            self._print(laid_out(text, console.columns(self._environment.stdout)))
 
     def add(self, **facts: Any) -> None:
         """Something for programs."""
@@ -67,7 +70,7 @@ class Report:
             self.add(error=ending.message, status=int(ending.status))
         with suppress(OSError) if ending.message else nullcontext():
             if self._json and self._document:
-                self._print(json.dumps(self._document, indent=2))
+                self._print(document.text(self.instance, self._document))
         changed = self.changed()
         if self._fault is None or changed is None or changed in ending.message:
             return ending

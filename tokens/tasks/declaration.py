@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import invoke
 
+from tokens.call import under_way
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import ended_by, print_document
@@ -21,6 +22,7 @@ from tokens.tasks.configuration import unknown_keys
 from tokens.tasks.option import Argument, Option, options_of
 from tokens.terminal import console
 from tokens.terminal.interruption import interruptible, termination_as_error
+from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
 
 Body = Callable[..., None]
@@ -60,6 +62,7 @@ def task(
             as_json = values.get("output") == "json"
             with (
                 _sparing_the_collector(),
+                under_way(target.call_of(context, full_name, values.get("target"))),
                 interruptible(),
                 _faults_as_exits(environment, as_json),
                 termination_as_error(),
@@ -219,4 +222,5 @@ def _leave(environment: Environment, ending: Ending) -> NoReturn:
         if console.is_gone(stream):
             console.discard(stream)
     # What a server calls its databases and roles must not reach the terminal as it is.
-    raise invoke.Exit(printable(ending.message) or None, code=int(ending.status))
+    message = laid_out(printable(ending.message), console.columns(environment.stderr))
+    raise invoke.Exit(message or None, code=int(ending.status))

@@ -13,11 +13,21 @@ ESCAPED = "backslashreplace"
 PATIENCE_VARIABLE = "GITLAB_TOKENS_PATIENCE"
 PATIENCE = 1.0  # seconds before work shows up that is over soon as a rule
 LONGEST = 86_400.0  # seconds
+USUAL_COLUMNS = 80  # of a terminal that does not say how many it has
 
 
 def has_colour(stream: TextIO | None) -> bool:
     """Whether `stream` should be coloured: a terminal that can, and a person who has not set NO_COLOR."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def columns(stream: TextIO | None) -> int | None:
+    """How many columns the terminal has that `stream` is; None where it is none."""
+    if stream is None or not is_terminal(stream):
+        return None
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+    return USUAL_COLUMNS
 
 
 def is_gone(stream: TextIO | None) -> bool:

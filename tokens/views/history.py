@@ -16,8 +16,10 @@ from tokens.journal.listing import (
 )
 from tokens.journal.runs import Attempt, StoredRun
 from tokens.origin import described
+from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated, tables
 from tokens.terminal.printable import printable
+from tokens.views import document
 from tokens.views.history_columns import Columns, columns_of
 from tokens.views.times import to_the_minute, to_the_second
 
@@ -52,9 +54,9 @@ def runs_screen(runs: Sequence[StoredRun]) -> Iterator[str]:
     yield from (heading, tables.rule(widths), *lines)
 
 
-def runs_json(runs: Sequence[StoredRun]) -> Iterator[str]:
+def runs_json(runs: Sequence[StoredRun], instance: Instance) -> str:
     """The runs for a program: times in ISO 8601 (UTC), null for what a run does not have."""
-    yield json.dumps([_facts(run) for run in runs], indent=2)
+    return document.text(instance, {"runs": [_facts(run) for run in runs]})
 
 
 def runs_csv(runs: Sequence[StoredRun]) -> Iterator[str]:
@@ -93,6 +95,7 @@ def run_json(
     attempts: Sequence[Attempt],
     touched: Touched,
     listed: Iterable[TokenOutcome | RotationOutcome],
+    instance: Instance,
 ) -> Iterator[str]:
     """One run as one document, in pieces: its tokens are the list `outcomes`, a line each, null for "never expires".
 
@@ -100,6 +103,7 @@ def run_json(
     """
     columns = columns_of(run.kind)
     facts = {
+        **document.head(instance),
         **_facts(run),
         "attempts": [
             {

@@ -7,14 +7,23 @@ from tokens.change.plan import Plan
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.origin import described
 from tokens.run.stored_plans import Application, Undo
+from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
+from tokens.views.counts import counted
+from tokens.views.times import to_the_second
 
 MOST_MOVES = 20  # lines; --output json has all of them
 MOST_IDS = 1_000  # of a note, in JSON
 MOST_IDS_SHOWN = 100  # of what an undo leaves alone; the run's history lists all of them
 KINDS = (17, 8)  # columns
 MOVES = (15, 15, 8)
+
+
+def deed(plan: Plan, tokens: int) -> str:
+    """What the plan does to `tokens`, such as `remove the expiration date of 7 tokens`."""
+    verb = "put back" if plan.is_undo else "remove" if plan.change.removes else "extend"
+    return f"{verb} the expiration date of {counted(tokens, 'token')}"
 
 
 def screen(plan: Plan) -> str:
@@ -33,13 +42,17 @@ def as_dict(plan: Plan) -> dict[str, Any]:
             for one in plan.counts
         ],
         "moves": [
-            {"from": move.old and str(move.old), "to": move.new and str(move.new), "tokens": move.tokens}
+            {
+                "old_expires_at": move.old and str(move.old),
+                "new_expires_at": move.new and str(move.new),
+                "tokens": move.tokens,
+            }
             for move in plan.moves
         ],
         "notes": [
             {
                 "concern": note.concern.value,
-                "count": note.tokens,
+                "tokens": note.tokens,
                 "text": note.text,
                 "guard": note.concern.guard,
                 **({"ids": note.ids[:MOST_IDS]} if note.ids else {}),
@@ -51,12 +64,12 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def title_to_apply(found: Application) -> str:
+def title_to_apply(found: Application, instance: Instance) -> str:
     """What a stored plan, or a run that has stopped, is about."""
     stored, tokens = found.stored, found.plan.tokens
-    rest = "" if tokens == stored.tokens else f" (of {stored.tokens})"
-    planned = f"planned {stored.created_at} by {printable(described(stored.origin))}"
-    return f"Run {stored.id}, to {stored.kind.value} {tokens} token(s){rest}, {planned}"
+    rest = "" if tokens == stored.tokens else f" (of {stored.tokens:,})"
+    planned = f"Planned {to_the_second(stored.created_at)} by {printable(described(stored.origin))}"
+    return f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\n{planned}"
 
 
 def undo_screen(found: Undo) -> list[str]:

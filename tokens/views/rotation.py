@@ -48,6 +48,18 @@ def plan(
     return "\n".join(map(printable, lines)).rstrip()
 
 
+def empty_plan_as_dict(notes: Sequence[str]) -> dict[str, Any]:
+    """The plan for a program where there is no token to rotate."""
+    return {
+        "tokens": 0,
+        "rotations": [],
+        "verify": None,
+        "deliver": [],
+        "after": None,
+        "notes": [{"text": note} for note in notes],
+    }
+
+
 def plan_as_dict(
     left: Sequence[Resumption],
     *,
@@ -63,7 +75,7 @@ def plan_as_dict(
         "verify": None if isinstance(proof, str) else proof.url,
         "deliver": list(places),
         "after": after,
-        "notes": list(notes),
+        "notes": [{"text": note} for note in notes],
     }
 
 
@@ -88,11 +100,11 @@ def outcome(one: Outcome, place: str | None) -> str:
 def outcome_as_dict(one: Outcome) -> dict[str, Any]:
     """The same for a program."""
     return {
-        "token_id": one.token_id,
+        "id": one.token_id,
         "account": one.candidate and one.candidate.username,
         "end": one.end.value,
         "successor_id": one.new and one.new.id,
-        "expires_at": one.new and one.new.expires_at,
+        "new_expires_at": one.new and one.new.expires_at,
         "old_token": one.retirement and one.retirement.value,
         "fault": one.fault and str(one.fault),
     }
@@ -198,10 +210,10 @@ def _retirement(left: Sequence[Resumption]) -> str:
 
 def _rotation_as_dict(one: Resumption) -> dict[str, Any]:
     if one.rotation is None:
-        return {"token_id": one.token_id, "step": one.step.value}
+        return {"id": one.token_id, "step": one.step.value}
     old = one.rotation.candidate
     return {
-        "token_id": old.id,
+        "id": old.id,
         "step": one.step.value,
         "account": old.username,
         "name": old.name,
