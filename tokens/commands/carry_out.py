@@ -185,10 +185,11 @@ def _conclude(course: _Course, end: Finished, report: Report, stopped_by: signal
 
 
 def _left(end: Finished, recounted: int | None) -> Iterator[str]:
-    """What the run has not done, and why."""
+    """What the run has not done, and why, as clauses."""
     if recounted is not None and recounted < end.changed:
         yield f"{counted(end.changed - recounted, 'token')} did not keep their new date, so something else changes them"
     if end.changed_meanwhile:
         yield f"{counted(end.changed_meanwhile, 'token')} had another date by then, or were gone, and were left alone"
     if end.locked:
-        yield f"{counted(end.locked, 'token')} were held by another session to the end"
+        were = "was" if end.locked == 1 else "were"
+        yield f"{counted(end.locked, 'token')} {were} held by another session to the end"

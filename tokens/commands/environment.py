@@ -91,7 +91,7 @@ class Environment:
     def say(self, text: str) -> None:
         """Say something that must not be lost: on standard output, or on standard error where that takes no more."""
         try:
-            self.print(text)
+            self.print_prose(text)
         except OSError:
             console.discard(self.stdout)
             self.tell(text)

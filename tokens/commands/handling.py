@@ -8,6 +8,7 @@ from tokens.address import Address
 from tokens.commands import reading
 from tokens.commands.environment import Environment
 from tokens.errors import TerminalRequired, UsageError
+from tokens.spelling import meant
 
 GUARDS = ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan", "publication")
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -91,7 +92,7 @@ def handling(
 
 def _guard(word: str) -> str:
     if word not in GUARDS:
-        raise UsageError(f'--allow takes {", ".join(GUARDS)}, not "{word}".')
+        raise UsageError(f'--allow takes {", ".join(GUARDS)}, not "{word}"{meant(word, GUARDS)}.')
     return word
 
 
