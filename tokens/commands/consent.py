@@ -30,7 +30,7 @@ def known(instance: Instance, plan: Plan) -> Instance:
 def propose(plan: Plan, report: Report, title: str) -> None:
     """Show the plan."""
     report.add(plan=view.as_dict(plan))
-    report.say(f"{title}\n\n{view.screen(plan)}".rstrip())
+    report.say(f"{title}\n\n{view.screen(plan, report.columns)}".rstrip())
 
 
 def end_dry_run(report: Report) -> Ending:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tokens.call import current
 from tokens.commands.ending import DONE, Ending
-from tokens.commands.environment import Environment
+from tokens.commands.environment import Environment, for_people
 from tokens.commands.show import show
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.diagnosis import Finding, Verdict, diagnose, least_privileges
@@ -46,7 +46,7 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
     show(
         environment,
         output,
-        text=lambda: view.lines(findings()),
+        text=lambda: (for_people(line, environment.stdout, view.HANGING) for line in view.lines(findings())),
         json=lambda: view.as_json(list(findings()), found),
         at_once=True,
     )

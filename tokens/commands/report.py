@@ -14,7 +14,6 @@ from tokens.commands.faults import ended_by
 from tokens.errors import ExitStatus, TokensError
 from tokens.targets.instance import Instance
 from tokens.terminal import console
-from tokens.terminal.paragraphs import laid_out
 from tokens.views import document
 
 
@@ -35,10 +34,15 @@ class Report:
         self._fault: OSError | None = None
         self.changed: Callable[[], str | None] = lambda: None
 
+    @property
+    def columns(self) -> int | None:
+        """How many columns there are for people; None where there is no terminal."""
+        return console.columns(self._environment.stderr if self._aside else self._environment.stdout)
+
     def say(self, text: str) -> None:
         """A line for people."""
         if not self._json:
-            self._print(laid_out(text, console.columns(self._environment.stdout)))
+            self._print(text, for_people=True)
 
     def add(self, **facts: Any) -> None:
         """Something for programs."""
@@ -79,7 +83,7 @@ class Report:
             return Ending(ExitStatus.PARTIAL, lost)
         return replace(ending, message=f"{ending.message} {lost}")
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, *, for_people: bool = False) -> None:
         """A reader that leaves early must neither hold a change up nor hide how it ended; no more must a full disk."""
         if self._aside:
             self._environment.tell(text)
@@ -87,7 +91,7 @@ class Report:
         if self._environment.stdout is None:  # the caller has closed it
             self._fault = self._fault or OSError(errno.EBADF, os.strerror(errno.EBADF))
         try:
-            self._environment.print(text)
+            (self._environment.print_prose if for_people else self._environment.print)(text)
         except OSError as error:
             if self.changed() is None and not isinstance(error, BrokenPipeError):
                 raise

@@ -274,7 +274,7 @@ def _show(call: _Call, left: Sequence[Resumption], proof: Verification | str, no
     title = f"Plan to rotate {counted(len(left), 'token')} on {report.instance}"
     if options.resume is not None:
         title = f"Run {options.resume}: {counted(len(left), 'token')} left to rotate on {report.instance}"
-    shown = view.plan(left, proof=proof, places=places, after=options.after, notes=notes)
+    shown = view.plan(left, proof=proof, places=places, after=options.after, notes=notes, columns=report.columns)
     report.say(f"{title}\n\n{shown}")
 
 

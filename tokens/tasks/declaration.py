@@ -14,7 +14,7 @@ import invoke
 
 from tokens.call import under_way
 from tokens.commands.ending import Ending
-from tokens.commands.environment import Environment
+from tokens.commands.environment import Environment, for_people
 from tokens.commands.faults import ended_by, print_document
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.tasks import target
@@ -22,7 +22,6 @@ from tokens.tasks.configuration import unknown_keys
 from tokens.tasks.option import Argument, Option, options_of
 from tokens.terminal import console
 from tokens.terminal.interruption import interruptible, termination_as_error
-from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
 
 Body = Callable[..., None]
@@ -222,5 +221,5 @@ def _leave(environment: Environment, ending: Ending) -> NoReturn:
         if console.is_gone(stream):
             console.discard(stream)
     # What a server calls its databases and roles must not reach the terminal as it is.
-    message = laid_out(printable(ending.message), console.columns(environment.stderr))
+    message = for_people(printable(ending.message), environment.stderr)
     raise invoke.Exit(message or None, code=int(ending.status))

@@ -7,6 +7,9 @@ from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.views import document
 
+HANGING = 29
+"""Columns before a finding's text."""
+
 
 def lines(findings: Iterable[Finding]) -> Iterator[str]:
     """A line for each finding."""

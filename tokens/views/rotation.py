@@ -34,9 +34,13 @@ def plan(
     places: Sequence[str],
     after: str | None,
     notes: Sequence[str],
+    columns: int | None = None,
 ) -> str:
-    """What a person reads before saying yes; `proof` may be the reason why there is none."""
-    lines = [*_table(left), "", *_copied(left)]
+    """What a person reads before saying yes; `proof` may be the reason why there is none.
+
+    `columns` are the terminal's, None where there is none.
+    """
+    lines = [*_table(left, columns), "", *_copied(left)]
     lines.append(
         f"Verify:  {f'no ({proof})' if isinstance(proof, str) else f'{proof.url} has to accept the new token'}"
     )
@@ -142,7 +146,7 @@ def token(candidate: Candidate) -> str:
     return f"{candidate.name} (id {candidate.id}, {' '.join(candidate.scopes)}, {_expiry(candidate)}, {used})"
 
 
-def _table(left: Sequence[Resumption]) -> list[str]:
+def _table(left: Sequence[Resumption], columns: int | None) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for one in left[:MOST_ROTATIONS]:
         if one.rotation is None:
@@ -160,9 +164,8 @@ def _table(left: Sequence[Resumption]) -> list[str]:
         scopes = " ".join(old.scopes)
         cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), _why(old), used, new)
         rows.append(tuple(map(printable, cells)))
-    widths = [max(map(len, column)) for column in zip(HEADING, *rows, strict=True)]
     more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
-    return [*tables.rows([HEADING], widths), tables.rule(widths), *tables.rows(rows, widths), *more]
+    return [*tables.table(HEADING, rows, columns), *more]
 
 
 def _copied(left: Sequence[Resumption]) -> list[str]:
