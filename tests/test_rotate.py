@@ -413,7 +413,7 @@ def test_a_wrong_key_is_noticed_before_anything_is_delivered_or_revoked(gitlab: 
     told, last = line.stderr.splitlines()
     assert "another db_key_base" in told
     assert "The new token was revoked again, and the old one is as it was." in told
-    assert "0 of 3 token(s) were rotated" in last
+    assert "0 of 3 tokens were rotated" in last
     rows = gitlab.rows()
     assert [(one.revoked, one.previous) for one in rows] == [(False, None)] * 3 + [(True, 1)]
     assert sorted(os.listdir(gitlab.folder)) == ["other.yml", "secrets.yml"]
