@@ -29,6 +29,7 @@ from tokens.views.times import to_the_minute, to_the_second
 MOST_SHOWN = 50  # lines on a terminal
 
 RUNS_HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Change", "Tokens", "Changed", "By", "Reason")
+RUNS_SPARE = ("Changed", "Reason")  # on a narrow terminal; the run itself has them
 
 RUN_FIELDS = (
     "run",
@@ -54,7 +55,7 @@ def runs_screen(runs: Sequence[StoredRun], columns: int | None = None) -> Iterat
         yield "The journal has no runs."
         return
     shown = runs if columns is None else runs[:MOST_SHOWN]
-    yield from tables.table(RUNS_HEADING, [_run_row(run) for run in shown], columns)
+    yield from tables.table(RUNS_HEADING, [_run_row(run) for run in shown], columns, spare=RUNS_SPARE)
     if len(shown) < len(runs):
         yield f"... and {len(runs) - len(shown):,} more{to_type('to see all', 'history', '--output', 'csv')}"
 
