@@ -19,6 +19,7 @@ from invoke.exceptions import ParseError, UnknownFileType
 from invoke.vendor.yaml import YAMLError
 
 import tokens
+from tokens.call import Call, under_way
 from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, shortened
 from tokens.namespace import ns
@@ -146,7 +147,8 @@ def _answer_rotation() -> None:
 
             for sentence in unknown_keys(context):
                 environment.tell(f"NOTE: {sentence}")
-            environment.print(answer(stdin.read(), locator(context, environment, None)))
+            with under_way(Call.of_environment() or Call()):
+                environment.print(answer(stdin.read(), locator(context, environment, None)))
     except invoke.Exit as error:
         environment.tell(error.message or "")
         sys.exit(error.code)

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, TextIO
 
 from tokens.errors import TerminalRequired
 from tokens.terminal import console
+from tokens.terminal.paragraphs import laid_out, painted
 from tokens.terminal.progress import ProgressBar
 from tokens.terminal.silence import muted_keyboard
 from tokens.terminal.steps import Steps, announced
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
+
+
+def for_people(text: str, stream: TextIO | None, hanging: int = 0) -> str:
+    """`text` as it is written to `stream`: on a terminal in its lines and colours, elsewhere as it is."""
+    found = laid_out(text, console.columns(stream), hanging)
+    return painted(found) if console.has_colour(stream) else found
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,10 @@ class Environment:
 
         return Prompts(colour=console.has_colour(self.stdout))
 
+    def print_prose(self, text: str) -> None:
+        """Print sentences on standard output, in lines that break no word on a terminal."""
+        self.print(for_people(text, self.stdout))
+
     def print(self, text: str, end: str = "\n") -> None:
         """Print on standard output at once; an OSError where it takes no more."""
         self.write(f"{text}{end}", at_once=True)
@@ -78,7 +89,7 @@ class Environment:
         if self.stderr is None:
             return
         try:
-            self.stderr.write(f"{text}{end}")
+            self.stderr.write(f"{for_people(text, self.stderr)}{end}")
             self.stderr.flush()
         except OSError:
             console.discard(self.stderr)
@@ -86,7 +97,7 @@ class Environment:
     def say(self, text: str) -> None:
         """Say something that must not be lost: on standard output, or on standard error where that takes no more."""
         try:
-            self.print(text)
+            self.print_prose(text)
         except OSError:
             console.discard(self.stdout)
             self.tell(text)

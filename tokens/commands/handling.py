@@ -8,6 +8,7 @@ from tokens.address import Address
 from tokens.commands import reading
 from tokens.commands.environment import Environment
 from tokens.errors import TerminalRequired, UsageError
+from tokens.spelling import meant
 
 GUARDS = ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan", "publication")
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -68,7 +69,7 @@ def handling(
     if plan and no_journal:
         raise UsageError("--plan keeps the plan in the journal, so --no-journal cannot go with it.")
     if output == "json" and not (yes or dry_run or plan):
-        raise UsageError("--output json asks nothing: say --yes, --dry-run or --plan with it.")
+        raise UsageError("--output json asks nothing: use --yes, --dry-run or --plan with it.")
     found = Handling(
         asks=not yes,
         dry_run=dry_run,
@@ -84,14 +85,14 @@ def handling(
     if found.asks and not (dry_run or plan) and not environment.has_person:
         raise TerminalRequired(
             f"{task} asks before it changes anything and needs a terminal on standard input and output; without one "
-            "say --yes."
+            "use --yes."
         )
     return found
 
 
 def _guard(word: str) -> str:
     if word not in GUARDS:
-        raise UsageError(f'--allow takes {", ".join(GUARDS)}, not "{word}".')
+        raise UsageError(f'--allow takes {", ".join(GUARDS)}, not "{word}"{meant(word, GUARDS)}.')
     return word
 
 

@@ -49,8 +49,9 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
 
 def status(environment: Environment, locate: Locate, output: str) -> None:
     """Show whether the journal is there, and its size."""
-    found = contents.status(locate().address)
-    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found))
+    site = locate()
+    found = contents.status(site.address)
+    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, site.instance))
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:

@@ -11,6 +11,7 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.selection import DateRange, Selection
+from tokens.spelling import meant
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 STATES = tuple(state.value for state in State)
@@ -145,7 +146,7 @@ def _expires(word: str) -> DateRange | None:
 
 def _one_of(option: str, known: Sequence[str], word: str) -> str:
     if word not in known:
-        raise UsageError(f'--{option} takes {", ".join(known[:-1])} or {known[-1]}, not "{word}".')
+        raise UsageError(f'--{option} takes {", ".join(known[:-1])} or {known[-1]}, not "{word}"{meant(word, known)}.')
     return word
 
 

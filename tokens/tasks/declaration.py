@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import invoke
 
+from tokens.call import under_way
 from tokens.commands.ending import Ending
-from tokens.commands.environment import Environment
+from tokens.commands.environment import Environment, for_people
 from tokens.commands.faults import ended_by, print_document
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.tasks import target
@@ -60,6 +61,7 @@ def task(
             as_json = values.get("output") == "json"
             with (
                 _sparing_the_collector(),
+                under_way(target.call_of(context, full_name, values.get("target"))),
                 interruptible(),
                 _faults_as_exits(environment, as_json),
                 termination_as_error(),
@@ -219,4 +221,5 @@ def _leave(environment: Environment, ending: Ending) -> NoReturn:
         if console.is_gone(stream):
             console.discard(stream)
     # What a server calls its databases and roles must not reach the terminal as it is.
-    raise invoke.Exit(printable(ending.message) or None, code=int(ending.status))
+    message = for_people(printable(ending.message), environment.stderr)
+    raise invoke.Exit(message or None, code=int(ending.status))

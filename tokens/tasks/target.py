@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import invoke
 
+from tokens.call import Call
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
@@ -142,6 +144,28 @@ def standbys(
     return tuple(addresses) or None
 
 
+def call_of(context: invoke.Context, task: str, target: str | None) -> Call:
+    """How `task`, by its full name, was called: what begins a command line that can be typed next.
+
+    A `target` that may hold a password is left out of it: an address with one, and what is no target at all.
+    """
+    began = Call.of_environment()
+    if began is not None:
+        return began
+    try:
+        configuration = read_configuration(context)
+    except UsageError:  # which the task itself says
+        return Call(f"{_program()}{_prefix(task)}", withheld=bool(target))
+    place = target or configuration.target or None
+    for_others = place is not None and not _may_hold_password(place, configuration.targets)
+    return Call(
+        f"{_program()}{_prefix(task)}",
+        target if for_others else None,
+        withheld=bool(target) and not for_others,
+        place=place if for_others else None,
+    )
+
+
 def holds_password(text: str) -> bool:
     """Whether a target, as it was typed, is an address with a password in it."""
     try:
@@ -151,8 +175,38 @@ def holds_password(text: str) -> bool:
     return isinstance(found, DatabaseTarget) and found.has_password
 
 
+def _may_hold_password(target: str, names: Mapping[str, object]) -> bool:
+    try:
+        parse_target(target, names)
+    except UsageError:
+        return True
+    return target not in names and holds_password(target)
+
+
+def _program() -> str:
+    """This program and a blank, as a shell finds it: by its name where that leads to it, else by its path."""
+    path = sys.argv[0]
+    name = os.path.basename(path)
+    if name not in ("gitlab-tokens", "inv", "invoke"):
+        return "gitlab-tokens "
+    found = shutil.which(name)
+    return f"{name if found and os.path.realpath(found) == os.path.realpath(path) else shlex.quote(path)} "
+
+
+def _prefix(task: str) -> str:
+    """What stands before a task's name where it is called, such as `tokens.`: empty in our own program."""
+    called_as, _ = _calls()
+    return called_as.removesuffix(task) if called_as.endswith(f".{task}") else ""
+
+
 def later_tasks() -> list[str]:
-    """The names of the tasks that Invoke will run in this process after the present one.
+    """The names of the tasks that Invoke will run in this process after the present one."""
+    _, later = _calls()
+    return later
+
+
+def _calls() -> tuple[str, list[str]]:
+    """What the present task was called by, and the tasks that Invoke will run after it.
 
     Invoke tells nobody: they stand in a variable of its executor, which is above us on the stack. Where that is not as
     we know it, none are found.
@@ -163,7 +217,8 @@ def later_tasks() -> list[str]:
     calls = frame.f_locals.get("calls", []) if frame else []
     present = frame.f_locals.get("call") if frame else None
     position = next((number for number, call in enumerate(calls) if call is present), len(calls))
-    return [str(call.called_as or call.task.name) for call in calls[position + 1 :]]
+    present_name, *later = [str(call.called_as or call.task.name) for call in calls[position:]] or [""]
+    return present_name, later
 
 
 def bundle_place(
