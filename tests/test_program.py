@@ -62,7 +62,7 @@ def test_a_task_knows_which_tasks_follow_it_in_the_same_call_also_those_of_other
     assert later_tasks() == []
 
 
-def test_every_option_is_explained_and_none_is_positional_or_short() -> None:
+def test_every_option_is_explained_and_none_is_positional() -> None:
     # In a process of its own, because Invoke forgets a task's help once it has been asked for.
     program = (
         "from tokens.namespace import ns\n"
@@ -70,7 +70,6 @@ def test_every_option_is_explained_and_none_is_positional_or_short() -> None:
         "    for argument in ns[name].get_arguments():\n"
         "        assert argument.help, (name, argument.name)\n"
         "        assert not argument.positional, (name, argument.name)\n"
-        "        assert all(len(word) > 1 for word in argument.names), (name, argument.name)\n"
         "        print(name)\n"
     )
     done = call(sys.executable, "-c", program)
@@ -80,7 +79,6 @@ def test_every_option_is_explained_and_none_is_positional_or_short() -> None:
 
 def test_the_help_of_a_task_reads_well() -> None:
     assert "Extend or remove dates in a conversation" in call(INV, "--help", "tokens.edit").stdout
-    assert "--target=STRING" in call(GITLAB_TOKENS, "--help", "edit").stdout
 
 
 def test_somebody_elses_tasks_can_take_the_collection(tmp_path: Path) -> None:
@@ -187,7 +185,7 @@ def test_an_option_whose_value_is_missing_is_no_option_left_out(option: str, aft
     usual = ["remove", "--target", "postgresql://u@127.0.0.1:1/x", "--yes"]
     usual += [] if option == "expires" else ["--expires", "2024-06-15"]
     done = call(GITLAB_TOKENS, *usual, f"--{option}", *after)
-    assert (done.returncode, done.stderr) == (2, f"--{option} was given nothing; give a value or leave it out.\n")
+    assert (done.returncode, done.stderr.startswith(f"--{option} needs ")) == (2, True)
     assert call(INV, f"tokens.{usual[0]}", *usual[1:], f"--{option}", *after).returncode == 1  # Invoke's own refusal
 
 

@@ -1,16 +1,19 @@
 """`gitlab-tokens`: the tasks as a program of their own, which is what root should use.
 
 Unlike `inv` it imports no tasks.py from the current directory or above, runs no `~/.invoke.py` or `/etc/invoke.py`,
-takes `tokens.analyze` and `gitlab:tokens:analyze` for `analyze` as the first task, and leaves with 2 when it is used
-wrongly.
+takes `tokens.analyze` and `gitlab:tokens:analyze` for `analyze` as the first task, has help of its own, and leaves with
+2 when it is used wrongly.
 """
 
+import ast
 import gc
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
@@ -21,6 +24,8 @@ from invoke.vendor.yaml import YAMLError
 import tokens
 from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, shortened
+from tokens.help.catalogue import Catalogue
+from tokens.help.words import in_invokes_words
 from tokens.namespace import ns
 from tokens.rotation import AGENT
 from tokens.terminal import console
@@ -57,22 +62,30 @@ class TokensProgram(invoke.Program):
             self.argv[position] = self._as_listed(word)
             if self.argv[position] in self.namespace.task_names:
                 break
+        self.argv[1:] = in_invokes_words(self.argv[1:], self._catalogue.tasks, self._catalogue.groups)
 
     def create_config(self) -> None:
         with _unreadable_configuration():
             super().create_config()
 
     def parse_core(self, argv: list[str] | None) -> None:
-        with _wrong_use(ParseError, ValueError):
+        with self._wrong_use():
             super().parse_core(argv)
 
     def parse_tasks(self) -> None:
-        with _wrong_use(ParseError, ValueError):
+        with self._wrong_use():
             super().parse_tasks()
 
     def parse_cleanup(self) -> None:
-        with _wrong_use(ParseError):
+        with self._wrong_use():
+            wanted = self.args.help.value
+            if isinstance(wanted, str):
+                self._print_page(self._as_listed(wanted))
+                raise invoke.Exit
             super().parse_cleanup()
+
+    def print_help(self) -> None:
+        self._print_page("")
 
     def update_config(self, merge: bool = True) -> None:
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
@@ -85,6 +98,57 @@ class TokensProgram(invoke.Program):
             probe = self.config.clone()
             probe.load_collection(ns.configuration())
             probe.load_shell_env()
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(self.binary, self.namespace)
+
+    def _print_page(self, name: str) -> None:
+        """Print the page of a task or a group, of the program where `name` is empty, or one about it.
+
+        Raises:
+            ParseError: there is none.
+        """
+        # Of no use to a task that runs.
+        from tokens.help import page
+
+        columns = shutil.get_terminal_size().columns
+        catalogue = self._catalogue
+        if not name:
+            text = page.front_page(catalogue, columns)
+        elif name in catalogue.tasks:
+            text = page.task_page(catalogue, name, columns)
+        elif name in catalogue.groups:
+            text = page.group_page(catalogue, name, columns)
+        elif name == "options":
+            text = page.core_page(
+                self.binary, {name: said or "" for name, said in self.initial_context.help_tuples()}, columns
+            )
+        else:
+            raise ParseError(f"No idea what {name!r} is!")
+        Environment.of_process().print(text)
+
+    @contextmanager
+    def _wrong_use(self) -> Iterator[None]:
+        """Turn what Invoke makes of a wrong command line into one line of ours and status 2."""
+        try:
+            yield
+        except (ParseError, ValueError) as error:
+            raise invoke.Exit(shortened(self._meant(error)), code=ExitStatus.USAGE) from None
+
+    def _meant(self, error: Exception) -> str:
+        from tokens.help import mistakes
+
+        text = " ".join(str(error).split())
+        context = getattr(error, "context", None)
+        task = context.name if context is not None else None
+        if found := re.fullmatch(r"No idea what (.*) is!", text, re.DOTALL):
+            return mistakes.unknown_word(self._catalogue, task, str(ast.literal_eval(found[1])), self.argv[1:])
+        if found := re.match(r"Flag <Argument: ([\w-]+).*> needed value", text):
+            return mistakes.missing_value(self._catalogue, task, found[1])
+        if isinstance(error, ValueError):  # Invoke's own options that take a number
+            return f"An option takes a number, and was given something else: {self.binary} help options"
+        return _discreet(error)
 
     def _as_listed(self, word: str) -> str:
         """A task that was named with one of the prefixes, or none, by its name here; any other word as it is."""
@@ -177,11 +241,7 @@ def _unless_closed(load: Callable[[PathLike[str]], Any], path: PathLike[str]) ->
 
 def _discreet(error: Exception) -> str:
     """The error in one line, without what it quotes where that may hold a password."""
-    text = re.sub(
-        r"^Flag <Argument: (\w+).*> needed value and was not given one!$",
-        lambda found: f"--{found[1].replace('_', '-')} was given nothing; give a value or leave it out.",
-        " ".join(str(error).split()),
-    )
+    text = " ".join(str(error).split())
     shown = without_addresses(text)
     return shown if shown == text else f"{shown} ({HIDDEN} is not repeated, since it may hold a password)"
 
@@ -204,15 +264,6 @@ def _note_project_file(named: str | None) -> None:
                     f"/etc/invoke.yaml, ~/.invoke.yaml or -f {name}."
                 )
             return
-
-
-@contextmanager
-def _wrong_use(*errors: type[Exception]) -> Iterator[None]:
-    """Turn what Invoke makes of a wrong command line or configuration into one line and status 2."""
-    try:
-        yield
-    except errors as error:
-        raise invoke.Exit(shortened(_discreet(error)), code=ExitStatus.USAGE) from None
 
 
 @contextmanager
