@@ -62,5 +62,12 @@ def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str 
 
 
 def agreed(environment: Environment, handling: Handling, question: str) -> bool:
-    """Whether the person at the terminal says yes; true where `--yes` has said it before."""
-    return not handling.asks or environment.prompts().confirm(question)
+    """Whether the person at the terminal says yes; true where `--yes` has said it before.
+
+    Raises:
+        TerminalRequired: there is no terminal, which is said after every other fault.
+    """
+    if not handling.asks:
+        return True
+    environment.require_answer(handling.task)
+    return environment.prompts().confirm(question)
