@@ -20,6 +20,7 @@ from tokens.tasks.options import (
     RUN_TO_CHANGE,
     SELECTION,
     SUPERSEDED,
+    TARGETS_CONFIGURED,
     THERE,
     TOP,
     handling_of,
@@ -294,4 +295,20 @@ def doctor() -> None:
 
         gitlab-tokens doctor --target docker:gitlab
         gitlab-tokens doctor --grants auditor
+    """
+
+
+@task("targets:targets", TARGETS_CONFIGURED, OUTPUT, family=Family.SET_UP)
+def targets() -> None:
+    """List the targets that there are, and the default.
+
+    It lists the names under tokens.targets in Invoke's configuration, the
+    GitLab that is installed right here, and the demo. A * marks the default,
+    which counts without --target. The last line says what makes it the
+    default. No password is shown, and nothing is connected to.
+
+    Examples:
+
+        gitlab-tokens targets
+        gitlab-tokens targets --output json
     """

@@ -43,6 +43,7 @@ TARGET = Option(
     short="t",
 )
 LOCATED = Argument("locate", target.locator, (TARGET,))
+TARGETS_CONFIGURED = Argument("configured", target.configured)
 THERE = Argument("there", target.there, (TARGET,))
 
 RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
