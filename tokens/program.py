@@ -10,6 +10,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,11 +29,14 @@ from tokens.help.catalogue import Catalogue
 from tokens.help.words import in_invokes_words
 from tokens.namespace import ns
 from tokens.rotation import AGENT
+from tokens.tasks.option import listed
 from tokens.terminal import console
 from tokens.terminal.debug_log import HIDDEN, without_addresses
 from tokens.terminal.interruption import Termination, interruptible, termination_as_error
 
 MOST_READ = 65536  # characters of a file that is not ours
+COMPLETE = "--complete"
+PATIENCE = 3  # seconds that completion may take
 PREFIXES = ("gitlab:tokens:", "tokens.")
 
 
@@ -57,6 +61,8 @@ class TokensProgram(invoke.Program):
     def normalize_argv(self, argv: list[str] | None) -> None:
         super().normalize_argv(argv)
         self.argv = list(self.argv)
+        if self.argv[1:2] == [COMPLETE]:
+            return
         # Up to the first task's name: what follows may be an option's value.
         for position, word in enumerate(self.argv[1:], 1):
             self.argv[position] = self._as_listed(word)
@@ -71,6 +77,22 @@ class TokensProgram(invoke.Program):
     def parse_core(self, argv: list[str] | None) -> None:
         with self._wrong_use():
             super().parse_core(argv)
+
+    def parse_core_args(self) -> None:
+        if self.argv[1:2] == [COMPLETE]:
+            self._complete(self.argv[3:])
+            raise invoke.Exit
+        super().parse_core_args()
+        if shell := self.args["print-completion-script"].value:
+            from tokens.help import completion
+
+            if shell not in completion.SHELLS:
+                raise invoke.Exit(
+                    f"--print-completion-script takes {listed(completion.SHELLS)}: {self.binary} help completion",
+                    code=ExitStatus.USAGE,
+                )
+            Environment.of_process().print(completion.script(shell), end="")
+            raise invoke.Exit
 
     def parse_tasks(self) -> None:
         with self._wrong_use():
@@ -120,6 +142,8 @@ class TokensProgram(invoke.Program):
             text = page.task_page(catalogue, name, columns)
         elif name in catalogue.groups:
             text = page.group_page(catalogue, name, columns)
+        elif name == "completion":
+            text = page.completion_page(columns)
         elif name == "options":
             text = page.core_page(
                 self.binary, {name: said or "" for name, said in self.initial_context.help_tuples()}, columns
@@ -127,6 +151,26 @@ class TokensProgram(invoke.Program):
         else:
             raise ParseError(f"No idea what {name!r} is!")
         Environment.of_process().print(text)
+
+    def _complete(self, words: list[str]) -> None:
+        """Print what may stand in the place of the last word, after the program's own; status 1 where it is a file."""
+        from tokens.help import completion
+        from tokens.tasks.lookup import look_up
+
+        # Somebody waits for a key to have its effect: better nothing than late.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(ExitStatus.DONE))
+        signal.alarm(PATIENCE)
+        words[1:] = map(self._as_listed, words[1:])
+        try:
+            found = completion.candidates(
+                self._catalogue, words[1:] or [""], lambda what, before: look_up(_context(), what, before)
+            )
+        except completion.FileWanted:
+            raise invoke.Exit(code=ExitStatus.FAILED) from None
+        finally:
+            signal.alarm(0)
+        if found:
+            Environment.of_process().print("\n".join(found))
 
     @contextmanager
     def _wrong_use(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokens.help import reference
 from tokens.help.catalogue import Catalogue, summary
-from tokens.help.page import ABOUT, EXAMPLES, blocks_of, options_by_group
+from tokens.help.page import ABOUT, COMPLETION, EXAMPLES, SWITCHED_ON, blocks_of, options_by_group
 from tokens.namespace import ns
 from tokens.tasks.declaration import Task
 from tokens.tasks.option import Option
@@ -29,17 +29,6 @@ be taken back by undo.
 
 After history, undo and apply, a number alone means --run.
 """
-COMPLETION = """
-Tab completes tasks, options and values: kinds, states, targets, runs, forms of output, words of guards. Switch it on
-with one line:
-"""
-SWITCHED_ON = {
-    "bash, in ~/.bashrc": 'eval "$(gitlab-tokens --print-completion-script bash)"',
-    "zsh, in ~/.zshrc after compinit": 'eval "$(gitlab-tokens --print-completion-script zsh)"',
-    "fish, in ~/.config/fish/config.fish": "gitlab-tokens --print-completion-script fish | source",
-}
-"""Where completion is switched on, and by which line."""
-
 OUTPUT = """
 Data is on standard output; questions, progress and faults are on standard error. JSON is one document in ASCII. CSV is
 UTF-8 in every locale, and safe to open in a spreadsheet. The same thing has the same name in every document:
@@ -77,7 +66,11 @@ def manual() -> str:
     lines += [".SH FILES", *_terms(reference.FILES)]
     lines += [".SH OUTPUT", *_paragraphs(OUTPUT), *_terms(reference.WORDS_OF_JSON)]
     lines += [".SH COMPLETION", *_paragraphs(COMPLETION), *_terms(SWITCHED_ON)]
-    lines += [".SH EXAMPLES", "Three to begin with; each task has its own above.", *_code([f"{PROGRAM} {example}" for example in EXAMPLES])]
+    lines += [
+        ".SH EXAMPLES",
+        "Three to begin with; each task has its own above.",
+        *_code([f"{PROGRAM} {example}" for example in EXAMPLES]),
+    ]
     lines += [
         ".SH SEE ALSO",
         ".BR inv (1),",

@@ -17,6 +17,16 @@ EXAMPLES = (
     "extend --expires 2026-12-04 --by 90d --dry-run",
     "undo 12",
 )
+COMPLETION = """
+Tab completes tasks, options and values: kinds, states, targets, runs, forms of output, words of guards. Runs come from
+the journal where its database can be reached without a container. One line switches it on:
+"""
+SWITCHED_ON = {
+    "bash, in ~/.bashrc": 'eval "$(gitlab-tokens --print-completion-script bash)"',
+    "zsh, in ~/.zshrc after compinit": 'eval "$(gitlab-tokens --print-completion-script zsh)"',
+    "fish, in ~/.config/fish/config.fish": "gitlab-tokens --print-completion-script fish | source",
+}
+"""Where completion is switched on, and by which line."""
 ABOUT = "Access tokens of a self-managed GitLab: when they expire, and how to change that."
 
 
@@ -57,6 +67,13 @@ def task_page(catalogue: Catalogue, name: str, columns: int) -> str:
     parts = [f"Usage: {catalogue.program} {name} [OPTIONS]", *manual_of(task, columns)]
     for group, options in options_by_group(task):
         parts.append(f"{group.value}:\n{_options(options, columns)}")
+    return "\n\n".join(parts)
+
+
+def completion_page(columns: int) -> str:
+    """How completion is switched on."""
+    parts = [_filled(COMPLETION, columns)]
+    parts += [f"{place}:\n\n    {line}" for place, line in SWITCHED_ON.items()]
     return "\n\n".join(parts)
 
 

@@ -386,7 +386,7 @@ ROTATION = Argument(
             "Where the new token goes: file:PATH ({account} and {token_id} are filled in), command:COMMAND (token on "
             "its standard input, facts in TOKENS_ACCOUNT and the like, for a path TOKENS_NAME_SAFE) or stdout. Default "
             "on a terminal: stdout.",
-            value=Value("WHERE", "a place for the new token", "file:/run/secrets/{account}"),
+            value=Value("WHERE", "a place for the new token", "file:/run/{account}", ("file:", "command:", "stdout")),
         ),
         Option("force", "Replace the file of --deliver, if it is there.", False),
         Option(

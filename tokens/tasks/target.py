@@ -14,7 +14,15 @@ import invoke
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
-from tokens.targets.target import DatabaseTarget, DockerTarget, KubernetesTarget, RemoteTarget, Target, parse_target
+from tokens.targets.target import (
+    DatabaseTarget,
+    DemoTarget,
+    DockerTarget,
+    KubernetesTarget,
+    RemoteTarget,
+    Target,
+    parse_target,
+)
 from tokens.tasks.configuration import read_configuration, refuse_others, source_of
 
 if TYPE_CHECKING:
@@ -70,6 +78,18 @@ def locator(context: invoke.Context, environment: Environment, target: str | Non
         return site
 
     return locate
+
+
+def local_address(context: invoke.Context, environment: Environment, target: str | None) -> "Address | None":
+    """The database that a target means, None where that is in a container, or a demo that does not run."""
+    found = _parse(context, target)
+    if isinstance(found, DockerTarget | KubernetesTarget):
+        return None
+    if isinstance(found, DemoTarget):
+        from tokens.targets import demo
+
+        return demo.address_if_ready(demo_directory(context, environment))
+    return locator(context, environment, target)().address
 
 
 def configured(context: invoke.Context, environment: Environment) -> "Configured":
