@@ -104,6 +104,9 @@ class TokensProgram(invoke.Program):
             if isinstance(wanted, str):
                 self._print_page(self._as_listed(wanted))
                 raise invoke.Exit
+            group = self.args.list.value
+            if isinstance(group, str) and group not in self._catalogue.groups:
+                raise ParseError(f"No idea what {group!r} is!")
             super().parse_cleanup()
 
     def print_help(self) -> None:
@@ -187,12 +190,19 @@ class TokensProgram(invoke.Program):
         context = getattr(error, "context", None)
         task = context.name if context is not None else None
         if found := re.fullmatch(r"No idea what (.*) is!", text, re.DOTALL):
-            return mistakes.unknown_word(self._catalogue, task, str(ast.literal_eval(found[1])), self.argv[1:])
+            word = str(ast.literal_eval(found[1]))
+            return mistakes.unknown_word(self._catalogue, task, word, self.argv[1:], self._named_targets())
         if found := re.match(r"Flag <Argument: ([\w-]+).*> needed value", text):
             return mistakes.missing_value(self._catalogue, task, found[1])
         if isinstance(error, ValueError):  # Invoke's own options that take a number
             return f"An option takes a number, and was given something else: {self.binary} help options"
         return _discreet(error)
+
+    def _named_targets(self) -> list[str]:
+        """The names that the configuration gives to targets; none where it cannot be used."""
+        with suppress(AttributeError, TypeError):
+            return list(self.config.get("tokens", {}).get("targets", {}))
+        return []
 
     def _as_listed(self, word: str) -> str:
         """A task that was named with one of the prefixes, or none, by its name here; any other word as it is."""
