@@ -476,7 +476,7 @@ def test_the_version_is_told() -> None:
     assert call(GITLAB_TOKENS, "--version").stdout == f"gitlab-tokens {tokens.__version__}\n"
 
 
-def test_a_wheel_brings_its_migrations_along(tmp_path: Path) -> None:
+def test_a_wheel_brings_its_migrations_and_its_man_page_along(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
     built = call(*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(CHECKOUT))
     assert built.returncode == 0, built.stderr
@@ -485,6 +485,7 @@ def test_a_wheel_brings_its_migrations_along(tmp_path: Path) -> None:
     program = "from tokens.upgrade import *; print(revisions(Branch.GITLAB)[-1])"
     done = call(sys.executable, "-c", program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "there")})
     assert (done.stdout, done.stderr) == ("19.2\n", "")
+    assert (tmp_path / "there/share/man/man1/gitlab-tokens.1").is_file()
 
 
 def test_the_namespace_is_an_invoke_collection() -> None:

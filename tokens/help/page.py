@@ -39,9 +39,7 @@ def front_page(catalogue: Catalogue, columns: int) -> str:
             parts.append(f"{family.value}:\n{_listed(tasks, columns, _widest(catalogue.tasks))}")
     parts.append("Examples:\n" + "\n".join(f"  {program} {prefix}{example}" for example in EXAMPLES))
     parts.append(
-        _filled(
-            "--target (-t) says where GitLab is. Without it, it is the GitLab that is installed right here.", columns
-        )
+        _filled("--target (-t) says where GitLab is. By default it is the one that is installed right here.", columns)
     )
     further = {
         f"{program} help TASK": "a task, with all its options",

@@ -104,7 +104,7 @@ def stop() -> None:
 
 @task("demo:reset", DEMO_FOLDER, TOKENS_OF_DEMO, name="demo.reset")
 def reset() -> None:
-    """Fill the demo anew, forgetting every change.
+    """Fill the demo again, forgetting every change.
 
     Example:
 

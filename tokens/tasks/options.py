@@ -319,10 +319,10 @@ EXTENSION = Argument(
         Option("to", "The new expiration date (2027-06-15).", value=DAY),
         Option(
             "by",
-            "Instead of --to: so many days later than each token's own date (365d).",
+            "Instead of --to: this number of days later than each token's own date (365d).",
             value=Value("DAYS", "a number of days", "365d"),
         ),
-        Option("stagger", "Spread the new dates evenly over so many days from --to on (30d).", value=DAYS),
+        Option("stagger", "Spread the new dates evenly over this number of days, from --to on (30d).", value=DAYS),
     ),
 )
 
@@ -344,13 +344,13 @@ ROTATION = Argument(
         ),
         Option(
             "within",
-            "All tokens that work and expire within so many days, such as 30d.",
+            "All tokens that work and expire within this number of days, such as 30d.",
             value=DAYS,
             group=Group.TOKENS,
         ),
         Option(
             "expired_within",
-            "All tokens that have expired within the last so many days, such as 14d.",
+            "All tokens that expired at most this number of days ago, such as 14d.",
             value=Value("DAYS", "a number of days", "14d"),
             group=Group.TOKENS,
         ),
@@ -370,7 +370,7 @@ ROTATION = Argument(
         ),
         Option(
             "grace",
-            "Let the old token live on for so many days (7d) at most, instead of revoking it at once.",
+            "Let the old token live on for this number of days (7d) at most, instead of revoking it at once.",
             value=Value("DAYS", "a number of days", "7d"),
         ),
         Option(
