@@ -1,6 +1,10 @@
 """What holds for every task and stands in the man page: statuses, variables, keys, files, the words of JSON."""
 
+from tokens.change.plan import RunKind
 from tokens.errors import ExitStatus
+from tokens.journal.installation import RunState
+from tokens.tasks.option import listed
+from tokens.tasks.options import KIND, STATE
 
 EXIT_STATUSES = {
     ExitStatus.DONE: "Done, also where nothing matched or nothing was left to do.",
@@ -50,8 +54,8 @@ WORDS_OF_JSON = {
     "expires_at": "A token's expiration date, YYYY-MM-DD; it works until 00:00 UTC of that day. null is never.",
     "old_expires_at, new_expires_at": "The date before a change, and after it.",
     "last_used_at": "When the token was last used, in ISO 8601 (UTC); null where that is not known.",
-    "kind": "personal, impersonation, project, group or service-account; of a run: extend, remove, undo or rotate.",
-    "state": "Of a token: active, expired or revoked. Of a run: planned, running, stopped or done.",
+    "kind": f"Of a token: {listed(KIND.choices)}. Of a run: {listed(tuple(RunKind))}.",
+    "state": f"Of a token: {listed(STATE.choices)}. Of a run: {listed(tuple(RunState))}.",
     "run": "The number of a run in the journal.",
     "plan": "What is to be done: tokens is how many, moves from which dates to which, notes what a person should know.",
     "changed, changed_meanwhile, locked, untouched": "Numbers of tokens: changed; left alone because somebody else had "
