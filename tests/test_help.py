@@ -63,6 +63,7 @@ def test_a_group_lists_its_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     assert "analyze" not in page
     for words in (["journal", "--help"], ["journal", "-h"], ["journal", "help"], ["help", "journal"]):
         assert printed(capsys, *words) == page
+    assert printed(capsys, "help", "journal", "prune") == printed(capsys, "help", "journal.prune")
 
 
 def test_a_task_is_explained_whichever_way_somebody_asks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +71,7 @@ def test_a_task_is_explained_whichever_way_somebody_asks(capsys: pytest.CaptureF
     for words in (["edit", "--help"], ["edit", "-h"], ["--help", "edit"], ["-h", "edit"], ["edit", "help"]):
         assert printed(capsys, *words) == page
     assert printed(capsys, "help", "gitlab:tokens:edit") == page
+    assert printed(capsys, "help", "tokens.edit") == page
     assert "Ctrl-C stops after the transaction under way." in page  # the manual, whole
     headings = ("\nWhat happens:", "\nHow carefully:", "\nWhere:")
     assert [page.index(one) for one in headings[1:]] == sorted(page.index(one) for one in headings[1:])

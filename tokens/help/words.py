@@ -53,11 +53,15 @@ def option_of(options: Sequence[Option], word: str) -> Option | None:
 def in_invokes_words(words: Sequence[str], tasks: Mapping[str, Task], groups: Collection[str]) -> list[str]:
     """The words after the program's as Invoke takes them, where they are some of ours."""
     match list(words):
+        case ["--debug" | "-d" as debug, *others] if others:
+            return [debug, *in_invokes_words(others, tasks, groups)]
         case [] | ["help"]:
             return ["--help"]
         case ["version" | "-v"]:
             return ["--version"]
-        case ["help", name] | [name, "help"] if name in tasks or words[0] == "help":
+        case ["help", *names]:
+            return ["--help", ".".join(names)]
+        case [name, "help"] if name in tasks:
             return ["--help", name]
         case [group] | [group, "help" | "-h" | "--help"] if group in groups:
             return ["--help", group]
