@@ -132,9 +132,8 @@ def test_the_guards_are_asked_again_when_a_plan_is_applied(instance: Instance) -
 
 def test_apply_and_undo_ask_on_a_terminal_and_need_yes_elsewhere(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
-    for task in ("apply", "undo"):
-        said = instance.refusal(task, "--run", 1, status=2)
-        assert said.startswith(f"{task} asks before it changes anything and needs a terminal")
+    said = instance.refusal("apply", "--run", 1, status=2)
+    assert said.startswith("apply asks before it changes anything and needs a terminal")
     with instance.terminal("apply", "--run", 1) as program:
         program.wait_for(f"Extend the expiration date of 60 tokens on {instance.named}? (y/N)")
         program.press("enter")
@@ -144,6 +143,8 @@ def test_apply_and_undo_ask_on_a_terminal_and_need_yes_elsewhere(instance: Insta
         program.press("y", "enter")
         assert program.wait() == 0
     assert instance.counts() == {str(LATER): 60}
+    said = instance.refusal("undo", "--run", 1, status=2)
+    assert said.startswith("undo asks before it changes anything and needs a terminal")
     with instance.terminal("undo", "--run", 1) as program:
         program.wait_for(f"Undo run 1: put back the expiration date of 60 tokens on {instance.named}? (y/N)")
         program.press("n", "enter")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tokens.commands.consent import TYPED_FROM, agreed
+from tokens.commands.consent import TYPED_FROM, asked
 from tokens.targets.instance import Instance
 
 PROD = Instance(url="https://gitlab.example.com", target="prod", release="19.2.1-ee")
@@ -28,7 +28,7 @@ class Answering:
 
 def test_the_question_names_deed_and_instance() -> None:
     person = Answering("y")
-    assert agreed(person, "remove the expiration date of 7 tokens", 7, PROD)  # type: ignore[arg-type]
+    assert asked(person, "remove the expiration date of 7 tokens", 7, PROD)  # type: ignore[arg-type]
     assert person.asked == ["Remove the expiration date of 7 tokens on gitlab.example.com (target prod, GitLab 19.2)?"]
 
 
@@ -39,14 +39,14 @@ def test_the_question_names_deed_and_instance() -> None:
 def test_the_number_of_many_tokens_has_to_be_typed(answer: str | None, yes: bool) -> None:
     person = Answering(answer)
     deed = "extend the expiration date of 12,000 tokens"
-    assert agreed(person, deed, 12_000, PROD) is yes  # type: ignore[arg-type]
+    assert asked(person, deed, 12_000, PROD) is yes  # type: ignore[arg-type]
     (question,) = person.asked
     assert question.endswith("(target prod, GitLab 19.2)? Type 12000 to go on:")
 
 
 def test_a_y_is_enough_for_one_token_less() -> None:
     person = Answering("y")
-    assert agreed(person, "rotate 9,999 tokens", TYPED_FROM - 1, PROD)  # type: ignore[arg-type]
+    assert asked(person, "rotate 9,999 tokens", TYPED_FROM - 1, PROD)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -537,8 +537,23 @@ def test_without_a_terminal_only_yes_changes_anything(some: Instance) -> None:
     assert said.startswith("extend asks before it changes anything and needs a terminal")
     assert "--yes" in said
     assert some.refusal("remove", "--expires", SOON, status=2).startswith("remove asks before")
-    # It is said before the database is asked.
-    assert "needs a terminal" in one_line(Instance(NOWHERE).run("extend", *words))
+
+
+def test_a_missing_terminal_is_the_last_fault_that_is_named(some: Instance) -> None:
+    assert "Connection refused" in one_line(Instance(NOWHERE).run("extend", "--expires", SOON, "--to", LATER))
+    for words in (
+        ("undo", "--run", 99),
+        ("apply", "--run", 99),
+        ("remove", "--expires", SOON, "--group", "nosuch"),
+        ("rotate", "--service-account", "nosuch"),
+        ("rotate", "--resume", 99),
+    ):
+        said = some.refusal(*words, status=2)
+        assert ("no run 99" if 99 in words else '"nosuch"') in said, words
+        assert "terminal" not in said
+    guarded = some.refusal("extend", "--expires", SOON, "--to", "2020-01-01")
+    assert guarded.startswith("Refused because of past and earlier")
+    assert some.done("journal.prune", "--before", "2020-01-01").startswith("The journal has no run")
 
 
 def test_a_standby_is_always_refused(instance: Instance, pair: Pair, replicated: Replicated) -> None:

@@ -117,7 +117,7 @@ def _carry_out(
     if handling.store:
         recording.store(environment, site.address, plan, who, handling, report)
         return DONE
-    if handling.asks and not agreed(environment.prompts(), deed, plan.tokens, report.instance):
+    if not agreed(environment, handling, deed, plan.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tokens.change.notes import guards
 from tokens.change.plan import Plan
 from tokens.commands.ending import DONE, Ending
+from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
 from tokens.commands.report import Report
 from tokens.errors import Refused
@@ -83,7 +84,19 @@ def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str 
         )
 
 
-def agreed(prompts: "Prompts", deed: str, tokens: int, instance: Instance) -> bool:
+def agreed(environment: Environment, handling: Handling, deed: str, tokens: int, instance: Instance) -> bool:
+    """Whether the person at the terminal wants this deed; true where `--yes` has said so before.
+
+    Raises:
+        TerminalRequired: there is no terminal, which is said after every other fault.
+    """
+    if not handling.asks:
+        return True
+    environment.require_answer(handling.task)
+    return asked(environment.prompts(), deed, tokens, instance)
+
+
+def asked(prompts: "Prompts", deed: str, tokens: int, instance: Instance) -> bool:
     """Whether the person at the terminal wants this deed, such as `rotate 7 tokens`, there.
 
     From TYPED_FROM `tokens` on the number has to be typed.

@@ -57,6 +57,18 @@ class Environment:
                 f"without one use {instead} (docker exec and kubectl exec give one with -it)."
             )
 
+    def require_answer(self, task: str) -> None:
+        """Refuse to ask a pipe whether to go on: the last thing before the question, after every other fault.
+
+        Raises:
+            TerminalRequired: standard input or output is no terminal.
+        """
+        if not self.has_person:
+            raise TerminalRequired(
+                f"{task} asks before it changes anything and needs a terminal on standard input and output; without "
+                "one use --yes. Nothing was changed."
+            )
+
     def prompts(self) -> "Prompts":
         """Questions to the person at the terminal."""
         if self.ask:

@@ -10,7 +10,7 @@ from tokens import origin
 from tokens.call import current
 from tokens.commands.carry_out_rotation import carry_out
 from tokens.commands.choice import choose_tokens
-from tokens.commands.consent import agreed, end_dry_run, refuse_guarded, refuse_more
+from tokens.commands.consent import asked, end_dry_run, refuse_guarded, refuse_more
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.report import Report
@@ -21,7 +21,7 @@ from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
 from tokens.delivery.processes import still_running
-from tokens.errors import Refused, TerminalRequired, TokensError, UsageError
+from tokens.errors import Refused, TokensError, UsageError
 from tokens.journal.opening import make_ready
 from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
@@ -83,11 +83,6 @@ def rotate(environment: Environment, options: RotateOptions, locate: Locate, the
     Raises:
         TokensError: nothing was changed; see `tokens.errors`.
     """
-    if options.asks and not options.dry_run and not environment.has_person:
-        raise TerminalRequired(
-            "rotate asks before it changes anything and needs a terminal on standard input and output; without one "
-            "say --yes, or --dry-run to see the plan."
-        )
     if not (environment.has_person or options.selects or options.resume):
         raise UsageError(
             "Say which tokens: --service-account USERNAME, --token NAME or ID, --within 30d, or another option "
@@ -279,13 +274,15 @@ def _show(call: _Call, left: Sequence[Resumption], proof: Verification | str, no
 
 
 def _agreed(call: _Call, left: Sequence[Resumption], proof: Verification | str) -> bool:
-    if not call.options.asks or call.prompts is None:
+    if not call.options.asks:
         return True
+    call.environment.require_answer("rotate")
+    prompts = call.prompts or call.environment.prompts()
     if isinstance(proof, str) and _makes_tokens(left):
         call.report.say(WITHOUT_VERIFICATION)
-        if not call.prompts.confirm("Go on without verification?"):
+        if not prompts.confirm("Go on without verification?"):
             return False
-    return agreed(call.prompts, f"rotate {counted(len(left), 'token')}", len(left), call.report.instance)
+    return asked(prompts, f"rotate {counted(len(left), 'token')}", len(left), call.report.instance)
 
 
 def _open_journal(call: _Call, backend: Backend, survey: Survey) -> bool:

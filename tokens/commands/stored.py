@@ -77,7 +77,7 @@ def _apply(
         leave_out="plan it again with --leave-out superseded",
     )
     deed = view.deed(plan, plan.tokens)
-    if handling.asks and not agreed(environment.prompts(), deed, plan.tokens, report.instance):
+    if not agreed(environment, handling, deed, plan.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 
@@ -114,7 +114,7 @@ def _undo(
     check_guards(found.plan, handling, never=("past",))
     if handling.dry_run:
         return end_dry_run(report)
-    if handling.asks and not agreed(environment.prompts(), deed, found.tokens, report.instance):
+    if not agreed(environment, handling, deed, found.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 

@@ -16,12 +16,21 @@ from tokens.call import Call
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
-from tokens.targets.target import DatabaseTarget, DockerTarget, KubernetesTarget, RemoteTarget, Target, parse_target
-from tokens.tasks.configuration import read_configuration, refuse_others
+from tokens.targets.target import (
+    DatabaseTarget,
+    DemoTarget,
+    DockerTarget,
+    KubernetesTarget,
+    RemoteTarget,
+    Target,
+    parse_target,
+)
+from tokens.tasks.configuration import read_configuration, refuse_others, source_of
 
 if TYPE_CHECKING:
     from tokens.address import Address
     from tokens.targets.here.site import Site
+    from tokens.targets.known import Configured
 
 VARIABLE = "INVOKE_TOKENS_TARGET"
 
@@ -71,6 +80,34 @@ def locator(context: invoke.Context, environment: Environment, target: str | Non
         return site
 
     return locate
+
+
+def local_address(context: invoke.Context, environment: Environment, target: str | None) -> "Address | None":
+    """The database that a target means, None where that is in a container, or a demo that does not run."""
+    found = _parse(context, target)
+    if isinstance(found, DockerTarget | KubernetesTarget):
+        return None
+    if isinstance(found, DemoTarget):
+        from tokens.targets import demo
+
+        return demo.address_if_ready(demo_directory(context, environment))
+    return locator(context, environment, target)().address
+
+
+def configured(context: invoke.Context, environment: Environment) -> "Configured":
+    """The targets that have names, and which one counts without `--target`."""
+    from tokens.targets.known import Configured
+
+    refuse_others(context, "root")
+    configuration = read_configuration(context)
+    _refuse_empty_variable(configuration.target)
+    return Configured(
+        names=configuration.targets,
+        default=configuration.target,
+        source=source_of(context, "target", VARIABLE),
+        root=configuration.root,
+        demo_directory=demo_directory(context, environment),
+    )
 
 
 def run_there(
@@ -262,10 +299,14 @@ def demo_directory(
 def _parse(context: invoke.Context, target: str | None) -> Target:
     configuration = read_configuration(context)
     text = target or configuration.target
-    if not text.strip() and VARIABLE in os.environ:
-        # An unset variable in a script must not mean the GitLab right here.
-        raise UsageError(f"{VARIABLE} is set, but to nothing: give it a target, or unset it for the GitLab right here.")
+    _refuse_empty_variable(text)
     return parse_target(text, configuration.targets)
+
+
+def _refuse_empty_variable(text: str) -> None:
+    """Refuse a variable that is set to nothing: in a script it must not mean the GitLab right here."""
+    if not text.strip() and VARIABLE in os.environ:
+        raise UsageError(f"{VARIABLE} is set, but to nothing: give it a target, or unset it for the GitLab right here.")
 
 
 def _absolute(path: Path) -> Path:
