@@ -107,7 +107,45 @@ SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
 
--- doctor, extend, undo, apply, remove
+-- doctor, extend, undo, apply, remove, rotate
+SELECT
+      c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_attribute a
+          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
+        )
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_index i
+          WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+        )
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid)
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_constraint k
+          JOIN pg_catalog.pg_depend d
+            ON d.classid = CAST('pg_catalog.pg_constraint' AS regclass) AND d.objid = k.oid
+            AND d.refclassid <> CAST('pg_catalog.pg_class' AS regclass)
+          WHERE k.conrelid = c.oid AND k.contype = 'c'
+        )
+        AND EXISTS (
+          SELECT
+          FROM pg_catalog.pg_roles owner
+          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
+          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
+          WHERE owner.oid = c.relowner
+            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
+        ) AS is_trusted,
+      has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
+      quote_ident(current_user) AS role
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+    WHERE n.nspname = 'token_tasks';
+
+-- doctor, extend, undo, apply, remove, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -1041,32 +1079,6 @@ WITH owners AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
     FROM owners o;
 
--- extend, undo, apply, remove, rotate
-SELECT EXISTS (
-      SELECT
-      FROM pg_catalog.pg_namespace n
-      JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
-      WHERE n.nspname = 'token_tasks'
-        AND c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
-        AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_attribute a
-          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
-          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
-        )
-        AND EXISTS (
-          SELECT
-          FROM pg_catalog.pg_roles owner
-          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
-          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
-          WHERE owner.oid = c.relowner
-            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
-        )
-        AND has_schema_privilege(n.oid, 'USAGE')
-        AND has_table_privilege(c.oid, 'SELECT')
-    ) AS knows;
-
 -- extend
 WITH replaced AS MATERIALIZED (
       SELECT t.id
@@ -1148,11 +1160,10 @@ WITH replaced AS MATERIALIZED (
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > CAST($8 AS date))
         AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
-        AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
-          WHERE p.token_id = t.id
+        AND t.id IN (
+          SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
         )
     )
     SELECT t.id
@@ -1163,11 +1174,25 @@ WITH replaced AS MATERIALIZED (
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line CROSS JOIN token_tasks.rotations p
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
+          ) s
         )
 
         SELECT
@@ -1290,11 +1315,10 @@ WITH replaced AS MATERIALIZED (
   AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
-        AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
-          WHERE p.token_id = t.id
+        AND t.id IN (
+          SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
         )
     )
     SELECT t.id
@@ -1305,11 +1329,25 @@ WITH replaced AS MATERIALIZED (
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line CROSS JOIN token_tasks.rotations p
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
+          ) s
         )
 
         SELECT
@@ -1617,11 +1655,10 @@ WITH replaced AS MATERIALIZED (
       WHERE TRUE
         AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($2 AS date))
         AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
-        AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
-          WHERE p.token_id = t.id
+        AND t.id IN (
+          SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
         )
     )
     SELECT t.id
@@ -1632,11 +1669,25 @@ WITH replaced AS MATERIALIZED (
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line CROSS JOIN token_tasks.rotations p
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
+          ) s
         )
 
         SELECT
@@ -1945,11 +1996,10 @@ WITH replaced AS MATERIALIZED (
   AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
-        AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
-          WHERE p.token_id = t.id
+        AND t.id IN (
+          SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
         )
     )
     SELECT t.id
@@ -1960,11 +2010,25 @@ WITH replaced AS MATERIALIZED (
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line CROSS JOIN token_tasks.rotations p
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
+          ) s
         )
 
         SELECT
@@ -2052,11 +2116,10 @@ WITH replaced AS MATERIALIZED (
     )
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
-        AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
-          WHERE p.token_id = t.id
+        AND t.id IN (
+          SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
         )
     )
     SELECT t.id
@@ -2067,11 +2130,25 @@ WITH replaced AS MATERIALIZED (
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line CROSS JOIN token_tasks.rotations p
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
+          ) s
         )
 
         SELECT
@@ -2228,11 +2305,10 @@ WITH replaced AS MATERIALIZED (
   AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
-        AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
-          WHERE p.token_id = t.id
+        AND t.id IN (
+          SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
         )
     )
     SELECT t.id
@@ -2243,11 +2319,25 @@ WITH replaced AS MATERIALIZED (
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line CROSS JOIN token_tasks.rotations p
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
+          ) s
         )
 
         SELECT
@@ -2347,11 +2437,25 @@ SELECT
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line CROSS JOIN token_tasks.rotations p
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
+          ) s
         )
 
         SELECT max(line.id)
@@ -2383,11 +2487,25 @@ SELECT
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line CROSS JOIN token_tasks.rotations p
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s ON s.id = p.successor_id
           WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL
+            )
+          ) s
         )
 
         SELECT max(line.id)
@@ -2550,19 +2668,20 @@ SELECT count(*) AS runs
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
-      -- While a token works that was replaced, it is to be known that it was, and by what.
+      -- While a token is not revoked that was replaced, it works or can be made to work again: it is to be known that
+      -- it was replaced, and by what.
       AND r.id NOT IN (
         WITH RECURSIVE replaced AS (
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE
           WHERE p.state NOT IN ('planned', 'abandoned')
           UNION
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM replaced
           JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
         )
-        SELECT run_id FROM replaced
+        SELECT p.run_id FROM replaced p
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
@@ -2580,19 +2699,20 @@ DELETE
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
-      -- While a token works that was replaced, it is to be known that it was, and by what.
+      -- While a token is not revoked that was replaced, it works or can be made to work again: it is to be known that
+      -- it was replaced, and by what.
       AND r.id NOT IN (
         WITH RECURSIVE replaced AS (
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE
           WHERE p.state NOT IN ('planned', 'abandoned')
           UNION
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM replaced
           JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
         )
-        SELECT run_id FROM replaced
+        SELECT p.run_id FROM replaced p
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')

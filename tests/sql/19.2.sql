@@ -107,7 +107,7 @@ SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
 
--- doctor, extend, undo, apply, remove
+-- doctor, extend, undo, apply, remove, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -1085,6 +1085,55 @@ WITH owners AS (
       WHERE t.user_id = o.user_id
     ) bot ON o.user_type = 6;
 
+-- extend, undo, apply, remove, rotate
+SELECT
+      c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_attribute a
+          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
+        )
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_index i
+          WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+        )
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid)
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_constraint k
+          JOIN pg_catalog.pg_depend d
+            ON d.classid = CAST('pg_catalog.pg_constraint' AS regclass) AND d.objid = k.oid
+            AND d.refclassid <> CAST('pg_catalog.pg_class' AS regclass)
+          WHERE k.conrelid = c.oid AND k.contype = 'c'
+        )
+        AND EXISTS (
+          SELECT
+          FROM pg_catalog.pg_roles owner
+          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
+          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
+          WHERE owner.oid = c.relowner
+            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
+        ) AS is_trusted,
+      has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
+      quote_ident(current_user) AS role
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+    WHERE n.nspname = 'token_tasks';
+
+-- extend, undo, apply, remove, rotate
+SELECT EXISTS (
+            SELECT r.token_id
+            FROM token_tasks.rotations r
+            WHERE r.successor_id IS NOT NULL AND EXISTS (
+              SELECT
+              FROM public.personal_access_tokens g
+              WHERE g.id = r.successor_id AND g.previous_personal_access_token_id IS DISTINCT FROM r.token_id
+            )
+    ) AS found;
+
 -- extend
 WITH replaced AS MATERIALIZED (
       SELECT t.id
@@ -1172,7 +1221,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > CAST($8 AS date))
         AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -1186,8 +1235,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -1335,7 +1388,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -1349,8 +1402,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -1659,7 +1716,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($2 AS date))
         AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -1673,8 +1730,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -2007,7 +2068,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -2021,8 +2082,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -2124,7 +2189,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -2138,8 +2203,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -2343,7 +2412,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -2357,8 +2426,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -2474,8 +2547,12 @@ SELECT
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT max(line.id)
@@ -2515,8 +2592,12 @@ SELECT
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT max(line.id)
@@ -2709,19 +2790,25 @@ SELECT count(*) AS runs
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
-      -- While a token works that was replaced, it is to be known that it was, and by what.
+      -- While a token is not revoked that was replaced, it works or can be made to work again: it is to be known that
+      -- it was replaced, and by what.
       AND r.id NOT IN (
         WITH RECURSIVE replaced AS (
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE
           WHERE p.state NOT IN ('planned', 'abandoned')
           UNION
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM replaced
           JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
         )
-        SELECT run_id FROM replaced
+        SELECT p.run_id FROM replaced p
+        WHERE NOT EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.id = p.successor_id AND s.previous_personal_access_token_id = p.token_id
+        )
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
@@ -2739,19 +2826,25 @@ DELETE
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
-      -- While a token works that was replaced, it is to be known that it was, and by what.
+      -- While a token is not revoked that was replaced, it works or can be made to work again: it is to be known that
+      -- it was replaced, and by what.
       AND r.id NOT IN (
         WITH RECURSIVE replaced AS (
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE
           WHERE p.state NOT IN ('planned', 'abandoned')
           UNION
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM replaced
           JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
         )
-        SELECT run_id FROM replaced
+        SELECT p.run_id FROM replaced p
+        WHERE NOT EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.id = p.successor_id AND s.previous_personal_access_token_id = p.token_id
+        )
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')

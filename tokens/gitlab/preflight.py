@@ -296,11 +296,23 @@ def hidden_rows(connection: Connection, needs: Needs) -> str | None:
     found = connection.rows(HIDDEN, tables=[table for table in needs.reads if table != TOKENS])
     if not found:
         return None
+    tables = [row.name for row in found]
+    lost = " Rotations of fine-grained tokens are refused." if GRANULAR_SCOPES in tables else ""
     return (
-        f'Row-level security may hide rows of {", ".join(row.name for row in found)} from role "{found[0].role}", so '
-        "kinds, owners, memberships and settings may be read wrong, notes may be missing, and memberships stay as they "
-        "are; use the tables' owner (gitlab in most installations)."
+        f'Row-level security may hide rows of {", ".join(tables)} from role "{found[0].role}", so kinds, owners, '
+        "memberships and settings may be read wrong, notes may be missing, and memberships stay as they are; use the "
+        f"tables' owner (gitlab in most installations).{lost}"
     )
+
+
+def check_granular_scopes(connection: Connection) -> None:
+    """Refuse to copy what row-level security may hide: a successor would get fewer scopes than its old token."""
+    found = connection.row(HIDDEN, tables=[GRANULAR_SCOPES])
+    if found is not None:
+        raise Refused(
+            f'Row-level security may hide rows of {found.name} from role "{found.role}", so the successor of a '
+            "fine-grained token would lack scopes; use the tables' owner (gitlab in most installations)."
+        )
 
 
 def check_writable(state: ServerState) -> None:

@@ -15,6 +15,7 @@ from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, ServerState
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import read_policy
+from tokens.gitlab.succession import why_unknown
 from tokens.journal import installation, listing, publications
 from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.trust import JournalUntrusted
@@ -150,7 +151,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     estimate = _estimated_release(connection, schema)
     yield _schema(state, schema, estimate)
     yield from _privileges(connection, state, schema)
-    yield from _record_of_rotations(schema)
+    yield from _record_of_rotations(connection, schema)
     yield _hidden_rows(connection)
     yield _journal(connection)
     yield _maintenance(connection, schema)
@@ -201,19 +202,19 @@ def _privileges(connection: Connection, state: ServerState, schema: Schema) -> I
             yield Finding(subject, Verdict.OK, "sufficient")
 
 
-def _record_of_rotations(schema: Schema) -> Iterable[Finding]:
+def _record_of_rotations(connection: Connection, schema: Schema) -> Iterable[Finding]:
+    subject = "record of rotations"
     if schema.has(TOKENS) and not schema.has(TOKENS, "previous_personal_access_token_id"):
-        yield Finding(
-            "record of rotations",
-            Verdict.WARN,
+        text = (
             "this release does not record which token replaced which (16.3 and later do): rotate works, but only the "
-            "journal knows what it has replaced, and nobody what GitLab's own rotations have",
+            "journal knows what it has replaced, and nobody what GitLab's own rotations have"
         )
+        yield Finding(subject, Verdict.WARN, why_unknown(connection, schema) or text)
 
 
 def _hidden_rows(connection: Connection) -> Finding:
     subject = "row-level security"
-    text = preflight.hidden_rows(connection, CHANGE)
+    text = preflight.hidden_rows(connection, ROTATE)
     return (
         Finding(subject, Verdict.WARN, text) if text else Finding(subject, Verdict.OK, "hides nothing from this role")
     )
