@@ -16,7 +16,9 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
     if grants:
         if not grants.isprintable() or "://" in grants:
             raise UsageError("--grants takes the name of a role, without control characters and not as an address.")
-        statements = least_privileges(locate().address, grants)
+        address = locate().address
+        with environment.announced("Looking at the database"):
+            statements = least_privileges(address, grants)
         show(
             environment,
             output,
@@ -28,7 +30,12 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
 
     def findings() -> Iterator[Finding]:
         nonlocal failed
-        for finding in _findings(locate):
+        found = _findings(locate)
+        while True:
+            with environment.announced("Looking at the database"):
+                finding = next(found, None)
+            if finding is None:
+                return
             failed = failed or finding.verdict is Verdict.FAIL
             yield finding
 

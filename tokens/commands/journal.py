@@ -38,7 +38,8 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
     if not yes:
         environment.require_person("journal.uninstall", "--yes")
     address = locate().address
-    runs = setup.runs_to_forget(address)
+    with environment.announced("Reading the journal"):
+        runs = setup.runs_to_forget(address)
     if runs is None:
         environment.print("The journal is not installed.")
     elif yes or agreed(environment, f"{runs} run(s) will be forgotten, and with them the way back."):
@@ -49,7 +50,9 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
 
 def status(environment: Environment, locate: Locate, output: str) -> None:
     """Show whether the journal is there, and its size."""
-    found = contents.status(locate().address)
+    address = locate().address
+    with environment.announced("Reading the journal"):
+        found = contents.status(address)
     show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found))
 
 
@@ -58,7 +61,8 @@ def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> End
     if not yes:
         environment.require_person("journal.prune", "--yes")
     address = locate().address
-    runs = contents.count_prunable(address, day)
+    with environment.announced("Reading the journal"):
+        runs = contents.count_prunable(address, day)
     if not runs:
         environment.print(f"The journal has no run from before {day} to forget.")
     elif yes or agreed(environment, f"{runs} run(s) from before {day} will be forgotten, and with them the way back."):
