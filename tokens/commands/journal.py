@@ -5,10 +5,10 @@ from datetime import date
 from tokens.commands.agreement import agreed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.handling import allowed
 from tokens.commands.report import print_done
 from tokens.commands.show import show
-from tokens.errors import UsageError
-from tokens.journal import contents, publications, setup
+from tokens.journal import contents, setup
 from tokens.targets.places import Locate
 from tokens.views import journal as view
 
@@ -18,10 +18,7 @@ def install(environment: Environment, locate: Locate, allow: str | None, sql: bo
 
     `allow` is the words of the guards that may be passed, separated by commas.
     """
-    words = [word.strip() for word in allow.split(",")] if allow else []
-    for word in words:
-        if word != publications.GUARD:
-            raise UsageError(f'--allow takes {publications.GUARD}, not "{word}".')
+    words = allowed("journal.install", [allow] if allow else None)
     address = locate().address
     if sql:
         environment.print(setup.statements(address), end="")

@@ -1,6 +1,5 @@
 """The tasks that are called by one word."""
 
-from tokens.commands.handling import GUARDS
 from tokens.tasks.declaration import task
 from tokens.tasks.options import (
     DATES_OUTPUT,
@@ -25,8 +24,6 @@ from tokens.tasks.options import (
     handling_of,
 )
 
-GUARDS_OF_A_CHANGE = [word for word in GUARDS if word != "old-plan"]
-
 
 @task("analyze:analyze", LOCATED, TOP, DATES_OUTPUT)
 def analyze() -> None:
@@ -38,17 +35,17 @@ def edit() -> None:
     """Extend or remove dates in a conversation."""
 
 
-@task("change:extend", LOCATED, EXTENSION, handling_of("extend", GUARDS_OF_A_CHANGE, *PLANNING), HANGING_ON, SELECTION)
+@task("change:extend", LOCATED, EXTENSION, handling_of("extend", *PLANNING), HANGING_ON, SELECTION)
 def extend() -> None:
     """Give selected tokens a later expiration date."""
 
 
-@task("change:remove", LOCATED, handling_of("remove", GUARDS_OF_A_CHANGE, *PLANNING), HANGING_ON, SELECTION)
+@task("change:remove", LOCATED, handling_of("remove", *PLANNING), HANGING_ON, SELECTION)
 def remove() -> None:
     """Remove the expiration date of selected tokens."""
 
 
-@task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply", [word for word in GUARDS if word != "publication"]))
+@task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply"))
 def apply() -> None:
     """Carry out a stored plan, or go on with a run."""
 
@@ -60,7 +57,6 @@ def apply() -> None:
     SUPERSEDED,
     handling_of(
         "undo",
-        ("superseded", "doomed", "maintenance"),
         DRY_RUN.saying("Show what would be put back, change and store nothing."),
         REASON,
     ),
