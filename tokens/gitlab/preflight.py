@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tokens.database import Connection
 from tokens.errors import Refused
+from tokens.gitlab import others_code
 from tokens.gitlab.notices import FLAGS, TIMES
 from tokens.gitlab.schema import (
     BACKGROUND_MIGRATIONS,
@@ -257,6 +258,7 @@ def check(connection: Connection, needs: Needs) -> Schema:
     state = read_state(connection)
     schema = read_schema(connection)
     check_tables(state, schema)
+    check_code(connection, needs)
     if needs.writes:
         check_writable(state)
         check_columns(state, schema, needs)
@@ -286,6 +288,11 @@ def check_tables(state: ServerState, schema: Schema) -> None:
             f'Row-level security hides rows of {TOKENS} from role "{state.role}" in database "{state.database}"; '
             "use the tables' owner (gitlab in most installations)."
         )
+
+
+def check_code(connection: Connection, needs: Needs, *, reading: bool = False) -> None:
+    """Refuse tables on which somebody else's code would run as this role; with `reading` what is written as if not."""
+    others_code.check(connection, reads=list(needs.reads), writes=[] if reading else [*needs.writes, *needs.inserts])
 
 
 def hidden_rows(connection: Connection, needs: Needs) -> str | None:

@@ -148,6 +148,14 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     schema = replace(schema, strange={})  # that is said, and the rest is looked at all the same
     yield _route(connection, session.backend)
     yield _role(state)
+    try:
+        preflight.check_code(connection, ROTATE, reading=True)
+    except Refused as refusal:
+        yield Finding("tables", Verdict.FAIL, str(refusal))
+        return  # before a row is read
+    if state.rows_hidden:
+        yield _schema(state, schema, None)
+        return
     estimate = _estimated_release(connection, schema)
     yield _schema(state, schema, estimate)
     yield from _privileges(connection, state, schema)
@@ -195,6 +203,7 @@ def _privileges(connection: Connection, state: ServerState, schema: Schema) -> I
         try:
             if needs.writes:
                 preflight.check_columns(state, schema, needs)
+                preflight.check_code(connection, needs)
             preflight.check_privileges(connection, needs, state)
         except Refused as refusal:
             yield Finding(subject, Verdict.FAIL if needs is ANALYZE else Verdict.WARN, str(refusal))
