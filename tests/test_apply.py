@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -24,7 +26,9 @@ from tests.testbed.instance import EXTEND, LATER, NOWHERE, SOON, TODAY, Instance
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.runs import resume
 from tokens.address import Address
+from tokens.commands.handling import GUARDS
 from tokens.engine import make_engine
+from tokens.errors import ExitStatus
 from tokens.journal.installation import REVISION
 from tokens.run.batches import BatchCommitted, run
 from tokens.run.stored_plans import plan_to_apply
@@ -693,11 +697,19 @@ def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
         ("undo", "superseded, doomed, maintenance"),
         ("apply", "past, earlier, beyond-maximum, superseded, doomed, maintenance, old-plan"),
         ("extend", "past, earlier, beyond-maximum, superseded, doomed, maintenance, publication"),
+        ("remove", "beyond-maximum, superseded, doomed, maintenance, publication"),
     ],
 )
-def test_the_help_names_the_guards_that_the_task_heeds(task: str, words: str) -> None:
+def test_help_and_refusal_name_the_guards_of_the_task_and_it_takes_no_other(
+    task: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = " ".join(call(GITLAB_TOKENS, "--help", task).stdout.split()).replace("beyond- maximum", "beyond-maximum")
     assert f"Go on in spite of a guard: {words}. Several" in shown
+    every = {word for words in GUARDS.values() for word in words}
+    for word in every - set(words.split(", ")):
+        run = {"extend": ("--to", "2099-01-01"), "remove": ()}.get(task, ("--run", "1"))
+        assert typed(task, *run, "--yes", "--target", url(NOWHERE), "--allow", word) == ExitStatus.USAGE
+        assert capsys.readouterr().err.startswith(f'--allow takes {words}, not "{word}".')
 
 
 def test_a_second_change_is_refused_while_one_is_under_way_and_leaves_nothing_behind(instance: Instance) -> None:

@@ -16,11 +16,14 @@ from tokens.change.change import Change
 from tokens.change.notes import Concern
 from tokens.change.plan import RunKind, make_plan
 from tokens.engine import make_engine
+from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.release import release_of
 from tokens.inventory.analysis import analyze
 from tokens.inventory.diagnosis import Verdict, diagnose, least_privileges
 from tokens.journal.record import Recorder
+from tokens.rotation.candidate import Search, find
+from tokens.rotation.plan import plan as plan_rotation
 from tokens.run.batches import Finished, run
 from tokens.run.stored_plans import plan_to_apply
 from tokens.selection import DateRange, Selection
@@ -199,6 +202,32 @@ def test_rows_that_may_be_hidden_from_a_role_are_said_by_doctor_and_plan(
     plan = make_plan(nobody, RunKind.EXTEND, Selection((WHENEVER,)), Change(NEW))
     run_number = begin_run(nobody, plan).run
     assert Concern.HIDDEN_ROWS in [note.concern for note in plan_to_apply(nobody, run_number).plan.notes]
+
+
+def test_scopes_of_fine_grained_tokens_that_may_be_hidden_are_said_and_not_lost_in_a_rotation(
+    gitlab_database: Address, superuser: Superuser, nobody: Address
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL)
+    with make_engine(gitlab_database).begin() as connection:
+        owner = make_user(connection, user_type=13)
+        granular, plain = (
+            make_token(connection, user_id=owner, expires_at="2030-01-01", granular=one) for one in (True, False)
+        )
+    execute(superuser(gitlab_database), *least_privileges(gitlab_database, "Night Shift")["rotate"])
+    execute(superuser(gitlab_database), "ALTER TABLE personal_access_token_granular_scopes ENABLE ROW LEVEL SECURITY")
+    verdict, text = findings(nobody)["row-level security"]
+    assert verdict is Verdict.WARN
+    assert text.endswith("Rotations of fine-grained tokens are refused.")
+    found = {one.id: one for one in find(nobody, Search(Selection(())))}
+
+    def planned(address: Address, token: int) -> tuple[str, ...]:
+        chosen = [found[token]]
+        return plan_rotation(address, chosen, expires_in=30, grace=None, release=None, allow_personal=False).notes
+
+    assert text in planned(nobody, plain)
+    with pytest.raises(Refused, match="so the successor of a fine-grained token would lack scopes"):
+        planned(nobody, granular)
+    assert text not in planned(gitlab_database, granular)
 
 
 @pytest.mark.each_release

@@ -524,7 +524,7 @@ def test_what_a_rotation_has_replaced_is_left_out_on_request(instance: Instance,
 
 def test_more_tokens_than_the_caller_expects_are_never_changed(some: Instance) -> None:
     words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
-    assert some.refusal(*words, "--at-most", 59, "--allow", "past,beyond-maximum,doomed,superseded,old-plan") == (
+    assert some.refusal(*words, "--at-most", 59, "--allow", "past,beyond-maximum,doomed,superseded") == (
         "The plan has 60 tokens, more than --at-most 59: nothing was changed."
     )
     assert some.refusal(*words, "--at-most", 0, "--plan").startswith("The plan has 60")
@@ -717,7 +717,10 @@ BAD: Sequence[tuple[Sequence[str], str]] = (
     (["remove", "--ids", "-"], "--ids found no token ids in standard input"),
     (["remove", "--memberships", "drop"], '--memberships takes move or keep, not "drop".'),
     (["remove", "--notices", "drop"], '--notices takes rearm or keep, not "drop".'),
-    (["remove", "--allow", "everything"], "--allow takes past, earlier, beyond-maximum, superseded, doomed"),
+    (
+        ["remove", "--allow", "everything"],
+        "--allow takes beyond-maximum, superseded, doomed, maintenance, publication, not",
+    ),
     (["remove", "--allow", ""], "--allow was given nothing"),
     (["remove", "--standby", " "], "--standby was given nothing"),
     (["remove", "--reason", ""], "--reason was given nothing"),

@@ -243,8 +243,33 @@ def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: 
         "locked": "1",
         "undoes": "",
         "undone_by": str(undo),
+        "put_back": "1",
         "reason": "audit \ufffd[31m2026",
     }
+
+
+def test_a_run_that_an_undo_has_put_back_in_part_is_not_shown_as_undone(installed: Address, tokens: list[int]) -> None:
+    run = make_run(installed, make_plan(tokens[:2], tokens[2:4]))
+    undo = make_plan(tokens[:2], tokens[2:4], undoes=run)
+    with writing(installed) as connection:
+        stopped = store(connection, undo, SOMEBODY, None)
+        record = begin(connection, stopped, SOMEBODY)
+        record.mark(connection, [ChunkOutcome(undo.chunks[0], 2)])
+        record.finish(connection, RunState.STOPPED, "Ctrl-C")
+
+    def said() -> tuple[str, str, int]:
+        state = table(text(runs_screen(all_runs(installed))))[-1][2]
+        (facts,) = [one for one in json.loads(runs_json(all_runs(installed), Instance()))["runs"] if one["run"] == run]
+        (line,) = [line for line in shown(installed, run, run_screen).splitlines() if line.startswith("Undone by")]
+        return state, line, facts["put_back"]
+
+    assert said() == (
+        f"done, undone in part by {stopped}",
+        f"Undone by   run {stopped}, in part: 2 of 4 token(s)",
+        2,
+    )
+    rest = make_run(installed, make_plan(tokens[2:4], undoes=run))
+    assert said() == (f"done, undone by {rest}", f"Undone by   run {rest}", 4)
 
 
 def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_the_old_one(installed: Address) -> None:

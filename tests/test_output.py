@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +17,14 @@ from hypothesis import strategies as st
 from tests.testbed.addresses import url
 from tests.testbed.factories import make_tokens, make_user
 from tests.testbed.instance import EXTEND, LATER, SOON, Instance, one_line
+from tests.testbed.processes import ended
 from tests.testbed.program import GITLAB_TOKENS, INV
 from tests.testbed.screen import Program
 from tokens.commands import carry_out
 from tokens.engine import make_engine
 from tokens.program import main
 from tokens.terminal import comma_separated
+from tokens.terminal.console import PATIENCE_VARIABLE
 
 UNDO = "→ to take it back: gitlab-tokens undo --run"
 FULL = "The output could not be written: No space left on device."
@@ -256,3 +260,33 @@ def test_whoever_interrupts_after_the_change_is_told_of_it(
     document = json.loads(streams.out)
     assert (document["status"], f"{document['error']}\n") == (status, streams.err)
     assert document["error"].endswith(f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1")
+
+
+@pytest.mark.parametrize(
+    ("words", "locked", "said"),
+    [
+        (("doctor",), "public.application_settings", "Looking at the database..."),
+        (("history",), "token_tasks.runs", "Reading the journal..."),
+        (("history", "--run", 1), "public.users", "Reading the tokens..."),
+        (("journal.status",), "token_tasks.runs", "Reading the journal..."),
+        (("journal.prune", "--before", "2000-01-01", "--yes"), "token_tasks.runs", "Reading the journal..."),
+        (("journal.uninstall", "--yes"), "token_tasks.runs", "Reading the journal..."),
+    ],
+)
+def test_a_task_that_waits_for_a_lock_says_what_it_is_at(
+    instance: Instance, words: Sequence[object], locked: str, said: str
+) -> None:
+    instance.done(*EXTEND, "--plan")
+    with psycopg.connect(instance.address.conninfo) as lock:
+        lock.execute(f"LOCK TABLE {locked}".encode())
+        process = subprocess.Popen(
+            instance.command(*words),
+            env={**os.environ, PATIENCE_VARIABLE: "0"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr
+        waiting = next(line for line in process.stderr if line == f"{said}\n")
+    assert waiting
+    assert ended(process)[0] == 0

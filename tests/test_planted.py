@@ -259,7 +259,8 @@ def test_as_a_superuser_such_a_trigger_changes_nothing_and_says_to_run_as_the_ow
     for words in (("extend", "--expires", str(SOON), "--to", str(NEXT_YEAR), "--yes"), rotation(tmp_path)):
         capsys.readouterr()
         assert typed(words[0], "--target", url(target), *words[1:]) != 0
-        assert "run this as that role (gitlab in most installations)" in capsys.readouterr().err
+        said = 'function public.look_at() of role "gitlab", which would run as "postgres": log in as gitlab, the tables'
+        assert said in capsys.readouterr().err
     assert trap.sprung() == Counter()
     assert looked_at(pair.primary) == 0
     with psycopg.connect(pair.primary.conninfo) as connection:

@@ -372,6 +372,23 @@ def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
         assert call(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tokens: 5\n", "tokens in Invoke's configuration must be a map of keys, such as target and targets.\n"),
+        ("tokens: {demo: x}\n", "tokens.demo in Invoke's configuration must be a map of names to values.\n"),
+        ("tokens: {target: {a: b}}\n", "tokens.target in Invoke's configuration must be text.\n"),
+    ],
+)
+def test_a_key_of_another_type_in_the_current_folder_is_one_line_under_inv_too(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "tasks.py").write_text("from tokens import ns\n")
+    (tmp_path / "invoke.yaml").write_text(text)
+    done = call(INV, "analyze", cwd=tmp_path, env={"HOME": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_a_tasks_py_may_set_one_key_and_the_others_have_their_defaults(target: str, tmp_path: Path) -> None:
     for configured, env, status in (
         ({"target": target}, {}, 0),
@@ -392,15 +409,16 @@ def test_a_tasks_py_may_set_one_key_and_the_others_have_their_defaults(target: s
 
 def test_a_key_that_nobody_reads_is_named_with_the_one_that_was_meant(target: str, tmp_path: Path) -> None:
     (tmp_path / ".invoke.yaml").write_text(
-        "tokens:\n  taget: demo\n  'postgresql://u:s3cr3t@h/x': 1\n  demo: {directry: /x}\n"
+        "tokens:\n  taget: demo\n  'postgresql://u:s3cr3t@h/x': 1\n  2wPb: 1\n  demo: {directry: /x}\n"
     )
     for command in ([INV, "tokens.analyze"], [GITLAB_TOKENS, "analyze"]):
         done = call(*command, "--target", target, env={"HOME": str(tmp_path)})
         assert done.returncode == 0
-        first, second, third = done.stderr.splitlines()
+        first, second, bare, third = done.stderr.splitlines()
         assert first.startswith("NOTE: tokens.taget in Invoke's configuration is ignored")
         assert 'did you mean "target"?' in first
         assert "s3cr3t" not in second
+        assert bare.startswith("NOTE: A key under tokens in Invoke's configuration is ignored")
         assert third.startswith("NOTE: tokens.demo.directry in Invoke's configuration is ignored")
         assert 'did you mean "directory"?' in third
 

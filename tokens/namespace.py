@@ -1,8 +1,7 @@
-"""`ns`: the names under which Invoke finds the tasks, and the defaults of their configuration."""
+"""`ns`: the names under which Invoke finds the tasks."""
 
 import invoke
 
-from tokens.tasks.configuration import DEFAULTS
 from tokens.tasks.groups import bundle, demo, journal
 from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, remove, rotate, targets, undo
 from tokens.terminal import console
@@ -15,4 +14,3 @@ console.write_anything()
 ns = invoke.Collection(
     "tokens", analyze, edit, extend, remove, apply, undo, rotate, history, doctor, targets, journal, bundle, demo
 )
-ns.configure({"tokens": DEFAULTS})

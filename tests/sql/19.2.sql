@@ -42,6 +42,97 @@ SELECT
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
 -- analyze, doctor, extend, undo, apply, remove, history, rotate, journal.prune
+WITH me AS MATERIALIZED (
+      SELECT r.oid, r.rolsuper
+      FROM pg_catalog.pg_roles r
+      WHERE r.rolname = current_user
+    ),
+    tokens AS MATERIALIZED (
+      SELECT c.relowner AS owner, c.relowner = d.datdba AS has_database, quote_ident(r.rolname) AS heir
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+      JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+      JOIN pg_catalog.pg_database d ON d.datname = current_database()
+      WHERE c.relname = 'personal_access_tokens'
+    ),
+    relations AS MATERIALIZED (
+      SELECT
+        c.oid, 'public.' || quote_ident(c.relname) AS name, row_security_active(c.oid) AS hides,
+        c.relname = ANY(CAST($1 AS text[])) AS is_written
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+      JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
+      JOIN tokens ON owner.rolsuper OR owner.oid = tokens.owner -- others' are not taken for GitLab's
+      WHERE c.relname = ANY(CAST($2 AS text[])) AND c.relkind IN ('r', 'p')
+    ),
+    parts AS MATERIALIZED (
+      SELECT CAST('pg_catalog.pg_policy' AS regclass) AS class, p.oid, r.oid AS on_table, r.name, 'policy' AS kind
+      FROM relations r
+      JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
+      WHERE r.hides
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_class' AS regclass), i.indexrelid, r.oid, r.name, 'index'
+      FROM relations r
+      JOIN pg_catalog.pg_index i ON i.indrelid = r.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_statistic_ext' AS regclass), e.oid, r.oid, r.name, 'statistics'
+      FROM relations r
+      JOIN pg_catalog.pg_statistic_ext e ON e.stxrelid = r.oid
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_constraint' AS regclass), k.oid, r.oid, r.name, 'check'
+      FROM relations r
+      JOIN pg_catalog.pg_constraint k ON k.conrelid = r.oid AND k.contype = 'c'
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_attrdef' AS regclass), f.oid, r.oid, r.name, 'default'
+      FROM relations r
+      JOIN pg_catalog.pg_attrdef f ON f.adrelid = r.oid
+      WHERE r.is_written
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_trigger' AS regclass), t.oid, r.oid, r.name, 'trigger'
+      FROM relations r
+      JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid
+      WHERE r.is_written
+        AND NOT t.tgisinternal
+        AND t.tgenabled <> 'D'
+        AND (t.tgtype & 4 <> 0 OR t.tgtype & 16 <> 0) -- INSERT, UPDATE: nothing is deleted here
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_rewrite' AS regclass), w.oid, r.oid, r.name, 'rule'
+      FROM relations r
+      JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
+      WHERE r.is_written
+    ),
+    uses AS (
+      SELECT
+        parts.kind, parts.name, COALESCE(p.proowner, behind.proowner, t.typowner, v.relowner) AS owner,
+        pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) AS used
+      FROM parts
+      JOIN pg_catalog.pg_depend d ON d.classid = parts.class AND d.objid = parts.oid
+      LEFT JOIN pg_catalog.pg_proc p
+        ON d.refclassid = CAST('pg_catalog.pg_proc' AS regclass) AND p.oid = d.refobjid
+      LEFT JOIN pg_catalog.pg_operator o
+        ON d.refclassid = CAST('pg_catalog.pg_operator' AS regclass) AND o.oid = d.refobjid
+      LEFT JOIN pg_catalog.pg_proc behind ON behind.oid = o.oprcode
+      LEFT JOIN pg_catalog.pg_type t
+        ON d.refclassid = CAST('pg_catalog.pg_type' AS regclass) AND t.oid = d.refobjid
+      -- Another table, or a view, may hide code of its own.
+      LEFT JOIN pg_catalog.pg_class v
+        ON d.refclassid = CAST('pg_catalog.pg_class' AS regclass) AND v.oid = d.refobjid
+        AND v.oid <> parts.on_table AND parts.kind IN ('policy', 'rule')
+    )
+    SELECT
+      uses.kind, uses.name, uses.used, owner.rolname AS owner, me.rolsuper AS as_superuser, tokens.heir,
+      current_user AS role
+    FROM uses
+    JOIN pg_catalog.pg_roles owner ON owner.oid = uses.owner
+    CROSS JOIN me
+    CROSS JOIN tokens
+    WHERE NOT owner.rolsuper
+      AND owner.oid <> me.oid
+      AND (me.rolsuper OR owner.oid <> tokens.owner OR NOT tokens.has_database)
+    ORDER BY uses.kind, uses.name, uses.used
+    LIMIT 1;
+
+-- analyze, doctor, extend, undo, apply, remove, history, rotate, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -107,7 +198,7 @@ SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
 
--- doctor, extend, undo, apply, remove
+-- doctor, extend, undo, apply, remove, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -1085,6 +1176,53 @@ WITH owners AS (
       WHERE t.user_id = o.user_id
     ) bot ON o.user_type = 6;
 
+-- extend, undo, apply, remove, rotate
+SELECT
+      c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_attribute a
+          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
+        )
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_index i
+          WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+        )
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid)
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_constraint k
+          JOIN pg_catalog.pg_depend d
+            ON d.classid = CAST('pg_catalog.pg_constraint' AS regclass) AND d.objid = k.oid
+            AND d.refclassid <> CAST('pg_catalog.pg_class' AS regclass)
+          WHERE k.conrelid = c.oid AND k.contype = 'c'
+        )
+        AND EXISTS (
+          SELECT
+          FROM pg_catalog.pg_roles owner
+          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
+          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
+          WHERE owner.oid = c.relowner
+            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
+        ) AS is_trusted,
+      has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
+      quote_ident(current_user) AS role
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+    WHERE n.nspname = 'token_tasks';
+
+-- extend, undo, apply, remove, rotate
+SELECT EXISTS (
+            SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
+              SELECT
+              FROM public.personal_access_tokens g
+              WHERE g.id = r.successor_id AND g.previous_personal_access_token_id IS DISTINCT FROM r.token_id
+            )
+    ) AS found;
+
 -- extend
 WITH replaced AS MATERIALIZED (
       SELECT t.id
@@ -1172,7 +1310,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > CAST($8 AS date))
         AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -1186,8 +1324,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -1335,7 +1477,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -1349,8 +1491,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -1557,7 +1703,8 @@ SELECT
       to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
       extract(epoch FROM now() - r.created_at)::float8 AS age,
       CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
-      (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by
+      (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by,
+      (SELECT COALESCE(sum(u.changed), 0)::bigint FROM token_tasks.runs u WHERE u.undoes = r.id) AS put_back
     FROM token_tasks.runs r
     WHERE CAST($1 AS bigint) IS NULL OR r.id = $1
     ORDER BY r.id DESC;
@@ -1659,7 +1806,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($2 AS date))
         AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -1673,8 +1820,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -2007,7 +2158,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -2021,8 +2172,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -2124,7 +2279,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -2138,8 +2293,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -2343,7 +2502,7 @@ WITH replaced AS MATERIALIZED (
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
         )
@@ -2357,8 +2516,12 @@ WITH replaced AS MATERIALIZED (
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT
@@ -2474,8 +2637,12 @@ SELECT
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT max(line.id)
@@ -2515,8 +2682,12 @@ SELECT
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
           SELECT s.id, s.revoked, s.expires_at
-          FROM line JOIN public.personal_access_tokens s
-          ON s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
         )
 
         SELECT max(line.id)
@@ -2709,19 +2880,25 @@ SELECT count(*) AS runs
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
-      -- While a token works that was replaced, it is to be known that it was, and by what.
+      -- While a token is not revoked that was replaced, it works or can be made to work again: it is to be known that
+      -- it was replaced, and by what.
       AND r.id NOT IN (
         WITH RECURSIVE replaced AS (
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE
           WHERE p.state NOT IN ('planned', 'abandoned')
           UNION
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM replaced
           JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
         )
-        SELECT run_id FROM replaced
+        SELECT p.run_id FROM replaced p
+        WHERE NOT EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.id = p.successor_id AND s.previous_personal_access_token_id = p.token_id
+        )
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
@@ -2739,19 +2916,25 @@ DELETE
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
-      -- While a token works that was replaced, it is to be known that it was, and by what.
+      -- While a token is not revoked that was replaced, it works or can be made to work again: it is to be known that
+      -- it was replaced, and by what.
       AND r.id NOT IN (
         WITH RECURSIVE replaced AS (
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE
           WHERE p.state NOT IN ('planned', 'abandoned')
           UNION
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM replaced
           JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
         )
-        SELECT run_id FROM replaced
+        SELECT p.run_id FROM replaced p
+        WHERE NOT EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.id = p.successor_id AND s.previous_personal_access_token_id = p.token_id
+        )
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')

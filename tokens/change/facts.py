@@ -132,15 +132,7 @@ CHOSEN = "public.personal_access_tokens t"
 # What a rotation has replaced works on, or again, and longer than before. First those with any successor: few.
 SUPERSEDED = """
     WITH replaced AS MATERIALIZED (
-      SELECT t.id
-      FROM {tokens}
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE {condition}
-        AND {works}
-        AND COALESCE({new}, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
-        AND EXISTS (
-          {direct}
-        )
+{replaced}
     )
     SELECT t.id
     FROM replaced t
@@ -150,6 +142,16 @@ SUPERSEDED = """
         WHERE line.revoked IS NOT TRUE
       )
     ORDER BY t.id
+"""
+
+REPLACED = """
+      SELECT t.id
+      FROM {tokens}
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+        AND {works}
+        AND COALESCE({new}, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND {direct}
 """
 
 
@@ -243,14 +245,12 @@ def read_superseded(
     line = read_line(connection, schema)
     if line is None:
         return ()
-    statement = SUPERSEDED.format(
-        tokens=tokens,
-        condition=condition.sql,
-        works=WORKS.format(new=new.sql),
-        new=new.sql,
-        direct=line.direct,
-        line=line.whole,
+    works = WORKS.format(new=new.sql)
+    replaced = (
+        REPLACED.format(tokens=tokens, condition=condition.sql, works=works, new=new.sql, direct=direct).strip("\n")
+        for direct in line.direct
     )
+    statement = SUPERSEDED.format(replaced="\n      UNION\n".join(replaced), line=line.whole)
     parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
     return tuple(row.id for row in connection.rows(statement, **parameters))
 

@@ -37,6 +37,7 @@ class Concern(Enum):
     LEFT_OUT_SUPERSEDED = "left-out-superseded"
     NOTHING_SELECTED = "nothing-selected"
     HIDDEN_ROWS = "hidden-rows"
+    UNKNOWN_SUPERSEDED = "unknown-superseded"
 
     @property
     def guard(self) -> str | None:

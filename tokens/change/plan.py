@@ -23,6 +23,7 @@ from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.succession import why_unknown
 from tokens.selection import (
     Condition,
     Selection,
@@ -231,7 +232,7 @@ def make_plan(
         more: list[Note] = []
         if kind is not RunKind.EDIT:
             more += _notes_on_selection(connection, schema, selection, chunks, counts, left_out)
-        more += read_hidden_rows(connection)
+        more += read_gaps(connection, schema)
     found = notes(
         moves_of(chunks),
         facts,
@@ -254,10 +255,13 @@ def make_plan(
     )
 
 
-def read_hidden_rows(connection: database.Connection) -> list[Note]:
-    """The note on rows that may be hidden from this role; none where none can be."""
-    text = preflight.hidden_rows(connection, preflight.CHANGE)
-    return [Note(Concern.HIDDEN_ROWS, text, 0)] if text else []
+def read_gaps(connection: database.Connection, schema: Schema) -> list[Note]:
+    """The notes on what cannot be known as this role: rows that may be hidden, and rotations."""
+    texts = {
+        Concern.HIDDEN_ROWS: preflight.hidden_rows(connection, preflight.CHANGE),
+        Concern.UNKNOWN_SUPERSEDED: why_unknown(connection, schema),
+    }
+    return [Note(concern, text, 0) for concern, text in texts.items() if text]
 
 
 def read_release(connection: database.Connection, schema: Schema) -> str | None:

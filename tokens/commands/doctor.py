@@ -20,7 +20,8 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
         if not grants.isprintable() or "://" in grants:
             raise UsageError("--grants takes the name of a role, without control characters and not as an address.")
         site = locate()
-        statements = least_privileges(site.address, grants)
+        with environment.announced("Looking at the database"):
+            statements = least_privileges(site.address, grants)
         show(
             environment,
             output,
@@ -37,17 +38,22 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
         found = site.instance
         return site
 
-    def findings() -> Iterator[Finding]:
+    def looked_at() -> Iterator[Finding]:
         nonlocal failed
-        for finding in _findings(named):
+        findings = _findings(named)
+        while True:
+            with environment.announced("Looking at the database"):
+                finding = next(findings, None)
+            if finding is None:
+                return
             failed = failed or finding.verdict is Verdict.FAIL
             yield finding
 
     show(
         environment,
         output,
-        text=lambda: (for_people(line, environment.stdout, view.HANGING) for line in view.lines(findings())),
-        json=lambda: view.as_json(list(findings()), found),
+        text=lambda: (for_people(line, environment.stdout, view.HANGING) for line in view.lines(looked_at())),
+        json=lambda: view.as_json(list(looked_at()), found),
         at_once=True,
     )
     return Ending(ExitStatus.FAILED) if failed else DONE

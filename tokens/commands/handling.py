@@ -1,7 +1,7 @@
 """How a change is handled: what is asked, allowed, recorded and waited for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tokens.address import Address
@@ -10,7 +10,16 @@ from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 from tokens.spelling import meant
 
-GUARDS = ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan", "publication")
+GUARDS = {
+    "extend": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
+    "remove": ("beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
+    "apply": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan"),
+    "undo": ("superseded", "doomed", "maintenance"),
+    "rotate": ("long-expired",),
+    "journal.install": ("publication",),
+}
+"""What can refuse each task, and what its `--allow` takes."""
+
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -23,7 +32,7 @@ class Handling:
         asks: whether a person is asked before anything is changed.
         dry_run: the plan is shown, and nothing is changed or stored.
         store: the plan is kept in the journal for somebody else, and nothing is changed.
-        allow: words of GUARDS that refuse nothing.
+        allow: words of the task's GUARDS that refuse nothing.
         at_most: how many tokens may be changed, None for any number.
         reason: why, for the journal.
         journal: whether it is recorded.
@@ -76,7 +85,7 @@ def handling(
         asks=not yes,
         dry_run=dry_run,
         store=plan,
-        allow=frozenset(_guard(word.strip()) for value in allow or () for word in value.split(",")),
+        allow=allowed(task, allow),
         at_most=reading.number_at_most(at_most),
         reason=reading.reason(environment, reason),
         journal=not no_journal,
@@ -86,10 +95,14 @@ def handling(
     )
 
 
-def _guard(word: str) -> str:
-    if word not in GUARDS:
-        raise UsageError(f'--allow takes {", ".join(GUARDS)}, not "{word}"{meant(word, GUARDS)}.')
-    return word
+def allowed(task: str, values: Iterable[str] | None) -> frozenset[str]:
+    """The words of `--allow`, several of them between commas; UsageError for one that is no guard of the task."""
+    words = [word.strip() for value in values or () for word in value.split(",")]
+    known = GUARDS[task]
+    for word in words:
+        if word not in known:
+            raise UsageError(f'--allow takes {", ".join(known)}, not "{word}"{meant(word, known)}.')
+    return frozenset(words)
 
 
 def _seconds(text: str) -> float:

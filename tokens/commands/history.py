@@ -1,5 +1,8 @@
 """`history`: what was changed, by whom and why, run by run or token by token."""
 
+from collections.abc import Iterator
+from itertools import chain, islice
+
 from tokens import database
 from tokens.commands.environment import Environment
 from tokens.commands.show import show
@@ -10,6 +13,8 @@ from tokens.terminal import console
 from tokens.terminal.paragraphs import laid_out
 from tokens.views import history as view
 from tokens.views.history_columns import columns_of
+
+Outcome = listing.TokenOutcome | listing.RotationOutcome
 
 
 def history(environment: Environment, locate: Locate, run: int | None, output: str) -> None:
@@ -35,7 +40,8 @@ def history(environment: Environment, locate: Locate, run: int | None, output: s
         one = runs.read_run(connection, run)
         attempts = runs.read_attempts(connection, run)
         touched = listing.read_touched(connection, run)
-    listed = listing.read_tokens(address, one)
+    with environment.announced("Reading the tokens"):
+        listed = _begun(listing.read_tokens(address, one))
     show(
         environment,
         output,
@@ -43,3 +49,8 @@ def history(environment: Environment, locate: Locate, run: int | None, output: s
         json=lambda: view.run_json(one, attempts, touched, listed, site.instance),
         csv=lambda: view.tokens_csv(columns_of(one.kind), listed),
     )
+
+
+def _begun(found: Iterator[Outcome]) -> Iterator[Outcome]:
+    """The same, once the first is there."""
+    return chain(list(islice(found, 1)), found)

@@ -5,10 +5,10 @@ from datetime import date
 from tokens.commands.agreement import agreed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.handling import allowed
 from tokens.commands.report import print_done
 from tokens.commands.show import show
-from tokens.errors import UsageError
-from tokens.journal import contents, publications, setup
+from tokens.journal import contents, setup
 from tokens.targets.places import Locate
 from tokens.views import journal as view
 
@@ -18,10 +18,7 @@ def install(environment: Environment, locate: Locate, allow: str | None, sql: bo
 
     `allow` is the words of the guards that may be passed, separated by commas.
     """
-    words = [word.strip() for word in allow.split(",")] if allow else []
-    for word in words:
-        if word != publications.GUARD:
-            raise UsageError(f'--allow takes {publications.GUARD}, not "{word}".')
+    words = allowed("journal.install", [allow] if allow else None)
     address = locate().address
     if sql:
         environment.print(setup.statements(address), end="")
@@ -36,7 +33,8 @@ def install(environment: Environment, locate: Locate, allow: str | None, sql: bo
 def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
     """Remove the journal and all that it remembers, once a person has agreed or with `yes`."""
     address = locate().address
-    runs = setup.runs_to_forget(address)
+    with environment.announced("Reading the journal"):
+        runs = setup.runs_to_forget(address)
     if runs is None:
         environment.print("The journal is not installed.")
     elif yes or agreed(
@@ -50,14 +48,16 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
 def status(environment: Environment, locate: Locate, output: str) -> None:
     """Show whether the journal is there, and its size."""
     site = locate()
-    found = contents.status(site.address)
+    with environment.announced("Reading the journal"):
+        found = contents.status(site.address)
     show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, site.instance))
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:
     """Forget the runs that were planned before 00:00 UTC of `day`, once a person has agreed or with `yes`."""
     address = locate().address
-    runs = contents.count_prunable(address, day)
+    with environment.announced("Reading the journal"):
+        runs = contents.count_prunable(address, day)
     if not runs:
         environment.print(f"The journal has no run from before {day} to forget.")
     elif yes or agreed(

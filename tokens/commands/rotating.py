@@ -8,6 +8,7 @@ from typing import Any
 from tokens.call import to_type
 from tokens.commands import reading
 from tokens.commands.environment import Environment
+from tokens.commands.handling import allowed
 from tokens.commands.selecting import selection
 from tokens.errors import UsageError
 from tokens.gitlab.api import Instance
@@ -15,7 +16,6 @@ from tokens.gitlab.kind import State
 from tokens.rotation.candidate import Search
 
 DEFAULT_KIND = "service-account"
-ALLOWED = ("long-expired",)
 LIFETIME = 365  # days, unless it is said otherwise
 NARROWING = ("kind", "state")
 """Those of the selection's options that say no more than what is left out of all tokens."""
@@ -30,7 +30,7 @@ class RotateOptions:
         account: the username that was named, if one was.
         selects: whether the options say which tokens, so that nobody need be asked.
         of_all: whether all that they mean are to be rotated, and not the one of an account, or the one with a name.
-        allow: words of ALLOWED that refuse nothing.
+        allow: guards that refuse nothing.
         at_most: how many tokens may be rotated, None for any number.
         expires_in: days that the new token lives.
         grace: days that the old token lives on at most, None to revoke it at once.
@@ -145,7 +145,7 @@ def rotate_options(
         account=service_account,
         selects=of_all or service_account is not None or token is not None,
         of_all=of_all,
-        allow=_allowed(allow),
+        allow=allowed("rotate", allow),
         at_most=reading.number_at_most(at_most),
         expires_in=lifetime,
         grace=_days("grace", grace),
@@ -210,14 +210,6 @@ def _run_to_resume(text: str, planned: Mapping[str, Any]) -> int:
         seen = to_type("to see the runs", "history")
         raise UsageError(f'--resume takes the number of a run, but was given "{text}".{seen}')
     return number
-
-
-def _allowed(values: Sequence[str] | None) -> frozenset[str]:
-    words = [word.strip() for value in values or () for word in value.split(",")]
-    for word in words:
-        if word not in ALLOWED:
-            raise UsageError(f'--allow takes {", ".join(ALLOWED)}, not "{word}".')
-    return frozenset(words)
 
 
 def _days(option: str, text: str | None) -> int | None:

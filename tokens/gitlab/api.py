@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 API = "/api/v4/personal_access_tokens/self"  # since GitLab 15.5, for every scope
 HEADER = "PRIVATE-TOKEN"
-TIMEOUT = 10.0  # seconds from the look-up of the name to the answer's last byte
+TIMEOUT = (
+    20.0  # seconds from the first look-up of the name to the last answer's last byte, all tries and pauses included
+)
 ATTEMPTS = 5
 FIRST_PAUSE = 0.5  # seconds, twice as long each time: replicas lag by less, as a rule
 LONGEST_PAUSE = 8.0
@@ -154,7 +156,8 @@ def verify(
 ) -> Verified:
     """What the GitLab at `url` says of `token`.
 
-    A token that it does not know yet (its replicas lag), an overloaded server and a broken connection are tried again.
+    A token that it does not know yet (its replicas lag), an overloaded server and a broken connection are tried again,
+    as long as there is time.
 
     Args:
         url: GitLab's external URL; https, or http on loopback.
@@ -162,7 +165,7 @@ def verify(
         trusted: files with certificates to trust beside the system's; those that cannot be read are passed over.
         attempts: how often it is asked at most; once at least.
         pause: waits for so many seconds.
-        timeout: seconds that one request may take, from the look-up of the name to the answer's last byte.
+        timeout: seconds that all of it may take, tries and pauses included.
 
     Raises:
         UsageError: `url` is none that a token may be shown to.
@@ -174,15 +177,17 @@ def verify(
             "The new token has characters that no request can carry; look at the token prefix in GitLab's settings."
         )
     context, unread = _tls(trusted) if instance.secure else (None, ())
+    deadline = time.monotonic() + timeout
     for attempt in itertools.count(1):
-        found = _examined(_ask(instance, token, context, timeout))
+        found = _examined(_ask(instance, token, context, deadline, timeout))
         if isinstance(found, Verified):
             return found
-        if not found.passing or attempt >= attempts:
+        seconds = _before_next(attempt)
+        if not found.passing or attempt >= attempts or time.monotonic() + seconds >= deadline:
             asked = f" (asked {attempt} times)" if attempt > 1 else ""
             without = f"; could not be read: {', '.join(map(str, unread))}" if found.untrusted and unread else ""
             raise VerificationFailed(f"{instance} {found.reason}{asked}{without}.", of_token=found.of_token)
-        _pause(pause, attempt)
+        pause(seconds)
     raise AssertionError  # the count has no end
 
 
@@ -191,10 +196,11 @@ def agrees(verified: Verified, token_id: int, expires_at: str | None) -> bool:
     return (verified.id, verified.expires_at) == (token_id, expires_at)
 
 
-def _pause(pause: Callable[[float], object], attempt: int) -> None:
-    seconds = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE)
+def _before_next(attempt: int) -> float:
+    """How many seconds to wait after this attempt."""
+    seconds: float = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE)
     # Jitter, so that a hundred tokens do not ask an overloaded server in step; no secret depends on it.
-    pause(seconds * random.uniform(0.5, 1.5))  # noqa: S311
+    return seconds * random.uniform(0.5, 1.5)  # noqa: S311
 
 
 def _tls(trusted: Sequence[Path]) -> tuple[ssl.SSLContext, tuple[Path, ...]]:
@@ -305,11 +311,13 @@ def _addresses(instance: Instance, seconds: float) -> list[Any]:
     return list(found[0])
 
 
-def _ask(instance: Instance, token: Secret, context: ssl.SSLContext | None, timeout: float) -> _Answer | _Fault:
+def _ask(
+    instance: Instance, token: Secret, context: ssl.SSLContext | None, deadline: float, timeout: float
+) -> _Answer | _Fault:
     connection = http.client.HTTPConnection(instance.host, instance.port)
     connection.set_debuglevel(0)  # a debugger's would print the headers
     try:
-        return _exchange(connection, instance, token, context, time.monotonic() + timeout)
+        return _exchange(connection, instance, token, context, deadline)
     except ssl.SSLCertVerificationError as error:
         return _Fault(f"has a certificate that is not trusted here: {error.verify_message.rstrip('.')}", untrusted=True)
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tokens.database import Connection
 from tokens.errors import Refused
+from tokens.gitlab import others_code
 from tokens.gitlab.notices import FLAGS, TIMES
 from tokens.gitlab.schema import (
     BACKGROUND_MIGRATIONS,
@@ -257,6 +258,7 @@ def check(connection: Connection, needs: Needs) -> Schema:
     state = read_state(connection)
     schema = read_schema(connection)
     check_tables(state, schema)
+    check_code(connection, needs)
     if needs.writes:
         check_writable(state)
         check_columns(state, schema, needs)
@@ -288,6 +290,11 @@ def check_tables(state: ServerState, schema: Schema) -> None:
         )
 
 
+def check_code(connection: Connection, needs: Needs, *, reading: bool = False) -> None:
+    """Refuse tables on which somebody else's code would run as this role; with `reading` what is written as if not."""
+    others_code.check(connection, reads=list(needs.reads), writes=[] if reading else [*needs.writes, *needs.inserts])
+
+
 def hidden_rows(connection: Connection, needs: Needs) -> str | None:
     """What to say where row-level security may hide rows of the other tables that a task reads; None where none does.
 
@@ -296,11 +303,23 @@ def hidden_rows(connection: Connection, needs: Needs) -> str | None:
     found = connection.rows(HIDDEN, tables=[table for table in needs.reads if table != TOKENS])
     if not found:
         return None
+    tables = [row.name for row in found]
+    lost = " Rotations of fine-grained tokens are refused." if GRANULAR_SCOPES in tables else ""
     return (
-        f'Row-level security may hide rows of {", ".join(row.name for row in found)} from role "{found[0].role}", so '
-        "kinds, owners, memberships and settings may be read wrong, notes may be missing, and memberships stay as they "
-        "are; use the tables' owner (gitlab in most installations)."
+        f'Row-level security may hide rows of {", ".join(tables)} from role "{found[0].role}", so kinds, owners, '
+        "memberships and settings may be read wrong, notes may be missing, and memberships stay as they are; use the "
+        f"tables' owner (gitlab in most installations).{lost}"
     )
+
+
+def check_granular_scopes(connection: Connection) -> None:
+    """Refuse to copy what row-level security may hide: a successor would get fewer scopes than its old token."""
+    found = connection.row(HIDDEN, tables=[GRANULAR_SCOPES])
+    if found is not None:
+        raise Refused(
+            f'Row-level security may hide rows of {found.name} from role "{found.role}", so the successor of a '
+            "fine-grained token would lack scopes; use the tables' owner (gitlab in most installations)."
+        )
 
 
 def check_writable(state: ServerState) -> None:

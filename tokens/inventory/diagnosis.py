@@ -16,6 +16,7 @@ from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, ServerState
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import read_policy
+from tokens.gitlab.succession import why_unknown
 from tokens.journal import installation, listing, publications
 from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.trust import JournalUntrusted
@@ -148,10 +149,18 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     schema = replace(schema, strange={})  # that is said, and the rest is looked at all the same
     yield _route(connection, session.backend)
     yield _role(state)
+    try:
+        preflight.check_code(connection, ROTATE, reading=True)
+    except Refused as refusal:
+        yield Finding("tables", Verdict.FAIL, str(refusal))
+        return  # before a row is read
+    if state.rows_hidden:
+        yield _schema(state, schema, None)
+        return
     estimate = _estimated_release(connection, schema)
     yield _schema(state, schema, estimate)
     yield from _privileges(connection, state, schema)
-    yield from _record_of_rotations(schema)
+    yield from _record_of_rotations(connection, schema)
     yield _hidden_rows(connection)
     yield _journal(connection)
     yield _maintenance(connection, schema)
@@ -195,6 +204,7 @@ def _privileges(connection: Connection, state: ServerState, schema: Schema) -> I
         try:
             if needs.writes:
                 preflight.check_columns(state, schema, needs)
+                preflight.check_code(connection, needs)
             preflight.check_privileges(connection, needs, state)
         except Refused as refusal:
             yield Finding(subject, Verdict.FAIL if needs is ANALYZE else Verdict.WARN, str(refusal))
@@ -202,19 +212,19 @@ def _privileges(connection: Connection, state: ServerState, schema: Schema) -> I
             yield Finding(subject, Verdict.OK, "sufficient")
 
 
-def _record_of_rotations(schema: Schema) -> Iterable[Finding]:
+def _record_of_rotations(connection: Connection, schema: Schema) -> Iterable[Finding]:
+    subject = "record of rotations"
     if schema.has(TOKENS) and not schema.has(TOKENS, "previous_personal_access_token_id"):
-        yield Finding(
-            "record of rotations",
-            Verdict.WARN,
+        text = (
             "this release does not record which token replaced which (16.3 and later do): rotate works, but only the "
-            "journal knows what it has replaced, and nobody what GitLab's own rotations have",
+            "journal knows what it has replaced, and nobody what GitLab's own rotations have"
         )
+        yield Finding(subject, Verdict.WARN, why_unknown(connection, schema) or text)
 
 
 def _hidden_rows(connection: Connection) -> Finding:
     subject = "row-level security"
-    text = preflight.hidden_rows(connection, CHANGE)
+    text = preflight.hidden_rows(connection, ROTATE)
     return (
         Finding(subject, Verdict.WARN, text) if text else Finding(subject, Verdict.OK, "hides nothing from this role")
     )

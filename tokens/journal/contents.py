@@ -8,8 +8,8 @@ from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
 from tokens.gitlab import preflight
-from tokens.gitlab.kind import STATE_CONDITIONS, State
-from tokens.gitlab.schema import TOKENS, read_schema
+from tokens.gitlab.schema import TOKENS, Schema, read_schema
+from tokens.gitlab.succession import PREDECESSOR
 from tokens.journal.installation import (
     REVISION,
     RunState,
@@ -48,27 +48,36 @@ OLD_RUNS = """
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
       )
-      -- While a token works that was replaced, it is to be known that it was, and by what.
+      -- While a token is not revoked that was replaced, it works or can be made to work again: it is to be known that
+      -- it was replaced, and by what.
       AND r.id NOT IN (
         WITH RECURSIVE replaced AS (
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens t ON t.id = p.token_id AND {works}
+          JOIN public.personal_access_tokens t ON t.id = p.token_id AND t.revoked IS NOT TRUE
           WHERE p.state NOT IN ('planned', 'abandoned')
           UNION
-          SELECT p.run_id, p.successor_id
+          SELECT p.run_id, p.token_id, p.successor_id
           FROM replaced
           JOIN token_tasks.rotations p ON p.token_id = replaced.successor_id AND p.state NOT IN ('planned', 'abandoned')
         )
-        SELECT run_id FROM replaced
+        SELECT p.run_id FROM replaced p{unless_known}
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
       AND r.created_at < CAST(%(before)s AS timestamp) AT TIME ZONE 'UTC'
-""".replace("{works}", STATE_CONDITIONS[State.ACTIVE])
+"""
+
+# GitLab 16.3 and later remember it themselves.
+UNLESS_KNOWN = """
+        WHERE NOT EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.id = p.successor_id AND s.previous_personal_access_token_id = p.token_id
+        )"""
 
 
-PRUNING = preflight.Needs(reads={TOKENS: ("id", "expires_at", "revoked")})
+PRUNING = preflight.Needs(reads={TOKENS: ("id", "expires_at", "revoked", PREDECESSOR)})
 
 
 @dataclass(frozen=True)
@@ -124,15 +133,15 @@ def count_prunable(address: Address, before: date) -> int:
     """How many runs `prune` would forget. Raises what `prune` raises."""
     with database.reading(address) as connection:
         check_usable(connection)
-        preflight.check(connection, PRUNING)
-        return int(connection.row(f"SELECT count(*) AS runs {OLD_RUNS}", before=str(before)).runs)
+        schema = preflight.check(connection, PRUNING)
+        return int(connection.row(f"SELECT count(*) AS runs {_old_runs(schema)}", before=str(before)).runs)
 
 
 def prune(address: Address, before: date) -> int:
     """Forget the runs that were planned before 00:00 UTC of a day; how many there were.
 
-    Kept is what is under way, and a rotation whose old token still works: GitLab 16.0 to 16.2 do not know that it was
-    replaced.
+    Kept is what is under way, and a rotation of GitLab 16.0 to 16.2 whose old token is not revoked, expired or not:
+    GitLab does not know that it was replaced. Of 16.3 and later it does, so nothing has to be kept.
 
     The room that they took is used again after the server's next autovacuum.
 
@@ -145,8 +154,12 @@ def prune(address: Address, before: date) -> int:
         database.writing(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT),
     ):
         check_usable(connection)
-        preflight.check(connection, PRUNING)
-        return connection.execute(f"DELETE {OLD_RUNS}", before=str(before))
+        schema = preflight.check(connection, PRUNING)
+        return connection.execute(f"DELETE {_old_runs(schema)}", before=str(before))
+
+
+def _old_runs(schema: Schema) -> str:
+    return OLD_RUNS.replace("{unless_known}", UNLESS_KNOWN if schema.has(TOKENS, PREDECESSOR) else "")
 
 
 def _read_contents(connection: Connection) -> Contents:

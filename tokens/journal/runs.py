@@ -24,7 +24,8 @@ RUNS = """
       to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
       extract(epoch FROM now() - r.created_at)::float8 AS age,
       CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
-      (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by
+      (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by,
+      (SELECT COALESCE(sum(u.changed), 0)::bigint FROM token_tasks.runs u WHERE u.undoes = r.id) AS put_back
     FROM token_tasks.runs r
     WHERE CAST(%(run)s AS bigint) IS NULL OR r.id = %(run)s
     ORDER BY r.id DESC
@@ -107,7 +108,8 @@ class StoredRun:
 
     `age` and `silence` are in seconds: since it was planned, and since the last sign of life of one that is under way.
 
-    `undone_by` is the latest run that has put back some of its tokens' old dates.
+    `undone_by` is the latest run that has put back some of its tokens' old dates, and `put_back` how many tokens all
+    such runs have put back.
     """
 
     id: int
@@ -122,6 +124,7 @@ class StoredRun:
     tool_version: str
     undoes: int | None
     undone_by: int | None
+    put_back: int
     tokens: int
     changed: int
     changed_meanwhile: int
@@ -132,6 +135,11 @@ class StoredRun:
     finished_at: str | None
     age: float
     silence: float | None
+
+    @property
+    def is_undone_in_part(self) -> bool:
+        """Whether some of its tokens have their old dates back, and others do not."""
+        return self.undone_by is not None and self.put_back < self.changed
 
     @property
     def lapsed(self) -> bool:
@@ -213,6 +221,7 @@ def _stored(row: Any) -> StoredRun:
         tool_version=row.tool_version,
         undoes=row.undoes,
         undone_by=row.undone_by,
+        put_back=row.put_back,
         tokens=row.tokens,
         changed=row.changed,
         changed_meanwhile=row.changed_meanwhile,

@@ -14,7 +14,7 @@ from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy
-from tokens.gitlab.succession import PREDECESSOR
+from tokens.gitlab.succession import PREDECESSOR, why_unknown
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.columns import check_known
 from tokens.rotation.obstacles import (
@@ -121,6 +121,8 @@ def plan(
         if reasons:
             raise Refused(_refusal(reasons))
         check_known(connection, list(chosen))
+        if any(candidate.granular for candidate in chosen.values()):
+            preflight.check_granular_scopes(connection)
         policy = read_policy(connection, schema)
         asked = _day(policy, expires_in, "--expires-in")
         expires_at = asked if policy.last_date is None else min(asked, policy.last_date)
@@ -131,7 +133,7 @@ def plan(
         notes = (
             *_notes(policy, rotations, asked),
             *_notes_on_memberships(connection, list(chosen), rule, expires_at),
-            *_notes_on_the_record(schema),
+            *_notes_on_the_record(connection, schema),
         )
     guards = (LONG_EXPIRED,) if any(map(_is_long_expired, chosen.values())) else ()
     return RotationPlan(rotations, notes, rule, guards)
@@ -226,7 +228,9 @@ def _notes_on_memberships(
         )
 
 
-def _notes_on_the_record(schema: Schema) -> Iterator[str]:
+def _notes_on_the_record(connection: Connection, schema: Schema) -> Iterator[str]:
+    gaps = (preflight.hidden_rows(connection, preflight.ROTATE), why_unknown(connection, schema))
+    yield from filter(None, gaps)
     if not schema.has(TOKENS, PREDECESSOR):
         yield (
             "This GitLab does not record which token replaced which (16.3 and later do): only the journal knows, and "

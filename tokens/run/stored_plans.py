@@ -7,7 +7,7 @@ from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.facts import Facts, read_doomed, read_facts, read_superseded
 from tokens.change.notes import Concern, doomed, left_out_superseded, notes, superseded_note
-from tokens.change.plan import Plan, RunKind, read_hidden_rows, read_release
+from tokens.change.plan import Plan, RunKind, read_gaps, read_release
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import notices as notices_sent
@@ -217,7 +217,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             clean_up=bots,
             options=False,
         )
-        hidden = read_hidden_rows(connection)
+        hidden = read_gaps(connection, schema)
     if stored.kind is RunKind.UNDO:
         found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
     return Application(stored, replace(plan, notes=(*found, *hidden), release=release or estimate))
@@ -267,7 +267,7 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         )
         touched = connection.row(along, **changed.parameters)
         lost = read_doomed(connection, changed, old, policy, bots)
-        hidden = read_hidden_rows(connection)
+        hidden = read_gaps(connection, schema)
     found = notes(plan.moves, None, policy, memberships=None, notices=False, clean_up=bots)
     kept = [note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST)]
     more = (superseded_note(replaced) if superseded else left_out_superseded(replaced), doomed(lost, bots))

@@ -22,7 +22,12 @@ DEFAULTS: dict[str, Any] = {
     "bundle": {"directory": ""},
     "demo": {"directory": ""},
 }
-"""Every key with its default. One flat tree without underscores: no variable of ours may collide with anybody's."""
+"""Every key with its default. One flat tree without underscores: no variable of ours may collide with anybody's.
+
+Invoke is not told of them: it lays its files over what it is told, and ends with a traceback where one has `tokens: 5`.
+"""
+
+PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
 
 MAPS = ("targets",)  # whose keys are the person's own
 
@@ -43,8 +48,7 @@ class Configuration:
 def read_configuration(context: invoke.Context) -> Configuration:
     """The configuration with a default for each key that is not there.
 
-    A tasks.py that configures `tokens` replaces our defaults, and with them what tells Invoke of the variables: those
-    are read here then.
+    Invoke reads variables for the keys that it knows, from a file or a tasks.py; those of the others are read here.
 
     Raises:
         UsageError: it cannot be used, in one line that shows no value.
@@ -125,8 +129,8 @@ def _unknown(found: Mapping[Any, Any], known: Mapping[str, Any], place: str) -> 
     for key in found:
         if key in known:
             continue
-        # What is no plain word may be an address with a password.
-        named = f"{place}.{key}" if re.fullmatch(r"[\w-]{1,40}", str(key)) else f"A key under {place}"
+        # What is no plain word may be an address with a password, or one alone.
+        named = f"{place}.{key}" if PLAIN.fullmatch(str(key)) else f"A key under {place}"
         close = difflib.get_close_matches(str(key), known, n=1)
         meant = f'did you mean "{close[0]}"?' if close else f"those that count: {', '.join(known)}."
         yield f"{named} in Invoke's configuration is ignored, since there is no such key; {meant}"

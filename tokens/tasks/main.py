@@ -1,6 +1,5 @@
 """The tasks that are called by one word."""
 
-from tokens.commands.handling import GUARDS
 from tokens.tasks.declaration import Family, task
 from tokens.tasks.options import (
     DATES_OUTPUT,
@@ -25,8 +24,6 @@ from tokens.tasks.options import (
     TOP,
     handling_of,
 )
-
-GUARDS_OF_A_CHANGE = [word for word in GUARDS if word != "old-plan"]
 
 
 @task("analyze:analyze", LOCATED, TOP, DATES_OUTPUT)
@@ -82,7 +79,7 @@ def edit() -> None:
     "change:extend",
     LOCATED,
     EXTENSION,
-    handling_of("extend", GUARDS_OF_A_CHANGE, *PLANNING),
+    handling_of("extend", *PLANNING),
     HANGING_ON,
     SELECTION,
     family=Family.CHANGE,
@@ -127,14 +124,7 @@ def extend() -> None:
     """
 
 
-@task(
-    "change:remove",
-    LOCATED,
-    handling_of("remove", GUARDS_OF_A_CHANGE, *PLANNING),
-    HANGING_ON,
-    SELECTION,
-    family=Family.CHANGE,
-)
+@task("change:remove", LOCATED, handling_of("remove", *PLANNING), HANGING_ON, SELECTION, family=Family.CHANGE)
 def remove() -> None:
     """Remove the expiration date of selected tokens.
 
@@ -154,13 +144,7 @@ def remove() -> None:
     """
 
 
-@task(
-    "stored:apply",
-    LOCATED,
-    RUN_TO_CHANGE,
-    handling_of("apply", [word for word in GUARDS if word != "publication"]),
-    family=Family.RECORD,
-)
+@task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply"), family=Family.RECORD)
 def apply() -> None:
     """Carry out a stored plan, or go on with a run.
 
@@ -185,7 +169,6 @@ def apply() -> None:
     SUPERSEDED,
     handling_of(
         "undo",
-        ("superseded", "doomed", "maintenance"),
         DRY_RUN.saying("Show what would be put back, change and store nothing."),
         REASON,
     ),

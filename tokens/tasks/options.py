@@ -6,7 +6,7 @@ from typing import Any
 import invoke
 
 from tokens.commands.environment import Environment
-from tokens.commands.handling import Handling, handling
+from tokens.commands.handling import GUARDS, Handling, handling
 from tokens.tasks import target
 from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 
@@ -274,8 +274,9 @@ PLANNING = (
 )
 
 
-def handling_of(task: str, guards: Sequence[str], *more: Option) -> Argument:
-    """How carefully `task` changes tokens, which heeds these guards: what all such tasks can be told, and more."""
+def handling_of(task: str, *more: Option) -> Argument:
+    """How carefully `task` changes tokens: what all such tasks can be told, and more."""
+    guards = GUARDS[task]
     allow = Option(
         "allow",
         f"Go on in spite of a guard: {', '.join(guards)}. {SEVERAL}",

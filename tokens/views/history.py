@@ -45,6 +45,7 @@ RUN_FIELDS = (
     "locked",
     "undoes",
     "undone_by",
+    "put_back",
     "reason",
 )
 
@@ -163,7 +164,7 @@ def _run_row(run: StoredRun) -> tuple[object, ...]:
     return (
         str(run.id),
         kind_in_words(run),
-        f"{state}, undone by {run.undone_by}" if run.undone_by else state,
+        f"{state}, undone {_in_part(run)}by {run.undone_by}" if run.undone_by else state,
         to_the_minute(run.created_at),
         change_in_words(run.kind, run.change),
         run.tokens,
@@ -173,6 +174,10 @@ def _run_row(run: StoredRun) -> tuple[object, ...]:
     )
 
 
+def _in_part(run: StoredRun) -> str:
+    return "in part " if run.is_undone_in_part else ""
+
+
 def _run_facts(run: StoredRun, attempts: Sequence[Attempt], touched: Touched) -> Iterator[tuple[str, str]]:
     yield "Run", str(run.id)
     yield "Kind", run.kind
@@ -180,7 +185,8 @@ def _run_facts(run: StoredRun, attempts: Sequence[Attempt], touched: Touched) ->
     if run.undoes:
         yield "Undoes", f"run {run.undoes}"
     if run.undone_by:
-        yield "Undone by", f"run {run.undone_by}"
+        left = f", in part: {run.put_back} of {run.changed} token(s)" if run.is_undone_in_part else ""
+        yield "Undone by", f"run {run.undone_by}{left}"
     yield "Selection", selection_in_words(run)
     yield "Change", change_in_words(run.kind, run.change)
     yield "Planned", f"{to_the_second(run.created_at)}, by {described(dict(run.origin))}"
@@ -241,6 +247,7 @@ def _facts(run: StoredRun) -> dict[str, Any]:
         "tool_version": run.tool_version,
         "undoes": run.undoes,
         "undone_by": run.undone_by,
+        "put_back": run.put_back,
         "tokens": run.tokens,
         "changed": run.changed,
         "changed_meanwhile": run.changed_meanwhile,

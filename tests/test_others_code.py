@@ -1,0 +1,119 @@
+"""Code of others on GitLab's tables: what would run as the role that reads or writes is refused before it runs."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
+from tests.testbed.factories import make_token
+from tests.testbed.journal import execute
+from tests.testbed.replication import Replicated
+from tokens import database
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.errors import ExitStatus, Refused
+from tokens.gitlab import preflight
+from tokens.inventory.diagnosis import Verdict, diagnose
+
+Superuser = Callable[[Address], Address]
+
+SOON = datetime.now(UTC).date() + timedelta(7)
+
+ROLE = "DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+
+# What runs is seen, since it fails.
+RISE = """
+    CREATE FUNCTION public.rise() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $a$planted$a$; END';
+    CREATE FUNCTION public.rise(bigint) RETURNS boolean IMMUTABLE LANGUAGE plpgsql
+    AS 'BEGIN RAISE EXCEPTION $a$planted$a$; END';
+    ALTER FUNCTION public.rise() OWNER TO mallory;
+    ALTER FUNCTION public.rise(bigint) OWNER TO mallory;
+"""
+
+# A database of his that looks like GitLab's.
+ALL_HIS = """
+    DO $$
+    DECLARE one regclass;
+    BEGIN
+      FOR one IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO mallory', one);
+        EXECUTE format('GRANT ALL ON TABLE %s TO gitlab', one);
+      END LOOP;
+    END $$;
+"""
+
+TRIGGER = """
+    CREATE TRIGGER rise BEFORE UPDATE ON public.personal_access_tokens FOR EACH ROW EXECUTE FUNCTION public.rise();
+"""
+
+
+def policy(table: str) -> str:
+    return (
+        f"CREATE POLICY rise ON public.{table} USING (public.rise(1)); ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"
+    )
+
+
+@pytest.mark.parametrize("table", ["schema_migrations", "application_settings", "members", "personal_access_tokens"])
+def test_in_a_database_that_somebody_has_made_look_like_gitlabs_no_code_of_his_runs(
+    replicated: Replicated, superuser: Superuser, capsys: pytest.CaptureFixture[str], table: str
+) -> None:
+    with replicated.database() as pair:
+        address = pair.primary
+        name = conninfo_to_dict(address.conninfo)["dbname"]
+        with make_engine(address).begin() as connection:
+            make_token(connection, expires_at=SOON)
+        execute(superuser(address), ROLE, f"ALTER DATABASE {name} OWNER TO postgres", RISE, ALL_HIS)
+        execute(superuser(address), policy(table), TRIGGER)
+        change = ("extend", "--expires", str(SOON), "--by", "9d", "--yes", "--no-journal")
+        for target, words, status in (
+            (address, ("doctor",), ExitStatus.FAILED),
+            (address, change, ExitStatus.REFUSED),
+            (superuser(address), change, ExitStatus.REFUSED),
+        ):
+            capsys.readouterr()
+            assert typed(words[0], "--target", url(target), *words[1:]) == status
+            said = "".join(capsys.readouterr())
+            assert "planted" not in said
+            assert 'of role "mallory", which would run as' in said or "Row-level security hides rows" in said
+        # A superuser may look, since row-level security is not for one, and is told that changes are refused.
+        capsys.readouterr()
+        assert typed("doctor", "--target", url(superuser(address))) == ExitStatus.DONE
+        said = "".join(capsys.readouterr())
+        assert "planted" not in said
+        assert 'trigger on public.personal_access_tokens uses function public.rise() of role "mallory"' in said
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)",
+        "CREATE STATISTICS public.rise ON (public.rise(1) AND id > 0), state FROM public.users",
+        "ALTER TABLE public.users ADD CHECK (public.rise(id)) NOT VALID",
+        "CREATE RULE rise AS ON UPDATE TO public.members WHERE public.rise(old.id) DO ALSO NOTHING",
+        "ALTER TABLE public.members ALTER COLUMN access_level SET DEFAULT public.rise(1)::integer",
+    ],
+)
+def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_there(
+    replicated: Replicated, superuser: Superuser, planted: str
+) -> None:
+    with replicated.database() as pair:
+        execute(superuser(pair.primary), ROLE, RISE, planted)
+        for address in (pair.primary, superuser(pair.primary)):
+            with database.reading(address) as connection, pytest.raises(Refused, match='of role "mallory"'):
+                preflight.check(connection, preflight.CHANGE)
+
+
+@pytest.mark.each_release
+def test_gitlabs_own_tables_are_no_cause_for_alarm(
+    gitlab_database_at: Callable[[str], Address], superuser: Superuser, revision: str
+) -> None:
+    owned = gitlab_database_at(revision)
+    name = conninfo_to_dict(owned.conninfo)["dbname"]
+    execute(superuser(owned), f'ALTER DATABASE "{name}" OWNER TO postgres')
+    for address in (owned, superuser(owned)):
+        with database.reading(address) as connection:
+            preflight.check_code(connection, preflight.ROTATE)
+        assert [one.text for one in diagnose(address) if one.verdict is Verdict.FAIL] == []

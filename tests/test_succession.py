@@ -1,0 +1,178 @@
+"""What came of a token by rotations: what GitLab remembers, what the journal alone does, and if it cannot be asked."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.testbed.factories import make_token, make_user
+from tests.testbed.journal import NEW, execute, make_plan, make_run
+from tests.testbed.replication import Replicated
+from tokens import database
+from tokens.address import Address
+from tokens.change.change import Change
+from tokens.change.notes import Concern
+from tokens.change.plan import RunKind
+from tokens.change.plan import make_plan as plan_change
+from tokens.engine import make_engine
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.schema import read_schema
+from tokens.gitlab.succession import read_line
+from tokens.inventory.diagnosis import least_privileges
+from tokens.journal.contents import count_prunable
+from tokens.rotation.candidate import Search, find
+from tokens.rotation.plan import plan as plan_rotation
+from tokens.selection import EVERY_STATE, Selection
+from tokens.upgrade import Branch, upgrade
+
+SOON = datetime.now(UTC).date() + timedelta(7)
+
+ROTATED = """
+    INSERT INTO token_tasks.rotations (run_id, token_id, successor_id, state) VALUES ({run}, {old}, {new}, 'done')
+"""
+
+
+def service_tokens(address: Address, number: int) -> list[int]:
+    with make_engine(address).begin() as connection:
+        owner = make_user(connection, user_type=13)
+        return [make_token(connection, user_id=owner, expires_at=SOON) for _ in range(number)]
+
+
+def rotated(address: Address, *pairs: tuple[int, int]) -> None:
+    """The journal remembers these rotations, and GitLab does not."""
+    run = make_run(address, make_plan([1]), created_at="2026-01-01 00:00+00")
+    execute(address, *(ROTATED.format(run=run, old=old, new=new) for old, new in pairs))
+
+
+def noted(address: Address, concern: Concern) -> list[tuple[str, tuple[int, ...]]]:
+    day = ExpirationDate(SOON.toordinal())
+    plan = plan_change(address, RunKind.EXTEND, Selection.every(day), Change(to=NEW))
+    return [(note.text, note.ids) for note in plan.notes if note.concern is concern]
+
+
+def live_successors(address: Address) -> dict[int, int | None]:
+    found = find(address, Search(Selection((), states=EVERY_STATE)))
+    return {one.id: one.live_successor for one in found}
+
+
+def test_after_an_update_to_16_3_what_the_journal_knows_of_rotations_before_still_counts(
+    gitlab_database_at: Callable[[str], Address],
+) -> None:
+    address = gitlab_database_at("16.0")
+    upgrade(address, Branch.JOURNAL)
+    first, second, third, other, heir = service_tokens(address, 5)
+    rotated(address, (first, second), (other, heir))
+    upgrade(address, Branch.GITLAB, revision="16.3")
+    # GitLab goes on with the line.
+    execute(
+        address,
+        f"UPDATE personal_access_tokens SET previous_personal_access_token_id = {second} WHERE id = {third}",
+        f"UPDATE personal_access_tokens SET revoked = true WHERE id IN ({second}, {heir})",
+    )
+    assert [ids for _, ids in noted(address, Concern.SUPERSEDED)] == [(first,)]
+    assert live_successors(address) == {first: third, second: third, third: None, other: None, heir: None}
+    # A successor of ours that GitLab knows, too, is asked of GitLab alone.
+    with database.reading(address) as connection:
+        line = read_line(connection, read_schema(connection))
+        assert line is not None
+        assert len(line.direct) == 2
+    execute(
+        address,
+        "UPDATE personal_access_tokens s SET previous_personal_access_token_id = r.token_id "
+        "FROM token_tasks.rotations r WHERE r.successor_id = s.id",
+    )
+    with database.reading(address) as connection:
+        line = read_line(connection, read_schema(connection))
+        assert line is not None
+        assert len(line.direct) == 1
+    assert [ids for _, ids in noted(address, Concern.SUPERSEDED)] == [(first,)]
+
+
+def test_a_rotation_that_gitlab_remembers_can_be_forgotten_and_one_that_it_does_not_cannot(
+    gitlab_database_at: Callable[[str], Address],
+) -> None:
+    address = gitlab_database_at("16.0")
+    upgrade(address, Branch.JOURNAL)
+    pairs = [(old, new) for old, new in zip(*[iter(service_tokens(address, 4))] * 2, strict=True)]
+    for pair in pairs:
+        rotated(address, pair)
+    # A token that has expired can be made to work again.
+    execute(address, "UPDATE personal_access_tokens SET expires_at = '2026-01-31'")
+    before = datetime.now(UTC).date()
+    assert count_prunable(address, before) == 0
+    upgrade(address, Branch.GITLAB)
+    assert count_prunable(address, before) == 0
+    (old, new), _ = pairs
+    execute(
+        address,
+        f"UPDATE personal_access_tokens SET previous_personal_access_token_id = {old} WHERE id = {new}",
+    )
+    assert count_prunable(address, before) == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "cure"),
+    [
+        ("REVOKE ALL ON SCHEMA token_tasks FROM night", 'GRANT USAGE ON SCHEMA token_tasks TO "Night Shift";'),
+        (
+            "ALTER TABLE token_tasks.rotations OWNER TO mallory",
+            "somebody else has a hand in it: tokens.doctor says more.",
+        ),
+    ],
+)
+def test_where_nobody_else_knows_of_rotations_and_the_journal_cannot_be_asked_the_plan_says_so(
+    gitlab_database_at: Callable[[str], Address], superuser: Callable[[Address], Address], trouble: str, cure: str
+) -> None:
+    address = gitlab_database_at("16.0")
+    upgrade(address, Branch.JOURNAL)
+    old, new = service_tokens(address, 2)
+    rotated(address, (old, new))
+    assert noted(address, Concern.UNKNOWN_SUPERSEDED) == []
+    for role in ('"Night Shift"', "mallory"):
+        execute(
+            superuser(address),
+            f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        )
+    grants = least_privileges(address, "Night Shift")
+    execute(superuser(address), *grants["changes"], *grants["rotate"], trouble.replace("night", '"Night Shift"'))
+    shift = Address(make_conninfo(address.conninfo, user="Night Shift"), "there")
+    ((text, _),) = noted(shift, Concern.UNKNOWN_SUPERSEDED)
+    assert cure in text
+    planned = plan_rotation(
+        shift,
+        [one for one in find(shift, Search(Selection(()))) if one.id == old],
+        expires_in=30,
+        grace=None,
+        release=None,
+        allow_personal=False,
+    )
+    assert text in planned.notes
+    upgrade(address, Branch.GITLAB)
+    assert noted(address, Concern.UNKNOWN_SUPERSEDED) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "CREATE STATISTICS token_tasks.st ON (public.trap(1) AND token_id > 0), run_id FROM token_tasks.rotations",
+        "CREATE INDEX i ON token_tasks.rotations (run_id) WHERE public.trap(1)",
+        "CREATE INDEX i ON token_tasks.rotations (public.trap(token_id))",
+        "ALTER TABLE token_tasks.rotations ADD CHECK (public.trap(token_id))",
+    ],
+)
+def test_what_hangs_on_the_table_of_rotations_and_runs_at_planning_makes_it_untrusted(
+    replicated: Replicated, planted: str
+) -> None:
+    with replicated.database() as pair:
+        address = pair.primary
+        upgrade(address, Branch.JOURNAL)
+        old, new = service_tokens(address, 2)
+        rotated(address, (old, new))
+        assert [ids for _, ids in noted(address, Concern.SUPERSEDED)] == [(old,)]
+        execute(
+            address,
+            "CREATE FUNCTION public.trap(bigint) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true'",
+            planted,
+        )
+        assert noted(address, Concern.SUPERSEDED) == []
