@@ -1,7 +1,6 @@
 """A GitLab database and the program against it, for the tasks that change dates."""
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import (
     make_tokens,
     make_user,
 )
-from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
+from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
 from tokens.address import Address
@@ -42,18 +42,10 @@ class Instance:
     address: Address
 
     def run(
-        self, *words: object, stdin: str | None = None, env: dict[str, str] | None = None
+        self, *words: object, stdin: str = "", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run `gitlab-tokens` with the target added, without a terminal."""
-        return subprocess.run(
-            self.command(*words),
-            cwd=CHECKOUT,
-            env={**os.environ, **(env or {})},
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Run `gitlab-tokens` with the target added, without a terminal, and without a process of its own."""
+        return call_here(*self.command(*words), stdin=stdin, env=env)
 
     def done(self, *words: object, **options: Any) -> str:
         """What a run prints that ends well and complains about nothing."""
