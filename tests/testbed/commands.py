@@ -1,6 +1,7 @@
 """Commands that are typed into this very process: as quick as a function, and all that they print can be captured."""
 
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV
 from tokens.namespace import ns
 from tokens.program import DataConfig, TokensProgram, main
 
-AT_START = ("PYTHON", "LC_", "LANG", "TZ")
+AT_START = ("PYTHON", "LC_", "LANG", "TZ", "INVOKE_DEBUG")
 """How variables begin that a process heeds when it starts, or never."""
 
 STREAMS = ("stdin", "stdout", "stderr")
@@ -38,15 +39,19 @@ def call_here(
 ) -> subprocess.CompletedProcess[str]:
     """What `call` returns for one of our two programs, without the third of a second that a process takes to start.
 
-    For what people type and read. A process of its own is for what depends on one: a signal, a closed stream, an
-    account, a terminal, `--help` (Invoke gives a task's help once), `--debug` (which changes the process's log).
+    For what people type and read. A process of its own is for what depends on one: a signal, a closed stream, a
+    terminal, an account, a variable of AT_START.
     """
     program = {GITLAB_TOKENS: main, INV: _inv}[words[0]]
-    assert not [name for name in env or {} if name.startswith(AT_START)]
+    assert not [name for name in env or {} if name.startswith(AT_START)], "this needs a process of its own: call"
     with pytest.MonkeyPatch.context() as patch, _environment(env or {}), _streams(stdin) as (out, err):
         patch.setattr("sys.argv", list(words))
         patch.chdir(cwd)
-        status = _ended(program)
+        patch.setattr(os, "initgroups", _for_good)
+        for name in ns.task_names:
+            patch.setattr(ns[name], "help", dict(ns[name].help))  # of which Invoke takes away what it has shown
+        with _log():
+            status = _ended(program)
         return subprocess.CompletedProcess(list(words), status, _text(out), _text(err))
 
 
@@ -54,8 +59,10 @@ def _inv() -> None:
     """As the script does it, with the tasks.py of the current folder or above."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.path", list(sys.path))
-        patch.delitem(sys.modules, "tasks", raising=False)
-        invoke.Program(name="Invoke", version="0", binary="inv[oke]", binary_names=["invoke", "inv"]).run()
+        try:
+            invoke.Program(name="Invoke", version="0", binary="inv[oke]", binary_names=["invoke", "inv"]).run()
+        finally:
+            sys.modules.pop("tasks", None)
 
 
 def _ended(program: Callable[[], None]) -> int:
@@ -71,6 +78,23 @@ def _ended(program: Callable[[], None]) -> int:
                 stream.flush()
     assert not isinstance(status, str)
     return status or 0
+
+
+def _for_good(*_: object) -> None:
+    raise AssertionError("Root would become another account, for good: this needs a process of its own.")
+
+
+@contextmanager
+def _log() -> Iterator[None]:
+    """Invoke's `--debug` adds its log where there is none yet; pytest has one."""
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    root.handlers = []
+    try:
+        yield
+    finally:
+        root.handlers = before
+        root.setLevel(level)
 
 
 @contextmanager
