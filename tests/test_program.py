@@ -483,6 +483,7 @@ def test_the_version_is_told() -> None:
     assert call(GITLAB_TOKENS, "--version").stdout == f"gitlab-tokens {tokens.__version__}\n"
 
 
+@pytest.mark.slow  # pip builds a wheel and installs it; .ci/run looks into the packages, too
 def test_a_wheel_brings_its_migrations_along(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
     built = call(*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(CHECKOUT))
