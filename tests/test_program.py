@@ -21,6 +21,9 @@ from tokens.tasks.target import later_tasks
 from tokens.terminal.debug_log import without_addresses
 
 
+pytestmark = pytest.mark.newest_server  # what is typed and read is the same on every server
+
+
 def scalar(address: Address, statement: sa.TextClause) -> object:
     with make_engine(address).connect() as connection:
         return connection.execute(statement).scalar_one()

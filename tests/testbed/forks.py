@@ -98,14 +98,14 @@ def _serve(requests: socket.socket) -> list[str] | None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     running: dict[int, int] = {}  # a process, and where to say how it ended
     while True:
-        ready, _, _ = select.select([requests, reading], [], [])
+        ready, _, _ = select.select([requests.fileno(), reading], [], [])
         if reading in ready:
             os.read(reading, 4096)
             for process in list(running):
                 ended, status = os.waitpid(process, os.WNOHANG)
                 if ended:
                     _say(running.pop(process), os.waitstatus_to_exitcode(status))
-        if requests not in ready:
+        if requests.fileno() not in ready:
             continue
         request, descriptors, _, _ = socket.recv_fds(requests, MOST, 2)
         if not request:
