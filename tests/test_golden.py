@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -28,6 +29,7 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.gitlab_api import gitlab_api
+from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tokens import __version__, origin
 from tokens.address import Address
@@ -113,7 +115,9 @@ def test_the_list_of_tasks(golden: Golden, program: str) -> None:
 def test_the_help_of_every_task(golden: Golden) -> None:
     names = task_names()
     for name in names:
-        golden(f"golden/help/{name}.txt", said("gitlab-tokens", name, "--help"))
+        done = call_here(GITLAB_TOKENS, name, "--help", env={"COLUMNS": "80", "TERM": "dumb"})
+        assert (done.returncode, done.stderr) == (0, "")
+        golden(f"golden/help/{name}.txt", done.stdout)
     assert {path.stem for path in (HERE / "golden/help").iterdir()} == set(names)
 
 

@@ -20,7 +20,6 @@ from tokens.engine import make_engine
 from tokens.tasks.target import later_tasks
 from tokens.terminal.debug_log import without_addresses
 
-
 pytestmark = pytest.mark.newest_server  # what is typed and read is the same on every server
 
 
