@@ -29,7 +29,6 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.gitlab_api import gitlab_api
-from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tokens import __version__, origin
 from tokens.address import Address
@@ -77,21 +76,8 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 def said(*words: str, stdin: str = "") -> str:
     """What a command prints on both streams, 80 columns wide, and its exit status where that is not 0."""
-    kept = ("PATH", "HOME", "LANG", "SYSTEMROOT")
-    environment = {name: os.environ[name] for name in kept if name in os.environ} | {
-        "COLUMNS": "80",
-        "TERM": "dumb",
-        PATIENCE_VARIABLE: "600",
-    }
-    done = subprocess.run(
-        [str(BIN / words[0]), *words[1:]],
-        env=environment,
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    environment = {"COLUMNS": "80", "TERM": "dumb"}
+    done = call_here(str(BIN / words[0]), *words[1:], env=environment, stdin=stdin, merged=True)
     return done.stdout + (f"[{done.returncode}]\n" if done.returncode else "")
 
 
@@ -115,9 +101,7 @@ def test_the_list_of_tasks(golden: Golden, program: str) -> None:
 def test_the_help_of_every_task(golden: Golden) -> None:
     names = task_names()
     for name in names:
-        done = call_here(GITLAB_TOKENS, name, "--help", env={"COLUMNS": "80", "TERM": "dumb"})
-        assert (done.returncode, done.stderr) == (0, "")
-        golden(f"golden/help/{name}.txt", done.stdout)
+        golden(f"golden/help/{name}.txt", said("gitlab-tokens", name, "--help"))
     assert {path.stem for path in (HERE / "golden/help").iterdir()} == set(names)
 
 

@@ -35,16 +35,19 @@ def typed(*words: str) -> int:
 
 
 def call_here(
-    *words: str, cwd: Path = CHECKOUT, env: dict[str, str] | None = None, stdin: str = ""
+    *words: str, cwd: Path = CHECKOUT, env: dict[str, str] | None = None, stdin: str = "", merged: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """What `call` returns for one of our two programs, without the third of a second that a process takes to start.
 
     For what people type and read. A process of its own is for what depends on one: a signal, a closed stream, a
     terminal, an account, a variable of AT_START.
+
+    Args:
+        merged: let standard error go where standard output goes, as `2>&1` does.
     """
     program = {GITLAB_TOKENS: main, INV: _inv}[words[0]]
     assert not [name for name in env or {} if name.startswith(AT_START)], "this needs a process of its own: call"
-    with pytest.MonkeyPatch.context() as patch, _environment(env or {}), _streams(stdin) as (out, err):
+    with pytest.MonkeyPatch.context() as patch, _environment(env or {}), _streams(stdin, merged) as (out, err):
         patch.setattr("sys.argv", list(words))
         patch.chdir(cwd)
         patch.setattr(os, "initgroups", _for_good)
@@ -52,7 +55,7 @@ def call_here(
             patch.setattr(ns[name], "help", dict(ns[name].help))  # of which Invoke takes away what it has shown
         with _log():
             status = _ended(program)
-        return subprocess.CompletedProcess(list(words), status, _text(out), _text(err))
+        return subprocess.CompletedProcess(list(words), status, _text(out), "" if merged else _text(err))
 
 
 def _inv() -> None:
@@ -111,10 +114,12 @@ def _environment(added: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _streams(stdin: str) -> Iterator[tuple[IO[str], IO[str]]]:
+def _streams(stdin: str, merged: bool) -> Iterator[tuple[IO[str], IO[str]]]:
     """Let the three descriptors be files, which a program that is started from here has, too; the last two of them."""
     with ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in STREAMS]
+        if merged:
+            files[2] = files[1]
         files[0].write(stdin)
         files[0].seek(0)
         sys.stdout.flush()
