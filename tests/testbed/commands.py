@@ -17,6 +17,8 @@ import pytest
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV
 from tokens.namespace import ns
 from tokens.program import DataConfig, TokensProgram, main
+from tokens.rotation import rotator
+from tokens.run import batches
 
 AT_START = ("PYTHON", "LC_", "LANG", "TZ", "INVOKE_DEBUG")
 """How variables begin that a process heeds when it starts, or never."""
@@ -51,6 +53,8 @@ def call_here(
         patch.setattr("sys.argv", list(words))
         patch.chdir(cwd)
         patch.setattr(os, "initgroups", _for_good)
+        for room, name in ((batches, "PAUSES"), (rotator, "PAUSES"), (rotator, "FAILOVER_PAUSES")):
+            patch.setattr(room, name, [pause / 10 for pause in getattr(room, name)])  # as often, but not as long
         for name in ns.task_names:
             patch.setattr(ns[name], "help", dict(ns[name].help))  # of which Invoke takes away what it has shown
         with _log():
