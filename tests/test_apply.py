@@ -32,6 +32,7 @@ from tokens.errors import ExitStatus
 from tokens.journal.installation import REVISION
 from tokens.run.batches import BatchCommitted, run
 from tokens.run.stored_plans import plan_to_apply
+from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.upgrade import Branch, downgrade, upgrade
 
 ERIKA = {"SUDO_USER": "erika", "GITLAB_TOKENS_CALLER": "erika@desk"}
@@ -727,14 +728,17 @@ def test_a_second_change_is_refused_while_one_is_under_way_and_leaves_nothing_be
     assert instance.counts() == {str(SOON): 60}
 
 
-def test_nobody_listening_to_the_progress_does_not_end_a_run(slow: Instance) -> None:
+def test_nobody_listening_to_the_progress_does_not_end_a_run(instance: Instance) -> None:
+    environment = {**os.environ, PATIENCE_VARIABLE: "0"}
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as closed:
-        done = subprocess.run(slow.command(*EXTEND, "--yes"), stdout=subprocess.PIPE, stderr=closed, check=False)
+        command = instance.command(*EXTEND, "--yes")
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=closed, check=False)
     assert done.returncode == 0
-    assert slow.counts() == {str(LATER): 5000}
-    assert history(slow, 1)["state"] == "done"
+    assert instance.counts() == {str(LATER): 60}
+    assert history(instance, 1)["state"] == "done"
+    assert "60 of 60 tokens (100 %)" in instance.run("undo", "--run", 1, "--yes", env={PATIENCE_VARIABLE: "0"}).stderr
 
 
 def test_a_trigger_that_alters_the_new_date_is_found_by_the_recount(instance: Instance) -> None:

@@ -39,6 +39,8 @@ from tokens.targets.there import remote
 from tokens.targets.there.client import ClientError, SecretAnswer, ask_secretly
 from tokens.targets.there.remote import RemoteCommand, SessionLost
 
+pytestmark = pytest.mark.newest_server  # test_rotation.py and test_releases.py have these statements on every server
+
 KEYS = Keys.of(["0badcafe" * 16])
 SOON = datetime.now(UTC).date() + timedelta(days=5)
 EVERY = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)

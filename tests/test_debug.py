@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import make_token, make_user
 from tests.testbed.planted import rotation
-from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.database import connect
@@ -48,7 +49,7 @@ def test_what_the_server_quotes_stays_out_of_debug(address: Address, tmp_path: P
         ("extend", "--expires", "2031-06-15", "--to", "2032-01-01", "--kind", "service-account", "--yes"),
         rotation(tmp_path),
     ):
-        done = call(GITLAB_TOKENS, "--debug", words[0], "--target", url(address), *words[1:])
+        done = call_here(GITLAB_TOKENS, "--debug", words[0], "--target", url(address), *words[1:])
         shown = done.stdout + done.stderr
         assert done.returncode != 0
         assert "Traceback" in shown or words[0] == "rotate"

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
-from tests.testbed.program import INV, call
+from tests.testbed.program import INV
 from tests.testbed.runs import begin_run
 from tokens.address import Address
 from tokens.change.change import Change
@@ -142,10 +143,10 @@ def test_who_may_read_the_history_may_do_that_and_nothing_else(
 
     execute(superuser(gitlab_database), *least_privileges(gitlab_database, "Night Shift")["history"])
     target = ("--target", url(gitlab_database).replace("gitlab@", "Night%20Shift@"))
-    shown = call(INV, "tokens.history", *target, "--run", "1")
+    shown = call_here(INV, "tokens.history", *target, "--run", "1")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.count("changed") >= 3
-    listed = call(INV, "tokens.history", *target, "--output", "csv")
+    listed = call_here(INV, "tokens.history", *target, "--output", "csv")
     assert (listed.returncode, listed.stdout.count("\n")) == (0, 2)
 
     found = findings(nobody)
@@ -165,7 +166,7 @@ def test_who_may_read_the_history_may_do_that_and_nothing_else(
         with pytest.raises(Exception, match="permission denied"):
             execute(nobody, statement)
     for task in (["tokens.undo", "--run", "1", "--yes"], ["tokens.journal.prune", "--before", "2100-01-01", "--yes"]):
-        assert call(INV, *task, *target).returncode == 3
+        assert call_here(INV, *task, *target).returncode == 3
 
 
 HIDING = ("users", "members", "user_details", "namespaces", "routes", "projects", "application_settings")
@@ -244,16 +245,16 @@ def test_a_migration_belongs_to_the_release_that_followed_it(migration: str, rel
 
 
 def test_the_doctor_leaves_with_0_or_1(gitlab_database: Address, empty_database: Address) -> None:
-    well = call(INV, "tokens.doctor", "--target", url(gitlab_database))
+    well = call_here(INV, "tokens.doctor", "--target", url(gitlab_database))
     assert (well.returncode, well.stderr) == (0, "")
     assert all(line.startswith("OK ") for line in well.stdout.splitlines())
-    ill = call(INV, "tokens.doctor", "--target", url(empty_database), "--output", "json")
+    ill = call_here(INV, "tokens.doctor", "--target", url(empty_database), "--output", "json")
     assert ill.returncode == 1
     assert [one["subject"] for one in json.loads(ill.stdout)["findings"] if one["verdict"] == "fail"] == ["schema"]
 
 
 def test_the_doctor_prints_grants_as_sql(gitlab_database: Address) -> None:
-    done = call(INV, "tokens.doctor", "--target", url(gitlab_database), "--grants", "night shift")
+    done = call_here(INV, "tokens.doctor", "--target", url(gitlab_database), "--grants", "night shift")
     analyze, changes = done.stdout.split("-- history")[0], done.stdout.split("-- changes")[1]
     assert 'GRANT SELECT (expires_at) ON public.personal_access_tokens TO "night shift";' in analyze
     assert "UPDATE" not in analyze

@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -76,22 +77,12 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 def said(*words: str, stdin: str = "") -> str:
     """What a command prints on both streams, 80 columns wide, and its exit status where that is not 0."""
-    kept = ("HOME", "LANG", "SYSTEMROOT")
-    environment = {name: os.environ[name] for name in kept if name in os.environ} | {
+    environment = {
         "COLUMNS": "80",
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",  # what to type next is short then
         "TERM": "dumb",
-        PATIENCE_VARIABLE: "600",
     }
-    done = subprocess.run(
-        [str(BIN / words[0]), *words[1:]],
-        env=environment,
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    done = call_here(str(BIN / words[0]), *words[1:], env=environment, stdin=stdin, merged=True)
     return done.stdout + (f"[{done.returncode}]\n" if done.returncode else "")
 
 

@@ -10,9 +10,10 @@ from datetime import date, timedelta
 import pytest
 
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.journal import NEW, OLD, SOMEBODY, execute, make_plan, make_run, values, writing
-from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.rotation import (
     GONE,
@@ -480,7 +481,7 @@ def test_what_was_asked_for_is_told_in_words() -> None:
 
 def test_the_task_prints_what_was_asked_for_or_says_why_not(gitlab_database: Address, tokens: list[int]) -> None:
     def history(*words: str) -> tuple[int, str, str]:
-        done = call(GITLAB_TOKENS, "history", "--target", url(gitlab_database), *words)
+        done = call_here(GITLAB_TOKENS, "history", "--target", url(gitlab_database), *words)
         return done.returncode, done.stdout, done.stderr
 
     status, out, error = history()
@@ -496,7 +497,7 @@ def test_the_task_prints_what_was_asked_for_or_says_why_not(gitlab_database: Add
 
 def test_a_number_that_is_none_is_wrong_use() -> None:
     for words in (("--run", "last"), ("--run", "0"), ("--output", "yaml")):
-        done = call(GITLAB_TOKENS, "history", "--target", "postgresql:///nowhere", *words)
+        done = call_here(GITLAB_TOKENS, "history", "--target", "postgresql:///nowhere", *words)
         assert (done.returncode, done.stderr.count("\n")) == (ExitStatus.USAGE, 1)
 
 

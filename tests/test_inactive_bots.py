@@ -24,6 +24,8 @@ from tokens.run.batches import Finished, run
 from tokens.run.stored_plans import plan_to_apply, plan_to_undo
 from tokens.selection import EVERY_STATE, DateRange, Selection
 
+pytestmark = pytest.mark.newest_server  # test_facts.py counts such bots on every server
+
 TODAY = datetime.now(UTC).date()
 BOT, SERVICE_ACCOUNT, HUMAN = 6, 13, 0
 

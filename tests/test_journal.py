@@ -12,9 +12,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import make_token, make_tokens
 from tests.testbed.journal import NEW, execute, make_plan, make_run, values
-from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
 from tokens import database
@@ -354,20 +355,20 @@ def test_pruning_keeps_what_tells_that_a_token_which_is_not_revoked_was_replaced
     "words", [(), ("--before", "soon"), ("--older-than", "3"), ("--before", "2026-01-01", "--older-than", "3d")]
 )
 def test_pruning_takes_one_day_and_says_what_a_day_looks_like(words: Sequence[str]) -> None:
-    done = call(GITLAB_TOKENS, "journal.prune", "--target", "postgresql:///nowhere", "--yes", *words)
+    done = call_here(GITLAB_TOKENS, "journal.prune", "--target", "postgresql:///nowhere", "--yes", *words)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (ExitStatus.USAGE, "", 1)
 
 
 @pytest.mark.parametrize("words", [("uninstall",), ("prune", "--older-than", "90d")])
 def test_what_forgets_runs_wants_a_terminal_or_a_yes(words: Sequence[str]) -> None:
-    done = call(GITLAB_TOKENS, f"journal.{words[0]}", *words[1:], "--target", "postgresql:///nowhere")
+    done = call_here(GITLAB_TOKENS, f"journal.{words[0]}", *words[1:], "--target", "postgresql:///nowhere")
     assert done.returncode == ExitStatus.USAGE
     assert "without one use --yes" in done.stderr
 
 
 def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database: Address) -> None:
     def journal(task: str, *words: str) -> str:
-        done = call(GITLAB_TOKENS, f"journal.{task}", "--target", url(gitlab_database), *words)
+        done = call_here(GITLAB_TOKENS, f"journal.{task}", "--target", url(gitlab_database), *words)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 

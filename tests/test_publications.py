@@ -11,12 +11,13 @@ from psycopg.conninfo import make_conninfo
 
 from tests.testbed import logical
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import make_membership, make_project, make_token, make_tokens, make_user
 from tests.testbed.folders import public_folder
 from tests.testbed.instance import LATER, SOON
 from tests.testbed.journal import make_plan, make_run
 from tests.testbed.logical import GITLAB, Logical, Replica, execute, value
-from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.program import GITLAB_TOKENS
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine
@@ -80,7 +81,7 @@ def psql(address: Address, script: str) -> None:
 
 
 def run_task(address: Address, *words: str, status: int = 0) -> str:
-    done = call(GITLAB_TOKENS, *words, "--target", url(address))
+    done = call_here(GITLAB_TOKENS, *words, "--target", url(address))
     assert done.returncode == status, done.stderr
     return done.stderr if status else done.stdout
 

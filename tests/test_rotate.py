@@ -24,6 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.accounts import toolbox
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.testbed.gitlab_api import GitLabApi, Reply, gitlab_api
 from tests.testbed.processes import Gate, ended, process_list, wait_until
@@ -94,16 +95,8 @@ class Instance:
     def run(
         self, *words: object, stdin: str = "", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run it without a terminal."""
-        return subprocess.run(
-            self.typed(*words),
-            cwd=CHECKOUT,
-            env={**os.environ, **self.variables, **(env or {})},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Run it without a terminal, and without a process of its own."""
+        return call_here(*self.typed(*words), stdin=stdin, env={**self.variables, **(env or {})})
 
     def done(self, *words: object) -> str:
         """What it prints where it ends well and complains about nothing."""

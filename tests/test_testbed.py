@@ -1,5 +1,6 @@
 """The testbed is what it claims to be: a Docker engine, GitLab-shaped containers, peer authentication, PgBouncer."""
 
+import logging
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from tests.testbed import accounts
 from tests.testbed import pgbouncer as pooler
 from tests.testbed.accounts import EXTERNAL, PASSWORD, PeerServer, omnibus, run_as, source, system_account
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.docker import engine as engines
 from tests.testbed.docker import image as images
 from tests.testbed.docker.engine import Engine, EngineError
@@ -27,7 +29,9 @@ from tests.testbed.docker.image import (
     other_container,
     stopped_container,
 )
+from tests.testbed.folders import public_folder, remove_leftovers
 from tests.testbed.pgbouncer import pgbouncer
+from tests.testbed.program import INV, call
 from tokens.address import Address
 from tokens.database import login
 from tokens.inventory.analysis import analyze
@@ -312,3 +316,73 @@ def setting(connection: psycopg.Connection) -> str:
 def settings(connection: psycopg.Connection) -> list[tuple[str, str]]:
     shown: list[tuple[str, str]] = connection.execute("SELECT name, setting FROM pg_settings ORDER BY name").fetchall()
     return shown
+
+
+# Folders and commands
+
+
+LEFT_BEHIND = """
+import os, signal
+from tests.testbed.folders import public_folder
+from tokens.targets.demo.embedded import Server
+with public_folder() as folder:
+    server = Server(folder / "pg", settings={"fsync": "off"})
+    server.start()
+    print(folder, (server.folder / "data/postmaster.pid").read_text().split()[0], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_runs_servers_end_and_their_memory_is_free_again_when_the_next_run_begins() -> None:
+    done = call(sys.executable, "-c", LEFT_BEHIND)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    folder, server = done.stdout.split()
+    assert Path(folder).exists()
+    assert Path("/proc", server, "cwd").exists()
+    with public_folder() as in_use:
+        remove_leftovers()
+        assert in_use.exists()
+    assert not Path(folder).exists()
+    assert not Path("/proc", server, "cwd").exists()
+
+
+def test_a_command_in_this_process_answers_as_one_of_its_own_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / ".invoke.yaml").write_text("tokens: {taget: x}\n")
+    variables = {"HOME": str(tmp_path), "INVOKE_TOKENS_TARGET": "postgresql://u@127.0.0.1:1/x"}
+    before = state_of_this_process()
+    for _ in range(2):
+        for words in (
+            (GITLAB_TOKENS, "--help", "extend"),
+            (GITLAB_TOKENS, "--version"),
+            (GITLAB_TOKENS, "analyze", "--output", "json"),
+            (GITLAB_TOKENS, "--debug", "analyze", "--top", "0"),
+            (GITLAB_TOKENS, "nonsense"),
+            (INV, "--list"),
+            (INV, "tokens.analyze"),
+            (INV, "tokens.analyze", "--nonsense"),
+        ):
+            here, own = (run(*words, env=variables, cwd=CHECKOUT) for run in (call_here, call))
+            assert here.returncode == own.returncode, words
+            if "--debug" not in words:  # its log names objects by where they lie
+                assert (here.stdout, here.stderr) == (own.stdout, own.stderr)
+            assert [line for line in own.stderr.splitlines() if "Traceback" in line] == [
+                line for line in here.stderr.splitlines() if "Traceback" in line
+            ]
+            assert state_of_this_process() == before
+
+
+def state_of_this_process() -> object:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    streams = [(os.fstat(number).st_dev, os.fstat(number).st_ino) for number in range(3)]
+    log = logging.getLogger()
+    return (
+        dict(os.environ),
+        os.getcwd(),
+        list(sys.path),
+        sys.modules.get("tasks"),
+        (sys.stdin, sys.stdout, sys.stderr),
+        streams,
+        handlers,
+        (log.level, list(log.handlers)),
+        len(os.listdir("/proc/self/fd")),
+    )

@@ -8,10 +8,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.addresses import url
-from tests.testbed.commands import typed
+from tests.testbed.commands import call_here, typed
 from tests.testbed.factories import make_token, make_tokens
 from tests.testbed.journal import make_plan, make_run, values
-from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.runs import install
 from tokens import database
 from tokens.address import Address
@@ -173,7 +173,7 @@ def test_a_journal_that_somebody_else_has_made_is_used_by_no_task(
     plant(mallory)
     for address in (gitlab_database, superuser(gitlab_database)):
         for words in TASKS if address is gitlab_database else TASKS[:1]:
-            done = call(GITLAB_TOKENS, *words, "--target", url(address))
+            done = call_here(GITLAB_TOKENS, *words, "--target", url(address))
             assert (done.returncode, done.stdout) == (ExitStatus.REFUSED, ""), words
             assert done.stderr.startswith("The journal is not used: schema token_tasks belongs to role mallory, ")
             assert done.stderr.count("\n") == 1
@@ -183,7 +183,7 @@ def test_a_journal_that_somebody_else_has_made_is_used_by_no_task(
     assert values(mallory, "SELECT role FROM token_tasks.caught") == []
     # Without a record the change does not depend on it.
     words = ("extend", "--expires", "2024-06-15", "--to", "2030-06-15", "--yes", "--no-journal")
-    assert call(GITLAB_TOKENS, *words, "--target", url(gitlab_database)).returncode == 0
+    assert call_here(GITLAB_TOKENS, *words, "--target", url(gitlab_database)).returncode == 0
 
 
 def test_the_cure_that_a_refusal_names_ends_it(
@@ -310,7 +310,7 @@ def test_what_default_privileges_grant_is_revoked_by_the_installation(
         setup.install(gitlab_database)
         assert values(gitlab_database, ACCESS) == []
         make_run(gitlab_database, make_plan([1]))
-    assert call(GITLAB_TOKENS, "history", "--target", url(mallory)).returncode == ExitStatus.REFUSED
+    assert call_here(GITLAB_TOKENS, "history", "--target", url(mallory)).returncode == ExitStatus.REFUSED
 
 
 def test_a_migration_takes_what_default_privileges_gave_and_leaves_what_was_granted_on_purpose(

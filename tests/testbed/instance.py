@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.factories import (
     make_tokens,
     make_user,
 )
-from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
+from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
 from tokens.address import Address
@@ -47,18 +48,10 @@ class Instance:
     address: Address
 
     def run(
-        self, *words: object, stdin: str | None = None, env: dict[str, str] | None = None
+        self, *words: object, stdin: str = "", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run `gitlab-tokens` with the target added, without a terminal."""
-        return subprocess.run(
-            [GITLAB_TOKENS, *map(str, words)],
-            cwd=CHECKOUT,
-            env={**os.environ, **self.variables, **(env or {})},
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Run `gitlab-tokens` with the target in its environment, without a terminal and a process of its own."""
+        return call_here(GITLAB_TOKENS, *map(str, words), stdin=stdin or "", env={**self.variables, **(env or {})})
 
     def done(self, *words: object, **options: Any) -> str:
         """What a run prints that ends well and complains about nothing."""

@@ -13,7 +13,7 @@ MARKS = {
     "docker": "a Docker engine of our own: root and Debian's docker.io",
     "kubernetes": "kubectl against a stand-in of a cluster",
     "accounts": "accounts of this machine are added: root",
-    "newest_server": "on the newest server alone: what is compared is another text on an older one",
+    "newest_server": "on the newest server alone: nothing depends on it, or what is compared is another text elsewhere",
     "each_release": "with a `revision`: every release on the newest server, the oldest and the newest on the others",
 }
 

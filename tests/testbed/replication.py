@@ -106,7 +106,9 @@ class Replicated:
         return self._template
 
     def _create(self, name: str, template: str = "template1") -> None:
-        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+        statement = sql.SQL(
+            "CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy"
+        )  # half the work, without fsync
         _execute(self.primary, statement.format(*map(sql.Identifier, (name, GITLAB, template))))
 
 

@@ -24,6 +24,8 @@ from typing import Self, TextIO
 
 import pyte
 
+from tests.testbed.forks import Fork, can_fork
+
 DEADLINE = 60.0  # seconds; a busy machine is no fault
 
 KEYS = {
@@ -72,6 +74,11 @@ class Program:
         self._stream = pyte.ByteStream(self._screen)
         self._terminal, inside = os.openpty()
         termios.tcsetwinsize(self._terminal, size)
+        self._child: subprocess.Popen[bytes] | Fork
+        if can_fork(argv):
+            self._child = Fork(argv, env=environment, terminal=inside)
+            os.close(inside)
+            return
         self._child = subprocess.Popen(
             argv,
             env=environment,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.testbed.folders import public_folder
+from tests.testbed.folders import public_folder, remove_leftovers
 
 _UNTIL_THE_END = pytest.StashKey[ExitStack]()
 
@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker is not None:
         _folder = Path(worker["run_folder"])
         return
+    remove_leftovers()
     config.stash[_UNTIL_THE_END] = ExitStack()
     _folder = config.stash[_UNTIL_THE_END].enter_context(public_folder())
 

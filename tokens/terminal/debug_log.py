@@ -9,7 +9,7 @@ from collections.abc import Iterator
 HIDDEN = "…"
 HARMLESS = re.compile(r"[\w.,/+-]*|gitlab:tokens(:[\w.-]+)*|(docker|kubernetes|source)(:[\w.,/+-]*)+")
 QUOTED = re.compile(r"""(?<!\w)(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""", re.DOTALL)
-BARE = re.compile(r"\S*(?:://|@)\S*")
+BARE = re.compile(r"\S+")
 
 
 def hide_addresses() -> None:
@@ -21,7 +21,7 @@ def hide_addresses() -> None:
 
 def without_addresses(text: str) -> str:
     """`text` with an ellipsis for whatever it quotes that is more than a word or a path, or looks like an address."""
-    return BARE.sub(HIDDEN, QUOTED.sub(_discreetly, text))
+    return BARE.sub(_without_address, QUOTED.sub(_discreetly, text))
 
 
 class _Discreet(logging.Filter):
@@ -41,6 +41,10 @@ def _typed() -> Iterator[str]:
             yield from (part for part in (word, value) if part and not HARMLESS.fullmatch(word))
         elif not HARMLESS.fullmatch(value):
             yield from (word, value)
+
+
+def _without_address(found: re.Match[str]) -> str:
+    return HIDDEN if "://" in found[0] or "@" in found[0] else found[0]
 
 
 def _discreetly(found: re.Match[str]) -> str:
