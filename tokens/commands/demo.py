@@ -19,7 +19,7 @@ def start(environment: Environment, folder: Path | None, tokens: int | None) -> 
         raise UsageError(
             f"The demo is there already, with another number of tokens; for a new one: demo.reset --tokens {tokens}."
         )
-    status(environment, folder)
+    _show_with_api(environment, folder)
 
 
 def stop(environment: Environment, folder: Path | None) -> None:
@@ -30,7 +30,7 @@ def stop(environment: Environment, folder: Path | None) -> None:
 def reset(environment: Environment, folder: Path | None, tokens: int | None) -> None:
     """Fill the demo anew, forgetting every change."""
     demo.reset(folder, _report(environment), tokens=demo.TOKENS if tokens is None else tokens)
-    status(environment, folder)
+    _show_with_api(environment, folder)
 
 
 def remove(environment: Environment, folder: Path | None, yes: bool) -> Ending:
@@ -53,6 +53,11 @@ def remove(environment: Environment, folder: Path | None, yes: bool) -> Ending:
 def status(environment: Environment, folder: Path | None) -> None:
     """Show whether the demo runs and what is in it."""
     environment.print(view.screen(demo.status(folder)))
+
+
+def _show_with_api(environment: Environment, folder: Path | None) -> None:
+    demo.start_api(folder)
+    status(environment, folder)
 
 
 def _report(environment: Environment) -> Report:

@@ -9,7 +9,7 @@ Attaching to a running demo is what every command pays for: it is one login, and
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import Enum
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tokens.address import Address
 from tokens.errors import ServerError, TokensError, UsageError
+from tokens.targets.demo import stand_in
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import NEWEST
 from tokens.targets.demo.progress import Progress, Report
@@ -74,6 +75,8 @@ class Status:
     server_version: str | None = None
     size: int | None = None
     """Bytes on disk."""
+    api: str | None = None
+    """The URL of the stand-in for GitLab's API, where that runs."""
 
 
 def place() -> Path:
@@ -117,6 +120,7 @@ def reset(directory: Path | None = None, report: Report | None = None, *, tokens
     """A fresh demo in place of the present one, which stays in use until the new one is complete."""
     _check(tokens)
     server = _server(directory)
+    _stop_api(server)
     try:
         _start(server, report)
     except ServerError:
@@ -126,9 +130,19 @@ def reset(directory: Path | None = None, report: Report | None = None, *, tokens
     return _ensure_filled(server, tokens, report, anew=True)
 
 
+def start_api(directory: Path | None = None) -> str:
+    """Start the stand-in for GitLab's API beside the demo, which is ready, unless it runs; its URL.
+
+    Whoever asks for nothing but data need not wait for it: that is why `open` does not start it.
+    """
+    return stand_in.start(_server(directory).folder)
+
+
 def stop(directory: Path | None = None) -> bool:
-    """Stop the demo's server, keeping its data; whether it was running."""
-    return _server(directory).stop()
+    """Stop the demo's server and its stand-in for GitLab's API, keeping the data; whether the server was running."""
+    server = _server(directory)
+    _stop_api(server)
+    return server.stop()
 
 
 def remove(directory: Path | None = None) -> int:
@@ -139,7 +153,17 @@ def remove(directory: Path | None = None) -> int:
     Raises:
         ForeignFolder: the folder is none of the demo's; nothing is deleted.
     """
-    return _server(directory).remove()
+    server = _server(directory)
+    if server.folder.exists():
+        server.check_own()
+        stand_in.remove(server.folder)
+    return server.remove()
+
+
+def _stop_api(server: Server) -> None:
+    if server.exists:
+        server.check_own()
+        stand_in.stop(server.folder)
 
 
 def check_own(directory: Path | None = None) -> None:
@@ -151,7 +175,8 @@ def status(directory: Path | None = None) -> Status:
     """What there is of the demo. Changes and starts nothing."""
     server = _server(directory)
     state = _state(server)
-    known = Status(server.folder, state, _address(server))
+    api = None if state is DemoState.ABSENT else stand_in.url_if_running(server.folder)
+    known = Status(server.folder, state, _address(server), api=api)
     return _described(known) if state is DemoState.READY else known
 
 
@@ -187,10 +212,8 @@ def _described(status: Status) -> Status:
     with connect(status.address) as connection, connection.transaction():
         comment, size, version = connection.row(statement)
     filled = json.loads(comment or "{}")
-    return Status(
-        folder=status.folder,
-        state=status.state,
-        address=status.address,
+    return replace(
+        status,
         tokens=filled.get("tokens"),
         filled_on=date.fromisoformat(filled["filled_on"]) if "filled_on" in filled else None,
         release=filled.get("release"),

@@ -26,7 +26,7 @@ DOCUMENTED = {
 NEVER_EXPIRING = 387
 
 SERVICE_TOKEN = "GitLab Security Service - Architecture - Inventory"  # noqa: S105 - a token's name
-"""A token of the first service account, expired three days ago, of which examples can speak."""
+"""The one token of the first service account, expired three days ago, of which examples can speak."""
 
 _CHUNK = 200_000  # tokens in one INSERT, for the progress
 _GRANULAR = 12
@@ -212,7 +212,8 @@ def _add_recent_tokens(tables: Tables, ids: Identifiers) -> None:
         "revoked": "revoked",
         "updated_at": "CASE WHEN revoked THEN LEAST(created_at + interval '7 days', current_date) ELSE created_at END",
         "last_used_at": f"""
-            CASE WHEN n % 6 <> 0 OR kind = 'service' THEN {_last_use("LEAST(expires_at, current_date)")} END""",
+            CASE WHEN kind = 'service' THEN expires_at - interval '90 minutes'
+                 WHEN n % 6 <> 0 THEN {_last_use("LEAST(expires_at, current_date)")} END""",
         "previous_personal_access_token_id": "CASE WHEN kind = 'chain' AND link > 1 THEN id - 1 END",
         "description": f"CASE WHEN n % 3 = 1 THEN {one_of(_DESCRIPTIONS, 'n / 3')} END",
         "granular": "kind = 'granular'",
@@ -238,7 +239,7 @@ def _token_columns(ids: Identifiers) -> dict[str, str]:
         "user_id": f"""
             CASE owner WHEN 'project bot' THEN {ids.project_bots.choose(_PROJECT_BOT)}
                        WHEN 'group bot' THEN {ids.group_bots.choose(_GROUP_BOT)}
-                       WHEN 'service account' THEN {ids.service_accounts.choose(_SERVICE_ACCOUNT)}
+                       WHEN 'service account' THEN {ids.other_service_accounts.choose(_SERVICE_ACCOUNT)}
                        ELSE {ids.people.choose("n * 7919")} END""",
         "name": f"{one_of(TOKEN_NAMES, 'n')} || CASE WHEN n % 4 = 0 THEN '' ELSE ' ' || n END",
         "expires_at": "expires_at",
