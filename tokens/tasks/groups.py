@@ -7,6 +7,7 @@ from tokens.tasks.options import (
     ALLOW_PUBLICATION,
     BUNDLE_FOLDER,
     BUNDLE_PLACE,
+    DATE_OF_DEMO,
     DEMO_FOLDER,
     LOCATED,
     OUTPUT,
@@ -43,7 +44,7 @@ def prune() -> None:
     """Forget runs of long ago; none that is under way."""
 
 
-@task("demo:start", DEMO_FOLDER, TOKENS_OF_DEMO, name="demo.start")
+@task("demo:start", DEMO_FOLDER, TOKENS_OF_DEMO, DATE_OF_DEMO, name="demo.start")
 def start() -> None:
     """Start the demo, filling it the first time."""
 
@@ -53,7 +54,7 @@ def stop() -> None:
     """Stop the demo's database; what is in it stays."""
 
 
-@task("demo:reset", DEMO_FOLDER, TOKENS_OF_DEMO, name="demo.reset")
+@task("demo:reset", DEMO_FOLDER, TOKENS_OF_DEMO, DATE_OF_DEMO, name="demo.reset")
 def reset() -> None:
     """Fill the demo anew, forgetting every change."""
 

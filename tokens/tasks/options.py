@@ -81,7 +81,18 @@ TOKENS_OF_DEMO = Argument(
     (
         Option(
             "tokens",
-            "How many tokens expire on 2024-06-15. Default: 15653; as documented by GitLab: 1565353.",
+            "How many tokens expire on one date. Default: 15653; as documented by GitLab: 1565353.",
+        ),
+    ),
+)
+DATE_OF_DEMO = Argument(
+    "expires_at",
+    "tokens.commands.reading:date_of_demo",
+    (
+        Option(
+            "expires",
+            "The date on which they expire: friday (the coming one) or a date within the coming year (2027-06-15). "
+            "Default: 2024-06-15, as documented by GitLab.",
         ),
     ),
 )

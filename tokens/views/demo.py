@@ -10,7 +10,8 @@ def screen(status: Status) -> str:
         "Folder": status.folder,
         "GitLab": status.release,
         "PostgreSQL": status.server_version,
-        "Tokens": status.tokens and f"{status.tokens} that expire on 2024-06-15, and others around {status.filled_on}",
+        "Tokens": status.tokens
+        and f"{status.tokens} that expire on {status.expires_at}, and others around {status.filled_on}",
         "Size": status.size and f"{status.size // 10**6} MB",
         "GitLab's API": f"{status.api or 'started by rotate'}: a stand-in that looks tokens up, and nothing else"
         if status.state is DemoState.READY
