@@ -205,7 +205,7 @@ EXTENSION = Argument(
     (
         Option("to", "The new expiration date (2027-06-15)."),
         Option("by", "Instead of --to: so many days later than each token's own date (365d)."),
-        Option("stagger", "Spread the new dates evenly over so many days from --to on (30d)."),
+        Option("stagger", "Spread the new dates evenly over so many days from there on (30d)."),
     ),
 )
 
