@@ -254,6 +254,7 @@ def test_five_callers_at_once_start_one(own: Path) -> None:
     assert found == {demo.status(own).api}
 
 
+@pytest.mark.slow
 def test_of_two_demos_each_knows_its_own_tokens_and_stop_reset_and_remove_end_its_own(
     own: Path, another: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +276,7 @@ def test_of_two_demos_each_knows_its_own_tokens_and_stop_reset_and_remove_end_it
     assert answer(first, token)[0] == 200
 
 
+@pytest.mark.slow
 def test_one_whose_folder_somebody_deletes_ends_by_itself(another: Path) -> None:
     url = demo.start_api(another)
     Server(another).stop()

@@ -3,6 +3,9 @@
 Its database has its final name only when it is complete: whoever can log in to it has a finished demo, and a fill that
 was killed leaves nothing but a database of another name, which the next one drops.
 
+Beside the server's files its folder has secrets.yml, the demo's own db_key_base, and `api`, which the stand-in for
+GitLab's API keeps locked as long as it runs.
+
 Attaching to a running demo is what every command pays for: it is one login, and imports no Alembic.
 """
 
