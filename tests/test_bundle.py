@@ -20,6 +20,7 @@ from tests.testbed.folders import public_folder
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import UsageError
+from tokens.targets import demo
 from tokens.targets.there import bundle
 from tokens.targets.there.bundle import Bundle
 from tokens.upgrade import Branch, revisions
@@ -160,6 +161,18 @@ def test_what_needs_more_than_the_bundle_says_so_in_one_line(unpacked: Path, fol
         assert done.returncode in (1, 2)
         assert "Traceback" not in done.stderr
         assert said in done.stderr.splitlines()[-1]
+
+
+def test_it_rotates_in_a_demo_that_runs(unpacked: Path, folder: Path) -> None:
+    demo.open(folder / "demo", tokens=40)
+    try:
+        env = {"INVOKE_TOKENS_DEMO_DIRECTORY": str(folder / "demo")}
+        words = ("--service-account", "inventory", "--deliver", f"file:{folder}/token", "--yes")
+        done = call(unpacked / "gitlab-tokens", "rotate", "--target", "demo", *words, env=env)
+        assert done.returncode == 0, done.stderr
+        assert "has to accept the new token" in done.stdout
+    finally:
+        demo.remove(folder / "demo")
 
 
 def test_variables_of_pythons_do_not_matter(unpacked: Path, tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.testbed.commands import typed
 from tests.testbed.screen import Program
+from tokens.commands.reading import coming_friday
 from tokens.targets import demo
 from tokens.tasks.options import TOKENS_OF_DEMO
 
@@ -63,9 +66,12 @@ def test_the_demo_from_nothing_to_the_documented_table_and_back(environment: dic
     assert "15653 that expire on 2024-06-15" in inv("tokens.demo.status").stdout
     assert inv("tokens.demo.start").returncode == 0
 
-    other = inv("tokens.demo.start", "--tokens", "20")
+    other = inv("tokens.demo.start", "--tokens", "20", "--expires", "friday")
     assert other.returncode == 2
-    assert "demo.reset --tokens 20" in other.stderr
+    friday = coming_friday(datetime.now(UTC).date())
+    assert f"15653 tokens that expire on 2024-06-15; for a new one: demo.reset --tokens 20 --expires {friday}." in (
+        other.stderr
+    )
 
     assert inv("tokens.demo.reset", "--tokens", "2000").returncode == 0
     assert "| 2024-06-15      | 2000  |" in inv("tokens.analyze", "--target", "demo").stdout
@@ -103,6 +109,21 @@ def test_the_demo_is_removed_when_somebody_agrees_and_what_is_not_its_own_stays(
         assert program.wait() == 0
         assert f"The demo is removed, 0 MB. {folder} stays, since it holds something else." in program.text
     assert [path.name for path in folder.iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize(("today", "days"), [(23, 4), (26, 1), (27, 7), (28, 6)])
+def test_friday_is_the_coming_one(today: int, days: int) -> None:
+    day = date(2026, 11, today)
+    assert coming_friday(day) == day + timedelta(days)
+    assert coming_friday(day).strftime("%a") == "Fri"
+
+
+@pytest.mark.parametrize("given", ["2027-02-30", "soon", "2024-06-15", "0d"])
+def test_a_date_that_is_none_or_not_to_come_is_refused(given: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert typed("demo.start", "--expires", given) == 2
+    assert f'--expires takes friday, or a date within the coming year as YYYY-MM-DD, not "{given}".' in (
+        capfd.readouterr().err
+    )
 
 
 def test_the_help_says_how_large_the_demo_is() -> None:

@@ -116,6 +116,9 @@ def test_everything_that_matters_is_counted_once(gitlab_database: Address) -> No
     by_days = facts(gitlab_database, Change(by=20), MIGRATION)
     assert by_days["reviving"] == 2, "those that expired less than 20 days ago"
     assert by_days["bots_ending_before"] == 3
+    spread = facts(gitlab_database, Change(by=10, days=11), MIGRATION)
+    of_the_latest = ("reviving", "bots_ending_before")
+    assert [spread[what] for what in of_the_latest] == [by_days[what] for what in of_the_latest]
 
     to_the_past = facts(gitlab_database, to(0), MIGRATION)
     assert "reviving" not in to_the_past

@@ -474,6 +474,8 @@ def test_what_was_asked_for_is_told_in_words() -> None:
         change_in_words(RunKind.EXTEND, Change(to=NEW, days=3))
         == "to 2030-06-15..2030-06-17, spread evenly over 3 days"
     )
+    spread = "7..11 days later than each token's own date, spread evenly"
+    assert change_in_words(RunKind.EXTEND, Change(by=7, days=5)) == spread
     assert change_in_words(RunKind.EXTEND, Change(by=-7)) == "7 day(s) earlier than each token's own date"
     assert change_in_words(RunKind.REMOVE, Change()) == "remove the expiration date"
     assert change_in_words(RunKind.UNDO, Change(to=NEW)) == "the old dates back"

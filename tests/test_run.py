@@ -748,6 +748,21 @@ def test_staggered_chunks_cover_the_plan_in_order_and_their_dates_are_even(sizes
         assert not gaps or max(gaps) - min(gaps) <= 1
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20)), min_size=1, max_size=6), st.integers(1, 40))
+def test_what_by_gives_is_spread_for_each_date_by_itself(arrays: list[tuple[int, int]], spread: int) -> None:
+    identifiers = iter(range(1, 10_000))
+    found = [(OLD + day, TokenIds([next(identifiers) for _ in range(size)])) for day, size in sorted(arrays)]
+    change = Change(by=100, days=spread)
+    chunks = list(plans._chunks(found, change))
+    assert [one for chunk in chunks for one in chunk.ids] == [one for _, ids in found for one in ids]
+    assert [chunk.position for chunk in chunks] == [chunk.ids.first - 1 for chunk in chunks]
+    for old in {old for old, _ in found}:
+        given_dates = [chunk.new for chunk in chunks if chunk.old == old for _ in chunk.ids]
+        total = sum(len(ids) for day, ids in found if day == old)
+        alone = plans._chunks([(old, TokenIds(range(1, total + 1)))], Change(old + 100, days=spread))
+        assert given_dates == [chunk.new for chunk in alone for _ in chunk.ids]
+
+
 class Bots:
     """Bots of one project, people and their memberships, and what is expected of the ends of these."""
 

@@ -19,7 +19,8 @@ class Move:
 class Change:
     """The new date: `to` a day, `by` so many days from each token's own, or neither, which removes it.
 
-    `days` spreads the new dates evenly over so many days from `to` on; 1 gives all tokens the same.
+    `days` spreads the new dates evenly over so many days: from `to` on those of all tokens, from `by` on those of the
+    tokens that had the same one, so that no day gets all of them again. 1 spreads nothing.
     """
 
     to: ExpirationDate | None = None
@@ -37,19 +38,22 @@ class Change:
         return None if self.to is None else self.to + (self.days - 1)
 
     def new_date(self, old: ExpirationDate | None, position: int, total: int) -> ExpirationDate | None:
-        """The date for the token at `position` (from 0) of `total`; one without a date gets none by days."""
+        """The date for the token at `position` (from 0) of `total` spread together; of none, none by days."""
+        later = position * self.days // total
         if self.by is not None:
-            return old and old + self.by
-        return None if self.to is None else self.to + position * self.days // total
+            return old and old + (self.by + later)
+        return None if self.to is None else self.to + later
 
     def expression(self) -> Condition:
         """The new date of a token `t` as SQL; of the staggered ones the latest."""
         if self.by is not None:
-            return Condition("(t.expires_at + CAST(%(by)s AS integer))", {"by": self.by})
+            return Condition("(t.expires_at + CAST(%(by)s AS integer))", {"by": self.by + self.days - 1})
         return Condition("CAST(%(new)s AS date)", {"new": self.last and self.last.literal})
 
     def earliest(self) -> Condition:
         """The same; of the staggered ones the first."""
         if self.days == 1:
             return self.expression()
+        if self.by is not None:
+            return Condition("(t.expires_at + CAST(%(first_by)s AS integer))", {"first_by": self.by})
         return Condition("CAST(%(first_new)s AS date)", {"first_new": self.to and self.to.literal})

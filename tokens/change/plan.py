@@ -318,19 +318,29 @@ def _chunks(found: Sequence[tuple[ExpirationDate | None, TokenIds]], change: Cha
     """The arrays as chunks with their new dates, cut where a staggered date changes."""
     if change.by is not None and any(old is None for old, _ in found):
         raise UsageError("Some of these tokens never expire, so they have no date to count days from; give a new date.")
-    total = sum(len(ids) for _, ids in found)
+    spread = Counter[ExpirationDate | None]()  # how many tokens are spread together
+    for old, ids in found:
+        spread[_together(change, old)] += len(ids)
+    placed = Counter[ExpirationDate | None]()  # and how many of those have their chunk
     position = 0
     for old, ids in found:
+        total, before = spread[_together(change, old)], placed[_together(change, old)]
         start = 0
         while start < len(ids):
-            new = change.new_date(old, position + start, total)
+            new = change.new_date(old, before + start, total)
             if new is not None and not new.is_storable:
                 raise UsageError(f"{old} + {change.by} days is a date that PostgreSQL cannot hold; choose fewer days.")
-            stop = min(len(ids), _end(change, position + start, total) - position)
+            stop = min(len(ids), _end(change, before + start, total) - before)
             part = ids if (start, stop) == (0, len(ids)) else TokenIds(ids.between(start, stop))
             yield Chunk(position + start, old, new, part)
             start = stop
         position += len(ids)
+        placed[_together(change, old)] += len(ids)
+
+
+def _together(change: Change, old: ExpirationDate | None) -> ExpirationDate | None:
+    """What tokens have in common whose new dates are spread together: their own date, or nothing."""
+    return None if change.by is None else old
 
 
 def _end(change: Change, position: int, total: int) -> int:

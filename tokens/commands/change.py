@@ -32,11 +32,9 @@ def extension(_: Environment, to: str | None, by: str | None, stagger: str | Non
         raise UsageError(
             "Say either --to DATE or --by DAYS: the new date, or how much later than its own each token's."
         )
-    if by is not None:
-        if stagger is not None:
-            raise UsageError("--stagger spreads the dates from --to on, so it cannot go with --by.")
-        return Change(by=days("by", by))
     spread = 1 if stagger is None else days("stagger", stagger)
+    if by is not None:
+        return Change(by=days("by", by), days=spread)
     return Change(_day(to or ""), days=spread)
 
 

@@ -1,5 +1,6 @@
 """`demo.*`: the embedded, throw-away GitLab database."""
 
+from datetime import date
 from pathlib import Path
 
 from tokens.commands.agreement import agreed
@@ -12,14 +13,18 @@ from tokens.targets.demo.progress import Report
 from tokens.views import demo as view
 
 
-def start(environment: Environment, folder: Path | None, tokens: int | None) -> None:
-    """Start the demo, filling it the first time with so many `tokens` on the documented date, None for the default."""
-    demo.open(folder, _report(environment), tokens=demo.TOKENS if tokens is None else tokens)
-    if tokens not in (None, demo.status(folder).tokens):
+def start(environment: Environment, folder: Path | None, tokens: int | None, expires_at: date | None) -> None:
+    """Start the demo, filling it the first time with so many `tokens` on one date, None for the documented ones."""
+    demo.open(folder, _report(environment), tokens=_tokens(tokens), expires_at=expires_at or demo.EXPIRES_AT)
+    found = demo.status(folder)
+    if tokens not in (None, found.tokens) or expires_at not in (None, found.expires_at):
+        wanted = "" if tokens is None else f" --tokens {tokens}"
+        wanted += "" if expires_at is None else f" --expires {expires_at}"
         raise UsageError(
-            f"The demo is there already, with another number of tokens; for a new one: demo.reset --tokens {tokens}."
+            f"The demo is there already, with {found.tokens} tokens that expire on {found.expires_at}; for a new one: "
+            f"demo.reset{wanted}."
         )
-    status(environment, folder)
+    _show_with_api(environment, folder)
 
 
 def stop(environment: Environment, folder: Path | None) -> None:
@@ -27,10 +32,10 @@ def stop(environment: Environment, folder: Path | None) -> None:
     environment.print("The demo is stopped." if demo.stop(folder) else "The demo was not running.")
 
 
-def reset(environment: Environment, folder: Path | None, tokens: int | None) -> None:
-    """Fill the demo anew, forgetting every change."""
-    demo.reset(folder, _report(environment), tokens=demo.TOKENS if tokens is None else tokens)
-    status(environment, folder)
+def reset(environment: Environment, folder: Path | None, tokens: int | None, expires_at: date | None) -> None:
+    """Fill the demo again, forgetting every change."""
+    demo.reset(folder, _report(environment), tokens=_tokens(tokens), expires_at=expires_at or demo.EXPIRES_AT)
+    _show_with_api(environment, folder)
 
 
 def remove(environment: Environment, folder: Path | None, yes: bool) -> Ending:
@@ -56,6 +61,15 @@ def remove(environment: Environment, folder: Path | None, yes: bool) -> Ending:
 def status(environment: Environment, folder: Path | None) -> None:
     """Show whether the demo runs and what is in it."""
     environment.print(view.screen(demo.status(folder)))
+
+
+def _tokens(tokens: int | None) -> int:
+    return demo.TOKENS if tokens is None else tokens
+
+
+def _show_with_api(environment: Environment, folder: Path | None) -> None:
+    demo.start_api(folder)
+    status(environment, folder)
 
 
 def _report(environment: Environment) -> Report:

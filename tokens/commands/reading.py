@@ -14,6 +14,7 @@ MOST_DAYS = 3_660_000  # ten thousand years
 LARGEST_RUN = 2**63 - 1
 LONGEST_TEXT = 1000  # characters; no name or path of GitLab's has more than 255
 DAYS = re.compile(r"(\d{1,5})d", re.ASCII)
+FRIDAY = 4  # of Python's weekdays
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -59,6 +60,27 @@ def tokens_of_demo(_: Environment, tokens: str | None) -> int | None:
     if tokens and number is None:
         raise UsageError(f'--tokens takes a number up to {MOST_TOKENS_OF_DEMO}, not "{tokens}".')
     return number
+
+
+def date_of_demo(_: Environment, expires: str | None) -> date | None:
+    """The date that `--expires` wants for most tokens of the demo, None for the default."""
+    if not expires:
+        return None
+    today, text = datetime.now(UTC).date(), expires.strip().lower()
+    if text == "friday":
+        return coming_friday(today)
+    try:
+        day = date.fromisoformat(text) if DATE.fullmatch(text) else today
+    except ValueError:
+        day = today
+    if not today < day < today + timedelta(days=365):
+        raise UsageError(f'--expires takes friday, or a date within the coming year as YYYY-MM-DD, not "{expires}".')
+    return day
+
+
+def coming_friday(today: date) -> date:
+    """The first Friday after `today`."""
+    return today + timedelta(days=7 - (today.weekday() - FRIDAY) % 7)
 
 
 def whole_number(text: str, least: int, most: int) -> int | None:

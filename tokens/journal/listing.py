@@ -215,6 +215,8 @@ def change_in_words(kind: RunKind, change: Change) -> str:
         return f"successors until {change.to}" if change.to else "successors"
     if change.removes:
         return "remove the expiration date"
+    if change.by is not None and change.days > 1:
+        return f"{change.by}..{change.by + change.days - 1} days later than each token's own date, spread evenly"
     if change.by is not None:
         days = f"{abs(change.by)} day(s)"
         return f"{days} {'later' if change.by >= 0 else 'earlier'} than each token's own date"

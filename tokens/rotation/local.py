@@ -24,8 +24,10 @@ from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.retirement import Retirement
 from tokens.rotation.stage import Stage
 from tokens.rotation.successor import Successor
+from tokens.targets import demo
+from tokens.targets.demo.secrets import secrets_file
 from tokens.targets.here.instance_url import read_instance_url, trusted_certificates
-from tokens.targets.here.secrets import read_keys
+from tokens.targets.here.secrets import read_keys, read_keys_file
 from tokens.targets.here.site import Site
 
 POLL = 0.1  # seconds
@@ -35,6 +37,7 @@ SOON = 30  # days: what is looked for first where nobody has said which tokens
 FINDING = "Looking for the tokens"
 CHECKING = "Looking at the tokens"
 PLANNING = "Making the plan"
+STARTING = "Starting the demo's stand-in for GitLab's API"
 
 
 def quietly(_: str) -> AbstractContextManager[None]:
@@ -211,11 +214,16 @@ class LocalBackend:
         return replace(survey, plan=planned, remaining=resumption.planned(planned))
 
     def _url(self) -> str:
+        if self._site.demo is not None:
+            with self._announced(STARTING):
+                return demo.start_api(self._site.demo)
         if self._site.installation is None:
             raise UsageError("A database does not tell GitLab's URL: say it with --verify URL.")
         return str(Instance.at(read_instance_url(self._site.installation)))
 
     def _check_keys(self) -> Keys:
+        if self._keys is None and self._site.demo is not None:
+            self._keys = read_keys_file(secrets_file(self._site.demo))
         if self._keys is None:
             if self._site.installation is None:
                 raise UsageError(

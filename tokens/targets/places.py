@@ -33,7 +33,7 @@ def open_place(target: Target, *, root: Path, demo_directory: Path | None, repor
         case DatabaseTarget(address):
             return Site(address)
         case DemoTarget():
-            return Site(demo.open(demo_directory, report))
+            return Site(demo.open(demo_directory, report), demo=demo_directory or demo.place())
         case OmnibusTarget():
             return open_site(installation.omnibus(root))
         case SourceTarget(directory):

@@ -7,6 +7,7 @@ from tokens.tasks.options import (
     ALLOW_PUBLICATION,
     BUNDLE_FOLDER,
     BUNDLE_PLACE,
+    DATE_OF_DEMO,
     DEMO_FOLDER,
     DEPLOY_DIRECTORY,
     LOCATED,
@@ -79,7 +80,7 @@ def prune() -> None:
     """
 
 
-@task("demo:start", DEMO_FOLDER, TOKENS_OF_DEMO, name="demo.start")
+@task("demo:start", DEMO_FOLDER, TOKENS_OF_DEMO, DATE_OF_DEMO, name="demo.start")
 def start() -> None:
     """Start the demo, filling it the first time.
 
@@ -90,6 +91,7 @@ def start() -> None:
 
         gitlab-tokens demo.start
         gitlab-tokens demo.start --tokens 1565353
+        gitlab-tokens demo.start --expires friday
     """
 
 
@@ -103,7 +105,7 @@ def stop() -> None:
     """
 
 
-@task("demo:reset", DEMO_FOLDER, TOKENS_OF_DEMO, name="demo.reset")
+@task("demo:reset", DEMO_FOLDER, TOKENS_OF_DEMO, DATE_OF_DEMO, name="demo.reset")
 def reset() -> None:
     """Fill the demo again, forgetting every change.
 
@@ -166,7 +168,16 @@ def clean() -> None:
 
 @task("bundle:deploy", DEPLOY_DIRECTORY, name="bundle.deploy")
 def deploy() -> None:
-    """Write out deploy/: what to install where, and how."""
+    """Write out deploy/: what to install where, and how.
+
+    The package carries the folder along. A folder deploy that is there already
+    stays as it is.
+
+    Examples:
+
+        gitlab-tokens bundle.deploy
+        gitlab-tokens bundle.deploy --directory ~/bundles
+    """
 
 
 journal = _group(

@@ -134,8 +134,20 @@ TOKENS_OF_DEMO = Argument(
     (
         Option(
             "tokens",
-            "How many tokens expire on 2024-06-15. Default: 15653; as documented by GitLab: 1565353.",
+            "How many tokens expire on one date. Default: 15653; as documented by GitLab: 1565353.",
             value=Value("NUMBER", "a number", "1565353"),
+        ),
+    ),
+)
+DATE_OF_DEMO = Argument(
+    "expires_at",
+    "tokens.commands.reading:date_of_demo",
+    (
+        Option(
+            "expires",
+            "The date on which they expire: friday (the coming one) or a date within the coming year (2027-06-15). "
+            "Default: 2024-06-15, as documented by GitLab.",
+            value=Value("DAY", "a day, or friday", "friday"),
         ),
     ),
 )
@@ -147,7 +159,13 @@ DIRECTORY = Option(
     value=FOLDER,
     group=Group.PLACE,
 )
-DEPLOY_DIRECTORY = Option("directory", "Where to make the folder deploy. Default: the current folder.", ".")
+DEPLOY_DIRECTORY = Option(
+    "directory",
+    "Where to make the folder deploy. Default: the current folder.",
+    ".",
+    value=FOLDER,
+    group=Group.PLACE,
+)
 BUNDLE_FOLDER = Argument("folder", target.bundle_folder, (DIRECTORY,))
 BUNDLE_PLACE = Argument("place", target.bundle_place, (TARGET, DIRECTORY))
 
@@ -324,7 +342,7 @@ EXTENSION = Argument(
             "Instead of --to: this number of days later than each token's own date (365d).",
             value=Value("DAYS", "a number of days", "365d"),
         ),
-        Option("stagger", "Spread the new dates evenly over this number of days, from --to on (30d).", value=DAYS),
+        Option("stagger", "Spread the new dates evenly over this number of days, from there on (30d).", value=DAYS),
     ),
 )
 

@@ -3,13 +3,16 @@
 Its database has its final name only when it is complete: whoever can log in to it has a finished demo, and a fill that
 was killed leaves nothing but a database of another name, which the next one drops.
 
+Beside the server's files its folder has secrets.yml, the demo's own db_key_base, and `api`, which the stand-in for
+GitLab's API keeps locked as long as it runs.
+
 Attaching to a running demo is what every command pays for: it is one login, and imports no Alembic.
 """
 
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import Enum
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from tokens.address import Address
 from tokens.errors import ServerError, TokensError, UsageError
+from tokens.targets.demo import stand_in
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import NEWEST
 from tokens.targets.demo.progress import Progress, Report
@@ -30,7 +34,10 @@ OWNER = "gitlab"
 
 TOKENS = 15_653
 FULL_SIZE = 1_565_353
-"""Tokens that expire on the documented date: a hundredth by default, and as many as in the documentation."""
+"""Tokens that expire on one date: a hundredth by default, and as many as in the documentation."""
+
+EXPIRES_AT = date(2024, 6, 15)
+"""The documented date: what GitLab 16.0 gave to tokens without an expiration date on the documentation's instance."""
 
 SHOWN = "the demo"
 
@@ -66,7 +73,9 @@ class Status:
     state: DemoState
     address: Address
     tokens: int | None = None
-    """Tokens on the documented date when it was filled."""
+    """Tokens that expired on one date when it was filled."""
+    expires_at: date | None = None
+    """That date."""
     filled_on: date | None = None
     """The day (UTC) around which the tokens of the coming weeks were placed."""
     release: str | None = None
@@ -74,6 +83,8 @@ class Status:
     server_version: str | None = None
     size: int | None = None
     """Bytes on disk."""
+    api: str | None = None
+    """The URL of the stand-in for GitLab's API, where that runs."""
 
 
 def place() -> Path:
@@ -99,36 +110,58 @@ def address_if_ready(directory: Path | None = None) -> Address | None:
 
 
 def open(  # noqa: A001 - demo.open() is what it does
-    directory: Path | None = None, report: Report | None = None, *, tokens: int = TOKENS
+    directory: Path | None = None,
+    report: Report | None = None,
+    *,
+    tokens: int = TOKENS,
+    expires_at: date = EXPIRES_AT,
 ) -> Address:
-    """The demo, ready for use: what is missing is installed, started and filled, with `tokens` on the documented date.
+    """The demo, ready for use: what is missing is installed, started and filled, with `tokens` on that date.
 
-    A demo that is there already keeps its number of tokens. Two callers at once: one fills, the other waits for it.
+    A demo that is there already keeps its number of tokens and their date. Two callers at once: one fills, the other
+    waits for it.
     """
     _check(tokens)
     if address := address_if_ready(directory):
         return address
     server = _server(directory)
     _start(server, report)
-    return _ensure_filled(server, tokens, report)
+    return _ensure_filled(server, tokens, expires_at, report)
 
 
-def reset(directory: Path | None = None, report: Report | None = None, *, tokens: int = TOKENS) -> Address:
+def reset(
+    directory: Path | None = None,
+    report: Report | None = None,
+    *,
+    tokens: int = TOKENS,
+    expires_at: date = EXPIRES_AT,
+) -> Address:
     """A fresh demo in place of the present one, which stays in use until the new one is complete."""
     _check(tokens)
     server = _server(directory)
+    _stop_api(server)
     try:
         _start(server, report)
     except ServerError:
         # Damaged, or of another PostgreSQL: whoever resets wants none of it. If the place is at fault, it fails again.
         server.remove()
         _start(server, report)
-    return _ensure_filled(server, tokens, report, anew=True)
+    return _ensure_filled(server, tokens, expires_at, report, anew=True)
+
+
+def start_api(directory: Path | None = None) -> str:
+    """Start the stand-in for GitLab's API beside the demo, which is ready, unless it runs; its URL.
+
+    Whoever asks for nothing but data need not wait for it: that is why `open` does not start it.
+    """
+    return stand_in.start(_server(directory).folder)
 
 
 def stop(directory: Path | None = None) -> bool:
-    """Stop the demo's server, keeping its data; whether it was running."""
-    return _server(directory).stop()
+    """Stop the demo's server and its stand-in for GitLab's API, keeping the data; whether the server was running."""
+    server = _server(directory)
+    _stop_api(server)
+    return server.stop()
 
 
 def remove(directory: Path | None = None) -> int:
@@ -139,7 +172,17 @@ def remove(directory: Path | None = None) -> int:
     Raises:
         ForeignFolder: the folder is none of the demo's; nothing is deleted.
     """
-    return _server(directory).remove()
+    server = _server(directory)
+    if server.folder.exists():
+        server.check_own()
+        stand_in.remove(server.folder)
+    return server.remove()
+
+
+def _stop_api(server: Server) -> None:
+    if server.exists:
+        server.check_own()
+        stand_in.stop(server.folder)
 
 
 def check_own(directory: Path | None = None) -> None:
@@ -151,7 +194,8 @@ def status(directory: Path | None = None) -> Status:
     """What there is of the demo. Changes and starts nothing."""
     server = _server(directory)
     state = _state(server)
-    known = Status(server.folder, state, _address(server))
+    api = None if state is DemoState.ABSENT else stand_in.url_if_running(server.folder)
+    known = Status(server.folder, state, _address(server), api=api)
     return _described(known) if state is DemoState.READY else known
 
 
@@ -187,11 +231,10 @@ def _described(status: Status) -> Status:
     with connect(status.address) as connection, connection.transaction():
         comment, size, version = connection.row(statement)
     filled = json.loads(comment or "{}")
-    return Status(
-        folder=status.folder,
-        state=status.state,
-        address=status.address,
+    return replace(
+        status,
         tokens=filled.get("tokens"),
+        expires_at=date.fromisoformat(filled["expires_at"]) if "expires_at" in filled else EXPIRES_AT,
         filled_on=date.fromisoformat(filled["filled_on"]) if "filled_on" in filled else None,
         release=filled.get("release"),
         server_version=version.split()[0],
@@ -215,7 +258,9 @@ def _silent(_: Progress) -> None:
     """For callers who want no progress."""
 
 
-def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: bool = False) -> Address:
+def _ensure_filled(
+    server: Server, tokens: int, expires_at: date, report: Report | None, *, anew: bool = False
+) -> Address:
     """Build the database under another name and give it its own when it is complete.
 
     The lock goes with the connection that holds it, so a filler that was killed blocks nobody; it is the session's, as
@@ -233,7 +278,7 @@ def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: 
                 connection.execute(f"SELECT pg_advisory_lock({_BUILDING})")
         if anew or not server.answers(DATABASE, OWNER):
             try:
-                _fill(connection, server, tokens, report)
+                _fill(connection, server, tokens, expires_at, report)
             except BaseException:
                 # After a full disk or Ctrl-C the room is wanted back; a server that is gone cannot be asked for it, and
                 # the connection that was interrupted can be asked nothing.
@@ -243,7 +288,7 @@ def _ensure_filled(server: Server, tokens: int, report: Report | None, *, anew: 
     return _address(server)
 
 
-def _fill(connection: "Connection", server: Server, tokens: int, report: Report | None) -> None:
+def _fill(connection: "Connection", server: Server, tokens: int, expires_at: date, report: Report | None) -> None:
     # Not at the top: attaching to a running demo needs neither, and Alembic is slow to import.
     from tokens.targets.demo import population
     from tokens.upgrade import Branch, revisions, upgrade
@@ -257,9 +302,14 @@ def _fill(connection: "Connection", server: Server, tokens: int, report: Report 
     connection.execute_outside(f"DROP DATABASE IF EXISTS {_UNFINISHED} WITH (FORCE)")
     connection.execute_outside(f"CREATE DATABASE {_UNFINISHED} OWNER {OWNER}")
     upgrade(unfinished, Branch.GITLAB)
-    population.fill(unfinished, tokens, report or _silent)
+    population.fill(unfinished, tokens, report or _silent, expires_at)
     upgrade(unfinished, Branch.JOURNAL)
-    filled = {"tokens": tokens, "filled_on": datetime.now(UTC).date().isoformat(), "release": release}
+    filled = {
+        "tokens": tokens,
+        "expires_at": expires_at.isoformat(),
+        "filled_on": datetime.now(UTC).date().isoformat(),
+        "release": release,
+    }
     with connection.transaction():
         connection.execute(f"COMMENT ON DATABASE {_UNFINISHED} IS '{json.dumps(filled)}'")
     connection.execute_outside(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")

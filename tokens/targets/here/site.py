@@ -33,7 +33,8 @@ class Site:
     """The main database and what is known around it: the installation, if it is right here, and as whom we run.
 
     `standbys` are the servers that GitLab's configuration reads from beside it; the primary may be
-    among them. `discovers_standbys` says that it finds such servers by DNS, too, which is not followed here.
+    among them. `discovers_standbys` says that it finds such servers by DNS, too, which is not followed here. `demo` is
+    the folder of the demo, where this is its database.
     """
 
     address: Address
@@ -43,6 +44,7 @@ class Site:
     account: str | None = None
     standbys: tuple[Address, ...] = ()
     discovers_standbys: bool = False
+    demo: Path | None = None
 
     @property
     def release(self) -> str | None:

@@ -4,11 +4,13 @@ Set-based SQL, every value computed from a running number: two fills make the sa
 (expired lately, expiring in the coming year, rotated) are placed relative to the day of the fill.
 """
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from tokens.address import Address
 from tokens.database import connect
 from tokens.errors import Refused
+from tokens.targets import demo
 from tokens.targets.demo.population import access_tokens, owners
 from tokens.targets.demo.population.numbering import Identifiers
 from tokens.targets.demo.population.tables import Tables, vacuum
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["fill"]
 
 
-def fill(address: Address, tokens: int, report: Report) -> None:
-    """Fill the empty GitLab-shaped database, with `tokens` tokens that expire on the documented date.
+def fill(address: Address, tokens: int, report: Report, expires_at: date = demo.EXPIRES_AT) -> None:
+    """Fill the empty GitLab-shaped database, with `tokens` tokens that expire on this day.
 
     One transaction, then VACUUM and ANALYZE, so that the first question is answered as fast as the second. Refused when
     the database has users already.
@@ -32,13 +34,13 @@ def fill(address: Address, tokens: int, report: Report) -> None:
     with transaction(address) as connection:
         # A database of our own that nobody else has entered yet.
         set_locally(connection, search_path="public, pg_temp", work_mem="256MB", maintenance_work_mem="512MB")
-        _fill(connection, tokens, report)
+        _fill(connection, tokens, expires_at, report)
     report(Progress("Collecting statistics"))
     with connect(address) as filled:
         vacuum(filled)
 
 
-def _fill(connection: "sa.Connection", tokens: int, report: Report) -> None:
+def _fill(connection: "sa.Connection", tokens: int, expires_at: date, report: Report) -> None:
     tables = Tables(connection)
     if tables.execute("SELECT EXISTS (SELECT FROM users)").scalar_one():
         raise Refused("The database to be filled has users already; nothing was changed.")
@@ -47,8 +49,8 @@ def _fill(connection: "sa.Connection", tokens: int, report: Report) -> None:
     owners.add_users(tables, ids)
     owners.add_namespaces(tables, ids)
     owners.add_user_details(tables, ids)
-    access_tokens.add_clean_up(tables)
-    access_tokens.add_tokens(tables, ids, tokens, report)
+    access_tokens.add_clean_up(tables, expires_at)
+    access_tokens.add_tokens(tables, ids, tokens, expires_at, report)
     report(Progress("Adding memberships and last uses"))
     owners.add_members(tables, ids)
     access_tokens.add_last_used_ips(tables)

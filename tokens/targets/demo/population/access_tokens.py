@@ -2,13 +2,12 @@
 
 # ruff: noqa: S608 - nothing that comes from outside gets into these statements
 
+from datetime import date
+
 from tokens.targets.demo.population.numbering import UP_TO_FIVE_YEARS, Identifiers, literal, one_of
 from tokens.targets.demo.population.owners import TOKEN_NAMES
 from tokens.targets.demo.population.tables import Tables
 from tokens.targets.demo.progress import Progress, Report
-
-DOCUMENTED_DATE = "2024-06-15"
-"""What GitLab 16.0 gave to all tokens without an expiration date on the instance of the documentation."""
 
 DOCUMENTED = {
     "2017-12-31": 2508,
@@ -26,7 +25,7 @@ DOCUMENTED = {
 NEVER_EXPIRING = 387
 
 SERVICE_TOKEN = "GitLab Security Service - Architecture - Inventory"  # noqa: S105 - a token's name
-"""A token of the first service account, expired three days ago, of which examples can speak."""
+"""The one token of the first service account, expired three days ago, of which examples can speak."""
 
 _CHUNK = 200_000  # tokens in one INSERT, for the progress
 _GRANULAR = 12
@@ -57,8 +56,9 @@ _GROUP_BOT = "n / 100 * 5 + n % 100 - 90"
 _SERVICE_ACCOUNT = "n / 100 * 5 + n % 100 - 95"
 
 
-def add_clean_up(tables: Tables) -> None:
-    """The background migration of GitLab 16.0 that the documentation's example reports on."""
+def add_clean_up(tables: Tables, expires_at: date) -> None:
+    """The background migration of GitLab 16.0, as the documentation's example has it: a year before this day."""
+    day = f"date '{expires_at}' - interval '1 year'"
     columns = {
         "job_class_name": "'CleanupPersonalAccessTokensWithNilExpiresAt'",
         "table_name": "'personal_access_tokens'",
@@ -71,34 +71,34 @@ def add_clean_up(tables: Tables) -> None:
         "interval": "120",
         "status": "6",
         "gitlab_schema": "'gitlab_main'",
-        "created_at": "'2023-06-15 10:20:00+00'",
-        "updated_at": "'2023-06-15 10:23:01+00'",
-        "started_at": "'2023-06-15 10:20:35+00'",
-        "finished_at": "'2023-06-15 10:23:01+00'",
+        "created_at": f"{day} + interval '10:20:00'",
+        "updated_at": f"{day} + interval '10:23:01'",
+        "started_at": f"{day} + interval '10:20:35'",
+        "finished_at": f"{day} + interval '10:23:01'",
     }
     tables.insert("batched_background_migrations", columns, "")
 
 
-def add_tokens(tables: Tables, ids: Identifiers, tokens: int, report: Report) -> None:
-    """Add `tokens` on the documented date, and all others; what else refers to tokens has to come later."""
+def add_tokens(tables: Tables, ids: Identifiers, tokens: int, expires_at: date, report: Report) -> None:
+    """Add `tokens` that expire on this day, and all others; what else refers to tokens has to come later."""
     report(Progress("Choosing dates"))
-    old = _plan_old_tokens(tables, tokens)
-    total = old + _plan_recent_tokens(tables, old)
+    old = _plan_old_tokens(tables, tokens, expires_at)
+    total = old + _plan_recent_tokens(tables, old, expires_at)
     # Emptied in the same transaction, so that what is loaded need not be logged where wal_level is minimal.
     tables.execute("TRUNCATE personal_access_tokens CASCADE")
     with tables.without_indexes("personal_access_tokens", report):
         for done in range(0, old, _CHUNK):
             report(Progress(f"Adding {total:,} tokens", done, total))
-            _add_old_tokens(tables, ids, f"id BETWEEN {done + 1} AND {done + _CHUNK}")
+            _add_old_tokens(tables, ids, expires_at, f"id BETWEEN {done + 1} AND {done + _CHUNK}")
         report(Progress(f"Adding {total:,} tokens", old, total))
         _add_recent_tokens(tables, ids)
     # The memberships look for tokens by their owner.
     tables.execute("ANALYZE personal_access_tokens")
 
 
-def _plan_old_tokens(tables: Tables, tokens: int) -> int:
+def _plan_old_tokens(tables: Tables, tokens: int, expires_at: date) -> int:
     """The tokens that do not depend on today: how many on which date, numbered by their creation. Returns how many."""
-    documented = ", ".join(f"(date '{day}', {count})" for day, count in {DOCUMENTED_DATE: tokens, **DOCUMENTED}.items())
+    documented = ", ".join(f"(date '{day}', {count})" for day, count in {str(expires_at): tokens, **DOCUMENTED}.items())
     return tables.execute(f"""
         CREATE TEMPORARY TABLE old_tokens ON COMMIT DROP AS
         WITH documented (expires_at, tokens) AS (VALUES {documented}),
@@ -120,7 +120,7 @@ def _plan_old_tokens(tables: Tables, tokens: int) -> int:
             SELECT expires_at, n,
                    CASE WHEN expires_at IS NULL
                         THEN timestamp '2023-07-03 08:00' + interval '1 second' * (n * 104729 % 40000000)
-                        WHEN expires_at = '{DOCUMENTED_DATE}' OR expires_at > '2030-01-01'
+                        WHEN expires_at = '{expires_at}' OR expires_at > '2030-01-01'
                         THEN timestamp '2018-01-02 07:00' + {UP_TO_FIVE_YEARS}
                         ELSE expires_at - interval '1 second' * (1728000 + n * 104729 % 29000000)
                    END AS created_at
@@ -131,12 +131,12 @@ def _plan_old_tokens(tables: Tables, tokens: int) -> int:
     """).rowcount
 
 
-def _plan_recent_tokens(tables: Tables, old: int) -> int:
+def _plan_recent_tokens(tables: Tables, old: int, expires_at: date) -> int:
     """The tokens around today, numbered after the `old` ones. Returns how many.
 
     `days` is how long they have to live, `age` how many days ago they were made.
     """
-    documented = ", ".join(f"'{day}'" for day in (DOCUMENTED_DATE, *DOCUMENTED))
+    documented = ", ".join(f"'{day}'" for day in (expires_at, *DOCUMENTED))
     return tables.execute(f"""
         CREATE TEMPORARY TABLE recent_tokens ON COMMIT DROP AS
         WITH single AS (
@@ -182,16 +182,18 @@ def _plan_recent_tokens(tables: Tables, old: int) -> int:
     """).rowcount
 
 
-def _add_old_tokens(tables: Tables, ids: Identifiers, condition: str) -> None:
-    used_until = "LEAST(expires_at, GREATEST(timestamp '2024-06-14', created_at + interval '100 days'))"
-    notified = "n % 13 <> 0 AND n % 3 = 0 AND expires_at < '2030-01-01'"
+def _add_old_tokens(tables: Tables, ids: Identifiers, expires_at: date, condition: str) -> None:
+    in_use = f"LEAST(date '{expires_at}', current_date) - interval '1 day'"
+    used_until = f"LEAST(expires_at, GREATEST({in_use}, created_at + interval '100 days'))"
+    notified = "n % 13 <> 0 AND n % 3 = 0 AND expires_at - 7 < current_date"
+    notified_after = f"{notified} AND n % 2 = 0 AND expires_at <= current_date"
     columns = {
         **_token_columns(ids),
         "revoked": "CASE WHEN n % 997 <> 0 THEN n % 13 = 0 END",
         "updated_at": "CASE WHEN n % 13 = 0 THEN created_at + interval '20 days' ELSE created_at END",
         "last_used_at": f"CASE WHEN n % 6 <> 0 THEN {_last_use(used_until)} END",
         "expire_notification_delivered": f"COALESCE({notified}, false)",
-        "after_expiry_notification_delivered": f"COALESCE({notified} AND n % 2 = 0, false)",
+        "after_expiry_notification_delivered": f"COALESCE({notified_after}, false)",
         "seven_days_notification_sent_at": f"CASE WHEN {notified} THEN expires_at - 7 + interval '1 hour' END",
     }
     tables.insert("personal_access_tokens", columns, f"FROM old_tokens WHERE {condition} ORDER BY id")
@@ -212,7 +214,8 @@ def _add_recent_tokens(tables: Tables, ids: Identifiers) -> None:
         "revoked": "revoked",
         "updated_at": "CASE WHEN revoked THEN LEAST(created_at + interval '7 days', current_date) ELSE created_at END",
         "last_used_at": f"""
-            CASE WHEN n % 6 <> 0 OR kind = 'service' THEN {_last_use("LEAST(expires_at, current_date)")} END""",
+            CASE WHEN kind = 'service' THEN expires_at - interval '90 minutes'
+                 WHEN n % 6 <> 0 THEN {_last_use("LEAST(expires_at, current_date)")} END""",
         "previous_personal_access_token_id": "CASE WHEN kind = 'chain' AND link > 1 THEN id - 1 END",
         "description": f"CASE WHEN n % 3 = 1 THEN {one_of(_DESCRIPTIONS, 'n / 3')} END",
         "granular": "kind = 'granular'",
@@ -238,7 +241,7 @@ def _token_columns(ids: Identifiers) -> dict[str, str]:
         "user_id": f"""
             CASE owner WHEN 'project bot' THEN {ids.project_bots.choose(_PROJECT_BOT)}
                        WHEN 'group bot' THEN {ids.group_bots.choose(_GROUP_BOT)}
-                       WHEN 'service account' THEN {ids.service_accounts.choose(_SERVICE_ACCOUNT)}
+                       WHEN 'service account' THEN {ids.other_service_accounts.choose(_SERVICE_ACCOUNT)}
                        ELSE {ids.people.choose("n * 7919")} END""",
         "name": f"{one_of(TOKEN_NAMES, 'n')} || CASE WHEN n % 4 = 0 THEN '' ELSE ' ' || n END",
         "expires_at": "expires_at",

@@ -51,6 +51,7 @@ class Identifiers:
         self.project_bots = self.people.next(self.projects.count * 2 // 3)
         self.group_bots = self.project_bots.next(self.groups.count // 2)
         self.service_accounts = self.group_bots.next(24 + tokens // 20_000)
+        self.other_service_accounts = Block(self.service_accounts.first + 1, self.service_accounts.count - 1)
 
 
 def one_of(values: Sequence[str], n: str) -> str:
