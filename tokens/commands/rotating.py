@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tokens.commands import reading
+from tokens.commands.days import days_of
 from tokens.commands.environment import Environment
 from tokens.commands.selecting import selection
 from tokens.errors import UsageError
@@ -126,7 +127,7 @@ def rotate_options(
         Instance.at(verify)
     search = _search(environment, service_account, token, within, expired_within, selecting)
     of_all = _has_criterion(selecting) or within is not None or expired_within is not None
-    lifetime = LIFETIME if expires_in is None else reading.days("expires-in", expires_in)
+    lifetime = LIFETIME if expires_in is None else days_of("expires-in", expires_in)
     planned = {
         "service_account": service_account,
         "token": token,
@@ -219,7 +220,7 @@ def _allowed(values: Sequence[str] | None) -> frozenset[str]:
 
 
 def _days(option: str, text: str | None) -> int | None:
-    return None if text is None else reading.days(option, text)
+    return None if text is None else days_of(option, text)
 
 
 def _text(option: str, text: str | None) -> str | None:

@@ -9,6 +9,9 @@ from tokens.tasks.options import (
     GRANTS,
     HANGING_ON,
     HISTORY_OUTPUT,
+    LIST_OUTPUT,
+    LISTED,
+    LISTING,
     LOCATED,
     NO_JOURNAL,
     OUTPUT,
@@ -31,6 +34,11 @@ GUARDS_OF_A_CHANGE = [word for word in GUARDS if word != "old-plan"]
 @task("analyze:analyze", LOCATED, TOP, DATES_OUTPUT)
 def analyze() -> None:
     """Show on which dates the most tokens expire."""
+
+
+@task("list_tokens:list_tokens", LOCATED, LISTED, LISTING, LIST_OUTPUT, name="list")
+def list_tokens() -> None:
+    """Show which tokens expire when, and whose they are."""
 
 
 @task("edit:edit", LOCATED, REASON_GIVEN, NO_JOURNAL, without_terminal="extend or remove with --yes")

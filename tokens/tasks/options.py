@@ -12,6 +12,7 @@ from tokens.tasks.option import SEVERAL, Argument, Option
 
 KINDS = "personal, impersonation, project, group, service-account"
 STATES = "active, expired, revoked"
+OWNER_STATES = "active, blocked, banned, deactivated"
 
 TARGET = Option(
     "target",
@@ -97,7 +98,8 @@ BUNDLE_PLACE = Argument("place", target.bundle_place, (TARGET, DIRECTORY))
 SELECTING = (
     Option(
         "expires",
-        f"Those that expire on a day (2024-06-15), on some (2024-06-01..2024-06-30), or never (none). {SEVERAL}",
+        "Those that expire on a day (2026-12-04, today, +14d), in a month (2026-12), between two of these "
+        f"(2026-12-04..2026-12-11, ..+14d), or never (none). {SEVERAL}",
         several=True,
     ),
     Option("kind", f"Only of this kind: {KINDS}. Default: every kind but impersonation. {SEVERAL}", several=True),
@@ -118,6 +120,10 @@ SELECTING = (
     Option("last_used_after", "Only last used on this day (2024-06-15, UTC) or later."),
     Option("created_before", "Only created before this day (2024-06-15, UTC)."),
     Option("created_after", "Only created on this day (2024-06-15, UTC) or later."),
+    Option("owner_state", f"Only of owners in this state: {OWNER_STATES}. {SEVERAL}", several=True),
+    Option("never_used", "Only those that GitLab has never seen used.", False),
+    Option("beyond_maximum", "Only those whose date, or lack of one, is beyond the maximum lifetime.", False),
+    Option("no_membership", "Only those of project and group bots without any membership, which reach nothing.", False),
     Option(
         "ids",
         "Only with an id in this file (- is standard input), between spaces, commas or lines; # starts a comment.",
@@ -130,8 +136,36 @@ LEAVE_OUT = Option(
     forms=("superseded",),
 )
 SUPERSEDED = Argument("superseded", "tokens.commands.selecting:takes_superseded", (LEAVE_OUT,))
-SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELECTING, LEAVE_OUT))
-"""Which tokens."""
+PERIODS = (
+    Option("within", "Those that work and expire within a period from today (30d, 2w, 3m, 1y), instead of --expires."),
+    Option("expired_within", "Those that have expired within the last period, such as 14d, instead of --expires."),
+)
+SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
+"""Which tokens are to be changed."""
+
+LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*SELECTING, *PERIODS))
+"""Which tokens are to be shown: without an option about the date those of any date."""
+
+LISTING = Argument(
+    "layout",
+    "tokens.commands.list_tokens:layout",
+    (
+        Option("wide", "More columns: state, scopes, created, ips, membership_ends_at, flags, description.", False),
+        Option(
+            "columns",
+            f"These columns in this order, in every output. {SEVERAL}",
+            several=True,
+        ),
+        Option("sort", "By this column; with a minus (--sort=-used) downwards. Default: expires, soonest first."),
+        Option("first", "How many tokens, or all. Default: 50 on a terminal, else all."),
+    ),
+)
+LIST_OUTPUT = Option(
+    "output",
+    "text, json, ndjson (a document a line), csv or ids (one a line, for --ids -). Default: text.",
+    "text",
+    forms=("text", "json", "ndjson", "csv", "ids"),
+)
 
 STANDBY = Option(
     "standby",
