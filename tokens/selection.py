@@ -13,7 +13,7 @@ from tokens.errors import UsageError, shortened
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, TODAY, Kind, OwnerState, State, kind_expression
 from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, SETTINGS, USER_DETAILS, Schema
-from tokens.gitlab.scopes import KNOWN, used_scopes
+from tokens.gitlab.scopes import DEFAULT, KNOWN, used_scopes
 
 NAMED_USERS = """
     SELECT owner.id
@@ -169,7 +169,6 @@ PROJECTS_MISSING = """
 # A list as Rails writes it as YAML, an item a line: `- api`, `- :api`, `- "api"`. GitLab takes an empty one for `api`.
 SCOPE_ITEM = r"""(?n)^[ \t]*-[ \t]+:?({scope}|"{scope}"|'{scope}')[ \t\r]*$"""
 EMPTY_SCOPES = r"^\s*(---)?\s*(\[\s*\])?\s*$"
-DEFAULT_SCOPE = "api"
 
 EVERY_KIND = frozenset(Kind)
 EVERY_STATE = frozenset(State)
@@ -361,7 +360,7 @@ class Selection:
         for number, scope in enumerate(self.scopes, 1):
             item = terms.value(f"scope_{number}", SCOPE_ITEM.format(scope=_escaped(scope)), "text")
             has = [f"t.scopes ~ {item}"]
-            if scope == DEFAULT_SCOPE:
+            if scope == DEFAULT:
                 has.append(f"t.scopes ~ {terms.value('no_scopes', EMPTY_SCOPES, 'text')}")
             terms.add_any(has)
         return terms

@@ -14,10 +14,10 @@ PLACE = """
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
-      WHERE m.user_id = u.id AND m.requested_at IS NULL
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
-    ) place ON u.user_type = 6
+    ) place ON true
 """
 
 # What GitLab 17.6 and later remembers of a bot that has lost its membership.

@@ -20,6 +20,7 @@ from tokens.gitlab.membership import ends_before
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
 from tokens.gitlab.preflight import LIST, LIST_ACCOUNTS
 from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
+from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import read_line
 from tokens.selection import (
@@ -53,7 +54,7 @@ LISTED = """
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    {place}
+    {joins}
     ORDER BY {order}
 """
 
@@ -62,7 +63,7 @@ EVERY = """
       {columns}
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    {place}
+    {joins}
     WHERE {condition}
     ORDER BY {order}
 """
@@ -81,17 +82,6 @@ COUNT = """
     WHERE {condition}
 """
 
-# GitLab writes a list of scopes as YAML, an item a line. Without any it is one of `api`.
-SCOPES = r"""
-      COALESCE(
-        (
-          SELECT array_agg(item[1])
-          FROM regexp_matches(t.scopes, '(?n)^[ \t]*-[ \t]+:?["'']?([^"''\s]+)["'']?[ \t\r]*$', 'g') AS item
-        ),
-        '{api}'
-      )
-"""
-
 ADDRESSES = """ARRAY(
         SELECT host(used.ip_address)
         FROM public.personal_access_token_last_used_ips used
@@ -100,21 +90,21 @@ ADDRESSES = """ARRAY(
       )"""
 
 # The clean-up comes so many days after the last of a bot's tokens has ended, at the next midnight at the earliest.
-CLEAN_UP_AT = """
-      CASE WHEN u.user_type = 6 THEN (
-        SELECT GREATEST(
-          max(
-            CASE
-              WHEN other.revoked THEN CAST(other.updated_at AS date)
-              WHEN isfinite(other.expires_at) THEN other.expires_at
-            END
-          ) + CAST(%(listed_inactive_days)s AS integer) + 1,
-          {today} + 1
-        )
-        FROM public.personal_access_tokens other
-        WHERE other.user_id = t.user_id
-        HAVING NOT bool_or(COALESCE({is_active}, false))
-      ) END
+CLEAN_UP = """
+    LEFT JOIN LATERAL (
+      SELECT GREATEST(
+        max(
+          CASE
+            WHEN other.revoked THEN CAST(other.updated_at AS date)
+            WHEN isfinite(other.expires_at) THEN other.expires_at
+          END
+        ) + CAST(%(listed_inactive_days)s AS integer) + 1,
+        {today} + 1
+      ) AS day
+      FROM public.personal_access_tokens other
+      WHERE u.user_type = 6 AND other.user_id = t.user_id
+      HAVING NOT bool_or(COALESCE({is_active}, false))
+    ) clean_up ON true
 """
 
 HAS_SUCCESSOR = """(
@@ -275,66 +265,74 @@ def _statement(
     policy: Policy,
     release: str | None,
 ) -> tuple[str, dict[str, object]]:
-    expressions = _expressions(connection, schema, policy, release)
-    columns = [expressions[column.name] for column in layout.columns if column.name != "in_days"]
-    sort = expressions["expires_at" if layout.sort == "in_days" else layout.sort].sort
+    rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
+    expressions = _expressions(connection, schema, has_clean_up=rule is not None)
+    columns = {one.name: expressions[one.name].sql for one in layout.columns if one.name != "in_days"}
+    selected = ",\n      ".join(f"{sql.strip()} AS {name}" for name, sql in columns.items())
+    sort = expressions["expires_at" if layout.sort == "in_days" else layout.sort].sort.strip()
     order = f"{sort} {'DESC' if layout.descending else 'ASC'} NULLS LAST, t.id"
-    parameters: dict[str, object] = {**condition.parameters}
-    if any("listed_inactive_days" in text for text in [*(one.sql for one in columns), order]):
+    parameters: dict[str, object] = dict(condition.parameters)
+    if rule is not None and "clean_up." in selected + order:
         parameters["listed_inactive_days"] = policy.inactive_days
-    place = PLACE.strip() if any("place." in one.sql for one in columns) or "place." in order else ""
-    selected = ",\n      ".join(f"{one.sql.strip()} AS {one.name}" for one in columns)
+
+    def joins(of: str) -> str:
+        """What a part of the statement asks beside tokens and their owners."""
+        found = [PLACE] if "place." in of else []
+        if rule is not None and "clean_up." in of:
+            active = is_active(rule, "other.expires_at", "other.revoked", TODAY)
+            found.append(CLEAN_UP.format(today=TODAY, is_active=active))
+        return "".join(found).strip()
+
     if layout.first is None:
-        return EVERY.format(columns=selected, place=place, condition=condition.sql, order=order), parameters
+        statement = EVERY.format(columns=selected, joins=joins(selected + order), condition=condition.sql, order=order)
+        return statement, parameters
     parameters["listed_first"] = layout.first + 1
-    sorted_by = place if "place." in order else ""
-    return (
-        LISTED.format(columns=selected, place=place, condition=condition.sql, order=order, sorted_by=sorted_by),
-        parameters,
+    statement = LISTED.format(
+        columns=selected,
+        condition=condition.sql,
+        order=order,
+        sorted_by=joins(order),
+        joins=joins(selected + order),
     )
+    return statement, parameters
 
 
 @dataclass(frozen=True)
 class _Expression:
     """A column as SQL, and what it is sorted by."""
 
-    name: str
     sql: str
     sort: str
 
 
-def _expressions(
-    connection: Connection, schema: Schema, policy: Policy, release: str | None
-) -> Mapping[str, _Expression]:
-    rule = clean_up(release, read_release(connection, schema))
-    cleaned = "CAST(NULL AS date)"
-    if rule is not None and policy.inactive_days is not None:
-        active = is_active(rule, "other.expires_at", "other.revoked", TODAY)
-        cleaned = CLEAN_UP_AT.format(today=TODAY, is_active=active).strip()
+def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) -> Mapping[str, _Expression]:
+    cleaned = "clean_up.day" if has_clean_up else "CAST(NULL AS date)"
     owner = owner_shown(schema)
+    kind = kind_expression(schema)
+    description = "t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)"
     found = {
         "id": ("t.id", "t.id"),
         "expires_at": ("t.expires_at::text", "t.expires_at"),
-        "kind": (kind_expression(schema), kind_expression(schema)),
+        "kind": (kind, kind),
         "account": ("u.username", "u.username"),
         "owner": (owner, owner),
         "name": ("t.name", "t.name"),
         "last_used_at": (_moment("t.last_used_at AT TIME ZONE 'UTC'"), "t.last_used_at"),
         "state": (STATE_EXPRESSION, STATE_EXPRESSION),
-        "scopes": (SCOPES, ""),
+        "scopes": ("t.scopes", ""),
         "created_at": (_moment("t.created_at"), "t.created_at"),
         "ips": (ADDRESSES if schema.has(LAST_USED_IPS) else "CAST('{}' AS text[])", ""),
         "membership_ends_at": ("place.ends_at::text", "place.ends_at"),
-        "clean_up_at": (f"CAST({cleaned} AS text)", cleaned),
+        "clean_up_at": (f"{cleaned}::text", cleaned),
         "flags": (_flags(connection, schema, cleaned), ""),
-        "description": (_optional(schema, "description"), _optional(schema, "description")),
+        "description": (description, description),
         "owner_state": ("u.state", "u.state"),
         "email": ("u.email", "u.email"),
         "place_id": ("place.source_id", "place.source_id"),
         "created_by": ("(SELECT c.username FROM public.users c WHERE c.id = u.created_by_id)", "u.created_by_id"),
         "told": (f"ARRAY(SELECT person.username{TOLD.rstrip()}\n        ORDER BY person.username)", ""),
     }
-    return {name: _Expression(name, sql, sort.strip()) for name, (sql, sort) in found.items()}
+    return {name: _Expression(sql, sort) for name, (sql, sort) in found.items()}
 
 
 def _flags(connection: Connection, schema: Schema, cleaned: str) -> str:
@@ -362,17 +360,18 @@ def _moment(utc: str) -> str:
     return f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS"Z"\')'
 
 
-def _optional(schema: Schema, column: str) -> str:
-    return f"t.{column}" if schema.has(TOKENS, column) else "CAST(NULL AS text)"
-
-
 def _rows(
     connection: Connection, statement: str, parameters: Mapping[str, object], layout: Layout
 ) -> Iterator[Sequence[Any]]:
-    """The values of the layout's columns; the number of days is left to whoever knows today."""
-    hole = next((number for number, one in enumerate(layout.columns) if one.name == "in_days"), None)
+    """The values of the layout's columns; how many days it is to the date is left to whoever shows them."""
+    names = [column.name for column in layout.columns]
+    asked = [name for name in names if name != "in_days"]
+    at = {name: asked.index(name) for name in asked}
+    scopes = at.get("scopes")
     for row in connection.stream(statement, AT_ONCE, **parameters):
-        yield row if hole is None else (*row[:hole], None, *row[hole:])
+        if scopes is not None:
+            row = (*row[:scopes], list(scopes_of(row[scopes])), *row[scopes + 1 :])
+        yield row if len(asked) == len(names) else [row[at[name]] if name in at else None for name in names]
 
 
 def _notes_on_ids(connection: Connection, selection: Selection, condition: Condition) -> Iterator[str]:
