@@ -4,7 +4,21 @@ import invoke
 
 from tokens.tasks.configuration import DEFAULTS
 from tokens.tasks.groups import bundle, demo, journal
-from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, list_tokens, remove, rotate, undo
+from tokens.tasks.main import (
+    analyze,
+    apply,
+    breakdown,
+    check,
+    doctor,
+    edit,
+    extend,
+    forecast,
+    history,
+    list_tokens,
+    remove,
+    rotate,
+    undo,
+)
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
 
@@ -13,6 +27,22 @@ hide_addresses()
 console.write_anything()
 
 ns = invoke.Collection(
-    "tokens", analyze, list_tokens, edit, extend, remove, apply, undo, rotate, history, doctor, journal, bundle, demo
+    "tokens",
+    analyze,
+    list_tokens,
+    forecast,
+    breakdown,
+    check,
+    edit,
+    extend,
+    remove,
+    apply,
+    undo,
+    rotate,
+    history,
+    doctor,
+    journal,
+    bundle,
+    demo,
 )
 ns.configure({"tokens": DEFAULTS})

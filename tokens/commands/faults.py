@@ -7,7 +7,9 @@ from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, TokensError
 from tokens.terminal import console
 from tokens.terminal.interruption import Termination
+from tokens.terminal.printable import printable
 
+UNKNOWN_TO_NAGIOS = 3
 IN_DOCUMENT = "tokens: told in the document"  # noted on an exception that a JSON document has told of
 
 
@@ -30,6 +32,15 @@ def print_document(environment: Environment, ending: Ending) -> None:
         environment.print(json.dumps({"error": ending.message, "status": int(ending.status)}, indent=2))
     except OSError:
         console.discard(environment.stdout)
+
+
+def for_nagios(environment: Environment, ending: Ending) -> Ending:
+    """Say on standard output that nothing is known, and end as a plugin of Nagios does then."""
+    try:
+        environment.print(f"TOKENS UNKNOWN - {printable(ending.message)}")
+    except OSError:
+        console.discard(environment.stdout)
+    return Ending(UNKNOWN_TO_NAGIOS, "", ending.cause)
 
 
 def told_in_document(error: BaseException) -> None:

@@ -1,6 +1,7 @@
 """Which tokens: the selection that options make together."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -10,7 +11,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.reading import free_text
 from tokens.errors import UsageError
 from tokens.gitlab.kind import Kind, OwnerState, State
-from tokens.selection import DateRange, Selection
+from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 STATES = tuple(state.value for state in State)
@@ -85,6 +86,16 @@ def selection(
 def to_read(environment: Environment, **options: Any) -> Selection:
     """The same for what changes nothing, and so needs no date."""
     return selection(environment, **options, needs_expires=False)
+
+
+def to_count(environment: Environment, **options: Any) -> Selection:
+    """The same for what only counts: every kind and every state, unless they are named."""
+    found = to_read(environment, **options)
+    return replace(
+        found,
+        kinds=found.kinds if options.get("kind") else EVERY_KIND,
+        states=found.states if options.get("state") or options.get("expired_within") else EVERY_STATE,
+    )
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:

@@ -3,9 +3,13 @@
 from tokens.commands.handling import GUARDS
 from tokens.tasks.declaration import task
 from tokens.tasks.options import (
+    CHECK_FILE,
+    CHECK_OUTPUT,
+    COUNTED,
     DATES_OUTPUT,
     DRY_RUN,
     EXTENSION,
+    FORECAST,
     GRANTS,
     HANGING_ON,
     HISTORY_OUTPUT,
@@ -24,6 +28,7 @@ from tokens.tasks.options import (
     SELECTION,
     SUPERSEDED,
     THERE,
+    THRESHOLDS,
     TOP,
     handling_of,
 )
@@ -39,6 +44,21 @@ def analyze() -> None:
 @task("list_tokens:list_tokens", LOCATED, LISTED, LISTING, LIST_OUTPUT, name="list")
 def list_tokens() -> None:
     """Show which tokens expire when, and whose they are."""
+
+
+@task("forecast:forecast", LOCATED, COUNTED, FORECAST, DATES_OUTPUT.saying("text, json or csv. Default: text."))
+def forecast() -> None:
+    """Show how many tokens expire in the next weeks."""
+
+
+@task("breakdown:breakdown", LOCATED, COUNTED, OUTPUT)
+def breakdown() -> None:
+    """Show how many tokens of each kind there are, and the policy."""
+
+
+@task("check:check", LOCATED, COUNTED, THRESHOLDS, CHECK_OUTPUT, CHECK_FILE)
+def check() -> None:
+    """Tell monitoring what stops working soon."""
 
 
 @task("edit:edit", LOCATED, REASON_GIVEN, NO_JOURNAL, without_terminal="extend or remove with --yes")

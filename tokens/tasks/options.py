@@ -136,6 +136,49 @@ LEAVE_OUT = Option(
     forms=("superseded",),
 )
 SUPERSEDED = Argument("superseded", "tokens.commands.selecting:takes_superseded", (LEAVE_OUT,))
+
+
+def _of_every(option: Option) -> Option:
+    """The same where every kind and state counts unless it is named."""
+    said = {
+        "kind": f"Only of this kind: {KINDS}. Default: every kind. {SEVERAL}",
+        "state": f"Only in this state: {STATES}. Default: every state. {SEVERAL}",
+    }
+    return option.saying(said.get(option.name, option.help))
+
+
+FORECAST = Argument(
+    "window",
+    "tokens.commands.forecast:window",
+    (
+        Option("by", "day, week or month. Default: week.", "week", forms=("day", "week", "month")),
+        Option("until", "How far to look: a period (90d, 6m) or a day. Default: 90d.", "90d"),
+        Option(
+            "sort", "date, or tokens: the days with the most tokens. Default: date.", "date", forms=("date", "tokens")
+        ),
+        Option("first", "With --sort tokens, how many days. Default: all."),
+    ),
+)
+THRESHOLDS = Argument(
+    "thresholds",
+    "tokens.commands.check:thresholds",
+    (
+        Option("warn", "Tokens that stop working within this period are a warning. Default: 30d.", "30d"),
+        Option("critical", "Those within this one are critical. Default: 7d.", "7d"),
+    ),
+)
+CHECK_OUTPUT = Option(
+    "output",
+    "text, json, nagios (a plugin's line and exit statuses, 0 to 3), or prometheus (its text format). Default: text.",
+    "text",
+    forms=("text", "json", "nagios", "prometheus"),
+)
+CHECK_FILE = Option(
+    "file",
+    "With --output prometheus: the file to replace, for node_exporter. A failure leaves it as it was.",
+    only_here=True,
+)
+
 PERIODS = (
     Option("within", "Those that work and expire within a period from today (30d, 2w, 3m, 1y), instead of --expires."),
     Option("expired_within", "Those that have expired within the last period, such as 14d, instead of --expires."),
@@ -145,6 +188,9 @@ SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELEC
 
 LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*SELECTING, *PERIODS))
 """Which tokens are to be shown: without an option about the date those of any date."""
+
+COUNTED = Argument("selection", "tokens.commands.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
+"""Which tokens are counted: without an option about kind or state all of them."""
 
 LISTING = Argument(
     "layout",
