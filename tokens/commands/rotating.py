@@ -197,13 +197,13 @@ def _states(token: str | None, periods: Mapping[State, int | None], has_criterio
 
 def _has_criterion(selecting: Mapping[str, Any]) -> bool:
     """Whether the selection's options say which tokens, and not only what is left out of all."""
-    return any(value not in (None, []) for name, value in selecting.items() if name not in NARROWING)
+    return any(value not in (None, [], False) for name, value in selecting.items() if name not in NARROWING)
 
 
 def _run_to_resume(text: str, planned: Mapping[str, Any]) -> int:
     """The number of the run; `planned` are the options that say what it knows already."""
     for name, value in planned.items():
-        if value not in (None, []):
+        if value not in (None, [], False):
             raise UsageError(f"--resume goes on with a run as it was planned: leave --{name.replace('_', '-')} out.")
     number = reading.whole_number(text, 1, reading.LARGEST_RUN)
     if number is None:
