@@ -15,6 +15,7 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.analysis import Analysis, DateCount, analyze
+from tokens.targets.instance import Instance
 from tokens.views.analysis import as_csv, as_json, screen
 
 DOCUMENTED = """\
@@ -112,12 +113,16 @@ def test_json_and_csv_say_the_same_to_programs(gitlab_database: Address) -> None
         make_tokens(connection, 2)
         make_token(connection, expires_at="2024-06-15")
     found = analyze(gitlab_database)
-    assert json.loads(as_json(found)) == {
+    document = json.loads(as_json(found, Instance(database="postgresql://git@db/gitlab")))
+    assert list(document)[:3] == ["schema", "instance", "made_at"]
+    assert document["instance"]["name"] == "database gitlab on db"
+    assert {name: document[name] for name in ("migration", "dates")} == {
         "migration": {"started_at": "2023-06-15T10:20:35+00:00", "finished_at": "2023-06-15T10:23:01+00:00"},
         "dates": [{"expires_at": None, "tokens": 2}, {"expires_at": "2024-06-15", "tokens": 1}],
     }
     assert "\n".join([*as_csv(found), ""]) == "expires_at,tokens\n,2\n2024-06-15,1\n"
-    assert json.loads(as_json(Analysis(None, ()))) == {"migration": None, "dates": []}
+    document = json.loads(as_json(Analysis(None, ()), Instance()))
+    assert (document["migration"], document["dates"]) == (None, [])
 
 
 @given(st.lists(st.tuples(st.none() | st.integers(-(10**6), 10**7), st.integers(0, 2**63)), max_size=12))

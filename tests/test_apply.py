@@ -60,27 +60,28 @@ def somebody_holds(instance: Instance, tokens: int) -> sa.Connection:
 def test_a_plan_is_stored_by_one_person_and_carried_out_by_another(instance: Instance) -> None:
     out = instance.done(*EXTEND, "--plan", "--reason", "rotation is late", env=ERIKA)
     assert out.endswith(
-        "Stored as run 1; nothing was changed. It lapses after 24 hours. To carry it out: tokens.apply --run 1\n"
+        "Stored as run 1; nothing was changed. It lapses after 24 hours. "
+        "→ to carry it out: gitlab-tokens apply --run 1\n"
     )
     assert instance.counts() == {str(SOON): 60}
     assert history(instance, 1)["state"] == "planned"
 
     out = instance.done("apply", "--run", 1, "--yes", env=MAX)
-    title = r"Run 1, to extend 60 token\(s\), planned .* by erika \(sudo, as \w+\) .*, called by erika@desk"
-    assert re.match(title, out)
+    assert out.startswith(f"Run 1, to extend the expiration date of 60 tokens on {instance.named}\n")
+    assert re.search(r"\nPlanned .* UTC by erika \(sudo, as \w+\) .*, called by erika@desk\n", out)
     assert "Reason: rotation is late\n" in out
     assert f"| {SOON}      | {LATER}      | 60       |" in out
-    assert out.endswith(
-        "Updated 60 of 60 token(s).\n"
-        "Recounted: 60 of 60 token(s) have their new date.\n"
-        "Recorded as run 1; to take it back: tokens.undo --run 1\n"
+    assert re.sub(r"in \d+ s", "in 0 s", out).endswith(
+        "Updated 60 of 60 tokens in 0 s.\n"
+        "Recounted: 60 of 60 tokens have their new date.\n"
+        "Recorded as run 1. → to take it back: gitlab-tokens undo --run 1\n"
     )
     assert instance.counts() == {str(LATER): 60}
     run = history(instance, 1)
     assert (run["state"], run["planned_by"]["sudo_user"]) == ("done", "erika")
     assert [attempt["by"]["sudo_user"] for attempt in run["attempts"]] == ["max"]
     assert instance.done("apply", "--run", 1, "--yes") == "Run 1 is complete: there is nothing to do.\n"
-    assert instance.json("apply", "--run", 1, "--yes") == {"run": 1, "state": "done"}
+    assert instance.facts("apply", "--run", 1, "--yes") == {"run": 1, "state": "done"}
 
 
 def test_the_tokens_of_a_stored_plan_are_changed_as_they_were_seen(instance: Instance) -> None:
@@ -96,9 +97,10 @@ def test_the_tokens_of_a_stored_plan_are_changed_as_they_were_seen(instance: Ins
     done = instance.run("apply", "--run", 1, "--yes")
     assert done.returncode == 4
     assert one_line(done) == (
-        "2 token(s) had another date by then, or were gone, and were left alone (tokens.history --run 1 lists them)."
+        "2 tokens had another date by then, or were gone, and were left alone. "
+        "→ to see them: gitlab-tokens history --run 1"
     )
-    assert "Updated 58 of 60 token(s).\nRecounted: 58 of 60" in done.stdout
+    assert re.search(r"Updated 58 of 60 tokens in \d+ s\.\nRecounted: 58 of 60", done.stdout)
     dates = instance.dates()
     assert (dates[first], dates[late]) == (None, str(SOON))
     left = [one["id"] for one in history(instance, 1)["outcomes"] if one["outcome"] == "left alone"]
@@ -109,7 +111,7 @@ def test_a_plan_that_waited_for_more_than_a_day_is_refused_until_it_is_allowed(i
     instance.done(*EXTEND, "--plan")
     instance.execute("UPDATE token_tasks.runs SET created_at = created_at - interval '24 hours 1 minute'")
     assert instance.refusal("apply", "--run", 1, "--yes") == (
-        "Refused because of old-plan (see the notes above); to do it all the same say --allow old-plan."
+        "Refused because of old-plan (see the notes above); to do it all the same use --allow old-plan"
     )
     assert "planned (lapsed)" in instance.done("history")
     assert instance.refusal("apply", "--run", 1, "--yes", "--allow", "past") != ""
@@ -119,7 +121,7 @@ def test_a_plan_that_waited_for_more_than_a_day_is_refused_until_it_is_allowed(i
 
 def test_the_guards_are_asked_again_when_a_plan_is_applied(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
-    assert instance.refusal("apply", "--run", 1, "--yes", "--at-most", 59).startswith("The plan has 60 token(s)")
+    assert instance.refusal("apply", "--run", 1, "--yes", "--at-most", 59).startswith("The plan has 60 tokens")
     instance.execute(
         "INSERT INTO application_settings (created_at, updated_at, maintenance_mode) VALUES (now(), now(), true)"
     )
@@ -130,11 +132,10 @@ def test_the_guards_are_asked_again_when_a_plan_is_applied(instance: Instance) -
 
 def test_apply_and_undo_ask_on_a_terminal_and_need_yes_elsewhere(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
-    for task in ("apply", "undo"):
-        said = instance.refusal(task, "--run", 1, status=2)
-        assert said.startswith(f"{task} asks before it changes anything and needs a terminal")
+    said = instance.refusal("apply", "--run", 1, status=2)
+    assert said.startswith("apply asks before it changes anything and needs a terminal")
     with instance.terminal("apply", "--run", 1) as program:
-        program.wait_for("This will change 60 token(s). Are you sure? (y/N)")
+        program.wait_for(f"Extend the expiration date of 60 tokens on {instance.named}? (y/N)")
         program.press("enter")
         assert program.wait() == 0
         assert program.lines[-1] == "Nothing was changed."
@@ -142,15 +143,17 @@ def test_apply_and_undo_ask_on_a_terminal_and_need_yes_elsewhere(instance: Insta
         program.press("y", "enter")
         assert program.wait() == 0
     assert instance.counts() == {str(LATER): 60}
+    said = instance.refusal("undo", "--run", 1, status=2)
+    assert said.startswith("undo asks before it changes anything and needs a terminal")
     with instance.terminal("undo", "--run", 1) as program:
-        program.wait_for("This will put back 60 token(s). Are you sure? (y/N)")
+        program.wait_for(f"Undo run 1: put back the expiration date of 60 tokens on {instance.named}? (y/N)")
         program.press("n", "enter")
         assert program.wait() == 0
         assert program.lines[-1] == "Nothing was changed."
     with instance.terminal("undo", "--run", 1) as program:
         program.press("y", "enter")
         assert program.wait() == 0
-        assert program.lines[-1] == "Recorded as run 2"
+        assert program.lines[-1] == "Recorded as run 2."
     assert instance.counts() == {str(SOON): 60}
 
 
@@ -159,13 +162,13 @@ def test_locked_tokens_are_told_and_changed_by_apply(instance: Instance) -> None
         done = instance.run(*EXTEND, "--yes")
     assert done.returncode == 4
     assert one_line(done) == (
-        "3 token(s) were held by another session to the end (tokens.history --run 1 lists them): "
-        "to go on: tokens.apply --run 1, to take it back: tokens.undo --run 1."
+        "3 tokens were held by another session to the end. → to see them: gitlab-tokens history --run 1 "
+        "→ to go on: gitlab-tokens apply --run 1 → to take it back: gitlab-tokens undo --run 1"
     )
     assert instance.counts() == {str(LATER): 57, str(SOON): 3}
     assert history(instance, 1)["state"] == "partial"
     out = instance.done("apply", "--run", 1, "--yes")
-    assert out.startswith("Run 1, to extend 3 token(s) (of 60), planned ")
+    assert out.startswith("Run 1, to extend the expiration date of 3 tokens (of 60) on ")
     assert instance.counts() == {str(LATER): 60}
     run = history(instance, 1)
     assert (run["state"], run["changed"], run["locked"], len(run["attempts"])) == ("done", 60, 0, 2)
@@ -181,13 +184,11 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
         second = slow.run("remove", "--expires", LATER, "--yes") if number == signal.SIGTERM else None
         program.signal(number)
         assert program.wait() == status
-        assert re.fullmatch(
-            r"Stopped\. (\d+) of 5000 token\(s\) were changed and stay so; "
-            r"to go on: tokens\.apply --run 1, to take it back: tokens\.undo --run 1\.",
-            program.lines[-1],
-        )
+        *_, stopped, on, back = program.lines
+        assert on == "→ to go on: gitlab-tokens apply --run 1"
+        assert back == "→ to take it back: gitlab-tokens undo --run 1"
     changed = slow.counts()[str(LATER)]
-    assert f"Stopped. {changed} of 5000" in program.lines[-1]
+    assert stopped.endswith(f"Stopped. {changed:,} of 5,000 tokens were changed and stay so.")
     if second:
         assert second.returncode == 3
         assert one_line(second).startswith("Run 1 (extend) is under way since ")
@@ -196,7 +197,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
     slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
     if number == signal.SIGINT:
         out = slow.done("apply", "--run", 1, "--yes")
-        assert f"Recounted: {5000 - changed} of {5000 - changed} token(s) have their new date." in out
+        assert f"Recounted: {5000 - changed:,} of {5000 - changed:,} tokens have their new date." in out
         assert slow.counts() == {str(LATER): 5000}
     slow.done("undo", "--run", 1, "--yes")
     assert slow.checksum() == before
@@ -207,10 +208,10 @@ def test_a_run_without_a_record_is_gone_on_with_by_the_same_command(slow: Instan
         program.wait_for(lambda: bool(re.search(r"[1-9][0-9,]* of 5,000 tokens", program.text)))
         program.press("ctrl-c")
         assert program.wait() == 130
-        assert program.lines[-1].endswith("and stay so; to go on, give the same command again.")
+        assert program.lines[-1].endswith("and stay so. To go on, give the same command again.")
     slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
     changed = slow.counts()[str(LATER)]
-    assert f"Updated {5000 - changed} of {5000 - changed} token(s)." in slow.done(*EXTEND, "--yes")
+    assert f"Updated {5000 - changed:,} of {5000 - changed:,} tokens in" in slow.done(*EXTEND, "--yes")
 
 
 def test_an_undo_that_is_stopped_is_finished_by_apply(slow: Instance) -> None:
@@ -219,13 +220,13 @@ def test_an_undo_that_is_stopped_is_finished_by_apply(slow: Instance) -> None:
     slow.done(*EXTEND, "--yes")
     slow.execute("ALTER TABLE personal_access_tokens ENABLE TRIGGER dawdle")
     with slow.terminal("undo", "--run", 1, "--yes", size=(50, 200)) as program:
-        program.wait_for("of 5,000 tokens")
+        program.wait_for(lambda: bool(re.search(r"[1-9][0-9,]* of 5,000 tokens", program.text)))
         program.press("ctrl-c")
         assert program.wait() == 130
-        assert program.lines[-1].endswith("to go on: tokens.apply --run 2.")
+        assert program.lines[-1] == "→ to go on: gitlab-tokens apply --run 2"
     slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
     out = slow.done("apply", "--run", 2, "--yes")
-    assert re.match(r"Run 2, to undo \d+ token\(s\) \(of 5000\), planned ", out)
+    assert re.match(r"Run 2, to put back the expiration date of [\d,]+ tokens \(of 5,000\) on ", out)
     assert slow.checksum() == before
 
 
@@ -235,7 +236,7 @@ def test_an_undo_that_was_stopped_and_is_begun_anew_takes_up_what_is_left(slow: 
     slow.done(*EXTEND, "--yes")
     slow.execute("ALTER TABLE personal_access_tokens ENABLE TRIGGER dawdle")
     with slow.terminal("undo", "--run", 1, "--yes", size=(50, 200)) as program:
-        program.wait_for("of 5,000 tokens")
+        program.wait_for(lambda: bool(re.search(r"[1-9][0-9,]* of 5,000 tokens", program.text)))
         program.press("ctrl-c")
         assert program.wait() == 130
     slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
@@ -247,9 +248,9 @@ def test_an_undo_that_was_stopped_and_is_begun_anew_takes_up_what_is_left(slow: 
     document = slow.json("undo", "--run", 1, "--dry-run")
     assert (document["put_back"], document["changed_since"]) == (back, [last])
     again = slow.run("undo", "--run", 1, "--yes")
-    assert again.stdout.startswith(f"Plan to undo run 1 for {4999 - back} token(s)\n")
+    assert again.stdout.startswith(f"Plan to undo run 1: put back the expiration date of {4999 - back:,} tokens on ")
     assert f"NOTE: {back} token(s) have their old date already, from an undo that was begun before.\n" in again.stdout
-    assert f"Updated {4999 - back} of {5000 - back} token(s)." in again.stdout
+    assert f"Updated {4999 - back:,} of {5000 - back:,} tokens in" in again.stdout
     assert again.returncode == 4  # for the one that somebody else has changed
     slow.execute(f"UPDATE personal_access_tokens SET expires_at = '{SOON}' WHERE id = {last}")
     assert slow.checksum() == before
@@ -261,7 +262,7 @@ def test_what_is_undone_needs_no_second_undo_until_it_is_done_again(instance: In
     instance.done("undo", "--run", 1, "--yes")
     assert instance.done("undo", "--run", 1, "--yes").endswith("Run 1 has been undone: there is nothing to do.\n")
     instance.done(*EXTEND, "--yes")
-    assert "Updated 60 of 60 token(s)." in instance.done("undo", "--run", 1, "--yes")
+    assert "Updated 60 of 60 tokens in" in instance.done("undo", "--run", 1, "--yes")
     assert instance.checksum() == before
 
 
@@ -280,17 +281,15 @@ def test_what_another_process_has_done_since_the_plan_was_shown_is_not_counted(i
 
     shown = carry_out_one_batch()
     with instance.terminal("apply", "--run", 1, size=(50, 200)) as program:
-        program.wait_for("Are you sure?")
+        program.wait_for("(y/N)")
         left = carry_out_one_batch()
         assert 0 < left < shown < 5000
         program.press("y", "enter")
         assert program.wait() == 0
-        said = (
-            f"NOTE: Another process has gone on with this run since it was shown: {left} of {shown} token(s) are left."
-        )
-        assert said in program.text
-        assert f"Updated {left} of {left} token(s)." in program.text
-        assert f"Recounted: {left} of {left} token(s) have their new date." in program.text
+        said = "NOTE: Another process has gone on with this run since it was shown:"
+        assert f"{said} {left:,} of {shown:,} tokens are left." in program.text
+        assert f"Updated {left:,} of {left:,} tokens in" in program.text
+        assert f"Recounted: {left:,} of {left:,} tokens have their new date." in program.text
 
 
 @pytest.mark.slow
@@ -330,7 +329,7 @@ def test_undo_restores_every_column_of_every_row(
     assert (run["memberships_moved"], run["notices_rearmed"]) == (2, 7)
 
     shown = instance.done("undo", "--run", 1, "--dry-run")
-    assert shown.startswith("Plan to undo run 1 for 2516 token(s)\n")
+    assert shown.startswith("Plan to undo run 1: put back the expiration date of 2,516 tokens on ")
     instance.done("undo", "--run", 1, "--yes", "--reason", "a mistake")
     assert instance.checksum() == before
     # A stagger gives the tokens of one bot several new dates, and moves its membership more than once.
@@ -356,13 +355,13 @@ def test_tokens_changed_since_are_left_alone_and_listed(instance: Instance) -> N
     instance.execute("DELETE FROM personal_access_tokens WHERE id = :id", id=third)
     note = f"NOTE: 2 token(s) were changed since, or are gone, and are left alone: {second}, {third}\n"
     dry = instance.run("undo", "--run", 1, "--dry-run")
-    assert dry.stdout.startswith("Plan to undo run 1 for 58 token(s)\n")
+    assert dry.stdout.startswith("Plan to undo run 1: put back the expiration date of 58 tokens on ")
     assert note in dry.stdout
     done = instance.run("undo", "--run", 1, "--yes")
     assert done.returncode == 4
     assert note in done.stdout
-    assert "Updated 58 of 60 token(s)." in done.stdout
-    assert one_line(done).startswith("2 token(s) had another date by then")
+    assert "Updated 58 of 60 tokens in" in done.stdout
+    assert one_line(done).startswith("2 tokens had another date by then")
     assert instance.dates()[first] == str(SOON)
     assert instance.dates()[second] is None
     again = instance.run("undo", "--run", 1, "--yes")
@@ -375,7 +374,7 @@ def test_undo_is_refused_where_there_is_nothing_to_undo(instance: Instance) -> N
     nothing = "Run 1 has changed nothing (it is planned), so there is nothing to undo."
     assert instance.refusal("undo", "--run", 1, "--yes", status=2) == nothing
     for task in ("undo", "apply"):
-        unknown = "There is no run 7 in the journal; tokens.history shows those that there are."
+        unknown = "There is no run 7 in the journal. → to see the runs: gitlab-tokens history"
         assert instance.refusal(task, "--run", 7, "--yes", status=2) == unknown
     instance.done("apply", "--run", 1, "--yes")
     instance.done("undo", "--run", 1, "--yes")
@@ -426,9 +425,12 @@ def test_what_others_have_written_cannot_command_the_terminal(instance: Instance
 def test_what_cannot_be_read_is_one_line() -> None:
     nowhere = Instance(NOWHERE)
     for words, said in (
-        (["apply", "--yes"], "--run takes the number of a run, as tokens.history shows it, but was given nothing."),
-        (["apply", "--yes", "--run", "\x1b[31m"], 'but was given "\ufffd[31m".'),
-        (["undo", "--yes", "--run", "0"], 'but was given "0".'),
+        (
+            ["apply", "--yes"],
+            "--run takes the number of a run, but was given nothing. → to see the runs: gitlab-tokens history",
+        ),
+        (["apply", "--yes", "--run", "\x1b[31m"], 'but was given "\ufffd[31m". '),
+        (["undo", "--yes", "--run", "0"], 'but was given "0". '),
         (["undo", "--yes", "--run", "1", "--allow", "all"], "--allow takes"),
         (["apply", "--yes", "--run", "1", "--output", "csv"], "--output takes text or json"),
         (["apply", "--dry", "--yes", "--run", "1"], "has no dry run"),
@@ -472,11 +474,11 @@ def test_a_reader_that_leaves_early_neither_stops_a_change_nor_hides_how_it_ende
         assert instance.counts() == counts
         if command == "apply":
             assert done.returncode == 4
-            assert "1 token(s) had another date by then" in one_line(done)
+            assert "1 token had another date by then" in one_line(done)
         else:
             assert done.returncode == 4
             assert one_line(done) == (
-                "The output has lost its reader. 59 of 59 token(s) were changed and stay so; it is recorded as run 2."
+                "The output has lost its reader. 59 of 59 tokens were changed and stay so. It is recorded as run 2."
             )
 
 
@@ -618,7 +620,7 @@ def rotate(instance: Instance, old: int) -> int:
 def test_a_stored_plan_or_a_stopped_run_does_not_prolong_what_a_rotation_has_replaced_since(instance: Instance) -> None:
     how = (
         "Refused because of superseded (see the notes above); to leave out what a rotation has replaced plan it again "
-        "with --leave-out superseded, to do it all the same say --allow superseded."
+        "with --leave-out superseded, to do it all the same use --allow superseded"
     )
     instance.done(*EXTEND, "--plan")
     with somebody_holds(instance, 59):
@@ -639,13 +641,13 @@ def test_an_undo_does_not_prolong_what_a_rotation_has_replaced_since(instance: I
     rotate(instance, first)
     undo = ("undo", "--run", 1, "--yes")
     assert instance.refusal(*undo).startswith(
-        "Refused because of superseded (see the notes above); to leave out what a rotation has replaced say --leave-out"
+        "Refused because of superseded (see the notes above); to leave out what a rotation has replaced use --leave-out"
     )
     assert f"would live on beside them (--leave-out superseded leaves them out): {first}.\n" in (
         instance.run(*undo).stdout
     )
     out = instance.done(*undo, "--leave-out", "superseded")
-    assert out.startswith("Plan to undo run 1 for 59 token(s)\n")
+    assert out.startswith("Plan to undo run 1: put back the expiration date of 59 tokens on ")
     assert f"NOTE: 1 token(s) that a rotation has replaced are left out: {first}.\n" in out
     assert (instance.dates()[first], instance.dates()[second]) == (str(earlier), str(SOON))
     assert instance.done(*undo, "--leave-out", "superseded").endswith(
@@ -662,8 +664,8 @@ def test_an_undo_that_costs_bots_is_refused_until_it_is_allowed(instance: Instan
     revived = instance.done("extend", "--expires", long_dead, "--state", "expired", "--to", LATER, "--yes")
     assert "bot(s)" not in revived
     said = instance.refusal("undo", "--run", 1, "--yes")
-    assert said == "Refused because of doomed (see the notes above); to do it all the same say --allow doomed."
-    assert instance.done("undo", "--run", 1, "--yes", "--allow", "doomed").startswith("Plan to undo run 1 for 1 token")
+    assert said == "Refused because of doomed (see the notes above); to do it all the same use --allow doomed"
+    assert instance.done("undo", "--run", 1, "--yes", "--allow", "doomed").startswith("Plan to undo run 1: put back")
 
 
 def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
@@ -681,8 +683,8 @@ def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
     assert "Along" not in instance.done("undo", "--run", run, "--yes")
     assert instance.dates()[token] == str(LATER)
     instance.done("undo", "--run", 1, "--yes")
-    undone = instance.done("undo", "--run", 1, "--yes").splitlines()
-    assert undone == ["Plan to undo run 1 for 0 token(s)", "Run 1 has been undone: there is nothing to do."]
+    _, *undone = instance.done("undo", "--run", 1, "--yes").splitlines()
+    assert undone == ["Run 1 has been undone: there is nothing to do."]
 
 
 @pytest.mark.parametrize(
@@ -731,7 +733,7 @@ def test_a_trigger_that_alters_the_new_date_is_found_by_the_recount(instance: In
     )
     done = instance.run(*EXTEND, "--yes")
     assert done.returncode == 4
-    assert "60 token(s) did not keep their new date, so something else changes them" in one_line(done)
+    assert "60 tokens did not keep their new date, so something else changes them" in one_line(done)
 
 
 def test_an_older_journal_is_migrated_by_the_first_change_with_a_word(instance: Instance) -> None:

@@ -69,7 +69,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def copied_package(place: Path) -> Path:
     """A copy of the code that the bundle was built of, as old as the original, for tests that change it."""
-    for folder in (bundle._PACKAGE, bundle._migrations()):
+    for folder in (bundle._PACKAGE, *map(bundle.beside, bundle.BESIDE)):
         shutil.copytree(folder, place / "source" / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     return place / "source" / bundle._PACKAGE.name
 
@@ -128,6 +128,15 @@ def test_it_prints_what_the_installed_program_prints(unpacked: Path, target: str
     for words in (("gitlab-tokens", "analyze"), ("inv", "tokens.analyze"), ("inv", "gitlab:tokens:analyze")):
         done = call(unpacked / words[0], words[1], "--target", target)
         assert (done.stdout, done.stderr, done.returncode) == (installed.stdout, "", 0)
+
+
+def test_it_brings_the_deploy_folder_along(unpacked: Path, tmp_path: Path) -> None:
+    done = call(unpacked / "gitlab-tokens", "bundle.deploy", "--directory", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    original = bundle.beside("deploy")
+    for path in (path for path in original.rglob("*") if path.is_file()):
+        assert (tmp_path / "deploy" / path.relative_to(original)).read_bytes() == path.read_bytes()
+    assert os.access(tmp_path / "deploy/omnibus/install", os.X_OK)
 
 
 @only_root

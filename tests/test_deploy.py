@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.testbed.pages import README
 from tokens.targets.there.scripts import INSTALLED
 from tokens.version import __version__
 
@@ -58,6 +59,6 @@ def test_every_kind_of_installation_has_its_page() -> None:
 
 
 def test_versions_in_the_examples_are_this_one() -> None:
-    texts = [path.read_text() for path in DEPLOY.rglob("*") if path.is_file()]
+    texts = [path.read_text() for path in (README, *DEPLOY.rglob("*")) if path.is_file()]
     versions = {found for text in texts for found in re.findall(r"gitlab-tokens[-:](\d+\.\d+\.\d+)", text)}
     assert versions == {__version__}

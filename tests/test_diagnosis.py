@@ -220,7 +220,7 @@ def test_the_doctor_leaves_with_0_or_1(gitlab_database: Address, empty_database:
     assert all(line.startswith("OK ") for line in well.stdout.splitlines())
     ill = call(INV, "tokens.doctor", "--target", url(empty_database), "--output", "json")
     assert ill.returncode == 1
-    assert [one["subject"] for one in json.loads(ill.stdout) if one["verdict"] == "fail"] == ["schema"]
+    assert [one["subject"] for one in json.loads(ill.stdout)["findings"] if one["verdict"] == "fail"] == ["schema"]
 
 
 def test_the_doctor_prints_grants_as_sql(gitlab_database: Address) -> None:

@@ -251,7 +251,7 @@ def test_a_list_of_ids_goes_along_for_the_run_and_no_longer(
     done = call("--ids=ids")
     assert done.returncode == 2
     assert "Carrying the tool" in done.stderr
-    assert "No idea what 'journal.probe' is" in done.stderr
+    assert 'There is no task "journal.probe"' in done.stderr
     assert fresh.exec(*leftovers).stdout == ""
 
     stub = f"""mkdir /opt/gitlab-tokens && cd /opt/gitlab-tokens && echo {__version__} > VERSION && {{

@@ -1,5 +1,6 @@
 """`edit`, driven in a real terminal on a real database, screen by screen."""
 
+import os
 import re
 import signal
 import subprocess
@@ -97,8 +98,9 @@ def start(gitlab_database: Address, engine: sa.Engine) -> Iterator[Callable[...,
     programs: list[Program] = []
 
     def start(*words: str, size: tuple[int, int] = (50, 80), **env: str) -> Program:
-        argv = [INV, "tokens.edit", "--target", url(gitlab_database)] if not words else list(words)
-        programs.append(Program(argv, size=size, env=env))
+        path = f"{Path(INV).parent}{os.pathsep}{os.environ['PATH']}"
+        found = {"INVOKE_TOKENS_TARGET": url(gitlab_database), "PATH": path}
+        programs.append(Program(list(words) or [INV, "tokens.edit"], size=size, env={**found, **env}))
         return programs[-1]
 
     yield start
@@ -171,10 +173,10 @@ Updated 60 tokens!
     )
     program.press("3", "enter")
     assert program.wait() == 0
-    assert program.lines[-2:] == [
-        "What do you want to do? Quit",
-        "Recorded as run 1; to take it back: tokens.undo --run 1",
+    assert program.lines[-1:] == [
+        "→ to take it back: inv tokens.undo --run 1",
     ]
+    assert program.lines[-3:-1] == ["What do you want to do? Quit", "Recorded as run 1."]
     assert counts(engine) == {str(LATER): 60, "2017-12-31": 20, None: 5}
 
 
@@ -373,8 +375,8 @@ def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
         program.signal(number)
     assert program.wait() == status
     assert (
-        "500 of 1200 token(s) were updated and stay so; to go on: tokens.apply --run 1, to take it back: "
-        "tokens.undo --run 1."
+        "500 of 1,200 tokens were updated and stay so. → to go on: inv tokens.apply --run 1 → to take it back: "
+        "inv tokens.undo --run 1"
     ).replace(" ", "") in said(program)
     assert counts(engine)["2019-06-30"] == 500
     assert counts(engine)["2018-06-30"] == 700
@@ -392,7 +394,7 @@ def test_a_signal_in_the_last_batch_ends_the_program_after_it(
     program.wait_for("Updating personal access tokens from ID")
     program.signal(number)
     assert program.wait() == status
-    recorded = "Recorded as run 1; to take it back: tokens.undo --run 1"
+    recorded = "Recorded as run 1.\n→ to take it back: inv tokens.undo --run 1"
     assert f"Updated 500 tokens!\n{recorded}\nStopped; the update is complete." in program.text
     assert counts(engine)["2019-06-30"] == 500
 
@@ -519,7 +521,7 @@ def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
     assert program.wait() == 1
     assert "Traceback" not in program.text
     assert "was lost" in program.text
-    assert "500 of 1200 token(s) were updated and stay so; to go on: tokens.apply --run 1" in program.text
+    assert "500of1,200tokenswereupdatedandstayso.→togoon:invtokens.apply--run1" in said(program)
 
 
 def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> None:
@@ -705,7 +707,11 @@ def test_the_journal_is_offered_once_and_every_recorded_run_is_named_at_the_end(
         assert program.wait() == 0
         assert program.text.count(JOURNAL) == 1
         assert program.text.count(NO_WAY_BACK) == (0 if recorded else 1)
-        lines = [f"Recorded as run {number}; to take it back: tokens.undo --run {number}" for number in recorded]
+        lines = [
+            line
+            for number in recorded
+            for line in (f"Recorded as run {number}.", f"→ to take it back: inv tokens.undo --run {number}")
+        ]
         assert program.lines[-1 - len(lines) :] == ["What do you want to do? Quit", *lines]
 
 
@@ -720,7 +726,7 @@ def test_without_the_journal_it_is_said_what_is_lost_and_how_to_go_on(
     program.signal(signal.SIGTERM)
     assert program.wait() == 143
     assert program.lines[-1] == (
-        "Stopped. 500 of 1200 token(s) were updated and stay so; to go on, run edit again and choose 2018-06-30."
+        "Stopped. 500 of 1,200 tokens were updated and stay so. To go on, run edit again and choose 2018-06-30."
     )
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM token_tasks.runs")).scalar_one() == 0

@@ -87,7 +87,7 @@ UNCHANGED = {str(SOON): 60, "2017-12-31": 20, None: 5}
 
 def test_the_plan_is_shown_and_agreed_to_before_anything_changes(some: Instance) -> None:
     plan = f"""\
-Plan to extend 60 token(s)
+Plan to extend the expiration date of 60 tokens on {some.named}
 
 | Kind              | Tokens   |
 |-------------------|----------|
@@ -96,7 +96,7 @@ Plan to extend 60 token(s)
 | From            | To              | Tokens   |
 |-----------------|-----------------|----------|
 | {SOON}      | {LATER}      | 60       |
-This will change 60 token(s). Are you sure? """
+Extend the expiration date of 60 tokens on {some.named}? """
     words = ("extend", "--expires", SOON, "--to", LATER)
     for answer, said in (("n", "No"), ("", "No"), ("ctrl-d", "No")):
         with some.terminal(*words) as program:
@@ -109,11 +109,12 @@ This will change 60 token(s). Are you sure? """
         program.wait_for_screen(plan + "(y/N)")
         program.press("y", "enter")
         assert program.wait() == 0
-        assert program.text == (
+        assert re.sub(r"in \d+ s", "in 0 s", program.text) == (
             f"{plan}yes\n"
-            "Updated 60 of 60 token(s).\n"
-            "Recounted: 60 of 60 token(s) have their new date.\n"
-            "Recorded as run 1; to take it back: tokens.undo --run 1"
+            "Updated 60 of 60 tokens in 0 s.\n"
+            "Recounted: 60 of 60 tokens have their new date.\n"
+            "Recorded as run 1.\n"
+            "→ to take it back: gitlab-tokens undo --run 1"
         )
     assert some.counts() == {str(LATER): 60, "2017-12-31": 20, None: 5}
 
@@ -128,7 +129,7 @@ def test_dates_ranges_and_none_may_be_given_several_times(instance: Instance) ->
     )
     changed = [ids[0], *ids[2:5], ids[6]]
     assert instance.dates() == before | dict.fromkeys(changed, str(LATER))
-    assert out.endswith("Recorded as run 1; to take it back: tokens.undo --run 1\n")
+    assert out.endswith("Recorded as run 1. → to take it back: gitlab-tokens undo --run 1\n")
     assert f"| (none)          | {LATER}      | 1        |" in out
     assert "NOTE: 1 token(s) never expire now: with the new date they will." in out
 
@@ -175,7 +176,7 @@ def test_only_active_tokens_are_changed_and_impersonation_only_when_named(instan
     assert (
         out
         == f"""\
-Plan to extend 16 token(s)
+Plan to extend the expiration date of 16 tokens on {instance.named}
 
 | Kind              | Tokens   |
 |-------------------|----------|
@@ -188,6 +189,7 @@ Left out: 4 active impersonation, 5 expired personal, 3 revoked personal (--kind
 | From            | To              | Tokens   |
 |-----------------|-----------------|----------|
 | {SOON}      | {LATER}      | 16       |
+Nothing was changed.
 """
     )
     out = instance.done("extend", "--expires", both, "--to", LATER, "--state", "expired", "--dry-run")
@@ -197,7 +199,7 @@ Left out: 4 active impersonation, 5 expired personal, 3 revoked personal (--kind
 def test_nothing_selected_is_no_fault(some: Instance) -> None:
     out = some.done("extend", "--expires", "2001-01-01", "--to", LATER, "--yes")
     assert out == (
-        "Plan to extend 0 token(s)\n\n"
+        f"Plan to extend the expiration date of 0 tokens on {some.named}\n\n"
         "NOTE: No token fulfils this, whatever the other options say: expires 2001-01-01.\n"
         "No token is selected: there is nothing to do.\n"
     )
@@ -254,7 +256,9 @@ def test_a_scope_that_exists_nowhere_is_wrong_use(instance: Instance, typed: Typ
         shown = typed(instance.command(*words))
         assert shown.returncode == 2
         refusal = one_line(shown)
-        assert shown.stdout == "" if output == "text" else json.loads(shown.stdout) == {"error": refusal, "status": 2}
+        told = json.loads(shown.stdout) if output == "json" else {"error": refusal, "status": 2}
+        assert (told["error"], told["status"]) == (refusal, 2)
+        assert output == "json" or shown.stdout == ""
         assert refusal.startswith(f'No token has the scope "{scope}", and GitLab has none of that name; {hint}')
     assert typed(instance.command("remove", "--expires", SOON, "--scope", "tomorrows_scope", "--yes")).returncode == 0
 
@@ -267,7 +271,7 @@ def test_ids_that_come_to_nothing_are_counted_and_named(some: Instance, typed: T
     def noted(ids: Sequence[int]) -> list[tuple[str, int, str, list[int] | None]]:
         (tmp_path / "ids").write_text("\n".join(map(str, ids)))
         notes = json.loads(typed(some.command(*words, "--output", "json")).stdout)["plan"]["notes"]
-        return [(note["concern"], note["count"], note["text"], note.get("ids")) for note in notes]
+        return [(note["concern"], note["tokens"], note["text"], note.get("ids")) for note in notes]
 
     assert noted(soon) == []
     assert noted([*soon[:3], *others[:2]]) == [
@@ -338,7 +342,7 @@ def test_every_option_of_the_selection_narrows_it(instance: Instance, typed: Typ
 def test_a_dry_run_shows_the_plan_and_leaves_nothing_behind(some: Instance, bare: Instance) -> None:
     before = some.checksum()
     shown = some.done("extend", "--expires", SOON, "--to", LATER, "--dry-run")
-    assert shown.startswith("Plan to extend 60 token(s)\n")
+    assert shown.startswith(f"Plan to extend the expiration date of 60 tokens on {some.named}\n")
     # Invoke's own option means the same, wherever it stands.
     assert some.done("--dry", "extend", "--expires", SOON, "--to", LATER, "--yes") == shown
     assert some.done("extend", "--expires", SOON, "--to", LATER, "--yes", "--dry") == shown
@@ -348,13 +352,13 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing_behind(some: Instance, bare
 
 def test_output_json_is_one_document_and_nothing_else(some: Instance) -> None:
     words = ("extend", "--expires", SOON, "--to", LATER)
-    assert some.json(*words, "--dry-run") == {
+    assert some.facts(*words, "--dry-run") == {
         "plan": {
             "kind": "extend",
             "selection": {"expires": [str(SOON)], "state": ["active"]},
             "tokens": 60,
             "kinds": [{"kind": "personal", "state": "active", "tokens": 60, "selected": True}],
-            "moves": [{"from": str(SOON), "to": str(LATER), "tokens": 60}],
+            "moves": [{"old_expires_at": str(SOON), "new_expires_at": str(LATER), "tokens": 60}],
             "notes": [],
             "memberships": None,
             "notices": False,
@@ -372,7 +376,7 @@ def test_output_json_is_one_document_and_nothing_else(some: Instance) -> None:
     with make_engine(some.address).connect() as connection:
         first = "(SELECT min(id) FROM personal_access_tokens WHERE expires_at = :day)"
         connection.execute(sa.text(f"SELECT FROM personal_access_tokens WHERE id = {first} FOR UPDATE"), {"day": SOON})
-        partial = some.json(*words, "--yes", status=4)
+        partial = some.facts(*words, "--yes", status=4)
     ended = {name: value for name, value in partial.items() if name != "plan"}
     assert ended == {
         "run": 2,
@@ -381,8 +385,8 @@ def test_output_json_is_one_document_and_nothing_else(some: Instance) -> None:
         "locked": 1,
         "untouched": 0,
         "recounted": 59,
-        "error": "1 token(s) were held by another session to the end (tokens.history --run 2 lists them): to go on: "
-        "tokens.apply --run 2, to take it back: tokens.undo --run 2.",
+        "error": "1 token was held by another session to the end. → to see them: gitlab-tokens history --run 2 "
+        "→ to go on: gitlab-tokens apply --run 2 → to take it back: gitlab-tokens undo --run 2",
         "status": 4,
     }
     done = some.json("remove", "--expires", "2017-12-31", "--state", "expired", "--yes")
@@ -394,26 +398,26 @@ def test_what_a_guard_refuses_is_changed_only_when_it_is_allowed(some: Instance)
     with make_engine(some.address).begin() as connection:
         make_settings(connection, max_personal_access_token_lifetime=100, maintenance_mode=True)
     words = ("extend", "--expires", SOON, "--yes")
-    how = "(see the notes above); to do it all the same say --allow"
+    how = "(see the notes above); to do it all the same use --allow"
     assert some.refusal(*words, "--to", LATER) == (
-        f"Refused because of maintenance and beyond-maximum {how} maintenance,beyond-maximum."
+        f"Refused because of maintenance and beyond-maximum {how} maintenance,beyond-maximum"
     )
     assert some.refusal(*words, "--to", LATER, "--allow", "past,maintenance") == (
-        f"Refused because of beyond-maximum {how} beyond-maximum."
+        f"Refused because of beyond-maximum {how} beyond-maximum"
     )
     assert some.refusal(*words, "--to", TODAY, "--allow", "maintenance") == (
-        f"Refused because of past and earlier {how} past,earlier."
+        f"Refused because of past and earlier {how} past,earlier"
     )
     assert some.refusal(*words, "--to", LATER, "--plan", "--allow", "maintenance").startswith("Refused because of beyo")
     refused = some.run(*words, "--to", LATER, "--allow", "maintenance")
     assert "NOTE: " in refused.stdout
-    assert "Are you sure" not in refused.stdout
+    assert "(y/N)" not in refused.stdout
     assert some.counts() == UNCHANGED
     some.done(*words, "--to", TODAY, "--allow", "maintenance", "--allow", "past,earlier")
     assert some.counts()[str(TODAY)] == 60
     with some.terminal("extend", "--expires", TODAY, "--state", "expired", "--to", LATER) as program:
         assert program.wait() == 3
-        assert "Are you sure" not in program.text
+        assert "(y/N)" not in program.text
 
 
 def test_a_date_earlier_than_their_own_is_refused_and_one_for_tokens_that_never_expire_is_noted(
@@ -425,7 +429,7 @@ def test_a_date_earlier_than_their_own_is_refused_and_one_for_tokens_that_never_
         make_tokens(connection, 2)
     words = ("extend", "--expires", f"{SOON}..{SOON + timedelta(3)}", "--to", SOON, "--yes")
     assert instance.refusal(*words) == (
-        "Refused because of earlier (see the notes above); to do it all the same say --allow earlier."
+        "Refused because of earlier (see the notes above); to do it all the same use --allow earlier"
     )
     assert "NOTE: 3 token(s) will expire earlier than now." in instance.run(*words).stdout
     assert instance.refusal(*words, "--plan").startswith("Refused because of earlier")
@@ -446,7 +450,7 @@ def test_to_have_no_date_is_beyond_every_maximum(some: Instance) -> None:
     words = ("remove", "--expires", SOON, "--yes")
     assert some.refusal(*words).startswith("Refused because of beyond-maximum")
     refused = some.json(*words, status=3)
-    assert [(note["concern"], note["count"], note["guard"]) for note in refused["plan"]["notes"]] == [
+    assert [(note["concern"], note["tokens"], note["guard"]) for note in refused["plan"]["notes"]] == [
         ("beyond-maximum", 60, "beyond-maximum")
     ]
     some.done(*words, "--allow", "beyond-maximum")
@@ -473,8 +477,8 @@ def test_what_a_rotation_has_replaced_is_not_prolonged(instance: Instance) -> No
         dead = rotated(connection, revoked=[False, False], expires_at=TODAY - timedelta(3))
     words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
     how = (
-        "(see the notes above); to leave out what a rotation has replaced say --leave-out superseded, to do it all the "
-        "same say --allow superseded."
+        "(see the notes above); to leave out what a rotation has replaced use --leave-out superseded, to do it all the "
+        "same use --allow superseded"
     )
     assert instance.refusal(*words) == f"Refused because of superseded {how}"
     assert (
@@ -521,7 +525,7 @@ def test_what_a_rotation_has_replaced_is_left_out_on_request(instance: Instance,
 def test_more_tokens_than_the_caller_expects_are_never_changed(some: Instance) -> None:
     words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
     assert some.refusal(*words, "--at-most", 59, "--allow", "past,beyond-maximum,doomed,superseded,old-plan") == (
-        "The plan has 60 token(s), more than --at-most 59: nothing was changed."
+        "The plan has 60 tokens, more than --at-most 59: nothing was changed."
     )
     assert some.refusal(*words, "--at-most", 0, "--plan").startswith("The plan has 60")
     some.done(*words, "--at-most", 60)
@@ -533,8 +537,23 @@ def test_without_a_terminal_only_yes_changes_anything(some: Instance) -> None:
     assert said.startswith("extend asks before it changes anything and needs a terminal")
     assert "--yes" in said
     assert some.refusal("remove", "--expires", SOON, status=2).startswith("remove asks before")
-    # It is said before the database is asked.
-    assert "needs a terminal" in one_line(Instance(NOWHERE).run("extend", *words))
+
+
+def test_a_missing_terminal_is_the_last_fault_that_is_named(some: Instance) -> None:
+    assert "Connection refused" in one_line(Instance(NOWHERE).run("extend", "--expires", SOON, "--to", LATER))
+    for words in (
+        ("undo", "--run", 99),
+        ("apply", "--run", 99),
+        ("remove", "--expires", SOON, "--group", "nosuch"),
+        ("rotate", "--service-account", "nosuch"),
+        ("rotate", "--resume", 99),
+    ):
+        said = some.refusal(*words, status=2)
+        assert ("no run 99" if 99 in words else '"nosuch"') in said, words
+        assert "terminal" not in said
+    guarded = some.refusal("extend", "--expires", SOON, "--to", "2020-01-01")
+    assert guarded.startswith("Refused because of past and earlier")
+    assert some.done("journal.prune", "--before", "2020-01-01").startswith("The journal has no run")
 
 
 def test_a_standby_is_always_refused(instance: Instance, pair: Pair, replicated: Replicated) -> None:
@@ -566,8 +585,8 @@ def test_without_a_journal_a_script_is_refused_and_told_how_to_go_on(bare: Insta
     words = ("extend", "--expires", SOON, "--to", LATER)
     for option in ("--yes", "--plan"):
         assert bare.refusal(*words, option) == (
-            "The journal is not installed in this database: install it with tokens.journal.install, or say "
-            "--no-journal to go without a record and without a way back."
+            "The journal is not installed in this database; with --no-journal there is no record and no way back. "
+            "→ to install it: gitlab-tokens journal.install"
         )
     bare.done(*words, "--dry-run")
     done = bare.run(*words, "--yes", "--no-journal")
@@ -584,9 +603,7 @@ def test_without_a_journal_a_script_is_refused_and_told_how_to_go_on(bare: Insta
 def test_on_a_terminal_the_journal_is_offered_once_the_change_is_agreed_to(bare: Instance) -> None:
     with make_engine(bare.address).begin() as connection:
         make_tokens(connection, 3, expires_at=SOON)
-    question = (
-        "Are you sure? yes\nThere is no journal here yet: install it (schema token_tasks), so that this can be undone? "
-    )
+    question = "? yes\nThere is no journal here yet: install it (schema token_tasks), so that this can be undone? "
     words = ("extend", "--expires", SOON)
     with bare.terminal(*words, "--to", LATER) as program:
         program.press("y", "enter")
@@ -594,15 +611,14 @@ def test_on_a_terminal_the_journal_is_offered_once_the_change_is_agreed_to(bare:
         assert bare.counts() == {str(SOON): 3}
         program.press("n", "enter")
         assert program.wait() == 0
-        assert program.text.endswith(
-            f"{question}No\n{NO_WAY_BACK}\nUpdated 3 of 3 token(s).\nRecounted: 3 of 3 token(s) have their new date."
-        )
+        assert f"{question}No\n{NO_WAY_BACK}\nUpdated 3 of 3 tokens in " in program.text
+        assert program.lines[-1] == "Recounted: 3 of 3 tokens have their new date."
     assert not bare.value("SELECT to_regnamespace('token_tasks') IS NOT NULL")
     with bare.terminal("extend", "--expires", LATER, "--to", SOON, "--allow", "earlier") as program:
         program.press("y", "enter", "enter")
         assert program.wait() == 0
         assert f"{question}Yes\nUpdated 3 of 3" in program.text
-        assert program.lines[-1] == "Recorded as run 1; to take it back: tokens.undo --run 1"
+        assert program.lines[-2:] == ["Recorded as run 1.", "→ to take it back: gitlab-tokens undo --run 1"]
     with bare.terminal(*words, "--to", LATER) as program:
         program.press("y", "enter")
         assert program.wait() == 0

@@ -28,6 +28,7 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.gitlab_api import gitlab_api
+from tests.testbed.pages import MANUAL, Screen, screen
 from tests.testbed.screen import Program
 from tokens import __version__, origin
 from tokens.address import Address
@@ -75,9 +76,10 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 def said(*words: str, stdin: str = "") -> str:
     """What a command prints on both streams, 80 columns wide, and its exit status where that is not 0."""
-    kept = ("PATH", "HOME", "LANG", "SYSTEMROOT")
+    kept = ("HOME", "LANG", "SYSTEMROOT")
     environment = {name: os.environ[name] for name in kept if name in os.environ} | {
         "COLUMNS": "80",
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",  # what to type next is short then
         "TERM": "dumb",
         PATIENCE_VARIABLE: "600",
     }
@@ -117,39 +119,24 @@ def test_the_help_of_every_task(golden: Golden) -> None:
     assert {path.stem for path in (HERE / "golden/help").iterdir()} == set(names)
 
 
-def of_the_readme(command: str) -> str:
-    """What README shows below this command, to the end of the block."""
-    blocks = re.findall(r"```console\n(.*?)```", (HERE.parent / "README.md").read_text(), re.S)
-    (block,) = (block for block in blocks if command in block)
-    below: str = block[block.index(command) :]
-    while (line := below.partition("\n"))[0].endswith("\\"):
-        below = line[2]
-    return below.partition("\n")[2]
-
-
-def cut(found: str, shown: str) -> str:
-    """What was found, each line as short as README has it: it ends long ones with an ellipsis."""
-    lines = zip(found.splitlines(), shown.splitlines(), strict=True)
-    return "".join((f"{a[: len(b) - 1]}…" if b.endswith("…") else a) + "\n" for a, b in lines)
-
-
-def test_the_readmes_screens_of_the_demo(gitlab_database: Address) -> None:
+def test_the_manuals_screens_of_the_demo(gitlab_database: Address) -> None:
     population.fill(gitlab_database, 15_653, lambda _: None)
     target = ("--target", url(gitlab_database))
     # The documentation has a hundred times as many on that day, and they widen the line.
     found = said("gitlab-tokens", "analyze", *target)
     found = found.replace("| 2024-06-15      | 15653 |", "| 2024-06-15      | 1565353 |")
-    assert found == of_the_readme("inv tokens.analyze ")
+    assert found == screen(MANUAL, "inv tokens.analyze ").shown
 
     selected = ("--expires", "2024-06-10..2024-06-20", "--state", "expired", "--kind", "project,group")
-    # README's day comes to be in the past; how many memberships end before it depends on how far away it is.
+    # The manual's day comes to be in the past; how many memberships end before it depends on how far away it is.
     to = str(TODAY + timedelta(199))
-    shown = of_the_readme("inv tokens.extend ").replace("2027-06-15", to)
+    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
+    shown = screen(MANUAL, "inv tokens.extend ").shown.replace("2027-06-15", to).replace("the demo", f"database {name}")
     found = said("gitlab-tokens", "extend", *target, *selected, "--to", to, "--dry-run")
-    assert cut(found, shown) == shown
+    assert Screen("extend", shown).matches(found), found
 
 
-def test_the_readmes_screen_of_doctor(gitlab_database: Address, superuser: Callable[[Address], Address]) -> None:
+def test_the_manuals_screen_of_doctor(gitlab_database: Address, superuser: Callable[[Address], Address]) -> None:
     said("gitlab-tokens", "journal.install", "--target", url(gitlab_database))
     with psycopg.connect(superuser(gitlab_database).conninfo) as connection:
         database = sql.Identifier(connection.info.dbname)
@@ -162,11 +149,11 @@ def test_the_readmes_screen_of_doctor(gitlab_database: Address, superuser: Calla
     # Nothing is installed beside a bare database, and it is in another place.
     bare = re.compile(r"^OK   (installation|Geo) .*\n", re.M)
     place = re.compile(r"^(OK   connection +).* as role gitlab, PostgreSQL .*$", re.M)
-    shown = place.sub(r"\1", bare.sub("", of_the_readme("gitlab-tokens doctor")))
-    assert cut(place.sub(r"\1", found), shown) == shown
+    shown = place.sub(r"\1", bare.sub("", screen(MANUAL, "sudo gitlab-tokens doctor").shown))
+    assert Screen("doctor", shown).matches(place.sub(r"\1", found)), found
 
 
-def test_the_readmes_screen_of_rotate(gitlab_database: Address, tmp_path: Path) -> None:
+def test_the_manuals_screen_of_rotate(gitlab_database: Address, tmp_path: Path) -> None:
     said("gitlab-tokens", "journal.install", "--target", url(gitlab_database))
     with make_engine(gitlab_database).begin() as connection:
         make_settings(connection)
@@ -185,7 +172,7 @@ def test_the_readmes_screen_of_rotate(gitlab_database: Address, tmp_path: Path) 
     glab = tmp_path / "glab"
     glab.write_text("#!/bin/sh\ncat > /dev/null\n")
     glab.chmod(0o755)
-    deliver, after = re.findall("'(glab .*|command:glab .*)'", (HERE.parent / "README.md").read_text())[:2]
+    deliver, after = re.findall("'(glab .*|command:glab .*)'", MANUAL.read_text())[:2]
 
     with gitlab_api(gitlab_database, Keys.of([KEY])) as api:
         words = ["--service-account", "inventory", "--deliver", deliver, "--after", after]
@@ -193,16 +180,18 @@ def test_the_readmes_screen_of_rotate(gitlab_database: Address, tmp_path: Path) 
         path = f"{tmp_path}:{os.environ['PATH']}"
         argv = [str(BIN / "gitlab-tokens"), "rotate", *words]
         with Program(argv, env={"PATH": path, PATIENCE_VARIABLE: "600"}, size=(50, 400)) as program:
-            program.wait_for("Are you sure?")
+            program.wait_for("? (y/N)")
             program.press("yes", "enter")
             assert program.wait() == 0
             found = "\n".join(program.lines)
 
-    shown = of_the_readme("gitlab-tokens rotate ").partition("$ glab ci status")[0]
+    shown = screen(MANUAL, "gitlab-tokens rotate ").shown
     days = (("2026-11-20", -2), ("2026-11-19", -3), ("2027-11-22", 365))
     for day, after_today in days:
         shown = shown.replace(day, str(TODAY + timedelta(after_today)))
     shown = shown.replace("https://gitlab.example.com", api.url).replace("run 12.", "run 1.")
+    # Nothing but an address is known of a bare database.
+    shown = shown.replace("gitlab.example.com (target docker:gitlab)", api.url.partition("://")[2])
     assert found.strip() == shown.strip()
 
 

@@ -56,6 +56,7 @@ from tokens.rotation.retirement import abandon, finish
 from tokens.rotation.stage import Stage
 from tokens.selection import DateRange, Selection
 from tokens.selection import described as selection_in_words
+from tokens.targets.instance import Instance
 from tokens.views.history import run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
 from tokens.views.history_columns import columns_of
 
@@ -125,8 +126,10 @@ def shown(address: Address, run: int, form: object) -> str:
             read_touched(connection, run),
         )
     assert form in (run_screen, run_json)
-    draw = run_screen if form is run_screen else run_json
-    return text(draw(one, attempts, touched, read_tokens(address, one)))
+    listed = read_tokens(address, one)
+    if form is run_json:
+        return text(run_json(one, attempts, touched, listed, Instance()))
+    return text(run_screen(one, attempts, touched, listed))
 
 
 def table(shown: str) -> list[list[str]]:
@@ -190,15 +193,15 @@ def test_one_run_as_json_has_the_names_as_they_are_and_as_csv_nothing_that_is_ob
     first, *_, last = document["outcomes"]
     assert first == {
         "id": tokens[0],
-        "owner": MALLORY,
+        "account": MALLORY,
         "name": EVIL,
-        "old_date": "2024-06-15",
-        "new_date": "2030-06-15",
+        "old_expires_at": "2024-06-15",
+        "new_expires_at": "2030-06-15",
         "outcome": "changed",
     }
-    assert (last["owner"], last["name"], last["old_date"]) == (None, None, None)
+    assert (last["account"], last["name"], last["old_expires_at"]) == (None, None, None)
     heading, *lines = exported(installed, partial)
-    assert heading == ["id", "owner", "name", "old_date", "new_date", "outcome"]
+    assert heading == ["id", "account", "name", "old_expires_at", "new_expires_at", "outcome"]
     assert lines[0] == [str(tokens[0]), HARMLESS_MALLORY, HARMLESS, "2024-06-15", "2030-06-15", "changed"]
     assert lines[4] == [str(tokens[4]), "", "", "", "2030-06-15", "pending"]
 
@@ -224,7 +227,7 @@ def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: 
             "audit \ufffd[31m2026",
         ],
     ]
-    assert [run["run"] for run in json.loads(text(runs_json(all_runs(installed))))] == [undo, partial]
+    assert [run["run"] for run in json.loads(runs_json(all_runs(installed), Instance()))["runs"]] == [undo, partial]
     heading, _, line = cells(runs_csv(all_runs(installed)))
     assert dict(zip(heading, line, strict=True)) == {
         "run": str(partial),
@@ -332,17 +335,17 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
         "id": bot,
         "account": account[bot],
         "name": bots,
-        "old_date": soon,
+        "old_expires_at": soon,
         "stage": "done",
         "reached_at": "2026-01-02T03:05:06+00:00",
         "successor_id": made[bot],
-        "new_date": new,
+        "new_expires_at": new,
         "old_state_now": "active",
-        "old_date_now": soon,
+        "old_expires_at_now": soon,
         "grace_until": grace,
         "given_up": [first],
     }
-    assert [told[waiting][name] for name in ("account", "name", "old_date", "successor_id", "given_up")] == [
+    assert [told[waiting][name] for name in ("account", "name", "old_expires_at", "successor_id", "given_up")] == [
         *(MALLORY, EVIL, None, None, [])
     ]
     assert [told[services["gone"]][name] for name in ("account", "name", "old_state_now", "successor_id")] == [
@@ -381,7 +384,7 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
 
 def test_an_empty_journal_says_so(installed: Address) -> None:
     assert text(runs_screen(all_runs(installed))) == "The journal has no runs.\n"
-    assert text(runs_json(all_runs(installed))) == "[]\n"
+    assert json.loads(runs_json(all_runs(installed), Instance()))["runs"] == []
     assert len(cells(runs_csv(all_runs(installed)))) == 1
 
 
@@ -396,7 +399,7 @@ def test_a_plan_lapses_after_a_day_and_a_run_falls_silent_after_a_minute(install
         installed, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '300 seconds' WHERE kind = 'extend'"
     )
     assert state_in_words(stored(installed, run)) in ("running, silent for 300 s", "running, silent for 301 s")
-    facts = json.loads(text(runs_json(all_runs(installed))))
+    facts = json.loads(runs_json(all_runs(installed), Instance()))["runs"]
     assert [(one["state"], one["lapsed"], one["silent_for"]) for one in facts] in (
         [("running", False, 300), ("planned", True, None)],
         [("running", False, 301), ("planned", True, None)],

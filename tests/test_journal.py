@@ -227,10 +227,12 @@ def test_a_journal_that_does_not_say_its_revision_is_told_by_its_tables(
     day = date(2020, 1, 1)
     if "DROP" not in loss:
         with pytest.raises(
-            JournalOutdated, match=r"does not say its revision .* tokens.journal.install tells it by the"
+            JournalOutdated,
+            match=r"does not say its revision .* write it down: gitlab-tokens journal.install",
         ):
             contents.prune(gitlab_database, day)
-        assert "tokens.journal.install tells it by its tables" in screen(contents.status(gitlab_database))
+        shown = screen(contents.status(gitlab_database))
+        assert shown.endswith("its revision → to read it from the tables: gitlab-tokens journal.install")
     assert setup.install(gitlab_database) == Installation(UNKNOWN, REVISION)
     assert values(gitlab_database, "SELECT version_num FROM token_tasks.alembic_version") == [REVISION]
     assert run_numbers(gitlab_database) == ([run] if run else [])
@@ -371,7 +373,9 @@ def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database:
     def on_a_terminal(*words: str) -> Program:
         return Program([GITLAB_TOKENS, *words, "--target", url(gitlab_database)], size=(12, 200))
 
-    assert screen(contents.status(gitlab_database)).startswith("Journal     not installed; tokens.journal.install")
+    assert screen(contents.status(gitlab_database)).startswith(
+        "Journal     not installed → to install it: gitlab-tokens journal.install"
+    )
     assert journal("install") == f"The journal is installed, revision {REVISION}.\n"
     make_run(gitlab_database, make_plan([1, 2]), created_at="2026-01-01 10:00+00")
     make_run(gitlab_database, make_plan([3]), created_at="2026-05-05 10:00+00")

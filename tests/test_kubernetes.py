@@ -5,6 +5,7 @@ The cluster is a stand-in; what runs in its pods is real, as an account without 
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,15 @@ from tests.testbed.accounts import DATABASE, EXTERNAL, GITLAB, PASSWORD, PeerSer
 from tests.testbed.folders import public_folder
 from tests.testbed.gitlab_api import gitlab_api
 from tests.testbed.kubernetes.cluster import Client, Cluster, Pod, extreme_clients
+from tests.testbed.pages import README
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.gitlab.api import verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
+from tokens.targets.there import bundle
+from tokens.targets.there.bundle import Bundle
 from tokens.terminal.console import PATIENCE_VARIABLE
 
 Done = subprocess.CompletedProcess[str]
@@ -98,6 +102,13 @@ def carried(call: Call) -> None:
 
 
 @pytest.fixture
+def built_bundle(bundles: Path) -> Bundle:
+    found = bundle.available(bundles)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
 def nothing_there() -> None:
     """Nobody has carried anything into the pod yet."""
     shutil.rmtree(CARRIED, ignore_errors=True)
@@ -141,6 +152,25 @@ def test_nothing_secret_is_among_the_words_that_the_cluster_logs(call: Call, clu
 def test_it_can_be_taken_out_again(call: Call, carried: None) -> None:
     assert call("bundle.clean").stdout == f"Removed {CARRIED} in pod gitlab/gitlab-toolbox-1.\n"
     assert not CARRIED.exists()
+
+
+def test_readmes_three_lines_are_enough_for_somebody_who_has_only_kubectl(
+    outside: Mapping[str, str], built_bundle: Bundle
+) -> None:
+    (lines,) = re.findall(r"^```sh\n(POD=.*?)^```$", README.read_text(), re.M | re.S)
+    # In the stand-in's pods /tmp is this machine's own; and this conversation shows the analysis alone.
+    there = f"/tmp/.gitlab-tokens-{ACCOUNT}-kubectl"
+    script = lines.replace("/tmp/t", there).replace(" -it ", " -i ").replace("tokens edit", "tokens analyze")
+    assert built_bundle.path.name.rpartition("-")[0] in script
+    script = re.sub(r"gitlab-tokens-\S*\.tar\.gz", built_bundle.path.name, script)
+    try:
+        done = subprocess.run(
+            ["bash", "-euc", script], cwd=built_bundle.path.parent, env=outside, capture_output=True, text=True
+        )
+    finally:
+        shutil.rmtree(there, ignore_errors=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert DATES in done.stdout
 
 
 def test_exit_statuses_and_streams_are_the_ones_inside(call: Call, carried: None) -> None:

@@ -22,7 +22,7 @@ from tokens.engine import make_engine
 from tokens.program import main
 from tokens.terminal import comma_separated
 
-UNDO = "to take it back: tokens.undo --run"
+UNDO = "→ to take it back: gitlab-tokens undo --run"
 FULL = "The output could not be written: No space left on device."
 
 
@@ -42,8 +42,8 @@ def full(instance: Instance, *words: object) -> str:
 
 
 def test_a_full_disk_after_the_change_hides_neither_the_change_nor_the_way_back(instance: Instance) -> None:
-    done = "60 of 60 token(s) were changed and stay so; it is recorded as run"
-    assert full(instance, *EXTEND, "--yes", "--output", "json") == f"{FULL} {done} 1, {UNDO} 1."
+    done = "60 of 60 tokens were changed and stay so. It is recorded as run"
+    assert full(instance, *EXTEND, "--yes", "--output", "json") == f"{FULL} {done} 1. {UNDO} 1"
     assert instance.counts() == {str(LATER): 60}
     assert full(instance, "undo", "--run", 1, "--yes", "--output", "json") == f"{FULL} {done} 2."
     stored = full(instance, "remove", "--expires", SOON, "--plan", "--output", "json")
@@ -91,9 +91,7 @@ def test_a_reader_that_goes_after_the_plan_is_told_of_on_standard_error(instance
     assert done.returncode in (0, 4)  # all may have been written before the reader went
     assert instance.counts() == {str(LATER): 60}
     if done.returncode:
-        assert one_line(done).endswith(
-            f"60 of 60 token(s) were changed and stay so; it is recorded as run 1, {UNDO} 1."
-        )
+        assert one_line(done).endswith(f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1")
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -102,7 +100,7 @@ def test_a_closed_standard_output_does_not_hide_a_change(instance: Instance, for
     command = ["bash", "-c", script, "bash", *instance.command(*EXTEND, "--yes", "--output", form)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 4
-    assert one_line(done).endswith(f"60 of 60 token(s) were changed and stay so; it is recorded as run 1, {UNDO} 1.")
+    assert one_line(done).endswith(f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1")
 
 
 def test_edit_says_on_standard_error_what_a_closed_terminal_does_not_take(instance: Instance, tmp_path: Path) -> None:
@@ -121,7 +119,7 @@ def test_edit_says_on_standard_error_what_a_closed_terminal_does_not_take(instan
         program.wait_for("What do you want to do?")
         program.hang_up()
         assert program.wait() == 143
-    assert log.read_text().splitlines()[0] == f"Recorded as run 1; {UNDO} 1"
+    assert log.read_text().splitlines()[0] == f"Recorded as run 1. {UNDO} 1"
 
 
 @pytest.fixture(scope="session")
@@ -234,7 +232,7 @@ def test_a_bug_after_the_change_is_shown_and_the_change_is_told(
     assert "ZeroDivisionError" in said
     assert said.splitlines()[-1] == (
         "This program has failed (ZeroDivisionError). "
-        f"60 of 60 token(s) were changed and stay so; it is recorded as run 1, {UNDO} 1."
+        f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1"
     )
 
 
@@ -257,4 +255,4 @@ def test_whoever_interrupts_after_the_change_is_told_of_it(
     assert left.value.code == status
     document = json.loads(streams.out)
     assert (document["status"], f"{document['error']}\n") == (status, streams.err)
-    assert document["error"].endswith(f"60 of 60 token(s) were changed and stay so; it is recorded as run 1, {UNDO} 1.")
+    assert document["error"].endswith(f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1")

@@ -107,7 +107,7 @@ def test_a_subscriber_in_sync_goes_on_getting_gitlabs_rows_from_installation_to_
         refusal = run_task(publisher, "journal.install", status=ExitStatus.REFUSED)
         assert refusal.startswith("Refused because of publication: publication everything ")
         assert refusal.count("\n") == 1
-        assert "tokens.journal.install --sql" in refusal
+        assert "gitlab-tokens journal.install " in refusal
         assert value(publisher, "SELECT to_regnamespace('token_tasks')") is None
 
         psql(subscriber, run_task(publisher, "journal.install", "--sql"))

@@ -80,8 +80,12 @@ class Instance:
 
     def command(self, *words: object) -> list[str]:
         """What to type: the target, the secrets and GitLab's URL are added unless `words` have them."""
+        return [*self.typed(*words), "--target", url(self.address)]
+
+    def typed(self, *words: object) -> list[str]:
+        """The same without the target, which `variables` have."""
         given = list(map(str, words))
-        added = {"--target": url(self.address), "--secrets-file": self.secrets(), "--verify": self.api.url}
+        added = {"--secrets-file": self.secrets(), "--verify": self.api.url}
         for name, value in added.items():
             if name not in given and not (name == "--verify" and "--no-verify" in given):
                 given += [name, str(value)]
@@ -92,9 +96,9 @@ class Instance:
     ) -> subprocess.CompletedProcess[str]:
         """Run it without a terminal."""
         return subprocess.run(
-            self.command(*words),
+            self.typed(*words),
             cwd=CHECKOUT,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **self.variables, **(env or {})},
             input=stdin,
             capture_output=True,
             text=True,
@@ -119,8 +123,9 @@ class Instance:
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Begin it without a terminal."""
         return subprocess.Popen(
-            self.command(*words),
+            self.typed(*words),
             cwd=CHECKOUT,
+            env={**os.environ, **self.variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -129,7 +134,13 @@ class Instance:
 
     def terminal(self, *words: object) -> Program:
         """Begin it on a terminal."""
-        return Program(self.command(*words), size=(50, 160))
+        return Program(self.typed(*words), env=self.variables, size=(50, 160))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What says where the database is, and makes what to type next short."""
+        path = f"{Path(GITLAB_TOKENS).parent}{os.pathsep}{os.environ['PATH']}"
+        return {"INVOKE_TOKENS_TARGET": url(self.address), "PATH": path}
 
     def secrets(self, keys: object = None) -> Path:
         """A copy of GitLab's secrets."""
@@ -217,7 +228,7 @@ def test_a_service_accounts_token_is_rotated_in_one_command(gitlab: Instance) ->
     assert gitlab.accepts(path.read_text()) == new.id
     assert gitlab.accepts(OLD.reveal()) is None
     title, plan, rest = shown.split("\n\n", 2)
-    assert title == "Plan to rotate 1 token(s)"
+    assert title.startswith("Plan to rotate 1 token on 127.0.0.1:")
     assert [line.replace("|", " ").split() for line in plan.splitlines()[::2]] == [
         ["Account", "Token", "Id", "Scopes", "Expires", "Why", "Last", "used", "New", "one", "expires"],
         [
@@ -251,7 +262,7 @@ def test_a_dry_run_needs_no_secrets_and_no_journal_and_makes_nothing(gitlab: Ins
     words = ["--token", NAME, "--deliver", f"file:{path}", "--secrets-file", "/nowhere", "--dry-run"]
     done = gitlab.run(*words)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Plan to rotate 1 token(s)" in done.stdout
+    assert "Plan to rotate 1 token on " in done.stdout
     document = json.loads(gitlab.run(*words, "--output", "json", "--grace", "7d", "--expires-in", "90d").stdout)
     (rotation,) = document["plan"]["rotations"]
     assert rotation["account"] == "inventory"
@@ -303,7 +314,7 @@ def test_fifty_accounts_are_rotated_at_once_but_for_those_that_cannot_be(gitlab:
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     assert [one["end"] for one in document["results"]] == ["done"] * 50
-    assert any("account7" in note for note in document["plan"]["notes"])
+    assert any("account7" in note["text"] for note in document["plan"]["notes"])
     for one in document["results"]:
         assert gitlab.accepts((gitlab.folder / f"{one['account']}.token").read_text()) == one["successor_id"]
     assert {one.id for one in gitlab.rows() if one.revoked} == {1, *ids} - {ids[7]}
@@ -369,7 +380,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
     assert sorted(os.listdir(gitlab.folder)) == ["here", "secrets.yml"]
     assert gitlab.api.requests == 0
     gitlab.execute("DROP SCHEMA token_tasks CASCADE")
-    assert "tokens.journal.install" in gitlab.refusal("--token", NAME, *yes, status=3)
+    assert "gitlab-tokens journal.install" in gitlab.refusal("--token", NAME, *yes, status=3)
 
 
 def test_without_the_secrets_or_the_url_of_a_bare_database_it_says_which_option_is_missing(gitlab: Instance) -> None:
@@ -402,7 +413,7 @@ def test_a_wrong_key_is_noticed_before_anything_is_delivered_or_revoked(gitlab: 
     told, last = line.stderr.splitlines()
     assert "another db_key_base" in told
     assert "The new token was revoked again, and the old one is as it was." in told
-    assert "0 of 3 token(s) were rotated" in last
+    assert "0 of 3 tokens were rotated" in last
     rows = gitlab.rows()
     assert [(one.revoked, one.previous) for one in rows] == [(False, None)] * 3 + [(True, 1)]
     assert sorted(os.listdir(gitlab.folder)) == ["other.yml", "secrets.yml"]
@@ -420,7 +431,7 @@ def test_gitlab_that_means_another_token_is_no_proof(gitlab: Instance) -> None:
     words = ("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/token")
     line = gitlab.refusal(*words, status=1, changed=True)
     assert "for one with id 4711" in line
-    assert "To try again: tokens.rotate --resume 1" in line
+    assert "→ to try again, with the same --deliver: gitlab-tokens rotate --resume 1" in line
     assert [one.revoked for one in gitlab.rows()] == [False, True]
     assert not (gitlab.folder / "token").exists()
 
@@ -431,11 +442,11 @@ def test_a_delivery_that_fails_is_taken_back_and_the_others_go_on(gitlab: Instan
     done = gitlab.run("--within", "30d", "--yes", "--deliver", command)
     assert done.returncode == 4
     told, last = done.stderr.splitlines()
-    assert told.startswith("account0, ")
+    assert told.startswith("2 of 3: account0, ")
     assert "failed with exit status 1" in told
     assert last == (
-        "2 of 3 token(s) were rotated and stay so; to go on with the others: tokens.rotate --resume 1, with the same "
-        "--deliver."
+        "2 of 3 tokens were rotated and stay so. → to go on with the others, with the same --deliver: "
+        "gitlab-tokens rotate --resume 1"
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, True, False, True, False]
     gitlab.check()
@@ -480,7 +491,7 @@ def test_of_a_hundred_each_has_its_command_afterwards_whatever_the_others_say(gi
     assert log.read_text().splitlines() == ["inventory 1", "account0 1", "account1 1"]
     (line,) = done.stderr.splitlines()
     assert line.count("The command of --after failed with exit status 1, for token") == 2
-    assert line.endswith("3 of 3 token(s) were rotated and stay so; run it by hand.")
+    assert line.endswith("3 of 3 tokens were rotated and stay so. Run it by hand.")
     assert "[ ] The pipelines that failed" in done.stdout
     gitlab.check()
 
@@ -616,7 +627,7 @@ def test_where_all_have_a_successor_already_there_is_nothing_to_do(gitlab: Insta
     assert "No token is left: there is nothing to do." in gitlab.done(*every_day)
     document = json.loads(gitlab.done(*every_day, "--output", "json"))
     assert document["plan"]["tokens"] == 0
-    assert "successor" in document["plan"]["notes"][0]
+    assert "successor" in document["plan"]["notes"][0]["text"]
 
 
 def test_a_run_of_which_only_the_end_was_not_written_down_is_ended_by_its_resumption(gitlab: Instance) -> None:
@@ -638,7 +649,7 @@ def planned(gitlab: Instance, *words: object, stdin: str = "") -> list[tuple[int
     """Which tokens a dry run would rotate, in its order, and why."""
     done = gitlab.run(*words, "--dry-run", "--output", "json", stdin=stdin)
     assert (done.returncode, done.stderr) == (0, ""), done
-    return [(one["token_id"], one["why"]) for one in json.loads(done.stdout)["plan"].get("rotations", [])]
+    return [(one["id"], one["why"]) for one in json.loads(done.stdout)["plan"].get("rotations", [])]
 
 
 def test_within_means_what_works_today_and_expired_within_what_has_just_died(gitlab: Instance) -> None:
@@ -668,9 +679,9 @@ def test_what_expired_long_ago_gets_no_successor_unless_somebody_means_it(gitlab
         ("--user", "ancient", "--state", "expired", "--yes", "--output", "json"),
     ):
         line = gitlab.refusal(*words, *to, status=3)
-        assert line.endswith("say --allow long-expired.")
+        assert line.endswith("use --allow long-expired")
     document = json.loads(gitlab.run("--token", "ancient", "--yes", "--output", "json", *to).stdout)
-    assert "1 token(s) expired more than 30 days ago, the first on" in document["plan"]["notes"][0]
+    assert "1 token(s) expired more than 30 days ago, the first on" in document["plan"]["notes"][0]["text"]
     assert "--allow takes long-expired" in gitlab.refusal("--within", "1d", "--allow", "past", "--yes", *to, status=2)
     allowed = ("--expired-within", "60d", "--allow", "long-expired")
     assert planned(gitlab, *allowed) == [(long_ago, "expired 31 days ago")]
@@ -731,11 +742,11 @@ def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) 
         assert shown.endswith("\nNo token is selected: there is nothing to do.\n")
         document = json.loads(gitlab.done(*words, "--dry-run", "--output", "json"))
         (note,) = document["plan"]["notes"]
-        assert note.startswith(why)
+        assert note["text"].startswith(why)
     to = ("--yes", "--deliver", f"file:{gitlab.folder}/{{token_id}}")
     refused: tuple[tuple[tuple[object, ...], int, str], ...] = (
         (("--scope", "aip", "--dry-run"), 2, 'No token has the scope "aip", and GitLab has none of that name'),
-        (("--group", "tools", *both, "--at-most", "2"), 3, "The plan has 3 token(s), more than --at-most 2"),
+        (("--group", "tools", *both, "--at-most", "2"), 3, "The plan has 3 tokens, more than --at-most 2"),
         (("--within", "30d", "--at-most", "few"), 2, "--at-most takes a number"),
         (("--within", "30d", "--state", "expired"), 2, "--within is about tokens that are active"),
         (("--expired-within", "30d", "--state", "active"), 2, "--expired-within is about tokens that are expired"),
@@ -758,7 +769,7 @@ def test_the_list_on_a_terminal_has_what_has_just_died_beside_what_soon_will(git
         assert program.text.index("dead (") < program.text.index("inventory (")
         assert "ancient" not in program.text
         program.press("enter", "enter")
-        program.wait_for("Are you sure?")
+        program.wait_for("? (y/N)")
         program.press("y", "enter")
         assert program.wait() == 0
     assert [one.revoked for one in gitlab.rows()] == [False, True, False, False]
@@ -830,8 +841,8 @@ def test_a_stop_lets_the_delivery_under_way_end_and_retires_its_old_token(
     gate.open()
     assert ended(process)[::2] == (
         status,
-        "Stopped. 1 of 3 token(s) were rotated and stay so; to go on with the others: tokens.rotate --resume 1, with "
-        "the same --deliver.\n",
+        "Stopped. 1 of 3 tokens were rotated and stay so. → to go on with the others, with the same --deliver: "
+        "gitlab-tokens rotate --resume 1\n",
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, False, False]
     gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/{{account}}")
@@ -866,7 +877,8 @@ def test_on_a_terminal_account_and_token_are_chosen_and_the_token_is_shown_once(
         program.wait_for("Select a token of inventory")
         program.wait_for("(id 1, api, expires")
         program.press("enter")
-        program.wait_for("This will rotate 1 token(s). Are you sure? (y/N)")
+        program.wait_for("Rotate 1 token on 127.0.0.1:")
+        program.wait_for("? (y/N)")
         assert "Deliver: this terminal, once" in program.text
         assert len(gitlab.rows()) == 2 + 1
         program.press("y", "enter")
@@ -884,7 +896,7 @@ def test_on_a_terminal_account_and_token_are_chosen_and_the_token_is_shown_once(
 @pytest.mark.parametrize("answer", ["n", "", "ctrl-d", "ctrl-c"])
 def test_a_token_that_nobody_has_taken_from_the_screen_is_revoked_again(gitlab: Instance, answer: str) -> None:
     with gitlab.terminal("--token", NAME) as program:
-        program.wait_for("Are you sure?")
+        program.wait_for("? (y/N)")
         program.press("y", "enter", "y", "enter")  # what is typed ahead is no answer to a question not yet seen
         program.wait_for("Is it where it belongs")
         (token,) = set(TOKEN.findall(everything_shown(program)))
@@ -927,7 +939,7 @@ def test_the_journal_is_installed_on_the_way_or_nothing_is_done(gitlab: Instance
     gitlab.execute("DROP SCHEMA token_tasks CASCADE")
     for answer, count in (("n", 1), ("y", 2)):
         with gitlab.terminal("--token", NAME, "--deliver", f"file:{gitlab.folder}/token") as program:
-            program.wait_for("Are you sure?")
+            program.wait_for("? (y/N)")
             program.press("y", "enter")
             program.wait_for("There is no journal here yet")
             program.press(answer, "enter")

@@ -412,7 +412,7 @@ def test_an_authority_of_ones_own_is_believed_once_it_is_among_gitlabs_trusted_c
             first, *successors = host.rows(account)
             assert (old, first.revoked, len(successors)) == (first.id, False, count)
             assert all(one.revoked for one in successors)
-            assert "To try again: tokens.rotate --resume" in line
+            assert "to try again, with the same --deliver: " in line
             host.check_secrets(done.stdout, done.stderr)
             return line
 

@@ -222,7 +222,7 @@ def test_a_dry_run_shows_the_same_plan_and_makes_nothing(outside: Outside) -> No
     done = outside.run("--within", "30d", "--dry-run", "--deliver", "command:cat", "--output", "json")
     assert (done.returncode, done.stderr) == (0, "")
     plan = json.loads(done.stdout)["plan"]
-    assert [one["token_id"] for one in plan["rotations"]] == [4]
+    assert [one["id"] for one in plan["rotations"]] == [4]
     assert plan["verify"] == outside.api.url
     assert outside.container.rows("SELECT count(*) FROM token_tasks.runs") == ["0"]
     assert outside.accepts(OLD.reveal()) == 4
@@ -242,10 +242,10 @@ def test_what_selects_out_here_selects_in_there_and_so_do_the_guards(outside: Ou
         done = outside.run(*words, "--dry-run", "--output", "json")
         assert (done.returncode, done.stderr) == (0, ""), done
         found = json.loads(done.stdout)["plan"].get("rotations", [])
-        names = ("token_id",) if "--at-most" in words else ("token_id", "why")
+        names = ("id",) if "--at-most" in words else ("id", "why")
         assert [tuple(one[name] for name in names) for one in found] == expected
     for options, said in (
-        (("--at-most", "2", "--allow", "long-expired"), "The plan has 3 token(s), more than --at-most 2"),
+        (("--at-most", "2", "--allow", "long-expired"), "The plan has 3 tokens, more than --at-most 2"),
         ((), "Refused because of long-expired"),
     ):
         done = outside.run(*of_people, *options, "--yes", "--deliver", "command:cat", "--no-verify")
@@ -290,7 +290,7 @@ def test_a_person_chooses_and_reads_it_out_here(outside: Outside) -> None:
     with Program(command, env=outside.environment, size=(50, 160)) as program:
         program.wait_for("Select a token of inventory")
         program.press("enter")
-        program.wait_for("Are you sure?")
+        program.wait_for("? (y/N)")
         program.press("y", "enter")
         program.wait_for("Is it where it belongs")
         shown = TOKEN.search(program.text)
@@ -354,7 +354,7 @@ def test_a_session_that_is_cut_while_a_token_is_made_leaves_none_behind(outside:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "was lost" in errors
-    assert "tokens.rotate --resume" in errors
+    assert " rotate --target " in errors
     assert outside.container.rows(SETTLED) == ["0"]
     assert outside.stages() == ["abandoned"]
     # The process inside, which nobody hears any more, cannot go on with it.

@@ -1130,7 +1130,7 @@ def test_a_rotation_is_neither_undone_nor_applied(address: Address) -> None:
     reached(address, record, planned.rotations[0], Stage.DELIVERED)
     with pytest.raises(Refused, match="an undo would revive revoked secrets"):
         plan_to_undo(address, record.run)
-    with pytest.raises(UsageError, match=f"tokens.rotate --resume {record.run}"):
+    with pytest.raises(UsageError, match=f"gitlab-tokens rotate --resume {record.run}"):
         plan_to_apply(address, record.run)
 
 

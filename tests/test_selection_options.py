@@ -107,7 +107,12 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
         ),
         ({"kind": ["bot"]}, f'--kind takes {OFFERED}, not "bot".'),
         ({"kind": ["other"]}, f'--kind takes {OFFERED}, not "other".'),
-        ({"kind": ["Personal"]}, f'--kind takes {OFFERED}, not "Personal".'),
+        ({"kind": ["Personal"]}, f'--kind takes {OFFERED}, not "Personal" (did you mean "personal"?).'),
+        (
+            {"kind": ["servce-account"]},
+            f'--kind takes {OFFERED}, not "servce-account" (did you mean "service-account"?).',
+        ),
+        ({"state": ["actve"]}, '--state takes active, expired or revoked, not "actve" (did you mean "active"?).'),
         ({"state": ["dead"]}, '--state takes active, expired or revoked, not "dead".'),
         ({"kind": [""]}, f"--kind {NOTHING}"),
         ({"user": ["erika,,max"]}, f"--user {NOTHING}"),

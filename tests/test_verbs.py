@@ -13,6 +13,7 @@ import pytest
 import tokens
 from tests.testbed.addresses import url
 from tests.testbed.factories import make_token, make_tokens, make_user
+from tests.testbed.pages import MANUAL
 from tests.testbed.replication import Replicated
 from tests.testbed.runs import everything, install, query
 from tokens.address import Address
@@ -133,11 +134,10 @@ sys.exit("invoke" in sys.modules or "prompt_toolkit" in sys.modules)
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_the_readmes_example_runs(gitlab: Address, capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    found = re.search(r"```python\n(import tokens\n.*?)```", readme, re.DOTALL)
+def test_the_manuals_example_runs(gitlab: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    found = re.search(r"```python\n(import invoke_gitlab_tokens as tokens\n.*?)```", MANUAL.read_text(), re.DOTALL)
     assert found
     program = re.sub(r'"postgresql://[^"]*"', repr(url(gitlab)), found[1]).replace("2026-12-04", str(SOON))
-    exec(compile(program.replace("2027-06-04", str(LATER)), "README.md", "exec"), {})
+    exec(compile(program.replace("2027-06-04", str(LATER)), MANUAL.name, "exec"), {})
     assert f"{SOON} 20" in capsys.readouterr().out
     assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 2

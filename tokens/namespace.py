@@ -4,6 +4,7 @@ import invoke
 
 from tokens.tasks.configuration import DEFAULTS
 from tokens.tasks.groups import bundle, demo, journal
+<<<<<<< HEAD
 from tokens.tasks.main import (
     analyze,
     apply,
@@ -19,6 +20,9 @@ from tokens.tasks.main import (
     rotate,
     undo,
 )
+=======
+from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, remove, rotate, targets, undo
+>>>>>>> main
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
 
@@ -27,6 +31,7 @@ hide_addresses()
 console.write_anything()
 
 ns = invoke.Collection(
+<<<<<<< HEAD
     "tokens",
     analyze,
     list_tokens,
@@ -44,5 +49,8 @@ ns = invoke.Collection(
     journal,
     bundle,
     demo,
+=======
+    "tokens", analyze, edit, extend, remove, apply, undo, rotate, history, doctor, targets, journal, bundle, demo
+>>>>>>> main
 )
 ns.configure({"tokens": DEFAULTS})

@@ -1,16 +1,20 @@
 """`gitlab-tokens`: the tasks as a program of their own, which is what root should use.
 
 Unlike `inv` it imports no tasks.py from the current directory or above, runs no `~/.invoke.py` or `/etc/invoke.py`,
-takes `tokens.analyze` and `gitlab:tokens:analyze` for `analyze` as the first task, and leaves with 2 when it is used
-wrongly.
+takes `tokens.analyze` and `gitlab:tokens:analyze` for `analyze` as the first task, has help of its own, and leaves with
+2 when it is used wrongly.
 """
 
+import ast
 import gc
 import os
 import re
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
@@ -19,15 +23,21 @@ from invoke.exceptions import ParseError, UnknownFileType
 from invoke.vendor.yaml import YAMLError
 
 import tokens
+from tokens.call import Call, under_way
 from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, shortened
+from tokens.help.catalogue import Catalogue
+from tokens.help.words import in_invokes_words
 from tokens.namespace import ns
 from tokens.rotation import AGENT
+from tokens.tasks.option import listed
 from tokens.terminal import console
 from tokens.terminal.debug_log import HIDDEN, without_addresses
 from tokens.terminal.interruption import Termination, interruptible, termination_as_error
 
 MOST_READ = 65536  # characters of a file that is not ours
+COMPLETE = "--complete"
+PATIENCE = 3  # seconds that completion may take
 PREFIXES = ("gitlab:tokens:", "tokens.")
 
 
@@ -52,27 +62,56 @@ class TokensProgram(invoke.Program):
     def normalize_argv(self, argv: list[str] | None) -> None:
         super().normalize_argv(argv)
         self.argv = list(self.argv)
+        if self.argv[1:2] == [COMPLETE]:
+            return
         # Up to the first task's name: what follows may be an option's value.
         for position, word in enumerate(self.argv[1:], 1):
             self.argv[position] = self._as_listed(word)
             if self.argv[position] in self.namespace.task_names:
                 break
+        self.argv[1:] = in_invokes_words(self.argv[1:], self._catalogue.tasks, self._catalogue.groups)
 
     def create_config(self) -> None:
         with _unreadable_configuration():
             super().create_config()
 
     def parse_core(self, argv: list[str] | None) -> None:
-        with _wrong_use(ParseError, ValueError):
+        with self._wrong_use():
             super().parse_core(argv)
 
+    def parse_core_args(self) -> None:
+        if self.argv[1:2] == [COMPLETE]:
+            self._complete(self.argv[3:])
+            raise invoke.Exit
+        super().parse_core_args()
+        if shell := self.args["print-completion-script"].value:
+            from tokens.help import completion
+
+            if shell not in completion.SHELLS:
+                raise invoke.Exit(
+                    f"--print-completion-script takes {listed(completion.SHELLS)}: {self.binary} help completion",
+                    code=ExitStatus.USAGE,
+                )
+            Environment.of_process().print(completion.script(shell), end="")
+            raise invoke.Exit
+
     def parse_tasks(self) -> None:
-        with _wrong_use(ParseError, ValueError):
+        with self._wrong_use():
             super().parse_tasks()
 
     def parse_cleanup(self) -> None:
-        with _wrong_use(ParseError):
+        with self._wrong_use():
+            wanted = self.args.help.value
+            if isinstance(wanted, str):
+                self._print_page(self._as_listed(wanted))
+                raise invoke.Exit
+            group = self.args.list.value
+            if isinstance(group, str) and group not in self._catalogue.groups:
+                raise ParseError(f"No idea what {group!r} is!")
             super().parse_cleanup()
+
+    def print_help(self) -> None:
+        self._print_page("")
 
     def update_config(self, merge: bool = True) -> None:
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
@@ -85,6 +124,86 @@ class TokensProgram(invoke.Program):
             probe = self.config.clone()
             probe.load_collection(ns.configuration())
             probe.load_shell_env()
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(self.binary, self.namespace)
+
+    def _print_page(self, name: str) -> None:
+        """Print the page of a task or a group, of the program where `name` is empty, or one about it.
+
+        Raises:
+            ParseError: there is none.
+        """
+        # Of no use to a task that runs.
+        from tokens.help import page
+
+        columns = shutil.get_terminal_size().columns
+        catalogue = self._catalogue
+        if not name:
+            text = page.front_page(catalogue, columns)
+        elif name in catalogue.tasks:
+            text = page.task_page(catalogue, name, columns)
+        elif name in catalogue.groups:
+            text = page.group_page(catalogue, name, columns)
+        elif name == "completion":
+            text = page.completion_page(columns)
+        elif name == "options":
+            text = page.core_page(
+                self.binary, {name: said or "" for name, said in self.initial_context.help_tuples()}, columns
+            )
+        else:
+            raise ParseError(f"No idea what {name!r} is!")
+        Environment.of_process().print(text)
+
+    def _complete(self, words: list[str]) -> None:
+        """Print what may stand in the place of the last word, after the program's own; status 1 where it is a file."""
+        from tokens.help import completion
+        from tokens.tasks.lookup import look_up
+
+        # Somebody waits for a key to have its effect: better nothing than late.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(ExitStatus.DONE))
+        signal.alarm(PATIENCE)
+        words[1:] = map(self._as_listed, words[1:])
+        try:
+            found = completion.candidates(
+                self._catalogue, words[1:] or [""], lambda what, before: look_up(_context(), what, before)
+            )
+        except completion.FileWanted:
+            raise invoke.Exit(code=ExitStatus.FAILED) from None
+        finally:
+            signal.alarm(0)
+        if found:
+            Environment.of_process().print("\n".join(found))
+
+    @contextmanager
+    def _wrong_use(self) -> Iterator[None]:
+        """Turn what Invoke makes of a wrong command line into one line of ours and status 2."""
+        try:
+            yield
+        except (ParseError, ValueError) as error:
+            raise invoke.Exit(shortened(self._meant(error)), code=ExitStatus.USAGE) from None
+
+    def _meant(self, error: Exception) -> str:
+        from tokens.help import mistakes
+
+        text = " ".join(str(error).split())
+        context = getattr(error, "context", None)
+        task = context.name if context is not None else None
+        if found := re.fullmatch(r"No idea what (.*) is!", text, re.DOTALL):
+            word = str(ast.literal_eval(found[1]))
+            return mistakes.unknown_word(self._catalogue, task, word, self.argv[1:], self._named_targets())
+        if found := re.match(r"Flag <Argument: ([\w-]+).*> needed value", text):
+            return mistakes.missing_value(self._catalogue, task, found[1])
+        if isinstance(error, ValueError):  # Invoke's own options that take a number
+            return f"An option takes a number, and was given something else: {self.binary} help options"
+        return _discreet(error)
+
+    def _named_targets(self) -> list[str]:
+        """The names that the configuration gives to targets; none where it cannot be used."""
+        with suppress(AttributeError, TypeError):
+            return list(self.config.get("tokens", {}).get("targets", {}))
+        return []
 
     def _as_listed(self, word: str) -> str:
         """A task that was named with one of the prefixes, or none, by its name here; any other word as it is."""
@@ -146,7 +265,8 @@ def _answer_rotation() -> None:
 
             for sentence in unknown_keys(context):
                 environment.tell(f"NOTE: {sentence}")
-            environment.print(answer(stdin.read(), locator(context, environment, None)))
+            with under_way(Call.of_environment() or Call()):
+                environment.print(answer(stdin.read(), locator(context, environment, None)))
     except invoke.Exit as error:
         environment.tell(error.message or "")
         sys.exit(error.code)
@@ -177,11 +297,7 @@ def _unless_closed(load: Callable[[PathLike[str]], Any], path: PathLike[str]) ->
 
 def _discreet(error: Exception) -> str:
     """The error in one line, without what it quotes where that may hold a password."""
-    text = re.sub(
-        r"^Flag <Argument: (\w+).*> needed value and was not given one!$",
-        lambda found: f"--{found[1].replace('_', '-')} was given nothing; give a value or leave it out.",
-        " ".join(str(error).split()),
-    )
+    text = " ".join(str(error).split())
     shown = without_addresses(text)
     return shown if shown == text else f"{shown} ({HIDDEN} is not repeated, since it may hold a password)"
 
@@ -204,15 +320,6 @@ def _note_project_file(named: str | None) -> None:
                     f"/etc/invoke.yaml, ~/.invoke.yaml or -f {name}."
                 )
             return
-
-
-@contextmanager
-def _wrong_use(*errors: type[Exception]) -> Iterator[None]:
-    """Turn what Invoke makes of a wrong command line or configuration into one line and status 2."""
-    try:
-        yield
-    except errors as error:
-        raise invoke.Exit(shortened(_discreet(error)), code=ExitStatus.USAGE) from None
 
 
 @contextmanager

@@ -11,9 +11,16 @@ from typing import Any, Self
 from tokens.database import Connection
 from tokens.errors import UsageError, shortened
 from tokens.gitlab.expiration import ExpirationDate
+<<<<<<< HEAD
 from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, TODAY, Kind, OwnerState, State, kind_expression
 from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, SETTINGS, USER_DETAILS, Schema
 from tokens.gitlab.scopes import DEFAULT, KNOWN, used_scopes
+=======
+from tokens.gitlab.kind import STATE_CONDITIONS, Kind, State, kind_expression
+from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
+from tokens.gitlab.scopes import KNOWN, used_scopes
+from tokens.spelling import meant
+>>>>>>> main
 
 NAMED_USERS = """
     SELECT owner.id
@@ -165,6 +172,28 @@ PROJECTS_MISSING = """
     )
     ORDER BY named.path
 """
+
+# Names about as long as the one that was typed, with the same beginning or end; the nearest of them is chosen here.
+NAMES_LIKE = """
+    SELECT named.name
+    FROM ({names}) named
+    WHERE abs(length(named.name) - length(%(name)s)) <= 2
+      AND (
+        lower(left(named.name, 2)) = lower(left(%(name)s, 2))
+        OR lower(right(named.name, 2)) = lower(right(%(name)s, 2))
+      )
+    ORDER BY named.name
+    LIMIT 10000
+"""
+
+USERNAMES = "SELECT u.username AS name FROM public.users u"
+GROUP_PATHS = """
+      SELECT r.path AS name
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+    """
+PROJECT_PATHS = "SELECT r.path AS name FROM public.routes r WHERE r.source_type = 'Project'"
 
 # A list as Rails writes it as YAML, an item a line: `- api`, `- :api`, `- "api"`. GitLab takes an empty one for `api`.
 SCOPE_ITEM = r"""(?n)^[ \t]*-[ \t]+:?({scope}|"{scope}"|'{scope}')[ \t\r]*$"""
@@ -444,20 +473,26 @@ def check_names(connection: Connection, schema: Schema, selection: Selection) ->
     if selection.users:
         for row in connection.rows(USERS_NAMED, names=_distinct(selection.users)):
             faults.append(f"{row.found} users" if row.found else "no user")
-            faults[-1] += f' "{row.name}"'
+            faults[-1] += f' "{row.name}"{"" if row.found else _near(connection, USERNAMES, row.name)}'
     if selection.groups or selection.projects:
         if not all(schema.has(table) for table in (ROUTES, NAMESPACES, PROJECTS, MEMBERS, USER_DETAILS)):
             raise UsageError(
                 "This database lacks GitLab's tables of groups and projects; leave --group and --project out."
             )
         for row in connection.rows(GROUPS_MISSING, names=_distinct(selection.groups)):
-            faults.append(f'no group "{row.name}"')
+            faults.append(f'no group "{row.name}"{_near(connection, GROUP_PATHS, row.name)}')
         for row in connection.rows(PROJECTS_MISSING, names=_distinct(selection.projects)):
-            faults.append(f'no project "{row.name}"')
+            faults.append(f'no project "{row.name}"{_near(connection, PROJECT_PATHS, row.name)}')
     if faults:
         raise UsageError(
             f"This GitLab has {', '.join(faults)}; give usernames, and full paths such as group/subgroup/project."
         )
+
+
+def _near(connection: Connection, names: str, typed: str) -> str:
+    """What may be meant by a name that is not among `names`, a statement."""
+    found = [row.name for row in connection.rows(NAMES_LIKE.format(names=names), name=typed)]
+    return meant(typed, filter(str.isprintable, found))
 
 
 def check_scopes(connection: Connection, selection: Selection) -> None:

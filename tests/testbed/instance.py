@@ -7,10 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.addresses import url
 from tests.testbed.factories import (
@@ -30,6 +32,9 @@ SOON = TODAY + timedelta(30)
 
 LATER = SOON + timedelta(365)
 
+RELEASE = "GitLab 19.2"
+"""As the newest revision's migrations tell it."""
+
 NOWHERE = Address("postgresql://gitlab@127.0.0.1:1/nowhere", "nowhere")
 
 ROWS = "SELECT md5(string_agg(CAST(to_jsonb(r) AS text), ',' ORDER BY id)) FROM public.{} r"
@@ -46,9 +51,9 @@ class Instance:
     ) -> subprocess.CompletedProcess[str]:
         """Run `gitlab-tokens` with the target added, without a terminal."""
         return subprocess.run(
-            self.command(*words),
+            [GITLAB_TOKENS, *map(str, words)],
             cwd=CHECKOUT,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **self.variables, **(env or {})},
             input=stdin or "",
             capture_output=True,
             text=True,
@@ -73,12 +78,30 @@ class Instance:
         """The document that a run with `--output json` prints, and nothing else."""
         done = self.run(*words, "--output", "json")
         assert done.returncode == status, done
-        assert ("to do it all the same say" in done.stderr or "tokens.apply" in done.stderr) == bool(status)
+        assert ("to do it all the same use" in done.stderr or "to go on: " in done.stderr) == bool(status)
         return json.loads(done.stdout)
+
+    def facts(self, *words: object, status: int = 0) -> Any:
+        """The same without the head that every document has."""
+        document = self.json(*words, status=status)
+        head = {name: document.pop(name) for name in ("schema", "instance", "made_at")}
+        assert (head["schema"], head["instance"]["name"]) == (1, self.named.removesuffix(f" ({RELEASE})"))
+        return document
 
     def terminal(self, *words: object, size: tuple[int, int] = (50, 120)) -> Program:
         """The same with a terminal."""
-        return Program(self.command(*words), size=size)
+        return Program([GITLAB_TOKENS, *map(str, words)], env=self.variables, size=size)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What says where the database is, and makes what to type next short."""
+        path = f"{Path(GITLAB_TOKENS).parent}{os.pathsep}{os.environ['PATH']}"
+        return {"INVOKE_TOKENS_TARGET": url(self.address), "PATH": path}
+
+    @property
+    def named(self) -> str:
+        """What a question calls the instance."""
+        return f"database {conninfo_to_dict(self.address.conninfo)['dbname']} ({RELEASE})"
 
     def command(self, *words: object) -> list[str]:
         """What to type."""
@@ -125,7 +148,8 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def planned(document: Any) -> list[tuple[str | None, str | None, int]]:
     """The moves of a plan in JSON."""
-    return [(move["from"], move["to"], move["tokens"]) for move in document["plan"]["moves"]]
+    moves = document["plan"]["moves"]
+    return [(move["old_expires_at"], move["new_expires_at"], move["tokens"]) for move in moves]
 
 
 MALLORY = "mal\x1b[2Jlory"

@@ -145,7 +145,8 @@ class Plan:
 
     `chunks` hold exactly the tokens that the selection found when the plan was made, in the order in which they are
     changed. `memberships` and `notices` are how the run treats what hangs on them, None and False where there is
-    nothing to do. `undoes` is the run whose old values are put back.
+    nothing to do. `undoes` is the run whose old values are put back. `release` is GitLab's version, or
+    what the database tells of it.
     """
 
     kind: RunKind
@@ -157,6 +158,7 @@ class Plan:
     memberships: MembershipRule | None = None
     notices: bool = False
     undoes: int | None = None
+    release: str | None = None
 
     @property
     def is_undo(self) -> bool:
@@ -248,6 +250,7 @@ def make_plan(
         (*found, *more),
         rule if facts.bots_ending_before else None,
         options.notices and facts.warned > 0,
+        release=release or estimate,
     )
 
 

@@ -9,13 +9,13 @@ from tokens.views import analysis as view
 
 def analyze(environment: Environment, locate: Locate, most: int | None, output: str) -> None:
     """Show on which dates the most tokens expire: the `most` commonest ones, None for all."""
-    address = locate().address
+    site = locate()
     with environment.announced("Counting the tokens"):
-        found = analysis_of(address, most)
+        found = analysis_of(site.address, most)
     show(
         environment,
         output,
         text=lambda: view.screen(found, most),
-        json=lambda: view.as_json(found),
+        json=lambda: view.as_json(found, site.instance),
         csv=lambda: view.as_csv(found),
     )

@@ -1,8 +1,10 @@
 """`bundle.*`: the program with its own Python in one file, to be carried to where there is none."""
 
+import shutil
 from pathlib import Path
 
 from tokens.commands.environment import Environment
+from tokens.errors import TokensError, UsageError
 from tokens.targets.target import RemoteTarget
 from tokens.targets.there import bundle, remote
 
@@ -13,6 +15,21 @@ def build(environment: Environment, folder: Path | None) -> None:
     environment.print(
         f"Bundle  {built.path}\nSize    {built.path.stat().st_size / 2**20:.1f} MiB\nSHA-256 {built.sha256}"
     )
+
+
+def deploy(environment: Environment, directory: str) -> None:
+    """Write the folder `deploy` into that directory: pages, the installation's script, images, charts' values.
+
+    Raises UsageError where a `deploy` is there already, TokensError where it cannot be written.
+    """
+    folder = Path(directory).absolute() / "deploy"
+    if folder.exists() or folder.is_symlink():
+        raise UsageError(f"{folder} is there already, and nothing in it is overwritten; name another --directory.")
+    try:
+        shutil.copytree(bundle.beside("deploy"), folder)
+    except OSError as error:
+        raise TokensError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    environment.print(f"Written to {folder}; begin with {folder / 'README.md'}.")
 
 
 def clean(environment: Environment, place: tuple[RemoteTarget, tuple[str, ...]] | Path | None) -> None:

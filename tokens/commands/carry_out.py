@@ -1,12 +1,14 @@
 """From an agreed plan to its end: the run with its progress, and what came of it."""
 
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokens.address import Address
-from tokens.change.plan import Plan
+from tokens.call import to_type
+from tokens.change.plan import Plan, RunKind
 from tokens.commands import next_steps
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
@@ -19,7 +21,8 @@ from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Rerea
 from tokens.run.standbys import reasons_to_wait
 from tokens.targets.here.site import Site
 from tokens.terminal.interruption import stop_requests
-from tokens.terminal.progress import ProgressBar
+from tokens.terminal.progress import ProgressBar, duration
+from tokens.views.counts import counted
 
 MAX_LAG = 10.0  # seconds
 DISCOVERED = (
@@ -39,6 +42,7 @@ class _Course:
     plan: Plan
     recorder: Recorder
     tokens: int
+    began: float = field(default_factory=time.monotonic)
     dealt_with: int = 0
     recounted: int | None = None
     end: Finished | None = None
@@ -49,12 +53,12 @@ class _Course:
             return None
         run, kind = self.recorder.run, self.plan.kind
         if self.end is None:
-            return f"{self.count(self.dealt_with)} {next_steps.to_go_on(run, kind)}"
-        return f"{self.count(self.end.changed)} {next_steps.recorded(run, kind)}"
+            return f"{self.count(self.dealt_with)}{next_steps.to_go_on(run, kind)}"
+        return f"{self.count(self.end.changed)}{next_steps.recorded(run, kind)}"
 
     def count(self, changed: int) -> str:
-        """The clause about what stays."""
-        return f"{changed} of {self.tokens} token(s) were changed and stay so;"
+        """The sentence about what stays."""
+        return f"{changed:,} of {counted(self.tokens, 'token')} were changed and stay so."
 
 
 def carry_out(
@@ -87,12 +91,12 @@ def carry_out(
         except KeyboardInterrupt:
             return Ending(
                 ExitStatus.INTERRUPTED,
-                f"Stopped in the middle of a transaction, after {course.dealt_with} of {course.tokens} token(s); "
-                f"{next_steps.to_go_on(recorder.run, plan.kind)}",
+                f"Stopped in the middle of a transaction, after {course.dealt_with:,} of "
+                f"{counted(course.tokens, 'token')}.{next_steps.to_go_on(recorder.run, plan.kind)}",
             )
         except RunFailed as error:
             going_on = next_steps.to_go_on(recorder.run, plan.kind, reversible=error.reversible)
-            return Ending(ExitStatus.FAILED, f"{error} {course.count(error.changed)} {going_on}", error)
+            return Ending(ExitStatus.FAILED, f"{error} {course.count(error.changed)}{going_on}", error)
     return _conclude(course, course.end or Finished(0), report, stop.by)
 
 
@@ -132,7 +136,7 @@ def _follow(
                     report.add(left=tokens)
                     report.say(
                         "NOTE: Another process has gone on with this run since it was shown: "
-                        f"{tokens} of {course.plan.tokens} token(s) are left."
+                        f"{tokens:,} of {counted(course.plan.tokens, 'token')} are left."
                     )
                 case BatchCommitted(dealt_with):
                     course.dealt_with = dealt_with
@@ -164,26 +168,28 @@ def _conclude(course: _Course, end: Finished, report: Report, stopped_by: signal
         terminated = stopped_by in (signal.SIGTERM, signal.SIGHUP)
         return Ending(
             ExitStatus.TERMINATED if terminated else ExitStatus.INTERRUPTED,
-            f"Stopped. {course.count(end.changed)} {going_on}",
+            f"Stopped. {course.count(end.changed)}{going_on}",
         )
-    report.say(f"Updated {end.changed} of {course.tokens} token(s).")
+    tokens = counted(course.tokens, "token")
+    report.say(f"Updated {end.changed:,} of {tokens} in {duration(time.monotonic() - course.began)}.")
     if course.recounted is not None:
-        report.say(f"Recounted: {course.recounted} of {course.tokens} token(s) have their new date.")
+        date = "their old date again" if kind is RunKind.UNDO else "their new date"
+        report.say(f"Recounted: {course.recounted:,} of {tokens} have {date}.")
     if run is not None:
-        report.say(f"Recorded as run {run}{next_steps.to_take_back(run, kind, reversible=reversible)}")
+        report.say(f"Recorded as run {run}.{next_steps.to_take_back(run, kind, reversible=reversible)}")
     left = list(_left(end, course.recounted))
     if not left:
         return DONE
-    again = f": {going_on}" if end.locked else "."
-    listed = f" (tokens.history --run {run} lists them)" if run is not None else ""
-    return Ending(ExitStatus.PARTIAL, f"{'; '.join(left)}{listed}{again}")
+    listed = to_type("to see them", "history", "--run", run) if run is not None else ""
+    return Ending(ExitStatus.PARTIAL, f"{'; '.join(left)}.{listed}{going_on if end.locked else ''}")
 
 
 def _left(end: Finished, recounted: int | None) -> Iterator[str]:
-    """What the run has not done, and why."""
+    """What the run has not done, and why, as clauses."""
     if recounted is not None and recounted < end.changed:
-        yield f"{end.changed - recounted} token(s) did not keep their new date, so something else changes them"
+        yield f"{counted(end.changed - recounted, 'token')} did not keep their new date, so something else changes them"
     if end.changed_meanwhile:
-        yield f"{end.changed_meanwhile} token(s) had another date by then, or were gone, and were left alone"
+        yield f"{counted(end.changed_meanwhile, 'token')} had another date by then, or were gone, and were left alone"
     if end.locked:
-        yield f"{end.locked} token(s) were held by another session to the end"
+        were = "was" if end.locked == 1 else "were"
+        yield f"{counted(end.locked, 'token')} {were} held by another session to the end"

@@ -19,6 +19,7 @@ from tokens.rotation.rotator import Outcome
 from tokens.rotation.run import AfterFailed, Began, Rotated, run
 from tokens.terminal.interruption import StopRequest, Termination, stop_requests
 from tokens.views import rotation as view
+from tokens.views.counts import counted
 
 
 def carry_out(
@@ -68,13 +69,13 @@ def carry_out(
                         case Began(number):
                             report.add(run=number)
                             report.changed = lambda: (
-                                f"{_so_far(outcomes, left)} it is recorded as run {number}."
+                                f"{_so_far(outcomes, left)} They are recorded as run {number}."
                                 if _done(outcomes)
                                 else None
                             )
                         case Rotated(one, outcome):
                             outcomes.append(outcome)
-                            _tell(one, outcome, environment, delivery, report, alone=len(left) == 1)
+                            _tell(one, outcome, environment, delivery, report, at=(len(outcomes), len(left)))
                         case AfterFailed(new, reason):
                             faults.append(f"The command of --after {reason}, for token {new.old_id} of {new.account}.")
         except KeyboardInterrupt:
@@ -84,8 +85,8 @@ def carry_out(
         except TokensError as fault:
             if number is None:
                 raise
-            message = " ".join((str(fault), *faults, _so_far(outcomes, left), _to_go_on(number, left)))
-            return Ending(fault.status, message, fault)
+            message = " ".join((str(fault), *faults, _so_far(outcomes, left)))
+            return Ending(fault.status, f"{message}{_to_go_on(number, left)}", fault)
         finally:
             if number is not None:
                 report.add(results=[view.outcome_as_dict(one) for one in outcomes])
@@ -124,16 +125,19 @@ def _tell(
     delivery: Delivery | None,
     report: Report,
     *,
-    alone: bool,
+    at: tuple[int, int],
 ) -> None:
-    """Say what became of one token; one that was `alone` and is not rotated is what the run ends with."""
+    """Say what became of one token, the so-manieth of so many; one alone that is not rotated the run ends with."""
     place = None
     if delivery is not None and outcome.new is not None and one.makes_token:
         place = delivery.place(outcome.new)
+    number, of = at
     line = view.outcome(outcome, place)
+    if of > 1:
+        line = f"{number:,} of {of:,}: {line}"
     if outcome.is_done:
         report.say(line)
-    elif not alone:
+    elif of > 1:
         environment.tell(line)
 
 
@@ -150,21 +154,21 @@ def _ending(
         status = ExitStatus.INTERRUPTED if stopped_by == signal.SIGINT else ExitStatus.TERMINATED
         if len(done) == len(left):
             return Ending(status, " ".join(("Stopped; the rotation is complete.", *faults)))
-        return Ending(status, " ".join(("Stopped.", *faults, _so_far(outcomes, left), _to_go_on(run, left))))
+        return Ending(status, " ".join(("Stopped.", *faults, _so_far(outcomes, left))) + _to_go_on(run, left))
     if len(done) == len(left):
         if not faults:
             return DONE
-        return Ending(ExitStatus.PARTIAL, f"{' '.join(faults)} {_so_far(outcomes, left)} run it by hand.")
+        return Ending(ExitStatus.PARTIAL, f"{' '.join(faults)} {_so_far(outcomes, left)} Run it by hand.")
     if len(left) == 1:
         (outcome,) = outcomes
         status = outcome.fault.status if outcome.fault else ExitStatus.FAILED
-        again = "" if outcome.settled else f" {next_steps.to_resume(run, 'To try again')}"
+        again = "" if outcome.settled else next_steps.to_resume(run, "to try again")
         return Ending(status, f"{view.outcome(outcome, None)}{again}", outcome.fault)
     settled = all(one.is_settled for one in outcomes)
-    again = "the others need nothing more." if settled else _to_go_on(run, left)
+    again = " The others need nothing more." if settled else _to_go_on(run, left)
     status = ExitStatus.PARTIAL if done else ExitStatus.FAILED
     cause = next((one.fault for one in outcomes if one.fault), None)
-    return Ending(status, " ".join((*faults, _so_far(outcomes, left), again)), cause)
+    return Ending(status, " ".join((*faults, _so_far(outcomes, left))) + again, cause)
 
 
 def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -172,7 +176,7 @@ def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _so_far(outcomes: Sequence[Outcome], left: Sequence[object]) -> str:
-    return f"{len(_done(outcomes))} of {len(left)} token(s) were rotated and stay so;"
+    return f"{len(_done(outcomes)):,} of {counted(len(left), 'token')} were rotated and stay so."
 
 
 def _to_go_on(run: int, left: Sequence[object]) -> str:

@@ -7,8 +7,12 @@ from tokens.change.change import Change
 from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.commands import recording
 from tokens.commands.carry_out import carry_out
+<<<<<<< HEAD
 from tokens.commands.consent import agreed, check_guards, propose
 from tokens.commands.days import EARLIEST, LATEST, day_of, days_of
+=======
+from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
+>>>>>>> main
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
@@ -21,6 +25,7 @@ from tokens.origin import Origin
 from tokens.selection import DateRange, Selection
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
+from tokens.views import plan as view
 
 
 def extension(_: Environment, to: str | None, by: str | None, stagger: str | None) -> Change:
@@ -97,7 +102,7 @@ def _change(
         opening.check_beforehand(site.address, handling.allow)
     with environment.announced("Making the plan"):
         plan = make_plan(site.address, kind, selection, change, options=options, release=site.release)
-    report = Report(environment, as_json=handling.json)
+    report = Report(environment, as_json=handling.json, instance=known(site.instance, plan))
     return report.concluding(lambda: _carry_out(environment, site, plan, who, handling, report))
 
 
@@ -109,17 +114,18 @@ def _carry_out(
     handling: Handling,
     report: Report,
 ) -> Ending:
-    propose(plan, report, f"Plan to {plan.kind.value} {plan.tokens} token(s)")
+    deed = view.deed(plan, plan.tokens)
+    propose(plan, report, f"Plan to {deed} on {report.instance}")
     if not plan.tokens:
         report.say("No token is selected: there is nothing to do.")
         return DONE
     check_guards(plan, handling)
     if handling.dry_run:
-        return DONE
+        return end_dry_run(report)
     if handling.store:
         recording.store(environment, site.address, plan, who, handling, report)
         return DONE
-    if not agreed(environment, handling, f"This will change {plan.tokens} token(s). Are you sure?"):
+    if not agreed(environment, handling, deed, plan.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 

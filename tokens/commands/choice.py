@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokens.call import to_type
 from tokens.commands.report import Report
 from tokens.commands.rotating import RotateOptions
 from tokens.errors import Refused, UsageError
@@ -129,7 +130,7 @@ def _explain_nothing(survey: Survey, options: RotateOptions, report: Report) -> 
         return why
     what = f'token "{options.token}"' if options.token is not None else "live token"
     of = f" of {options.account}" if options.account is not None else ""
-    raise UsageError(f"There is no {what}{of}; look for it with tokens.rotate --within 365d --dry-run.")
+    raise UsageError(f"There is no {what}{of}.{to_type('to look for it', 'rotate', '--within', '365d', '--dry-run')}")
 
 
 def _named(candidates: Sequence[Candidate]) -> str:

@@ -1,20 +1,43 @@
 """What must be so before a change begins: the plan is shown, no guard forbids it, and somebody has said yes."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tokens.change.notes import guards
 from tokens.change.plan import Plan
+from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
 from tokens.commands.report import Report
 from tokens.errors import Refused
+from tokens.targets.instance import Instance
 from tokens.views import plan as view
+from tokens.views.counts import counted
+
+if TYPE_CHECKING:
+    from tokens.terminal.prompts import Prompts
+
+
+TYPED_FROM = 10_000
+"""So many tokens are agreed to by typing their number: a key too many is no answer then."""
+
+
+def known(instance: Instance, plan: Plan) -> Instance:
+    """The instance, with the release that the plan has found in the database where nothing else tells it."""
+    return instance if instance.release is not None else replace(instance, release=plan.release)
 
 
 def propose(plan: Plan, report: Report, title: str) -> None:
     """Show the plan."""
     report.add(plan=view.as_dict(plan))
-    report.say(f"{title}\n\n{view.screen(plan)}".rstrip())
+    report.say(f"{title}\n\n{view.screen(plan, report.columns)}".rstrip())
+
+
+def end_dry_run(report: Report) -> Ending:
+    """How what only shows a plan ends."""
+    report.say("Nothing was changed.")
+    return DONE
 
 
 def check_guards(
@@ -23,7 +46,7 @@ def check_guards(
     *,
     also: Sequence[str] = (),
     never: Sequence[str] = (),
-    leave_out: str = "say --leave-out superseded",
+    leave_out: str = "use --leave-out superseded",
 ) -> None:
     """Refuse what a guard forbids and `--allow` does not name; `also` are guards' words from elsewhere.
 
@@ -43,7 +66,7 @@ def refuse_more(tokens: int, at_most: int | None) -> None:
         Refused: nothing has been changed.
     """
     if at_most is not None and tokens > at_most:
-        raise Refused(f"The plan has {tokens} token(s), more than --at-most {at_most}: nothing was changed.")
+        raise Refused(f"The plan has {counted(tokens, 'token')}, more than --at-most {at_most}: nothing was changed.")
 
 
 def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str = "") -> None:
@@ -56,11 +79,30 @@ def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str 
     if forbidden:
         without = f"to leave out what a rotation has replaced {leave_out}, " if "superseded" in forbidden else ""
         raise Refused(
-            f"Refused because of {' and '.join(forbidden)} (see the notes above); {without}to do it all the same say "
-            f"--allow {','.join(forbidden)}."
+            f"Refused because of {' and '.join(forbidden)} (see the notes above); {without}to do it all the same use "
+            f"--allow {','.join(forbidden)}"
         )
 
 
-def agreed(environment: Environment, handling: Handling, question: str) -> bool:
-    """Whether the person at the terminal says yes; true where `--yes` has said it before."""
-    return not handling.asks or environment.prompts().confirm(question)
+def agreed(environment: Environment, handling: Handling, deed: str, tokens: int, instance: Instance) -> bool:
+    """Whether the person at the terminal wants this deed; true where `--yes` has said so before.
+
+    Raises:
+        TerminalRequired: there is no terminal, which is said after every other fault.
+    """
+    if not handling.asks:
+        return True
+    environment.require_answer(handling.task)
+    return asked(environment.prompts(), deed, tokens, instance)
+
+
+def asked(prompts: "Prompts", deed: str, tokens: int, instance: Instance) -> bool:
+    """Whether the person at the terminal wants this deed, such as `rotate 7 tokens`, there.
+
+    From TYPED_FROM `tokens` on the number has to be typed.
+    """
+    question = f"{deed[0].upper()}{deed[1:]} on {instance}?"
+    if tokens < TYPED_FROM:
+        return prompts.confirm(question)
+    answer = prompts.line(f"{question} Type {tokens} to go on:", "")
+    return answer is not None and answer.strip().replace(",", "") == str(tokens)

@@ -35,14 +35,17 @@ def reset(environment: Environment, folder: Path | None, tokens: int | None) -> 
 
 def remove(environment: Environment, folder: Path | None, yes: bool) -> Ending:
     """Stop the demo and remove all that it has on disk, once a person has agreed or with `yes`."""
-    if not yes:
-        environment.require_person("demo.remove", "--yes")
     path = demo.status(folder).folder
     if not path.exists():
         environment.print(f"There is no demo in {path}.")
         return DONE
     demo.check_own(folder)
-    if not (yes or agreed(environment, f"The demo in {path} will be deleted, and with it every change made in it.")):
+    if not (
+        yes
+        or agreed(
+            environment, "demo.remove", f"The demo in {path} will be deleted, and with it every change made in it."
+        )
+    ):
         return DONE
     freed = f"{demo.remove(folder) // 10**6} MB"
     if path.exists():

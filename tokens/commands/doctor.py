@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+from tokens.call import current
 from tokens.commands.ending import DONE, Ending
-from tokens.commands.environment import Environment
+from tokens.commands.environment import Environment, for_people
 from tokens.commands.show import show
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.diagnosis import Finding, Verdict, diagnose, least_privileges
+from tokens.targets.here.site import Site
+from tokens.targets.instance import Instance
 from tokens.targets.places import Locate
 from tokens.views import diagnosis as view
 
@@ -16,27 +19,35 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
     if grants:
         if not grants.isprintable() or "://" in grants:
             raise UsageError("--grants takes the name of a role, without control characters and not as an address.")
-        statements = least_privileges(locate().address, grants)
+        site = locate()
+        statements = least_privileges(site.address, grants)
         show(
             environment,
             output,
             text=lambda: view.grants_as_sql(statements),
-            json=lambda: view.grants_as_json(statements),
+            json=lambda: view.grants_as_json(statements, site.instance),
         )
         return DONE
     failed = False
+    found = Instance(target=current().place)
+
+    def named() -> Site:
+        nonlocal found
+        site = locate()
+        found = site.instance
+        return site
 
     def findings() -> Iterator[Finding]:
         nonlocal failed
-        for finding in _findings(locate):
+        for finding in _findings(named):
             failed = failed or finding.verdict is Verdict.FAIL
             yield finding
 
     show(
         environment,
         output,
-        text=lambda: view.lines(findings()),
-        json=lambda: view.as_json(findings()),
+        text=lambda: (for_people(line, environment.stdout, view.HANGING) for line in view.lines(findings())),
+        json=lambda: view.as_json(list(findings()), found),
         at_once=True,
     )
     return Ending(ExitStatus.FAILED) if failed else DONE

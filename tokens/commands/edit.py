@@ -32,6 +32,7 @@ from tokens.terminal.interruption import stop_requests
 from tokens.terminal.printable import printable
 from tokens.terminal.progress import ProgressBar
 from tokens.views.analysis import screen
+from tokens.views.counts import counted
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
@@ -79,12 +80,12 @@ class _Update:
     end: Finished | None = None
 
     def so_far(self, changed: int, *, reversible: bool) -> str:
-        """The clauses that say what stays, and what to type next."""
-        stays = f"{changed} of {self.plan.tokens} token(s) were updated and stay so"
-        return f"{stays}; {self.to_go_on(reversible=reversible)}"
+        """What stays, and what to type next."""
+        stays = f"{changed:,} of {counted(self.plan.tokens, 'token')} were updated and stay so."
+        return f"{stays}{self.to_go_on(reversible=reversible)}"
 
     def to_go_on(self, *, reversible: bool = True) -> str:
-        """The clause that says what to type next; `reversible` is whether there may be anything to take back."""
+        """What to type next; `reversible` is whether there may be anything to take back."""
         again = f"run edit again and choose {self.old}"
         return next_steps.to_go_on(self.recorder.run, self.plan.kind, reversible=reversible, unrecorded=again)
 
@@ -122,7 +123,7 @@ def edit(environment: Environment, locate: Locate, reason: str | None, no_journa
     finally:
         for number, reversible in talk.recorded.items():
             undo = next_steps.to_take_back(number, RunKind.EDIT, reversible=reversible)
-            environment.say(f"Recorded as run {number}{undo}")
+            environment.say(f"Recorded as run {number}.{undo}")
     return ending
 
 
@@ -204,7 +205,7 @@ def _noted(talk: _Conversation, plan: Plan) -> Plan | None:
     None where it would cost bots and the person wants to keep them.
     """
     for note in plan.notes:
-        talk.environment.print(f"NOTE: {printable(note.text)}")
+        talk.environment.print_prose(f"NOTE: {printable(note.text)}")
     counts = {note.concern: note.tokens for note in plan.notes}
     if Concern.DOOMED in counts and not talk.prompts.confirm(
         f"Go on, although GitLab takes {counts[Concern.DOOMED]} bot(s) for it?"
@@ -261,7 +262,8 @@ def _run(talk: _Conversation, update: _Update, reason_to_wait: Callable[[Connect
             progress.erase()
             return Ending(
                 ExitStatus.INTERRUPTED,
-                f"Stopped in the middle of a batch, after {update.done} of {plan.tokens} token(s); {update.to_go_on()}",
+                f"Stopped in the middle of a batch, after {update.done:,} of {counted(plan.tokens, 'token')}."
+                f"{update.to_go_on()}",
             )
         except RunFailed as error:
             progress.erase()
@@ -302,7 +304,7 @@ def _conclude(talk: _Conversation, update: _Update, end: Finished, stopped_by: s
     else:
         talk.in_part.add(update.old)
     for line in _result(update, end, stopped=stopped_by is not None):
-        talk.environment.print(line)
+        talk.environment.print_prose(line)
     if stopped_by is None:
         return None
     going_on = f"Stopped. {update.so_far(end.changed, reversible=reversible)}"

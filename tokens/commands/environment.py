@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, TextIO
 
 from tokens.errors import TerminalRequired
 from tokens.terminal import console
+from tokens.terminal.paragraphs import laid_out, painted
 from tokens.terminal.progress import ProgressBar
 from tokens.terminal.silence import muted_keyboard
 from tokens.terminal.steps import Steps, announced
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
+
+
+def for_people(text: str, stream: TextIO | None, hanging: int = 0) -> str:
+    """`text` as it is written to `stream`: on a terminal in its lines and colours, elsewhere as it is."""
+    found = laid_out(text, console.columns(stream), hanging)
+    return painted(found) if console.has_colour(stream) else found
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,18 @@ class Environment:
                 f"without one use {instead} (docker exec and kubectl exec give one with -it)."
             )
 
+    def require_answer(self, task: str) -> None:
+        """Refuse to ask a pipe whether to go on: the last thing before the question, after every other fault.
+
+        Raises:
+            TerminalRequired: standard input or output is no terminal.
+        """
+        if not self.has_person:
+            raise TerminalRequired(
+                f"{task} asks before it changes anything and needs a terminal on standard input and output; without "
+                "one use --yes. Nothing was changed."
+            )
+
     def prompts(self) -> "Prompts":
         """Questions to the person at the terminal."""
         if self.ask:
@@ -57,6 +76,10 @@ class Environment:
         from tokens.terminal.prompts import Prompts  # takes a tenth of a second, which only a question is worth
 
         return Prompts(colour=console.has_colour(self.stdout))
+
+    def print_prose(self, text: str) -> None:
+        """Print sentences on standard output, in lines that break no word on a terminal."""
+        self.print(for_people(text, self.stdout))
 
     def print(self, text: str, end: str = "\n") -> None:
         """Print on standard output at once; an OSError where it takes no more."""
@@ -78,7 +101,7 @@ class Environment:
         if self.stderr is None:
             return
         try:
-            self.stderr.write(f"{text}{end}")
+            self.stderr.write(f"{for_people(text, self.stderr)}{end}")
             self.stderr.flush()
         except OSError:
             console.discard(self.stderr)
@@ -86,7 +109,7 @@ class Environment:
     def say(self, text: str) -> None:
         """Say something that must not be lost: on standard output, or on standard error where that takes no more."""
         try:
-            self.print(text)
+            self.print_prose(text)
         except OSError:
             console.discard(self.stdout)
             self.tell(text)

@@ -1,13 +1,17 @@
 """How a foreseeable fault ends a command: the only place that gives exceptions their exit statuses."""
 
-import json
-
+from tokens.call import current
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, TokensError
+from tokens.targets.instance import Instance
 from tokens.terminal import console
 from tokens.terminal.interruption import Termination
+<<<<<<< HEAD
 from tokens.terminal.printable import printable
+=======
+from tokens.views import document
+>>>>>>> main
 
 UNKNOWN_TO_NAGIOS = 3
 IN_DOCUMENT = "tokens: told in the document"  # noted on an exception that a JSON document has told of
@@ -29,7 +33,8 @@ def ended_by(error: TokensError | KeyboardInterrupt | EOFError) -> Ending:
 def print_document(environment: Environment, ending: Ending) -> None:
     """Print the document of a command that has found nothing but a fault, if anybody takes it."""
     try:
-        environment.print(json.dumps({"error": ending.message, "status": int(ending.status)}, indent=2))
+        facts = {"error": ending.message, "status": int(ending.status)}
+        environment.print(document.text(Instance(target=current().place), facts))
     except OSError:
         console.discard(environment.stdout)
 

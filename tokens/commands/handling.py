@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from tokens.address import Address
 from tokens.commands import reading
 from tokens.commands.environment import Environment
-from tokens.errors import TerminalRequired, UsageError
+from tokens.errors import UsageError
+from tokens.spelling import meant
 
 GUARDS = ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan", "publication")
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -18,6 +19,7 @@ class Handling:
     """How a change is handled.
 
     Attributes:
+        task: the name of what is called, for messages.
         asks: whether a person is asked before anything is changed.
         dry_run: the plan is shown, and nothing is changed or stored.
         store: the plan is kept in the journal for somebody else, and nothing is changed.
@@ -30,6 +32,7 @@ class Handling:
         max_lag: seconds that a standby may be behind.
     """
 
+    task: str
     asks: bool
     dry_run: bool
     store: bool
@@ -60,7 +63,6 @@ def handling(
     """How `task` handles the change, as these options say.
 
     Raises:
-        TerminalRequired: nobody can answer, and no option makes the question needless.
         UsageError: what cannot be read, or options that contradict each other.
     """
     if dry_run and plan:
@@ -68,8 +70,9 @@ def handling(
     if plan and no_journal:
         raise UsageError("--plan keeps the plan in the journal, so --no-journal cannot go with it.")
     if output == "json" and not (yes or dry_run or plan):
-        raise UsageError("--output json asks nothing: say --yes, --dry-run or --plan with it.")
-    found = Handling(
+        raise UsageError("--output json asks nothing: use --yes, --dry-run or --plan with it.")
+    return Handling(
+        task=task,
         asks=not yes,
         dry_run=dry_run,
         store=plan,
@@ -81,17 +84,11 @@ def handling(
         standbys=standbys,
         max_lag=_seconds(max_lag),
     )
-    if found.asks and not (dry_run or plan) and not environment.has_person:
-        raise TerminalRequired(
-            f"{task} asks before it changes anything and needs a terminal on standard input and output; without one "
-            "say --yes."
-        )
-    return found
 
 
 def _guard(word: str) -> str:
     if word not in GUARDS:
-        raise UsageError(f'--allow takes {", ".join(GUARDS)}, not "{word}".')
+        raise UsageError(f'--allow takes {", ".join(GUARDS)}, not "{word}"{meant(word, GUARDS)}.')
     return word
 
 

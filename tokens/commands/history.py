@@ -6,13 +6,17 @@ from tokens.commands.show import show
 from tokens.gitlab import preflight
 from tokens.journal import installation, listing, runs
 from tokens.targets.places import Locate
+from tokens.terminal import console
+from tokens.terminal.paragraphs import laid_out
 from tokens.views import history as view
 from tokens.views.history_columns import columns_of
 
 
 def history(environment: Environment, locate: Locate, run: int | None, output: str) -> None:
     """Show the runs, or the one of this number with its tokens."""
-    address = locate().address
+    site = locate()
+    address = site.address
+    columns = console.columns(environment.stdout)
     if run is None:
         with environment.announced("Reading the journal"), database.reading(address) as connection:
             installation.check(connection, reading=True)
@@ -20,8 +24,8 @@ def history(environment: Environment, locate: Locate, run: int | None, output: s
         show(
             environment,
             output,
-            text=lambda: view.runs_screen(found),
-            json=lambda: view.runs_json(found),
+            text=lambda: (laid_out(line, columns) for line in view.runs_screen(found, columns)),
+            json=lambda: view.runs_json(found, site.instance),
             csv=lambda: view.runs_csv(found),
         )
         return
@@ -35,7 +39,7 @@ def history(environment: Environment, locate: Locate, run: int | None, output: s
     show(
         environment,
         output,
-        text=lambda: view.run_screen(one, attempts, touched, listed),
-        json=lambda: view.run_json(one, attempts, touched, listed),
+        text=lambda: (laid_out(line, columns) for line in view.run_screen(one, attempts, touched, listed, columns)),
+        json=lambda: view.run_json(one, attempts, touched, listed, site.instance),
         csv=lambda: view.tokens_csv(columns_of(one.kind), listed),
     )

@@ -35,13 +35,13 @@ def install(environment: Environment, locate: Locate, allow: str | None, sql: bo
 
 def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
     """Remove the journal and all that it remembers, once a person has agreed or with `yes`."""
-    if not yes:
-        environment.require_person("journal.uninstall", "--yes")
     address = locate().address
     runs = setup.runs_to_forget(address)
     if runs is None:
         environment.print("The journal is not installed.")
-    elif yes or agreed(environment, f"{runs} run(s) will be forgotten, and with them the way back."):
+    elif yes or agreed(
+        environment, "journal.uninstall", f"{runs} run(s) will be forgotten, and with them the way back."
+    ):
         forgotten = setup.uninstall(address) or 0
         return print_done(environment, f"The journal is uninstalled, and {forgotten} run(s) are forgotten.")
     return DONE
@@ -49,18 +49,19 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
 
 def status(environment: Environment, locate: Locate, output: str) -> None:
     """Show whether the journal is there, and its size."""
-    found = contents.status(locate().address)
-    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found))
+    site = locate()
+    found = contents.status(site.address)
+    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, site.instance))
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:
     """Forget the runs that were planned before 00:00 UTC of `day`, once a person has agreed or with `yes`."""
-    if not yes:
-        environment.require_person("journal.prune", "--yes")
     address = locate().address
     runs = contents.count_prunable(address, day)
     if not runs:
         environment.print(f"The journal has no run from before {day} to forget.")
-    elif yes or agreed(environment, f"{runs} run(s) from before {day} will be forgotten, and with them the way back."):
+    elif yes or agreed(
+        environment, "journal.prune", f"{runs} run(s) from before {day} will be forgotten, and with them the way back."
+    ):
         return print_done(environment, f"{contents.prune(address, day)} run(s) from before {day} are forgotten.")
     return DONE

@@ -1,5 +1,6 @@
-"""What to type next: the clauses with which a message about a run ends."""
+"""What to type next: what a message about a run ends with. Each begins with a full stop or a blank of its own."""
 
+from tokens.call import to_type
 from tokens.change.plan import RunKind
 
 
@@ -12,22 +13,22 @@ def to_go_on(
     anything to take back.
     """
     if run is None:
-        return f"to go on, {unrecorded}."
-    return f"to go on: tokens.apply --run {run}{to_take_back(run, kind, reversible=reversible, mark=', ')}."
+        return f" To go on, {unrecorded}."
+    return f"{to_type('to go on', 'apply', '--run', run)}{to_take_back(run, kind, reversible=reversible)}"
 
 
 def recorded(run: int | None, kind: RunKind) -> str:
     """Where a run that is complete is recorded, and how it is taken back."""
     if run is None:
-        return "there is no record of it."
-    return f"it is recorded as run {run}{to_take_back(run, kind, mark=', ')}."
+        return " There is no record of it."
+    return f" It is recorded as run {run}.{to_take_back(run, kind)}"
 
 
-def to_take_back(run: int, kind: RunKind, *, reversible: bool = True, mark: str = "; ") -> str:
-    """How a run is taken back, after `mark`; empty where it cannot be: an undo, or one that has changed nothing."""
-    return f"{mark}to take it back: tokens.undo --run {run}" if reversible and kind is not RunKind.UNDO else ""
+def to_take_back(run: int, kind: RunKind, *, reversible: bool = True) -> str:
+    """How a run is taken back; empty where it cannot be: an undo, or one that has changed nothing."""
+    return to_type("to take it back", "undo", "--run", run) if reversible and kind is not RunKind.UNDO else ""
 
 
-def to_resume(run: int, again: str) -> str:
-    """How a run of rotations is gone on with; `again` says what for."""
-    return f"{again}: tokens.rotate --resume {run}, with the same --deliver."
+def to_resume(run: int, purpose: str) -> str:
+    """How a run of rotations is gone on with; `purpose` says what for."""
+    return to_type(f"{purpose}, with the same --deliver", "rotate", "--resume", run)

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, date, datetime, timedelta
 
+from tokens.call import to_type
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 
@@ -72,7 +73,8 @@ def run_to_change(_: Environment, run: str | None) -> int:
     number = None if run is None else whole_number(run, 1, LARGEST_RUN)
     if number is None:
         given = "nothing" if run is None else f'"{run}"'
-        raise UsageError(f"--run takes the number of a run, as tokens.history shows it, but was given {given}.")
+        seen = to_type("to see the runs", "history")
+        raise UsageError(f"--run takes the number of a run, but was given {given}.{seen}")
     return number
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tokens import database
 from tokens.address import Address
+from tokens.call import to_type
 from tokens.change.plan import Plan
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
@@ -35,9 +36,8 @@ def store(
         open_journal(address, connection, handling.allow, ask=None, tell=environment.tell)
         with environment.announced("Storing the plan"):
             number = beginning.store(connection, plan, who, handling.reason)
-    stored = (
-        f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours. To carry it out: "
-        f"tokens.apply --run {number}"
+    stored = f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours." + to_type(
+        "to carry it out", "apply", "--run", number
     )
     report.changed = lambda: stored
     report.add(run=number, state="planned")

@@ -1,7 +1,6 @@
 """What a command has to say: for people as it comes, for programs as one document at its end."""
 
 import errno
-import json
 import os
 import traceback
 from collections.abc import Callable
@@ -13,7 +12,9 @@ from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import ended_by
 from tokens.errors import ExitStatus, TokensError
+from tokens.targets.instance import Instance
 from tokens.terminal import console
+from tokens.views import document
 
 
 class Report:
@@ -21,10 +22,11 @@ class Report:
 
     `changed` tells, from the first commit on, what has been changed and how to go on; None as long as nothing has.
     Whatever fails from then on, `concluding` ends in that line. With `aside` everything is said on standard error,
-    since standard output is somebody else's alone.
+    since standard output is somebody else's alone. `instance` is what the work is done to.
     """
 
-    def __init__(self, environment: Environment, *, as_json: bool, aside: bool = False) -> None:
+    def __init__(self, environment: Environment, *, as_json: bool, instance: Instance, aside: bool = False) -> None:
+        self.instance = instance
         self._environment = environment
         self._aside = aside
         self._json = as_json
@@ -32,10 +34,15 @@ class Report:
         self._fault: OSError | None = None
         self.changed: Callable[[], str | None] = lambda: None
 
+    @property
+    def columns(self) -> int | None:
+        """How many columns there are for people; None where there is no terminal."""
+        return console.columns(self._environment.stderr if self._aside else self._environment.stdout)
+
     def say(self, text: str) -> None:
         """A line for people."""
         if not self._json:
-            self._print(text)
+            self._print(text, for_people=True)
 
     def add(self, **facts: Any) -> None:
         """Something for programs."""
@@ -67,7 +74,7 @@ class Report:
             self.add(error=ending.message, status=int(ending.status))
         with suppress(OSError) if ending.message else nullcontext():
             if self._json and self._document:
-                self._print(json.dumps(self._document, indent=2))
+                self._print(document.text(self.instance, self._document))
         changed = self.changed()
         if self._fault is None or changed is None or changed in ending.message:
             return ending
@@ -76,7 +83,7 @@ class Report:
             return Ending(ExitStatus.PARTIAL, lost)
         return replace(ending, message=f"{ending.message} {lost}")
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, *, for_people: bool = False) -> None:
         """A reader that leaves early must neither hold a change up nor hide how it ended; no more must a full disk."""
         if self._aside:
             self._environment.tell(text)
@@ -84,7 +91,7 @@ class Report:
         if self._environment.stdout is None:  # the caller has closed it
             self._fault = self._fault or OSError(errno.EBADF, os.strerror(errno.EBADF))
         try:
-            self._environment.print(text)
+            (self._environment.print_prose if for_people else self._environment.print)(text)
         except OSError as error:
             if self.changed() is None and not isinstance(error, BrokenPipeError):
                 raise

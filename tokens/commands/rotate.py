@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokens import origin
+from tokens.call import current
 from tokens.commands.carry_out_rotation import carry_out
 from tokens.commands.choice import choose_tokens
-from tokens.commands.consent import refuse_guarded, refuse_more
+from tokens.commands.consent import asked, end_dry_run, refuse_guarded, refuse_more
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.report import Report
@@ -20,7 +21,7 @@ from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
 from tokens.delivery.processes import still_running
-from tokens.errors import Refused, TerminalRequired, TokensError, UsageError
+from tokens.errors import Refused, TokensError, UsageError
 from tokens.journal.opening import make_ready
 from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
@@ -30,12 +31,14 @@ from tokens.rotation.resumption import Resumption, Step
 from tokens.rotation.rotator import new_token
 from tokens.secret import forbid_core_dumps
 from tokens.targets.here.secrets import read_keys_file
+from tokens.targets.instance import Instance
 from tokens.targets.places import Locate
 from tokens.targets.target import RemoteTarget
 from tokens.targets.there.tool import RemoteTool
 from tokens.terminal.interruption import termination_as_error
 from tokens.terminal.printable import printable
 from tokens.views import rotation as view
+from tokens.views.counts import counted
 from tokens.views.rotation import Verification
 
 if TYPE_CHECKING:
@@ -80,11 +83,6 @@ def rotate(environment: Environment, options: RotateOptions, locate: Locate, the
     Raises:
         TokensError: nothing was changed; see `tokens.errors`.
     """
-    if options.asks and not options.dry_run and not environment.has_person:
-        raise TerminalRequired(
-            "rotate asks before it changes anything and needs a terminal on standard input and output; without one "
-            "say --yes, or --dry-run to see the plan."
-        )
     if not (environment.has_person or options.selects or options.resume):
         raise UsageError(
             "Say which tokens: --service-account USERNAME, --token NAME or ID, --within 30d, or another option "
@@ -93,11 +91,16 @@ def rotate(environment: Environment, options: RotateOptions, locate: Locate, the
     if not options.dry_run:
         forbid_core_dumps()
     delivery = _destination(options, environment)
-    backend = _backend_there(environment, options, *there) if there else _backend_here(environment, options, locate)
+    backend: Backend
+    if there:
+        backend = _backend_there(environment, options, *there)
+        instance = Instance(target=current().place, place="the GitLab there")
+    else:
+        backend, instance = _backend_here(environment, options, locate)
     if not options.dry_run:
         forbid_core_dumps()  # to become another user has allowed them again
     aside = isinstance(delivery, OutputDelivery) and not delivery.is_terminal and not options.dry_run
-    report = Report(environment, as_json=options.json, aside=aside)
+    report = Report(environment, as_json=options.json, instance=instance, aside=aside)
     prompts = environment.prompts() if environment.has_person else None
     call = _Call(environment, options, delivery, report, prompts)
     return report.concluding(lambda: _rotate(backend, call))
@@ -124,7 +127,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     if options.resume is None:
         chosen = choose_tokens(survey, options, call.prompts, report)
         if not chosen.candidates:
-            report.add(plan={"tokens": 0, "rotations": [], "notes": list(chosen.passed_over)})
+            report.add(plan=view.empty_plan_as_dict(chosen.passed_over))
             return DONE
         if survey.plan is None:
             survey = backend.survey(replace(question, chosen=chosen.candidates))
@@ -134,12 +137,13 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         notes = (*chosen.passed_over, *survey.plan.notes)
     left = survey.remaining
     proof = _proof(survey, options)
+    report.instance = _known(report.instance, survey, proof)
     _check_destination(call, left)
     _show(call, left, proof, notes)
     if survey.plan is not None:
         _check_guards(survey.plan, options, deliberate=deliberate)
     if options.dry_run:
-        return DONE
+        return end_dry_run(report)
     _check_deliveries(options, left)
     if survey.keys is not None:
         raise survey.keys
@@ -159,13 +163,20 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     )
 
 
-def _backend_here(environment: Environment, options: RotateOptions, locate: Locate) -> LocalBackend:
-    """GitLab's side right here, as GitLab's user from now on."""
+def _known(instance: Instance, survey: Survey, proof: Verification | str) -> Instance:
+    """The instance, by the URL that has to accept its tokens where its own is not known."""
+    url = instance.url or survey.url or (proof.url if isinstance(proof, Verification) else None)
+    return replace(instance, url=url)
+
+
+def _backend_here(environment: Environment, options: RotateOptions, locate: Locate) -> tuple[LocalBackend, Instance]:
+    """GitLab's side right here, as GitLab's user from now on, and what it is called."""
     keys = None
     if options.secrets_file is not None and not options.dry_run:
         keys = read_keys_file(options.secrets_file)
     who = origin.here()
-    return LocalBackend(locate(), who, keys=keys, announced=environment.announced)
+    site = locate()
+    return LocalBackend(site, who, keys=keys, announced=environment.announced), site.instance
 
 
 def _backend_there(
@@ -255,21 +266,23 @@ def _show(call: _Call, left: Sequence[Resumption], proof: Verification | str, no
     if not left:
         report.say(f"Run {options.resume}: nothing is left to rotate.")
         return
-    title = f"Plan to rotate {len(left)} token(s)"
+    title = f"Plan to rotate {counted(len(left), 'token')} on {report.instance}"
     if options.resume is not None:
-        title = f"Run {options.resume}: {len(left)} token(s) left to rotate"
-    shown = view.plan(left, proof=proof, places=places, after=options.after, notes=notes)
+        title = f"Run {options.resume}: {counted(len(left), 'token')} left to rotate on {report.instance}"
+    shown = view.plan(left, proof=proof, places=places, after=options.after, notes=notes, columns=report.columns)
     report.say(f"{title}\n\n{shown}")
 
 
 def _agreed(call: _Call, left: Sequence[Resumption], proof: Verification | str) -> bool:
-    if not call.options.asks or call.prompts is None:
+    if not call.options.asks:
         return True
+    call.environment.require_answer("rotate")
+    prompts = call.prompts or call.environment.prompts()
     if isinstance(proof, str) and _makes_tokens(left):
         call.report.say(WITHOUT_VERIFICATION)
-        if not call.prompts.confirm("Go on without verification?"):
+        if not prompts.confirm("Go on without verification?"):
             return False
-    return call.prompts.confirm(f"This will rotate {len(left)} token(s). Are you sure?")
+    return asked(prompts, f"rotate {counted(len(left), 'token')}", len(left), call.report.instance)
 
 
 def _open_journal(call: _Call, backend: Backend, survey: Survey) -> bool:

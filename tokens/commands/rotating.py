@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tokens.call import to_type
 from tokens.commands import reading
 from tokens.commands.days import days_of
 from tokens.commands.environment import Environment
@@ -207,7 +208,8 @@ def _run_to_resume(text: str, planned: Mapping[str, Any]) -> int:
             raise UsageError(f"--resume goes on with a run as it was planned: leave --{name.replace('_', '-')} out.")
     number = reading.whole_number(text, 1, reading.LARGEST_RUN)
     if number is None:
-        raise UsageError(f'--resume takes the number of a run, as tokens.history shows it, but was given "{text}".')
+        seen = to_type("to see the runs", "history")
+        raise UsageError(f'--resume takes the number of a run, but was given "{text}".{seen}')
     return number
 
 

@@ -3,7 +3,7 @@
 from tokens import origin
 from tokens.commands import recording
 from tokens.commands.carry_out import carry_out
-from tokens.commands.consent import agreed, check_guards, propose
+from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
@@ -29,7 +29,7 @@ def apply(environment: Environment, locate: Locate, run: int, handling: Handling
     """
     who = origin.here()  # asked before this process may become the GitLab user
     site = locate()
-    report = Report(environment, as_json=handling.json)
+    report = Report(environment, as_json=handling.json, instance=site.instance)
     return report.concluding(lambda: _apply(environment, site, run, who, handling, report))
 
 
@@ -41,7 +41,7 @@ def undo(environment: Environment, locate: Locate, run: int, superseded: bool, h
     """
     who = origin.here()  # asked before this process may become the GitLab user
     site = locate()
-    report = Report(environment, as_json=handling.json)
+    report = Report(environment, as_json=handling.json, instance=site.instance)
     return report.concluding(lambda: _undo(environment, site, run, superseded, who, handling, report))
 
 
@@ -61,7 +61,8 @@ def _apply(
         report.say(str(complete))
         return DONE
     stored, plan = found.stored, found.plan
-    propose(plan, report, view.title_to_apply(found))
+    report.instance = known(report.instance, plan)
+    propose(plan, report, view.title_to_apply(found, report.instance))
     if stored.reason:
         report.say(f"Reason: {printable(stored.reason)}")
     if stored.lapsed:
@@ -75,7 +76,8 @@ def _apply(
         never=("earlier",) if begun else (),
         leave_out="plan it again with --leave-out superseded",
     )
-    if not agreed(environment, handling, f"This will change {plan.tokens} token(s). Are you sure?"):
+    deed = view.deed(plan, plan.tokens)
+    if not agreed(environment, handling, deed, plan.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 
@@ -96,7 +98,9 @@ def _undo(
 ) -> Ending:
     with environment.announced("Making the plan"):
         found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
-    propose(found.plan, report, f"Plan to undo run {run} for {found.tokens} token(s)")
+    report.instance = known(report.instance, found.plan)
+    deed = f"undo run {run}: {view.deed(found.plan, found.tokens)}"
+    propose(found.plan, report, f"Plan to {deed} on {report.instance}")
     report.add(**view.undo_as_dict(found))
     for line in view.undo_screen(found):
         report.say(line)
@@ -109,8 +113,8 @@ def _undo(
     # The old dates may well be past by now, and a way back depends on no day.
     check_guards(found.plan, handling, never=("past",))
     if handling.dry_run:
-        return DONE
-    if not agreed(environment, handling, f"This will put back {found.tokens} token(s). Are you sure?"):
+        return end_dry_run(report)
+    if not agreed(environment, handling, deed, found.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 

@@ -7,6 +7,7 @@ from tokens.delivery.destination import Delivery
 from tokens.delivery.file import FileDelivery
 from tokens.delivery.output import OutputDelivery
 from tokens.errors import UsageError
+from tokens.spelling import meant
 
 FORMS = "file:PATH, command:COMMAND or stdout"
 
@@ -31,4 +32,12 @@ def parse_delivery(text: str, *, force: bool, output: TextIO | None, errors: Tex
             return CommandDelivery(rest, errors)
         case "stdout" if not colon:
             return OutputDelivery(output)
-    raise UsageError(f'--deliver takes {FORMS}, not "{text}".')
+    raise UsageError(f'--deliver takes {FORMS}, not "{text}"{_meant(text)}.')
+
+
+def _meant(text: str) -> str:
+    word, colon, rest = text.partition(":")
+    if not colon and "/" in text:
+        return f' (did you mean "file:{text}"?)'
+    near = meant(word, ("file", "command") if colon else ("stdout",))
+    return near.replace('"?)', f':{rest}"?)') if colon else near

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from tokens import database
 from tokens.address import Address
+from tokens.call import ARROW, to_type
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
@@ -222,22 +223,25 @@ def _hidden_rows(connection: Connection) -> Finding:
 def _journal(connection: Connection) -> Finding:
     subject = "journal"
     carriers = publications.carriers(connection)
-    carried = f"; {publications.said(carriers)}" if carriers else ""
+    carried = publications.said(carriers) if carriers else ""
     try:
         with connection.transaction():  # a savepoint, since a role may not look into the schema
             installation.check(connection)
     except JournalUntrusted as untrusted:
         return Finding(subject, Verdict.FAIL, str(untrusted))
     except JournalMissing:
-        text = "not installed yet: the first change asks, or tokens.journal.install"
-        return Finding(subject, Verdict.WARN if carriers else Verdict.OK, f"{text}{carried}")
+        text = "not installed yet, the first change asks"
+        if carriers:
+            return Finding(subject, Verdict.WARN, f"{text}; {carried}")
+        return Finding(subject, Verdict.OK, f"{text}{to_type('to install it now', 'journal.install')}")
     except JournalOutdated as outdated:
-        return Finding(subject, Verdict.WARN, f"{str(outdated).rstrip('.')}{carried}")
+        why = str(outdated)
+        return Finding(subject, Verdict.WARN, f"{why.partition(ARROW)[0]} {carried}" if carriers else why)
     except Refused as refusal:
         return Finding(subject, Verdict.WARN, str(refusal))
     subscribers = (
-        f", carried by publication {', '.join(carriers)}: each subscriber needs its tables, too "
-        "(tokens.journal.install --sql prints them)"
+        f", carried by publication {', '.join(carriers)}: each subscriber needs its tables, too"
+        + to_type("to print them", "journal.install", "--sql")
         if carriers
         else ""
     )

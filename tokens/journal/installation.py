@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.journal import trust
@@ -90,8 +91,8 @@ def check(connection: Connection, *, reading: bool = False) -> None:
         raise JournalMissing(
             "The journal is not installed in this database, so there is nothing to read."
             if reading
-            else "The journal is not installed in this database: install it with tokens.journal.install, or say "
-            "--no-journal to go without a record and without a way back."
+            else "The journal is not installed in this database; with --no-journal there is no record and no way back."
+            + to_type("to install it", "journal.install")
         )
     if not (standing.readable if reading else standing.writable):
         privileges = "SELECT" if reading else "SELECT, INSERT, UPDATE, DELETE"
@@ -105,13 +106,13 @@ def check(connection: Connection, *, reading: bool = False) -> None:
         return
     if revision == UNKNOWN:
         raise JournalOutdated(
-            "The journal does not say its revision (token_tasks.alembic_version has not exactly one row): "
-            "tokens.journal.install tells it by the tables and writes it down."
+            "The journal does not say its revision (token_tasks.alembic_version has not exactly one row)."
+            + to_type("to read it from the tables and write it down", "journal.install")
         )
     if revision.isdigit() and int(revision) < int(REVISION):
         raise JournalOutdated(
-            f"The journal is of revision {revision}, this version needs {REVISION}: migrate it with "
-            "tokens.journal.install."
+            f"The journal is of revision {revision}, this version needs {REVISION}."
+            + to_type("to migrate it", "journal.install")
         )
     raise Refused(
         f"The journal is of revision {revision}, which this version of the tool does not know (it knows {REVISION}): "

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
 
@@ -53,6 +54,7 @@ def said(found: Collection[str]) -> str:
     """What publications mean for a journal that is to be installed or migrated, and what to do first."""
     return (
         f"publication {', '.join(found)} will carry the journal's tables, and replication stops at a subscriber that "
-        "does not have them; on each subscriber run first what tokens.journal.install --sql prints, then here "
-        f"tokens.journal.install --allow {GUARD}."
+        "does not have them."
+        + to_type("to print what makes them, for each subscriber", "journal.install", "--sql")
+        + to_type("to install it then", "journal.install", "--allow", GUARD)
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.call import to_type
 from tokens.change.change import Change
 from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.database import Connection
@@ -147,7 +148,7 @@ def read_run(connection: Connection, run: int) -> StoredRun:
     """One run; UsageError where there is none of that number."""
     row = connection.row(RUNS, run=run)
     if row is None:
-        raise UsageError(f"There is no run {run} in the journal; tokens.history shows those that there are.")
+        raise UsageError(f"There is no run {run} in the journal.{to_type('to see the runs', 'history')}")
     return _stored(row)
 
 

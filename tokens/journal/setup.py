@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tokens import database
 from tokens.address import Address
+from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
@@ -276,8 +277,8 @@ def _revision_to_say(connection: Connection) -> str | None:
     if found is None:
         raise Refused(
             "The journal does not say its revision, and its tables are those of none: restore the schema token_tasks "
-            "from a backup, or forget all that it held: DROP SCHEMA token_tasks CASCADE; then run "
-            "tokens.journal.install."
+            "from a backup, or forget all that it held: DROP SCHEMA token_tasks CASCADE."
+            + to_type("to install it after that", "journal.install")
         )
     return found
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tokens import database
+from tokens.call import to_type
 from tokens.errors import DatabaseError, ReadOnly, Refused, TokensError, UsageError
 from tokens.gitlab.api import Instance, VerificationFailed, agrees, verify
 from tokens.gitlab.digest import Keys
@@ -231,7 +232,7 @@ class LocalBackend:
             except JournalMissing:
                 raise JournalMissing(
                     "The journal is not installed in this database, and a rotation that nobody records could leave a "
-                    "token that nobody knows: install it with tokens.journal.install."
+                    "token that nobody knows." + to_type("to install it", "journal.install")
                 ) from None
 
     def _mark(self, token_id: int, reached: Stage, *, or_later: Sequence[Stage]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tokens import database
 from tokens.address import Address
+from tokens.call import to_type
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
@@ -86,9 +87,10 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
         installation.check(connection)
         stored = connection.row(RUN, run=run)
         if stored is None:
-            raise UsageError(f"There is no run {run} in the journal; tokens.history shows those that there are.")
+            raise UsageError(f"There is no run {run} in the journal.{to_type('to see the runs', 'history')}")
         if stored.kind != "rotate":
-            raise UsageError(f"Run {run} is no rotation but {stored.kind}: go on with it by tokens.apply.")
+            on = to_type("to go on with it", "apply", "--run", run)
+            raise UsageError(f"Run {run} is no rotation but {stored.kind}.{on}")
         if stored.state == RunState.DONE:
             raise UsageError(f"Run {run} is complete: nothing is left of it to resume.")
         candidates = {one.id: one for one in read_candidates(connection, schema, ROTATED, {"run": run})}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tokens import database
+from tokens.call import to_type
 from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
@@ -155,7 +156,8 @@ def require(connection: Connection, run: Record, token_id: int, state: Stage) ->
     """The rotation as it is, held to the end of the transaction; refused where `state` cannot come next."""
     row = connection.row(READ, run=run.run, token=token_id)
     if row is None:
-        raise Refused(f"Run {run.run} does not rotate token {token_id}: look at it with tokens.history.")
+        seen = to_type("to see it", "history", "--run", run.run)
+        raise Refused(f"Run {run.run} does not rotate token {token_id}.{seen}")
     here = Stage(row.state)
     if here not in BEFORE[state]:
         raise Refused(f"In run {run.run} token {token_id} is {here}, so it cannot become {state}: nothing was changed.")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from tokens import database
 from tokens.address import Address
+from tokens.call import to_type
 from tokens.change.facts import Facts, read_doomed, read_facts, read_superseded
 from tokens.change.notes import Concern, doomed, left_out_superseded, notes, superseded_note
 from tokens.change.plan import Plan, RunKind, read_hidden_rows, read_release
@@ -188,7 +189,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         schema = preflight.check(connection, preflight.CHANGE)
         installation.check(connection)
         if _is_rotation(connection, run):
-            raise UsageError(f"Run {run} is a rotation: go on with it by tokens.rotate --resume {run}.")
+            raise UsageError(f"Run {run} is a rotation.{to_type('to go on with it', 'rotate', '--resume', run)}")
         stored = read_run(connection, run)
         if stored.state is RunState.DONE:
             raise RunComplete(f"Run {run} is complete: there is nothing to do.")
@@ -196,7 +197,8 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             raise Refused(f"Run {run} undoes a run that the journal has forgotten, so it cannot go on.")
         plan = read_plan(connection, stored)
         policy = read_policy(connection, schema)
-        bots = clean_up(release, read_release(connection, schema))
+        estimate = read_release(connection, schema)
+        bots = clean_up(release, estimate)
         condition = Condition(STORED_TOKENS, {"stored_run": run})
         if stored.kind is RunKind.UNDO:
             facts = None
@@ -218,7 +220,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         hidden = read_hidden_rows(connection)
     if stored.kind is RunKind.UNDO:
         found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
-    return Application(stored, replace(plan, notes=(*found, *hidden)))
+    return Application(stored, replace(plan, notes=(*found, *hidden), release=release or estimate))
 
 
 def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release: str | None = None) -> Undo:
@@ -250,7 +252,8 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
             raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
         since = tuple(row.id for row in connection.stream(CHANGED_SINCE, run=run))
         policy = read_policy(connection, schema)
-        bots = clean_up(release, read_release(connection, schema))
+        estimate = read_release(connection, schema)
+        bots = clean_up(release, estimate)
         changed, old = Condition(CHANGED_TOKENS, {"undone_run": run}), Condition("changed.old_expires_at", {})
         everything = Condition("TRUE", changed.parameters)
         replaced = read_superseded(connection, schema, everything, old, policy, changed.sql)
@@ -272,7 +275,7 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
     kept += hidden
     return Undo(
         stored,
-        replace(plan, notes=tuple(kept)),
+        replace(plan, notes=tuple(kept), release=release or estimate),
         since,
         touched.memberships,
         touched.notices,

@@ -3,7 +3,6 @@
 What is not understood may hold a password, whatever it looks like: it is never repeated, but for a plain word.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tokens.address import Address
 from tokens.errors import UsageError
+from tokens.spelling import meant
 
 WORDS = ("demo", "omnibus", "source", "docker", "kubernetes")  # not to be had as names in the configuration
 FORMS = (
@@ -113,8 +113,7 @@ def _parse_words(text: str, names: Iterable[str]) -> Target:
         raise UsageError(
             f"The target is none that is known; it is not repeated, since it may hold a password. Use {FORMS}."
         )
-    close = difflib.get_close_matches(text, {*names, *WORDS} - {text}, n=1)
-    hint = f' (did you mean "{close[0]}"?)' if close and PLAIN.fullmatch(close[0]) else ""
+    hint = meant(text, sorted(name for name in {*names, *WORDS} if PLAIN.fullmatch(name)))
     raise UsageError(f'No target is called "{text}"{hint}; use {FORMS}.')
 
 

@@ -86,6 +86,17 @@ def refuse_others(context: invoke.Context, name: str) -> None:
             )
 
 
+def source_of(context: invoke.Context, name: str, variable: str) -> str:
+    """What says the value of a key below `tokens` that is text: a variable, a file or a tasks.py; empty for nothing."""
+    if os.environ.get(variable):
+        return variable
+    for level in ("runtime", "project", "user", "system"):  # the first of them counts
+        settings = getattr(context.config, f"_{level}", {}).get("tokens")
+        if isinstance(settings, Mapping) and settings.get(name):
+            return str(getattr(context.config, f"_{level}_path", None) or "Invoke's configuration")
+    return "tasks.py" if _text(_found(context), name) else ""
+
+
 def _is_roots(path: str) -> bool:
     try:
         found = os.stat(path)

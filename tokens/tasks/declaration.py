@@ -1,5 +1,6 @@
 """What makes an Invoke task of a command: its options are declared here, and every task keeps the same manners."""
 
+import difflib
 import functools
 import gc
 import importlib
@@ -8,23 +9,64 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any, NoReturn
 
 import invoke
 
+from tokens.call import under_way
 from tokens.commands.ending import Ending
+<<<<<<< HEAD
 from tokens.commands.environment import Environment
 from tokens.commands.faults import ended_by, for_nagios, print_document
+=======
+from tokens.commands.environment import Environment, for_people
+from tokens.commands.faults import ended_by, print_document
+>>>>>>> main
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.tasks import target
 from tokens.tasks.configuration import unknown_keys
-from tokens.tasks.option import Argument, Option, options_of
+from tokens.tasks.option import Argument, Option, listed, options_of
 from tokens.terminal import console
 from tokens.terminal.interruption import interruptible, termination_as_error
 from tokens.terminal.printable import printable
 
 Body = Callable[..., None]
-Task = invoke.Task[Body]
+
+
+class Family(Enum):
+    """Under which heading the list of tasks shows one, in this order."""
+
+    LOOK = "Look"
+    CHANGE = "Change"
+    ROTATE = "Rotate"
+    RECORD = "Record"
+    SET_UP = "Set up"
+    DEMO = "Demo"
+
+
+FAMILIES = {"journal": Family.RECORD, "demo": Family.DEMO, "bundle": Family.SET_UP}
+"""Those of the tasks that are called by two words, by the first."""
+
+
+class Task(invoke.Task[Body]):
+    """A task of ours: it knows its options, and its family.
+
+    Its lists want a value each time that they are given: `--user --yes` must not mean everybody.
+    """
+
+    options: Sequence[Option] = ()
+    family = Family.LOOK
+
+    def get_arguments(self, *args: Any, **options: Any) -> list[invoke.Argument]:
+        arguments: list[invoke.Argument] = super().get_arguments(*args, **options)
+        short = {option.name: option.short for option in self.options if option.short}
+        for argument in arguments:
+            if argument.kind is list:
+                argument.raw_value = None  # by which the parser knows that a value has to come
+            if argument.name in short:
+                argument.names = (*argument.names, short[argument.name])
+        return arguments
 
 
 def task(
@@ -33,6 +75,7 @@ def task(
     name: str | None = None,
     travels: bool = True,
     without_terminal: str | None = None,
+    family: Family | None = None,
 ) -> Callable[[Callable[[], None]], Task]:
     """Make an Invoke task of a command; the decorated function gives its name and its manual.
 
@@ -43,9 +86,11 @@ def task(
         name: the task's full name below `tokens`, such as `journal.install`; default: the function's.
         travels: where `--target` is a container or pod, run the task there instead of here.
         without_terminal: what to use where there is no terminal, for a task that does nothing but ask.
+        family: where the list of tasks shows it; default: that of its group, or to look.
 
-    No positional arguments (Invoke would take a following `--dry` for one and run the task), no short options (they
-    move when an option is added), every foreseeable fault as one line on standard error with its exit status.
+    No positional arguments (Invoke would take a following `--dry` for one and run the task), no short options but those
+    that an option has in every task (Invoke's own move when an option is added), every foreseeable fault as one line on
+    standard error with its exit status.
     """
     options = {option.name: option for option in options_of(arguments)}
 
@@ -60,6 +105,7 @@ def task(
             output = values.get("output")
             with (
                 _sparing_the_collector(),
+                under_way(target.call_of(context, full_name, values.get("target"))),
                 interruptible(),
                 _faults_as_exits(environment, output),
                 termination_as_error(),
@@ -69,9 +115,9 @@ def task(
                 if context.config.run.dry:
                     _take_for_dry_run(full_name, values)
                 _check_forms(options.values(), values)
+                place = target.remote(context, values["target"]) if travels and "target" in values else None
                 if without_terminal:
                     environment.require_person(full_name, without_terminal)
-                place = target.remote(context, values["target"]) if travels and "target" in values else None
                 if place is not None:
                     _refuse_what_is_only_here(options.values(), values)
                     there = {one.name: values[one.name] for one in options.values() if _is_given(one, values)}
@@ -86,27 +132,18 @@ def task(
 
         called.__signature__ = _signature(options.values())  # type: ignore[attr-defined]
         result: Task = invoke.task(
-            klass=_Task,
+            klass=Task,
             name=full_name.rpartition(".")[2],
             help={option.name: option.help for option in options.values()},
             iterable=[option.name for option in options.values() if option.several],
             positional=[],
             auto_shortflags=False,
         )(called)
+        result.options = tuple(options.values())
+        result.family = family or FAMILIES.get(full_name.partition(".")[0], Family.LOOK)
         return result
 
     return decorate
-
-
-class _Task(invoke.Task[Body]):
-    """A task whose lists want a value each time that they are given: `--user --yes` must not mean everybody."""
-
-    def get_arguments(self, *args: Any, **options: Any) -> list[invoke.Argument]:
-        arguments: list[invoke.Argument] = super().get_arguments(*args, **options)
-        for argument in arguments:
-            if argument.kind is list:
-                argument.raw_value = None  # by which the parser knows that a value has to come
-        return arguments
 
 
 def _signature(options: Sequence[Option] | Any) -> inspect.Signature:
@@ -183,9 +220,10 @@ def _note_mistakes(context: invoke.Context, environment: Environment, given: Map
 def _check_forms(options: Any, values: Mapping[str, Any]) -> None:
     for option in options:
         if option.forms and values[option.name] not in (option.default, *option.forms):
-            *others, last = option.forms
-            listed = f"{', '.join(others)} or {last}" if others else last
-            raise UsageError(f'{option.flag} takes {listed}, not "{values[option.name]}".')
+            given = str(values[option.name])
+            meant = difflib.get_close_matches(given.lower(), option.forms, n=1)
+            hint = f'; did you mean "{meant[0]}"?' if meant else "."
+            raise UsageError(f'{option.flag} takes {listed(option.forms)}, not "{given}"{hint}')
 
 
 def _refuse_what_is_only_here(options: Any, values: Mapping[str, Any]) -> None:
@@ -230,4 +268,5 @@ def _leave(environment: Environment, ending: Ending) -> NoReturn:
         if console.is_gone(stream):
             console.discard(stream)
     # What a server calls its databases and roles must not reach the terminal as it is.
-    raise invoke.Exit(printable(ending.message) or None, code=int(ending.status))
+    message = for_people(printable(ending.message), environment.stderr)
+    raise invoke.Exit(message or None, code=int(ending.status))

@@ -8,6 +8,7 @@ from tokens.tasks.options import (
     BUNDLE_FOLDER,
     BUNDLE_PLACE,
     DEMO_FOLDER,
+    DEPLOY_DIRECTORY,
     LOCATED,
     OUTPUT,
     PRUNED_DAY,
@@ -25,57 +26,147 @@ def _group(name: str, manual: str, *tasks: Task) -> invoke.Collection:
 
 @task("journal:install", LOCATED, ALLOW_PUBLICATION, SQL, name="journal.install")
 def install() -> None:
-    """Install the journal, or migrate it."""
+    """Install the journal, or migrate it.
+
+    The journal is the schema token_tasks in GitLab's own database. A change and
+    its record are committed together. On a terminal the first change asks whether
+    to install it. That takes the privilege CREATE on the database, which GitLab's
+    own role has.
+
+    Where a publication would carry its tables to subscribers, run the statements
+    of --sql on each of them first, then install with --allow publication.
+
+    Examples:
+
+        gitlab-tokens journal.install
+        gitlab-tokens journal.install --sql
+    """
 
 
 @task("journal:uninstall", LOCATED, YES, name="journal.uninstall")
 def uninstall() -> None:
-    """Remove the journal and all that it remembers."""
+    """Remove the journal and all that it remembers.
+
+    Afterwards no run can be undone, and none can be gone on with.
+
+    Example:
+
+        gitlab-tokens journal.uninstall --yes
+    """
 
 
 @task("journal:status", LOCATED, OUTPUT, name="journal.status")
 def journal_status() -> None:
-    """Show whether the journal is there, and its size."""
+    """Show whether the journal is there, and its size.
+
+    Example:
+
+        gitlab-tokens journal.status --output json
+    """
 
 
 @task("journal:prune", LOCATED, PRUNED_DAY, YES, name="journal.prune")
 def prune() -> None:
-    """Forget runs of long ago; none that is under way."""
+    """Forget runs of long ago; none that is under way.
+
+    A run that is forgotten can no longer be undone. A rotation whose old token
+    still works is kept. It takes one of --before and --older-than.
+
+    Examples:
+
+        gitlab-tokens journal.prune --older-than 90d
+        gitlab-tokens journal.prune --before 2026-01-01 --yes
+    """
 
 
 @task("demo:start", DEMO_FOLDER, TOKENS_OF_DEMO, name="demo.start")
 def start() -> None:
-    """Start the demo, filling it the first time."""
+    """Start the demo, filling it the first time.
+
+    The demo is a throw-away PostgreSQL with a GitLab-shaped database. Every task
+    starts it by itself with --target demo. It takes some seconds the first time.
+
+    Examples:
+
+        gitlab-tokens demo.start
+        gitlab-tokens demo.start --tokens 1565353
+    """
 
 
 @task("demo:stop", DEMO_FOLDER, name="demo.stop")
 def stop() -> None:
-    """Stop the demo's database; what is in it stays."""
+    """Stop the demo's database; what is in it stays.
+
+    Example:
+
+        gitlab-tokens demo.stop
+    """
 
 
 @task("demo:reset", DEMO_FOLDER, TOKENS_OF_DEMO, name="demo.reset")
 def reset() -> None:
-    """Fill the demo anew, forgetting every change."""
+    """Fill the demo again, forgetting every change.
+
+    Example:
+
+        gitlab-tokens demo.reset --tokens 1565353
+    """
 
 
 @task("demo:remove", DEMO_FOLDER, YES, name="demo.remove")
 def remove() -> None:
-    """Stop the demo and remove it with its folder."""
+    """Stop the demo and remove it with its folder.
+
+    What somebody else has put into the folder stays, and the folder then, too.
+
+    Example:
+
+        gitlab-tokens demo.remove --yes
+    """
 
 
 @task("demo:status", DEMO_FOLDER, name="demo.status")
 def demo_status() -> None:
-    """Show whether the demo runs and what is in it."""
+    """Show whether the demo runs and what is in it.
+
+    Example:
+
+        gitlab-tokens demo.status
+    """
 
 
 @task("bundle:build", BUNDLE_FOLDER, name="bundle.build")
 def build() -> None:
-    """Build the program with its Python into one file."""
+    """Build the program with its Python into one file.
+
+    The bundle brings its own Python and C library. So it runs on any Linux of the
+    same architecture, without Python and without a home, from a read-only folder.
+    Tasks with --target docker:... or kubernetes:... build it and carry it along
+    by themselves.
+
+    Example:
+
+        gitlab-tokens bundle.build --directory ~/bundles
+    """
 
 
 @task("bundle:clean", BUNDLE_PLACE, name="bundle.clean", travels=False)
 def clean() -> None:
-    """Remove what was carried or built."""
+    """Remove what was carried or built.
+
+    With --target it removes what was carried into a container or pod, without it
+    the bundles that were built here.
+
+    Examples:
+
+        gitlab-tokens bundle.clean
+        gitlab-tokens bundle.clean --target docker:gitlab
+    """
+
+
+@task("bundle:deploy", DEPLOY_DIRECTORY, name="bundle.deploy")
+def deploy() -> None:
+    """Write out deploy/: what to install where, and how."""
 
 
 journal = _group(
@@ -91,5 +182,5 @@ demo = _group(
 bundle = _group(
     "bundle",
     "`bundle.*`: the program with its own Python in one file, to be carried to where there is none.",
-    *(build, clean),
+    *(build, clean, deploy),
 )

@@ -1,7 +1,7 @@
 """The tasks that are called by one word."""
 
 from tokens.commands.handling import GUARDS
-from tokens.tasks.declaration import task
+from tokens.tasks.declaration import Family, task
 from tokens.tasks.options import (
     CHECK_FILE,
     CHECK_OUTPUT,
@@ -27,6 +27,7 @@ from tokens.tasks.options import (
     RUN_TO_CHANGE,
     SELECTION,
     SUPERSEDED,
+    TARGETS_CONFIGURED,
     THERE,
     THRESHOLDS,
     TOP,
@@ -38,9 +39,23 @@ GUARDS_OF_A_CHANGE = [word for word in GUARDS if word != "old-plan"]
 
 @task("analyze:analyze", LOCATED, TOP, DATES_OUTPUT)
 def analyze() -> None:
-    """Show on which dates the most tokens expire."""
+    """Show on which dates the most tokens expire.
+
+    It prints what gitlab-rake gitlab:tokens:analyze prints: when the clean-up of
+    GitLab 16.0 ran, which gave a date to every token without one, and the ten
+    dates on which the most tokens expire. Every token counts, as in the original:
+    revoked, expired and impersonation tokens too. It reads in one read-only
+    transaction, also on a standby.
+
+    Examples:
+
+        gitlab-tokens analyze
+        gitlab-tokens analyze --target demo --top all
+        gitlab-tokens analyze --output csv
+    """
 
 
+<<<<<<< HEAD
 @task("list_tokens:list_tokens", LOCATED, LISTED, LISTING, LIST_OUTPUT, name="list")
 def list_tokens() -> None:
     """Show which tokens expire when, and whose they are."""
@@ -62,23 +77,137 @@ def check() -> None:
 
 
 @task("edit:edit", LOCATED, REASON_GIVEN, NO_JOURNAL, without_terminal="extend or remove with --yes")
+=======
+@task(
+    "edit:edit",
+    LOCATED,
+    REASON_GIVEN,
+    NO_JOURNAL,
+    without_terminal="extend or remove with --yes",
+    family=Family.CHANGE,
+)
+>>>>>>> main
 def edit() -> None:
-    """Extend or remove dates in a conversation."""
+    """Extend or remove dates in a conversation.
+
+    It asks what gitlab-rake gitlab:tokens:edit asks: one of the dates on which
+    the most tokens expire, and whether to extend or remove it. It needs a
+    terminal. A date is YYYY-MM-DD and nothing else.
+
+    NOTE lines before a question say what a person should know, such as a date in
+    the past or one beyond the instance's maximum lifetime. Exactly the tokens
+    that the question counted are changed. Each transaction takes less than a
+    tenth of a second. Rows that another session holds are tried again, then left
+    alone and reported; the exit status is 4 then.
+
+    Ctrl-C stops after the transaction under way. What was changed stays, and the
+    last line says how to go on. The journal records every change.
+
+    Examples:
+
+        gitlab-tokens edit
+        gitlab-tokens edit --target docker:gitlab --reason "OPS-1: Friday"
+    """
 
 
-@task("change:extend", LOCATED, EXTENSION, handling_of("extend", GUARDS_OF_A_CHANGE, *PLANNING), HANGING_ON, SELECTION)
+@task(
+    "change:extend",
+    LOCATED,
+    EXTENSION,
+    handling_of("extend", GUARDS_OF_A_CHANGE, *PLANNING),
+    HANGING_ON,
+    SELECTION,
+    family=Family.CHANGE,
+)
 def extend() -> None:
-    """Give selected tokens a later expiration date."""
+    """Give selected tokens a later expiration date.
+
+    The options say which tokens; a token must fulfil all of them. The plan is
+    shown before anything is asked: how many tokens of which kind, from which date
+    to which, what is left out, and what a person should know. --dry-run ends
+    there. --plan stores the plan for a second person, who has a day to apply it.
+    --yes skips the question, and is needed where there is no terminal.
+
+    A guard refuses a plan with exit status 3, and --allow WORD lets it through:
+
+        past             a new date is not in the future
+        earlier          tokens would expire earlier than now
+        beyond-maximum   the new date is beyond the instance's maximum lifetime;
+                         GitLab revokes such tokens when that setting changes
+        superseded       a rotation has replaced tokens, and they would live on
+                         (--leave-out superseded goes without them)
+        doomed           GitLab's nightly clean-up would delete bots because of
+                         this change, and no undo brings them back
+        maintenance      GitLab is in maintenance mode
+        publication      a publication would carry the journal's new tables to
+                         subscribers that do not have them
+
+    A standby and a write-locked table are always refused. --yes skips no guard.
+    Nothing of a token changes but its date. Memberships of bots that end too
+    early are moved, as GitLab's own rotation does. Owners who were warned
+    already will be warned again.
+
+    The change runs in transactions of less than a tenth of a second. Rows that
+    another session holds are tried again at the end, then reported, with exit
+    status 4. Ctrl-C stops at the end of a transaction; apply --run goes on.
+
+    Examples:
+
+        gitlab-tokens extend --expires 2026-12-04 --by 90d --dry-run
+        gitlab-tokens extend --expires 2026-12-04 --kind group --to 2027-06-15
+        gitlab-tokens extend --expires 2026-12-04 --ids ids.txt --by 90d --yes
+    """
 
 
-@task("change:remove", LOCATED, handling_of("remove", GUARDS_OF_A_CHANGE, *PLANNING), HANGING_ON, SELECTION)
+@task(
+    "change:remove",
+    LOCATED,
+    handling_of("remove", GUARDS_OF_A_CHANGE, *PLANNING),
+    HANGING_ON,
+    SELECTION,
+    family=Family.CHANGE,
+)
 def remove() -> None:
-    """Remove the expiration date of selected tokens."""
+    """Remove the expiration date of selected tokens.
+
+    Afterwards these tokens never expire. Options, plan, question, guards and exit
+    statuses are those of extend: see gitlab-tokens help extend.
+
+    To have no date is beyond every maximum lifetime. Where the instance has one,
+    that takes --allow beyond-maximum. GitLab 17.7 to 17.9.0 takes a bot for
+    inactive when its tokens have no date, and deletes it. There the guard doomed
+    refuses the plan. It refuses it too where the exact release is not known
+    (--target postgresql://...).
+
+    Examples:
+
+        gitlab-tokens remove --expires 2026-12-04 --group platform/tools --dry-run
+        gitlab-tokens remove --expires 2026-12-04 --reason "OPS-1: Friday"
+    """
 
 
-@task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply", [word for word in GUARDS if word != "publication"]))
+@task(
+    "stored:apply",
+    LOCATED,
+    RUN_TO_CHANGE,
+    handling_of("apply", [word for word in GUARDS if word != "publication"]),
+    family=Family.RECORD,
+)
 def apply() -> None:
-    """Carry out a stored plan, or go on with a run."""
+    """Carry out a stored plan, or go on with a run.
+
+    A plan comes from extend --plan or remove --plan. A run is gone on with when
+    it was stopped, or when its process died. The tokens are those of the plan;
+    one that somebody has changed since then is left alone and reported. The
+    guards are asked again, as in extend. One more guard is old-plan: the stored
+    plan is older than a day. Of a complete run there is nothing to do, and the
+    exit status is 0.
+
+    Examples:
+
+        gitlab-tokens apply --run 12
+        gitlab-tokens apply 12 --yes
+    """
 
 
 @task(
@@ -92,21 +221,126 @@ def apply() -> None:
         DRY_RUN.saying("Show what would be put back, change and store nothing."),
         REASON,
     ),
+    family=Family.RECORD,
 )
 def undo() -> None:
-    """Put back what a run has changed."""
+    """Put back what a run has changed.
+
+    Every token gets its old date back, with its memberships and notices, where
+    the new one still stands. A token that was changed since is left alone and
+    listed. The undo is a run of its own, with a plan and a question first.
+
+    The guards superseded, doomed and maintenance refuse it with exit status 3. A
+    rotation cannot be undone, since secrets would come back to life.
+
+    Examples:
+
+        gitlab-tokens undo --run 12 --dry-run
+        gitlab-tokens undo 12 --reason "wrong group"
+    """
 
 
-@task("rotate:rotate", ROTATION, LOCATED, THERE, travels=False)
+@task("rotate:rotate", ROTATION, LOCATED, THERE, travels=False, family=Family.ROTATE)
 def rotate() -> None:
-    """Replace service accounts' tokens by new ones."""
+    r"""Replace service accounts' tokens by new ones.
+
+    The new token has the name, description, scopes and flags of the old one. One
+    token follows the other, each in this order: create, verify, deliver, revoke.
+
+        create    a new token in GitLab's database
+        verify    GitLab itself is asked with it (--verify, --no-verify)
+        deliver   it goes where --deliver says; nobody else sees it
+        revoke    the old token is revoked, or lives on for --grace
+
+    A token that GitLab does not accept, or that cannot be delivered, is revoked
+    again, and the old one stays. The exit status is 4 then, or 1 where no token
+    was rotated.
+
+    On a terminal, rotate alone lists the accounts whose tokens expire within 30
+    days or have expired in the last 30: choose one, then its token. Elsewhere the
+    options say which. --within 30d is for all that work today and expire by then.
+    What expired more than 30 days ago gets no successor without
+    --allow long-expired.
+
+    --deliver takes one of these:
+
+        file:PATH         a new file of mode 0600 with exactly the token;
+                          {account} and {token_id} (the old one's) are filled in
+        command:COMMAND   run by /bin/sh with exactly the token on its standard
+                          input; what it prints comes on standard error
+        stdout            a terminal shows the token once and asks whether it is
+                          in its place; a pipe gets one token only
+
+    Commands have TOKENS_ACCOUNT, TOKENS_NAME, TOKENS_NAME_SAFE, TOKENS_OLD_ID,
+    TOKENS_ID, TOKENS_EXPIRES_AT, TOKENS_SCOPES and TOKENS_RUN in their
+    environment. A token's name is any text. TOKENS_NAME_SAFE is the same name
+    made safe for a path, and different for each name.
+
+    The token is in this process's memory and in what it is delivered to, nowhere
+    else: not in an argument, a log, a traceback or the journal. db_key_base is
+    read from GitLab's own secrets, as the GitLab user. Commands run as that user,
+    too. With --target docker:... or kubernetes:... the secrets stay inside, and
+    the token is delivered out here.
+
+    Ctrl-C lets a delivery that has begun end. After a stop, or a crash, --resume
+    N goes on with run N, with the same --deliver. In a systemd unit use
+    KillMode=mixed.
+
+    Examples:
+
+        gitlab-tokens rotate --service-account inventory --dry-run
+        gitlab-tokens rotate --token 4711 --deliver 'file:/run/{account}'
+        gitlab-tokens rotate --within 30d --yes --deliver \
+          'command:vault kv put "secret/gitlab/$TOKENS_ACCOUNT" token=-'
+    """
 
 
-@task("history:history", LOCATED, RUN_SHOWN, HISTORY_OUTPUT)
+@task("history:history", LOCATED, RUN_SHOWN, HISTORY_OUTPUT, family=Family.RECORD)
 def history() -> None:
-    """Show the runs, or one of them with its tokens."""
+    """Show the runs, or one of them with its tokens.
+
+    Without --run it has one line for each run: when, by whom, why, how many
+    tokens, and whether it is complete. With --run it lists the tokens of that run
+    with their old and new dates. Of a rotation it shows the stage of each token,
+    whether the old one still works, and the token that replaces it.
+
+    Examples:
+
+        gitlab-tokens history
+        gitlab-tokens history 12
+        gitlab-tokens history --run 12 --output csv
+    """
 
 
-@task("doctor:doctor", LOCATED, OUTPUT, GRANTS)
+@task("doctor:doctor", LOCATED, OUTPUT, GRANTS, family=Family.SET_UP)
 def doctor() -> None:
-    """Check GitLab, its database and our privileges."""
+    """Check GitLab, its database and our privileges.
+
+    Each line is OK, WARN or FAIL, with what to do about it. One FAIL makes the
+    exit status 1. Nothing is changed.
+
+    --grants ROLE prints SQL instead: the least privileges that this role needs,
+    for analyze, for history, for changes and for rotate. The owner of GitLab's
+    tables runs it.
+
+    Examples:
+
+        gitlab-tokens doctor --target docker:gitlab
+        gitlab-tokens doctor --grants auditor
+    """
+
+
+@task("targets:targets", TARGETS_CONFIGURED, OUTPUT, family=Family.SET_UP)
+def targets() -> None:
+    """List the targets that there are, and the default.
+
+    It lists the names under tokens.targets in Invoke's configuration, the
+    GitLab that is installed right here, and the demo. A * marks the default,
+    which counts without --target. The last line says what makes it the
+    default. No password is shown, and nothing is connected to.
+
+    Examples:
+
+        gitlab-tokens targets
+        gitlab-tokens targets --output json
+    """

@@ -1,10 +1,42 @@
 """An option of the command line: what it is called, what it says about itself, and who reads it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 SEVERAL = "Several: separated by commas, or the option again."
+
+
+class Group(Enum):
+    """Under which heading help shows an option, in this order."""
+
+    TOKENS = "Which tokens"
+    CHANGE = "What happens"
+    CARE = "How carefully"
+    PLACE = "Where"
+
+
+@dataclass(frozen=True)
+class Value:
+    """What has to follow an option.
+
+    Attributes:
+        name: as help shows it, in capitals.
+        words: for a sentence, with its article: "--to needs a day".
+        example: one that could be typed.
+        choices: all that there are, where they are few.
+        lookup: what completion looks up instead: `targets`, `runs` or `files`.
+    """
+
+    name: str
+    words: str
+    example: str
+    choices: tuple[str, ...] = ()
+    lookup: str = ""
+
+
+ANYTHING = Value("TEXT", "a value", "some text")
 
 
 @dataclass(frozen=True)
@@ -13,30 +45,63 @@ class Option:
 
     Attributes:
         name: its parameter, with underscores; on the command line with dashes.
-        help: a sentence or two.
+        text: a sentence or two.
         default: what counts where it is not given; None for nothing.
         several: it may be given again and again; its value is a list.
         forms: the words that it takes, where they are few.
         only_here: it means something of this machine, so a task that runs elsewhere refuses it.
         is_file: it names a file right here, or `-`; a task that runs elsewhere finds it there under another name.
+        value: what has to follow it, where `forms` do not say so; of no use for a flag.
+        group: where help shows it.
+        short: a letter that is short for it, the same in every task.
     """
 
     name: str
-    help: str
+    text: str
     default: str | bool | None = None
     several: bool = False
     forms: tuple[str, ...] = ()
     is_file: bool = False
+<<<<<<< HEAD
     only_here: bool = False
+=======
+    value: Value = ANYTHING
+    group: Group = Group.CHANGE
+    short: str = ""
+>>>>>>> main
 
     @property
     def flag(self) -> str:
         """As it is typed."""
         return f"--{self.name.replace('_', '-')}"
 
+    @property
+    def takes_value(self) -> bool:
+        """Whether a value has to follow it."""
+        return not isinstance(self.default, bool)
+
+    @property
+    def typed(self) -> str:
+        """As help shows it, with its value."""
+        return f"{self.flag}={self.needs.name}" if self.takes_value else self.flag
+
+    @property
+    def needs(self) -> Value:
+        """What has to follow it."""
+        if not self.forms:
+            return self.value
+        name = "WORD" if self.value is ANYTHING else self.value.name
+        return Value(name, listed(self.forms), self.forms[-1], self.forms)
+
+    @property
+    def help(self) -> str:
+        """What it says about itself, with an example where it takes a value."""
+        example = self.needs.example
+        return f"{self.text} Example: {example}." if self.takes_value and example not in self.text else self.text
+
     def saying(self, text: str) -> "Option":
         """The same with another help."""
-        return replace(self, help=text)
+        return replace(self, text=text)
 
 
 @dataclass(frozen=True)
@@ -51,6 +116,12 @@ class Argument:
     name: str
     made_by: str | Callable[..., Any]
     options: tuple[Option, ...] = ()
+
+
+def listed(words: Sequence[str]) -> str:
+    """The words as a sentence has them: `text, json or csv`."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def options_of(arguments: tuple[Option | Argument, ...]) -> list[Option]:

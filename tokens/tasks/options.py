@@ -8,39 +8,77 @@ import invoke
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling, handling
 from tokens.tasks import target
-from tokens.tasks.option import SEVERAL, Argument, Option
+from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 
 KINDS = "personal, impersonation, project, group, service-account"
 STATES = "active, expired, revoked"
 OWNER_STATES = "active, blocked, banned, deactivated"
+
+# What follows an option, each said once.
+DAY = Value("DAY", "a day", "2027-06-15")
+PAST_DAY = Value("DAY", "a day", "2024-06-15")
+DAYS = Value("DAYS", "a number of days", "30d")
+NUMBER = Value("NUMBER", "a number", "1000")
+NUMBER_OF_RUN = Value("RUN", "the number of a run", "12", lookup="runs")
+WHERE = Value("TARGET", "a target", "docker:gitlab", lookup="targets")
+WHICH = Value("WHICH", "a day, or some days,", "2024-06-15")
+KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")))
+STATE = Value("STATE", "a state", "active,expired", tuple(STATES.split(", ")))
+USERNAME = Value("USERNAME", "a username", "inventory")
+GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools")
+PROJECT_PATH = Value("PATH", "the full path of a project", "platform/tools/deploy")
+GLOB = Value("GLOB", "a name, or a pattern for names", "'deploy-*'")
+SCOPE = Value("SCOPE", "a scope", "api")
+FILE = Value("FILE", "a file", "ids.txt", lookup="files")
+FOLDER = Value("FOLDER", "a folder", "~/bundles", lookup="files")
+FORM = Value("FORM", "a form", "json")
+REASONS = Value("TEXT", "a text", '"OPS-1: Friday"')
 
 TARGET = Option(
     "target",
     "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
     "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration. Default: "
     "INVOKE_TOKENS_TARGET, then tokens.target in the configuration, then the GitLab installed right here.",
+    value=WHERE,
+    group=Group.PLACE,
+    short="t",
 )
 LOCATED = Argument("locate", target.locator, (TARGET,))
+TARGETS_CONFIGURED = Argument("configured", target.configured)
 THERE = Argument("there", target.there, (TARGET,))
 
-RUN = Option("run", "The number of the run, as `history` shows it.")
+RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
 RUN_TO_CHANGE = Argument("run", "tokens.commands.reading:run_to_change", (RUN,))
-REASON = Option("reason", "Why, for the journal.")
+REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
 REASON_GIVEN = Argument("reason", "tokens.commands.reading:reason", (REASON,))
-YES = Option("yes", "Do not ask. Needed where there is no terminal.", False)
-NO_JOURNAL = Option("no_journal", "Keep no record; there will be no way back and no way to go on after a stop.", False)
-OUTPUT = Option("output", "text or json. Default: text.", "text", forms=("text", "json"))
+YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
+NO_JOURNAL = Option(
+    "no_journal",
+    "Keep no record; there will be no way back and no way to go on after a stop.",
+    False,
+    group=Group.CARE,
+)
+OUTPUT = Option("output", "text or json. Default: text.", "text", forms=("text", "json"), value=FORM, short="o")
 
 TOP = Argument(
     "most",
     "tokens.commands.reading:number_of_dates",
-    (Option("top", "How many expiration dates to show, the commonest first: a number, or all. Default: 10.", "10"),),
+    (
+        Option(
+            "top",
+            "How many expiration dates to show, the commonest first: a number, or all. Default: 10.",
+            "10",
+            value=Value("NUMBER", "a number, or all", "3"),
+        ),
+    ),
 )
 DATES_OUTPUT = Option(
     "output",
     "text (as gitlab:tokens:analyze prints it), json or csv. Default: text.",
     "text",
     forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
 )
 
 RUN_SHOWN = Argument(
@@ -53,13 +91,22 @@ HISTORY_OUTPUT = Option(
     "text, json or csv (with --run its tokens only). Default: text.",
     "text",
     forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
 )
 
 GRANTS = Option(
-    "grants", "Instead, print the least privileges for this role as SQL, for analyze, history, changes and rotate."
+    "grants",
+    "Instead, print the least privileges for this role as SQL, for analyze, history, changes and rotate.",
+    value=Value("ROLE", "the name of a role", "auditor"),
 )
 
-ALLOW_PUBLICATION = Option("allow", "publication: go on although logical replication will carry the journal's tables.")
+ALLOW_PUBLICATION = Option(
+    "allow",
+    "publication: go on although logical replication will carry the journal's tables.",
+    value=Value("WORD", "the word of a guard", "publication", ("publication",)),
+    group=Group.CARE,
+)
 SQL = Option(
     "sql",
     "Instead, print the statements that make its tables, to be run first on each subscriber of a publication that will "
@@ -70,8 +117,14 @@ PRUNED_DAY = Argument(
     "day",
     "tokens.commands.reading:day_before_which",
     (
-        Option("before", "Forget the runs that were planned before this day, 00:00 UTC: YYYY-MM-DD."),
-        Option("older_than", "The same in days before today, such as 90d."),
+        Option(
+            "before",
+            "Forget the runs that were planned before this day, 00:00 UTC.",
+            value=PAST_DAY,
+        ),
+        Option(
+            "older_than", "The same in days before today, such as 90d.", value=Value("DAYS", "a number of days", "90d")
+        ),
     ),
 )
 
@@ -83,6 +136,7 @@ TOKENS_OF_DEMO = Argument(
         Option(
             "tokens",
             "How many tokens expire on 2024-06-15. Default: 15653; as documented by GitLab: 1565353.",
+            value=Value("NUMBER", "a number", "1565353"),
         ),
     ),
 )
@@ -91,7 +145,10 @@ DIRECTORY = Option(
     "directory",
     "Folder for the bundle. Default: INVOKE_TOKENS_BUNDLE_DIRECTORY, then tokens.bundle.directory in the "
     "configuration, then invoke-gitlab-tokens in the user's cache.",
+    value=FOLDER,
+    group=Group.PLACE,
 )
+DEPLOY_DIRECTORY = Option("directory", "Where to make the folder deploy. Default: the current folder.", ".")
 BUNDLE_FOLDER = Argument("folder", target.bundle_folder, (DIRECTORY,))
 BUNDLE_PLACE = Argument("place", target.bundle_place, (TARGET, DIRECTORY))
 
@@ -101,20 +158,71 @@ SELECTING = (
         "Those that expire on a day (2026-12-04, today, +14d), in a month (2026-12), between two of these "
         f"(2026-12-04..2026-12-11, ..+14d), or never (none). {SEVERAL}",
         several=True,
+        value=WHICH,
+        group=Group.TOKENS,
     ),
-    Option("kind", f"Only of this kind: {KINDS}. Default: every kind but impersonation. {SEVERAL}", several=True),
-    Option("state", f"Only in this state: {STATES}. Default: active. {SEVERAL}", several=True),
-    Option("user", f"Only of the user with this username. {SEVERAL}", several=True),
+    Option(
+        "kind",
+        f"Only of this kind: {KINDS}. Default: every kind but impersonation. {SEVERAL}",
+        several=True,
+        value=KIND,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "state",
+        f"Only in this state: {STATES}. Default: active. {SEVERAL}",
+        several=True,
+        value=STATE,
+        group=Group.TOKENS,
+    ),
+    Option("user", f"Only of the user with this username. {SEVERAL}", several=True, value=USERNAME, group=Group.TOKENS),
     Option(
         "group",
         "Only of bots and service accounts of the group with this full path and of what lies below it. " + SEVERAL,
         several=True,
+        value=GROUP_PATH,
+        group=Group.TOKENS,
     ),
-    Option("project", f"Only of bots and service accounts of the project with this full path. {SEVERAL}", several=True),
+    Option(
+        "project",
+        f"Only of bots and service accounts of the project with this full path. {SEVERAL}",
+        several=True,
+        value=PROJECT_PATH,
+        group=Group.TOKENS,
+    ),
     Option(
         "name",
         "Only with a name like this, case counts: * is any text, ? a character.",
+        value=GLOB,
+        group=Group.TOKENS,
     ),
+    Option(
+        "scope",
+        f"Only with this scope, such as api. Of several a token must have all. {SEVERAL}",
+        several=True,
+        value=SCOPE,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "last_used_before",
+        "Only last used before this day (2024-06-15, UTC), or never.",
+        value=PAST_DAY,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "last_used_after",
+        "Only last used on this day (2024-06-15, UTC) or later.",
+        value=PAST_DAY,
+        group=Group.TOKENS,
+    ),
+    Option("created_before", "Only created before this day (2024-06-15, UTC).", value=PAST_DAY, group=Group.TOKENS),
+    Option(
+        "created_after",
+        "Only created on this day (2024-06-15, UTC) or later.",
+        value=PAST_DAY,
+        group=Group.TOKENS,
+    ),
+<<<<<<< HEAD
     Option("scope", f"Only with this scope, such as api. Of several a token must have all. {SEVERAL}", several=True),
     Option("last_used_before", "Only last used before this day (2024-06-15, UTC), or never."),
     Option("last_used_after", "Only last used on this day (2024-06-15, UTC) or later."),
@@ -124,16 +232,21 @@ SELECTING = (
     Option("never_used", "Only those that GitLab has never seen used.", False),
     Option("beyond_maximum", "Only those whose date, or lack of one, is beyond the maximum lifetime.", False),
     Option("no_membership", "Only those of project and group bots without any membership, which reach nothing.", False),
+=======
+>>>>>>> main
     Option(
         "ids",
         "Only with an id in this file (- is standard input), between spaces, commas or lines; # starts a comment.",
         is_file=True,
+        value=FILE,
+        group=Group.TOKENS,
     ),
 )
 LEAVE_OUT = Option(
     "leave_out",
     "Leave out what a guard is about: superseded (tokens that a rotation has replaced).",
     forms=("superseded",),
+    group=Group.TOKENS,
 )
 SUPERSEDED = Argument("superseded", "tokens.commands.selecting:takes_superseded", (LEAVE_OUT,))
 
@@ -218,18 +331,32 @@ STANDBY = Option(
     "Wait for this standby when it is behind: postgresql://… or a name from tokens.targets. May be given several "
     "times. Default: those that database.yml lists for load balancing.",
     several=True,
+    value=Value("STANDBY", "the address of a standby", "postgresql://gitlab@db2/gitlabhq_production", lookup="targets"),
+    group=Group.CARE,
 )
-DRY_RUN = Option("dry_run", "Show the plan, change and store nothing.", False)
+DRY_RUN = Option("dry_run", "Show the plan, change and store nothing.", False, group=Group.CARE, short="n")
+AT_MOST = Option("at_most", "Refuse to change more tokens than this number.", value=NUMBER, group=Group.CARE)
 CARRYING_OUT = (
     STANDBY,
     YES.saying("Do not ask; needed where there is no terminal. Skips no guard."),
-    Option("at_most", "Refuse to change more tokens than this number."),
-    Option("max_lag", "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.", "10s"),
+    AT_MOST,
+    Option(
+        "max_lag",
+        "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.",
+        "10s",
+        value=Value("TIME", "a time", "10s"),
+        group=Group.CARE,
+    ),
     OUTPUT,
 )
 PLANNING = (
     DRY_RUN,
-    Option("plan", "Store the plan in the journal, for `apply` by a second person within a day.", False),
+    Option(
+        "plan",
+        "Store the plan in the journal, for `apply` by a second person within a day.",
+        False,
+        group=Group.CARE,
+    ),
     REASON,
     NO_JOURNAL,
 )
@@ -237,7 +364,13 @@ PLANNING = (
 
 def handling_of(task: str, guards: Sequence[str], *more: Option) -> Argument:
     """How carefully `task` changes tokens, which heeds these guards: what all such tasks can be told, and more."""
-    allow = Option("allow", f"Go on in spite of a guard: {', '.join(guards)}. {SEVERAL}", several=True)
+    allow = Option(
+        "allow",
+        f"Go on in spite of a guard: {', '.join(guards)}. {SEVERAL}",
+        several=True,
+        value=Value("WORD", "the word of a guard", guards[0], tuple(guards)),
+        group=Group.CARE,
+    )
 
     def made(context: invoke.Context, environment: Environment, standby: Sequence[str] | None, **own: Any) -> Handling:
         standbys = target.standbys(context, environment, standby)
@@ -272,9 +405,13 @@ EXTENSION = Argument(
     "change",
     "tokens.commands.change:extension",
     (
-        Option("to", "The new expiration date (2027-06-15)."),
-        Option("by", "Instead of --to: so many days later than each token's own date (365d)."),
-        Option("stagger", "Spread the new dates evenly over so many days from --to on (30d)."),
+        Option("to", "The new expiration date (2027-06-15).", value=DAY),
+        Option(
+            "by",
+            "Instead of --to: this number of days later than each token's own date (365d).",
+            value=Value("DAYS", "a number of days", "365d"),
+        ),
+        Option("stagger", "Spread the new dates evenly over this number of days, from --to on (30d).", value=DAYS),
     ),
 )
 
@@ -287,47 +424,75 @@ ROTATION = Argument(
     "options",
     "tokens.commands.rotating:rotate_options",
     (
-        Option("service_account", "Only tokens of the account with this username."),
-        Option("token", "Only the token with this name or id."),
-        Option("within", "All tokens that work and expire within so many days, such as 30d."),
-        Option("expired_within", "All tokens that have expired within the last so many days, such as 14d."),
+        Option("service_account", "Only tokens of the account with this username.", value=USERNAME, group=Group.TOKENS),
+        Option(
+            "token",
+            "Only the token with this name or id.",
+            value=Value("TOKEN", "the name or id of a token", "4711"),
+            group=Group.TOKENS,
+        ),
+        Option(
+            "within",
+            "All tokens that work and expire within this number of days, such as 30d.",
+            value=DAYS,
+            group=Group.TOKENS,
+        ),
+        Option(
+            "expired_within",
+            "All tokens that expired at most this number of days ago, such as 14d.",
+            value=Value("DAYS", "a number of days", "14d"),
+            group=Group.TOKENS,
+        ),
         *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),
         Option(
             "allow",
             "Go on in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
             several=True,
+            value=Value("WORD", "the word of a guard", "long-expired", ("long-expired",)),
+            group=Group.CARE,
         ),
-        Option("at_most", "Refuse to rotate more tokens than this number."),
+        AT_MOST.saying("Refuse to rotate more tokens than this number."),
         Option(
             "expires_in",
             "How long the new token lives, in days. Default: 365d, or the instance's maximum if that is less.",
+            value=Value("DAYS", "a number of days", "365d"),
         ),
-        Option("grace", "Let the old token live on for so many days (7d) at most, instead of revoking it at once."),
+        Option(
+            "grace",
+            "Let the old token live on for this number of days (7d) at most, instead of revoking it at once.",
+            value=Value("DAYS", "a number of days", "7d"),
+        ),
         Option(
             "verify",
             "The URL of GitLab that has to accept the new token. Default: the one in the configuration of the GitLab "
             "installed right here.",
+            value=Value("URL", "the URL of a GitLab", "https://gitlab.example.com"),
+            group=Group.CARE,
         ),
-        Option("no_verify", "Do not ask GitLab whether it accepts the new token.", False),
+        Option("no_verify", "Do not ask GitLab whether it accepts the new token.", False, group=Group.CARE),
         Option(
             "deliver",
             "Where the new token goes: file:PATH ({account} and {token_id} are filled in), command:COMMAND (token on "
             "its standard input, facts in TOKENS_ACCOUNT and the like, for a path TOKENS_NAME_SAFE) or stdout. Default "
             "on a terminal: stdout.",
+            value=Value("WHERE", "a place for the new token", "file:/run/{account}", ("file:", "command:", "stdout")),
         ),
         Option("force", "Replace the file of --deliver, if it is there.", False),
         Option(
             "after",
             "A command for each token that was rotated, at the very end, with the same facts, without the token.",
+            value=Value("COMMAND", "a command", "'glab ci run --branch main'"),
         ),
         Option(
             "secrets_file",
             "A copy of GitLab's secrets.yml or gitlab-secrets.json. Default: that of the GitLab right here.",
+            value=Value("FILE", "a file", "/root/gitlab-secrets.json", lookup="files"),
+            group=Group.PLACE,
         ),
         DRY_RUN.saying("Show the plan, make and change nothing. Needs no secrets."),
         YES.saying("Do not ask; needed where there is no terminal."),
         REASON,
-        Option("resume", "Bring the run with this number to its end."),
+        Option("resume", "Bring the run with this number to its end.", value=NUMBER_OF_RUN, group=Group.TOKENS),
         OUTPUT.saying("text or json; neither ever holds a token. Default: text."),
     ),
 )

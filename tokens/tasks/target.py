@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,15 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import invoke
 
+from tokens.call import Call
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
-from tokens.targets.target import DatabaseTarget, DockerTarget, KubernetesTarget, RemoteTarget, Target, parse_target
-from tokens.tasks.configuration import read_configuration, refuse_others
+from tokens.targets.target import (
+    DatabaseTarget,
+    DemoTarget,
+    DockerTarget,
+    KubernetesTarget,
+    RemoteTarget,
+    Target,
+    parse_target,
+)
+from tokens.tasks.configuration import read_configuration, refuse_others, source_of
 
 if TYPE_CHECKING:
     from tokens.address import Address
     from tokens.targets.here.site import Site
+    from tokens.targets.known import Configured
 
 VARIABLE = "INVOKE_TOKENS_TARGET"
 
@@ -69,6 +80,34 @@ def locator(context: invoke.Context, environment: Environment, target: str | Non
         return site
 
     return locate
+
+
+def local_address(context: invoke.Context, environment: Environment, target: str | None) -> "Address | None":
+    """The database that a target means, None where that is in a container, or a demo that does not run."""
+    found = _parse(context, target)
+    if isinstance(found, DockerTarget | KubernetesTarget):
+        return None
+    if isinstance(found, DemoTarget):
+        from tokens.targets import demo
+
+        return demo.address_if_ready(demo_directory(context, environment))
+    return locator(context, environment, target)().address
+
+
+def configured(context: invoke.Context, environment: Environment) -> "Configured":
+    """The targets that have names, and which one counts without `--target`."""
+    from tokens.targets.known import Configured
+
+    refuse_others(context, "root")
+    configuration = read_configuration(context)
+    _refuse_empty_variable(configuration.target)
+    return Configured(
+        names=configuration.targets,
+        default=configuration.target,
+        source=source_of(context, "target", VARIABLE),
+        root=configuration.root,
+        demo_directory=demo_directory(context, environment),
+    )
 
 
 def run_there(
@@ -142,6 +181,28 @@ def standbys(
     return tuple(addresses) or None
 
 
+def call_of(context: invoke.Context, task: str, target: str | None) -> Call:
+    """How `task`, by its full name, was called: what begins a command line that can be typed next.
+
+    A `target` that may hold a password is left out of it: an address with one, and what is no target at all.
+    """
+    began = Call.of_environment()
+    if began is not None:
+        return began
+    try:
+        configuration = read_configuration(context)
+    except UsageError:  # which the task itself says
+        return Call(f"{_program()}{_prefix(task)}", withheld=bool(target))
+    place = target or configuration.target or None
+    for_others = place is not None and not _may_hold_password(place, configuration.targets)
+    return Call(
+        f"{_program()}{_prefix(task)}",
+        target if for_others else None,
+        withheld=bool(target) and not for_others,
+        place=place if for_others else None,
+    )
+
+
 def holds_password(text: str) -> bool:
     """Whether a target, as it was typed, is an address with a password in it."""
     try:
@@ -151,8 +212,38 @@ def holds_password(text: str) -> bool:
     return isinstance(found, DatabaseTarget) and found.has_password
 
 
+def _may_hold_password(target: str, names: Mapping[str, object]) -> bool:
+    try:
+        parse_target(target, names)
+    except UsageError:
+        return True
+    return target not in names and holds_password(target)
+
+
+def _program() -> str:
+    """This program and a blank, as a shell finds it: by its name where that leads to it, else by its path."""
+    path = sys.argv[0]
+    name = os.path.basename(path)
+    if name not in ("gitlab-tokens", "inv", "invoke"):
+        return "gitlab-tokens "
+    found = shutil.which(name)
+    return f"{name if found and os.path.realpath(found) == os.path.realpath(path) else shlex.quote(path)} "
+
+
+def _prefix(task: str) -> str:
+    """What stands before a task's name where it is called, such as `tokens.`: empty in our own program."""
+    called_as, _ = _calls()
+    return called_as.removesuffix(task) if called_as.endswith(f".{task}") else ""
+
+
 def later_tasks() -> list[str]:
-    """The names of the tasks that Invoke will run in this process after the present one.
+    """The names of the tasks that Invoke will run in this process after the present one."""
+    _, later = _calls()
+    return later
+
+
+def _calls() -> tuple[str, list[str]]:
+    """What the present task was called by, and the tasks that Invoke will run after it.
 
     Invoke tells nobody: they stand in a variable of its executor, which is above us on the stack. Where that is not as
     we know it, none are found.
@@ -163,7 +254,8 @@ def later_tasks() -> list[str]:
     calls = frame.f_locals.get("calls", []) if frame else []
     present = frame.f_locals.get("call") if frame else None
     position = next((number for number, call in enumerate(calls) if call is present), len(calls))
-    return [str(call.called_as or call.task.name) for call in calls[position + 1 :]]
+    present_name, *later = [str(call.called_as or call.task.name) for call in calls[position:]] or [""]
+    return present_name, later
 
 
 def bundle_place(
@@ -207,10 +299,14 @@ def demo_directory(
 def _parse(context: invoke.Context, target: str | None) -> Target:
     configuration = read_configuration(context)
     text = target or configuration.target
-    if not text.strip() and VARIABLE in os.environ:
-        # An unset variable in a script must not mean the GitLab right here.
-        raise UsageError(f"{VARIABLE} is set, but to nothing: give it a target, or unset it for the GitLab right here.")
+    _refuse_empty_variable(text)
     return parse_target(text, configuration.targets)
+
+
+def _refuse_empty_variable(text: str) -> None:
+    """Refuse a variable that is set to nothing: in a script it must not mean the GitLab right here."""
+    if not text.strip() and VARIABLE in os.environ:
+        raise UsageError(f"{VARIABLE} is set, but to nothing: give it a target, or unset it for the GitLab right here.")
 
 
 def _absolute(path: Path) -> Path:

@@ -13,11 +13,26 @@ ESCAPED = "backslashreplace"
 PATIENCE_VARIABLE = "GITLAB_TOKENS_PATIENCE"
 PATIENCE = 1.0  # seconds before work shows up that is over soon as a rule
 LONGEST = 86_400.0  # seconds
+USUAL_COLUMNS = 80  # of a terminal that does not say how many it has
 
 
 def has_colour(stream: TextIO | None) -> bool:
-    """Whether `stream` should be coloured: a terminal that can, and a person who has not set NO_COLOR."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Whether `stream` should be coloured: a terminal that can, and a person who has not set NO_COLOR.
+
+    FORCE_COLOR is for a terminal that is said to be dumb; what goes into a pipe has no colour in any case.
+    """
+    if not is_terminal(stream) or os.environ.get("NO_COLOR"):
+        return False
+    return os.environ.get("TERM") != "dumb" or os.environ.get("FORCE_COLOR", "0") not in ("", "0")
+
+
+def columns(stream: TextIO | None) -> int | None:
+    """How many columns the terminal has that `stream` is; None where it is none."""
+    if stream is None or not is_terminal(stream):
+        return None
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+    return USUAL_COLUMNS
 
 
 def is_gone(stream: TextIO | None) -> bool:

@@ -90,7 +90,7 @@ class ProgressBar:
         if now <= then or done <= before:
             return ""
         rate = (done - before) / (now - then)
-        return f"{rate:,.{0 if rate >= 10 else 1}f}/s, {_duration((self._total - done) / rate)} left"
+        return f"{rate:,.{0 if rate >= 10 else 1}f}/s, {duration((self._total - done) / rate)} left"
 
     def _composed(self, pace: str, columns: int) -> str:
         """The line, with a bar where it has room for one."""
@@ -138,7 +138,8 @@ def _without_numbers(reason: str) -> str:
     return re.sub(r"(?<!\S)[\d.,]+(?!\S)", "", reason)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """So many seconds, such as `2 min 05 s`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

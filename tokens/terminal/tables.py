@@ -1,9 +1,18 @@
 """Plain-text tables in the manner of GitLab's own tasks."""
 
+<<<<<<< HEAD
 import unicodedata
+=======
+import re
+>>>>>>> main
 from collections.abc import Iterable, Sequence
 
+from tokens.terminal.paragraphs import cut, width
+
 WIDTH = 70  # columns that a header's title and its two sides share
+LEAST = 8  # columns that text keeps before anything else is cut
+WHOLE = re.compile(r"(\d{4}-\d\d-\d\d( \d\d:\d\d)?|\d+|never|\(none\)|)")
+"""A date, a number, or what stands in their place: half of one tells nothing."""
 
 
 def header(title: str) -> str:
@@ -27,6 +36,7 @@ def rule(widths: Sequence[int]) -> str:
     return "|-" + "-|-".join("-" * width for width in widths) + "-|"
 
 
+<<<<<<< HEAD
 def width_of(text: str) -> int:
     """How many columns of a terminal a text takes: two for each wide character, none for one that joins the last."""
     if text.isascii():
@@ -47,3 +57,72 @@ def cut(text: str, width: int) -> str:
             break
         kept.append(one)
     return "".join(kept) + "…"
+=======
+def table(
+    heading: Sequence[str],
+    cells: Sequence[Sequence[object]],
+    columns: int | None,
+    widths: Sequence[int] | None = None,
+    spare: Sequence[str] = (),
+) -> list[str]:
+    """A heading, a rule and the rows.
+
+    On a terminal of so many `columns` no line is wider than that: where there is no room, those with a heading in
+    `spare` are left out, in that order, then text is cut with a …. Numbers are grouped and stand on the right. Where
+    there is no terminal nothing is cut, left out or grouped; `widths` are the least ones then.
+
+    >>> print(*table(("Kind", "Tokens"), [("service-account", 1565353)], 24), sep="\\n")
+    | Kind     |    Tokens |
+    |----------|-----------|
+    | service… | 1,565,353 |
+    """
+    if columns is None:
+        natural = widths or [max(len(str(cell)) for cell in column) for column in zip(heading, *cells, strict=True)]
+        first, *others = rows([heading, *cells], natural)
+        return [first, rule(natural), *others]
+    found = [_Column(name, column) for name, *column in zip(heading, *cells, strict=True)]
+    for name in spare:
+        if sum(one.least for one in found) + _drawn(found) > columns:
+            found = [one for one in found if one.heading != name]
+    fitting = _fitting(found, columns - _drawn(found))
+    lines = [
+        "| " + " | ".join(one.padded(text, cells) for one, text, cells in zip(found, row, fitting, strict=True)) + " |"
+        for row in zip(*((one.heading, *one.shown) for one in found), strict=True)
+    ]
+    return [cut(line, columns) for line in (lines[0], rule(fitting), *lines[1:])]
+
+
+class _Column:
+    """One column on a terminal: `shown` are its cells as text, `least` and `most` how wide it may be."""
+
+    def __init__(self, heading: str, cells: Sequence[object]) -> None:
+        self.heading = heading
+        self.shown = [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells]
+        self.on_right = bool(cells) and all(isinstance(cell, int) for cell in cells)
+        self.most = max(map(width, (heading, *self.shown)))
+        whole = self.on_right or (bool(cells) and all(WHOLE.fullmatch(text) for text in self.shown))
+        named = min(width(heading), LEAST)
+        self.least = max(named, *map(width, self.shown)) if whole else min(self.most, LEAST)
+
+    def padded(self, text: str, cells: int) -> str:
+        fitting = cut(text, cells)
+        blanks = " " * (cells - width(fitting))
+        return f"{blanks}{fitting}" if self.on_right else f"{fitting}{blanks}"
+
+
+def _drawn(columns: Sequence[_Column]) -> int:
+    """The cells that the lines between so many columns take."""
+    return 3 * len(columns) + 1
+
+
+def _fitting(columns: Sequence[_Column], cells: int) -> list[int]:
+    """Widths that need no more than `cells` together: the widest text gives way first, numbers and dates at the end."""
+    found = [one.most for one in columns]
+    for least in ([one.least for one in columns], [1] * len(columns)):
+        while sum(found) > cells:
+            shrinkable = [at for at, one in enumerate(found) if one > least[at]]
+            if not shrinkable:
+                break
+            found[max(shrinkable, key=lambda at: found[at])] -= 1
+    return found
+>>>>>>> main

@@ -1,11 +1,12 @@
 """How the analysis looks: the screen of `gitlab:tokens:analyze`, JSON and CSV."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 
 from tokens.inventory.analysis import Analysis
+from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated, tables
+from tokens.views import document
 
 MIGRATION_TITLE = "Personal/Project/Group Access Token Expiration Migration"
 DATES_TITLE = "Personal/Project/Group Access Token Expiration Dates"
@@ -35,10 +36,11 @@ def screen(analysis: Analysis, top: int | None = 10) -> str:
     )
 
 
-def as_json(analysis: Analysis) -> str:
+def as_json(analysis: Analysis, instance: Instance) -> str:
     """The analysis for a program: times in ISO 8601, dates as the screen shows them, null for "never expires"."""
     migration = analysis.migration
-    return json.dumps(
+    return document.text(
+        instance,
         {
             "migration": migration
             and {
@@ -50,7 +52,6 @@ def as_json(analysis: Analysis) -> str:
                 for row in analysis.dates
             ],
         },
-        indent=2,
     )
 
 

@@ -1,10 +1,14 @@
 """How the diagnosis looks, and the privileges that it says a role needs: lines, JSON and SQL."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tokens.inventory.diagnosis import Finding
+from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
+from tokens.views import document
+
+HANGING = 29
+"""Columns before a finding's text."""
 
 
 def lines(findings: Iterable[Finding]) -> Iterator[str]:
@@ -13,10 +17,10 @@ def lines(findings: Iterable[Finding]) -> Iterator[str]:
         yield f"{one.verdict.upper():<5}{one.subject:<24}{printable(one.text)}"
 
 
-def as_json(findings: Iterable[Finding]) -> str:
+def as_json(findings: Iterable[Finding], instance: Instance) -> str:
     """The findings for a program."""
     rows = [{"subject": one.subject, "verdict": one.verdict, "text": one.text} for one in findings]
-    return json.dumps(rows, indent=2)
+    return document.text(instance, {"findings": rows})
 
 
 def grants_as_sql(statements: Mapping[str, Sequence[str]]) -> str:
@@ -27,6 +31,6 @@ def grants_as_sql(statements: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(parts)
 
 
-def grants_as_json(statements: Mapping[str, Sequence[str]]) -> str:
+def grants_as_json(statements: Mapping[str, Sequence[str]], instance: Instance) -> str:
     """The same for a program."""
-    return json.dumps(statements, indent=2)
+    return document.text(instance, {"grants": statements})

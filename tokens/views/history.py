@@ -1,9 +1,11 @@
 """How the journal's runs look: all of them in a line each, or one with its tokens; a screen, JSON and CSV."""
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from tokens.call import to_type
 from tokens.change.plan import RunKind
 from tokens.journal.listing import (
     RotationOutcome,
@@ -16,12 +18,18 @@ from tokens.journal.listing import (
 )
 from tokens.journal.runs import Attempt, StoredRun
 from tokens.origin import described
+from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated, tables
+from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
+from tokens.views import document
 from tokens.views.history_columns import Columns, columns_of
 from tokens.views.times import to_the_minute, to_the_second
 
+MOST_SHOWN = 50  # lines on a terminal
+
 RUNS_HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Change", "Tokens", "Changed", "By", "Reason")
+RUNS_SPARE = ("Changed", "Reason")  # on a narrow terminal; the run itself has them
 
 RUN_FIELDS = (
     "run",
@@ -41,20 +49,20 @@ RUN_FIELDS = (
 )
 
 
-def runs_screen(runs: Sequence[StoredRun]) -> Iterator[str]:
-    """A line for each run, below a heading."""
+def runs_screen(runs: Sequence[StoredRun], columns: int | None = None) -> Iterator[str]:
+    """A line for each run, below a heading; on a terminal of so many columns for the latest MOST_SHOWN."""
     if not runs:
         yield "The journal has no runs."
         return
-    rows = [RUNS_HEADING, *(_run_row(run) for run in runs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    heading, *lines = tables.rows(rows, widths)
-    yield from (heading, tables.rule(widths), *lines)
+    shown = runs if columns is None else runs[:MOST_SHOWN]
+    yield from tables.table(RUNS_HEADING, [_run_row(run) for run in shown], columns, spare=RUNS_SPARE)
+    if len(shown) < len(runs):
+        yield f"... and {len(runs) - len(shown):,} more{to_type('to see all', 'history', '--output', 'csv')}"
 
 
-def runs_json(runs: Sequence[StoredRun]) -> Iterator[str]:
+def runs_json(runs: Sequence[StoredRun], instance: Instance) -> str:
     """The runs for a program: times in ISO 8601 (UTC), null for what a run does not have."""
-    yield json.dumps([_facts(run) for run in runs], indent=2)
+    return document.text(instance, {"runs": [_facts(run) for run in runs]})
 
 
 def runs_csv(runs: Sequence[StoredRun]) -> Iterator[str]:
@@ -76,16 +84,27 @@ def run_screen(
     attempts: Sequence[Attempt],
     touched: Touched,
     listed: Iterable[TokenOutcome | RotationOutcome],
+    columns: int | None = None,
 ) -> Iterator[str]:
-    """What is known of one run, and a table of its tokens, drawn as they come."""
-    columns = columns_of(run.kind)
+    """What is known of one run, and a table of its tokens, drawn as they come.
+
+    On a terminal of so many columns it has MOST_SHOWN of them.
+    """
+    told = columns_of(run.kind)
     for name, value in _run_facts(run, attempts, touched):
-        yield f"{name:<12}{printable(value)}"
+        yield laid_out(f"{name:<12}{printable(value)}", columns, hanging=12)
     yield ""
-    yield from tables.rows([columns.heading], columns.widths)
-    yield tables.rule(columns.widths)
-    for one in listed:
-        yield from tables.rows([columns.cells(one)], columns.widths)
+    if columns is None:
+        yield from tables.rows([told.heading], told.widths)
+        yield tables.rule(told.widths)
+        for one in listed:
+            yield from tables.rows([told.cells(one)], told.widths)
+        return
+    shown = [[str(cell) for cell in told.cells(one)] for one in itertools.islice(listed, MOST_SHOWN)]
+    yield from tables.table(told.heading, shown, columns)
+    if run.tokens > len(shown):
+        every = to_type("to see all", "history", "--run", run.id, "--output", "csv")
+        yield f"... and {run.tokens - len(shown):,} more{every}"
 
 
 def run_json(
@@ -93,6 +112,7 @@ def run_json(
     attempts: Sequence[Attempt],
     touched: Touched,
     listed: Iterable[TokenOutcome | RotationOutcome],
+    instance: Instance,
 ) -> Iterator[str]:
     """One run as one document, in pieces: its tokens are the list `outcomes`, a line each, null for "never expires".
 
@@ -100,6 +120,7 @@ def run_json(
     """
     columns = columns_of(run.kind)
     facts = {
+        **document.head(instance),
         **_facts(run),
         "attempts": [
             {
@@ -137,7 +158,7 @@ def tokens_csv(columns: Columns, listed: Iterable[TokenOutcome | RotationOutcome
         yield comma_separated.line(" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
 
 
-def _run_row(run: StoredRun) -> tuple[str, ...]:
+def _run_row(run: StoredRun) -> tuple[object, ...]:
     state = state_in_words(run)
     return (
         str(run.id),
@@ -145,8 +166,8 @@ def _run_row(run: StoredRun) -> tuple[str, ...]:
         f"{state}, undone by {run.undone_by}" if run.undone_by else state,
         to_the_minute(run.created_at),
         change_in_words(run.kind, run.change),
-        str(run.tokens),
-        str(run.changed),
+        run.tokens,
+        run.changed,
         printable(described(dict(run.origin))),
         printable(run.reason or ""),
     )

@@ -1,30 +1,33 @@
 """How the journal's state looks: a screen and JSON."""
 
-import json
-
+from tokens.call import to_type
 from tokens.journal.contents import Contents, Status
 from tokens.journal.installation import UNKNOWN
+from tokens.targets.instance import Instance
+from tokens.views import document
 from tokens.views.times import to_the_second
 
 
 def screen(status: Status) -> str:
     """The journal's state in lines, without the last newline."""
     if status.revision is None:
-        return "Journal     not installed; tokens.journal.install installs it"
+        return f"Journal     not installed{to_type('to install it', 'journal.install')}"
     if status.contents is None:
         older = status.revision.isdigit() and int(status.revision) < int(status.needed)
         if status.revision == UNKNOWN:
-            return "Journal     does not say its revision; tokens.journal.install tells it by its tables"
-        cure = "tokens.journal.install migrates it" if older else "use the version of the tool that made it"
-        return f"Journal     revision {status.revision}, this version of the tool needs {status.needed}; {cure}"
+            step = to_type("to read it from the tables", "journal.install")
+            return f"Journal     does not say its revision{step}"
+        cure = to_type("to migrate it", "journal.install") if older else "; use the version of the tool that made it"
+        return f"Journal     revision {status.revision}, this version of the tool needs {status.needed}{cure}"
     rows = {"Journal": f"installed, revision {status.revision}", **_rows(status.contents)}
     return "\n".join(f"{name:<12}{value}" for name, value in rows.items())
 
 
-def as_json(status: Status) -> str:
+def as_json(status: Status, instance: Instance) -> str:
     """The journal's state for a program: times in ISO 8601 (UTC), sizes in bytes; null for what there is none of."""
     contents = status.contents
-    return json.dumps(
+    return document.text(
+        instance,
         {
             "revision": status.revision,
             "needed_revision": status.needed,
@@ -41,7 +44,6 @@ def as_json(status: Status) -> str:
                 "notices": contents.notices_size,
             },
         },
-        indent=2,
     )
 
 

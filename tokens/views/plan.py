@@ -7,8 +7,11 @@ from tokens.change.plan import Plan
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.origin import described
 from tokens.run.stored_plans import Application, Undo
+from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
+from tokens.views.counts import counted
+from tokens.views.times import near, to_the_second
 
 MOST_MOVES = 20  # lines; --output json has all of them
 MOST_IDS = 1_000  # of a note, in JSON
@@ -17,9 +20,16 @@ KINDS = (17, 8)  # columns
 MOVES = (15, 15, 8)
 
 
-def screen(plan: Plan) -> str:
-    """What a person reads before saying yes."""
-    return "\n".join([*_kinds(plan), *_moves(plan), *(f"NOTE: {printable(note.text)}" for note in plan.notes)])
+def deed(plan: Plan, tokens: int) -> str:
+    """What the plan does to `tokens`, such as `remove the expiration date of 7 tokens`."""
+    verb = "put back" if plan.is_undo else "remove" if plan.change.removes else "extend"
+    return f"{verb} the expiration date of {counted(tokens, 'token')}"
+
+
+def screen(plan: Plan, columns: int | None = None) -> str:
+    """What a person reads before saying yes, on a terminal of so many columns; None where there is none."""
+    noted = (f"NOTE: {printable(note.text)}" for note in plan.notes)
+    return "\n".join([*_kinds(plan, columns), *_moves(plan, columns), *noted])
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
@@ -33,13 +43,17 @@ def as_dict(plan: Plan) -> dict[str, Any]:
             for one in plan.counts
         ],
         "moves": [
-            {"from": move.old and str(move.old), "to": move.new and str(move.new), "tokens": move.tokens}
+            {
+                "old_expires_at": move.old and str(move.old),
+                "new_expires_at": move.new and str(move.new),
+                "tokens": move.tokens,
+            }
             for move in plan.moves
         ],
         "notes": [
             {
                 "concern": note.concern.value,
-                "count": note.tokens,
+                "tokens": note.tokens,
                 "text": note.text,
                 "guard": note.concern.guard,
                 **({"ids": note.ids[:MOST_IDS]} if note.ids else {}),
@@ -51,12 +65,12 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def title_to_apply(found: Application) -> str:
+def title_to_apply(found: Application, instance: Instance) -> str:
     """What a stored plan, or a run that has stopped, is about."""
     stored, tokens = found.stored, found.plan.tokens
-    rest = "" if tokens == stored.tokens else f" (of {stored.tokens})"
-    planned = f"planned {stored.created_at} by {printable(described(stored.origin))}"
-    return f"Run {stored.id}, to {stored.kind.value} {tokens} token(s){rest}, {planned}"
+    rest = "" if tokens == stored.tokens else f" (of {stored.tokens:,})"
+    planned = f"Planned {to_the_second(stored.created_at)} by {printable(described(stored.origin))}"
+    return f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\n{planned}"
 
 
 def undo_screen(found: Undo) -> list[str]:
@@ -93,7 +107,7 @@ def undo_as_dict(found: Undo) -> dict[str, Any]:
     return {**(along if any(along.values()) else {}), **{name: value for name, value in rest.items() if value}}
 
 
-def _kinds(plan: Plan) -> Iterator[str]:
+def _kinds(plan: Plan, columns: int | None) -> Iterator[str]:
     if not plan.counts:
         return
     selected: dict[str, int] = {}
@@ -105,27 +119,24 @@ def _kinds(plan: Plan) -> Iterator[str]:
             reason = f"{one.state.value} {one.kind.value}"
             left_out[reason] = left_out.get(reason, 0) + one.tokens
     if selected:
-        yield from tables.rows([("Kind", "Tokens")], KINDS)
-        yield tables.rule(KINDS)
-        yield from tables.rows(selected.items(), KINDS)
+        yield from tables.table(("Kind", "Tokens"), list(selected.items()), columns, KINDS)
         yield ""
     if left_out:
-        counted = ", ".join(f"{tokens} {reason}" for reason, tokens in left_out.items())
-        yield f"Left out: {counted} (--kind and --state take them in)."
+        listed = ", ".join(f"{tokens:,} {reason}" for reason, tokens in left_out.items())
+        yield f"Left out: {listed} (--kind and --state take them in)."
         yield ""
 
 
-def _moves(plan: Plan) -> Iterator[str]:
+def _moves(plan: Plan, columns: int | None) -> Iterator[str]:
     moves = plan.moves
     if not moves:
         return
-    yield from tables.rows([("From", "To", "Tokens")], MOVES)
-    yield tables.rule(MOVES)
-    shown = [(_date(move.old), _date(move.new), move.tokens) for move in moves[:MOST_MOVES]]
-    yield from tables.rows(shown, MOVES)
+    said = _date if columns is None else near
+    shown = [(said(move.old), said(move.new), move.tokens) for move in moves[:MOST_MOVES]]
+    yield from tables.table(("From", "To", "Tokens"), shown, columns, MOVES)
     if len(moves) > MOST_MOVES:
         rest = moves[MOST_MOVES:]
-        yield f"... and {sum(move.tokens for move in rest)} token(s) in {len(rest)} more lines"
+        yield f"... and {counted(sum(move.tokens for move in rest), 'token')} in {len(rest):,} more lines"
     yield ""
 
 

@@ -18,6 +18,7 @@ MOST_ROTATIONS = 50  # lines; --output json has all of them
 DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
 PROPERTIES = ("description", "granular scopes", "impersonation flag", "sudo flag", "organization")
 HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Why", "Last used", "New one expires")
+SPARE = ("Why", "Last used")  # on a narrow terminal
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ def plan(
     places: Sequence[str],
     after: str | None,
     notes: Sequence[str],
+    columns: int | None = None,
 ) -> str:
-    """What a person reads before saying yes; `proof` may be the reason why there is none."""
-    lines = [*_table(left), "", *_copied(left)]
+    """What a person reads before saying yes; `proof` may be the reason why there is none.
+
+    `columns` are the terminal's, None where there is none.
+    """
+    lines = [*_table(left, columns), "", *_copied(left)]
     lines.append(
         f"Verify:  {f'no ({proof})' if isinstance(proof, str) else f'{proof.url} has to accept the new token'}"
     )
@@ -46,6 +51,18 @@ def plan(
         lines.append(f"After:   {after}")
     lines += ["", *(f"NOTE: {note}" for note in notes)]
     return "\n".join(map(printable, lines)).rstrip()
+
+
+def empty_plan_as_dict(notes: Sequence[str]) -> dict[str, Any]:
+    """The plan for a program where there is no token to rotate."""
+    return {
+        "tokens": 0,
+        "rotations": [],
+        "verify": None,
+        "deliver": [],
+        "after": None,
+        "notes": [{"text": note} for note in notes],
+    }
 
 
 def plan_as_dict(
@@ -63,7 +80,7 @@ def plan_as_dict(
         "verify": None if isinstance(proof, str) else proof.url,
         "deliver": list(places),
         "after": after,
-        "notes": list(notes),
+        "notes": [{"text": note} for note in notes],
     }
 
 
@@ -88,11 +105,11 @@ def outcome(one: Outcome, place: str | None) -> str:
 def outcome_as_dict(one: Outcome) -> dict[str, Any]:
     """The same for a program."""
     return {
-        "token_id": one.token_id,
+        "id": one.token_id,
         "account": one.candidate and one.candidate.username,
         "end": one.end.value,
         "successor_id": one.new and one.new.id,
-        "expires_at": one.new and one.new.expires_at,
+        "new_expires_at": one.new and one.new.expires_at,
         "old_token": one.retirement and one.retirement.value,
         "fault": one.fault and str(one.fault),
     }
@@ -130,7 +147,7 @@ def token(candidate: Candidate) -> str:
     return f"{candidate.name} (id {candidate.id}, {' '.join(candidate.scopes)}, {_expiry(candidate)}, {used})"
 
 
-def _table(left: Sequence[Resumption]) -> list[str]:
+def _table(left: Sequence[Resumption], columns: int | None) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for one in left[:MOST_ROTATIONS]:
         if one.rotation is None:
@@ -148,9 +165,8 @@ def _table(left: Sequence[Resumption]) -> list[str]:
         scopes = " ".join(old.scopes)
         cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), _why(old), used, new)
         rows.append(tuple(map(printable, cells)))
-    widths = [max(map(len, column)) for column in zip(HEADING, *rows, strict=True)]
     more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
-    return [*tables.rows([HEADING], widths), tables.rule(widths), *tables.rows(rows, widths), *more]
+    return [*tables.table(HEADING, rows, columns, spare=SPARE), *more]
 
 
 def _copied(left: Sequence[Resumption]) -> list[str]:
@@ -198,10 +214,10 @@ def _retirement(left: Sequence[Resumption]) -> str:
 
 def _rotation_as_dict(one: Resumption) -> dict[str, Any]:
     if one.rotation is None:
-        return {"token_id": one.token_id, "step": one.step.value}
+        return {"id": one.token_id, "step": one.step.value}
     old = one.rotation.candidate
     return {
-        "token_id": old.id,
+        "id": old.id,
         "step": one.step.value,
         "account": old.username,
         "name": old.name,

@@ -4,17 +4,21 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tokens.address import Address, conninfo
+from tokens.call import current
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.libpq import libpq_variables
 from tokens.targets.here import identity
 from tokens.targets.here.advice import advice
 from tokens.targets.here.database_yml import OURS, read_settings
 from tokens.targets.here.installation import Installation, Kind, NoInstallation
+from tokens.targets.here.instance_url import UnknownUrl, read_instance_url
+from tokens.targets.instance import Instance
 
 URL_VARIABLE = "MAIN_DATABASE_URL"
 IGNORED_VARIABLE = "DATABASE_URL"
@@ -44,6 +48,15 @@ class Site:
     def release(self) -> str | None:
         """GitLab's version, such as `17.11.1-ee`, where the installation tells it."""
         return self.installation.version if self.installation else None
+
+    @property
+    def instance(self) -> Instance:
+        """What this GitLab is called; its URL is read anew from the installation's configuration."""
+        url = None
+        if self.installation is not None:
+            with suppress(UnknownUrl):
+                url = read_instance_url(self.installation)
+        return Instance(url, self.address.shown, current().place, self.release)
 
 
 def open_site(installation: Installation) -> Site:

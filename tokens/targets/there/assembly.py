@@ -100,8 +100,8 @@ def require_glibc() -> None:
         )
 
 
-def assemble(root: Path, package: Path, migrations: Path) -> None:
-    """Put the bundle's folder together at `root`, with our own code from `package` and `migrations`.
+def assemble(root: Path, package: Path, beside: Iterable[Path]) -> None:
+    """Put the bundle's folder together at `root`, with our own code from `package` and the folders beside it.
 
     Raises TokensError where a part is missing or the result does not run.
     """
@@ -113,7 +113,8 @@ def assemble(root: Path, package: Path, migrations: Path) -> None:
     for distribution in _distributions():
         compiled += _copy_distribution(distribution, root / PACKAGES)
     shutil.copytree(package, root / PACKAGES / "tokens", ignore=_unused)
-    shutil.copytree(migrations, root / PACKAGES / "tokens/migrations", ignore=_unused, dirs_exist_ok=True)
+    for folder in beside:
+        shutil.copytree(folder, root / PACKAGES / "tokens" / folder.name, ignore=_unused, dirs_exist_ok=True)
 
     loader, libraries = _needed(compiled)
     _copy(loader, root / "lib" / loader.name)

@@ -27,6 +27,9 @@ from tokens.version import __version__
 _PACKAGE = Path(__file__).parents[2]
 _UNFINISHED = ".unfinished-"
 
+BESIDE = ("migrations", "deploy")
+"""The folders that belong to the package and are not Python's."""
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -52,7 +55,7 @@ def build(directory: Path | None = None) -> Bundle:
         root = _own_folder()
         if root is None:
             root = unfinished / "root"
-            assemble(root, _PACKAGE, _migrations())
+            assemble(root, _PACKAGE, [beside(name) for name in BESIDE])
         packed = unfinished / "packed"
         _pack(root, packed)
         return _publish(packed, folder, fingerprint)
@@ -157,16 +160,16 @@ def _fingerprint() -> str:
 
 
 def _our_files() -> Iterator[Path]:
-    for top in (_PACKAGE, _migrations()):
+    for top in (_PACKAGE, *map(beside, BESIDE)):
         for folder, folders, names in os.walk(top):
             folders[:] = [name for name in folders if name != "__pycache__"]
             yield from (Path(folder, name) for name in names)
 
 
-def _migrations() -> Path:
-    """A wheel carries the migrations inside the package; in a checkout they lie beside it."""
-    inside = _PACKAGE / "migrations"
-    return inside if inside.is_dir() else _PACKAGE.parent / "migrations"
+def beside(name: str) -> Path:
+    """One of `BESIDE`. A wheel and a bundle carry it inside the package; in a checkout it lies beside it."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
 def _own_folder() -> Path | None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
+from tokens.call import VARIABLE as CALL_VARIABLE
+from tokens.call import current
 from tokens.errors import TokensError
 from tokens.secret import Secret
 from tokens.targets.here.installation import NoInstallation
@@ -237,7 +239,7 @@ def _carry(place: Place, about: Sequence[str], content: bytes) -> str | ScriptSt
 
 
 def _environment(place: Place, command: RemoteCommand) -> dict[str, str]:
-    environment = {CALLER_VARIABLE: f"{command.caller}{place.via}"}
+    environment = {CALLER_VARIABLE: f"{command.caller}{place.via}", CALL_VARIABLE: current().as_text()}
     if command.terminal:
         environment["TERM"] = os.environ.get("TERM") or "xterm"
     if os.environ.get("NO_COLOR"):

@@ -1,0 +1,85 @@
+"""Tables and sentences that fit their terminal, and what of them is coloured."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.testbed.program import GITLAB_TOKENS
+from tests.testbed.screen import Program
+from tokens.terminal import tables
+from tokens.terminal.paragraphs import cut, laid_out, painted, width
+
+HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Change", "Tokens", "By", "Reason")
+ROW = ("12", "extend", "stopped, undone by 13", "2026-01-02 03:04", "to 2030-06-15", 1_565_353, "日本 on db1", "x" * 90)
+
+
+@given(st.integers(60, 300), st.lists(st.text(st.characters(codec="utf-8", categories=("L", "N")), max_size=60)))
+def test_no_line_of_a_table_is_wider_than_the_terminal(columns: int, names: list[str]) -> None:
+    found = tables.table(HEADING, [ROW, *((*ROW[:6], name, name) for name in names)], columns)
+    assert all(width(line) <= columns for line in found)
+    assert len({width(line) for line in found}) == 1
+
+
+def test_at_80_columns_numbers_stay_whole_and_text_is_cut() -> None:
+    heading, _, row = tables.table(HEADING, [ROW], 80)
+    assert "| 1,565,353 |" in row
+    assert "…" in row
+    assert "|    Tokens |" in heading
+
+
+def test_in_a_pipe_nothing_is_cut_and_no_digits_are_grouped() -> None:
+    assert tables.table(("Kind", "Tokens"), [("personal", 1_565_353)], None, (17, 8)) == [
+        "| Kind              | Tokens   |",
+        "|-------------------|----------|",
+        "| personal          | 1565353  |",
+    ]
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=30)))
+def test_sentences_break_no_word(words: list[str]) -> None:
+    text = "NOTE: " + " ".join(words)
+    assert laid_out(text, None) == text
+    assert laid_out(text, 40).split() == text.split()
+
+
+def test_what_to_type_next_has_a_line_of_its_own_and_is_never_broken() -> None:
+    command = "gitlab-tokens undo --target kubernetes:gitlab/gitlab@production --run 12"
+    assert laid_out(f"Recorded as run 12. → to take it back: {command}", 40) == (
+        f"Recorded as run 12.\n→ to take it back: {command}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "colour"),
+    [
+        ("OK   journal", 32),
+        ("WARN journal", 33),
+        ("NOTE: 3 tokens", 33),
+        ("FAIL schema", 31),
+        ("Refused because of past", 31),
+        ("WARNING: gone", "1;35"),
+    ],
+)
+def test_how_it_stands_has_a_colour(text: str, colour: object) -> None:
+    assert painted(f"first\n{text}").startswith(f"first\n\x1b[{colour}m{text.split()[0]}\x1b[0m ")
+
+
+def test_other_words_have_none() -> None:
+    for text in ("a NOTE: inside", "OKAY", "| OK |", "WARNINGS: many"):
+        assert painted(text) == text
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"TERM": "dumb", "FORCE_COLOR": "1"}, True)],
+)
+def test_a_person_decides_about_colours(variables: dict[str, str], coloured: bool) -> None:
+    words = ["doctor", "--target", "postgresql://gitlab@127.0.0.1:1/nowhere"]
+    with Program([GITLAB_TOKENS, *words], env=variables) as program:
+        assert program.wait() == 1
+        assert (b"\x1b[31mFAIL\x1b[0m" in program.raw) == coloured
+        assert all(len(line) <= 80 for line in program.lines)
+
+
+def test_wide_characters_count_twice_and_combining_ones_not_at_all() -> None:
+    assert (width("日本"), width("e\u0301"), cut("日本語", 4)) == (4, 1, "日…")

@@ -1,0 +1,151 @@
+"""Every task's JSON against tests/documents.schema.json: one vocabulary, and a head that says what it is about."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.testbed import commands
+from tests.testbed.addresses import url
+from tests.testbed.factories import make_token, make_tokens, make_user
+from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance
+from tests.testbed.replication import Replicated
+from tokens.engine import make_engine
+from tokens.namespace import ns
+from tokens.upgrade import Branch, upgrade
+
+SCHEMA = json.loads(Path(__file__).with_name("documents.schema.json").read_text())
+
+Document = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def database(replicated: Replicated) -> Iterator[Instance]:
+    with replicated.database() as pair:
+        upgrade(pair.primary, Branch.JOURNAL)
+        with make_engine(pair.primary).begin() as connection:
+            make_tokens(connection, 5, expires_at=SOON)
+            account = make_user(connection, username="inventory", user_type=13)
+            make_token(connection, user_id=account, name="nightly", expires_at=SOON)
+        yield Instance(pair.primary)
+
+
+@pytest.fixture
+def document(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Document:
+    """What a command prints with `--output json`, once it fits the schema of its kind."""
+    for name in ("INVOKE_TOKENS_TARGET", "GITLAB_TOKENS_CALL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def printed(kind: str, *words: object, target: str, status: int = 0) -> dict[str, Any]:
+        ended = commands.typed(*map(str, words), "--target", target, "--output", "json")
+        streams = capsys.readouterr()
+        assert ended == status, streams.err
+        found: dict[str, Any] = json.loads(streams.out)
+        Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": SCHEMA["$defs"]}).validate(found)
+        assert list(found)[:3] == ["schema", "instance", "made_at"]
+        return found
+
+    return printed
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_task_that_prints_json_is_tried_here() -> None:
+    with_output = {name for name in ns.task_names if "output" in ns[name].help and "json" in ns[name].help["output"]}
+    tried = {"analyze", "apply", "doctor", "extend", "history", "journal.status", "remove", "rotate", "undo"}
+    assert with_output == tried
+
+
+def test_what_is_only_read(database: Instance, document: Document) -> None:
+    there = url(database.address)
+    found = document("analyze", "analyze", target=there)
+    assert found["instance"] == {
+        "name": database.named.removesuffix(" (GitLab 19.2)"),
+        "url": None,
+        "target": there,
+        "release": None,
+    }
+    assert document("history", "history", target=there)["runs"] == []
+    assert document("doctor", "doctor", target=there)["findings"]
+    assert document("doctor", "doctor", "--grants", "auditor", target=there)["grants"]
+    assert document("journal.status", "journal.status", target=there)["tokens"] == 0
+
+
+def test_a_change_its_way_back_and_their_history(database: Instance, document: Document) -> None:
+    there = url(database.address)
+    words = ("--expires", SOON, "--to", LATER)
+    dry = document("change", "extend", *words, "--dry-run", target=there)
+    assert (dry["plan"]["tokens"], dry["instance"]["release"]) == (6, "19.2")
+    assert document("change", "extend", *words, "--plan", target=there)["state"] == "planned"
+    assert document("change", "apply", "--run", 1, "--yes", target=there)["changed"] == 6
+    assert document("change", "apply", "--run", 1, "--yes", target=there)["state"] == "done"
+    database.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = 1")
+    undone = document("change", "undo", "--run", 1, "--yes", target=there, status=4)
+    assert (undone["changed_since"], undone["status"]) == ([1], 4)
+    document("change", "remove", "--expires", SOON, "--yes", target=there)
+    runs = document("history", "history", target=there)["runs"]
+    assert [run["run"] for run in runs] == [3, 2, 1]
+    listed = document("history --run", "history", "--run", 1, target=there)
+    assert listed["run"] == 1
+    assert listed["outcomes"][1] == {
+        "id": 2,
+        "account": listed["outcomes"][1]["account"],
+        "name": listed["outcomes"][1]["name"],
+        "old_expires_at": str(SOON),
+        "new_expires_at": str(LATER),
+        "outcome": "changed",
+    }
+    refused = document("change", "extend", "--expires", LATER, "--to", "2001-01-01", "--yes", target=there)
+    assert refused["plan"]["tokens"] == 0
+
+
+def test_a_rotation_and_its_history(database: Instance, document: Document, tmp_path: Path) -> None:
+    there = url(database.address)
+    secrets = tmp_path / "secrets.yml"
+    secrets.write_text(f"production:\n  db_key_base: {'0badcafe' * 16}\n")
+    to = ("--deliver", f"file:{tmp_path}/token", "--no-verify", "--secrets-file", secrets, "--yes")
+    nothing = document("rotate", "rotate", "--within", "1d", "--dry-run", target=there)
+    assert nothing["plan"]["rotations"] == []
+    dry = document("rotate", "rotate", "--within", "60d", "--dry-run", target=there)
+    assert [one["id"] for one in dry["plan"]["rotations"]] == [6]
+    done = document("rotate", "rotate", "--within", "60d", "--grace", "7d", *to, target=there)
+    (result,) = done["results"]
+    assert (result["id"], result["account"], result["successor_id"]) == (6, "inventory", 7)
+    (rotation,) = document("history --run", "history", "--run", done["run"], target=there)["rotations"]
+    assert (rotation["id"], rotation["old_expires_at"]) == (6, str(SOON))
+    assert rotation["grace_until"] == str(TODAY + timedelta(7))
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["analyze", "--top", "none"], 2),
+        (["analyze"], 1),
+        (["extend", "--expires", "soon", "--to", "2027-01-01", "--yes"], 2),
+        (["remove", "--expires", "2027-01-01", "--yes"], 1),
+        (["apply", "--run", "x", "--yes"], 2),
+        (["undo", "--run", "1", "--yes"], 1),
+        (["rotate", "--within", "1d", "--dry-run"], 1),
+        (["history", "--run", "0"], 2),
+        (["journal.status"], 1),
+    ],
+)
+def test_a_refusal_is_in_the_document(document: Document, words: list[str], status: int) -> None:
+    found = document("refusal", *words, target=url_of_nowhere(), status=status)
+    assert (found["status"], found["instance"]["target"]) == (status, url_of_nowhere())
+
+
+def url_of_nowhere() -> str:
+    return str(NOWHERE.conninfo)
+
+
+def test_a_password_in_a_target_is_in_no_document(document: Document) -> None:
+    found = document("refusal", "analyze", target="postgresql://u:s3cr3t@127.0.0.1:1/x", status=1)
+    assert found["instance"]["target"] is None
+    assert "s3cr3t" not in json.dumps(found)

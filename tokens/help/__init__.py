@@ -1,0 +1,1 @@
+"""What `gitlab-tokens` says about itself: its pages, the man page, completion, and what was meant by a mistake."""

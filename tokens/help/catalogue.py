@@ -1,0 +1,46 @@
+"""The tasks by the names under which a program has them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import invoke
+
+from tokens.tasks.declaration import Family, Task
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The tasks of one program: `gitlab-tokens`, or the `inv` of a bundle, where each name begins with `tokens.`."""
+
+    program: str
+    namespace: invoke.Collection
+
+    @cached_property
+    def tasks(self) -> Mapping[str, Task]:
+        """Every task by its full name."""
+        return {name: self.namespace[name] for name in self.namespace.task_names}
+
+    @cached_property
+    def groups(self) -> Mapping[str, str]:
+        """What there is to say of each group of tasks, such as `journal`."""
+        found = {}
+        for name in self.tasks:
+            group = name.rpartition(".")[0]
+            if group and group not in found:
+                found[group] = self.namespace.subcollection_from_path(group).__doc__ or ""
+        return found
+
+    def of_group(self, group: str) -> Mapping[str, Task]:
+        """The tasks of a group, by their full names."""
+        return {name: task for name, task in self.tasks.items() if name.rpartition(".")[0] == group}
+
+    def families(self) -> Iterator[tuple[Family, Mapping[str, Task]]]:
+        """The tasks under their headings."""
+        for family in Family:
+            yield family, {name: task for name, task in self.tasks.items() if task.family is family}
+
+
+def summary(task: Task) -> str:
+    """The first line of its manual."""
+    return (task.__doc__ or "").strip().partition("\n")[0]

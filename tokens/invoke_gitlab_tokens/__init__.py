@@ -1,0 +1,25 @@
+"""The package `tokens` under its distribution's name, which is the one to import.
+
+A wheel has this package beside `tokens`. PyPI has a project called `tokens` that is not ours: whoever imports this one
+and misses it installs `invoke-gitlab-tokens`, not that one.
+"""
+
+import tokens
+
+TYPE_CHECKING = False  # as in `tokens`
+if TYPE_CHECKING:
+    from tokens import *  # noqa: F403
+
+try:
+    from tokens.version import __version__ as __version__
+except ModuleNotFoundError:
+    raise ImportError(
+        f"{tokens.__file__} hides the package tokens of invoke-gitlab-tokens: rename or move that file."
+    ) from None
+
+__all__ = tokens.__all__
+
+
+def __getattr__(name: str) -> object:
+    """Each only when asked for, as in `tokens`."""
+    return getattr(tokens, name)

@@ -1,0 +1,51 @@
+"""The values of options that only this machine or a database knows, for completion."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+import invoke
+
+from tokens.commands.environment import Environment
+from tokens.errors import TokensError
+from tokens.tasks.configuration import read_configuration
+from tokens.tasks.target import local_address
+
+MOST_RUNS = 100
+
+
+def look_up(context: invoke.Context, what: str, words: Sequence[str]) -> Iterable[str]:
+    """What can be typed: `targets`, or the newest `runs` of the target among the words so far.
+
+    None, and not a word, where that fails, or would take a container or a start of the demo.
+    """
+    with suppress(TokensError, OSError):
+        if what == "targets":
+            from tokens.targets.known import names
+
+            return list(names(read_configuration(context).targets))
+        if what == "runs":
+            return _runs(context, _target(words))
+    return ()
+
+
+def _target(words: Sequence[str]) -> str | None:
+    """The target among the words so far, None for the default."""
+    for word, following in reversed(list(zip(words, [*words[1:], ""], strict=True))):
+        if word in ("--target", "-t"):
+            return following
+        if word.startswith("--target="):
+            return word.partition("=")[2]
+    return None
+
+
+def _runs(context: invoke.Context, target: str | None) -> list[str]:
+    # The database's driver, for this alone.
+    from tokens import database
+    from tokens.journal import installation, runs
+
+    address = local_address(context, Environment(None, None, None), target)
+    if address is None:
+        return []
+    with database.reading(address) as connection:
+        installation.check(connection, reading=True)
+        return [str(run.id) for run in runs.list_runs(connection)][:MOST_RUNS]
