@@ -30,7 +30,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.diagnosis import least_privileges
 from tokens.inventory.tokens import BY_NAME, COLUMNS, FLAG_NAMES, Layout, Listing, listed
 from tokens.selection import EVERYTHING
-from tokens.terminal.tables import width_of
+from tokens.terminal.paragraphs import width as width_of
 from tokens.views import tokens as view
 
 pytestmark = pytest.mark.newest_server

@@ -4,7 +4,6 @@ import invoke
 
 from tokens.tasks.configuration import DEFAULTS
 from tokens.tasks.groups import bundle, demo, journal
-<<<<<<< HEAD
 from tokens.tasks.main import (
     analyze,
     apply,
@@ -18,11 +17,9 @@ from tokens.tasks.main import (
     list_tokens,
     remove,
     rotate,
+    targets,
     undo,
 )
-=======
-from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, remove, rotate, targets, undo
->>>>>>> main
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
 
@@ -31,7 +28,6 @@ hide_addresses()
 console.write_anything()
 
 ns = invoke.Collection(
-<<<<<<< HEAD
     "tokens",
     analyze,
     list_tokens,
@@ -46,11 +42,9 @@ ns = invoke.Collection(
     rotate,
     history,
     doctor,
+    targets,
     journal,
     bundle,
     demo,
-=======
-    "tokens", analyze, edit, extend, remove, apply, undo, rotate, history, doctor, targets, journal, bundle, demo
->>>>>>> main
 )
 ns.configure({"tokens": DEFAULTS})

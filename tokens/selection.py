@@ -11,16 +11,10 @@ from typing import Any, Self
 from tokens.database import Connection
 from tokens.errors import UsageError, shortened
 from tokens.gitlab.expiration import ExpirationDate
-<<<<<<< HEAD
 from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, TODAY, Kind, OwnerState, State, kind_expression
 from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, SETTINGS, USER_DETAILS, Schema
 from tokens.gitlab.scopes import DEFAULT, KNOWN, used_scopes
-=======
-from tokens.gitlab.kind import STATE_CONDITIONS, Kind, State, kind_expression
-from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
-from tokens.gitlab.scopes import KNOWN, used_scopes
 from tokens.spelling import meant
->>>>>>> main
 
 NAMED_USERS = """
     SELECT owner.id

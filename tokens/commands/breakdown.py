@@ -21,5 +21,5 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
         environment,
         output,
         text=lambda: view.screen(found),
-        json=lambda: view.as_json(found, site.address.shown, selection),
+        json=lambda: view.as_json(found, site.instance, selection),
     )

@@ -7,12 +7,8 @@ from tokens.change.change import Change
 from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.commands import recording
 from tokens.commands.carry_out import carry_out
-<<<<<<< HEAD
-from tokens.commands.consent import agreed, check_guards, propose
-from tokens.commands.days import EARLIEST, LATEST, day_of, days_of
-=======
 from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
->>>>>>> main
+from tokens.commands.days import EARLIEST, LATEST, day_of, days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling

@@ -53,22 +53,22 @@ def check(
     """
     if file is not None and output != "prometheus":
         raise UsageError("--file is where --output prometheus is written: use both.")
-    address = locate().address
+    site = locate()
     if output == "prometheus":
         from tokens.views.metrics import metrics  # its library loads a web server
 
-        text = metrics(gauges(address, selection))
+        text = metrics(gauges(site.address, selection))
         if file is None:
             environment.write(text)
         else:
             replace(Path(file), text)
         return DONE
-    found = due(address, selection, thresholds.warn, thresholds.critical)
+    found = due(site.address, selection, thresholds.warn, thresholds.critical)
     show(
         environment,
         output,
         text=lambda: view.line(found),
-        json=lambda: view.as_json(found, address.shown),
+        json=lambda: view.as_json(found, site.instance),
         others={"nagios": lambda: view.nagios(found)},
     )
     if output == "nagios":

@@ -7,11 +7,8 @@ from tokens.errors import ExitStatus, TokensError
 from tokens.targets.instance import Instance
 from tokens.terminal import console
 from tokens.terminal.interruption import Termination
-<<<<<<< HEAD
 from tokens.terminal.printable import printable
-=======
 from tokens.views import document
->>>>>>> main
 
 UNKNOWN_TO_NAGIOS = 3
 IN_DOCUMENT = "tokens: told in the document"  # noted on an exception that a JSON document has told of

@@ -60,6 +60,6 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         environment,
         output,
         text=lambda: view.largest(found, window.first) if window.largest else view.screen(found, window.step, width),
-        json=lambda: view.as_json(found, window.step, site.address.shown, selection),
+        json=lambda: view.as_json(found, window.step, site.instance, selection),
         csv=lambda: view.as_csv(found, window.step),
     )

@@ -86,7 +86,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
                 width=shutil.get_terminal_size().columns if on_terminal else None,
                 colour=on_terminal and console.has_colour(environment.stdout),
             ),
-            json=lambda: view.as_json(found, site.address.shown, selection),
+            json=lambda: view.as_json(found, site.instance, selection),
             csv=lambda: view.as_csv(found),
             others={"ndjson": lambda: view.as_ndjson(found), "ids": lambda: view.as_ids(found)},
         )

@@ -10,15 +10,9 @@ from tokens.commands.days import HOW, day_of, days_since, days_within, range_of
 from tokens.commands.environment import Environment
 from tokens.commands.reading import free_text
 from tokens.errors import UsageError
-<<<<<<< HEAD
 from tokens.gitlab.kind import Kind, OwnerState, State
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
-=======
-from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import Kind, State
-from tokens.selection import DateRange, Selection
 from tokens.spelling import meant
->>>>>>> main
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 STATES = tuple(state.value for state in State)

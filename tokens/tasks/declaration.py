@@ -16,13 +16,8 @@ import invoke
 
 from tokens.call import under_way
 from tokens.commands.ending import Ending
-<<<<<<< HEAD
-from tokens.commands.environment import Environment
-from tokens.commands.faults import ended_by, for_nagios, print_document
-=======
 from tokens.commands.environment import Environment, for_people
-from tokens.commands.faults import ended_by, print_document
->>>>>>> main
+from tokens.commands.faults import ended_by, for_nagios, print_document
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.tasks import target
 from tokens.tasks.configuration import unknown_keys

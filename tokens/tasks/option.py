@@ -62,13 +62,10 @@ class Option:
     several: bool = False
     forms: tuple[str, ...] = ()
     is_file: bool = False
-<<<<<<< HEAD
     only_here: bool = False
-=======
     value: Value = ANYTHING
     group: Group = Group.CHANGE
     short: str = ""
->>>>>>> main
 
     @property
     def flag(self) -> str:

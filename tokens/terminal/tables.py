@@ -1,10 +1,6 @@
 """Plain-text tables in the manner of GitLab's own tasks."""
 
-<<<<<<< HEAD
-import unicodedata
-=======
 import re
->>>>>>> main
 from collections.abc import Iterable, Sequence
 
 from tokens.terminal.paragraphs import cut, width
@@ -36,28 +32,6 @@ def rule(widths: Sequence[int]) -> str:
     return "|-" + "-|-".join("-" * width for width in widths) + "-|"
 
 
-<<<<<<< HEAD
-def width_of(text: str) -> int:
-    """How many columns of a terminal a text takes: two for each wide character, none for one that joins the last."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
-    )
-
-
-def cut(text: str, width: int) -> str:
-    """The text, or as much of it as goes into `width` columns with an ellipsis."""
-    if width_of(text) <= width:
-        return text
-    kept, taken = [], 1
-    for one in text:
-        taken += width_of(one)
-        if taken > width:
-            break
-        kept.append(one)
-    return "".join(kept) + "…"
-=======
 def table(
     heading: Sequence[str],
     cells: Sequence[Sequence[object]],
@@ -125,4 +99,3 @@ def _fitting(columns: Sequence[_Column], cells: int) -> list[int]:
                 break
             found[max(shrinkable, key=lambda at: found[at])] -= 1
     return found
->>>>>>> main

@@ -1,15 +1,14 @@
 """How a breakdown looks: one fact a line, and JSON."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from tokens.gitlab.settings import Policy
 from tokens.inventory.breakdown import HURTFUL, Breakdown
 from tokens.selection import Selection
+from tokens.targets.instance import Instance
+from tokens.views import document
 
-SCHEMA = 1
 FACTS = {
     "active": "active",
     "week": "expire within 7 days",
@@ -41,14 +40,12 @@ def screen(breakdown: Breakdown) -> Iterator[str]:
     yield from (f"{subject:<{longest}}  {text}" for subject, text in policy_in_words(breakdown.policy))
 
 
-def as_json(breakdown: Breakdown, instance: str, selection: Selection) -> str:
+def as_json(breakdown: Breakdown, instance: Instance, selection: Selection) -> str:
     """The same for a program; times in ISO 8601 (UTC), null for what the instance does not set."""
     policy = breakdown.policy
-    return json.dumps(
+    return document.text(
+        instance,
         {
-            "schema": SCHEMA,
-            "instance": instance,
-            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "selection": selection.as_dict(),
             "kinds": [dataclasses.asdict(kind) for kind in breakdown.kinds],
             "policy": {
@@ -59,7 +56,6 @@ def as_json(breakdown: Breakdown, instance: str, selection: Selection) -> str:
                 "inactive_days": policy.inactive_days,
             },
         },
-        indent=2,
     )
 
 

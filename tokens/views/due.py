@@ -1,12 +1,10 @@
 """How a check looks: one line for people and for Nagios, and JSON."""
 
-import json
-from datetime import UTC, datetime
 from enum import IntEnum
 
 from tokens.inventory.due import Due
-
-SCHEMA = 1
+from tokens.targets.instance import Instance
+from tokens.views import document
 
 
 class Severity(IntEnum):
@@ -36,13 +34,11 @@ def nagios(due: Due) -> str:
     return f"{line(due)} | expiring={due.warning};0 urgent={due.urgent};;0{first}"
 
 
-def as_json(due: Due, instance: str) -> str:
+def as_json(due: Due, instance: Instance) -> str:
     """The same for a program."""
-    return json.dumps(
+    return document.text(
+        instance,
         {
-            "schema": SCHEMA,
-            "instance": instance,
-            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "state": severity(due).name.lower(),
             "warn_days": due.warn,
             "critical_days": due.critical,
@@ -50,7 +46,6 @@ def as_json(due: Due, instance: str) -> str:
             "urgent": due.urgent,
             "first": None if due.first is None else str(due.first),
         },
-        indent=2,
     )
 
 

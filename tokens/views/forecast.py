@@ -1,15 +1,15 @@
 """How a forecast looks: bars by kind, JSON and CSV."""
 
-import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Bucket, Forecast, Step
 from tokens.selection import Selection
+from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
+from tokens.views import document
 
-SCHEMA = 1
 LETTERS = {
     Kind.PERSONAL: "p",
     Kind.IMPERSONATION: "i",
@@ -48,13 +48,11 @@ def largest(forecast: Forecast, first: int | None) -> Iterator[str]:
         yield f"{day.day:%Y-%m-%d (%a)}  {day.tokens:>9,}  {kinds}"
 
 
-def as_json(forecast: Forecast, step: Step, instance: str, selection: Selection) -> str:
+def as_json(forecast: Forecast, step: Step, instance: Instance, selection: Selection) -> str:
     """The forecast for a program; `buckets` are all of the window, empty ones too."""
-    return json.dumps(
+    return document.text(
+        instance,
         {
-            "schema": SCHEMA,
-            "instance": instance,
-            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "selection": selection.as_dict(),
             "tokens": forecast.tokens,
             "buckets": [
@@ -69,7 +67,6 @@ def as_json(forecast: Forecast, step: Step, instance: str, selection: Selection)
             ],
             "cliffs": [{"day": str(day.day), "tokens": day.tokens} for day in forecast.cliffs],
         },
-        indent=2,
     )
 
 

@@ -4,18 +4,19 @@ import functools
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.inventory.tokens import Listing
 from tokens.selection import Selection
+from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
+from tokens.terminal.paragraphs import cut
+from tokens.terminal.paragraphs import width as width_in_cells
 from tokens.terminal.printable import printable
-from tokens.terminal.tables import cut, width_of
+from tokens.views import document
 
-SCHEMA = 1  # of the JSON document; a field that is added does not change it
 GAP = "  "
 SAMPLE = 1000  # rows that say how wide the columns of a pipe are
 NARROWEST = 8  # characters that a column of text keeps
@@ -40,7 +41,7 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
     names = [column.name for column in columns]
     cells = [[_cell(name, value) for name, value in zip(names, row, strict=True)] for row in sample]
     headings = [column.heading for column in columns]
-    widths = [max(map(width_of, column)) for column in zip(headings, *cells, strict=True)]
+    widths = [max(map(width_in_cells, column)) for column in zip(headings, *cells, strict=True)]
     if width is not None:
         fitted = _fitted(names, widths, width)
         if fitted is None:
@@ -69,15 +70,9 @@ def remark(listing: Listing) -> Iterator[str]:
         yield f"Left out: {counts} ({' and '.join(options)} takes them in)." if options else f"Left out: {counts}."
 
 
-def as_json(listing: Listing, instance: str, selection: Selection) -> Iterator[str]:
+def as_json(listing: Listing, instance: Instance, selection: Selection) -> Iterator[str]:
     """One document in pieces; its `tokens` are a list, a line each, null for what a token does not have."""
-    head = {
-        "schema": SCHEMA,
-        "instance": instance,
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "selection": selection.as_dict(),
-        "notes": list(listing.notes),
-    }
+    head = {**document.head(instance), "selection": selection.as_dict(), "notes": list(listing.notes)}
     yield json.dumps(head, indent=2).removesuffix("\n}") + ","
     yield '  "tokens": ['
     before = None
@@ -176,7 +171,7 @@ def _line(names: Sequence[str], widths: Sequence[int], cells: Sequence[str]) -> 
     padded = []
     for name, width, cell in zip(names, widths, cells, strict=True):
         shown = cut(cell, width)
-        blanks = " " * (width - width_of(shown))
+        blanks = " " * (width - width_in_cells(shown))
         padded.append(blanks + shown if name in NUMBERS else shown + blanks)
     return GAP.join(padded).rstrip()
 
