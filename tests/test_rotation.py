@@ -54,13 +54,14 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.plaintext import Payload
+from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.succession import PREDECESSOR
 from tokens.inventory.diagnosis import least_privileges
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.journal.listing import NEEDS, read_rotations, read_touched
 from tokens.journal.record import Record, TakenOver
-from tokens.rotation.candidate import Search, find, scopes_of
+from tokens.rotation.candidate import Search, find
 from tokens.rotation.plan import Rotation, obstacles, plan
 from tokens.rotation.resumption import Resumption, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tokens.commands.environment import Environment
-from tokens.commands.selecting import KINDS, STATES, read_ids, selection
+from tokens.commands.selecting import KINDS, OWNER_STATES, STATES, read_ids, selection
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.selection import DateRange, Selection
 from tokens.tasks import options as declared
-from tokens.tasks.options import LEAVE_OUT, SELECTING
+from tokens.tasks.options import LEAVE_OUT, PERIODS, SELECTING
 
 
 def days(first: str, last: str | None = None) -> DateRange:
@@ -81,7 +81,11 @@ def test_options_make_a_selection(options: dict[str, Any], expected: Selection) 
     assert selection(environment, **{"expires": ["2024-06-15"], **options}) == expected
 
 
-EXPIRES = "a day (2024-06-15), some days (2024-06-01..2024-06-30)"
+EXPIRES = (
+    "a day (2026-12-04, today, +14d), a month (2026-12), a range of these (2026-12-04..2026-12-11, ..+14d), or none"
+)
+CHOOSE = f"Use --expires to choose tokens by their date: {EXPIRES} for those that never expire."
+DAY = "a day such as 2026-12-04, today or +14d"
 OFFERED = "personal, impersonation, project, group or service-account"
 NOTHING = "was given nothing, or nothing between two commas; give a value or leave it out."
 
@@ -89,15 +93,14 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"expires": None}, f"Say with --expires which tokens: {EXPIRES}, or none for those that never expire."),
-        ({"expires": []}, f"Say with --expires which tokens: {EXPIRES}, or none for those that never expire."),
+        ({"expires": None}, CHOOSE),
+        ({"expires": []}, CHOOSE),
         ({"expires": [""]}, f"--expires {NOTHING}"),
         ({"expires": ["2024-06-15,"]}, f"--expires {NOTHING}"),
-        ({"expires": ["never"]}, f'--expires takes {EXPIRES} or none, not "never".'),
-        ({"expires": ["2024-02-30"]}, f'--expires takes {EXPIRES} or none, not "2024-02-30".'),
-        ({"expires": ["2024-06-15.."]}, f'--expires takes {EXPIRES} or none, not "2024-06-15..".'),
-        ({"expires": ["..2024-06-15"]}, f'--expires takes {EXPIRES} or none, not "..2024-06-15".'),
-        ({"expires": ["none..2024-06-15"]}, f'--expires takes {EXPIRES} or none, not "none..2024-06-15".'),
+        ({"expires": ["never"]}, f'--expires takes {EXPIRES}, not "never".'),
+        ({"expires": ["2024-02-30"]}, f'--expires takes {EXPIRES}, not "2024-02-30".'),
+        ({"expires": [".."]}, f'--expires takes {EXPIRES}, not "..".'),
+        ({"expires": ["none..2024-06-15"]}, f'--expires takes {EXPIRES}, not "none..2024-06-15".'),
         (
             {"expires": ["2024-06-30..2024-06-01"]},
             "--expires 2024-06-30..2024-06-01 ends before it begins; did you mean 2024-06-01..2024-06-30?",
@@ -124,8 +127,11 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
             for option in ("user", "group", "project", "name", "scope")
             for value in ("x" * 70_000,)
         ),
-        ({"created_after": "yesterday"}, '--created-after takes a day such as 2024-06-15, not "yesterday".'),
-        ({"last_used_before": ""}, '--last-used-before takes a day such as 2024-06-15, not "".'),
+        ({"created_after": "yesterday"}, f'--created-after takes {DAY}, not "yesterday".'),
+        ({"last_used_before": ""}, f'--last-used-before takes {DAY}, not "".'),
+        ({"within": "30d"}, "--expires and --within both say when the tokens expire: choose one."),
+        ({"expires": None, "within": "soon"}, '--within takes a period such as 30d, 2w, 3m or 1y, not "soon".'),
+        ({"owner_state": ["gone"]}, '--owner-state takes active, blocked, banned or deactivated, not "gone".'),
         ({"ids": ""}, "--ids takes a file with token ids, or - for standard input; it was given nothing."),
     ],
 )
@@ -137,7 +143,7 @@ def test_what_makes_no_selection_is_said_in_one_line(options: dict[str, Any], me
 
 def test_every_option_has_a_sentence_of_help_and_a_default() -> None:
     parameters = inspect.signature(selection).parameters
-    options = (*SELECTING, LEAVE_OUT)
+    options = (*SELECTING, *PERIODS, LEAVE_OUT)
     assert all(option.help for option in options)
     assert ["environment", *(option.name for option in options), "needs_expires"] == list(parameters)
     assert {option.name: option.default for option in options} == {
@@ -151,6 +157,7 @@ def test_every_kind_that_can_be_named_and_every_state_is_offered() -> None:
     assert set(STATES) == set(State)
     assert ", ".join(KINDS) == declared.KINDS
     assert ", ".join(STATES) == declared.STATES
+    assert ", ".join(OWNER_STATES) == declared.OWNER_STATES
 
 
 def test_the_help_can_be_shown_without_the_driver() -> None:

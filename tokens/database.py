@@ -177,11 +177,11 @@ class Connection:
         with self._translating():
             return self._send(statement, parameters).rowcount
 
-    def stream(self, statement: str, **parameters: object) -> Iterator[Any]:
-        """What `statement` returns, row by row, never more than one in memory."""
+    def stream(self, statement: str, at_once: int = 1, /, **parameters: object) -> Iterator[Any]:
+        """What `statement` returns, row by row, never more than `at_once` in memory."""
         self._require_transaction()
         with self._translating(), self._driver.cursor(name="stream") as cursor:
-            cursor.itersize = 1
+            cursor.itersize = at_once
             cursor.execute(statement, parameters or None)
             yield from cursor
 

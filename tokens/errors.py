@@ -19,6 +19,7 @@ class ExitStatus(IntEnum):
     USAGE = 2
     REFUSED = 3
     PARTIAL = 4
+    DUE = 5
     INTERRUPTED = 130
     TERMINATED = 143
 

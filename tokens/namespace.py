@@ -3,7 +3,22 @@
 import invoke
 
 from tokens.tasks.groups import bundle, demo, journal
-from tokens.tasks.main import analyze, apply, doctor, edit, extend, history, remove, rotate, targets, undo
+from tokens.tasks.main import (
+    analyze,
+    apply,
+    breakdown,
+    check,
+    doctor,
+    edit,
+    extend,
+    forecast,
+    history,
+    list_tokens,
+    remove,
+    rotate,
+    targets,
+    undo,
+)
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
 
@@ -12,5 +27,22 @@ hide_addresses()
 console.write_anything()
 
 ns = invoke.Collection(
-    "tokens", analyze, edit, extend, remove, apply, undo, rotate, history, doctor, targets, journal, bundle, demo
+    "tokens",
+    analyze,
+    list_tokens,
+    forecast,
+    breakdown,
+    check,
+    edit,
+    extend,
+    remove,
+    apply,
+    undo,
+    rotate,
+    history,
+    doctor,
+    targets,
+    journal,
+    bundle,
+    demo,
 )

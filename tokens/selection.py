@@ -11,9 +11,9 @@ from typing import Any, Self
 from tokens.database import Connection
 from tokens.errors import UsageError, shortened
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import STATE_CONDITIONS, Kind, State, kind_expression
-from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
-from tokens.gitlab.scopes import KNOWN, used_scopes
+from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, TODAY, Kind, OwnerState, State, kind_expression
+from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, SETTINGS, USER_DETAILS, Schema
+from tokens.gitlab.scopes import DEFAULT, KNOWN, used_scopes
 from tokens.spelling import meant
 
 NAMED_USERS = """
@@ -104,6 +104,19 @@ PROVISIONED = """
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.{column} IN (SELECT id FROM {places})
 """
+WITHOUT_MEMBERSHIP = """(
+    u.user_type = 6
+    AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = t.user_id AND m.requested_at IS NULL)
+  )"""
+
+# Of several rows of settings GitLab uses the newest. Where it sets no maximum, no date is beyond it.
+BEYOND_MAXIMUM = f"""COALESCE(t.expires_at, CAST('infinity' AS date)) > {TODAY} + (
+    SELECT s.max_personal_access_token_lifetime
+    FROM public.application_settings s
+    ORDER BY s.id DESC
+    LIMIT 1
+  )"""  # noqa: S608 - a constant
+
 PROVISIONED_BY = {"provisioned_by_group_id": "chosen_groups", "provisioned_by_project_id": "chosen_projects"}
 
 USERS_NAMED = """
@@ -179,10 +192,11 @@ PROJECT_PATHS = "SELECT r.path AS name FROM public.routes r WHERE r.source_type 
 # A list as Rails writes it as YAML, an item a line: `- api`, `- :api`, `- "api"`. GitLab takes an empty one for `api`.
 SCOPE_ITEM = r"""(?n)^[ \t]*-[ \t]+:?({scope}|"{scope}"|'{scope}')[ \t\r]*$"""
 EMPTY_SCOPES = r"^\s*(---)?\s*(\[\s*\])?\s*$"
-DEFAULT_SCOPE = "api"
 
 EVERY_KIND = frozenset(Kind)
 EVERY_STATE = frozenset(State)
+
+FLAGS = ("never_used", "beyond_maximum", "no_membership")
 
 # In this order; JSON in a database keeps none.
 CRITERIA = (
@@ -198,6 +212,10 @@ CRITERIA = (
     "last_used_after",
     "created_before",
     "created_after",
+    "owner_state",
+    "never_used",
+    "beyond_maximum",
+    "no_membership",
     "ids",
     "leave_out",
 )
@@ -230,7 +248,10 @@ class DateRange:
     last: ExpirationDate
 
     def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+        if self.first == self.last:
+            return str(self.first)
+        first, last = (str(day) if day.is_finite else "" for day in (self.first, self.last))
+        return f"{first}..{last}"
 
 
 @dataclass(frozen=True)
@@ -249,6 +270,11 @@ class Selection:
         last_used_before, created_before: before the first moment of this day in UTC; a token that was never used was
             last used before any day.
         last_used_after, created_after: from the first moment of this day in UTC on.
+        owner_states: whose owner is in any of these.
+        never_used: that GitLab has never seen used.
+        beyond_maximum: whose date, or lack of one, is beyond the instance's maximum lifetime of today; none where it
+            sets no maximum.
+        no_membership: of bots of projects and groups that are no member of anything, which reach nothing.
         ids: one of these.
         superseded: whether those are meant, too, that a rotation has replaced and that the change would prolong. No
             condition on a token alone, so whoever makes the plan sees to it.
@@ -266,6 +292,10 @@ class Selection:
     last_used_after: date | None = None
     created_before: date | None = None
     created_after: date | None = None
+    owner_states: tuple[OwnerState, ...] = ()
+    never_used: bool = False
+    beyond_maximum: bool = False
+    no_membership: bool = False
     ids: tuple[int, ...] | None = None
     superseded: bool = True
 
@@ -317,6 +347,8 @@ class Selection:
             "name": self.name and shortened(self.name),  # it may be an address, given to the wrong option
             "scope": list(self.scopes),
             **days,
+            "owner_state": [state.value for state in self.owner_states],
+            **{name: True for name in FLAGS if getattr(self, name)},
             "ids": None if self.ids is None else len(self.ids),
             "leave_out": [] if self.superseded else ["superseded"],
         }
@@ -337,12 +369,21 @@ class Selection:
         if self.users or self.groups or self.projects:
             terms.add(f"t.user_id IN (\n    {self._owners(schema, terms)}\n  )")
         self._add_times(terms)
+        if self.owner_states:
+            stored = sorted(value for state in self.owner_states for value in STORED_STATES[state])
+            terms.add(f"u.state IN ({', '.join(repr(value) for value in stored)})")
+        if self.never_used:
+            terms.add("t.last_used_at IS NULL")
+        if self.beyond_maximum:
+            terms.add(BEYOND_MAXIMUM if schema.has(SETTINGS, "id", "max_personal_access_token_lifetime") else "FALSE")
+        if self.no_membership:
+            terms.add(WITHOUT_MEMBERSHIP)
         if self.name is not None:
             terms.add(f"t.name LIKE {terms.value('name', pattern(self.name), 'text')}")
         for number, scope in enumerate(self.scopes, 1):
             item = terms.value(f"scope_{number}", SCOPE_ITEM.format(scope=_escaped(scope)), "text")
             has = [f"t.scopes ~ {item}"]
-            if scope == DEFAULT_SCOPE:
+            if scope == DEFAULT:
                 has.append(f"t.scopes ~ {terms.value('no_scopes', EMPTY_SCOPES, 'text')}")
             terms.add_any(has)
         return terms
@@ -397,6 +438,10 @@ EVERYTHING = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
 SINGLE_CRITERIA = (
     ("ids",),
     ("users", "groups", "projects"),
+    ("owner_states",),
+    ("no_membership",),
+    ("beyond_maximum",),
+    ("never_used",),
     ("expires",),
     ("created_before",),
     ("created_after",),
@@ -507,6 +552,8 @@ def _criterion(option: str, value: Any) -> str:
     every: dict[str, set[str]] = {"kind": set(EVERY_KIND), "state": set(EVERY_STATE)}
     if option == "ids":
         return f"{value} ids"
+    if value is True:
+        return option.replace("_", " ")
     if option == "name":
         return f'name "{value}"'
     if isinstance(value, list):

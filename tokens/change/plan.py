@@ -222,7 +222,7 @@ def make_plan(
         if not selection.superseded:
             left_out = read_superseded(connection, schema, condition, change.expression(), policy)
             condition = condition.without(left_out)
-        counts = () if kind is RunKind.EDIT else tuple(_read_counts(connection, schema, selection, left_out))
+        counts = () if kind is RunKind.EDIT else tuple(read_counts(connection, schema, selection, left_out))
         chunks = tuple(_chunks(list(_read_ids(connection, condition)), change))
         estimate = read_release(connection, schema)
         rule = rule_of(release or estimate) if options.memberships else None
@@ -293,9 +293,10 @@ def _notes_on_selection(
     yield Note(Concern.NOTHING_SELECTED, text, 0)
 
 
-def _read_counts(
+def read_counts(
     connection: database.Connection, schema: Schema, selection: Selection, left_out: Sequence[int]
 ) -> Iterator[KindCount]:
+    """By kind and state the tokens that fulfil the other options, without those of the ids `left_out`."""
     scope = selection.scope(schema).without(left_out)
     statement = COUNTS.format(kind=kind_expression(schema), state=STATE_EXPRESSION, condition=scope.sql)
     for row in sorted(connection.rows(statement, **scope.parameters)):

@@ -1,22 +1,24 @@
 """`extend` and `remove`: change the expiration dates of selected tokens, with a plan before and a record after."""
 
+from dataclasses import replace
+
 from tokens import origin
 from tokens.change.change import Change
 from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.commands import recording
 from tokens.commands.carry_out import carry_out
 from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
+from tokens.commands.days import EARLIEST, LATEST, day_of, days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
-from tokens.commands.reading import days
 from tokens.commands.report import Report
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import beginning, opening
 from tokens.journal.record import Recorder
 from tokens.origin import Origin
-from tokens.selection import Selection
+from tokens.selection import DateRange, Selection
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
 from tokens.views import plan as view
@@ -32,10 +34,10 @@ def extension(_: Environment, to: str | None, by: str | None, stagger: str | Non
         raise UsageError(
             "Say either --to DATE or --by DAYS: the new date, or how much later than its own each token's."
         )
-    spread = 1 if stagger is None else days("stagger", stagger)
+    spread = 1 if stagger is None else days_of("stagger", stagger)
     if by is not None:
-        return Change(by=days("by", by), days=spread)
-    return Change(_day(to or ""), days=spread)
+        return Change(by=days_of("by", by), days=spread)
+    return Change(ExpirationDate(day_of("to", to or "").toordinal()), days=spread)
 
 
 def treatment(_: Environment, memberships: str, notices: str) -> Options:
@@ -58,6 +60,8 @@ def extend(
     """
     if change.by is not None and None in selection.expires:
         raise UsageError("--by counts from a token's own date, so it cannot go with --expires none; use --to.")
+    if change.by is not None and not selection.expires:
+        selection = replace(selection, expires=(DateRange(EARLIEST, LATEST),))  # ids of any date, but with one
     return _change(environment, locate, RunKind.EXTEND, selection, change, options, handling)
 
 
@@ -129,10 +133,3 @@ def _carry_out(
         )
 
     return carry_out(environment, site, plan, begin, handling, report)
-
-
-def _day(text: str) -> ExpirationDate:
-    try:
-        return ExpirationDate.typed(text)
-    except ValueError:
-        raise UsageError(f'--to takes a day such as 2027-06-15, not "{text}".') from None

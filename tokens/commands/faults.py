@@ -7,8 +7,10 @@ from tokens.errors import ExitStatus, TokensError
 from tokens.targets.instance import Instance
 from tokens.terminal import console
 from tokens.terminal.interruption import Termination
+from tokens.terminal.printable import printable
 from tokens.views import document
 
+UNKNOWN_TO_NAGIOS = 3
 IN_DOCUMENT = "tokens: told in the document"  # noted on an exception that a JSON document has told of
 
 
@@ -32,6 +34,15 @@ def print_document(environment: Environment, ending: Ending) -> None:
         environment.print(document.text(Instance(target=current().place), facts))
     except OSError:
         console.discard(environment.stdout)
+
+
+def for_nagios(environment: Environment, ending: Ending) -> Ending:
+    """Say on standard output that nothing is known, and end as a plugin of Nagios does then."""
+    try:
+        environment.print(f"TOKENS UNKNOWN - {printable(ending.message)}")
+    except OSError:
+        console.discard(environment.stdout)
+    return Ending(UNKNOWN_TO_NAGIOS, "", ending.cause)
 
 
 def told_in_document(error: BaseException) -> None:

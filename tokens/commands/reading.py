@@ -10,7 +10,6 @@ from tokens.errors import UsageError
 MOST_DATES = 1_000_000
 MOST_TOKENS_OF_DEMO = 20_000_000
 MOST_TOKENS = 2**63 - 1
-MOST_DAYS = 3_660_000  # ten thousand years
 LARGEST_RUN = 2**63 - 1
 LONGEST_TEXT = 1000  # characters; no name or path of GitLab's has more than 255
 DAYS = re.compile(r"(\d{1,5})d", re.ASCII)
@@ -112,14 +111,6 @@ def number_at_most(text: str | None) -> int | None:
     if text is not None and most is None:
         raise UsageError(f'--at-most takes a number of tokens, not "{text}".')
     return most
-
-
-def days(option: str, text: str) -> int:
-    """The number of days that an option was given, one at least: `365d` or `365`."""
-    number = whole_number(text.removesuffix("d"), 1, MOST_DAYS)
-    if number is None:
-        raise UsageError(f'--{option} takes a number of days such as 365d, not "{text}".')
-    return number
 
 
 def free_text(option: str, text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tokens.call import to_type
 from tokens.commands import reading
+from tokens.commands.days import days_of
 from tokens.commands.environment import Environment
 from tokens.commands.handling import allowed
 from tokens.commands.selecting import selection
@@ -127,7 +128,7 @@ def rotate_options(
         Instance.at(verify)
     search = _search(environment, service_account, token, within, expired_within, selecting)
     of_all = _has_criterion(selecting) or within is not None or expired_within is not None
-    lifetime = LIFETIME if expires_in is None else reading.days("expires-in", expires_in)
+    lifetime = LIFETIME if expires_in is None else days_of("expires-in", expires_in)
     planned = {
         "service_account": service_account,
         "token": token,
@@ -197,13 +198,13 @@ def _states(token: str | None, periods: Mapping[State, int | None], has_criterio
 
 def _has_criterion(selecting: Mapping[str, Any]) -> bool:
     """Whether the selection's options say which tokens, and not only what is left out of all."""
-    return any(value not in (None, []) for name, value in selecting.items() if name not in NARROWING)
+    return any(value not in (None, [], False) for name, value in selecting.items() if name not in NARROWING)
 
 
 def _run_to_resume(text: str, planned: Mapping[str, Any]) -> int:
     """The number of the run; `planned` are the options that say what it knows already."""
     for name, value in planned.items():
-        if value not in (None, []):
+        if value not in (None, [], False):
             raise UsageError(f"--resume goes on with a run as it was planned: leave --{name.replace('_', '-')} out.")
     number = reading.whole_number(text, 1, reading.LARGEST_RUN)
     if number is None:
@@ -213,7 +214,7 @@ def _run_to_resume(text: str, planned: Mapping[str, Any]) -> int:
 
 
 def _days(option: str, text: str | None) -> int | None:
-    return None if text is None else reading.days(option, text)
+    return None if text is None else days_of(option, text)
 
 
 def _text(option: str, text: str | None) -> str | None:

@@ -1,20 +1,22 @@
 """Which tokens: the selection that options make together."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
+from tokens.commands.days import HOW, day_of, days_since, days_within, range_of
 from tokens.commands.environment import Environment
 from tokens.commands.reading import free_text
 from tokens.errors import UsageError
-from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import Kind, State
-from tokens.selection import DateRange, Selection
+from tokens.gitlab.kind import Kind, OwnerState, State
+from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 from tokens.spelling import meant
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 STATES = tuple(state.value for state in State)
+OWNER_STATES = tuple(state.value for state in OwnerState)
 LARGEST_ID = 2**63 - 1
 
 Word = TypeVar("Word")
@@ -35,7 +37,13 @@ def selection(
     last_used_after: str | None = None,
     created_before: str | None = None,
     created_after: str | None = None,
+    owner_state: Sequence[str] | None = None,
+    never_used: bool = False,
+    beyond_maximum: bool = False,
+    no_membership: bool = False,
     ids: str | None = None,
+    within: str | None = None,
+    expired_within: str | None = None,
     leave_out: str | None = None,
     needs_expires: bool = True,
 ) -> Selection:
@@ -47,18 +55,15 @@ def selection(
     Raises:
         UsageError: what cannot be read, in one line.
     """
-    ranges = _words("expires", expires, _expires)
-    if not ranges and needs_expires:
-        raise UsageError(
-            "Say with --expires which tokens: a day (2024-06-15), some days (2024-06-01..2024-06-30), or none "
-            "for those that never expire."
-        )
+    ranges = _ranges(expires, within, expired_within)
+    if not ranges and ids is None and needs_expires:
+        raise UsageError(f"Use --expires to choose tokens by their date: {HOW} for those that never expire.")
     kinds = _words("kind", kind, lambda word: Kind(_one_of("kind", KINDS, word)))
     states = _words("state", state, lambda word: State(_one_of("state", STATES, word)))
     return Selection(
         expires=ranges,
         kinds=frozenset(kinds) if kinds else None,
-        states=frozenset(states or (State.ACTIVE,)),
+        states=frozenset(states or ((State.EXPIRED,) if expired_within else (State.ACTIVE,))),
         users=_words("user", user, lambda word: _text("user", word)),
         groups=_words("group", group, lambda word: _text("group", word.strip("/"))),
         projects=_words("project", project, lambda word: _text("project", word.strip("/"))),
@@ -68,8 +73,29 @@ def selection(
         last_used_after=_day("last-used-after", last_used_after),
         created_before=_day("created-before", created_before),
         created_after=_day("created-after", created_after),
+        owner_states=_words(
+            "owner-state", owner_state, lambda word: OwnerState(_one_of("owner-state", OWNER_STATES, word))
+        ),
+        never_used=never_used,
+        beyond_maximum=beyond_maximum,
+        no_membership=no_membership,
         ids=None if ids is None else read_ids(ids, environment.stdin),
         superseded=takes_superseded(environment, leave_out),
+    )
+
+
+def to_read(environment: Environment, **options: Any) -> Selection:
+    """The same for what changes nothing, and so needs no date."""
+    return selection(environment, **options, needs_expires=False)
+
+
+def to_count(environment: Environment, **options: Any) -> Selection:
+    """The same for what only counts: every kind and every state, unless they are named."""
+    found = to_read(environment, **options)
+    return replace(
+        found,
+        kinds=found.kinds if options.get("kind") else EVERY_KIND,
+        states=found.states if options.get("state") or options.get("expired_within") else EVERY_STATE,
     )
 
 
@@ -129,21 +155,6 @@ def _words(option: str, values: Sequence[str] | None, read: Callable[[str], Word
     return tuple(dict.fromkeys(read(word) for word in words))
 
 
-def _expires(word: str) -> DateRange | None:
-    if word == "none":
-        return None
-    first, dots, last = word.partition("..")
-    try:
-        found = DateRange(ExpirationDate.typed(first), ExpirationDate.typed(last if dots else first))
-    except ValueError:
-        raise UsageError(
-            f'--expires takes a day (2024-06-15), some days (2024-06-01..2024-06-30) or none, not "{word}".'
-        ) from None
-    if found.first > found.last:
-        raise UsageError(f"--expires {word} ends before it begins; did you mean {found.last}..{found.first}?")
-    return found
-
-
 def _one_of(option: str, known: Sequence[str], word: str) -> str:
     if word not in known:
         raise UsageError(f'--{option} takes {", ".join(known[:-1])} or {known[-1]}, not "{word}"{meant(word, known)}.')
@@ -157,9 +168,19 @@ def _text(option: str, text: str) -> str:
 
 
 def _day(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromordinal(int(ExpirationDate.typed(text).ordinal))
-    except ValueError:
-        raise UsageError(f'--{option} takes a day such as 2024-06-15, not "{text}".') from None
+    return None if text is None else day_of(option, text)
+
+
+def _ranges(
+    expires: Sequence[str] | None, within: str | None, expired_within: str | None
+) -> tuple[DateRange | None, ...]:
+    """The days that the three options about the date mean together; one of them at most is given."""
+    given = {"--expires": expires, "--within": within, "--expired-within": expired_within}
+    named = [option for option, value in given.items() if value]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} both say when the tokens expire: choose one.")
+    if within is not None:
+        return (days_within("within", within),)
+    if expired_within is not None:
+        return (days_since("expired-within", expired_within),)
+    return _words("expires", expires, lambda word: range_of("expires", word))

@@ -1,6 +1,6 @@
 """Printing what a command has found: the only place that chooses between its forms."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tokens.commands.environment import Environment
 from tokens.commands.faults import told_in_document
@@ -11,7 +11,14 @@ Lines = Callable[[], str | Iterable[str]]
 
 
 def show(
-    environment: Environment, output: str, *, text: Lines, json: Lines, csv: Lines | None = None, at_once: bool = False
+    environment: Environment,
+    output: str,
+    *,
+    text: Lines,
+    json: Lines,
+    csv: Lines | None = None,
+    others: Mapping[str, Lines] | None = None,
+    at_once: bool = False,
 ) -> None:
     """Print one form of what was found, as `--output` names it; the others are not made.
 
@@ -20,7 +27,7 @@ def show(
     Raises:
         TokensError: reading on has failed in the middle; it is noted on it that a part has been printed.
     """
-    lines = {"text": text, "json": json, "csv": csv or text}[output]()
+    lines = {"text": text, "json": json, "csv": csv or text, **(others or {})}[output]()
     if output == "csv":
         environment.take_utf8()
     printed = False

@@ -30,6 +30,20 @@ class State(StrEnum):
     REVOKED = "revoked"
 
 
+class OwnerState(StrEnum):
+    """The state of a token's owner; only an active one's tokens work."""
+
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+    BANNED = "banned"
+    DEACTIVATED = "deactivated"
+
+
+# Each is one value of `users.state`, but people call three of them blocked.
+STORED_STATES = {state: (state.value,) for state in OwnerState} | {
+    OwnerState.BLOCKED: ("blocked", "ldap_blocked", "blocked_pending_approval")
+}
+
 # GitLab takes NULL for "not revoked", and a token is dead from the first moment of its date.
 STATE_CONDITIONS = {
     State.REVOKED: "t.revoked IS TRUE",

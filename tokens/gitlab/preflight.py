@@ -14,6 +14,7 @@ from tokens.gitlab.notices import FLAGS, TIMES
 from tokens.gitlab.schema import (
     BACKGROUND_MIGRATIONS,
     GRANULAR_SCOPES,
+    LAST_USED_IPS,
     MEMBERS,
     MIGRATIONS,
     NAMESPACES,
@@ -86,6 +87,7 @@ PRIVILEGES = """
 OPTIONAL = {
     BACKGROUND_MIGRATIONS: ("id", "job_class_name", "table_name", "column_name", "started_at", "finished_at"),
     GRANULAR_SCOPES: ("id", "organization_id", "personal_access_token_id", "granular_scope_id"),
+    LAST_USED_IPS: ("id", "personal_access_token_id", "ip_address"),
     MIGRATIONS: ("version",),
     SETTINGS: (
         "id",
@@ -188,6 +190,18 @@ CHANGE = Needs(
     },
     writes={TOKENS: ("expires_at", *FLAGS, *TIMES), MEMBERS: ("expires_at",)},
 )
+
+# What is shown of tokens and of those who look after them.
+LIST = Needs(
+    reads={
+        **CHANGE.reads,
+        TOKENS: (*CHANGE.reads[TOKENS], "description"),
+        MEMBERS: (*CHANGE.reads[MEMBERS], "access_level"),
+        LAST_USED_IPS: ("id", "personal_access_token_id", "ip_address"),
+    }
+)
+# The columns about people are for those who may read their addresses.
+LIST_ACCOUNTS = Needs(reads={**LIST.reads, USERS: (*LIST.reads[USERS], "email", "created_by_id")})
 
 # Digests are written and never read.
 ROTATE = Needs(

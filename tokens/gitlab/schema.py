@@ -21,6 +21,7 @@ NAMESPACES = "namespaces"
 PROJECTS = "projects"
 ROUTES = "routes"
 GRANULAR_SCOPES = "personal_access_token_granular_scopes"
+LAST_USED_IPS = "personal_access_token_last_used_ips"
 TABLES = (
     TOKENS,
     BACKGROUND_MIGRATIONS,
@@ -33,6 +34,7 @@ TABLES = (
     PROJECTS,
     ROUTES,
     GRANULAR_SCOPES,
+    LAST_USED_IPS,
 )
 
 # A table or a type of somebody else's could run his code: GitLab's tables have one owner, and PostgreSQL's own types.

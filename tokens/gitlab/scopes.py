@@ -30,6 +30,9 @@ KNOWN = frozenset(
     }
 )
 
+DEFAULT = "api"
+"""What GitLab takes an empty list for."""
+
 # Millions of tokens have a few hundred lists of scopes, so the lists are taken apart and not the tokens' own.
 USED = r"""
     SELECT DISTINCT item[1] AS scope

@@ -12,7 +12,7 @@ from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up, what_it_does
-from tokens.gitlab.preflight import ANALYZE, CHANGE, ROTATE, Needs, ServerState
+from tokens.gitlab.preflight import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, Needs, ServerState
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import read_policy
@@ -27,7 +27,7 @@ RELEASE = Needs(reads={MIGRATIONS: ("version",)})
 POLICY = Needs(reads={SETTINGS: CHANGE.reads[SETTINGS]})
 
 # What the tasks need that read GitLab's data or the journal, those that change dates, and the one that makes tokens.
-TASKS = {"analyze": ANALYZE, "history": listing.NEEDS, "changes": CHANGE, "rotate": ROTATE}
+TASKS = {"analyze": ANALYZE, "list": LIST_ACCOUNTS, "history": listing.NEEDS, "changes": CHANGE, "rotate": ROTATE}
 
 SESSION = """
     SELECT

@@ -1,10 +1,7 @@
 """The tokens that may get a successor, as a person chooses among them."""
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-
-import yaml
 
 from tokens import database
 from tokens.address import Address
@@ -22,9 +19,9 @@ from tokens.gitlab.kind import (
     kind_expression,
 )
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
+from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.succession import read_line
 from tokens.selection import (
-    DEFAULT_SCOPE,
     EVERY_KIND,
     EVERY_STATE,
     EVERYTHING,
@@ -249,24 +246,3 @@ def read_candidates(
             sudo=row.sudo,
             days=row.days,
         )
-
-
-@functools.cache
-def scopes_of(stored: str) -> tuple[str, ...]:
-    r"""The scopes that Rails has stored as YAML, symbols or texts; what is no list of texts comes back as it is.
-
-    GitLab takes an empty list for `api`.
-
-    >>> scopes_of("---\n- :api\n- 'read_user'\n"), scopes_of("--- []\n")
-    (('api', 'read_user'), ('api',))
-    """
-    try:
-        # The base loader makes texts of everything, tags of Ruby's included: it can neither fail on one nor run it.
-        listed = yaml.load(stored, Loader=yaml.BaseLoader)  # noqa: S506
-    except yaml.YAMLError:
-        listed = stored
-    if not listed:
-        return (DEFAULT_SCOPE,)
-    if not isinstance(listed, list) or not all(isinstance(scope, str) for scope in listed):
-        return (" ".join(stored.split()),)
-    return tuple(scope.removeprefix(":") for scope in listed)

@@ -17,7 +17,7 @@ import invoke
 from tokens.call import under_way
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment, for_people
-from tokens.commands.faults import ended_by, print_document
+from tokens.commands.faults import ended_by, for_nagios, print_document
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.tasks import target
 from tokens.tasks.configuration import unknown_keys
@@ -97,12 +97,12 @@ def task(
             console.write_anything()
             environment = Environment.of_process()
             values = {option.name: _value(option, given.get(option.name)) for option in options.values()}
-            as_json = values.get("output") == "json"
+            output = values.get("output")
             with (
                 _sparing_the_collector(),
                 under_way(target.call_of(context, full_name, values.get("target"))),
                 interruptible(),
-                _faults_as_exits(environment, as_json),
+                _faults_as_exits(environment, output),
                 termination_as_error(),
             ):
                 _refuse_empty(given)
@@ -114,6 +114,7 @@ def task(
                 if without_terminal:
                     environment.require_person(full_name, without_terminal)
                 if place is not None:
+                    _refuse_what_is_only_here(options.values(), values)
                     there = {one.name: values[one.name] for one in options.values() if _is_given(one, values)}
                     files = [one.name for one in options.values() if one.is_file]
                     ending = target.run_there(context, environment, place, full_name, there, files)
@@ -220,6 +221,14 @@ def _check_forms(options: Any, values: Mapping[str, Any]) -> None:
             raise UsageError(f'{option.flag} takes {listed(option.forms)}, not "{given}"{hint}')
 
 
+def _refuse_what_is_only_here(options: Any, values: Mapping[str, Any]) -> None:
+    for option in options:
+        if option.only_here and _is_given(option, values):
+            raise UsageError(
+                f"{option.flag} is about this machine, and the target is elsewhere: leave it out, take standard output."
+            )
+
+
 def _take_for_dry_run(name: str, values: dict[str, Any]) -> None:
     """Invoke's own `--dry` runs a task's body all the same: it must never change anything by surprise."""
     if "dry_run" not in values:
@@ -228,13 +237,15 @@ def _take_for_dry_run(name: str, values: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _faults_as_exits(environment: Environment, as_json: bool) -> Iterator[None]:
+def _faults_as_exits(environment: Environment, output: str | None) -> Iterator[None]:
     try:
         yield
     except (TokensError, KeyboardInterrupt, EOFError) as error:
         ending = ended_by(error)
-        if as_json and not ending.in_document:
+        if output == "json" and not ending.in_document:
             print_document(environment, ending)
+        if output == "nagios" and isinstance(error, TokensError):
+            ending = for_nagios(environment, ending)
         _leave(environment, ending)
     except OSError as error:
         if console.is_gone(environment.stdout):

@@ -2,12 +2,20 @@
 
 from tokens.tasks.declaration import Family, task
 from tokens.tasks.options import (
+    CHECK_FILE,
+    CHECK_OUTPUT,
+    COUNTED,
     DATES_OUTPUT,
     DRY_RUN,
     EXTENSION,
+    FORECAST,
+    FORECAST_OUTPUT,
     GRANTS,
     HANGING_ON,
     HISTORY_OUTPUT,
+    LIST_OUTPUT,
+    LISTED,
+    LISTING,
     LOCATED,
     NO_JOURNAL,
     OUTPUT,
@@ -21,6 +29,7 @@ from tokens.tasks.options import (
     SUPERSEDED,
     TARGETS_CONFIGURED,
     THERE,
+    THRESHOLDS,
     TOP,
     handling_of,
 )
@@ -41,6 +50,93 @@ def analyze() -> None:
         gitlab-tokens analyze
         gitlab-tokens analyze --target demo --top all
         gitlab-tokens analyze --output csv
+    """
+
+
+@task("list_tokens:list_tokens", LOCATED, LISTED, LISTING, LIST_OUTPUT, name="list")
+def list_tokens() -> None:
+    """Show which tokens expire when, and whose they are.
+
+    The options choose tokens as those of extend do, and none of them has to be
+    given: without them it shows every token that works, soonest first. On a
+    terminal it shows the first 50; --first all shows the rest. The columns fit
+    the terminal, and a pipe gets all of every name.
+
+    The owner is a person's or service account's username. For a bot it is the
+    full path of its project or group. --wide adds columns, among them what is
+    the matter with a token:
+
+        membership-ends-first  the bot's membership ends before the token
+        clean-up               GitLab deletes the bot on the day of clean_up_at
+        beyond-maximum         the date is beyond the maximum lifetime
+        in-its-grace           a successor works, and this token still does
+        successor-works        this token is dead, and a successor works
+        nobody-warned          GitLab sends no mail before it expires
+        warned                 GitLab has sent a mail already
+        owner-inactive         the owner is blocked, banned or deactivated
+
+    More columns come by name alone: email, place_id, created_by, told (who gets
+    GitLab's mail about a bot), owner_state and account. --output ids feeds
+    --ids - of another task. It reads in one read-only transaction, also on a
+    standby.
+
+    Examples:
+
+        gitlab-tokens list --within 14d
+        gitlab-tokens list --kind project,group --expires 2026-12 --wide
+        gitlab-tokens list --never-used --sort created --output csv
+    """
+
+
+@task("forecast:forecast", LOCATED, COUNTED, FORECAST, FORECAST_OUTPUT)
+def forecast() -> None:
+    """Show how many tokens expire in the next weeks.
+
+    A line for each day, week or month from tomorrow on, with a bar in which each
+    kind has a letter. A week begins on Monday. The memberships of bots have a
+    column of their own, since GitLab deletes a bot with its membership. A day
+    that has more than a fifth of all tokens comes with the command that spreads
+    them. Tokens of every kind count unless kinds are named.
+
+    Examples:
+
+        gitlab-tokens forecast
+        gitlab-tokens forecast --by month --until 1y --kind project,group
+        gitlab-tokens forecast --sort tokens --first 10
+    """
+
+
+@task("breakdown:breakdown", LOCATED, COUNTED, OUTPUT)
+def breakdown() -> None:
+    """Show how many tokens of each kind there are, and the policy.
+
+    A fact a line, so that grep finds it: active tokens, those that expire within
+    7, 30 and 90 days or never, those that were never used or not for a year,
+    those with the scopes api, sudo and admin_mode, and dead ones. The last lines
+    are the instance's policy in words.
+
+    Examples:
+
+        gitlab-tokens breakdown
+        gitlab-tokens breakdown --group platform --output json
+    """
+
+
+@task("check:check", LOCATED, COUNTED, THRESHOLDS, CHECK_OUTPUT, CHECK_FILE)
+def check() -> None:
+    """Tell monitoring what stops working soon.
+
+    One line, and exit status 0, or 5 if a token stops working within --warn. A
+    token whose successor works is no alarm. With --output nagios it is a plugin:
+    exit statuses 0, 1, 2, and 3 for whatever goes wrong. With --output
+    prometheus it prints numbers for a textfile collector, and --file replaces a
+    file at once. Alert rules and a timer are in deploy/monitoring.
+
+    Examples:
+
+        gitlab-tokens check --warn 14d --critical 3d
+        gitlab-tokens check --output nagios --kind project,group
+        gitlab-tokens check --output prometheus --file /tmp/gitlab_tokens.prom
     """
 
 

@@ -49,6 +49,7 @@ class Option:
         default: what counts where it is not given; None for nothing.
         several: it may be given again and again; its value is a list.
         forms: the words that it takes, where they are few.
+        only_here: it means something of this machine, so a task that runs elsewhere refuses it.
         is_file: it names a file right here, or `-`; a task that runs elsewhere finds it there under another name.
         value: what has to follow it, where `forms` do not say so; of no use for a flag.
         group: where help shows it.
@@ -61,6 +62,7 @@ class Option:
     several: bool = False
     forms: tuple[str, ...] = ()
     is_file: bool = False
+    only_here: bool = False
     value: Value = ANYTHING
     group: Group = Group.CHANGE
     short: str = ""

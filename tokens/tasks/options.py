@@ -12,16 +12,18 @@ from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 
 KINDS = "personal, impersonation, project, group, service-account"
 STATES = "active, expired, revoked"
+OWNER_STATES = "active, blocked, banned, deactivated"
 
 # What follows an option, each said once.
 DAY = Value("DAY", "a day", "2027-06-15")
 PAST_DAY = Value("DAY", "a day", "2024-06-15")
-DAYS = Value("DAYS", "a number of days", "30d")
 NUMBER = Value("NUMBER", "a number", "1000")
 NUMBER_OF_RUN = Value("RUN", "the number of a run", "12", lookup="runs")
 WHERE = Value("TARGET", "a target", "docker:gitlab", lookup="targets")
-WHICH = Value("WHICH", "a day, or some days,", "2024-06-15")
+PERIOD = Value("PERIOD", "a period", "30d")
+WHICH = Value("WHICH", "a day, or some days,", "2026-12-04")
 KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")))
+OWNER_STATE = Value("STATE", "a state of an owner", "blocked,banned", tuple(OWNER_STATES.split(", ")))
 STATE = Value("STATE", "a state", "active,expired", tuple(STATES.split(", ")))
 USERNAME = Value("USERNAME", "a username", "inventory")
 GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools")
@@ -96,7 +98,7 @@ HISTORY_OUTPUT = Option(
 
 GRANTS = Option(
     "grants",
-    "Instead, print the least privileges for this role as SQL, for analyze, history, changes and rotate.",
+    "Instead, print the least privileges for this role as SQL: analyze, list, history, changes, rotate.",
     value=Value("ROLE", "the name of a role", "auditor"),
 )
 
@@ -172,7 +174,8 @@ BUNDLE_PLACE = Argument("place", target.bundle_place, (TARGET, DIRECTORY))
 SELECTING = (
     Option(
         "expires",
-        f"Those that expire on a day (2024-06-15), on some (2024-06-01..2024-06-30), or never (none). {SEVERAL}",
+        "Those that expire on a day (2026-12-04, today, +14d), in a month (2026-12), between two of these "
+        f"(2026-12-04..2026-12-11, ..+14d), or never (none). {SEVERAL}",
         several=True,
         value=WHICH,
         group=Group.TOKENS,
@@ -239,6 +242,26 @@ SELECTING = (
         group=Group.TOKENS,
     ),
     Option(
+        "owner_state",
+        f"Only of owners in this state: {OWNER_STATES}. {SEVERAL}",
+        several=True,
+        value=OWNER_STATE,
+        group=Group.TOKENS,
+    ),
+    Option("never_used", "Only those that GitLab has never seen used.", False, group=Group.TOKENS),
+    Option(
+        "beyond_maximum",
+        "Only those whose date, or lack of one, is beyond the maximum lifetime.",
+        False,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "no_membership",
+        "Only those of project and group bots without any membership, which reach nothing.",
+        False,
+        group=Group.TOKENS,
+    ),
+    Option(
         "ids",
         "Only with an id in this file (- is standard input), between spaces, commas or lines; # starts a comment.",
         is_file=True,
@@ -253,8 +276,118 @@ LEAVE_OUT = Option(
     group=Group.TOKENS,
 )
 SUPERSEDED = Argument("superseded", "tokens.commands.selecting:takes_superseded", (LEAVE_OUT,))
-SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELECTING, LEAVE_OUT))
-"""Which tokens."""
+WITHIN = Option(
+    "within",
+    "Those that work and expire within a period from today (30d, 2w, 3m, 1y), instead of --expires.",
+    value=PERIOD,
+    group=Group.TOKENS,
+)
+EXPIRED_WITHIN = Option(
+    "expired_within",
+    "Those that have expired within the last period, such as 14d, instead of --expires.",
+    value=Value("PERIOD", "a period", "14d"),
+    group=Group.TOKENS,
+)
+PERIODS = (WITHIN, EXPIRED_WITHIN)
+SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
+"""Which tokens are to be changed."""
+
+LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*SELECTING, *PERIODS))
+"""Which tokens are to be shown: without an option about the date those of any date."""
+
+
+def _of_every(option: Option) -> Option:
+    """The same where every kind and state counts unless it is named."""
+    said = {
+        "kind": f"Only of this kind: {KINDS}. Default: every kind. {SEVERAL}",
+        "state": f"Only in this state: {STATES}. Default: every state. {SEVERAL}",
+    }
+    return option.saying(said.get(option.name, option.text))
+
+
+COUNTED = Argument("selection", "tokens.commands.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
+"""Which tokens are counted: without an option about kind or state all of them."""
+
+LISTING = Argument(
+    "layout",
+    "tokens.commands.list_tokens:layout",
+    (
+        Option("wide", "More columns: state, scopes, created, ips, membership_ends_at, flags, description.", False),
+        Option(
+            "columns",
+            f"These columns in this order, in every output. {SEVERAL}",
+            several=True,
+            value=Value("COLUMN", "a column", "id,name,email"),
+        ),
+        Option(
+            "sort",
+            "By this column; with a minus (--sort=-used) downwards. Default: expires, soonest first.",
+            value=Value("COLUMN", "a column", "owner"),
+        ),
+        Option(
+            "first",
+            "This number of tokens, or all. Default: 50 on a terminal, else all.",
+            value=Value("NUMBER", "a number, or all", "100"),
+        ),
+    ),
+)
+LIST_OUTPUT = Option(
+    "output",
+    "text, json, ndjson (a document a line), csv or ids (one a line, for --ids -). Default: text.",
+    "text",
+    forms=("text", "json", "ndjson", "csv", "ids"),
+    value=FORM,
+    short="o",
+)
+FORECAST = Argument(
+    "window",
+    "tokens.commands.forecast:window",
+    (
+        Option("by", "day, week or month. Default: week.", "week", forms=("day", "week", "month")),
+        Option(
+            "until",
+            "How far to look: a period (90d, 6m) or a day. Default: 90d.",
+            "90d",
+            value=Value("PERIOD", "a period or a day", "6m"),
+        ),
+        Option(
+            "sort", "date, or tokens: the days with the most tokens. Default: date.", "date", forms=("date", "tokens")
+        ),
+        Option(
+            "first",
+            "With --sort tokens, this number of days. Default: all.",
+            value=Value("NUMBER", "a number of days", "10"),
+        ),
+    ),
+)
+FORECAST_OUTPUT = DATES_OUTPUT.saying("text, json or csv. Default: text.")
+THRESHOLDS = Argument(
+    "thresholds",
+    "tokens.commands.check:thresholds",
+    (
+        Option("warn", "Tokens that stop working within this period are a warning. Default: 30d.", "30d", value=PERIOD),
+        Option(
+            "critical",
+            "Those within this one are critical. Default: 7d.",
+            "7d",
+            value=Value("PERIOD", "a period", "7d"),
+        ),
+    ),
+)
+CHECK_OUTPUT = Option(
+    "output",
+    "text, json, nagios (a plugin's line and exit statuses, 0 to 3), or prometheus (its text format). Default: text.",
+    "text",
+    forms=("text", "json", "nagios", "prometheus"),
+    value=FORM,
+    short="o",
+)
+CHECK_FILE = Option(
+    "file",
+    "With --output prometheus: the file to replace, for node_exporter. A failure leaves it as it was.",
+    only_here=True,
+    value=Value("FILE", "a file", "/var/lib/gitlab-tokens/gitlab_tokens.prom", lookup="files"),
+)
 
 STANDBY = Option(
     "standby",
@@ -336,13 +469,13 @@ EXTENSION = Argument(
     "change",
     "tokens.commands.change:extension",
     (
-        Option("to", "The new expiration date (2027-06-15).", value=DAY),
+        Option("to", "The new expiration date (2027-06-15, or +90d from today).", value=DAY),
         Option(
             "by",
-            "Instead of --to: this number of days later than each token's own date (365d).",
-            value=Value("DAYS", "a number of days", "365d"),
+            "Instead of --to: this period later than each token's own date (365d, 12w).",
+            value=Value("PERIOD", "a period", "365d"),
         ),
-        Option("stagger", "Spread the new dates evenly over this number of days, from there on (30d).", value=DAYS),
+        Option("stagger", "Spread the new dates evenly over this period, from there on (30d).", value=PERIOD),
     ),
 )
 
@@ -364,14 +497,14 @@ ROTATION = Argument(
         ),
         Option(
             "within",
-            "All tokens that work and expire within this number of days, such as 30d.",
-            value=DAYS,
+            "All tokens that work and expire within a period from today, such as 30d.",
+            value=PERIOD,
             group=Group.TOKENS,
         ),
         Option(
             "expired_within",
-            "All tokens that expired at most this number of days ago, such as 14d.",
-            value=Value("DAYS", "a number of days", "14d"),
+            "All tokens that have expired within the last period, such as 14d.",
+            value=Value("PERIOD", "a period", "14d"),
             group=Group.TOKENS,
         ),
         *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),

@@ -12,4 +12,6 @@ def printable(text: str) -> str:
     >>> printable("mallory\\x1b[2J")
     'mallory�[2J'
     """
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else REPLACEMENT for character in text)

@@ -1,0 +1,328 @@
+"""Which tokens expire when, whose they are and what is the matter with them, in every form."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from psycopg.conninfo import make_conninfo
+
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
+from tests.testbed.factories import (
+    make_group,
+    make_membership,
+    make_project,
+    make_settings,
+    make_token,
+    make_tokens,
+    make_user,
+)
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.errors import Refused
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.inventory.diagnosis import least_privileges
+from tokens.inventory.tokens import BY_NAME, COLUMNS, FLAG_NAMES, Layout, Listing, listed
+from tokens.selection import EVERYTHING
+from tokens.terminal.paragraphs import width as width_of
+from tokens.views import tokens as view
+
+pytestmark = pytest.mark.newest_server
+
+TODAY = datetime.now(UTC).date()
+SOON, LATER, GONE = TODAY + timedelta(5), TODAY + timedelta(40), TODAY - timedelta(5)
+EVIL = '=cmd|"a",<script>\n\x1b]0;title\x07 \u202egnp.exe 部署🚀'
+
+List = Callable[..., str]
+
+
+@pytest.fixture
+def show(gitlab_database: Address, capsys: pytest.CaptureFixture[str]) -> List:
+    """What `list` prints on standard output, or on both streams where it does not end with 0."""
+
+    def run(*words: str, status: int = 0) -> str:
+        capsys.readouterr()
+        assert typed("list", "--target", url(gitlab_database), *words) == status
+        printed = capsys.readouterr()
+        return printed.out + (printed.err if status else "")
+
+    return run
+
+
+@pytest.fixture
+def ids(show: List) -> Callable[..., list[int]]:
+    """The ids that `list` finds."""
+    return lambda *words: [int(line) for line in show("--output", "ids", *words).splitlines()]
+
+
+def make_bot(connection: sa.Connection, **membership: Any) -> int:
+    bot = make_user(connection, user_type=6)
+    make_membership(connection, user_id=bot, **membership)
+    return bot
+
+
+def test_the_soonest_comes_first_with_whose_it_is(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        group = make_group(connection, path="platform")
+        project = make_project(connection, namespace_id=group, path="web")
+        erika = make_user(connection, username="erika")
+        used = f"{GONE} 12:00+00"
+        make_token(connection, id=7, user_id=erika, name="cron")
+        bots = [make_bot(connection, project_id=project), make_bot(connection, group_id=group)]
+        make_token(connection, id=80, user_id=bots[0], expires_at=LATER, name="renovate")
+        make_token(connection, id=900, user_id=bots[1], expires_at=SOON, name="backup", last_used_at=used)
+        make_token(connection, user_id=erika, expires_at=GONE, name="old")
+    assert show().splitlines() == [
+        " Id  Expires        In  Kind      Owner         Name      Used",
+        f"900  {SOON}     5d  group     platform      backup    {GONE}",
+        f" 80  {LATER}    40d  project   platform/web  renovate  never",
+        "  7  never       never  personal  erika         cron      never",
+    ]
+
+
+def test_every_row_fits_the_terminal_and_the_rest_is_counted(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 60, expires_at=SOON, name="a name of many words " * 10)
+        make_tokens(connection, 1, expires_at=SOON, name="部署🚀" * 30)
+    with listed(gitlab_database, EVERYTHING, Layout(default_columns(), first=50), counted=True) as found:
+        lines = list(view.screen(found, width=80))
+        assert list(view.remark(found)) == ["11 more: --first all shows them."]
+    assert len(lines) == 51
+    assert max(map(width_of, lines)) == 80
+    assert all(line.count("…") == 1 for line in lines[1:])
+    with listed(gitlab_database, EVERYTHING, Layout(COLUMNS[:16])) as found:
+        below = list(view.screen(found, width=80))
+    assert max(map(width_of, below)) <= 80
+    assert below[1] == f"Expires      {SOON}"
+    assert len(show().splitlines()) == 62, "nothing is cut in a pipe"
+    assert show("--first", "3").splitlines()[1:] == show().splitlines()[1:4]
+
+
+def test_programs_get_the_same_tokens_in_every_form(
+    gitlab_database: Address, show: List, ids: Callable[..., list[int]], tmp_path: Path
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        made = list(make_tokens(connection, 3, expires_at=SOON))
+    document = json.loads(show("--output", "json"))
+    assert list(document) == ["schema", "instance", "made_at", "selection", "notes", "tokens"]
+    assert document["schema"] == 1
+    lines = [json.loads(line) for line in show("--output", "ndjson").splitlines()]
+    assert lines == document["tokens"]
+    assert [token["id"] for token in lines] == made == ids()
+    assert {token["expires_at"] for token in lines} == {str(SOON)}
+    assert {token["in_days"] for token in lines} == {5}
+    assert lines[0]["scopes"] == ["api"]
+    rows = list(csv.DictReader(io.StringIO(show("--output", "csv"))))
+    assert [int(row["id"]) for row in rows] == made
+    assert list(rows[0]) == list(lines[0])
+    chosen = tmp_path / "ids"
+    chosen.write_text(show("--output", "ids"))
+    assert ids("--ids", str(chosen)) == made
+
+
+def test_nothing_is_an_empty_list_and_says_why(
+    gitlab_database: Address, show: List, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_token(connection, expires_at=GONE)
+    document = json.loads(show("--output", "json", "--within", "30d"))
+    assert document["tokens"] == []
+    assert document["notes"] == [f"No token fulfils this, whatever the other options say: {within_30_days()}."]
+    assert show("--output", "csv").splitlines() == [",".join(name for name in csv_names())]
+    assert (show("--output", "ids"), show("--output", "ndjson")) == ("", "")
+    assert show() == "No token is selected.\n"
+    assert typed("list", "--target", url(gitlab_database)) == 0
+    assert "left out by their kind or state" in capsys.readouterr().err
+
+
+def within_30_days() -> str:
+    return f"expires {TODAY + timedelta(1)}..{TODAY + timedelta(30)}"
+
+
+def csv_names() -> list[str]:
+    return [one.name for one in COLUMNS if one.cheap or one in default_columns()]
+
+
+def default_columns() -> tuple[Any, ...]:
+    return tuple(one for one in COLUMNS if one.shown.value == "always")
+
+
+def test_names_do_harm_to_no_terminal_no_table_and_no_spreadsheet(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        owner = make_user(connection, username="mallory\x1b[2J", name="M")
+        make_token(connection, user_id=owner, expires_at=SOON, name=EVIL, description=EVIL)
+    for words in ([], ["--wide"]):
+        printed = show(*words)
+        assert printed.count("\n") == 2
+        assert "\x1b" not in printed
+        assert "\u202e" not in printed
+    assert json.loads(show("--output", "json", "--wide"))["tokens"][0]["name"] == EVIL
+    [row] = csv.DictReader(io.StringIO(show("--output", "csv", "--wide")))
+    assert row["name"].startswith("'=cmd")
+    assert "\x1b" not in "".join(row.values())
+
+
+def test_owners_and_use_choose_tokens(gitlab_database: Address, ids: Callable[..., list[int]]) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=30)
+        owners = {
+            state: make_user(connection, state=state)
+            for state in ("active", "blocked", "ldap_blocked", "blocked_pending_approval", "banned", "deactivated")
+        }
+        made = {state: make_token(connection, user_id=owner, expires_at=SOON) for state, owner in owners.items()}
+        used = make_token(connection, user_id=owners["active"], expires_at=SOON, last_used_at="2024-01-01")
+        beyond = make_token(connection, user_id=owners["active"], expires_at=LATER, last_used_at="2024-01-01")
+        endless = make_token(connection, user_id=owners["active"], last_used_at="2024-01-01")
+        lost = make_token(connection, user_id=make_user(connection, user_type=6), expires_at=SOON)
+        found = make_token(connection, user_id=make_bot(connection, group_id=make_group(connection)), expires_at=SOON)
+    blocked = [made[state] for state in ("blocked", "ldap_blocked", "blocked_pending_approval")]
+    assert ids("--owner-state", "blocked") == blocked
+    assert ids("--owner-state", "banned,deactivated") == [made["banned"], made["deactivated"]]
+    assert ids("--never-used", "--owner-state", "active") == [made["active"], lost, found]
+    assert ids("--beyond-maximum") == [beyond, endless]
+    assert ids("--no-membership") == [lost]
+    assert used in ids("--within", "1w")
+    assert ids("--within", "6w", "--beyond-maximum") == [beyond]
+    assert ids("--expires", "none") == [endless]
+    assert ids("--sort=-id", "--first", "2") == [found, lost]
+
+
+def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=30)
+        group = make_group(connection)
+        looked_after = make_group(connection)
+        boss = make_user(connection, username="boss")
+        make_membership(connection, user_id=boss, group_id=looked_after, access_level=50)
+        make_membership(connection, user_id=make_user(connection), group_id=looked_after, access_level=30)
+        person = make_user(connection)
+        first = make_bot(connection, group_id=looked_after, expires_at=SOON)
+        made = {
+            "fine": make_token(connection, user_id=person, expires_at=SOON),
+            "warned": make_token(
+                connection, user_id=person, expires_at=SOON, seven_days_notification_sent_at="2026-01-01"
+            ),
+            "beyond-maximum": make_token(connection, user_id=person, expires_at=LATER),
+            "nobody-warned": make_token(connection, user_id=make_bot(connection, group_id=group), expires_at=SOON),
+            "service": make_token(connection, user_id=make_user(connection, user_type=13), expires_at=SOON),
+            "owner-inactive": make_token(connection, user_id=make_user(connection, state="banned"), expires_at=SOON),
+            "membership-ends-first": make_token(connection, user_id=first, expires_at=SOON + timedelta(1)),
+            "clean-up": make_token(connection, user_id=make_bot(connection, group_id=group), expires_at=GONE),
+            "in-its-grace": make_token(connection, user_id=person, expires_at=SOON),
+            "successor-works": make_token(connection, user_id=person, expires_at=SOON, revoked=True),
+        }
+        for old in ("in-its-grace", "successor-works"):
+            make_token(connection, user_id=person, expires_at=SOON, previous_personal_access_token_id=made[old])
+    columns = "id,flags,clean_up_at,membership_ends_at,told"
+    words = ["--state", "active,expired,revoked", "--columns", columns]
+    found = {one["id"]: one for one in json.loads(show("--output", "json", *words))["tokens"]}
+    flags = {name: found[id_]["flags"] for name, id_ in made.items()}
+    assert flags == {
+        "fine": [],
+        "service": ["nobody-warned"],
+        "owner-inactive": ["nobody-warned", "owner-inactive"],
+        **{name: [name] for name in flags if name in FLAG_NAMES and name != "owner-inactive"},
+    }
+    assert {name for one in flags.values() for name in one} == set(FLAG_NAMES)
+    assert found[made["clean-up"]]["clean_up_at"] == str(GONE + timedelta(31))
+    assert found[made["membership-ends-first"]]["membership_ends_at"] == str(SOON)
+    assert found[made["membership-ends-first"]]["told"] == ["boss"]
+
+
+def test_odd_dates_are_shown_as_everywhere(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        for day in ("infinity", "0044-03-15 BC", "-infinity", "20000-01-01"):
+            make_token(connection, expires_at=day)
+    found = json.loads(show("--state", "active,expired", "--output", "json"))["tokens"]
+    assert [one["expires_at"] for one in found] == ["-Infinity", "-0043-03-15", "20000-01-01", "Infinity"]
+    assert [one["in_days"] is None for one in found] == [True, False, False, True]
+    assert len(show("--state", "active,expired").splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--columns", "id,nmae"], '--columns has no column "nmae" (did you mean name?); there are id, '),
+        (["--sort", "flags"], "--sort cannot sort by flags, of which a token has several."),
+        (["--first", "0"], '--first takes a number of tokens, or all, not "0".'),
+        (["--wide", "--columns", "id"], "--wide and --columns both say which columns: choose one."),
+        (
+            ["--within", "1w", "--expires", "none"],
+            "--expires and --within both say when the tokens expire: choose one.",
+        ),
+        (["--user", "nobody"], 'This GitLab has no user "nobody"'),
+        (["--scope", "aip"], "did you mean api?"),
+        (["--output", "yaml"], '--output takes text, json, ndjson, csv or ids, not "yaml".'),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(show: List, words: list[str], message: str) -> None:
+    printed = show(*words, status=2)
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_ids_of_no_token_and_left_out_are_named(
+    gitlab_database: Address, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        works, dead = (make_token(connection, expires_at=day) for day in (SOON, GONE))
+    named = tmp_path / "ids"
+    named.write_text(f"{works} {dead} 999999")
+    assert typed("list", "--target", url(gitlab_database), "--ids", str(named)) == 0
+    assert capsys.readouterr().err == (
+        f"NOTE: 1 of 3 ids are of no token: 999999.\nNOTE: 1 of 3 ids are left out by the other options: {dead}.\n"
+    )
+
+
+@pytest.mark.each_release
+def test_every_column_can_be_shown_and_sorted_by_on_every_release(
+    gitlab_database_at: Callable[[str], Address], revision: str
+) -> None:
+    address = gitlab_database_at(revision)
+    with make_engine(address).begin() as connection:
+        bot = make_bot(connection, group_id=make_group(connection))
+        made = {make_token(connection, user_id=owner, expires_at=SOON) for owner in (bot, make_user(connection))}
+    for column in COLUMNS:
+        sort = column.name if column.name not in ("scopes", "ips", "flags", "told") else "id"
+        for first in (None, 5):
+            with listed(address, EVERYTHING, Layout(COLUMNS, sort, first=first)) as found:
+                assert {row[0] for row in found.rows} == made
+
+
+def test_a_role_with_the_printed_grants_and_nothing_else_can_list(
+    gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        made = make_token(connection, expires_at=SOON)
+    administrator = make_engine(superuser(gitlab_database))
+    reader = Address(make_conninfo(gitlab_database.conninfo, user="list_reader"), "reader")
+    with administrator.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE list_reader LOGIN")
+    try:
+        with pytest.raises(Refused, match="GRANT"), listed(reader, EVERYTHING, Layout(COLUMNS)):
+            pass
+        with administrator.begin() as connection:
+            for grant in least_privileges(gitlab_database, "list_reader")["list"]:
+                connection.exec_driver_sql(grant)
+        with listed(reader, EVERYTHING, Layout(COLUMNS)) as found:
+            assert [row[0] for row in found.rows] == [made]
+    finally:
+        with administrator.begin() as connection:
+            connection.exec_driver_sql("DROP OWNED BY list_reader; DROP ROLE list_reader")
+
+
+def test_what_ends_soon_is_coloured_where_colours_are_wanted() -> None:
+    today = ExpirationDate.typed("2026-11-28")
+    columns = tuple(BY_NAME[name] for name in ("id", "expires_at"))
+    rows = [(1, "2026-12-01"), (2, "2026-12-20"), (3, "2027-12-20"), (4, "2026-11-01"), (5, None), (6, "infinity")]
+    found = Listing(Layout(columns), today, iter(rows))
+    red, yellow, *others = list(view.screen(found, width=80, colour=True))[1:]
+    assert red.startswith("\x1b[31m")
+    assert yellow.startswith("\x1b[33m")
+    assert not any("\x1b" in line for line in others)

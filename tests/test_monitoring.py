@@ -1,0 +1,158 @@
+"""What deploy/monitoring hands out works with the numbers that `check` writes, in a real Prometheus."""
+
+import json
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
+from tests.testbed.factories import make_token
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.gitlab.kind import Kind, State
+from tokens.inventory.due import KindGauge
+from tokens.views.metrics import metrics
+
+MONITORING = Path(__file__).parent.parent / "deploy" / "monitoring"
+NEEDED = ("promtool", "prometheus", "prometheus-node-exporter")
+METRIC = re.compile(r"gitlab_tokens\w*")
+PATIENCE = 60  # seconds until a program that was started must answer
+
+
+ABSENT = [name for name in NEEDED if shutil.which(name) is None]
+
+pytestmark = [
+    pytest.mark.newest_server,
+    pytest.mark.skipif(bool(ABSENT), reason=f"Debian's packages prometheus and prometheus-node-exporter have {ABSENT}"),
+]
+
+
+def rules() -> list[dict[str, Any]]:
+    [group] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def written() -> set[str]:
+    """The names of all metrics."""
+    day = metrics([KindGauge(Kind.GROUP, dict.fromkeys(State, 1), {7: 1}, 1, None)])
+    return set(re.findall(r"# TYPE (\w+)", day))
+
+
+def test_the_rules_and_their_own_tests_are_accepted() -> None:
+    for words in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        done = subprocess.run(["promtool", *words], cwd=MONITORING, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done
+
+
+def test_rules_and_dashboard_ask_for_numbers_that_are_written() -> None:
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    asked = [rule["expr"] for rule in rules()]
+    asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert {name for expression in asked for name in METRIC.findall(expression)} <= written()
+
+
+def test_every_alert_names_a_command_that_works_when_it_is_typed(gitlab_database: Address) -> None:
+    for rule in rules():
+        command = rule["annotations"]["command"]
+        program, *words = shlex.split(re.sub(r"\{\{ \$labels\.kind \}\}", "project", command))
+        if program == "gitlab-tokens":
+            assert typed(*words, "--target", url(gitlab_database)) == 0, command
+
+
+def test_prometheus_reads_the_numbers_through_node_exporter(gitlab_database: Address, tmp_path: Path) -> None:
+    soon = datetime.now(UTC).date() + timedelta(5)
+    with make_engine(gitlab_database).begin() as connection:
+        make_token(connection, expires_at=soon)
+    numbers = tmp_path / "textfiles"
+    numbers.mkdir()
+    file = numbers / "gitlab_tokens.prom"
+    words = ["check", "--target", url(gitlab_database), "--output", "prometheus", "--file", str(file)]
+    assert typed(*words) == 0
+    exporter, server = free_port(), free_port()
+    configuration = tmp_path / "prometheus.yml"
+    scrape = {"job_name": "node", "static_configs": [{"targets": [f"127.0.0.1:{exporter}"]}]}
+    configuration.write_text(
+        yaml.safe_dump(
+            {
+                "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                "rule_files": [str(MONITORING / "alerts.yaml")],
+                "scrape_configs": [scrape],
+            }
+        )
+    )
+    with (
+        running(
+            "prometheus-node-exporter",
+            f"--web.listen-address=127.0.0.1:{exporter}",
+            "--collector.disable-defaults",
+            "--collector.textfile",
+            f"--collector.textfile.directory={numbers}",
+        ),
+        running(
+            "prometheus",
+            f"--config.file={configuration}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+            f"--web.listen-address=127.0.0.1:{server}",
+        ),
+    ):
+        ask = f"http://127.0.0.1:{server}/api/v1"
+        query = urllib.parse.urlencode({"query": 'gitlab_tokens_expiring{kind="personal",within="7d"}'})
+        [found] = eventually(lambda: answered(f"{ask}/query?{query}")["data"]["result"])
+        assert found["value"][1] == "1"
+        alerts = eventually(lambda: [one for one in alerts_of(ask) if one["alertname"] == "GitLabTokensExpireSoon"])
+        assert alerts == [{"alertname": "GitLabTokensExpireSoon", "severity": "warning", **origin(exporter)}]
+
+
+def alerts_of(ask: str) -> list[dict[str, str]]:
+    """The labels of each alert, those that wait for their time too."""
+    return [one["labels"] for one in answered(f"{ask}/alerts")["data"]["alerts"]]
+
+
+def origin(exporter: int) -> dict[str, str]:
+    return {"instance": f"127.0.0.1:{exporter}", "job": "node", "kind": "personal"}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def running(program: str, *words: str) -> Iterator[None]:
+    with subprocess.Popen([shutil.which(program) or program, *words], stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def answered(address: str) -> Any:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return json.load(answer)
+    except OSError:
+        return {"data": {"result": [], "alerts": []}}
+
+
+def eventually(ask: Any) -> Any:
+    """What `ask` finds once it finds something."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := ask():
+            return found
+    raise AssertionError("nothing was found")

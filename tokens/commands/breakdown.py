@@ -1,0 +1,25 @@
+"""`breakdown`: how many tokens of each kind there are, how they stand, and what the instance demands."""
+
+from tokens.commands.environment import Environment
+from tokens.commands.show import show
+from tokens.inventory.breakdown import breakdown as breakdown_of
+from tokens.selection import Selection
+from tokens.targets.places import Locate
+from tokens.views import breakdown as view
+
+
+def breakdown(environment: Environment, locate: Locate, selection: Selection, output: str) -> None:
+    """Show what there is of `selection`, a fact a line.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    site = locate()
+    with environment.announced("Counting the tokens"):
+        found = breakdown_of(site.address, selection)
+    show(
+        environment,
+        output,
+        text=lambda: view.screen(found),
+        json=lambda: view.as_json(found, site.instance, selection),
+    )

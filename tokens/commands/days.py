@@ -1,0 +1,136 @@
+"""Days and periods as people type them: 2026-12-04, 2026-12, today, +14d, ..2026-12-11, 30d, 2w, 3m, 1y."""
+
+import calendar
+import re
+from datetime import UTC, date, datetime, timedelta
+
+from tokens.errors import UsageError
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.selection import DateRange
+
+PERIOD = re.compile(r"(\d{1,7})([dwmy]?)", re.ASCII)
+MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+SHIFTED = re.compile(r"(today|tomorrow|)([+-])(\d{1,7}[dwmy])", re.ASCII)
+MOST_DAYS = 3_660_000  # ten thousand years
+
+EARLIEST, LATEST = ExpirationDate(float("-inf")), ExpirationDate(float("inf"))
+
+HOW = "a day (2026-12-04, today, +14d), a month (2026-12), a range of these (2026-12-04..2026-12-11, ..+14d), or none"
+
+
+def today() -> date:
+    """The day in UTC, by this machine's clock; GitLab's tokens die at 00:00 UTC."""
+    return datetime.now(UTC).date()
+
+
+def later(day: date, period: str) -> date:
+    """`day` moved by a period such as `30d`, `2w`, `3m`, `1y`, or `-3m`; a month's end stays one where it has to.
+
+    >>> str(later(date(2026, 1, 31), "1m")), str(later(date(2024, 2, 29), "-1y"))
+    ('2026-02-28', '2023-02-28')
+
+    Raises:
+        ValueError: no period.
+        OverflowError: beyond the years 1 to 9999.
+    """
+    sign = -1 if period.startswith("-") else 1
+    found = PERIOD.fullmatch(period.removeprefix("-"))
+    if found is None:
+        raise ValueError(f"{period!r} is not a period")
+    number, unit = sign * int(found[1]), found[2]
+    if unit in ("", "d", "w"):
+        return day + timedelta(days=number * (7 if unit == "w" else 1))
+    years, month = divmod(day.year * 12 + day.month - 1 + number * (12 if unit == "y" else 1), 12)
+    if not date.min.year <= years <= date.max.year:
+        raise OverflowError(f"the year {years} is out of range")
+    return date(years, month + 1, min(day.day, calendar.monthrange(years, month + 1)[1]))
+
+
+def days_of(option: str, text: str) -> int:
+    """How many days from today on a period has, one at least: `30d`, `30`, `2w`, `3m`, `1y`.
+
+    Raises:
+        UsageError: no period, or one of more than ten thousand years.
+    """
+    try:
+        number = (later(today(), text.strip()) - today()).days
+    except OverflowError:
+        number = _plain_days(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= MOST_DAYS:
+        raise UsageError(f'--{option} takes a period such as 30d, 2w, 3m or 1y, not "{text}".')
+    return number
+
+
+def days_within(option: str, period: str) -> DateRange:
+    """The dates of tokens that expire from tomorrow until `period` from today; today's are dead already."""
+    return DateRange(_ordinal(today()) + 1, _ordinal(today()) + days_of(option, period))
+
+
+def days_since(option: str, period: str) -> DateRange:
+    """The dates of tokens that have expired within the last `period`, today included."""
+    return DateRange(_ordinal(today()) + -days_of(option, period), _ordinal(today()))
+
+
+def range_of(option: str, word: str) -> DateRange | None:
+    """The days that a word means, None for `none`; an open end is any day on that side.
+
+    Raises:
+        UsageError: it is none of HOW, or ends before it begins.
+    """
+    if word == "none":
+        return None
+    first, dots, last = word.partition("..")
+    try:
+        if dots and not first and not last:
+            raise ValueError("no end at all")
+        begins = _days(first)[0] if first else EARLIEST
+        ends = _days(last if dots else first)[1] if last or not dots else LATEST
+    except (ValueError, OverflowError):
+        raise UsageError(f'--{option} takes {HOW}, not "{word}".') from None
+    if begins > ends:
+        raise UsageError(f"--{option} {word} ends before it begins; did you mean {last}..{first}?")
+    return DateRange(begins, ends)
+
+
+def day_of(option: str, text: str) -> date:
+    """The one day that a word means.
+
+    Raises:
+        UsageError: it is no day.
+    """
+    try:
+        if MONTH.fullmatch(text.strip()):
+            raise ValueError("a month has many")
+        return date.fromordinal(int(_days(text)[0].ordinal))
+    except (ValueError, OverflowError):
+        raise UsageError(f'--{option} takes a day such as 2026-12-04, today or +14d, not "{text}".') from None
+
+
+def _days(word: str) -> tuple[ExpirationDate, ExpirationDate]:
+    """The first and the last day of a word."""
+    word = word.strip()
+    if month := MONTH.fullmatch(word):
+        first = date(int(month[1]), int(month[2]), 1)
+        return _ordinal(first), _ordinal(first.replace(day=calendar.monthrange(first.year, first.month)[1]))
+    if word in ("today", "tomorrow"):
+        day = _ordinal(today()) + (word == "tomorrow")
+    elif shifted := SHIFTED.fullmatch(word):
+        base = today() + timedelta(days=shifted[1] == "tomorrow")
+        day = _ordinal(later(base, shifted[2].replace("+", "") + shifted[3]))
+    else:
+        day = ExpirationDate.typed(word)
+    return day, day
+
+
+def _ordinal(day: date) -> ExpirationDate:
+    return ExpirationDate(day.toordinal())
+
+
+def _plain_days(text: str) -> int:
+    """Days where the calendar ends: a period of days or weeks may be longer than it."""
+    found = PERIOD.fullmatch(text.strip())
+    if found is None or found[2] not in ("", "d", "w"):
+        return 0
+    return int(found[1]) * (7 if found[2] == "w" else 1)

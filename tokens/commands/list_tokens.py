@@ -1,0 +1,115 @@
+"""`list`: which tokens expire when, whose they are, and what is the matter with them."""
+
+import difflib
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from tokens.commands.environment import Environment
+from tokens.commands.reading import whole_number
+from tokens.commands.show import show
+from tokens.errors import UsageError
+from tokens.inventory.tokens import BY_NAME, COLUMNS, UNSORTABLE, Column, Layout, Shown, listed
+from tokens.selection import Selection
+from tokens.targets.places import Locate
+from tokens.terminal import console
+from tokens.views import tokens as view
+
+FIRST_ON_A_TERMINAL = 50
+MOST = 2**31 - 1
+SHORT = {"expires": "expires_at", "in": "in_days", "used": "last_used_at", "created": "created_at"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `--wide`, `--columns`, `--sort` and `--first` say; `first` None is whatever suits the output."""
+
+    wide: bool
+    columns: tuple[Column, ...]
+    sort: str
+    descending: bool
+    first: int | None
+    all: bool
+
+
+def layout(_: Environment, wide: bool, columns: Sequence[str] | None, sort: str | None, first: str | None) -> Wanted:
+    """What these options mean.
+
+    Raises:
+        UsageError: what cannot be read, in one line.
+    """
+    named = [word.strip() for value in columns or () for word in value.split(",")]
+    if wide and named:
+        raise UsageError("--wide and --columns both say which columns: choose one.")
+    by = sort or "expires_at"
+    column = _column("sort", by.removeprefix("-"))
+    if column.name in UNSORTABLE:
+        raise UsageError(f"--sort cannot sort by {column.name}, of which a token has several.")
+    number = None if first in (None, "all") else whole_number(first or "", 1, MOST)
+    if first not in (None, "all") and number is None:
+        raise UsageError(f'--first takes a number of tokens, or all, not "{first}".')
+    return Wanted(
+        wide,
+        tuple(dict.fromkeys(_column("columns", name) for name in named)),
+        column.name,
+        by.startswith("-"),
+        number,
+        first == "all",
+    )
+
+
+def list_tokens(environment: Environment, locate: Locate, selection: Selection, layout: Wanted, output: str) -> None:
+    """Show the tokens of `selection`, soonest first, as a table, for a program, or for `--ids -`.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    site = locate()
+    on_terminal = output == "text" and console.is_terminal(environment.stdout)
+    first = layout.first
+    if first is None and on_terminal and not layout.all:
+        first = FIRST_ON_A_TERMINAL
+    wanted = Layout(_columns(layout, output), layout.sort, layout.descending, first)
+    with ExitStack() as stack:
+        with environment.announced("Reading the tokens"):
+            found = stack.enter_context(
+                listed(site.address, selection, wanted, release=site.release, counted=on_terminal)
+            )
+        for note in found.notes:
+            environment.tell(f"NOTE: {note}")
+        show(
+            environment,
+            output,
+            text=lambda: view.screen(
+                found,
+                width=shutil.get_terminal_size().columns if on_terminal else None,
+                colour=on_terminal and console.has_colour(environment.stdout),
+            ),
+            json=lambda: view.as_json(found, site.instance, selection),
+            csv=lambda: view.as_csv(found),
+            others={"ndjson": lambda: view.as_ndjson(found), "ids": lambda: view.as_ids(found)},
+        )
+        if output == "text":
+            environment.flush()
+            for line in view.remark(found):
+                environment.tell(line)
+
+
+def _columns(wanted: Wanted, output: str) -> tuple[Column, ...]:
+    if output == "ids":
+        return (BY_NAME["id"],)
+    if wanted.columns:
+        return wanted.columns
+    shown = (Shown.ALWAYS, Shown.WIDE) if wanted.wide else (Shown.ALWAYS,)
+    for_programs = output != "text"
+    return tuple(column for column in COLUMNS if column.shown in shown or (for_programs and column.cheap))
+
+
+def _column(option: str, name: str) -> Column:
+    name = SHORT.get(name, name.replace("-", "_"))
+    if name not in BY_NAME:
+        near = difflib.get_close_matches(name, BY_NAME, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f'--{option} has no column "{name}"{hint}; there are {", ".join(BY_NAME)}.')
+    return BY_NAME[name]

@@ -1,0 +1,57 @@
+"""Whose a token is, and who is told about it: SQL over a token `t`, its owner `u`, and a bot's place.
+
+GitLab gives a project or group access token to a bot of its own, which is a member of that project or group. People and
+service accounts own their tokens themselves.
+"""
+
+from tokens.gitlab.schema import USER_DETAILS, Schema
+
+MAINTAINER = 40  # members.access_level of who looks after a project's or group's tokens; an owner has 50
+
+# Most bots have one membership. Of several GitLab takes a project's first, as it does to tell the kind.
+PLACE = """
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+"""
+
+# What GitLab 17.6 and later remembers of a bot that has lost its membership.
+REMEMBERED = """(
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )"""
+
+# GitLab mails the people who maintain or own the bot's project or group itself; who inherits it is not told.
+TOLD = """
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active'
+"""
+
+# Nobody is told about impersonation tokens and service accounts either, nor where `revoked` is NULL.
+NOBODY_TOLD = f"""
+      CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT{TOLD.rstrip()})
+        ELSE true
+      END
+"""
+
+
+def owner_shown(schema: Schema) -> str:
+    """SQL: a bot's project or group by its full path, anybody else's username; NULL for a bot that has no place."""
+    remembered = f", {REMEMBERED}" if schema.has(USER_DETAILS, "bot_namespace_id") else ""
+    return f"CASE WHEN u.user_type = 6 THEN COALESCE(place.path{remembered}) ELSE u.username END"

@@ -1,0 +1,411 @@
+"""Which tokens there are, one by one, with what a person asks about each: when, whose, how used, what is the matter."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar
+
+from tokens import database
+from tokens.address import Address
+from tokens.change.plan import KindCount, read_counts, read_release
+from tokens.database import Connection
+from tokens.errors import StatementTimeout
+from tokens.gitlab import notices, preflight
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.inactive_bots import clean_up, is_active
+from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, kind_expression
+from tokens.gitlab.membership import ends_before
+from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
+from tokens.gitlab.preflight import LIST, LIST_ACCOUNTS
+from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
+from tokens.gitlab.scope_list import scopes_of
+from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.succession import read_line
+from tokens.selection import (
+    BEYOND_MAXIMUM,
+    Condition,
+    Selection,
+    check_names,
+    check_scopes,
+    ids_without_effect,
+    why_nothing,
+)
+
+AT_ONCE = 2000  # rows in one round trip
+PATIENCE = "300ms"  # for a count that nobody has asked for
+
+Answer = TypeVar("Answer")
+
+# The tokens that are shown are found first, so that nothing is looked up about those that are not.
+LISTED = """
+    WITH chosen AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      {sorted_by}
+      WHERE {condition}
+      ORDER BY {order}
+      LIMIT CAST(%(listed_first)s AS bigint)
+    )
+    SELECT
+      {columns}
+    FROM chosen
+    JOIN public.personal_access_tokens t ON t.id = chosen.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {joins}
+    ORDER BY {order}
+"""
+
+EVERY = """
+    SELECT
+      {columns}
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {joins}
+    WHERE {condition}
+    ORDER BY {order}
+"""
+
+CHOSEN = """
+    SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE {condition}
+"""
+
+COUNT = """
+    SELECT count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE {condition}
+"""
+
+ADDRESSES = """ARRAY(
+        SELECT host(used.ip_address)
+        FROM public.personal_access_token_last_used_ips used
+        WHERE used.personal_access_token_id = t.id AND used.ip_address IS NOT NULL
+        ORDER BY used.id
+      )"""
+
+# The clean-up comes so many days after the last of a bot's tokens has ended, at the next midnight at the earliest.
+CLEAN_UP = """
+    LEFT JOIN LATERAL (
+      SELECT GREATEST(
+        max(
+          CASE
+            WHEN other.revoked THEN CAST(other.updated_at AS date)
+            WHEN isfinite(other.expires_at) THEN other.expires_at
+          END
+        ) + CAST(%(listed_inactive_days)s AS integer) + 1,
+        {today} + 1
+      ) AS day
+      FROM public.personal_access_tokens other
+      WHERE u.user_type = 6 AND other.user_id = t.user_id
+      HAVING NOT bool_or(COALESCE({is_active}, false))
+    ) clean_up ON true
+"""
+
+HAS_SUCCESSOR = """(
+        EXISTS (
+          {direct}
+        )
+        AND EXISTS ({whole}
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today})
+        )
+      )"""
+
+FLAG_NAMES = (
+    "membership-ends-first",
+    "clean-up",
+    "beyond-maximum",
+    "in-its-grace",
+    "successor-works",
+    "nobody-warned",
+    "warned",
+    "owner-inactive",
+)
+
+
+class Shown(Enum):
+    """Where a column is shown when nobody names it: always, with `--wide`, or nowhere."""
+
+    ALWAYS = "always"
+    WIDE = "wide"
+    BY_NAME = "by name"
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is told of each token under one name.
+
+    Attributes:
+        name: in JSON and CSV, and for `--columns` and `--sort`.
+        heading: in the table.
+        shown: where it is when nobody asks for it.
+        cheap: whether JSON and CSV have it without being asked for more, since it is a column of the tokens' table.
+    """
+
+    name: str
+    heading: str
+    shown: Shown = Shown.WIDE
+    cheap: bool = False
+
+
+COLUMNS = (
+    Column("id", "Id", Shown.ALWAYS),
+    Column("expires_at", "Expires", Shown.ALWAYS),
+    Column("in_days", "In", Shown.ALWAYS),
+    Column("kind", "Kind", Shown.ALWAYS),
+    Column("account", "Account", Shown.BY_NAME, cheap=True),
+    Column("owner", "Owner", Shown.ALWAYS),
+    Column("name", "Name", Shown.ALWAYS),
+    Column("last_used_at", "Used", Shown.ALWAYS),
+    Column("state", "State", cheap=True),
+    Column("scopes", "Scopes", cheap=True),
+    Column("created_at", "Created", cheap=True),
+    Column("ips", "IPs"),
+    Column("membership_ends_at", "Membership"),
+    Column("clean_up_at", "Clean-up"),
+    Column("flags", "Flags"),
+    Column("description", "Description"),
+    Column("owner_state", "Owner state", Shown.BY_NAME, cheap=True),
+    Column("email", "E-mail", Shown.BY_NAME),
+    Column("place_id", "Project or group", Shown.BY_NAME),
+    Column("created_by", "Created by", Shown.BY_NAME),
+    Column("told", "Told", Shown.BY_NAME),
+)
+BY_NAME = {column.name: column for column in COLUMNS}
+
+# Those of them that need more privileges than the others.
+OF_PEOPLE = frozenset({"email", "created_by", "told"})
+UNSORTABLE = frozenset({"scopes", "ips", "flags", "told"})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns, in which order of tokens, and how many tokens at most (None for all)."""
+
+    columns: tuple[Column, ...]
+    sort: str = "expires_at"
+    descending: bool = False
+    first: int | None = None
+
+
+@dataclass
+class Listing:
+    """The tokens that were found, to be read once and while the listing is open.
+
+    Attributes:
+        rows: the values of `layout.columns` for each token: text, numbers, lists, None; times in ISO 8601 (UTC).
+        today: the server's day in UTC.
+        more: how many tokens there are beyond `layout.first`; None where it takes long to count them.
+        notes: what was named and comes to nothing, in sentences.
+        counts: by kind and state the tokens that fulfil the other options; empty where that would take long.
+    """
+
+    layout: Layout
+    today: ExpirationDate
+    rows: Iterator[Sequence[Any]] = field(default_factory=lambda: iter(()))
+    more: int | None = 0
+    notes: tuple[str, ...] = ()
+    counts: tuple[KindCount, ...] = ()
+
+
+@contextmanager
+def listed(
+    address: Address, selection: Selection, layout: Layout, *, release: str | None = None, counted: bool = False
+) -> Iterator[Listing]:
+    """The tokens of `selection`, in one snapshot that is open as long as the block; a standby will do.
+
+    Args:
+        address: GitLab's main database.
+        selection: which tokens.
+        layout: what of them, and how many.
+        release: GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells.
+        counted: whether to count what is left out, too, if that is quick.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`.
+        UsageError: a name in the selection that does not exist.
+    """
+    with database.reading(address) as connection:
+        names = {column.name for column in layout.columns} | {layout.sort}
+        schema = preflight.check(connection, LIST_ACCOUNTS if names & OF_PEOPLE else LIST)
+        check_names(connection, schema, selection)
+        policy = read_policy(connection, schema)
+        listing = Listing(layout, policy.today)
+        condition = selection.condition(schema)
+        statement, parameters = _statement(connection, schema, layout, condition, policy, release)
+        rows = _rows(connection, statement, parameters, layout)
+        found = list(itertools.islice(rows, 1 if layout.first is None else layout.first + 1))
+        if selection.ids is not None:
+            listing.notes = tuple(_notes_on_ids(connection, selection, condition))
+        if not found:
+            listing.notes += (_why_nothing(connection, schema, selection),)
+        if layout.first is None:
+            listing.rows = itertools.chain(found, rows)
+        else:
+            listing.rows = iter(found[: layout.first])
+            if len(found) > layout.first:
+                listing.more = _count_beyond(connection, condition, layout.first)
+        if counted:
+            listing.counts = _quickly(connection, lambda: tuple(read_counts(connection, schema, selection, ()))) or ()
+        yield listing
+
+
+def _statement(
+    connection: Connection,
+    schema: Schema,
+    layout: Layout,
+    condition: Condition,
+    policy: Policy,
+    release: str | None,
+) -> tuple[str, dict[str, object]]:
+    rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
+    expressions = _expressions(connection, schema, has_clean_up=rule is not None)
+    columns = {one.name: expressions[one.name].sql for one in layout.columns if one.name != "in_days"}
+    selected = ",\n      ".join(f"{sql.strip()} AS {name}" for name, sql in columns.items())
+    sort = expressions["expires_at" if layout.sort == "in_days" else layout.sort].sort.strip()
+    order = f"{sort} {'DESC' if layout.descending else 'ASC'} NULLS LAST, t.id"
+    parameters: dict[str, object] = dict(condition.parameters)
+    if rule is not None and "clean_up." in selected + order:
+        parameters["listed_inactive_days"] = policy.inactive_days
+
+    def joins(of: str) -> str:
+        """What a part of the statement asks beside tokens and their owners."""
+        found = [PLACE] if "place." in of else []
+        if rule is not None and "clean_up." in of:
+            active = is_active(rule, "other.expires_at", "other.revoked", TODAY)
+            found.append(CLEAN_UP.format(today=TODAY, is_active=active))
+        return "".join(found).strip()
+
+    if layout.first is None:
+        statement = EVERY.format(columns=selected, joins=joins(selected + order), condition=condition.sql, order=order)
+        return statement, parameters
+    parameters["listed_first"] = layout.first + 1
+    statement = LISTED.format(
+        columns=selected,
+        condition=condition.sql,
+        order=order,
+        sorted_by=joins(order),
+        joins=joins(selected + order),
+    )
+    return statement, parameters
+
+
+@dataclass(frozen=True)
+class _Expression:
+    """A column as SQL, and what it is sorted by."""
+
+    sql: str
+    sort: str
+
+
+def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) -> Mapping[str, _Expression]:
+    cleaned = "clean_up.day" if has_clean_up else "CAST(NULL AS date)"
+    owner = owner_shown(schema)
+    kind = kind_expression(schema)
+    description = "t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)"
+    found = {
+        "id": ("t.id", "t.id"),
+        "expires_at": ("t.expires_at::text", "t.expires_at"),
+        "kind": (kind, kind),
+        "account": ("u.username", "u.username"),
+        "owner": (owner, owner),
+        "name": ("t.name", "t.name"),
+        "last_used_at": (_moment("t.last_used_at AT TIME ZONE 'UTC'"), "t.last_used_at"),
+        "state": (STATE_EXPRESSION, STATE_EXPRESSION),
+        "scopes": ("t.scopes", ""),
+        "created_at": (_moment("t.created_at"), "t.created_at"),
+        "ips": (ADDRESSES if schema.has(LAST_USED_IPS) else "CAST('{}' AS text[])", ""),
+        "membership_ends_at": ("place.ends_at::text", "place.ends_at"),
+        "clean_up_at": (f"{cleaned}::text", cleaned),
+        "flags": (_flags(connection, schema, cleaned), ""),
+        "description": (description, description),
+        "owner_state": ("u.state", "u.state"),
+        "email": ("u.email", "u.email"),
+        "place_id": ("place.source_id", "place.source_id"),
+        "created_by": ("(SELECT c.username FROM public.users c WHERE c.id = u.created_by_id)", "u.created_by_id"),
+        "told": (f"ARRAY(SELECT person.username{TOLD.rstrip()}\n        ORDER BY person.username)", ""),
+    }
+    return {name: _Expression(sql, sort) for name, (sql, sort) in found.items()}
+
+
+def _flags(connection: Connection, schema: Schema, cleaned: str) -> str:
+    line = read_line(connection, schema)
+    works = "(t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > " + TODAY + "))"
+    replaced = HAS_SUCCESSOR.format(direct=line.direct, whole=line.whole, today=TODAY) if line else "false"
+    maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
+    ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
+    conditions = {
+        "membership-ends-first": f"t.revoked IS NOT TRUE AND {ends_first}",
+        "clean-up": f"{cleaned} IS NOT NULL",
+        "beyond-maximum": f"{works} AND {BEYOND_MAXIMUM}" if maximum else "false",
+        "in-its-grace": f"{works} AND {replaced}",
+        "successor-works": f"NOT {works} AND {replaced}",
+        "nobody-warned": f"{works} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
+        "warned": f"{works} AND {notices.any_set(schema)}",
+        "owner-inactive": "u.state IS DISTINCT FROM 'active'",
+    }
+    cases = ",\n        ".join(f"CASE WHEN {conditions[name]} THEN '{name}' END" for name in FLAG_NAMES)
+    return f"array_remove(ARRAY[\n        {cases}\n      ], NULL)"
+
+
+def _moment(utc: str) -> str:
+    """SQL: a time without a time zone, which is UTC, in ISO 8601 to the second."""
+    return f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS"Z"\')'
+
+
+def _rows(
+    connection: Connection, statement: str, parameters: Mapping[str, object], layout: Layout
+) -> Iterator[Sequence[Any]]:
+    """The values of the layout's columns; how many days it is to the date is left to whoever shows them."""
+    names = [column.name for column in layout.columns]
+    asked = [name for name in names if name != "in_days"]
+    at = {name: asked.index(name) for name in asked}
+    scopes = at.get("scopes")
+    for row in connection.stream(statement, AT_ONCE, **parameters):
+        if scopes is not None:
+            row = (*row[:scopes], list(scopes_of(row[scopes])), *row[scopes + 1 :])
+        yield row if len(asked) == len(names) else [row[at[name]] if name in at else None for name in names]
+
+
+def _notes_on_ids(connection: Connection, selection: Selection, condition: Condition) -> Iterator[str]:
+    chosen = [row.id for row in connection.rows(CHOSEN.format(condition=condition.sql), **condition.parameters)]
+    unknown, others = ids_without_effect(connection, selection, chosen)
+    given = len(selection.ids or ())
+    if unknown:
+        yield f"{len(unknown):,} of {given:,} ids are of no token: {_few(unknown)}."
+    if others:
+        yield f"{len(others):,} of {given:,} ids are left out by the other options: {_few(others)}."
+
+
+def _few(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10:,} more" if len(ids) > 10 else "")
+
+
+def _why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:
+    check_scopes(connection, selection)
+    if any(one.tokens for one in read_counts(connection, schema, selection, ())):
+        return "All tokens that fulfil the other options are left out by their kind or state."
+    return why_nothing(connection, schema, selection)
+
+
+def _count_beyond(connection: Connection, condition: Condition, first: int) -> int | None:
+    """How many tokens there are beyond the first ones, None where it takes long to count them."""
+    statement = COUNT.format(condition=condition.sql)
+    found = _quickly(connection, lambda: int(connection.row(statement, **condition.parameters).tokens))
+    return None if found is None else found - first
+
+
+def _quickly(connection: Connection, ask: Callable[[], Answer]) -> Answer | None:
+    """What `ask` finds, None where that takes long."""
+    try:
+        with connection.transaction(statement_timeout=PATIENCE):
+            return ask()
+    except StatementTimeout:
+        return None

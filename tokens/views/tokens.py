@@ -1,0 +1,204 @@
+"""How tokens look one by one: a table that fits the terminal, JSON, CSV, or their ids alone."""
+
+import functools
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import State
+from tokens.inventory.tokens import Listing
+from tokens.selection import Selection
+from tokens.targets.instance import Instance
+from tokens.terminal import comma_separated
+from tokens.terminal.paragraphs import cut
+from tokens.terminal.paragraphs import width as width_in_cells
+from tokens.terminal.printable import printable
+from tokens.views import document
+
+GAP = "  "
+SAMPLE = 1000  # rows that say how wide the columns of a pipe are
+NARROWEST = 8  # characters that a column of text keeps
+NUMBERS = frozenset({"id", "in_days", "place_id"})
+TEXTS = frozenset({"account", "owner", "name", "description", "email", "created_by", "told", "scopes", "ips", "flags"})
+DAYS = frozenset({"last_used_at", "created_at"})
+URGENT, SOON = 7, 30  # days
+RED, YELLOW, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+
+
+def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iterator[str]:
+    """A table with a heading, and below it what is not in it; not wider than `width` columns where there is one.
+
+    Columns of text are cut where they have to be. Where even that does not help, each token has a line a column.
+    """
+    columns = listing.layout.columns
+    rows = (_values(row, listing) for row in listing.rows)
+    sample = list(itertools.islice(rows, SAMPLE))
+    if not sample:
+        yield "No token is selected."
+        return
+    names = [column.name for column in columns]
+    cells = [[_cell(name, value) for name, value in zip(names, row, strict=True)] for row in sample]
+    headings = [column.heading for column in columns]
+    widths = [max(map(width_in_cells, column)) for column in zip(headings, *cells, strict=True)]
+    if width is not None:
+        fitted = _fitted(names, widths, width)
+        if fitted is None:
+            yield from _one_below_the_other(headings, itertools.chain(cells, _cells(names, rows)), width)
+            return
+        widths = fitted
+    yield _line(names, widths, headings)
+    for row in itertools.chain(sample, rows):
+        line = _line(names, widths, [_cell(name, value) for name, value in zip(names, row, strict=True)])
+        yield _coloured(line, dict(zip(names, row, strict=True)), listing.today) if colour else line
+
+
+def remark(listing: Listing) -> Iterator[str]:
+    """What is not in the table, and the option that shows it."""
+    if listing.more is None:
+        yield "There are more tokens: --first all shows them."
+    elif listing.more:
+        yield f"{listing.more:,} more: --first all shows them."
+    left_out = [one for one in listing.counts if not one.selected and one.tokens]
+    if left_out:
+        counts = ", ".join(f"{one.tokens:,} {one.state} {one.kind}" for one in left_out)
+        options = [
+            *(["--state"] if any(one.state is not State.ACTIVE for one in left_out) else []),
+            *(["--kind"] if any(one.kind == "impersonation" for one in left_out) else []),
+        ]
+        yield f"Left out: {counts} ({' and '.join(options)} takes them in)." if options else f"Left out: {counts}."
+
+
+def as_json(listing: Listing, instance: Instance, selection: Selection) -> Iterator[str]:
+    """One document in pieces; its `tokens` are a list, a line each, null for what a token does not have."""
+    head = {**document.head(instance), "selection": selection.as_dict(), "notes": list(listing.notes)}
+    yield json.dumps(head, indent=2).removesuffix("\n}") + ","
+    yield '  "tokens": ['
+    before = None
+    for line in as_ndjson(listing):
+        if before is not None:
+            yield f"{before},"
+        before = f"    {line}"
+    if before is not None:
+        yield before
+    yield "  ]"
+    yield "}"
+
+
+def as_ndjson(listing: Listing) -> Iterator[str]:
+    """A document a line, without a head."""
+    names = [column.name for column in listing.layout.columns]
+    for row in listing.rows:
+        yield json.dumps(dict(zip(names, _values(row, listing), strict=True)))
+
+
+def as_csv(listing: Listing) -> Iterator[str]:
+    """The tokens with a heading; empty is what a token does not have, and a space is between several values."""
+    yield comma_separated.line(column.name for column in listing.layout.columns)
+    for row in listing.rows:
+        values = _values(row, listing)
+        yield comma_separated.line(" ".join(value) if isinstance(value, list) else value for value in values)
+
+
+def as_ids(listing: Listing) -> Iterator[str]:
+    """The ids alone, a line each, as `--ids -` reads them."""
+    return (str(row[0]) for row in listing.rows)
+
+
+def _values(row: Sequence[Any], listing: Listing) -> Sequence[Any]:
+    """A row as programs get it: the date as everywhere, and how far away it is."""
+    names = [column.name for column in listing.layout.columns]
+    if "expires_at" not in names:
+        return row
+    values = list(row)
+    at = names.index("expires_at")
+    values[at], days = _day(values[at], listing.today)
+    if "in_days" in names:
+        values[names.index("in_days")] = days
+    return values
+
+
+@functools.lru_cache(maxsize=10_000)  # millions of tokens have a few hundred dates
+def _day(stored: str | None, today: ExpirationDate) -> tuple[str | None, int | None]:
+    """A date as it is shown, and how many days it is away; None for "never", and for a date without an end."""
+    if stored is None:
+        return None, None
+    day = ExpirationDate.stored(stored)
+    return str(day), int(day.ordinal - today.ordinal) if day.is_finite else None
+
+
+def _cells(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[list[str]]:
+    for row in rows:
+        yield [_cell(name, value) for name, value in zip(names, row, strict=True)]
+
+
+def _cell(name: str, value: Any) -> str:
+    """A value as a person reads it."""
+    if name == "in_days":
+        return "never" if value is None else f"{value:,}d"
+    if name == "expires_at":
+        return "never" if value is None else str(value)
+    if name == "last_used_at":
+        return "never" if value is None else str(value)[:10]
+    if value is None:
+        return "(no membership)" if name == "owner" else ""
+    if name in DAYS:
+        return str(value)[:10]
+    if isinstance(value, list):
+        return printable(", ".join(map(str, value)))
+    return printable(str(value))
+
+
+def _fitted(names: Sequence[str], widths: Sequence[int], width: int) -> list[int] | None:
+    """The widths, with columns of text made narrower, the widest first, until a line fits; None where none can."""
+    fitted = list(widths)
+    over = sum(fitted) + len(GAP) * (len(fitted) - 1) - width
+    while over > 0:
+        widest = max(
+            (number for number, name in enumerate(names) if name in TEXTS and fitted[number] > NARROWEST),
+            key=lambda number: fitted[number],
+            default=None,
+        )
+        if widest is None:
+            return None
+        fitted[widest] -= 1
+        over -= 1
+    return fitted
+
+
+def _line(names: Sequence[str], widths: Sequence[int], cells: Sequence[str]) -> str:
+    padded = []
+    for name, width, cell in zip(names, widths, cells, strict=True):
+        shown = cut(cell, width)
+        blanks = " " * (width - width_in_cells(shown))
+        padded.append(blanks + shown if name in NUMBERS else shown + blanks)
+    return GAP.join(padded).rstrip()
+
+
+def _one_below_the_other(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Iterator[str]:
+    margin = max(map(len, headings)) + len(GAP)
+    for number, row in enumerate(rows):
+        if number:
+            yield ""
+        for heading, cell in zip(headings, row, strict=True):
+            if cell:
+                yield heading.ljust(margin) + cut(cell, max(width - margin, NARROWEST))
+
+
+def _coloured(line: str, row: dict[str, Any], today: ExpirationDate) -> str:
+    """Red for what ends within a week, yellow within a month; what has ended already stays as it is."""
+    text = row.get("expires_at")
+    if text is None:
+        return line
+    left = _days_left(str(text), today)
+    if left is None or not 0 < left <= SOON:
+        return line
+    return f"{RED if left <= URGENT else YELLOW}{line}{PLAIN}"
+
+
+def _days_left(text: str, today: ExpirationDate) -> float | None:
+    try:
+        return ExpirationDate.typed(text).ordinal - today.ordinal
+    except ValueError:
+        return None
