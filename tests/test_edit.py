@@ -474,7 +474,7 @@ def test_a_second_ctrl_c_tells_truly_how_many_tokens_were_changed(
     program.press("ctrl-c")
     program.press("ctrl-c")
     assert program.wait() == 130
-    told = re.search(r"Stopped.*?(\d+)of1200token\(s\)", said(program))
+    told = re.search(r"Stopped.*?(\d+)of1,200tokens", said(program))
     assert told
     assert counts(engine).get("2019-06-30", 0) == int(told[1])
     assert "Traceback" not in program.text

@@ -26,8 +26,8 @@ from tokens.program import main
 from tokens.terminal import comma_separated
 from tokens.terminal.console import PATIENCE_VARIABLE
 
-UNDO = "→ to take it back: gitlab-tokens undo --run"
 FULL = "The output could not be written: No space left on device."
+STAYS = "60 of 60 tokens were changed and stay so. It is recorded as run 1."
 
 
 def full(instance: Instance, *words: object) -> str:
@@ -47,12 +47,14 @@ def full(instance: Instance, *words: object) -> str:
 
 def test_a_full_disk_after_the_change_hides_neither_the_change_nor_the_way_back(instance: Instance) -> None:
     done = "60 of 60 tokens were changed and stay so. It is recorded as run"
-    assert full(instance, *EXTEND, "--yes", "--output", "json") == f"{FULL} {done} 1. {UNDO} 1"
+    assert full(instance, *EXTEND, "--yes", "--output", "json") == f"{FULL} {done} 1. {instance.way_back(1)}"
     assert instance.counts() == {str(LATER): 60}
     assert full(instance, "undo", "--run", 1, "--yes", "--output", "json") == f"{FULL} {done} 2."
     stored = full(instance, "remove", "--expires", SOON, "--plan", "--output", "json")
     assert stored.startswith(f"{FULL} Stored as run 3; nothing was changed.")
-    assert full(instance, "apply", "--run", 3, "--yes", "--output", "json") == f"{FULL} {done} 3, {UNDO} 3."
+    assert (
+        full(instance, "apply", "--run", 3, "--yes", "--output", "json") == f"{FULL} {done} 3. {instance.way_back(3)}"
+    )
     assert instance.counts() == {None: 60}
     assert full(instance, "journal.prune", "--before", "2100-01-01", "--yes").startswith(FULL)
     assert full(instance, "journal.uninstall", "--yes").startswith(f"{FULL} The journal is uninstalled")
@@ -95,7 +97,7 @@ def test_a_reader_that_goes_after_the_plan_is_told_of_on_standard_error(instance
     assert done.returncode in (0, 4)  # all may have been written before the reader went
     assert instance.counts() == {str(LATER): 60}
     if done.returncode:
-        assert one_line(done).endswith(f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1")
+        assert one_line(done).endswith(f"{STAYS} {instance.way_back(1)}")
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -104,7 +106,7 @@ def test_a_closed_standard_output_does_not_hide_a_change(instance: Instance, for
     command = ["bash", "-c", script, "bash", *instance.command(*EXTEND, "--yes", "--output", form)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 4
-    assert one_line(done).endswith(f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1")
+    assert one_line(done).endswith(f"{STAYS} {instance.way_back(1)}")
 
 
 def test_edit_says_on_standard_error_what_a_closed_terminal_does_not_take(instance: Instance, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_edit_says_on_standard_error_what_a_closed_terminal_does_not_take(instan
         program.wait_for("What do you want to do?")
         program.hang_up()
         assert program.wait() == 143
-    assert log.read_text().splitlines()[0] == f"Recorded as run 1. {UNDO} 1"
+    assert log.read_text().splitlines()[0] == f"Recorded as run 1. {instance.way_back(1)}"
 
 
 @pytest.fixture(scope="session")
@@ -235,10 +237,7 @@ def test_a_bug_after_the_change_is_shown_and_the_change_is_told(
     said = capsys.readouterr().err
     assert left.value.code == 4
     assert "ZeroDivisionError" in said
-    assert said.splitlines()[-1] == (
-        "This program has failed (ZeroDivisionError). "
-        f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1"
-    )
+    assert said.splitlines()[-1] == (f"This program has failed (ZeroDivisionError). {STAYS} {instance.way_back(1)}")
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (EOFError, 143)])
@@ -260,7 +259,7 @@ def test_whoever_interrupts_after_the_change_is_told_of_it(
     assert left.value.code == status
     document = json.loads(streams.out)
     assert (document["status"], f"{document['error']}\n") == (status, streams.err)
-    assert document["error"].endswith(f"60 of 60 tokens were changed and stay so. It is recorded as run 1. {UNDO} 1")
+    assert document["error"].endswith(f"{STAYS} {instance.way_back(1)}")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +101,12 @@ class Instance:
     def command(self, *words: object) -> list[str]:
         """What to type."""
         return [GITLAB_TOKENS, *map(str, words), "--target", url(self.address)]
+
+    def way_back(self, run: int) -> str:
+        """What a message about a run ends with, where `command` was typed."""
+        found = shutil.which("gitlab-tokens")
+        program = "gitlab-tokens" if found and os.path.samefile(found, GITLAB_TOKENS) else GITLAB_TOKENS
+        return f"→ to take it back: {program} undo --target {shlex.quote(url(self.address))} --run {run}"
 
     def execute(self, *statements: str, **parameters: object) -> None:
         """Do something in the database."""
