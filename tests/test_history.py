@@ -408,6 +408,15 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
     assert [one.id for one in itertools.chain(first_ones, found)] == [*order, *range(1001, 1001 + count)]
 
 
+def test_a_terminal_gets_fifty_runs_and_how_to_see_the_rest(installed: Address) -> None:
+    run = stored(installed, make_run(installed, make_plan([1]), RunState.DONE))
+    shown = list(runs_screen((run,) * 60, 80))
+    assert len(shown) == 2 + 50 + 1
+    assert shown[-1] == "... and 10 more → to see all: gitlab-tokens history --output csv"
+    assert all(len(line) <= 80 for line in shown)
+    assert len(list(runs_screen((run,) * 60))) == 2 + 60
+
+
 def test_an_empty_journal_says_so(installed: Address) -> None:
     assert text(runs_screen(all_runs(installed))) == "The journal has no runs.\n"
     assert json.loads(runs_json(all_runs(installed), Instance()))["runs"] == []
