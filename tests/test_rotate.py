@@ -413,7 +413,7 @@ def test_a_wrong_key_is_noticed_before_anything_is_delivered_or_revoked(gitlab: 
     assert gitlab.accepts(OLD.reveal()) == 1
 
     shown = gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/{{account}}")
-    assert "Run 1: 3 token(s) left to rotate" in shown
+    assert "Run 1: 3 tokens left to rotate on " in shown
     assert [one.revoked for one in gitlab.rows()] == [True] * 4 + [False] * 3
     assert gitlab.accepts((gitlab.folder / "inventory").read_text()) is not None
     gitlab.check()

@@ -20,9 +20,11 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(columns: int, names: list
     assert len({width(line) for line in found}) == 1
 
 
-def test_at_80_columns_numbers_stay_whole_and_text_is_cut() -> None:
-    heading, _, row = tables.table(HEADING, [ROW], 80)
+def test_at_80_columns_spare_columns_go_text_is_cut_and_numbers_and_dates_stay_whole() -> None:
+    heading, _, row = tables.table(HEADING, [ROW], 80, spare=("Reason", "By"))
+    assert "| 2026-01-02 03:04 |" in row
     assert "| 1,565,353 |" in row
+    assert ("Reason" in heading, "By" in heading) == (False, True)
     assert "…" in row
     assert "|    Tokens |" in heading
 
