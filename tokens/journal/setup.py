@@ -277,7 +277,7 @@ def _revision_to_say(connection: Connection) -> str | None:
     if found is None:
         raise Refused(
             "The journal does not say its revision, and its tables are those of none: restore the schema token_tasks "
-            "from a backup, or forget all that it held: DROP SCHEMA token_tasks CASCADE."
+            "from a backup, or forget all that it held: DROP SCHEMA token_tasks CASCADE;"
             + to_type("to install it after that", "journal.install")
         )
     return found
