@@ -165,7 +165,7 @@ def test_a_journal_of_another_revision_is_refused_or_to_be_migrated(installed: A
             task(installed)
     assert contents.status(installed) == contents.Status("99", REVISION, None)
     execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '0'")
-    with pytest.raises(JournalOutdated, match="→ to migrate it: gitlab-tokens journal.install$"):
+    with pytest.raises(JournalOutdated, match=r"→ to migrate it: gitlab-tokens journal\.install$"):
         contents.prune(installed, day)
 
 
