@@ -78,6 +78,7 @@ def demo(folder: Path) -> Iterator[dict[str, str]]:
     """The environment in which the demo is one of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INVOKE_")}
     environment |= {"INVOKE_TOKENS_DEMO_DIRECTORY": str(folder / "demo"), "COLUMNS": "80", PATIENCE_VARIABLE: "600"}
+    environment["PATH"] = f"{Path(GITLAB_TOKENS).parent}{os.pathsep}{environment['PATH']}"  # hints are short then
     yield environment
     subprocess.run([GITLAB_TOKENS, "demo.stop"], env=environment, check=True, capture_output=True)
 
