@@ -57,9 +57,11 @@ def test_the_schema_is_one() -> None:
 
 
 def test_every_task_that_prints_json_is_tried_here() -> None:
-    with_output = {name for name in ns.task_names if "output" in ns[name].help and "json" in ns[name].help["output"]}
-    tried = {"analyze", "apply", "doctor", "extend", "history", "journal.status", "remove", "rotate", "undo"}
-    assert with_output == tried
+    changing = {"apply", "extend", "remove", "rotate", "undo"}
+    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.status", "list", "targets"}
+    assert {
+        name for name in ns.task_names if any("json" in one.forms for one in ns[name].options)
+    } == changing | reading
 
 
 def test_what_is_only_read(database: Instance, document: Document) -> None:
@@ -72,6 +74,10 @@ def test_what_is_only_read(database: Instance, document: Document) -> None:
         "release": None,
     }
     assert document("history", "history", target=there)["runs"] == []
+    assert [one["account"] for one in document("list", "list", "--wide", target=there)["tokens"]][-1] == "inventory"
+    assert document("forecast", "forecast", target=there)["tokens"] == 6
+    assert [one["active"] for one in document("breakdown", "breakdown", target=there)["kinds"]] == [5, 1]
+    assert document("check", "check", "--warn", "90d", target=there, status=5)["expiring"] == 6
     assert document("doctor", "doctor", target=there)["findings"]
     assert document("doctor", "doctor", "--grants", "auditor", target=there)["grants"]
     assert document("journal.status", "journal.status", target=there)["tokens"] == 0

@@ -6,6 +6,7 @@ Of our rotations at 16.0 to 16.2 only the journal knows, also after an update to
 from dataclasses import dataclass
 
 from tokens.database import Connection
+from tokens.gitlab.kind import TODAY
 from tokens.gitlab.schema import TOKENS, Schema
 
 PREDECESSOR = "previous_personal_access_token_id"
@@ -110,6 +111,16 @@ WHOLE = """
 """
 
 
+LIVE = """(
+        ({direct})
+        AND EXISTS ({whole}
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today})
+        )
+      )"""
+
+
 @dataclass(frozen=True)
 class Line:
     """SQL about what came of a token `t` by rotations.
@@ -120,6 +131,13 @@ class Line:
 
     direct: tuple[str, ...]
     whole: str
+
+    @property
+    def has_live(self) -> str:
+        """SQL: whether one of its successors works today. The line is looked at only where there is one at all: few."""
+        return LIVE.format(
+            direct=" OR ".join(one.strip() for one in self.direct), whole=self.whole, today=TODAY
+        ).strip()
 
 
 def read_line(connection: Connection, schema: Schema) -> Line | None:

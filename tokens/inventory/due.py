@@ -27,18 +27,6 @@ DUE = """
       {not_renewed}
 """
 
-# Few have a successor, so they are found first.
-NOT_RENEWED = """AND NOT (
-        EXISTS (
-          {direct}
-        )
-        AND EXISTS ({whole}
-          SELECT
-          FROM line
-          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today})
-        )
-      )"""
-
 GAUGES = """
     SELECT
       {kind} AS kind,
@@ -102,7 +90,7 @@ def due(address: Address, selection: Selection, warn: int, critical: int) -> Due
         today = read_policy(connection, schema).today
         condition = selection.condition(schema)
         line = read_line(connection, schema)
-        not_renewed = NOT_RENEWED.format(direct=line.direct, whole=line.whole, today=TODAY) if line else ""
+        not_renewed = f"AND NOT {line.has_live}" if line else ""
         statement = DUE.format(condition=condition.sql, works=WORKS, today=TODAY, not_renewed=not_renewed)
         row = connection.row(statement, warning=warn, critical=critical, **condition.parameters)
     first = None if row.first is None else ExpirationDate.stored(row.first)

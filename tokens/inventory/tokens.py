@@ -107,17 +107,6 @@ CLEAN_UP = """
     ) clean_up ON true
 """
 
-HAS_SUCCESSOR = """(
-        EXISTS (
-          {direct}
-        )
-        AND EXISTS ({whole}
-          SELECT
-          FROM line
-          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today})
-        )
-      )"""
-
 FLAG_NAMES = (
     "membership-ends-first",
     "clean-up",
@@ -338,7 +327,7 @@ def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) 
 def _flags(connection: Connection, schema: Schema, cleaned: str) -> str:
     line = read_line(connection, schema)
     works = "(t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > " + TODAY + "))"
-    replaced = HAS_SUCCESSOR.format(direct=line.direct, whole=line.whole, today=TODAY) if line else "false"
+    replaced = line.has_live if line else "false"
     maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
     conditions = {

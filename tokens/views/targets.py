@@ -1,9 +1,9 @@
 """How the targets look: a list and JSON."""
 
-import json
-
+from tokens.targets.instance import Instance
 from tokens.targets.known import Known
 from tokens.terminal.printable import printable
+from tokens.views import document
 
 
 def screen(known: Known) -> str:
@@ -25,12 +25,11 @@ def screen(known: Known) -> str:
 
 def as_json(known: Known) -> str:
     """The same for programs."""
-    return json.dumps(
+    return document.text(
+        Instance(),
         {
-            "schema": 1,
             "default": known.default,
             "source": known.source or None,
             "targets": [{"name": target.name, "target": target.text} for target in known.targets],
         },
-        indent=2,
     )
