@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import date
 
+from tokens.call import to_type
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Bucket, Forecast, Step
 from tokens.selection import Selection
@@ -95,8 +96,9 @@ def _cliffs(forecast: Forecast) -> Iterator[str]:
     for day in forecast.cliffs:
         share = day.tokens * 100 // forecast.tokens
         yield ""
-        yield f"{day.day:%Y-%m-%d (%a)} has {share} % of all: {day.tokens:,} tokens. To spread them:"
-        yield f"  extend --expires {day.day} --to {_later(day.day)} --stagger {STAGGER}d --dry-run"
+        yield f"{day.day:%Y-%m-%d (%a)} has {share} % of all: {day.tokens:,} tokens."
+        words = ("--expires", day.day, "--to", _later(day.day), "--stagger", f"{STAGGER}d", "--dry-run")
+        yield to_type("to spread them", "extend", *words).lstrip()
 
 
 def _later(day: date) -> date:
