@@ -110,7 +110,7 @@ def test_it_answers_without_any_variable(unpacked: Path) -> None:
     assert call(unpacked / "inv", "--version").stdout == VERSION.replace("gitlab-tokens", "inv")
     assert (unpacked / "VERSION").read_text() == f"{__version__}\n"
     assert "  analyze " in call(unpacked / "gitlab-tokens", "--list").stdout
-    assert "--target=STRING" in call(unpacked / "gitlab-tokens", "--help", "analyze").stdout
+    assert "--target=TARGET" in call(unpacked / "gitlab-tokens", "--help", "analyze").stdout
 
 
 def test_as_inv_it_has_the_full_names_and_imports_nobodys_tasks(unpacked: Path, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_as_inv_it_has_the_full_names_and_imports_nobodys_tasks(unpacked: Path, 
     assert listed.returncode == 0
     assert "  tokens.analyze " in listed.stdout
     for name in ("tokens.analyze", "gitlab:tokens:analyze"):
-        assert "--target=STRING" in call(unpacked / "inv", "--help", name).stdout
+        assert "--target=TARGET" in call(unpacked / "inv", "--help", name).stdout
     assert call(unpacked / "inv", "analyze").returncode == 2
 
 
