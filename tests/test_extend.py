@@ -86,16 +86,17 @@ UNCHANGED = {str(SOON): 60, "2017-12-31": 20, None: 5}
 
 
 def test_the_plan_is_shown_and_agreed_to_before_anything_changes(some: Instance) -> None:
+    soon, later = f"{SOON} {SOON:%a}, in 30 days", f"{LATER} {LATER:%a}, in 395 days"
     plan = f"""\
 Plan to extend the expiration date of 60 tokens on {some.named}
 
-| Kind              | Tokens   |
-|-------------------|----------|
-| personal          | 60       |
+| Kind     | Tokens |
+|----------|--------|
+| personal |     60 |
 
-| From            | To              | Tokens   |
-|-----------------|-----------------|----------|
-| {SOON}      | {LATER}      | 60       |
+| From                       | To                          | Tokens |
+|----------------------------|-----------------------------|--------|
+| {soon} | {later} |     60 |
 Extend the expiration date of 60 tokens on {some.named}? """
     words = ("extend", "--expires", SOON, "--to", LATER)
     for answer, said in (("n", "No"), ("", "No"), ("ctrl-d", "No")):
@@ -704,15 +705,15 @@ def test_what_hangs_on_the_tokens_is_noted_and_moved_or_kept(instance: Instance)
 BAD: Sequence[tuple[Sequence[str], str]] = (
     (["extend"], "Say either --to DATE or --by DAYS: the new date, or how much later than its own each token's."),
     (["extend", "--to", "2030-01-01", "--by", "1d"], "Say either --to DATE or --by DAYS"),
-    (["extend", "--to", "\x1b[31m"], '--to takes a day such as 2027-06-15, not "\ufffd[31m".'),
+    (["extend", "--to", "\x1b[31m"], '--to takes a day such as 2026-12-04, today or +14d, not "\ufffd[31m".'),
     (["extend", "--to", ""], "--to was given nothing"),
     (["extend", "--to", "infinity"], "--to takes a day"),
-    (["extend", "--by", "0"], "--by takes a number of days such as 365d"),
-    (["extend", "--by", "-1d"], "--by takes a number of days such as 365d"),
-    (["extend", "--by", "9999999"], "--by takes a number of days such as 365d"),
+    (["extend", "--by", "0"], "--by takes a period such as 30d, 2w, 3m or 1y"),
+    (["extend", "--by", "-1d"], "--by takes a period such as 30d, 2w, 3m or 1y"),
+    (["extend", "--by", "9999999"], "--by takes a period such as 30d, 2w, 3m or 1y"),
     (["extend", "--by", "1d", "--expires", "none"], "--by counts from a token's own date"),
     (["extend", "--by", "1d", "--expires", "2030-01-01,none"], "--by counts from a token's own date"),
-    (["extend", "--to", "2030-01-01", "--stagger", "0d"], "--stagger takes a number of days such as 365d"),
+    (["extend", "--to", "2030-01-01", "--stagger", "0d"], "--stagger takes a period such as 30d, 2w, 3m or 1y"),
     (["remove", "--expires", "\x1b[2J"], "\ufffd[2J"),
     (["remove", "--expires", "2030-01-02..2030-01-01"], "did you mean 2030-01-01..2030-01-02?"),
     (["remove", "--kind", "bot"], "--kind takes"),
@@ -752,7 +753,7 @@ BAD: Sequence[tuple[Sequence[str], str]] = (
 
 def test_what_cannot_be_read_is_one_line_before_the_database_is_asked(typed: Typed) -> None:
     nowhere = Instance(NOWHERE)
-    assert one_line(nowhere.run("remove", "--yes")).startswith("Say with --expires which tokens")
+    assert one_line(nowhere.run("remove", "--yes")).startswith("Use --expires to choose tokens by their date")
     for words, said in BAD:
         usual = () if "--expires" in words else ("--expires", SOON)
         done = typed(nowhere.command(*words, *usual, "--yes"))

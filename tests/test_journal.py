@@ -360,10 +360,12 @@ def test_pruning_takes_one_day_and_says_what_a_day_looks_like(words: Sequence[st
 
 
 @pytest.mark.parametrize("words", [("uninstall",), ("prune", "--older-than", "90d")])
-def test_what_forgets_runs_wants_a_terminal_or_a_yes(words: Sequence[str]) -> None:
-    done = call_here(GITLAB_TOKENS, f"journal.{words[0]}", *words[1:], "--target", "postgresql:///nowhere")
+def test_what_forgets_runs_wants_a_terminal_or_a_yes(installed: Address, words: Sequence[str]) -> None:
+    run = make_run(installed, make_plan([1]), created_at="2026-01-01 00:00+00")
+    done = call_here(GITLAB_TOKENS, f"journal.{words[0]}", *words[1:], "--target", url(installed))
     assert done.returncode == ExitStatus.USAGE
     assert "without one use --yes" in done.stderr
+    assert run_numbers(installed) == [run]
 
 
 def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database: Address) -> None:
