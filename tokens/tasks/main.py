@@ -108,7 +108,7 @@ def forecast() -> None:
 
 @task("breakdown:breakdown", LOCATED, COUNTED, OUTPUT)
 def breakdown() -> None:
-    """Show how many tokens of each kind there are, and the policy.
+    """Show how many tokens there are of each kind.
 
     A fact a line, so that grep finds it: active tokens, those that expire within
     7, 30 and 90 days or never, those that were never used or not for a year,
