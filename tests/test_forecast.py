@@ -220,6 +220,15 @@ def test_prometheus_gets_points_in_time_and_few_series(
     assert said("check", "--output", "prometheus", "--file", str(written), "--user", "nobody")[0] == 2
     assert written.read_text() == before
     assert said("check", "--output", "prometheus", "--file", str(tmp_path / "no" / "x.prom"))[0] == 1
+    link = tmp_path / "link"
+    link.symlink_to(written)
+    for special in (link, tmp_path, Path("/dev/null")):
+        status, _, complaint = said("check", "--output", "prometheus", "--file", str(special))
+        assert (status, complaint) == (
+            1,
+            f'--file "{special}" is no plain file, and nothing else is replaced; leave it out.\n',
+        )
+    assert (written.read_text(), link.is_symlink(), Path("/dev/null").is_char_device()) == (before, True, True)
 
 
 @pytest.mark.each_release
@@ -245,6 +254,8 @@ def as_dicts(address: Address) -> list[Any]:
         (["forecast", "--by", "year"], '--by takes day, week or month, not "year".'),
         (["forecast", "--first", "3"], "--first is about the fullest days: use --sort tokens with it."),
         (["check", "--warn", "1d"], "--critical 7d is longer than --warn 1d: a warning comes first."),
+        (["check", "--state", "expired"], 'check has no option "--state"'),
+        (["forecast", "--within", "30d"], 'forecast has no option "--within"'),
         (["check", "--file", "x"], "--file is where --output prometheus is written: use both."),
     ],
 )

@@ -259,7 +259,9 @@ def test_a_cut_at_a_question_is_told(outside: Mapping[str, str], carried: None, 
     with Program([GITLAB_TOKENS, "edit", "--target", TARGET], env=outside) as program:
         program.wait_for("was lost")
         assert program.wait() == 1
-    assert b"a process may still be running there. Run analyze to see the state." in program.raw
+    said = b" ".join(program.raw.split())
+    assert b"a process may still be running there." in said
+    assert b"to see the state: " in said
     # What the process there would have done at its end: the cursor, pasting and colours are as they were.
     assert program.raw.rfind(b"\x1b[?25h") > program.raw.rfind(b"\x1b[?25l")
     assert program.raw.rfind(b"\x1b[?2004l") > program.raw.rfind(b"\x1b[?2004h")

@@ -1,6 +1,7 @@
 """`check`: one line and an exit status for monitoring, before tokens stop working."""
 
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +81,11 @@ def replace(path: Path, text: str) -> None:
     """Put `text` in the place of a file at once, so that nobody reads half of it.
 
     Raises:
-        TokensError: it cannot be written; an older one stays as it is.
+        TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.
     """
     try:
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise TokensError(f'--file "{path}" is no plain file, and nothing else is replaced; leave it out.')
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
             try:
                 new.write(text)

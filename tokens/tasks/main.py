@@ -7,6 +7,7 @@ from tokens.tasks.options import (
     COUNTED,
     DATES_OUTPUT,
     DRY_RUN,
+    ENDING,
     EXTENSION,
     FORECAST,
     FORECAST_OUTPUT,
@@ -88,7 +89,7 @@ def list_tokens() -> None:
     """
 
 
-@task("forecast:forecast", LOCATED, COUNTED, FORECAST, FORECAST_OUTPUT)
+@task("forecast:forecast", LOCATED, ENDING, FORECAST, FORECAST_OUTPUT)
 def forecast() -> None:
     """Show how many tokens expire in the next weeks.
 
@@ -122,7 +123,7 @@ def breakdown() -> None:
     """
 
 
-@task("check:check", LOCATED, COUNTED, THRESHOLDS, CHECK_OUTPUT, CHECK_FILE)
+@task("check:check", LOCATED, ENDING, THRESHOLDS, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
 

@@ -308,6 +308,13 @@ def _of_every(option: Option) -> Option:
 COUNTED = Argument("selection", "tokens.commands.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
 """Which tokens are counted: without an option about kind or state all of them."""
 
+ENDING = Argument(
+    "selection",
+    "tokens.commands.selecting:to_count",
+    tuple(_of_every(option) for option in SELECTING if option.name not in ("expires", "state")),
+)
+"""Which tokens are counted by a task that has a window of its own, of those that work."""
+
 LISTING = Argument(
     "layout",
     "tokens.commands.list_tokens:layout",

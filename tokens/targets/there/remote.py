@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from tokens.call import VARIABLE as CALL_VARIABLE
-from tokens.call import current
+from tokens.call import current, to_type
 from tokens.errors import TokensError
 from tokens.secret import Secret
 from tokens.targets.here.installation import NoInstallation
@@ -270,8 +270,8 @@ def _recorded(place: Place, run: str, status: int) -> int:
     if answer.status == ScriptStatus.NO_RECORD:
         if status == 0:
             raise SessionLost(
-                f"Nothing is known of how this ended in {place.shown}: no folder could be written to ({FOLDERS}); "
-                "run analyze to see the state."
+                f"Nothing is known of how this ended in {place.shown}: no folder could be written to ({FOLDERS})."
+                + to_type("to see the state", "analyze")
             )
         raise _cut(place, "it may not have begun")
     # What had begun did have a shell, whatever is said of a container that dies.
@@ -309,7 +309,7 @@ def _upload(place: Place, bundle: Bundle) -> None:
 def _cut(place: Place, why: str) -> SessionLost:
     return SessionLost(
         f"The connection to {place.shown} was lost ({why}); what had been committed stays, and a process may still be "
-        "running there. Run analyze to see the state."
+        f"running there.{to_type('to see the state', 'analyze')}"
     )
 
 
