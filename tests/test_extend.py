@@ -753,7 +753,9 @@ BAD: Sequence[tuple[Sequence[str], str]] = (
 
 def test_what_cannot_be_read_is_one_line_before_the_database_is_asked(typed: Typed) -> None:
     nowhere = Instance(NOWHERE)
-    assert one_line(nowhere.run("remove", "--yes")).startswith("Use --expires to choose tokens by their date")
+    assert one_line(nowhere.run("remove", "--yes")).startswith(
+        "Use --within, --expired-within, --ids or --expires to choose tokens"
+    )
     for words, said in BAD:
         usual = () if "--expires" in words else ("--expires", SOON)
         done = typed(nowhere.command(*words, *usual, "--yes"))

@@ -16,7 +16,7 @@ from tests.testbed.commands import typed
 from tests.testbed.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.gitlab.kind import Kind
+from tokens.gitlab.kind import Kind, State
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.due import due, gauges
 from tokens.inventory.forecast import Day, Forecast, Step, forecast
@@ -53,7 +53,7 @@ def tokens(gitlab_database: Address) -> None:
         make_membership(connection, user_id=bot, group_id=make_group(connection), expires_at=after(10))
         person, retired = make_user(connection), make_user(connection, state="blocked")
         make_tokens(connection, 3, user_id=person, expires_at=after(3), scopes="---\n- api\n- sudo\n")
-        make_token(connection, user_id=bot, expires_at=after(20), last_used_at="now", scopes="---\n- read_api\n")
+        make_token(connection, user_id=bot, expires_at=after(20), last_used_at="now", scopes="--- []\n")
         make_token(connection, user_id=make_user(connection, user_type=13), expires_at=after(200))
         make_token(connection, user_id=retired, impersonation=True, scopes="---\n- read_user\n")
         make_token(connection, user_id=person, expires_at=TODAY)
@@ -100,7 +100,7 @@ def test_a_day_with_more_than_a_fifth_says_how_to_spread_it() -> None:
     assert max(len(line) for line in lines if not line.startswith("→")) <= 80
     spread = "gitlab-tokens extend --expires 2026-12-04 --to 2027-06-04 --stagger 30d --dry-run"
     assert lines[-1] == f"→ to spread them: {spread}"
-    assert [line.split()[-1] for line in view.largest(found, 1)] == ["kind", "personal"]
+    assert [line.split()[-1] for line in view.largest(found.fullest(1))] == ["kind", "personal"]
 
 
 @pytest.mark.usefixtures("tokens")
@@ -116,6 +116,8 @@ def test_programs_get_the_forecast_in_both_forms(said: Callable[..., tuple[int, 
     assert rows[2]["personal"] == "3"
     assert rows[9]["memberships"] == "1"
     assert said("forecast", "--sort", "tokens", "--first", "1")[1].count("\n") == 2
+    fullest = said("forecast", "--sort", "tokens", "--first", "1", "--output", "csv")[1].splitlines()[1:]
+    assert fullest == [f"{after(3)},{after(3)},3,3,0,0,0,0,0"]
 
 
 @pytest.mark.usefixtures("tokens")
@@ -130,7 +132,8 @@ def test_a_breakdown_has_every_kind_and_how_it_stands(gitlab_database: Address) 
     assert (personal.week, personal.month, personal.quarter, personal.undated) == (3, 3, 3, 0)
     assert (personal.api, personal.sudo, personal.admin_mode, personal.never_used) == (4, 3, 0, 4)
     assert (kinds[Kind.IMPERSONATION].owner_inactive, kinds[Kind.IMPERSONATION].undated) == (1, 1)
-    assert (kinds[Kind.GROUP].month, kinds[Kind.GROUP].week, kinds[Kind.GROUP].never_used) == (1, 0, 0)
+    group = kinds[Kind.GROUP]
+    assert (group.month, group.week, group.never_used, group.api) == (1, 0, 0, 1), "no scopes are api"
     assert found.policy.maximum_lifetime == 90
 
 
@@ -190,6 +193,8 @@ def test_a_token_whose_successor_works_is_no_alarm(gitlab_database: Address) -> 
         )
     found = due(gitlab_database, EVERYTHING, 30, 7)
     assert (found.warning, found.urgent, found.days) == (1, 1, 3)
+    (personal,) = [one for one in gauges(gitlab_database, EVERYTHING) if one.kind is Kind.PERSONAL]
+    assert (personal.within[7], personal.by_state[State.ACTIVE]) == (1, 3)
 
 
 @pytest.mark.usefixtures("tokens")

@@ -32,6 +32,7 @@ from tokens.inventory.tokens import BY_NAME, COLUMNS, FLAG_NAMES, Layout, Listin
 from tokens.selection import EVERYTHING
 from tokens.terminal.paragraphs import width as width_of
 from tokens.views import tokens as view
+from tokens.views.tokens import SAMPLE
 
 pytestmark = pytest.mark.newest_server
 
@@ -79,10 +80,10 @@ def test_the_soonest_comes_first_with_whose_it_is(gitlab_database: Address, show
         make_token(connection, id=900, user_id=bots[1], expires_at=SOON, name="backup", last_used_at=used)
         make_token(connection, user_id=erika, expires_at=GONE, name="old")
     assert show().splitlines() == [
-        " Id  Expires        In  Kind      Owner         Name      Used",
-        f"900  {SOON}     5d  group     platform      backup    {GONE}",
-        f" 80  {LATER}    40d  project   platform/web  renovate  never",
-        "  7  never       never  personal  erika         cron      never",
+        " Id  Expires      In  Kind      Owner         Name      Used",
+        f"900  {SOON}   5d  group     platform      backup    {GONE}",
+        f" 80  {LATER}  40d  project   platform/web  renovate  never",
+        "  7  never            personal  erika         cron      never",
     ]
 
 
@@ -102,6 +103,19 @@ def test_every_row_fits_the_terminal_and_the_rest_is_counted(gitlab_database: Ad
     assert below[1] == f"Expires      {SOON}"
     assert len(show().splitlines()) == 62, "nothing is cut in a pipe"
     assert show("--first", "3").splitlines()[1:] == show().splitlines()[1:4]
+
+
+def test_nothing_is_cut_in_a_pipe_however_late_it_comes(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        owner = make_user(connection)
+        make_tokens(connection, SAMPLE, user_id=owner, expires_at=SOON, name="short")
+        make_token(connection, id=2_000_000_000, user_id=owner, expires_at=LATER, name="x" * 200)
+    lines = show().splitlines()
+    assert lines[-1].startswith("2000000000  ")
+    assert "x" * 200 in lines[-1]
+    with listed(gitlab_database, EVERYTHING, Layout(default_columns())) as found:
+        *_, last = view.screen(found, width=80)
+    assert last.startswith("2000000000  ")
 
 
 def test_programs_get_the_same_tokens_in_every_form(

@@ -221,7 +221,7 @@ def test_a_service_accounts_token_is_rotated_in_one_command(gitlab: Instance) ->
     assert gitlab.accepts(path.read_text()) == new.id
     assert gitlab.accepts(OLD.reveal()) is None
     title, plan, rest = shown.split("\n\n", 2)
-    assert title.startswith("Plan to rotate 1 token on 127.0.0.1:")
+    assert title.startswith("Plan to rotate 1 token on database ")
     assert [line.replace("|", " ").split() for line in plan.splitlines()[::2]] == [
         ["Account", "Token", "Id", "Scopes", "Expires", "Why", "Last", "used", "New", "one", "expires"],
         [
@@ -870,7 +870,7 @@ def test_on_a_terminal_account_and_token_are_chosen_and_the_token_is_shown_once(
         program.wait_for("Select a token of inventory")
         program.wait_for("(id 1, api, expires")
         program.press("enter")
-        program.wait_for("Rotate 1 token on 127.0.0.1:")
+        program.wait_for("Rotate 1 token on database ")
         program.wait_for("? (y/N)")
         assert "Deliver: this terminal, once" in program.text
         assert len(gitlab.rows()) == 2 + 1

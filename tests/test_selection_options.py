@@ -84,7 +84,10 @@ def test_options_make_a_selection(options: dict[str, Any], expected: Selection) 
 EXPIRES = (
     "a day (2026-12-04, today, +14d), a month (2026-12), a range of these (2026-12-04..2026-12-11, ..+14d), or none"
 )
-CHOOSE = f"Use --expires to choose tokens by their date: {EXPIRES} for those that never expire."
+CHOOSE = (
+    "Use --within, --expired-within, --ids or --expires to choose tokens; --expires takes "
+    f"{EXPIRES} for those that never expire."
+)
 DAY = "a day such as 2026-12-04, today or +14d"
 OFFERED = "personal, impersonation, project, group or service-account"
 NOTHING = "was given nothing, or nothing between two commas; give a value or leave it out."
@@ -130,6 +133,10 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
         ({"created_after": "yesterday"}, f'--created-after takes {DAY}, not "yesterday".'),
         ({"last_used_before": ""}, f'--last-used-before takes {DAY}, not "".'),
         ({"within": "30d"}, "--expires and --within both say when the tokens expire: choose one."),
+        (
+            {"expires": None, "within": "30d", "state": ["expired"]},
+            "--within is about tokens that are active, so --state has to have that, too.",
+        ),
         ({"expires": None, "within": "soon"}, '--within takes a period such as 30d, 2w, 3m or 1y, not "soon".'),
         ({"owner_state": ["gone"]}, '--owner-state takes active, blocked, banned or deactivated, not "gone".'),
         ({"ids": ""}, "--ids takes a file with token ids, or - for standard input; it was given nothing."),

@@ -193,6 +193,14 @@ PROJECT_PATHS = "SELECT r.path AS name FROM public.routes r WHERE r.source_type 
 SCOPE_ITEM = r"""(?n)^[ \t]*-[ \t]+:?({scope}|"{scope}"|'{scope}')[ \t\r]*$"""
 EMPTY_SCOPES = r"^\s*(---)?\s*(\[\s*\])?\s*$"
 
+
+def has_scope(scope: str) -> str:
+    """SQL: whether a token `t` has this scope, one of GitLab's own words; an empty list counts as `api`."""
+    item = SCOPE_ITEM.format(scope=scope).replace("'", "''")
+    empty = f" OR t.scopes ~ '{EMPTY_SCOPES}'" if scope == DEFAULT else ""
+    return f"(t.scopes ~ '{item}'{empty})"
+
+
 EVERY_KIND = frozenset(Kind)
 EVERY_STATE = frozenset(State)
 
@@ -250,6 +258,8 @@ class DateRange:
     def __str__(self) -> str:
         if self.first == self.last:
             return str(self.first)
+        if not (self.first.is_finite or self.last.is_finite):
+            return "with a date"
         first, last = (str(day) if day.is_finite else "" for day in (self.first, self.last))
         return f"{first}..{last}"
 

@@ -10,7 +10,7 @@ from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.inventory.forecast import Step
 from tokens.inventory.forecast import forecast as forecast_of
-from tokens.selection import Selection
+from tokens.selection import EVERYTHING, Selection
 from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.views import forecast as view
@@ -56,10 +56,12 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
     with environment.announced("Counting the tokens"):
         found = forecast_of(site.address, selection, window.days)
     width = shutil.get_terminal_size().columns if console.is_terminal(environment.stdout) else WIDTH
+    buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
+    whole = selection == EVERYTHING
     show(
         environment,
         output,
-        text=lambda: view.largest(found, window.first) if window.largest else view.screen(found, window.step, width),
-        json=lambda: view.as_json(found, window.step, site.instance, selection),
-        csv=lambda: view.as_csv(found, window.step),
+        text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, whole=whole),
+        json=lambda: view.as_json(found, buckets, site.instance, selection),
+        csv=lambda: view.as_csv(buckets),
     )

@@ -137,7 +137,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         notes = (*chosen.passed_over, *survey.plan.notes)
     left = survey.remaining
     proof = _proof(survey, options)
-    report.instance = _known(report.instance, survey, proof)
+    report.instance = _known(report.instance, survey)
     _check_destination(call, left)
     _show(call, left, proof, notes)
     if survey.plan is not None:
@@ -163,10 +163,9 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     )
 
 
-def _known(instance: Instance, survey: Survey, proof: Verification | str) -> Instance:
-    """The instance, by the URL that has to accept its tokens where its own is not known."""
-    url = instance.url or survey.url or (proof.url if isinstance(proof, Verification) else None)
-    return replace(instance, url=url)
+def _known(instance: Instance, survey: Survey) -> Instance:
+    """The instance, by its own URL where that is known; that of `--verify` may be another GitLab's."""
+    return replace(instance, url=instance.url or survey.url)
 
 
 def _backend_here(environment: Environment, options: RotateOptions, locate: Locate) -> tuple[LocalBackend, Instance]:

@@ -56,8 +56,12 @@ def selection(
         UsageError: what cannot be read, in one line.
     """
     ranges = _ranges(expires, within, expired_within)
+    _check_periods(state, within, expired_within)
     if not ranges and ids is None and needs_expires:
-        raise UsageError(f"Use --expires to choose tokens by their date: {HOW} for those that never expire.")
+        raise UsageError(
+            "Use --within, --expired-within, --ids or --expires to choose tokens; --expires takes "
+            f"{HOW} for those that never expire."
+        )
     kinds = _words("kind", kind, lambda word: Kind(_one_of("kind", KINDS, word)))
     states = _words("state", state, lambda word: State(_one_of("state", STATES, word)))
     return Selection(
@@ -169,6 +173,16 @@ def _text(option: str, text: str) -> str:
 
 def _day(option: str, text: str | None) -> date | None:
     return None if text is None else day_of(option, text)
+
+
+def _check_periods(state: Sequence[str] | None, within: str | None, expired_within: str | None) -> None:
+    named = [word.strip() for value in state or () for word in value.split(",")]
+    for option, given, needed in (
+        ("within", within, State.ACTIVE),
+        ("expired-within", expired_within, State.EXPIRED),
+    ):
+        if given is not None and named and needed.value not in named:
+            raise UsageError(f"--{option} is about tokens that are {needed}, so --state has to have that, too.")
 
 
 def _ranges(

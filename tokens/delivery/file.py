@@ -43,9 +43,10 @@ class FileDelivery(Delivery):
             real = os.path.join(os.path.realpath(path.parent), path.name)
             other = taken.setdefault(real, one)
             if other is not one:
+                parts = "{token_id}" if "{account}" in str(self._pattern) else "{account} or {token_id}"
                 raise UsageError(
-                    f"Tokens {other.old_id} and {one.old_id} would both go to {path}: put {{account}} or {{token_id}} "
-                    "into the path of --deliver."
+                    f"Tokens {other.old_id} and {one.old_id} would both go to {path}: put {parts} into the path of "
+                    "--deliver."
                 )
 
     def deliver(self, token: Secret, about: NewToken) -> None:

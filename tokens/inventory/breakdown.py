@@ -9,7 +9,7 @@ from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, Kind, State, kind_expres
 from tokens.gitlab.preflight import LIST
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.selection import Selection, check_names
+from tokens.selection import Selection, check_names, has_scope
 
 HURTFUL = ("api", "sudo", "admin_mode")
 """Scopes that let a token change everything its owner may change, or more."""
@@ -86,7 +86,6 @@ def breakdown(address: Address, selection: Selection) -> Breakdown:
 def _counts(schema: Schema) -> dict[str, str]:
     within = f"{ACTIVE} AND t.expires_at <= {TODAY} +"
     long_ago = f"now() - interval '{NEVER_USED_FOR} days'"
-    scope = r"{active} AND t.scopes ~ '(?n)^[ \t]*-[ \t]+:?[\"'']?{scope}[\"'']?[ \t\r]*$'"
     return {
         "active": ACTIVE,
         "week": f"{within} 7",
@@ -98,6 +97,6 @@ def _counts(schema: Schema) -> dict[str, str]:
         "expired": STATE_CONDITIONS[State.EXPIRED],
         "revoked": STATE_CONDITIONS[State.REVOKED],
         "owner_inactive": f"{ACTIVE} AND u.state IS DISTINCT FROM 'active'",
-        **{name: scope.format(active=ACTIVE, scope=name) for name in HURTFUL},
+        **{name: f"{ACTIVE} AND {has_scope(name)}" for name in HURTFUL},
         "fine_grained": f"{ACTIVE} AND t.granular" if schema.has(TOKENS, "granular") else "false",
     }

@@ -33,12 +33,12 @@ GAUGES = """
       count(*) FILTER (WHERE {works}) AS active,
       count(*) FILTER (WHERE {expired}) AS expired,
       count(*) FILTER (WHERE {revoked}) AS revoked,
-      count(*) FILTER (WHERE {works} AND t.expires_at <= {today} + 7) AS within_7,
-      count(*) FILTER (WHERE {works} AND t.expires_at <= {today} + 30) AS within_30,
-      count(*) FILTER (WHERE {works} AND t.expires_at <= {today} + 60) AS within_60,
-      count(*) FILTER (WHERE {works} AND t.expires_at <= {today} + 90) AS within_90,
+      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 7) AS within_7,
+      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 30) AS within_30,
+      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 60) AS within_60,
+      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 90) AS within_90,
       count(*) FILTER (WHERE {works} AND t.expires_at IS NULL) AS undated,
-      min(t.expires_at) FILTER (WHERE {works} AND isfinite(t.expires_at))::text AS next
+      min(t.expires_at) FILTER (WHERE {ends} AND isfinite(t.expires_at))::text AS next
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
@@ -68,7 +68,10 @@ class Due:
 
 @dataclass(frozen=True)
 class KindGauge:
-    """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in so many days."""
+    """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in so many days.
+
+    Neither `within` nor `next` is about a token whose successor works.
+    """
 
     kind: Kind
     by_state: dict[State, int]
@@ -106,9 +109,11 @@ def gauges(address: Address, selection: Selection) -> tuple[KindGauge, ...]:
         schema = preflight.check(connection, LIST)
         check_names(connection, schema, selection)
         condition = selection.condition(schema)
+        line = read_line(connection, schema)
         statement = GAUGES.format(
             kind=kind_expression(schema),
             works=WORKS,
+            ends=f"({WORKS} AND NOT {line.has_live})" if line else WORKS,
             expired=STATE_CONDITIONS[State.EXPIRED],
             revoked=STATE_CONDITIONS[State.REVOKED],
             today=TODAY,

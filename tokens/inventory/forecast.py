@@ -94,6 +94,13 @@ class Forecast:
         found = [day for day in self.days if day.tokens > FEW and day.tokens * CLIFF > self.tokens]
         return tuple(sorted(found, key=lambda day: -day.tokens))
 
+    def fullest(self, first: int | None) -> Iterator[Bucket]:
+        """The days on which the most tokens expire, most first, the sooner first among equals."""
+        total = 0
+        for day in sorted((day for day in self.days if day.tokens), key=lambda day: (-day.tokens, day.day))[:first]:
+            total += day.tokens
+            yield Bucket(day.day, day.day, day.by_kind, day.memberships, total)
+
     def buckets(self, step: Step) -> Iterator[Bucket]:
         """Every bucket from the first day to the last, empty ones too."""
         days = {day.day: day for day in self.days}

@@ -284,7 +284,7 @@ WITHIN = Option(
 )
 EXPIRED_WITHIN = Option(
     "expired_within",
-    "Those that have expired within the last period, such as 14d, instead of --expires.",
+    "Those that have expired within the last period, such as 14d, instead of --expires. --state is expired then.",
     value=Value("PERIOD", "a period", "14d"),
     group=Group.TOKENS,
 )

@@ -1,6 +1,6 @@
 """How a forecast looks: bars by kind, JSON and CSV."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from tokens.call import to_type
@@ -23,8 +23,11 @@ HEADING = f"{'From':<10}  {'To':<10}  {'Tokens':>9}  {'In all':>9}  {'Membership
 STAGGER = 30  # days
 
 
-def screen(forecast: Forecast, step: Step, width: int) -> Iterator[str]:
-    """A line for each bucket with a bar, what the letters mean, and what to do about days that have too much."""
+def screen(forecast: Forecast, step: Step, width: int, *, whole: bool = True) -> Iterator[str]:
+    """A line for each bucket with a bar, what the letters mean, and what to do about days that have too much.
+
+    `whole` is whether all tokens that work were counted, so that a command about a date is about the same ones.
+    """
     buckets = list(forecast.buckets(step))
     most = max((bucket.tokens for bucket in buckets), default=0)
     room = max(width - len(HEADING) - 2, 10)
@@ -38,19 +41,19 @@ def screen(forecast: Forecast, step: Step, width: int) -> Iterator[str]:
     if used:
         yield ""
         yield "Bars: " + ", ".join(f"{LETTERS[kind]} {kind}" for kind in used) + "."
-    yield from _cliffs(forecast)
+    yield from _cliffs(forecast, whole)
 
 
-def largest(forecast: Forecast, first: int | None) -> Iterator[str]:
-    """The days on which the most tokens expire, most first."""
+def largest(buckets: Iterable[Bucket]) -> Iterator[str]:
+    """The fullest days as lines."""
     yield f"{'Day':<16}  {'Tokens':>9}  By kind"
-    for day in sorted(forecast.days, key=lambda day: (-day.tokens, day.day))[:first]:
+    for day in buckets:
         kinds = ", ".join(f"{day.by_kind[kind]:,} {kind}" for kind in Kind if day.by_kind.get(kind))
-        yield f"{day.day:%Y-%m-%d (%a)}  {day.tokens:>9,}  {kinds}"
+        yield f"{day.first:%Y-%m-%d (%a)}  {day.tokens:>9,}  {kinds}"
 
 
-def as_json(forecast: Forecast, step: Step, instance: Instance, selection: Selection) -> str:
-    """The forecast for a program; `buckets` are all of the window, empty ones too."""
+def as_json(forecast: Forecast, buckets: Iterable[Bucket], instance: Instance, selection: Selection) -> str:
+    """The forecast for a program, with these buckets."""
     return document.text(
         instance,
         {
@@ -64,18 +67,18 @@ def as_json(forecast: Forecast, step: Step, instance: Instance, selection: Selec
                     "by_kind": {kind.value: number for kind, number in bucket.by_kind.items()},
                     "memberships": bucket.memberships,
                 }
-                for bucket in forecast.buckets(step)
+                for bucket in buckets
             ],
             "cliffs": [{"day": str(day.day), "tokens": day.tokens} for day in forecast.cliffs],
         },
     )
 
 
-def as_csv(forecast: Forecast, step: Step) -> Iterator[str]:
+def as_csv(buckets: Iterable[Bucket]) -> Iterator[str]:
     """A row for each bucket, a column for each kind that can be named."""
     kinds: Sequence[Kind] = [kind for kind in Kind if kind is not Kind.OTHER]
     yield comma_separated.line(("from", "to", "tokens", *(kind.value for kind in kinds), "memberships"))
-    for bucket in forecast.buckets(step):
+    for bucket in buckets:
         counts = [bucket.by_kind.get(kind, 0) for kind in kinds]
         yield comma_separated.line((str(bucket.first), str(bucket.last), bucket.tokens, *counts, bucket.memberships))
 
@@ -92,13 +95,17 @@ def _bar(bucket: Bucket, most: int, room: int) -> str:
     return drawn
 
 
-def _cliffs(forecast: Forecast) -> Iterator[str]:
+def _cliffs(forecast: Forecast, whole: bool) -> Iterator[str]:
     for day in forecast.cliffs:
         share = day.tokens * 100 // forecast.tokens
         yield ""
         yield f"{day.day:%Y-%m-%d (%a)} has {share} % of all: {day.tokens:,} tokens."
-        words = ("--expires", day.day, "--to", _later(day.day), "--stagger", f"{STAGGER}d", "--dry-run")
-        yield to_type("to spread them", "extend", *words).lstrip()
+        if whole:
+            words = ["--expires", day.day, "--to", _later(day.day), "--stagger", f"{STAGGER}d", "--dry-run"]
+            kinds = [kind for kind in Kind if day.by_kind.get(kind) and kind is not Kind.OTHER]
+            if Kind.IMPERSONATION in kinds:  # which extend takes by name alone
+                words[2:2] = ["--kind", ",".join(kinds)]
+            yield to_type("to spread them", "extend", *words).lstrip()
 
 
 def _later(day: date) -> date:

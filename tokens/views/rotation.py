@@ -18,7 +18,8 @@ MOST_ROTATIONS = 50  # lines; --output json has all of them
 DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
 PROPERTIES = ("description", "granular scopes", "impersonation flag", "sudo flag", "organization")
 HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Why", "Last used", "New one expires")
-SPARE = ("Why", "Last used")  # on a narrow terminal
+SPARE = ("Last used", "Why", "Scopes", "New one expires")  # on a narrow terminal, in this order
+WHOLE = ("Account", "Id")  # whose tokens they are has to be seen
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def _table(left: Sequence[Resumption], columns: int | None) -> list[str]:
         cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), _why(old), used, new)
         rows.append(tuple(map(printable, cells)))
     more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
-    return [*tables.table(HEADING, rows, columns, spare=SPARE), *more]
+    return [*tables.table(HEADING, rows, columns, spare=SPARE, whole=WHOLE), *more]
 
 
 def _copied(left: Sequence[Resumption]) -> list[str]:

@@ -20,6 +20,7 @@ from tokens.views import document
 GAP = "  "
 SAMPLE = 1000  # rows that say how wide the columns of a pipe are
 NARROWEST = 8  # characters that a column of text keeps
+WIDEST = 60  # characters to which a column is filled up where there is no terminal
 NUMBERS = frozenset({"id", "in_days", "place_id"})
 TEXTS = frozenset({"account", "owner", "name", "description", "email", "created_by", "told", "scopes", "ips", "flags"})
 DAYS = frozenset({"last_used_at", "created_at"})
@@ -48,9 +49,12 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
             yield from _one_below_the_other(headings, itertools.chain(cells, _cells(names, rows)), width)
             return
         widths = fitted
-    yield _line(names, widths, headings)
+    else:
+        widths = [min(one, WIDEST) for one in widths]
+    cuts = width is not None
+    yield _line(names, widths, headings, cuts)
     for row in itertools.chain(sample, rows):
-        line = _line(names, widths, [_cell(name, value) for name, value in zip(names, row, strict=True)])
+        line = _line(names, widths, [_cell(name, value) for name, value in zip(names, row, strict=True)], cuts)
         yield _coloured(line, dict(zip(names, row, strict=True)), listing.today) if colour else line
 
 
@@ -67,7 +71,7 @@ def remark(listing: Listing) -> Iterator[str]:
             *(["--state"] if any(one.state is not State.ACTIVE for one in left_out) else []),
             *(["--kind"] if any(one.kind == "impersonation" for one in left_out) else []),
         ]
-        yield f"Left out: {counts} ({' and '.join(options)} takes them in)." if options else f"Left out: {counts}."
+        yield f"Left out: {counts} ({' and '.join(options)} take them in)." if options else f"Left out: {counts}."
 
 
 def as_json(listing: Listing, instance: Instance, selection: Selection) -> Iterator[str]:
@@ -136,15 +140,15 @@ def _cells(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[list
 def _cell(name: str, value: Any) -> str:
     """A value as a person reads it."""
     if name == "in_days":
-        return "never" if value is None else f"{value:,}d"
+        return "" if value is None else f"{value:,}d"
     if name == "expires_at":
         return "never" if value is None else str(value)
     if name == "last_used_at":
-        return "never" if value is None else str(value)[:10]
+        return "never" if value is None else str(value).partition("T")[0]
     if value is None:
         return "(no membership)" if name == "owner" else ""
     if name in DAYS:
-        return str(value)[:10]
+        return str(value).partition("T")[0]
     if isinstance(value, list):
         return printable(", ".join(map(str, value)))
     return printable(str(value))
@@ -167,10 +171,11 @@ def _fitted(names: Sequence[str], widths: Sequence[int], width: int) -> list[int
     return fitted
 
 
-def _line(names: Sequence[str], widths: Sequence[int], cells: Sequence[str]) -> str:
+def _line(names: Sequence[str], widths: Sequence[int], cells: Sequence[str], cuts: bool) -> str:
+    """The cells below each other; one that is wider widens its line, unless it is text that is to be cut."""
     padded = []
     for name, width, cell in zip(names, widths, cells, strict=True):
-        shown = cut(cell, width)
+        shown = cut(cell, width) if cuts and name in TEXTS else cell
         blanks = " " * (width - width_in_cells(shown))
         padded.append(blanks + shown if name in NUMBERS else shown + blanks)
     return GAP.join(padded).rstrip()
