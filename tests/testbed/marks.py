@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in ALONE:
             if fixture in taken:
                 item.add_marker(pytest.mark.xdist_group(fixture))
+                item.add_marker("slow")  # one worker has all of them, and they take it longer than all the rest
         if (
             isinstance(item, pytest.Function)
             and hasattr(item, "callspec")
