@@ -9,8 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 
 from tests.testbed.commands import typed
 from tests.testbed.folders import public_folder
+from tests.testbed.processes import wait_until
 from tokens.errors import ServerError
 from tokens.targets import demo
 from tokens.targets.demo import stand_in
@@ -79,15 +79,6 @@ def listens(url: str) -> bool:
     return True
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def change(home: Path, statement: str) -> None:
     with psycopg.connect(demo.status(home).address.conninfo) as connection:
         connection.execute(statement.encode())
@@ -105,7 +96,7 @@ def kill(home: Path) -> None:
     url = demo.status(home).api
     assert url is not None
     os.killpg(int((home / "api").read_text().split()[0]), signal.SIGKILL)
-    assert eventually(lambda: not listens(url))
+    wait_until(lambda: not listens(url))
 
 
 # A rotation from the start to the end
@@ -281,7 +272,7 @@ def test_one_whose_folder_somebody_deletes_ends_by_itself(another: Path) -> None
     url = demo.start_api(another)
     Server(another).stop()
     shutil.rmtree(another)
-    assert eventually(lambda: not listens(url))
+    wait_until(lambda: not listens(url))
 
 
 def test_one_that_cannot_start_says_why_in_one_line(own: Path) -> None:

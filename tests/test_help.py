@@ -9,10 +9,10 @@ from tests.testbed.commands import typed
 from tokens.help.catalogue import Catalogue
 from tokens.help.page import blocks_of
 from tokens.namespace import ns
-from tokens.tasks.declaration import Family
+from tokens.tasks.declaration import Family, groups_in, tasks_in
 from tokens.tasks.option import ANYTHING
 
-CATALOGUE = Catalogue("gitlab-tokens", ns)
+CATALOGUE = Catalogue("gitlab-tokens", tasks_in(ns), groups_in(ns))
 SHORT = {"target": "t", "yes": "y", "dry_run": "n", "output": "o"}
 
 

@@ -262,7 +262,7 @@ def test_odd_dates_are_shown_as_everywhere(gitlab_database: Address, show: List)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--columns", "id,nmae"], '--columns has no column "nmae" (did you mean name?); there are id, '),
+        (["--columns", "id,nmae"], '--columns has no column "nmae" (did you mean "name"?); there are id, '),
         (["--sort", "flags"], "--sort cannot sort by flags, of which a token has several."),
         (["--first", "0"], '--first takes a number of tokens, or all, not "0".'),
         (["--wide", "--columns", "id"], "--wide and --columns both say which columns: choose one."),

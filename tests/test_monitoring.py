@@ -6,7 +6,6 @@ import shlex
 import shutil
 import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import yaml
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.factories import make_token
+from tests.testbed.processes import wait_until
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.kind import Kind, State
@@ -30,7 +30,6 @@ from tokens.views.metrics import metrics
 MONITORING = Path(__file__).parent.parent / "deploy" / "monitoring"
 NEEDED = ("promtool", "prometheus", "prometheus-node-exporter")
 METRIC = re.compile(r"gitlab_tokens\w*")
-PATIENCE = 60  # seconds until a program that was started must answer
 
 
 ABSENT = [name for name in NEEDED if shutil.which(name) is None]
@@ -112,9 +111,11 @@ def test_prometheus_reads_the_numbers_through_node_exporter(gitlab_database: Add
     ):
         ask = f"http://127.0.0.1:{server}/api/v1"
         query = urllib.parse.urlencode({"query": 'gitlab_tokens_expiring{kind="personal",within="7d"}'})
-        [found] = eventually(lambda: answered(f"{ask}/query?{query}")["data"]["result"])
+        wait_until(lambda: bool(answered(f"{ask}/query?{query}")["data"]["result"]))
+        [found] = answered(f"{ask}/query?{query}")["data"]["result"]
         assert found["value"][1] == "1"
-        alerts = eventually(lambda: [one for one in alerts_of(ask) if one["alertname"] == "GitLabTokensExpireSoon"])
+        wait_until(lambda: "GitLabTokensExpireSoon" in [one["alertname"] for one in alerts_of(ask)])
+        alerts = [one for one in alerts_of(ask) if one["alertname"] == "GitLabTokensExpireSoon"]
         assert alerts == [{"alertname": "GitLabTokensExpireSoon", "severity": "warning", **origin(exporter)}]
 
 
@@ -147,12 +148,3 @@ def answered(address: str) -> Any:
             return json.load(answer)
     except OSError:
         return {"data": {"result": [], "alerts": []}}
-
-
-def eventually(ask: Any) -> Any:
-    """What `ask` finds once it finds something."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if found := ask():
-            return found
-    raise AssertionError("nothing was found")

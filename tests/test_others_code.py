@@ -16,6 +16,7 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab import preflight
+from tokens.gitlab.needs import CHANGE, ROTATE
 from tokens.inventory.diagnosis import Verdict, diagnose
 
 Superuser = Callable[[Address], Address]
@@ -103,7 +104,7 @@ def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_
         execute(superuser(pair.primary), ROLE, RISE, planted)
         for address in (pair.primary, superuser(pair.primary)):
             with database.reading(address) as connection, pytest.raises(Refused, match='of role "mallory"'):
-                preflight.check(connection, preflight.CHANGE)
+                preflight.check(connection, CHANGE)
 
 
 @pytest.mark.each_release
@@ -115,5 +116,5 @@ def test_gitlabs_own_tables_are_no_cause_for_alarm(
     execute(superuser(owned), f'ALTER DATABASE "{name}" OWNER TO postgres')
     for address in (owned, superuser(owned)):
         with database.reading(address) as connection:
-            preflight.check_code(connection, preflight.ROTATE)
+            preflight.check_code(connection, ROTATE)
         assert [one.text for one in diagnose(address) if one.verdict is Verdict.FAIL] == []

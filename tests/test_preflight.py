@@ -11,16 +11,17 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused, TokensError, UsageError
 from tokens.gitlab import preflight
+from tokens.gitlab.needs import ANALYZE, CHANGE, Needs
 
 Superuser = Callable[[Address], Address]
 
 
-def check(address: Address, needs: preflight.Needs = preflight.CHANGE) -> None:
+def check(address: Address, needs: Needs = CHANGE) -> None:
     with database.reading(address) as connection:
         preflight.check(connection, needs)
 
 
-def refusal(address: Address, needs: preflight.Needs = preflight.CHANGE) -> str:
+def refusal(address: Address, needs: Needs = CHANGE) -> str:
     with pytest.raises(Refused) as caught:
         check(address, needs)
     assert "\n" not in str(caught.value)
@@ -54,7 +55,7 @@ def test_gitlabs_main_database_passes(gitlab_database: Address) -> None:
 
 
 def test_a_database_without_gitlabs_table_is_refused(empty_database: Address) -> None:
-    assert "has no GitLab table public.personal_access_tokens" in refusal(empty_database, preflight.ANALYZE)
+    assert "has no GitLab table public.personal_access_tokens" in refusal(empty_database, ANALYZE)
 
 
 def test_a_table_of_that_name_in_another_schema_does_not_pass(empty_database: Address) -> None:
@@ -62,10 +63,8 @@ def test_a_table_of_that_name_in_another_schema_does_not_pass(empty_database: Ad
     assert "has no GitLab table" in refusal(empty_database)
 
 
-@pytest.mark.parametrize("needs", [preflight.ANALYZE, preflight.CHANGE])
-def test_a_write_locked_table_is_refused_since_its_rows_are_stale(
-    gitlab_database: Address, needs: preflight.Needs
-) -> None:
+@pytest.mark.parametrize("needs", [ANALYZE, CHANGE])
+def test_a_write_locked_table_is_refused_since_its_rows_are_stale(gitlab_database: Address, needs: Needs) -> None:
     execute(
         gitlab_database,
         """CREATE FUNCTION gitlab_schema_prevent_write() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -83,28 +82,28 @@ def test_a_read_only_database_is_refused_for_edit_and_fine_for_analyze(
     name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
     execute(superuser(gitlab_database), f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     assert "takes no changes" in refusal(gitlab_database)
-    check(gitlab_database, preflight.ANALYZE)
+    check(gitlab_database, ANALYZE)
 
 
 def test_a_missing_privilege_names_the_grant_that_helps(gitlab_database: Address, auditor: Address) -> None:
-    message = refusal(auditor, preflight.ANALYZE)
+    message = refusal(auditor, ANALYZE)
     assert 'GRANT SELECT (expires_at) ON public.personal_access_tokens TO "Auditor"' in message
     grants = message.split("run: ")[1].split("; ")
     execute(gitlab_database, *(grant.rstrip(";") for grant in grants))
-    check(auditor, preflight.ANALYZE)
+    check(auditor, ANALYZE)
 
-    message = refusal(auditor, preflight.CHANGE)
+    message = refusal(auditor, CHANGE)
     assert "GRANT UPDATE (expires_at, expire_notification_delivered" in message
     assert 'GRANT UPDATE (expires_at) ON public.members TO "Auditor"' in message
     execute(gitlab_database, *(grant.rstrip(";") for grant in message.split("run: ")[1].split("; ")))
-    check(auditor, preflight.CHANGE)
+    check(auditor, CHANGE)
 
 
 def test_a_schema_that_may_not_be_used_is_a_missing_privilege(
     gitlab_database: Address, auditor: Address, superuser: Superuser
 ) -> None:
     execute(superuser(gitlab_database), 'REVOKE USAGE ON SCHEMA public FROM PUBLIC, "Auditor"')
-    assert "lacks a privilege" in refusal(auditor, preflight.ANALYZE)
+    assert "lacks a privilege" in refusal(auditor, ANALYZE)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_row_level_security_is_refused_since_it_hides_tokens(gitlab_database: Ad
         "ALTER TABLE personal_access_tokens ENABLE ROW LEVEL SECURITY",
         "ALTER TABLE personal_access_tokens FORCE ROW LEVEL SECURITY",
     )
-    assert "Row-level security" in refusal(gitlab_database, preflight.ANALYZE)
+    assert "Row-level security" in refusal(gitlab_database, ANALYZE)
 
 
 def test_pgoptions_does_not_reach_the_server(gitlab_database: Address, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,9 @@ from tokens.change.change import Change
 from tokens.change.plan import RunKind, make_plan
 from tokens.engine import make_engine
 from tokens.errors import Refused
-from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
+from tokens.gitlab.needs import OPTIONAL
 from tokens.gitlab.notices import FLAGS
 from tokens.inventory.analysis import analyze
 from tokens.inventory.diagnosis import TASKS, Verdict, diagnose, least_privileges
@@ -55,12 +55,12 @@ TOKENS = "personal_access_tokens"
 WHOLE = ("batched_background_migrations", "personal_access_token_granular_scopes", "schema_migrations")
 """The tables that are there or are not; of the others the columns."""
 
-OPTIONAL: list[tuple[str, str | None]] = [
+ABSENT_ONE_BY_ONE: list[tuple[str, str | None]] = [
     *((table, None) for table in (*WHOLE, "application_settings")),
     ("batched_background_migrations", "finished_at"),
     *(
         (table, column)
-        for table, columns in preflight.OPTIONAL.items()
+        for table, columns in OPTIONAL.items()
         for column in columns
         if table not in WHOLE and column != "id"
     ),
@@ -82,7 +82,7 @@ def test_every_column_that_the_oldest_release_lacks_is_optional(
     oldest, newest = ({tuple(row) for row in query(gitlab_database_at(at), COLUMNS)} for at in ("16.0", "head"))
     assert set(NEEDED) <= newest
     lacking = {one for one in NEEDED if one not in oldest}
-    assert lacking <= {(table, column) for table, columns in preflight.OPTIONAL.items() for column in columns}
+    assert lacking <= {(table, column) for table, columns in OPTIONAL.items() for column in columns}
     assert lacking
 
 

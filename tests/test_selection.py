@@ -25,7 +25,8 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
 from tokens.gitlab.schema import Schema, read_schema
-from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, check_names, pattern
+from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, pattern
+from tokens.unmatched import check_names
 
 TOKENS = 300
 DAY = ExpirationDate.typed("2024-06-15")

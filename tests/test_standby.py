@@ -8,10 +8,11 @@ from tokens.database import connect, reading, writing
 from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab import preflight
+from tokens.gitlab.needs import ANALYZE, Needs
 from tokens.gitlab.schema import TOKENS
 from tokens.inventory.analysis import analyze
 
-CHANGE = preflight.Needs(reads=preflight.ANALYZE.reads, writes={TOKENS: ("expires_at",)})
+CHANGE = Needs(reads=ANALYZE.reads, writes={TOKENS: ("expires_at",)})
 
 
 def test_analyze_works_on_a_standby(replicated: Replicated) -> None:
@@ -36,7 +37,7 @@ def test_what_the_standby_has_not_applied_yet_is_not_seen_there(replicated: Repl
 def test_a_change_is_refused_on_a_standby(replicated: Replicated) -> None:
     with replicated.database() as pair:
         with reading(pair.standby) as connection:
-            preflight.check(connection, preflight.ANALYZE)
+            preflight.check(connection, ANALYZE)
             with pytest.raises(Refused, match=r"a standby .* run this on the primary"):
                 preflight.check(connection, CHANGE)
         with (

@@ -22,7 +22,7 @@ from tests.testbed.gitlab_api import Certificate, GitLabApi, Reply, Request, git
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import UsageError
-from tokens.gitlab.api import API, ATTEMPTS, Instance, VerificationFailed, Verified, agrees, verify
+from tokens.gitlab.api import API, ATTEMPTS, Endpoint, VerificationFailed, Verified, agrees, verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 
@@ -372,7 +372,7 @@ def test_a_url_that_no_token_may_be_shown_to_is_wrong_use_and_not_quoted(url: st
     ],
 )
 def test_an_instance_is_https_or_on_this_machine(url: str, shown: str) -> None:
-    assert str(Instance.at(url)) == shown
+    assert str(Endpoint.at(url)) == shown
 
 
 def test_a_token_that_no_header_can_carry_is_told_before_anything_is_sent(api: GitLabApi) -> None:

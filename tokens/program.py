@@ -30,6 +30,7 @@ from tokens.help.catalogue import Catalogue
 from tokens.help.words import in_invokes_words
 from tokens.namespace import ns
 from tokens.rotation import AGENT
+from tokens.tasks.declaration import groups_in, tasks_in
 from tokens.tasks.option import listed
 from tokens.terminal import console
 from tokens.terminal.debug_log import HIDDEN, without_addresses
@@ -127,7 +128,7 @@ class TokensProgram(invoke.Program):
 
     @cached_property
     def _catalogue(self) -> Catalogue:
-        return Catalogue(self.binary, self.namespace)
+        return Catalogue(self.binary, tasks_in(self.namespace), groups_in(self.namespace))
 
     def _print_page(self, name: str) -> None:
         """Print the page of a task or a group, of the program where `name` is empty, or one about it.

@@ -2711,7 +2711,7 @@ SELECT
 SELECT count(*) AS runs 
     FROM token_tasks.runs r
     WHERE r.state <> 'running'
-      -- A successor that was made, but not delivered, is to be revoked by whoever resumes the run.
+      -- A successor that was made, but not delivered, is to be revoked when the run is resumed.
       AND NOT EXISTS (
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
@@ -2742,7 +2742,7 @@ BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path'
 DELETE 
     FROM token_tasks.runs r
     WHERE r.state <> 'running'
-      -- A successor that was made, but not delivered, is to be revoked by whoever resumes the run.
+      -- A successor that was made, but not delivered, is to be revoked when the run is resumed.
       AND NOT EXISTS (
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')

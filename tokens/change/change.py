@@ -19,8 +19,8 @@ class Move:
 class Change:
     """The new date: `to` a day, `by` so many days from each token's own, or neither, which removes it.
 
-    `days` spreads the new dates evenly over so many days: from `to` on those of all tokens, from `by` on those of the
-    tokens that had the same one, so that no day gets all of them again. 1 spreads nothing.
+    `days` spreads the new dates evenly over this number of days: from `to` on those of all tokens, from `by` on
+    those of the tokens that had the same one, so that no day gets all of them again. 1 spreads nothing.
     """
 
     to: ExpirationDate | None = None

@@ -20,18 +20,13 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
 from tokens.gitlab.membership import MembershipRule, rule_of
+from tokens.gitlab.needs import CHANGE
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
-from tokens.selection import (
-    Condition,
-    Selection,
-    check_names,
-    check_scopes,
-    ids_without_effect,
-    why_nothing,
-)
+from tokens.selection import Condition, Selection
+from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server
 
@@ -193,7 +188,7 @@ def moves_of(chunks: Iterable[Chunk]) -> tuple[Move, ...]:
 def read_current_policy(address: Address) -> Policy:
     """The instance's policy on lifetimes as it is now, and the server's date."""
     with database.reading(address) as connection:
-        return read_policy(connection, preflight.check(connection, preflight.CHANGE))
+        return read_policy(connection, preflight.check(connection, CHANGE))
 
 
 def make_plan(
@@ -214,7 +209,7 @@ def make_plan(
         UsageError: a name in the selection that does not exist, or a new date that PostgreSQL cannot hold.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.CHANGE)
+        schema = preflight.check(connection, CHANGE)
         check_names(connection, schema, selection)
         policy = read_policy(connection, schema)
         condition = selection.condition(schema)
@@ -258,7 +253,7 @@ def make_plan(
 def read_gaps(connection: database.Connection, schema: Schema) -> list[Note]:
     """The notes on what cannot be known as this role: rows that may be hidden, and rotations."""
     texts = {
-        Concern.HIDDEN_ROWS: preflight.hidden_rows(connection, preflight.CHANGE),
+        Concern.HIDDEN_ROWS: preflight.hidden_rows(connection, CHANGE),
         Concern.UNKNOWN_SUPERSEDED: why_unknown(connection, schema),
     }
     return [Note(concern, text, 0) for concern, text in texts.items() if text]

@@ -127,7 +127,7 @@ def _tell(
     *,
     at: tuple[int, int],
 ) -> None:
-    """Say what became of one token, the so-manieth of so many; one alone that is not rotated the run ends with."""
+    """Say what became of one token, which one of how many; one alone that is not rotated the run ends with."""
     place = None
     if delivery is not None and outcome.new is not None and one.makes_token:
         place = delivery.place(outcome.new)

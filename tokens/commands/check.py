@@ -78,7 +78,7 @@ def check(
 
 
 def replace(path: Path, text: str) -> None:
-    """Put `text` in the place of a file at once, so that nobody reads half of it.
+    """Put `text` in the place of a file at once, so that no reader gets half of it.
 
     Raises:
         TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.

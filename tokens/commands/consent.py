@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 TYPED_FROM = 10_000
-"""So many tokens are agreed to by typing their number: a key too many is no answer then."""
+"""From this number of tokens on the number is typed: a key too many is no answer then."""
 
 
 def known(instance: Instance, plan: Plan) -> Instance:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.selection import DateRange
+from tokens.spelling import meant
 
 PERIOD = re.compile(r"(\d{1,7})([dwmy]?)", re.ASCII)
 MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
@@ -15,6 +16,7 @@ MOST_DAYS = 3_660_000  # ten thousand years
 
 EARLIEST, LATEST = ExpirationDate(float("-inf")), ExpirationDate(float("inf"))
 
+WORDS = ("today", "tomorrow", "none")
 HOW = "a day (2026-12-04, today, +14d), a month (2026-12), a range of these (2026-12-04..2026-12-11, ..+14d), or none"
 
 
@@ -88,7 +90,7 @@ def range_of(option: str, word: str) -> DateRange | None:
         begins = _days(first)[0] if first else EARLIEST
         ends = _days(last if dots else first)[1] if last or not dots else LATEST
     except (ValueError, OverflowError):
-        raise UsageError(f'--{option} takes {HOW}, not "{word}".') from None
+        raise UsageError(f'--{option} takes {HOW}, not "{word}"{meant(word, WORDS)}.') from None
     if begins > ends:
         raise UsageError(f"--{option} {word} ends before it begins; did you mean {last}..{first}?")
     return DateRange(begins, ends)

@@ -14,7 +14,7 @@ from tokens.views import demo as view
 
 
 def start(environment: Environment, folder: Path | None, tokens: int | None, expires_at: date | None) -> None:
-    """Start the demo, filling it the first time with so many `tokens` on one date, None for the documented ones."""
+    """Start the demo, filling it the first time with `tokens` tokens on one date, None for the documented ones."""
     demo.open(folder, _report(environment), tokens=_tokens(tokens), expires_at=expires_at or demo.EXPIRES_AT)
     found = demo.status(folder)
     if tokens not in (None, found.tokens) or expires_at not in (None, found.expires_at):

@@ -19,6 +19,7 @@ from tokens.database import Connection
 from tokens.errors import ExitStatus
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.needs import CHANGE
 from tokens.inventory.analysis import Analysis, analyze
 from tokens.journal import beginning
 from tokens.journal.record import Recorder
@@ -106,7 +107,7 @@ def edit(environment: Environment, locate: Locate, reason: str | None, no_journa
     who = origin.here()  # asked before this process may become the GitLab user
     site = locate()
     with database.reading(site.address) as connection:
-        preflight.check(connection, preflight.CHANGE)
+        preflight.check(connection, CHANGE)
     if no_journal:
         environment.print(recording.NO_WAY_BACK)
     talk = _Conversation(environment, site, who, reason, not no_journal, environment.prompts())

@@ -21,7 +21,10 @@ WIDTH = 100  # columns where there is no terminal
 
 @dataclass(frozen=True)
 class Window:
-    """How far to look, in days from today (UTC), and in what steps; `largest` are the fullest days alone, so many."""
+    """How far to look, in days from today (UTC), and in what steps.
+
+    `largest` is whether only the fullest days are shown, the `first` of them.
+    """
 
     days: int
     step: Step

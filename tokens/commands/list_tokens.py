@@ -1,6 +1,5 @@
 """`list`: which tokens expire when, whose they are, and what is the matter with them."""
 
-import difflib
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.inventory.tokens import BY_NAME, COLUMNS, UNSORTABLE, Column, Layout, Shown, listed
 from tokens.selection import Selection
+from tokens.spelling import meant
 from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.views import tokens as view
@@ -109,7 +109,5 @@ def _columns(wanted: Wanted, output: str) -> tuple[Column, ...]:
 def _column(option: str, name: str) -> Column:
     name = SHORT.get(name, name.replace("-", "_"))
     if name not in BY_NAME:
-        near = difflib.get_close_matches(name, BY_NAME, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f'--{option} has no column "{name}"{hint}; there are {", ".join(BY_NAME)}.')
+        raise UsageError(f'--{option} has no column "{name}"{meant(name, BY_NAME)}; there are {", ".join(BY_NAME)}.')
     return BY_NAME[name]

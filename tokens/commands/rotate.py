@@ -164,8 +164,8 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
 
 
 def _known(instance: Instance, survey: Survey) -> Instance:
-    """The instance, by its own URL where that is known; that of `--verify` may be another GitLab's."""
-    return replace(instance, url=instance.url or survey.url)
+    """The instance in a container by its own URL, which only the survey knows; `--verify` may be another GitLab's."""
+    return instance if instance.place is None else replace(instance, url=survey.url)
 
 
 def _backend_here(environment: Environment, options: RotateOptions, locate: Locate) -> tuple[LocalBackend, Instance]:

@@ -12,7 +12,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.handling import allowed
 from tokens.commands.selecting import selection
 from tokens.errors import UsageError
-from tokens.gitlab.api import Instance
+from tokens.gitlab.api import Endpoint
 from tokens.gitlab.kind import State
 from tokens.rotation.candidate import Search
 
@@ -125,7 +125,7 @@ def rotate_options(
     if force and not (deliver or "").startswith("file:"):
         raise UsageError("--force is about the file of --deliver file:PATH.")
     if verify is not None:
-        Instance.at(verify)
+        Endpoint.at(verify)
     search = _search(environment, service_account, token, within, expired_within, selecting)
     of_all = _has_criterion(selecting) or within is not None or expired_within is not None
     lifetime = LIFETIME if expires_in is None else days_of("expires-in", expires_in)

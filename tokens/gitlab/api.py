@@ -81,7 +81,7 @@ class Verified:
 
 
 @dataclass(frozen=True)
-class Instance:
+class Endpoint:
     """A GitLab that a token may be shown to."""
 
     host: str
@@ -90,7 +90,7 @@ class Instance:
     root: str
 
     @classmethod
-    def at(cls, url: str) -> "Instance":
+    def at(cls, url: str) -> "Endpoint":
         """The instance with this URL, such as `https://gitlab.example.com/gitlab`.
 
         Raises:
@@ -171,7 +171,7 @@ def verify(
         UsageError: `url` is none that a token may be shown to.
         VerificationFailed: GitLab does not accept the token, or could not be asked.
     """
-    instance = Instance.at(url)
+    instance = Endpoint.at(url)
     if not TOKEN.fullmatch(token.reveal()):
         raise VerificationFailed(
             "The new token has characters that no request can carry; look at the token prefix in GitLab's settings."
@@ -228,7 +228,7 @@ def _load(context: ssl.SSLContext, path: Path) -> bool:
 class _Timed(io.RawIOBase):
     """A connection on which everything ends at one deadline, however slowly the other side drips."""
 
-    def __init__(self, instance: Instance, context: ssl.SSLContext | None, deadline: float) -> None:
+    def __init__(self, instance: Endpoint, context: ssl.SSLContext | None, deadline: float) -> None:
         self._deadline = deadline
         self._socket = self._connected(instance)
         if context is not None:
@@ -268,7 +268,7 @@ class _Timed(io.RawIOBase):
         """Close it."""
         self._socket.close()
 
-    def _connected(self, instance: Instance) -> socket.socket:
+    def _connected(self, instance: Endpoint) -> socket.socket:
         fault: OSError = socket.gaierror("no address")
         for family, kind, protocol, _, address in _addresses(instance, self._left()):
             made = socket.socket(family, kind, protocol)
@@ -291,7 +291,7 @@ class _Timed(io.RawIOBase):
         return left
 
 
-def _addresses(instance: Instance, seconds: float) -> list[Any]:
+def _addresses(instance: Endpoint, seconds: float) -> list[Any]:
     """What the instance's name stands for; asked in a thread, since the system knows no time-out for that."""
     found: list[Any] = []
 
@@ -312,7 +312,7 @@ def _addresses(instance: Instance, seconds: float) -> list[Any]:
 
 
 def _ask(
-    instance: Instance, token: Secret, context: ssl.SSLContext | None, deadline: float, timeout: float
+    instance: Endpoint, token: Secret, context: ssl.SSLContext | None, deadline: float, timeout: float
 ) -> _Answer | _Fault:
     connection = http.client.HTTPConnection(instance.host, instance.port)
     connection.set_debuglevel(0)  # a debugger's would print the headers
@@ -343,7 +343,7 @@ def _ask(
 
 def _exchange(
     connection: http.client.HTTPConnection,
-    instance: Instance,
+    instance: Endpoint,
     token: Secret,
     context: ssl.SSLContext | None,
     deadline: float,

@@ -51,6 +51,9 @@ STATE_CONDITIONS = {
     State.ACTIVE: f"t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > {TODAY})",
 }
 
+WORKS = f"({STATE_CONDITIONS[State.ACTIVE]})"
+"""Whether a token `t` works today, as SQL."""
+
 HUMAN, PROJECT_BOT, SERVICE_ACCOUNT = 0, 6, 13  # users.user_type; NULL is human, before GitLab 16.6
 
 STATE_EXPRESSION = f"""

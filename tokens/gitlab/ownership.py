@@ -1,4 +1,4 @@
-"""Whose a token is, and who is told about it: SQL over a token `t`, its owner `u`, and a bot's place.
+"""Whose a token is, and whom GitLab mails about it: SQL over a token `t`, its owner `u`, and a bot's place.
 
 GitLab gives a project or group access token to a bot of its own, which is a member of that project or group. People and
 service accounts own their tokens themselves.
@@ -40,7 +40,7 @@ TOLD = """
         AND person.state = 'active'
 """
 
-# Nobody is told about impersonation tokens and service accounts either, nor where `revoked` is NULL.
+# GitLab mails nobody about impersonation tokens and service accounts either, nor where `revoked` is NULL.
 NOBODY_TOLD = f"""
       CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true

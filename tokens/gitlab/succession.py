@@ -141,7 +141,7 @@ class Line:
 
 
 def read_line(connection: Connection, schema: Schema) -> Line | None:
-    """How to ask for successors here, of GitLab and of the journal; None where nobody knows."""
+    """How to ask for successors here, of GitLab and of the journal; None where neither knows."""
     direct, successors, unless_known = [], [], ""
     if schema.has(TOKENS, PREDECESSOR):
         direct.append(HAS_BY_GITLAB)

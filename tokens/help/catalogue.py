@@ -2,9 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-
-import invoke
 
 from tokens.tasks.declaration import Family, Task
 
@@ -14,22 +11,11 @@ class Catalogue:
     """The tasks of one program: `gitlab-tokens`, or the `inv` of a bundle, where each name begins with `tokens.`."""
 
     program: str
-    namespace: invoke.Collection
+    tasks: Mapping[str, Task]
+    """Every task by its full name."""
 
-    @cached_property
-    def tasks(self) -> Mapping[str, Task]:
-        """Every task by its full name."""
-        return {name: self.namespace[name] for name in self.namespace.task_names}
-
-    @cached_property
-    def groups(self) -> Mapping[str, str]:
-        """What there is to say of each group of tasks, such as `journal`."""
-        found = {}
-        for name in self.tasks:
-            group = name.rpartition(".")[0]
-            if group and group not in found:
-                found[group] = self.namespace.subcollection_from_path(group).__doc__ or ""
-        return found
+    groups: Mapping[str, str]
+    """What there is to say of each group of tasks, such as `journal`."""
 
     def of_group(self, group: str) -> Mapping[str, Task]:
         """The tasks of a group, by their full names."""

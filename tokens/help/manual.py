@@ -1,4 +1,4 @@
-"""The man page, deploy/man/gitlab-tokens.1, from what help says: `python -m tokens.help.manual` writes it anew."""
+"""The man page, deploy/man/gitlab-tokens.1, from what help says: `python -m tokens.help.manual` writes it again."""
 
 import re
 import textwrap
@@ -9,7 +9,7 @@ from tokens.help import reference
 from tokens.help.catalogue import Catalogue, summary
 from tokens.help.page import ABOUT, COMPLETION, EXAMPLES, SWITCHED_ON, blocks_of, options_by_group
 from tokens.namespace import ns
-from tokens.tasks.declaration import Task
+from tokens.tasks.declaration import Task, groups_in, tasks_in
 from tokens.tasks.option import Option
 from tokens.version import __version__
 
@@ -37,7 +37,7 @@ UTF-8 in every locale, and safe to open in a spreadsheet. The same thing has the
 
 def manual() -> str:
     """The man page, in the macros of man(7)."""
-    catalogue = Catalogue(PROGRAM, ns)
+    catalogue = Catalogue(PROGRAM, tasks_in(ns), groups_in(ns))
     lines = [
         '.\\" Made by python -m tokens.help.manual from the help of each task: change it there.',
         f'.TH GITLAB-TOKENS 1 {DATE} "{PROGRAM} {__version__}" "User Commands"',
@@ -60,7 +60,7 @@ def manual() -> str:
     lines += [".SH ENVIRONMENT", *_terms(reference.VARIABLES)]
     lines += [
         ".SH CONFIGURATION",
-        _text("Keys under tokens: in Invoke's configuration, in YAML or JSON. A key that nobody reads is noted."),
+        _text("Keys under tokens: in Invoke's configuration, in YAML or JSON. An unknown key is noted."),
         *_terms({f"tokens.{key}": text for key, text in reference.KEYS.items()}),
     ]
     lines += [".SH FILES", *_terms(reference.FILES)]

@@ -31,7 +31,7 @@ def missing_value(catalogue: Catalogue, task: str | None, name: str) -> str:
 def unknown_word(
     catalogue: Catalogue, task: str | None, word: str, typed: Sequence[str], targets: Collection[str] = ()
 ) -> str:
-    """What to say of a word that nobody understands.
+    """What to say of a word that is not understood.
 
     Args:
         catalogue: the program's tasks.

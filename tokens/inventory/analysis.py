@@ -7,6 +7,7 @@ from tokens.address import Address
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import BackgroundMigration, read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.needs import ANALYZE
 
 TOP = 10  # dates, as GitLab's task shows
 
@@ -46,7 +47,7 @@ def analyze(address: Address, top: int | None = TOP) -> Analysis:
         DatabaseError, Refused: see `tokens.errors`.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.ANALYZE)
+        schema = preflight.check(connection, ANALYZE)
         migration = read_background_migration(connection, schema)
         dates = _count_dates(connection, top)
     return Analysis(migration, dates)

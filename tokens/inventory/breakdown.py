@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
-from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, Kind, State, kind_expression
-from tokens.gitlab.preflight import LIST
+from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
+from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.selection import Selection, check_names, has_scope
+from tokens.selection import Selection, has_scope
+from tokens.unmatched import check_names
 
 HURTFUL = ("api", "sudo", "admin_mode")
 """Scopes that let a token change everything its owner may change, or more."""
 
-NEVER_USED_FOR = 365  # days after which a token that was not used in them counts as unused
+UNUSED_FOR = 365  # days after which a token that was not used in them counts as unused
 
 BREAKDOWN = """
     SELECT
@@ -26,8 +27,6 @@ BREAKDOWN = """
     WHERE {condition}
     GROUP BY 1
 """
-
-ACTIVE = f"({STATE_CONDITIONS[State.ACTIVE]})"
 
 
 @dataclass(frozen=True)
@@ -84,19 +83,19 @@ def breakdown(address: Address, selection: Selection) -> Breakdown:
 
 
 def _counts(schema: Schema) -> dict[str, str]:
-    within = f"{ACTIVE} AND t.expires_at <= {TODAY} +"
-    long_ago = f"now() - interval '{NEVER_USED_FOR} days'"
+    within = f"{WORKS} AND t.expires_at <= {TODAY} +"
+    long_ago = f"now() - interval '{UNUSED_FOR} days'"
     return {
-        "active": ACTIVE,
+        "active": WORKS,
         "week": f"{within} 7",
         "month": f"{within} 30",
         "quarter": f"{within} 90",
-        "undated": f"{ACTIVE} AND t.expires_at IS NULL",
-        "never_used": f"{ACTIVE} AND t.last_used_at IS NULL",
-        "unused": f"{ACTIVE} AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < {long_ago}",
+        "undated": f"{WORKS} AND t.expires_at IS NULL",
+        "never_used": f"{WORKS} AND t.last_used_at IS NULL",
+        "unused": f"{WORKS} AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < {long_ago}",
         "expired": STATE_CONDITIONS[State.EXPIRED],
         "revoked": STATE_CONDITIONS[State.REVOKED],
-        "owner_inactive": f"{ACTIVE} AND u.state IS DISTINCT FROM 'active'",
-        **{name: f"{ACTIVE} AND {has_scope(name)}" for name in HURTFUL},
-        "fine_grained": f"{ACTIVE} AND t.granular" if schema.has(TOKENS, "granular") else "false",
+        "owner_inactive": f"{WORKS} AND u.state IS DISTINCT FROM 'active'",
+        **{name: f"{WORKS} AND {has_scope(name)}" for name in HURTFUL},
+        "fine_grained": f"{WORKS} AND t.granular" if schema.has(TOKENS, "granular") else "false",
     }

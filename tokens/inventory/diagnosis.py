@@ -12,7 +12,8 @@ from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up, what_it_does
-from tokens.gitlab.preflight import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, Needs, ServerState
+from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, Needs
+from tokens.gitlab.preflight import ServerState
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import read_policy

@@ -6,13 +6,12 @@ from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, Kind, State, kind_expression
-from tokens.gitlab.preflight import LIST
+from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
+from tokens.gitlab.needs import LIST
 from tokens.gitlab.settings import read_policy
 from tokens.gitlab.succession import read_line
-from tokens.selection import Selection, check_names
-
-WORKS = f"({STATE_CONDITIONS[State.ACTIVE]})"
+from tokens.selection import Selection
+from tokens.unmatched import check_names
 
 DUE = """
     SELECT

@@ -11,9 +11,10 @@ from tokens.address import Address
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, kind_expression
-from tokens.gitlab.preflight import LIST
+from tokens.gitlab.needs import LIST
 from tokens.gitlab.settings import read_policy
-from tokens.selection import Selection, check_names
+from tokens.selection import Selection
+from tokens.unmatched import check_names
 
 CLIFF = 5  # a day with more than the fifth part of all tokens
 FEW = 10  # tokens that are no cliff, however many of them have one day
@@ -26,7 +27,7 @@ BY_DATE = """
     GROUP BY 1, 2
 """
 
-ENDING = """AND t.revoked IS NOT TRUE
+IN_WINDOW = """AND t.revoked IS NOT TRUE
       AND t.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)"""
 
 # GitLab deletes the bot with the membership, whatever date its tokens have.
@@ -130,7 +131,7 @@ def forecast(address: Address, selection: Selection, days: int) -> Forecast:
         today = read_policy(connection, schema).today
         first, last = today + 1, today + days
         condition = selection.condition(schema)
-        sql = f"{condition.sql}\n      {ENDING}"
+        sql = f"{condition.sql}\n      {IN_WINDOW}"
         bounds = {"first": first.literal, "last": last.literal}
         statement = BY_DATE.format(kind=kind_expression(schema), condition=sql)
         counts: dict[date, Counter[Kind]] = {}

@@ -15,26 +15,19 @@ from tokens.errors import StatementTimeout
 from tokens.gitlab import notices, preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up, is_active
-from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, kind_expression
+from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
 from tokens.gitlab.membership import ends_before
+from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
-from tokens.gitlab.preflight import LIST, LIST_ACCOUNTS
 from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import read_line
-from tokens.selection import (
-    BEYOND_MAXIMUM,
-    Condition,
-    Selection,
-    check_names,
-    check_scopes,
-    ids_without_effect,
-    why_nothing,
-)
+from tokens.selection import BEYOND_MAXIMUM, Condition, Selection
+from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
 
 AT_ONCE = 2000  # rows in one round trip
-PATIENCE = "300ms"  # for a count that nobody has asked for
+PATIENCE = "300ms"  # for a count that was not asked for
 
 Answer = TypeVar("Answer")
 
@@ -89,7 +82,7 @@ ADDRESSES = """ARRAY(
         ORDER BY used.id
       )"""
 
-# The clean-up comes so many days after the last of a bot's tokens has ended, at the next midnight at the earliest.
+# The clean-up comes some days after the last of a bot's tokens has ended, at the next midnight at the earliest.
 CLEAN_UP = """
     LEFT JOIN LATERAL (
       SELECT GREATEST(
@@ -120,7 +113,7 @@ FLAG_NAMES = (
 
 
 class Shown(Enum):
-    """Where a column is shown when nobody names it: always, with `--wide`, or nowhere."""
+    """Where a column is shown by default: always, with `--wide`, or nowhere."""
 
     ALWAYS = "always"
     WIDE = "wide"
@@ -129,12 +122,12 @@ class Shown(Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """What is told of each token under one name.
+    """What is shown of each token under one name.
 
     Attributes:
         name: in JSON and CSV, and for `--columns` and `--sort`.
         heading: in the table.
-        shown: where it is when nobody asks for it.
+        shown: where it is by default.
         cheap: whether JSON and CSV have it without being asked for more, since it is a column of the tokens' table.
     """
 
@@ -326,18 +319,17 @@ def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) 
 
 def _flags(connection: Connection, schema: Schema, cleaned: str) -> str:
     line = read_line(connection, schema)
-    works = "(t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > " + TODAY + "))"
     replaced = line.has_live if line else "false"
     maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
     conditions = {
         "membership-ends-first": f"t.revoked IS NOT TRUE AND {ends_first}",
         "clean-up": f"{cleaned} IS NOT NULL",
-        "beyond-maximum": f"{works} AND {BEYOND_MAXIMUM}" if maximum else "false",
-        "in-its-grace": f"{works} AND {replaced}",
-        "successor-works": f"NOT {works} AND {replaced}",
-        "nobody-warned": f"{works} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
-        "warned": f"{works} AND {notices.any_set(schema)}",
+        "beyond-maximum": f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
+        "in-its-grace": f"{WORKS} AND {replaced}",
+        "successor-works": f"NOT {WORKS} AND {replaced}",
+        "nobody-warned": f"{WORKS} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
+        "warned": f"{WORKS} AND {notices.any_set(schema)}",
         "owner-inactive": "u.state IS DISTINCT FROM 'active'",
     }
     cases = ",\n        ".join(f"CASE WHEN {conditions[name]} THEN '{name}' END" for name in FLAG_NAMES)
@@ -352,7 +344,7 @@ def _moment(utc: str) -> str:
 def _rows(
     connection: Connection, statement: str, parameters: Mapping[str, object], layout: Layout
 ) -> Iterator[Sequence[Any]]:
-    """The values of the layout's columns; how many days it is to the date is left to whoever shows them."""
+    """The values of the layout's columns; how many days it is to the date is left to the view."""
     names = [column.name for column in layout.columns]
     asked = [name for name in names if name != "in_days"]
     at = {name: asked.index(name) for name in asked}

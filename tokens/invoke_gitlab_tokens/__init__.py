@@ -1,7 +1,7 @@
 """The package `tokens` under its distribution's name, which is the one to import.
 
-A wheel has this package beside `tokens`. PyPI has a project called `tokens` that is not ours: whoever imports this one
-and misses it installs `invoke-gitlab-tokens`, not that one.
+A wheel has this package beside `tokens`. PyPI has a project called `tokens` that is not ours. A missing
+`invoke_gitlab_tokens` leads to the distribution of that name, and not there.
 """
 
 import tokens

@@ -8,6 +8,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
 from tokens.gitlab import preflight
+from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import PREDECESSOR
 from tokens.journal.installation import (
@@ -43,7 +44,7 @@ SIZES = """
 OLD_RUNS = """
     FROM token_tasks.runs r
     WHERE r.state <> 'running'
-      -- A successor that was made, but not delivered, is to be revoked by whoever resumes the run.
+      -- A successor that was made, but not delivered, is to be revoked when the run is resumed.
       AND NOT EXISTS (
         SELECT FROM token_tasks.rotations p
         WHERE p.run_id = r.id AND p.state NOT IN ('planned', 'done', 'abandoned')
@@ -77,7 +78,7 @@ UNLESS_KNOWN = """
         )"""
 
 
-PRUNING = preflight.Needs(reads={TOKENS: ("id", "expires_at", "revoked", PREDECESSOR)})
+PRUNING = Needs(reads={TOKENS: ("id", "expires_at", "revoked", PREDECESSOR)})
 
 
 @dataclass(frozen=True)

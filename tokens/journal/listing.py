@@ -10,15 +10,15 @@ from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import RunKind
 from tokens.database import Connection
-from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, State
+from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import TOKENS, USERS
 from tokens.journal.record import PATIENCE
 from tokens.journal.runs import StoredRun
 from tokens.selection import described
 
-NEEDS = preflight.Needs(reads={TOKENS: ("id", "expires_at", "user_id", "name", "revoked"), USERS: ("id", "username")})
+NEEDS = Needs(reads={TOKENS: ("id", "expires_at", "user_id", "name", "revoked"), USERS: ("id", "username")})
 
 PAGE = 10  # chunks
 PAGE_OF_ROTATIONS = 500

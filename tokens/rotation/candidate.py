@@ -18,19 +18,12 @@ from tokens.gitlab.kind import (
     State,
     kind_expression,
 )
+from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.succession import read_line
-from tokens.selection import (
-    EVERY_KIND,
-    EVERY_STATE,
-    EVERYTHING,
-    IS_FULFILLED,
-    Selection,
-    check_names,
-    check_scopes,
-    why_nothing,
-)
+from tokens.selection import EVERY_KIND, EVERY_STATE, EVERYTHING, Selection
+from tokens.unmatched import IS_FULFILLED, check_names, check_scopes, why_nothing
 
 LARGEST_ID = 2**63 - 1
 NOBODY = "(nobody)"
@@ -163,7 +156,7 @@ def find(address: Address, search: Search) -> tuple[Candidate, ...]:
     selection = search.selection
     kinds = EVERY_KIND if selection.kinds is None else selection.kinds
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.ROTATE)
+        schema = preflight.check(connection, ROTATE)
         check_names(connection, schema, selection)
         scope = selection.scope(schema)
         values: dict[str, object] = {

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
+from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.notices import FLAGS, TIMES
-from tokens.gitlab.preflight import ROTATE
 from tokens.gitlab.schema import TOKENS, USER_DETAILS, Schema
 
 INSERTED = ROTATE.inserts[TOKENS]

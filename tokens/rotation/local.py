@@ -9,7 +9,7 @@ from pathlib import Path
 from tokens import database
 from tokens.call import to_type
 from tokens.errors import DatabaseError, ReadOnly, Refused, TokensError, UsageError
-from tokens.gitlab.api import Instance, VerificationFailed, agrees, verify
+from tokens.gitlab.api import Endpoint, VerificationFailed, agrees, verify
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import Kind
 from tokens.journal import beginning, installation, record, setup
@@ -218,8 +218,8 @@ class LocalBackend:
             with self._announced(STARTING):
                 return demo.start_api(self._site.demo)
         if self._site.installation is None:
-            raise UsageError("A database does not tell GitLab's URL: say it with --verify URL.")
-        return str(Instance.at(read_instance_url(self._site.installation)))
+            raise UsageError("A database does not tell GitLab's URL: use --verify URL.")
+        return str(Endpoint.at(read_instance_url(self._site.installation)))
 
     def _check_keys(self) -> Keys:
         if self._keys is None and self._site.demo is not None:

@@ -12,6 +12,7 @@ from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
+from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy
 from tokens.gitlab.succession import PREDECESSOR, why_unknown
@@ -116,7 +117,7 @@ def plan(
         )
     chosen = {candidate.id: candidate for candidate in candidates}
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.ROTATE)
+        schema = preflight.check(connection, ROTATE)
         reasons = _obstacles(connection, schema, list(chosen), allow_personal=allow_personal)
         if reasons:
             raise Refused(_refusal(reasons))
@@ -146,7 +147,7 @@ def obstacles(address: Address, candidates: Sequence[Candidate], *, allow_person
         DatabaseError, Refused: see `tokens.errors`; also where no token on the instance can be rotated.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.ROTATE)
+        schema = preflight.check(connection, ROTATE)
         return _obstacles(connection, schema, [one.id for one in candidates], allow_personal=allow_personal)
 
 
@@ -229,7 +230,7 @@ def _notes_on_memberships(
 
 
 def _notes_on_the_record(connection: Connection, schema: Schema) -> Iterator[str]:
-    gaps = (preflight.hidden_rows(connection, preflight.ROTATE), why_unknown(connection, schema))
+    gaps = (preflight.hidden_rows(connection, ROTATE), why_unknown(connection, schema))
     yield from filter(None, gaps)
     if not schema.has(TOKENS, PREDECESSOR):
         yield (

@@ -12,6 +12,7 @@ from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import TODAY, State
+from tokens.gitlab.needs import ROTATE
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.rotation.candidate import Candidate, read_candidates
@@ -83,7 +84,7 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
         UsageError: there is no such run, it is no rotation, or it is complete.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.ROTATE)
+        schema = preflight.check(connection, ROTATE)
         installation.check(connection)
         stored = connection.row(RUN, run=run)
         if stored is None:

@@ -21,6 +21,7 @@ from tokens.change.plan import CHUNK, Chunk, Plan, TokenIds
 from tokens.database import Connection
 from tokens.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TokensError
 from tokens.gitlab import preflight
+from tokens.gitlab.needs import CHANGE
 from tokens.journal.installation import RunState
 from tokens.journal.record import HEARTBEAT, ChunkOutcome, Recorder
 from tokens.run.update import NotAll, Update, recount
@@ -132,7 +133,7 @@ def run(
     try:
         with database.connect(address) as connection:
             with _writing(connection):
-                schema = preflight.check(connection, preflight.CHANGE)
+                schema = preflight.check(connection, CHANGE)
                 rest = recorder.rest(connection, plan)
             progress = _Run(rest, recorder, Update(rest, recorder, schema), reason_to_wait, stop_requested, pause)
             if rest.tokens != plan.tokens:

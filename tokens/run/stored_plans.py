@@ -14,6 +14,7 @@ from tokens.gitlab import notices as notices_sent
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.inactive_bots import clean_up
+from tokens.gitlab.needs import CHANGE
 from tokens.gitlab.settings import read_policy
 from tokens.journal import installation
 from tokens.journal.installation import RunState
@@ -186,7 +187,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         UsageError: there is no such run, or it is a rotation.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.CHANGE)
+        schema = preflight.check(connection, CHANGE)
         installation.check(connection)
         if _is_rotation(connection, run):
             raise UsageError(f"Run {run} is a rotation.{to_type('to go on with it', 'rotate', '--resume', run)}")
@@ -234,7 +235,7 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         UsageError: there is no such run, it has changed nothing, or is an undo itself.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, preflight.CHANGE)
+        schema = preflight.check(connection, CHANGE)
         installation.check(connection)
         if _is_rotation(connection, run):
             raise Refused(

@@ -24,7 +24,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """Every key with its default. One flat tree without underscores: no variable of ours may collide with anybody's.
 
-Invoke is not told of them: it lays its files over what it is told, and ends with a traceback where one has `tokens: 5`.
+Invoke does not get them: it lays its files over what it gets, and ends with a traceback where one has `tokens: 5`.
 """
 
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")

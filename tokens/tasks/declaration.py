@@ -141,6 +141,17 @@ def task(
     return decorate
 
 
+def tasks_in(namespace: invoke.Collection) -> dict[str, Task]:
+    """Every task by its full name."""
+    return {name: namespace[name] for name in namespace.task_names}
+
+
+def groups_in(namespace: invoke.Collection) -> dict[str, str]:
+    """The groups of tasks, such as `journal`, and what there is to say of each."""
+    names = dict.fromkeys(name.rpartition(".")[0] for name in namespace.task_names if "." in name)
+    return {name: namespace.subcollection_from_path(name).__doc__ or "" for name in names}
+
+
 def _signature(options: Sequence[Option] | Any) -> inspect.Signature:
     """The parameters as Invoke reads them. Text has the default None, so that one given empty is not taken for none."""
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]

@@ -4,10 +4,10 @@ from tokens.tasks.declaration import Family, task
 from tokens.tasks.options import (
     CHECK_FILE,
     CHECK_OUTPUT,
+    COMING,
     COUNTED,
     DATES_OUTPUT,
     DRY_RUN,
-    ENDING,
     EXTENSION,
     FORECAST,
     FORECAST_OUTPUT,
@@ -89,7 +89,7 @@ def list_tokens() -> None:
     """
 
 
-@task("forecast:forecast", LOCATED, ENDING, FORECAST, FORECAST_OUTPUT)
+@task("forecast:forecast", LOCATED, COMING, FORECAST, FORECAST_OUTPUT)
 def forecast() -> None:
     """Show how many tokens expire in the next weeks.
 
@@ -123,7 +123,7 @@ def breakdown() -> None:
     """
 
 
-@task("check:check", LOCATED, ENDING, THRESHOLDS, CHECK_OUTPUT, CHECK_FILE)
+@task("check:check", LOCATED, COMING, THRESHOLDS, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
 

@@ -308,7 +308,7 @@ def _of_every(option: Option) -> Option:
 COUNTED = Argument("selection", "tokens.commands.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
 """Which tokens are counted: without an option about kind or state all of them."""
 
-ENDING = Argument(
+COMING = Argument(
     "selection",
     "tokens.commands.selecting:to_count",
     tuple(_of_every(option) for option in SELECTING if option.name not in ("expires", "state")),

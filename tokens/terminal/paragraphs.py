@@ -29,9 +29,14 @@ WORDS = {
 COLOURED = re.compile(rf"^({'|'.join(WORDS)})(?![\w:])", re.MULTILINE)
 
 
+def coloured(text: str, colour: Colour) -> str:
+    """`text` in a colour, and what follows it in none."""
+    return f"\x1b[{colour.value}m{text}\x1b[0m"
+
+
 def painted(text: str) -> str:
     """`text` with those of WORDS that begin a line in their colours."""
-    return COLOURED.sub(lambda found: f"\x1b[{WORDS[found[1]].value}m{found[1]}\x1b[0m", text)
+    return COLOURED.sub(lambda found: coloured(found[1], WORDS[found[1]]), text)
 
 
 def laid_out(text: str, columns: int | None, hanging: int = 0) -> str:
@@ -56,7 +61,7 @@ def width(text: str) -> int:
 
 
 def cut(text: str, cells: int) -> str:
-    """`text` in at most so many cells, with a … where something is left out.
+    """`text` in at most this number of cells, with a … where something is left out.
 
     >>> cut("project_79_bot", 8), cut("日本語", 5)
     ('project…', '日本…')

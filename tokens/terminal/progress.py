@@ -139,7 +139,7 @@ def _without_numbers(reason: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """So many seconds, such as `2 min 05 s`."""
+    """Seconds for people, such as `2 min 05 s`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

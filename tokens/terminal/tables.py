@@ -42,10 +42,10 @@ def table(
 ) -> list[str]:
     """A heading, a rule and the rows.
 
-    On a terminal of so many `columns` no line is wider than that: where there is no room, those with a heading in
-    `spare` are left out, in that order, then text is cut with a …, that below a heading in `whole` last. Numbers are
-    grouped and stand on the right. Where there is no terminal nothing is cut, left out or grouped; `widths` are the
-    least ones then.
+    On a terminal no line is wider than its `columns`: where there is no room, those with a heading in `spare` are
+    left out, in that order, then text is cut with a …, that below a heading in `whole` last. Numbers are grouped
+    and stand on the right. Where there is no terminal nothing is cut, left out or grouped; `widths` are the least
+    ones then.
 
     >>> print(*table(("Kind", "Tokens"), [("service-account", 1565353)], 24), sep="\\n")
     | Kind     |    Tokens |
@@ -87,7 +87,7 @@ class _Column:
 
 
 def _drawn(columns: Sequence[_Column]) -> int:
-    """The cells that the lines between so many columns take."""
+    """The cells that the lines between these columns take."""
     return 3 * len(columns) + 1
 
 

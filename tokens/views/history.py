@@ -51,7 +51,7 @@ RUN_FIELDS = (
 
 
 def runs_screen(runs: Sequence[StoredRun], columns: int | None = None) -> Iterator[str]:
-    """A line for each run, below a heading; on a terminal of so many columns for the latest MOST_SHOWN."""
+    """A line for each run, below a heading; on a terminal for the latest MOST_SHOWN."""
     if not runs:
         yield "The journal has no runs."
         return
@@ -89,7 +89,7 @@ def run_screen(
 ) -> Iterator[str]:
     """What is known of one run, and a table of its tokens, drawn as they come.
 
-    On a terminal of so many columns it has MOST_SHOWN of them.
+    On a terminal it has MOST_SHOWN of them.
     """
     told = columns_of(run.kind)
     for name, value in _run_facts(run, attempts, touched):

@@ -27,7 +27,7 @@ def deed(plan: Plan, tokens: int) -> str:
 
 
 def screen(plan: Plan, columns: int | None = None) -> str:
-    """What a person reads before saying yes, on a terminal of so many columns; None where there is none."""
+    """What a person reads before saying yes; `columns` are the terminal's, None where there is none."""
     noted = (f"NOTE: {printable(note.text)}" for note in plan.notes)
     return "\n".join([*_kinds(plan, columns), *_moves(plan, columns), *noted])
 

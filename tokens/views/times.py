@@ -28,7 +28,7 @@ def near(day: ExpirationDate | None) -> str:
 
 
 def distance(days: int) -> str:
-    """So many days from today.
+    """A day from its distance to today.
 
     >>> distance(0), distance(1), distance(7), distance(-3)
     ('today', 'tomorrow', 'in 7 days', '3 days ago')

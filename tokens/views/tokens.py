@@ -12,7 +12,7 @@ from tokens.inventory.tokens import Listing
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
-from tokens.terminal.paragraphs import cut
+from tokens.terminal.paragraphs import Colour, coloured, cut
 from tokens.terminal.paragraphs import width as width_in_cells
 from tokens.terminal.printable import printable
 from tokens.views import document
@@ -25,7 +25,6 @@ NUMBERS = frozenset({"id", "in_days", "place_id"})
 TEXTS = frozenset({"account", "owner", "name", "description", "email", "created_by", "told", "scopes", "ips", "flags"})
 DAYS = frozenset({"last_used_at", "created_at"})
 URGENT, SOON = 7, 30  # days
-RED, YELLOW, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
 def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iterator[str]:
@@ -199,7 +198,7 @@ def _coloured(line: str, row: dict[str, Any], today: ExpirationDate) -> str:
     left = _days_left(str(text), today)
     if left is None or not 0 < left <= SOON:
         return line
-    return f"{RED if left <= URGENT else YELLOW}{line}{PLAIN}"
+    return coloured(line, Colour.FAIL if left <= URGENT else Colour.WARN)
 
 
 def _days_left(text: str, today: ExpirationDate) -> float | None:

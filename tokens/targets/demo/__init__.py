@@ -152,7 +152,7 @@ def reset(
 def start_api(directory: Path | None = None) -> str:
     """Start the stand-in for GitLab's API beside the demo, which is ready, unless it runs; its URL.
 
-    Whoever asks for nothing but data need not wait for it: that is why `open` does not start it.
+    A task that asks for data alone need not wait for it: that is why `open` does not start it.
     """
     return stand_in.start(_server(directory).folder)
 

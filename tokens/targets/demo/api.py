@@ -4,7 +4,7 @@ It is no GitLab. It answers GET /api/v4/personal_access_tokens/self as GitLab do
 knows nothing else: a token is looked up by its digest in the demo's database, then GitLab's order counts
 (lib/gitlab/auth/auth_finders.rb): expired, revoked, the owner's state.
 
-It listens on 127.0.0.1 alone, reads by a role that may read these columns only, and goes on as the account that runs
+It listens on 127.0.0.1 alone, reads by a role that may read these columns only, and runs as the account of
 the demo's PostgreSQL where root starts it. What starts and ends it is `stand_in`.
 """
 
@@ -102,7 +102,7 @@ class _Request(BaseHTTPRequestHandler):
         token = self.headers.get("PRIVATE-TOKEN") or bearer
         try:
             status, document = answer(self.server.database, self.server.keys, self.path, token)
-        except TokensError:  # the demo's database is stopped, or being made anew
+        except TokensError:  # the demo's database is stopped, or being made again
             status, document = 503, {"message": "503 Service Unavailable"}
         body = json.dumps(document).encode()
         self.send_response(status)
@@ -112,7 +112,7 @@ class _Request(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *words: object) -> None:
-        """Nothing: nobody reads it."""
+        """Nothing: there is no reader."""
 
 
 class _Server(ThreadingHTTPServer):

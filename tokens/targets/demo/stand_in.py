@@ -83,7 +83,7 @@ def _started(folder: Path, descriptor: int) -> int:
     """The port on which it listens from now on; it has inherited the lock on `descriptor`."""
     _, port = _read(descriptor)
     os.ftruncate(descriptor, 0)
-    # Of the caller's variables only what this Python needs: it goes on as another account and lives for long.
+    # Of the caller's variables only what this Python needs: it runs as another account and lives for long.
     variables = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path))), "LC_ALL": "C.UTF-8"}
     if "LD_LIBRARY_PATH" in os.environ:
         variables["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]

@@ -53,7 +53,7 @@ class Site:
 
     @property
     def instance(self) -> Instance:
-        """What this GitLab is called; its URL is read anew from the installation's configuration."""
+        """What this GitLab is called; its URL is read again from the installation's configuration."""
         url = None
         if self.installation is not None:
             with suppress(UnknownUrl):

@@ -1,0 +1,180 @@
+"""What a selection names that is not there, and why it selects nothing."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from tokens.database import Connection
+from tokens.errors import UsageError
+from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
+from tokens.gitlab.scopes import KNOWN, used_scopes
+from tokens.selection import EVERYTHING, Selection, described
+from tokens.spelling import meant
+
+USERS_NAMED = """
+    SELECT named.name, count(owner.id) AS found
+    FROM unnest(CAST(%(names)s AS text[])) AS named (name)
+    LEFT JOIN public.users owner ON lower(owner.username) = lower(named.name)
+    GROUP BY named.name
+    HAVING count(owner.id) <> 1
+    ORDER BY named.name
+"""
+
+GROUPS_MISSING = """
+    SELECT named.path AS name
+    FROM unnest(CAST(%(names)s AS text[])) AS named (path)
+    WHERE NOT EXISTS (
+      SELECT
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace' AND lower(r.path) = lower(named.path)
+    )
+    ORDER BY named.path
+"""
+
+EXISTING_IDS = """
+    SELECT t.id
+    FROM public.personal_access_tokens t
+    WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+"""
+
+IS_FULFILLED = """
+    SELECT EXISTS (
+      SELECT
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+    ) AS found
+"""
+
+PROJECTS_MISSING = """
+    SELECT named.path AS name
+    FROM unnest(CAST(%(names)s AS text[])) AS named (path)
+    WHERE NOT EXISTS (
+      SELECT
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project' AND lower(r.path) = lower(named.path)
+    )
+    ORDER BY named.path
+"""
+
+# Names about as long as the one that was typed, with the same beginning or end; the nearest of them is chosen here.
+NAMES_LIKE = """
+    SELECT named.name
+    FROM ({names}) named
+    WHERE abs(length(named.name) - length(%(name)s)) <= 2
+      AND (
+        lower(left(named.name, 2)) = lower(left(%(name)s, 2))
+        OR lower(right(named.name, 2)) = lower(right(%(name)s, 2))
+      )
+    ORDER BY named.name
+    LIMIT 10000
+"""
+
+USERNAMES = "SELECT u.username AS name FROM public.users u"
+GROUP_PATHS = """
+      SELECT r.path AS name
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+    """
+PROJECT_PATHS = "SELECT r.path AS name FROM public.routes r WHERE r.source_type = 'Project'"
+
+# One after the other, those first that are looked up quickly; an owner or a place is enough.
+SINGLE_CRITERIA = (
+    ("ids",),
+    ("users", "groups", "projects"),
+    ("owner_states",),
+    ("no_membership",),
+    ("beyond_maximum",),
+    ("never_used",),
+    ("expires",),
+    ("created_before",),
+    ("created_after",),
+    ("last_used_before",),
+    ("last_used_after",),
+    ("scopes",),
+    ("name",),
+)
+
+
+def check_names(connection: Connection, schema: Schema, selection: Selection) -> None:
+    """Refuse a selection by the name of a user, group or project that is not there.
+
+    Raises:
+        UsageError: names them, and usernames that more than one user has.
+    """
+    faults = []
+    if selection.users:
+        for row in connection.rows(USERS_NAMED, names=_distinct(selection.users)):
+            faults.append(f"{row.found} users" if row.found else "no user")
+            faults[-1] += f' "{row.name}"{"" if row.found else _near(connection, USERNAMES, row.name)}'
+    if selection.groups or selection.projects:
+        if not all(schema.has(table) for table in (ROUTES, NAMESPACES, PROJECTS, MEMBERS, USER_DETAILS)):
+            raise UsageError(
+                "This database lacks GitLab's tables of groups and projects; leave --group and --project out."
+            )
+        for row in connection.rows(GROUPS_MISSING, names=_distinct(selection.groups)):
+            faults.append(f'no group "{row.name}"{_near(connection, GROUP_PATHS, row.name)}')
+        for row in connection.rows(PROJECTS_MISSING, names=_distinct(selection.projects)):
+            faults.append(f'no project "{row.name}"{_near(connection, PROJECT_PATHS, row.name)}')
+    if faults:
+        raise UsageError(
+            f"This GitLab has {', '.join(faults)}; give usernames, and full paths such as group/subgroup/project."
+        )
+
+
+def _near(connection: Connection, names: str, typed: str) -> str:
+    """What may be meant by a name that is not among `names`, a statement."""
+    found = [row.name for row in connection.rows(NAMES_LIKE.format(names=names), name=typed)]
+    return meant(typed, filter(str.isprintable, found))
+
+
+def check_scopes(connection: Connection, selection: Selection) -> None:
+    """Refuse a selection by a scope that no token has and that GitLab has never had; for one that selects nothing.
+
+    Raises:
+        UsageError: names it and what may be meant.
+    """
+    if not selection.scopes:
+        return
+    used = used_scopes(connection)
+    for scope in selection.scopes:
+        if scope not in used | KNOWN:
+            near = difflib.get_close_matches(scope.lower(), sorted(used | KNOWN), n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"those in use are {', '.join(sorted(used))}."
+            raise UsageError(f'No token has the scope "{scope}", and GitLab has none of that name; {hint}')
+
+
+def ids_without_effect(
+    connection: Connection, selection: Selection, chosen: Iterable[int]
+) -> tuple[list[int], list[int]]:
+    """Of the ids that a selection names but that are not `chosen`: those that no token has, and the other ones."""
+    if selection.ids is None:
+        return [], []
+    rest = sorted(set(selection.ids).difference(chosen))
+    if not rest:
+        return [], []
+    existing = {row.id for row in connection.rows(EXISTING_IDS, ids="{" + ",".join(map(str, rest)) + "}")}
+    return [one for one in rest if one not in existing], [one for one in rest if one in existing]
+
+
+def why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:
+    """Why no token fulfils a selection, kind and state apart: the first criterion that none does, in a sentence."""
+    for names in SINGLE_CRITERIA:
+        alone = replace(EVERYTHING, **{name: getattr(selection, name) for name in names})
+        if alone == EVERYTHING:
+            continue
+        condition = alone.condition(schema)
+        if not connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
+            return f"No token fulfils this, whatever the other options say: {_without_kind_and_state(alone)}."
+    return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
+
+
+def _without_kind_and_state(selection: Selection) -> str:
+    return described({name: value for name, value in selection.as_dict().items() if name not in ("kind", "state")})
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))
