@@ -100,7 +100,7 @@ def newest(replicated: Replicated) -> Iterator[Address]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("table", "column"), OPTIONAL)
+@pytest.mark.parametrize(("table", "column"), ABSENT_ONE_BY_ONE)
 def test_every_task_works_without_any_one_of_the_optional_columns(
     newest: Address, table: str, column: str | None
 ) -> None:

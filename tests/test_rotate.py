@@ -380,7 +380,7 @@ def test_without_the_secrets_or_the_url_of_a_bare_database_it_says_which_option_
     command = [GITLAB_TOKENS, "rotate", "--target", url(gitlab.address), "--token", NAME, "--yes"]
     to = ["--deliver", f"file:{gitlab.folder}/token"]
     for words, said in (
-        ([*command, *to], "say it with --verify URL. To go on without that proof say --no-verify, too."),
+        ([*command, *to], "use --verify URL. To go on without that proof say --no-verify, too."),
         ([*command, *to, "--no-verify"], "say --secrets-file"),
     ):
         done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)

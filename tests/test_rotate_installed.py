@@ -379,9 +379,9 @@ def test_the_instances_url_may_have_a_path_and_is_asked_for_where_it_cannot_be_u
         host.put(gitlab_yml, "production: {gitlab: {host: <%= `hostname` %>}}")
         assert "contains ERB" in host.refusal(account, *deliver, status=2)
         host.put(gitlab_yml, "{}", 0o600)
-        assert "may not be read by this user: say it with --verify URL" in host.refusal(account, *deliver, status=2)
+        assert "may not be read by this user: use --verify URL" in host.refusal(account, *deliver, status=2)
         gitlab_yml.unlink()
-        assert "is not there: say it with --verify URL" in host.refusal(account, *deliver, status=2)
+        assert "is not there: use --verify URL" in host.refusal(account, *deliver, status=2)
         assert api.requests == 0
         host.configure(api.url)
         shown = host.rotated(account, "--service-account", account, *deliver)

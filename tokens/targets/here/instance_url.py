@@ -45,9 +45,7 @@ def read_instance_url(installation: Installation) -> str:
     gitlab = _section(path)
     found = gitlab if isinstance(gitlab, _Fault) else _url(gitlab)
     if isinstance(found, _Fault):
-        raise UnknownUrl(
-            f"The instance's own URL is not known, because {path} {found.reason}: say it with --verify URL."
-        )
+        raise UnknownUrl(f"The instance's own URL is not known, because {path} {found.reason}: use --verify URL.")
     return found
 
 
