@@ -283,6 +283,20 @@ def test_a_folder_that_holds_something_else_is_left_alone(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["letter"]
 
 
+def test_a_folder_that_another_opener_locks_at_this_moment_is_its_own(folder: Path) -> None:
+    def lock_and_remove() -> None:
+        for _ in range(3000):
+            (folder / "lock").touch()
+            (folder / "lock").unlink()
+
+    server = Server(folder)
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(lock_and_remove)
+        while not other.done():
+            server.check_own()
+        other.result()
+
+
 def test_a_path_too_long_for_a_socket_is_said_in_one_line(folder: Path) -> None:
     server = Server(folder / ("long" * 30))
     with pytest.raises(ServerError, match=r"^[^\n]*too long a path for a Unix socket[^\n]*$"):

@@ -89,8 +89,9 @@ def test_the_soonest_comes_first_with_whose_it_is(gitlab_database: Address, show
 
 def test_every_row_fits_the_terminal_and_the_rest_is_counted(gitlab_database: Address, show: List) -> None:
     with make_engine(gitlab_database).begin() as connection:
-        make_tokens(connection, 60, expires_at=SOON, name="a name of many words " * 10)
-        make_tokens(connection, 1, expires_at=SOON, name="部署🚀" * 30)
+        owner = make_user(connection)
+        make_tokens(connection, 60, user_id=owner, expires_at=SOON, name="a name of many words " * 10)
+        make_tokens(connection, 1, user_id=owner, expires_at=SOON, name="部署🚀" * 30)
     with listed(gitlab_database, EVERYTHING, Layout(default_columns(), first=50), counted=True) as found:
         lines = list(view.screen(found, width=80))
         assert list(view.remark(found)) == ["11 more: --first all shows them."]

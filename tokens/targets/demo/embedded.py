@@ -19,6 +19,7 @@ import fcntl
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -191,10 +192,13 @@ class Server:
 
     def _is_foreign(self) -> bool:
         """Whether the folder holds something, but not the empty file that we lock before all else."""
-        lock = self.folder / "lock"
-        if lock.is_file() and lock.stat().st_size == 0:
+        # The names are read once: whoever makes or removes a server here at this moment adds or takes away the lock.
+        try:
+            names = os.listdir(self.folder)
+            lock = (self.folder / "lock").lstat() if "lock" in names else None
+        except FileNotFoundError:
             return False
-        return self.folder.exists() and any(self.folder.iterdir())
+        return bool(names) and not (lock is not None and stat.S_ISREG(lock.st_mode) and lock.st_size == 0)
 
     # Attaching
 
