@@ -17,15 +17,14 @@ from tests.testbed.pages import MANUAL
 from tests.testbed.replication import Replicated
 from tests.testbed.runs import everything, install, query
 from tokens.address import Address
-from tokens.delivery.destination import Delivery, NewToken
 from tokens.engine import make_engine
 from tokens.errors import Refused, UsageError
 from tokens.journal.installation import JournalMissing
-from tokens.rotation.candidate import Search
-from tokens.secret import Secret
+from tokens.rotation.run import Began, Rotated
 
 TODAY = datetime.now(UTC).date()
 SOON, LATER = (tokens.ExpirationDate.typed(str(TODAY + timedelta(days))) for days in (5, 200))
+SERVICE_ACCOUNTS = tokens.Selection((), kinds=frozenset({tokens.Kind.SERVICE_ACCOUNT}))
 GONE = tokens.ExpirationDate.typed(str(TODAY - timedelta(3)))
 
 
@@ -82,37 +81,63 @@ def test_without_a_journal_nothing_is_changed(replicated: Replicated) -> None:
         with make_engine(pair.primary).begin() as connection:
             make_token(connection, expires_at=str(SOON))
         before = everything(pair.primary)
+        planned = tokens.plan(pair.primary, on(SOON), tokens.Change(to=LATER))
         with pytest.raises(JournalMissing):
-            tokens.apply(pair.primary, tokens.plan(pair.primary, on(SOON), tokens.Change(to=LATER)))
+            tokens.apply(pair.primary, planned)
         assert everything(pair.primary) == before
+        tokens.install_journal(url(pair.primary))
+        assert tokens.apply(pair.primary, planned).changed == 1
 
 
-class Vault(Delivery):
+def test_what_a_run_has_begun_was_allowed_then_but_for_what_time_changes(gitlab: Address) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(event: object) -> None:
+        raise Stop
+
+    earlier = tokens.ExpirationDate.typed(str(TODAY + timedelta(2)))
+    planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=earlier))
+    with pytest.raises(Stop):
+        tokens.apply(gitlab, planned, allow=("earlier",), on_event=stop)
+    assert tokens.apply(gitlab, 1).changed == 20
+
+
+class Vault(tokens.Delivery):
     """Keeps what it is given."""
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
 
-    def check(self, tokens: Sequence[NewToken]) -> None:
+    def check(self, new: Sequence[tokens.NewToken]) -> None:
         pass
 
-    def deliver(self, token: Secret, about: NewToken) -> None:
+    def deliver(self, token: tokens.Secret, about: tokens.NewToken) -> None:
         self.kept[about.name] = token.reveal()
 
-    def place(self, about: NewToken) -> str:
+    def place(self, about: tokens.NewToken) -> str:
         return f"the vault, as {about.name}"
 
 
-def test_a_token_gets_a_successor_that_is_delivered(gitlab: Address, tmp_path: Path) -> None:
-    secrets = tmp_path / "secrets.yml"
-    secrets.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """A copy of GitLab's secrets."""
+    path = tmp_path / "secrets.yml"
+    path.write_text(json.dumps({"production": {"db_key_base": "0badcafe" * 16}}))
+    return path
+
+
+def test_a_token_gets_a_successor_that_is_delivered(gitlab: Address, secrets: Path) -> None:
     with make_engine(gitlab).begin() as connection:
         owner = make_user(connection, username="inventory", user_type=13)
         old = make_token(connection, user_id=owner, name="nightly", expires_at=str(SOON))
     vault = Vault()
-    search = Search(tokens.Selection((), users=("inventory",)), "nightly", None, None)
-    (outcome,) = tokens.rotate(gitlab, search, vault, secrets_file=secrets)
-    assert (outcome.token_id, outcome.is_done) == (old, True)
+    search = tokens.Search(tokens.Selection((), users=("inventory",)), "nightly", None, None)
+    events: list[object] = []
+    done = tokens.rotate(gitlab, search, vault, secrets_file=secrets, url=None, on_event=events.append)
+    (outcome,) = done.outcomes
+    assert (done.run, done.left_out, outcome.token_id, outcome.is_done) == (1, {}, old, True)
+    assert [type(event) for event in events[:2]] == [Began, Rotated]
     assert vault.kept["nightly"].startswith("glpat-")
     rows = query(gitlab, f"SELECT revoked FROM personal_access_tokens WHERE user_id = {owner} ORDER BY id")
     assert [row.revoked for row in rows] == [True, False]
@@ -128,7 +153,7 @@ def test_the_verbs_need_no_invoke_and_importing_us_costs_no_driver() -> None:
     program = """
 import sys, tokens
 assert not {"invoke", "psycopg"} & set(sys.modules)
-tokens.analyze, tokens.change.plan, tokens.apply, tokens.undo, tokens.rotate
+tokens.analyze, tokens.plan, tokens.apply, tokens.undo, tokens.rotate
 sys.exit("invoke" in sys.modules or "prompt_toolkit" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
@@ -141,3 +166,50 @@ def test_the_manuals_example_runs(gitlab: Address, capsys: pytest.CaptureFixture
     exec(compile(program.replace("2027-06-04", str(LATER)), MANUAL.name, "exec"), {})
     assert f"{SOON} 20" in capsys.readouterr().out
     assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 2
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        tokens.Search(SERVICE_ACCOUNTS, token="nihgtly"),
+        tokens.Search(tokens.Selection((), kinds=SERVICE_ACCOUNTS.kinds, users=("inventory",))),
+    ],
+)
+def test_a_token_that_is_named_and_not_there_is_an_error(gitlab: Address, secrets: Path, search: tokens.Search) -> None:
+    with make_engine(gitlab).begin() as connection:
+        make_user(connection, username="inventory", user_type=13)
+    with pytest.raises(UsageError, match="There is no token"):
+        tokens.rotate(gitlab, search, Vault(), secrets_file=secrets, url=None)
+
+
+def test_what_cannot_be_rotated_is_left_out_with_its_reason(gitlab: Address, secrets: Path) -> None:
+    with make_engine(gitlab).begin() as connection:
+        owner = make_user(connection, username="inventory", user_type=13, state="blocked")
+        token = make_token(connection, user_id=owner, expires_at=str(SOON))
+    done = tokens.rotate(gitlab, tokens.Search(SERVICE_ACCOUNTS), Vault(), secrets_file=secrets, url=None)
+    assert (done.run, done.outcomes, list(done.left_out)) == (None, (), [token])
+    assert "blocked" in done.left_out[token]
+
+
+def test_a_rotation_that_was_stopped_goes_on_by_its_number(gitlab: Address, secrets: Path) -> None:
+    with make_engine(gitlab).begin() as connection:
+        owners = [make_user(connection, user_type=13) for _ in range(2)]
+        for owner in owners:
+            make_token(connection, user_id=owner, name=f"of {owner}", expires_at=str(SOON))
+    vault, seen = Vault(), []
+
+    def stop(event: object) -> None:
+        seen.append(event)
+        if isinstance(event, Rotated):
+            raise KeyboardInterrupt
+
+    search = tokens.Search(SERVICE_ACCOUNTS)
+    with pytest.raises(KeyboardInterrupt):
+        tokens.rotate(gitlab, search, vault, secrets_file=secrets, url=None, on_event=stop)
+    began, rotated = seen
+    assert isinstance(began, Began)
+    assert isinstance(rotated, Rotated)
+    assert len(vault.kept) == 1
+    done = tokens.rotate(gitlab, began.run, vault, secrets_file=secrets, url=None)
+    assert (done.run, [one.is_done for one in done.outcomes]) == (began.run, [True])
+    assert len(vault.kept) == 2

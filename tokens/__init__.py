@@ -6,21 +6,44 @@ TYPE_CHECKING = False  # as type checkers know it, without the import of typing:
 if TYPE_CHECKING:
     from tokens.address import Address
     from tokens.change.change import Change
+    from tokens.change.plan import Options, Plan
+    from tokens.delivery.destination import Delivery, NewToken
+    from tokens.errors import Refused, TokensError, UsageError
     from tokens.gitlab.expiration import ExpirationDate
+    from tokens.gitlab.kind import Kind, State
+    from tokens.inventory.analysis import Analysis
     from tokens.namespace import ns
+    from tokens.rotation.candidate import Search
+    from tokens.rotation.rotator import Outcome
+    from tokens.secret import Secret
     from tokens.selection import DateRange, Selection
-    from tokens.verbs import Result, analyze, apply, plan, rotate, undo
+    from tokens.verbs import Result, Rotations, analyze, apply, install_journal, plan, rotate, undo
 
 __all__ = [
     "Address",
+    "Analysis",
     "Change",
     "DateRange",
+    "Delivery",
     "ExpirationDate",
+    "Kind",
+    "NewToken",
+    "Options",
+    "Outcome",
+    "Plan",
+    "Refused",
     "Result",
+    "Rotations",
+    "Search",
+    "Secret",
     "Selection",
+    "State",
+    "TokensError",
+    "UsageError",
     "__version__",
     "analyze",
     "apply",
+    "install_journal",
     "ns",
     "plan",
     "rotate",
@@ -30,10 +53,20 @@ __all__ = [
 HOMES = {
     "ns": "tokens.namespace",
     "Address": "tokens.address",
+    "Analysis": "tokens.inventory.analysis",
     "Change": "tokens.change.change",
     "ExpirationDate": "tokens.gitlab.expiration",
+    "Outcome": "tokens.rotation.rotator",
+    "Search": "tokens.rotation.candidate",
+    "Secret": "tokens.secret",
+    **dict.fromkeys(("Options", "Plan"), "tokens.change.plan"),
+    **dict.fromkeys(("Delivery", "NewToken"), "tokens.delivery.destination"),
+    **dict.fromkeys(("Refused", "TokensError", "UsageError"), "tokens.errors"),
+    **dict.fromkeys(("Kind", "State"), "tokens.gitlab.kind"),
     **dict.fromkeys(("DateRange", "Selection"), "tokens.selection"),
-    **dict.fromkeys(("Result", "analyze", "apply", "plan", "rotate", "undo"), "tokens.verbs"),
+    **dict.fromkeys(
+        ("Result", "Rotations", "analyze", "apply", "install_journal", "plan", "rotate", "undo"), "tokens.verbs"
+    ),
 }
 
 
@@ -46,8 +79,14 @@ def __getattr__(name: str) -> object:
 
         return getattr(importlib.import_module(HOMES[name]), name)
     except KeyboardInterrupt:
+        if name != "ns":
+            raise
         # Invoke would show where the import was.
         import os
 
         os.write(2, b"Interrupted.\n")
         raise SystemExit(130) from None
+
+
+def __dir__() -> list[str]:
+    return __all__

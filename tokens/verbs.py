@@ -1,36 +1,37 @@
 """The tasks as plain functions: nothing is printed or asked, and Invoke is not needed.
 
-What can be relied on, from version 1.0 on, are the functions here and the dataclasses that they take and return. All of
-them come to the database at an address and see the same guards, records and short transactions as the tasks.
+What can be relied on, from version 1.0 on, is what `tokens.__all__` has: these functions, what they take and return,
+and their errors. They have the guards, records and short transactions of the tasks, and ask nobody.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokens import database, origin
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.notes import guards
+from tokens.change.notes import guards, refuse_guarded
 from tokens.change.plan import Options, Plan, RunKind, make_plan
-from tokens.commands.consent import refuse_guarded
 from tokens.delivery.destination import Delivery
 from tokens.errors import UsageError
 from tokens.inventory.analysis import Analysis
 from tokens.inventory.analysis import analyze as analysis_of
-from tokens.journal import beginning
+from tokens.journal import beginning, setup
 from tokens.journal.opening import open_journal
 from tokens.journal.record import Recorder
 from tokens.rotation.backend import Question
 from tokens.rotation.candidate import Search
 from tokens.rotation.local import LocalBackend
-from tokens.rotation.rotator import Outcome
-from tokens.rotation.run import Rotated
+from tokens.rotation.plan import LIFETIME
+from tokens.rotation.rotator import Outcome, new_token
+from tokens.rotation.run import Began, Rotated, check_deliveries
+from tokens.rotation.run import Event as RotationEvent
 from tokens.rotation.run import run as run_rotations
 from tokens.run.batches import Event, Finished, Recounted
 from tokens.run.batches import run as run_batches
 from tokens.run.stored_plans import plan_to_apply, plan_to_undo
-from tokens.selection import Selection
+from tokens.selection import EVERYTHING, Selection
 from tokens.targets.here.secrets import read_keys_file
 from tokens.targets.here.site import Site
 from tokens.targets.target import DatabaseTarget, parse_target
@@ -49,6 +50,18 @@ class Result:
     changed_meanwhile: int = 0
     locked: int = 0
     recounted: int | None = None
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """What became of the tokens that a rotation found, in their order, and the run that the journal has it under.
+
+    `left_out` says by the ids of the others why they cannot be rotated. `run` is None where nothing was to be done.
+    """
+
+    run: int | None
+    outcomes: tuple[Outcome, ...] = ()
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
 
 def analyze(target: str | Address, *, top: int | None = 10) -> Analysis:
@@ -97,7 +110,8 @@ def apply(
 
     Raises:
         Refused: a guard forbids it, or another run is under way; nothing was changed.
-        JournalMissing: `tokens.journal.setup.install` installs it.
+        JournalMissing: `install_journal` installs it.
+        UsageError: there is no such run, or nothing is left of it.
         TokensError: see `tokens.errors`.
     """
     address = _address(target)
@@ -105,7 +119,7 @@ def apply(
         _refuse(guards(plan.notes), allow)
         return _begun(address, plan, reason, allow, on_event)
     found = plan_to_apply(address, plan)
-    _refuse([*guards(found.plan.notes), *(["old-plan"] if found.stored.lapsed else [])], allow)
+    _refuse(found.guards, allow)
     return _carried_out(address, found.plan, beginning.resume(address, plan, origin.here()), on_event)
 
 
@@ -117,52 +131,91 @@ def undo(
     allow: Collection[str] = (),
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
-    """Put back what a run has changed, but for what was changed since. Arguments and errors as of `apply`."""
+    """Put back what a run has changed, but for what was changed since. Arguments and errors as of `apply`.
+
+    A date in the past is no reason to refuse it.
+    """
     address = _address(target)
     found = plan_to_undo(address, run)
-    _refuse([word for word in guards(found.plan.notes) if word != "past"], allow)
+    _refuse(found.guards, allow)
     return _begun(address, found.plan, reason, allow, on_event)
 
 
 def rotate(
     target: str | Address,
-    search: Search,
+    tokens: Search | int,
     delivery: Delivery,
     *,
     secrets_file: Path,
-    url: str | None = None,
-    expires_in: int = 365,
+    url: str | None,
+    expires_in: int = LIFETIME,
     grace: int | None = None,
     reason: str | None = None,
     allow: Collection[str] = (),
-) -> Sequence[Outcome]:
-    """Give every token that is found a successor, deliver it, and revoke the old one; what became of each.
+    on_event: Callable[[RotationEvent], None] = lambda _: None,
+) -> Rotations:
+    """Give every token that is found a successor, deliver it, and revoke the old one.
 
     Args:
         target: as for `plan`; of the primary.
-        search: which tokens.
+        tokens: which tokens, or the number of a run that was stopped, to go on with it.
         delivery: where new tokens go; nobody else sees one.
         secrets_file: GitLab's secrets.yml or gitlab-secrets.json.
-        url: the GitLab that has to accept a new token before the old one goes, None where none is asked.
+        url: the GitLab that has to accept a new token before the old one goes. None asks none: the old token is revoked
+            on the word of the database alone.
         expires_in: days that a new token lives, less where the instance allows no more.
         grace: days that the old one lives on, None to revoke it at once.
         reason: why, for the journal.
         allow: the guards that refuse nothing, such as `long-expired`.
+        on_event: told what happens, from `tokens.rotation.run`: first the run's number, then each token. What it was
+            told stays so, whatever is raised later.
 
     Raises:
         Refused: a guard forbids it, or another run is under way; nothing was changed.
-        JournalMissing: `tokens.journal.setup.install` installs it.
+        UsageError: there is no token of the name, id or account that `tokens` has, or no such run.
+        JournalMissing: `install_journal` installs it.
         TokensError: see `tokens.errors`; what was rotated by then stays so.
     """
+    resume = tokens if isinstance(tokens, int) else None
+    search = Search(EVERYTHING) if isinstance(tokens, int) else tokens
+    named = search.token is not None or bool(search.selection.users)
     backend = LocalBackend(Site(_address(target)), origin.here(), keys=read_keys_file(secrets_file))
-    survey = backend.survey(Question(search, expires_in, grace, unattended=True))
+    survey = backend.survey(Question(search, expires_in, grace, named=named, resume=resume, unattended=True))
     if survey.fault is not None:
         raise survey.fault
-    if survey.plan is None:
-        return ()
-    _refuse(survey.plan.guards, allow)
-    events = run_rotations(backend, survey.remaining, planned=survey.plan, url=url, delivery=delivery, reason=reason)
-    return [event.outcome for event in events if isinstance(event, Rotated)]
+    if named and not survey.found:
+        raise UsageError("There is no token of this name, id or account that can be rotated.")
+    if not survey.remaining:
+        return Rotations(resume, left_out=survey.obstacles)
+    _refuse(survey.plan.guards if survey.plan else (), allow)
+    delivery.check([new_token(one.rotation) for one in survey.remaining if one.rotation and one.makes_token])
+    if resume is not None:
+        check_deliveries(resume, survey.remaining)
+    number = resume
+    outcomes: list[Outcome] = []
+    for event in run_rotations(
+        backend, survey.remaining, planned=survey.plan, resume=resume, url=url, delivery=delivery, reason=reason
+    ):
+        on_event(event)
+        match event:
+            case Began(number):
+                pass
+            case Rotated(_, outcome):
+                outcomes.append(outcome)
+    return Rotations(number, tuple(outcomes), survey.obstacles)
+
+
+def install_journal(target: str | Address, *, allow: Collection[str] = ()) -> None:
+    """Install the journal in GitLab's main database, or bring an older one up to date.
+
+    Args:
+        target: as for `plan`; of the primary.
+        allow: the guards that refuse nothing: `published`, where a publication would carry the journal elsewhere.
+
+    Raises:
+        TokensError: see `tokens.errors`; nothing was changed.
+    """
+    setup.install(_address(target), allow)
 
 
 def _address(target: str | Address) -> Address:

@@ -1,11 +1,12 @@
 """What a person should know about a change before saying yes: decided here, from facts alone."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from tokens.change.change import Move
 from tokens.change.facts import Facts
+from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, what_it_does
 from tokens.gitlab.membership import MembershipRule
@@ -122,6 +123,21 @@ def notes_on_ids(named: int, unknown: Sequence[int], left_out: Sequence[int]) ->
 def guards(notes: Iterable[Note]) -> tuple[str, ...]:
     """The words that `--allow` must have for a change with these notes, in their order."""
     return tuple(dict.fromkeys(note.concern.guard for note in notes if note.concern.guard))
+
+
+def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str = "") -> None:
+    """Refuse what guards forbid, by their words, and `allow` does not name.
+
+    Raises:
+        Refused: nothing has been changed.
+    """
+    forbidden = [word for word in words if word not in allow]
+    if forbidden:
+        without = f"to leave out what a rotation has replaced {leave_out}, " if "superseded" in forbidden else ""
+        raise Refused(
+            f"Refused because of {' and '.join(forbidden)} (see the notes above); {without}to do it all the same use "
+            f"--allow {','.join(forbidden)}"
+        )
 
 
 def _maintenance(moves: Sequence[Move], policy: Policy) -> Note:

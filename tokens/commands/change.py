@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tokens import origin
 from tokens.change.change import Change
+from tokens.change.notes import guards
 from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.commands import recording
 from tokens.commands.carry_out import carry_out
@@ -113,7 +114,7 @@ def _carry_out(
     if not plan.tokens:
         report.say("No token is selected: there is nothing to do.")
         return DONE
-    check_guards(plan, handling)
+    check_guards(guards(plan.notes), plan.tokens, handling)
     if handling.dry_run:
         return end_dry_run(report)
     if handling.store:

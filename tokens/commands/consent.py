@@ -1,10 +1,10 @@
 """What must be so before a change begins: the plan is shown, no guard forbids it, and somebody has said yes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tokens.change.notes import guards
+from tokens.change.notes import refuse_guarded
 from tokens.change.plan import Plan
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
@@ -41,22 +41,17 @@ def end_dry_run(report: Report) -> Ending:
 
 
 def check_guards(
-    plan: Plan,
-    handling: Handling,
-    *,
-    also: Sequence[str] = (),
-    never: Sequence[str] = (),
-    leave_out: str = "use --leave-out superseded",
+    guards: Sequence[str], tokens: int, handling: Handling, *, leave_out: str = "use --leave-out superseded"
 ) -> None:
-    """Refuse what a guard forbids and `--allow` does not name; `also` are guards' words from elsewhere.
+    """Refuse a plan of so many tokens that guards forbid, by their words, and `--allow` does not name.
 
-    `never` are words that refuse nothing here; `leave_out` says how to go without what a rotation has replaced.
+    `leave_out` says how to go without what a rotation has replaced.
 
     Raises:
         Refused: nothing has been changed.
     """
-    refuse_more(plan.tokens, handling.at_most)
-    refuse_guarded([word for word in (*guards(plan.notes), *also) if word not in never], handling.allow, leave_out)
+    refuse_more(tokens, handling.at_most)
+    refuse_guarded(guards, handling.allow, leave_out)
 
 
 def refuse_more(tokens: int, at_most: int | None) -> None:
@@ -67,21 +62,6 @@ def refuse_more(tokens: int, at_most: int | None) -> None:
     """
     if at_most is not None and tokens > at_most:
         raise Refused(f"The plan has {counted(tokens, 'token')}, more than --at-most {at_most}: nothing was changed.")
-
-
-def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str = "") -> None:
-    """Refuse what guards forbid, by their words, and `allow` does not name.
-
-    Raises:
-        Refused: nothing has been changed.
-    """
-    forbidden = [word for word in words if word not in allow]
-    if forbidden:
-        without = f"to leave out what a rotation has replaced {leave_out}, " if "superseded" in forbidden else ""
-        raise Refused(
-            f"Refused because of {' and '.join(forbidden)} (see the notes above); {without}to do it all the same use "
-            f"--allow {','.join(forbidden)}"
-        )
 
 
 def agreed(environment: Environment, handling: Handling, deed: str, tokens: int, instance: Instance) -> bool:

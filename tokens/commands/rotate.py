@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from tokens import origin
 from tokens.call import current
+from tokens.change.notes import refuse_guarded
 from tokens.commands.carry_out_rotation import carry_out
 from tokens.commands.choice import choose_tokens
-from tokens.commands.consent import asked, end_dry_run, refuse_guarded, refuse_more
+from tokens.commands.consent import asked, end_dry_run, refuse_more
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.report import Report
@@ -20,15 +21,15 @@ from tokens.delivery.command import check_command
 from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
-from tokens.delivery.processes import still_running
-from tokens.errors import Refused, TokensError, UsageError
+from tokens.errors import TokensError, UsageError
 from tokens.journal.opening import make_ready
 from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
 from tokens.rotation.plan import RotationPlan
 from tokens.rotation.remote import RemoteBackend
-from tokens.rotation.resumption import Resumption, Step
+from tokens.rotation.resumption import Resumption
 from tokens.rotation.rotator import new_token
+from tokens.rotation.run import check_deliveries
 from tokens.secret import forbid_core_dumps
 from tokens.targets.here.secrets import read_keys_file
 from tokens.targets.instance import Instance
@@ -144,7 +145,8 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         _check_guards(survey.plan, options, deliberate=deliberate)
     if options.dry_run:
         return end_dry_run(report)
-    _check_deliveries(options, left)
+    if options.resume is not None:
+        check_deliveries(options.resume, left)
     if survey.keys is not None:
         raise survey.keys
     if left and not (_agreed(call, left, proof) and _open_journal(call, backend, survey)):
@@ -225,19 +227,6 @@ def _check_guards(planned: RotationPlan, options: RotateOptions, *, deliberate: 
     """Refuse what a guard forbids; none does where a person means this very token."""
     refuse_more(len(planned.rotations), options.at_most)
     refuse_guarded([] if deliberate else list(planned.guards), options.allow)
-
-
-def _check_deliveries(options: RotateOptions, left: Sequence[Resumption]) -> None:
-    """Make sure that no command of a process that was killed goes on delivering what would be revoked now."""
-    if options.resume is None:
-        return
-    for one in left:
-        process = still_running(options.resume, one.token_id) if one.step is Step.ANEW else None
-        if process is not None:
-            raise Refused(
-                f"The command of --deliver for token {one.token_id} is still running, as process {process}: wait "
-                "until it has ended, or end it, since what it stores would be revoked now."
-            )
 
 
 def _proof(survey: Survey, options: RotateOptions) -> Verification | str:

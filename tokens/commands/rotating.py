@@ -15,9 +15,9 @@ from tokens.errors import UsageError
 from tokens.gitlab.api import Endpoint
 from tokens.gitlab.kind import State
 from tokens.rotation.candidate import Search
+from tokens.rotation.plan import LIFETIME
 
 DEFAULT_KIND = "service-account"
-LIFETIME = 365  # days, unless it is said otherwise
 NARROWING = ("kind", "state")
 """Those of the selection's options that say no more than what is left out of all tokens."""
 

@@ -67,15 +67,7 @@ def _apply(
         report.say(f"Reason: {printable(stored.reason)}")
     if stored.lapsed:
         report.say(f"NOTE: The plan is older than {PLAN_LIFETIME} hours, and its tokens have lived on since.")
-    # What a run has begun was allowed then, and only what time changes is asked again.
-    begun = stored.state is not RunState.PLANNED
-    check_guards(
-        plan,
-        handling,
-        also=("old-plan",) if stored.lapsed else (),
-        never=("earlier",) if begun else (),
-        leave_out="plan it again with --leave-out superseded",
-    )
+    check_guards(found.guards, plan.tokens, handling, leave_out="plan it again with --leave-out superseded")
     deed = view.deed(plan, plan.tokens)
     if not agreed(environment, handling, deed, plan.tokens, report.instance):
         report.say("Nothing was changed.")
@@ -110,8 +102,7 @@ def _undo(
         return DONE
     if not found.tokens:
         return Ending(ExitStatus.PARTIAL, f"No token has still the date that run {run} gave it: nothing was changed.")
-    # The old dates may well be past by now, and a way back depends on no day.
-    check_guards(found.plan, handling, never=("past",))
+    check_guards(found.guards, found.plan.tokens, handling)
     if handling.dry_run:
         return end_dry_run(report)
     if not agreed(environment, handling, deed, found.tokens, report.instance):

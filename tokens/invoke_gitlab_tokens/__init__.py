@@ -23,3 +23,7 @@ __all__ = tokens.__all__
 def __getattr__(name: str) -> object:
     """Each only when asked for, as in `tokens`."""
     return getattr(tokens, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

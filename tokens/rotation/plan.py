@@ -58,6 +58,7 @@ WITHOUT_MEMBERSHIP = """
     ORDER BY t.id
 """
 
+LIFETIME = 365  # days that a new token lives, unless it is said otherwise
 LONG = 30  # days; what has been dead for longer nobody may miss any more
 LONG_EXPIRED = "long-expired"
 """The guard of tokens that expired more than LONG days ago: a successor brings back what nobody has missed since."""

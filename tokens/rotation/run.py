@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tokens.delivery.destination import Delivery, NewToken
+from tokens.delivery.processes import still_running
 from tokens.errors import Refused, TokensError
 from tokens.journal.installation import RunState
 from tokens.rotation.backend import Backend, heartbeats
@@ -121,6 +122,21 @@ def run(
         with suppress(TokensError):
             backend.end(RunState.DONE if complete else RunState.STOPPED if why else RunState.PARTIAL, why)
     yield Ended(stop_requested())
+
+
+def check_deliveries(run: int, remaining: Sequence[Resumption]) -> None:
+    """Make sure that no command of a process that was killed goes on delivering what would be revoked now.
+
+    Raises:
+        Refused: one does, on this machine.
+    """
+    for one in remaining:
+        process = still_running(run, one.token_id) if one.step is Step.ANEW else None
+        if process is not None:
+            raise Refused(
+                f"The command of --deliver for token {one.token_id} is still running, as process {process}: wait "
+                "until it has ended, or end it, since what it stores would be revoked now."
+            )
 
 
 def _begin(

@@ -6,7 +6,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.facts import Facts, read_doomed, read_facts, read_superseded
-from tokens.change.notes import Concern, doomed, left_out_superseded, notes, superseded_note
+from tokens.change.notes import Concern, doomed, guards, left_out_superseded, notes, superseded_note
 from tokens.change.plan import Plan, RunKind, read_gaps, read_release
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
@@ -149,6 +149,13 @@ class Application:
     stored: StoredRun
     plan: Plan
 
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """The words that `--allow` must have. What a run has begun was allowed then, but for what time changes."""
+        begun = self.stored.state is not RunState.PLANNED
+        found = [word for word in guards(self.plan.notes) if not (begun and word == "earlier")]
+        return (*found, *(["old-plan"] if self.stored.lapsed else []))
+
 
 @dataclass(frozen=True)
 class Undo:
@@ -174,6 +181,11 @@ class Undo:
     def tokens(self) -> int:
         """How many tokens get their old date back."""
         return self.plan.tokens - len(self.changed_since)
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """The words that `--allow` must have. Old dates may well be past by now, and a way back depends on no day."""
+        return tuple(word for word in guards(self.plan.notes) if word != "past")
 
 
 def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> Application:
