@@ -152,7 +152,7 @@ def test_every_option_has_a_sentence_of_help_and_a_default() -> None:
     parameters = inspect.signature(selection).parameters
     options = (*SELECTING, *PERIODS, LEAVE_OUT)
     assert all(option.help for option in options)
-    assert ["environment", *(option.name for option in options), "needs_expires"] == list(parameters)
+    assert ["environment", *(option.name for option in options), "needs_expires", "knows_others"] == list(parameters)
     assert {option.name: option.default for option in options} == {
         option.name: parameters[option.name].default for option in options
     }

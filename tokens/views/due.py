@@ -4,7 +4,7 @@ from enum import IntEnum
 
 from tokens.inventory.due import Due
 from tokens.targets.instance import Instance
-from tokens.views import document
+from tokens.views import document, others
 
 
 class Severity(IntEnum):
@@ -45,6 +45,7 @@ def as_json(due: Due, instance: Instance) -> str:
             "expiring": due.warning,
             "urgent": due.urgent,
             "first": None if due.first is None else str(due.first),
+            "others": others.as_json(due.others),
         },
     )
 
