@@ -2,12 +2,12 @@
 
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Self
 
-from tokens.errors import shortened
+from tokens.errors import UsageError, shortened
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, TODAY, Kind, OwnerState, State, kind_expression
@@ -403,6 +403,20 @@ class Selection:
 
 
 EVERYTHING = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
+
+
+def refuse_others(kinds: Iterable[str]) -> None:
+    """Refuse to change or replace what is no access token.
+
+    Raises:
+        UsageError: there is such a kind.
+    """
+    words = ",".join(kinds)
+    if words:
+        raise UsageError(
+            f"--kind {words} is for list, forecast, breakdown and check alone: no task changes or replaces what is no "
+            f"access token; there are {', '.join(kind for kind in Kind if kind is not Kind.OTHER)}."
+        )
 
 
 def described(named: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """GitLab 16.0: tokens have an expiration date.
 
-The shape holds the tables around access tokens and of what else expires, and leaves out the rest of GitLab. Every revision also leaves out
-trigram indexes (they need an extension), triggers that write to tables of that rest, and foreign keys that are not
-known to exist. So memberships, routes and creators may point at rows that are gone, as they may in GitLab's database.
+The shape holds the tables around access tokens and of what else expires, and leaves out the rest of GitLab. Every
+revision also leaves out trigram indexes (they need an extension), triggers that write to tables of that rest, and
+foreign keys that are not known to exist. So memberships, routes and creators may point at rows that are gone, as they
+may in GitLab's database.
 
 Where the release of a change is not known, the revision says so beside the change.
 

@@ -187,7 +187,7 @@ def make_tokens(
 def make_deploy_token(
     connection: sa.Connection, *, project_id: int | None = None, group_id: int | None = None, **columns: Any
 ) -> int:
-    """A deploy token of a project or of a group, linked as the release does it; without `expires_at` it never expires."""
+    """A deploy token of a project or a group, linked as the release does it; without `expires_at` it never expires."""
     defaults = {
         "name": f"deploy token {next(_numbers)}",
         "expires_at": "3000-01-01 00:00+00",

@@ -12,7 +12,7 @@ from tokens.commands.reading import free_text
 from tokens.errors import UsageError
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, OwnerState, State
-from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
+from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, refuse_others
 from tokens.spelling import meant
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
@@ -171,11 +171,8 @@ def _one_of(option: str, known: Sequence[str], word: str) -> str:
 
 
 def _kind(word: str, knows_others: bool) -> Kind | OtherKind:
-    if word in OTHER_KINDS and not knows_others:
-        raise UsageError(
-            f"--kind {word} is for list, forecast, breakdown and check alone: no task changes or replaces "
-            f"what is no access token; there are {', '.join(KINDS)}."
-        )
+    if not knows_others:
+        refuse_others([word] if word in OTHER_KINDS else [])
     found = _one_of("kind", (*KINDS, *OTHER_KINDS) if knows_others else KINDS, word)
     return OtherKind(found) if found in OTHER_KINDS else Kind(found)
 

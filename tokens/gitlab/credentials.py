@@ -30,7 +30,8 @@ class OtherKind(StrEnum):
 class Credential:
     """One kind: where its rows are, and what they say.
 
-    Each text is SQL. What a release lacks a column for is NULL there. Of several texts the first counts that is not NULL.
+    Each text is SQL. What a release lacks a column for is NULL there. Of several texts the first one counts that is not
+    NULL.
 
     Attributes:
         table: in which its rows are, of schema public.
@@ -215,3 +216,6 @@ BY_KIND = {credential.kind: credential for credential in CREDENTIALS}
 
 OTHERS = Needs(reads=_collected(CREDENTIALS))
 """The columns of all kinds; those of tables that are in another database do not count."""
+
+OTHERS_IN_CI = Needs(reads=_collected(credential for credential in CREDENTIALS if credential.in_ci))
+"""Those of them that are in the ci database, where GitLab has one of its own."""

@@ -173,7 +173,8 @@ def _gauges(words: Words) -> str:
         "undated": f"{words.works} AND {words.moment} IS NULL",
     }
     columns = [f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in counts.items()]
-    soonest = f"min(CAST({words.moment} AT TIME ZONE 'UTC' AS date)) FILTER (WHERE {words.works} AND isfinite({words.moment}))"
+    dated = f"{words.works} AND isfinite({words.moment})"
+    soonest = f"min(CAST({words.moment} AT TIME ZONE 'UTC' AS date)) FILTER (WHERE {dated})"
     return ",\n      ".join((*columns, f"CAST({soonest} AS text) AS next"))
 
 
