@@ -277,7 +277,7 @@ def found(address: Address, selection: Selection, *names: str, **layout: Any) ->
         return [tuple(row) for row in listing.rows]
 
 
-@thorough(max_examples=40)
+@thorough(max_examples=20)
 @given(specimens, selections, st.randoms(use_true_random=False))
 def test_every_task_says_what_a_plain_reading_of_the_rows_says(
     gitlab_database: Address, rows: list[Any], selection: Selection, source: random.Random
@@ -425,7 +425,7 @@ def test_what_ends_later_today_is_within_a_period_and_alarms(
     world.connection.commit()
     rows = list(csv.DictReader(io.StringIO(show("list", "--kind", "ssh-key", "--within", "1d", "--output", "csv"))))
     assert [row["name"] for row in rows] == (["tonight"] if tonight.date() <= TODAY + timedelta(1) else [])
-    assert "1 tokens stop working within 1 days" in show(
+    assert "1 credentials stop working within 1 days" in show(
         "check", "--kind", "ssh-key", "--warn", "1d", "--critical", "1d", status=5
     )
     assert due(

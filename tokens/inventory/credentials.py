@@ -5,6 +5,7 @@ database knows whose something is, so that is looked up there, some rows at once
 """
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,12 +24,19 @@ from tokens.gitlab.schema import Schema, read_schema
 from tokens.selection import NAMED_USERS, DateRange, Selection, pattern
 
 AT_ONCE = 2000  # rows in one round trip
-PATIENCE = "300ms"  # for numbers that were not asked for
+PATIENCE = 0.3  # seconds for all numbers that were not asked for
 
 STATEMENT = """
     SELECT
       {columns}
     FROM public.{table} t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST({ends_at} AS timestamptz) AS ends_at,
+        CAST({used_at} AS timestamptz) AS used_at,
+        {projects} AS projects,
+        {groups} AS groups
+    ) own
     WHERE {condition}
     {rest}
 """
@@ -96,28 +104,26 @@ class Words:
     credential: Credential
     schema: Schema
 
-    @cached_property
-    def moment(self) -> str:
-        """When it stops working, with a time zone; a day's is 00:00 UTC."""
-        return f"CAST({self._first(self.credential.expires)} AS timestamptz)"
+    moment = "own.ends_at"
+    """When it stops working, with a time zone; a day's is 00:00 UTC."""
 
-    @property
-    def day(self) -> str:
-        """The UTC date of that as text."""
-        return f"CAST(CAST({self.moment} AT TIME ZONE 'UTC' AS date) AS text)"
+    day = "CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text)"
+    """The UTC date of that as text."""
 
-    @property
-    def last_used(self) -> str:
-        return f"CAST({self._first(self.credential.last_used)} AS timestamptz)"
+    last_used = "own.used_at"
 
-    @property
-    def projects(self) -> str:
-        """The ids of its projects, an array."""
-        return self._ids(self.credential.projects)
-
-    @property
-    def groups(self) -> str:
-        return self._ids(self.credential.groups)
+    def statement(self, columns: str, condition: str, rest: str) -> str:
+        """What asks for these columns of the rows that fulfil a condition."""
+        return STATEMENT.format(
+            columns=columns,
+            table=self.credential.table,
+            ends_at=self._first(self.credential.expires),
+            used_at=self._first(self.credential.last_used),
+            projects=self._ids(self.credential.projects),
+            groups=self._ids(self.credential.groups),
+            condition=condition,
+            rest=rest,
+        ).rstrip()
 
     @property
     def user(self) -> str:
@@ -133,11 +139,11 @@ class Words:
 
     def is_in(self, state: State) -> str:
         """Whether it is in this state; one that is revoked and expired counts as revoked."""
-        (revoked,) = self.credential.known(self.schema, self.credential.revoked) or ("false",)
+        revoked = "".join(self.credential.known(self.schema, self.credential.revoked))
         if state is State.REVOKED:
-            return f"({revoked})"
-        ended = f"COALESCE({self.moment} <= now(), false)"
-        return f"({revoked}) IS NOT TRUE AND {'' if state is State.EXPIRED else 'NOT '}{ended}"
+            return revoked or "false"
+        ended = "own.ends_at <= now()" if state is State.EXPIRED else "(own.ends_at IS NULL OR own.ends_at > now())"
+        return f"({revoked}) IS NOT TRUE AND {ended}" if revoked else ended
 
     @property
     def state(self) -> str:
@@ -177,9 +183,9 @@ class Words:
         if name == "id":
             return "CAST(t.id AS bigint)"
         if name == "place_id":
-            return f"COALESCE(({self.projects})[1], ({self.groups})[1])"
+            return "COALESCE(own.projects[1], own.groups[1])"
         moments = {
-            "expires_at": f"{self.moment}",
+            "expires_at": self.moment,
             "last_used_at": self.last_used,
             "created_at": "CAST(t.created_at AS timestamptz)",
         }
@@ -199,7 +205,8 @@ class Words:
         arrays = [text for text in texts if text.startswith("ARRAY")]
         if arrays:
             return f"CAST({self._first(*arrays)} AS bigint[])"
-        return f"array_remove(ARRAY[CAST({self._first(*texts)} AS bigint)], NULL)"
+        one = self._first(*texts)
+        return "CAST('{}' AS bigint[])" if one == "NULL" else f"array_remove(ARRAY[CAST({one} AS bigint)], NULL)"
 
 
 def _to_the_second(moment: str) -> str:
@@ -249,7 +256,7 @@ class Others:
         for kind, source in self.sources.items():
             words = Words(BY_KIND[kind], source.schema)
             sql, parameters = self._condition(words)
-            statement = _statement(words, asked(words), sql, rest)
+            statement = words.statement(asked(words), sql, rest)
             yield from ((kind, row) for row in source.connection.rows(statement, **parameters))
 
     def count(self) -> int:
@@ -272,9 +279,9 @@ class Others:
             *(f"{words.shown(name)} AS {name}" for name in own),
             f"{words.user} AS user_id",
             f"{words.creator} AS creator_id",
-            f"({words.projects})[1] AS project_id",
-            f"({words.groups})[1] AS group_id",
-            f"cardinality({words.projects}) + cardinality({words.groups}) AS places",
+            "own.projects[1] AS project_id",
+            "own.groups[1] AS group_id",
+            "cardinality(own.projects) + cardinality(own.groups) AS places",
             f"{words.without_place} AS without_place",
             f"{words.sorted_by(sort)} AS sort_key",
         ]
@@ -283,7 +290,7 @@ class Others:
         if first is not None:
             rest += "\n    LIMIT CAST(%(others_first)s AS bigint)"
             parameters = {**parameters, "others_first": first}
-        statement = _statement(words, ",\n      ".join(columns), sql, rest)
+        statement = words.statement(",\n      ".join(columns), sql, rest)
         rows = source.connection.stream(statement, AT_ONCE, **parameters)
         while page := list(itertools.islice(rows, AT_ONCE)):
             owners = self._owners(page, names)
@@ -338,8 +345,8 @@ class Others:
         values |= {name: _array(ids) for name, ids in self._named.items()}
         users = f"{words.user} = ANY(CAST(%(users)s AS bigint[]))" if words.credential.user else ""
         places = [
-            f"{words.projects} && CAST(%(projects)s AS bigint[])" if words.credential.projects else "",
-            f"{words.groups} && CAST(%(groups)s AS bigint[])" if words.credential.groups else "",
+            "own.projects && CAST(%(projects)s AS bigint[])" if words.credential.projects else "",
+            "own.groups && CAST(%(groups)s AS bigint[])" if words.credential.groups else "",
         ]
         yield _any(
             [*([users] if users and selection.users else []), *(one for one in places if one)]
@@ -429,7 +436,7 @@ def coming(
     days: DateRange | None = None,
     leave_out: Iterable[OtherKind] = (),
 ) -> dict[OtherKind, int | None]:
-    """How many credentials of each other kind have a date and fulfil the selection, None where that cannot be seen.
+    """How many credentials of each other kind have a date and fulfil the selection, None for what is not seen at once.
 
     A kind for which an option means nothing is left out. With `days` those count that work and end in these.
     """
@@ -440,10 +447,12 @@ def coming(
     wanted = selection if days is None else _narrowed(selection, days)
     counts: dict[OtherKind, int | None] = dict.fromkeys(kinds)
     with _opened(connection, schema, ci, wanted, kinds) as found:
-        for kind, source in tuple(found.sources.items()):
+        end = time.monotonic() + PATIENCE
+        for kind, source in found.sources.items():
             one = Others(connection, schema, wanted, (kind,), {kind: source})
+            left = max(int((end - time.monotonic()) * 1000), 1)
             try:
-                with source.connection.transaction(statement_timeout=PATIENCE):
+                with source.connection.transaction(statement_timeout=f"{left}ms"):
                     for _, row in one.each(lambda words: f"count({words.moment}) AS number"):
                         counts[kind] = int(row.number)
             except StatementTimeout:
@@ -525,10 +534,6 @@ def _narrowed(selection: Selection, days: DateRange) -> Selection:
     return replace(selection, expires=(days,), states=frozenset({State.ACTIVE}))
 
 
-def _statement(words: Words, columns: str, condition: str, rest: str) -> str:
-    return STATEMENT.format(columns=columns, table=words.credential.table, condition=condition, rest=rest)
-
-
 def _ends_in(words: Words, days: DateRange | None, number: int, values: dict[str, object]) -> str:
     """Whether it ends on one of these days in UTC; None is never."""
     if days is None:
@@ -547,7 +552,7 @@ def _ends_in(words: Words, days: DateRange | None, number: int, values: dict[str
 
 def _any(terms: Iterable[str]) -> str:
     found = list(terms)
-    return f"({' OR '.join(f'({one})' for one in found)})" if found else "false"
+    return f"({' OR '.join(found)})" if len(found) > 1 else "".join(found) or "false"
 
 
 def _array(ids: Iterable[int]) -> str:

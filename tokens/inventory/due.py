@@ -54,7 +54,8 @@ GAUGES = """
 class Due:
     """How many tokens stop working within `warn` and within `critical` days (UTC); `first` is the soonest date.
 
-    A token whose successor works is not among them. `others` are as in `tokens.inventory.tokens.Listing`.
+    A token whose successor works is not among them. `others` and `named` are as in
+    `tokens.inventory.tokens.Listing`.
     """
 
     warn: int
@@ -64,6 +65,7 @@ class Due:
     first: ExpirationDate | None
     today: ExpirationDate
     others: Mapping[OtherKind, int | None] = field(default_factory=dict)
+    named: frozenset[OtherKind] = frozenset()
 
     @property
     def days(self) -> int | None:
@@ -122,7 +124,7 @@ def due(
             others = credentials.coming(connection, schema, ci, selection, window)
     dates = [ExpirationDate.stored(row.first) for row in rows if row.first is not None]
     warning, urgent = sum(row.warning for row in rows), sum(row.critical for row in rows)
-    return Due(warn, critical, warning, urgent, min(dates, default=None), today, others)
+    return Due(warn, critical, warning, urgent, min(dates, default=None), today, others, selection.others)
 
 
 def _require_all(named: Others) -> None:

@@ -194,7 +194,8 @@ class Listing:
         notes: what was named and comes to nothing, in sentences.
         counts: by kind and state the tokens that fulfil the other options; empty where that would take long.
         others: how many credentials of each kind that was not named have a date and fulfil the options, None where that
-            cannot be seen; empty where they were not counted.
+            cannot be seen at once; empty where they were not counted.
+        named: the other kinds that were named.
     """
 
     layout: Layout
@@ -204,6 +205,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     counts: tuple[KindCount, ...] = ()
     others: Mapping[OtherKind, int | None] = field(default_factory=dict)
+    named: frozenset[OtherKind] = frozenset()
 
 
 @contextmanager
@@ -243,7 +245,7 @@ def listed(
         schema = preflight.check(connection, LIST_ACCOUNTS if names & OF_PEOPLE else LIST)
         check_names(connection, schema, selection)
         policy = read_policy(connection, schema)
-        listing = Listing(layout, policy.today)
+        listing = Listing(layout, policy.today, named=selection.others)
         condition = selection.condition(schema)
         others = stack.enter_context(credentials.named(connection, schema, ci, selection))
         is_keyed = bool(selection.others)

@@ -52,6 +52,7 @@ def as_json(due: Due, instance: Instance) -> str:
 
 def _sentence(due: Due) -> str:
     if not due.warning or due.first is None:
-        return f"no token stops working within {due.warn} days"
+        return f"{'nothing' if due.named else 'no token'} stops working within {due.warn} days"
     urgent = f", {due.urgent:,} of them within {due.critical}" if due.urgent else ""
-    return f"{due.warning:,} tokens stop working within {due.warn} days{urgent}, the first on {due.first}"
+    what = "credentials" if due.named else "tokens"
+    return f"{due.warning:,} {what} stop working within {due.warn} days{urgent}, the first on {due.first}"

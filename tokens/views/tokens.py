@@ -37,7 +37,7 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
     rows = (_values(row, listing) for row in listing.rows)
     sample = list(itertools.islice(rows, SAMPLE))
     if not sample:
-        yield "No token is selected."
+        yield "Nothing of these kinds is selected." if listing.named else "No token is selected."
         return
     names = [column.name for column in columns]
     cells = [[_cell(name, value) for name, value in zip(names, row, strict=True)] for row in sample]
