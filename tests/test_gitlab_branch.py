@@ -12,11 +12,18 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed.factories import (
+    make_agent_token,
+    make_deploy_key,
+    make_deploy_token,
     make_group,
     make_membership,
     make_migration_row,
     make_project,
+    make_runner,
+    make_secure_file,
+    make_ssh_key,
     make_token,
+    make_trigger,
     make_user,
 )
 from tokens.address import Address
@@ -178,10 +185,22 @@ SETTINGS_ADDED = {
 TABLES_IN_16_0 = {
     "application_settings",
     "batched_background_migrations",
+    "ci_runner_namespaces",
+    "ci_runner_projects",
+    "ci_runners",
+    "ci_secure_files",
+    "ci_triggers",
+    "cluster_agent_tokens",
+    "cluster_agents",
+    "deploy_keys_projects",
+    "deploy_tokens",
+    "group_deploy_tokens",
+    "keys",
     "members",
     "namespaces",
     "personal_access_tokens",
     "project_access_tokens",
+    "project_deploy_tokens",
     "projects",
     "routes",
     "schema_migrations",
@@ -191,6 +210,7 @@ TABLES_IN_16_0 = {
 TABLES_ADDED = {
     "17.4": {"organizations"},
     "17.8": {"personal_access_token_last_used_ips"},
+    "17.10": {"group_type_ci_runners", "instance_type_ci_runners", "project_type_ci_runners"},
     "18.4": {"granular_scopes", "personal_access_token_granular_scopes"},
 }
 
@@ -439,6 +459,15 @@ def test_a_database_full_of_rows_goes_all_the_way_up(empty_database: Address) ->
             make_membership(connection, user_id=bot, expires_at=date(2024, 6, 15), **place)
             make_token(connection, user_id=bot, expires_at=date(2024, 6, 15))
         make_migration_row(connection, status=3)
+        make_deploy_token(connection, project_id=project)
+        make_deploy_token(connection, group_id=group)
+        make_ssh_key(connection, user_id=bot)
+        make_deploy_key(connection, project)
+        make_trigger(connection, project_id=project, owner_id=bot)
+        make_runner(connection, project)
+        make_runner(connection, group_id=group, contacted_at="2024-06-15 12:00")
+        make_secure_file(connection, project_id=project)
+        make_agent_token(connection, project_id=project)
     before = {table: rows(empty_database, table) for table in TABLES_IN_16_0}
     assert {table for table in before if not before[table]} == {"project_access_tokens"}
     upgrade(empty_database, Branch.GITLAB)

@@ -225,6 +225,7 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("apply", "--run", "3", "--yes", "--output", "json")
     yield ("apply", "--run", "3", "--yes")
     yield ("remove", "--expires", SOON, "--kind", "group", "--yes", "--allow", "doomed")
+    yield ("list", "--kind", "deploy-token,membership,ssh-key,deploy-key,trigger,runner,secure-file,agent")
     yield ("history",)
     yield ("history", "--run", "1")
     yield ("history", "--run", "2", "--output", "json")

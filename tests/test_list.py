@@ -125,7 +125,7 @@ def test_programs_get_the_same_tokens_in_every_form(
     with make_engine(gitlab_database).begin() as connection:
         made = list(make_tokens(connection, 3, expires_at=SOON))
     document = json.loads(show("--output", "json"))
-    assert list(document) == ["schema", "instance", "made_at", "selection", "notes", "tokens"]
+    assert list(document) == ["schema", "instance", "made_at", "selection", "notes", "others", "tokens"]
     assert document["schema"] == 1
     lines = [json.loads(line) for line in show("--output", "ndjson").splitlines()]
     assert lines == document["tokens"]

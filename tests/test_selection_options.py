@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tokens.commands.environment import Environment
-from tokens.commands.selecting import KINDS, OWNER_STATES, STATES, read_ids, selection
+from tokens.commands.selecting import KINDS, OTHER_KINDS, OWNER_STATES, STATES, read_ids, selection
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
@@ -152,7 +152,7 @@ def test_every_option_has_a_sentence_of_help_and_a_default() -> None:
     parameters = inspect.signature(selection).parameters
     options = (*SELECTING, *PERIODS, LEAVE_OUT)
     assert all(option.help for option in options)
-    assert ["environment", *(option.name for option in options), "needs_expires"] == list(parameters)
+    assert ["environment", *(option.name for option in options), "needs_expires", "knows_others"] == list(parameters)
     assert {option.name: option.default for option in options} == {
         option.name: parameters[option.name].default for option in options
     }
@@ -163,6 +163,7 @@ def test_every_kind_that_can_be_named_and_every_state_is_offered() -> None:
     assert set(KINDS) == set(Kind) - {Kind.OTHER}
     assert set(STATES) == set(State)
     assert ", ".join(KINDS) == declared.KINDS
+    assert ", ".join(OTHER_KINDS) == declared.OTHER_KINDS
     assert ", ".join(STATES) == declared.STATES
     assert ", ".join(OWNER_STATES) == declared.OWNER_STATES
 

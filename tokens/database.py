@@ -147,6 +147,7 @@ class Connection:
         self._role = driver.info.user
         self._ended_by: str | None = None
         self._given_up = False
+        self._streams = 0
         driver.add_notice_handler(self._notice)
         # Whoever reads sees one state of the tables in all statements; whoever writes wants the newest, whatever the
         # role's default is.
@@ -180,7 +181,8 @@ class Connection:
     def stream(self, statement: str, at_once: int = 1, /, **parameters: object) -> Iterator[Any]:
         """What `statement` returns, row by row, never more than `at_once` in memory."""
         self._require_transaction()
-        with self._translating(), self._driver.cursor(name="stream") as cursor:
+        self._streams += 1  # several may be open at once
+        with self._translating(), self._driver.cursor(name=f"stream_{self._streams}") as cursor:
             cursor.itersize = at_once
             cursor.execute(statement, parameters or None)
             yield from cursor

@@ -2,12 +2,13 @@
 
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Self
 
-from tokens.errors import shortened
+from tokens.errors import UsageError, shortened
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, TODAY, Kind, OwnerState, State, kind_expression
 from tokens.gitlab.schema import SETTINGS, USER_DETAILS, Schema
@@ -95,6 +96,14 @@ OWNERS_IN_PLACES = (
     """,
 )
 
+CHOSEN_PLACES = """
+    SELECT 'Namespace' AS source_type, id
+    FROM chosen_groups
+    UNION ALL
+    SELECT 'Project', id
+    FROM chosen_projects
+"""
+
 PROVISIONED = """
     SELECT d.user_id
     FROM public.user_details d
@@ -177,10 +186,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class DateRange:
-    """The days from `first` to `last`, both included."""
+    """The days from `first` to `last`, both included.
+
+    `from_now` is whether that is all from this moment on: a token of today is dead already, but something that ends at
+    a moment may end later today.
+    """
 
     first: ExpirationDate
     last: ExpirationDate
+    from_now: bool = field(default=False, compare=False, kw_only=True)
 
     def __str__(self) -> str:
         if self.first == self.last:
@@ -215,6 +229,7 @@ class Selection:
         ids: one of these.
         superseded: whether those are meant, too, that a rotation has replaced and that the change would prolong. No
             condition on a token alone, so whoever makes the plan sees to it.
+        others: credentials of these kinds, too, which are no tokens and are only read.
     """
 
     expires: tuple[DateRange | None, ...]
@@ -235,6 +250,7 @@ class Selection:
     no_membership: bool = False
     ids: tuple[int, ...] | None = None
     superseded: bool = True
+    others: frozenset[OtherKind] = frozenset()
 
     @classmethod
     def every(cls, expires_at: ExpirationDate) -> Self:
@@ -276,7 +292,7 @@ class Selection:
         }
         named: dict[str, object] = {
             "expires": [_shown(expires) for expires in self.expires],
-            "kind": None if self.kinds is None else [kind.value for kind in Kind if kind in self.kinds],
+            "kind": self._kinds_named(),
             "state": [state.value for state in State if state in self.states],
             "user": list(self.users),
             "group": list(self.groups),
@@ -290,6 +306,20 @@ class Selection:
             "leave_out": [] if self.superseded else ["superseded"],
         }
         return {option: value for option, value in named.items() if value is not None and value != []}
+
+    def _kinds_named(self) -> list[str] | None:
+        if self.kinds is None and not self.others:
+            return None
+        kinds = EVERY_KIND - {Kind.IMPERSONATION} if self.kinds is None else self.kinds
+        return [
+            *(kind.value for kind in Kind if kind in kinds),
+            *(kind.value for kind in OtherKind if kind in self.others),
+        ]
+
+    def places(self, schema: Schema) -> Condition:
+        """The statement for the groups and projects that are named, and all below them: `source_type` and `id`."""
+        terms = _Terms()
+        return Condition(f"{self._named_places(schema, terms).rstrip()}{CHOSEN_PLACES}", terms.parameters)
 
     def __str__(self) -> str:
         """One line, such as `expires 2024-06-15..2024-06-20; kind project, group; state active`."""
@@ -342,18 +372,21 @@ class Selection:
         if self.users:
             selects.append(NAMED_USERS.format(users=terms.value("users", list(self.users), "text[]")))
         if self.groups or self.projects:
-            knows_namespace = schema.has(USER_DETAILS, "bot_namespace_id")
-            places = NAMED_PLACES.format(
-                groups=terms.value("groups", list(self.groups), "text[]"),
-                projects=terms.value("projects", list(self.projects), "text[]"),
-                bot_namespace_id="d.bot_namespace_id" if knows_namespace else "CAST(NULL AS bigint)",
-            )
+            places = self._named_places(schema, terms)
             owners = list(OWNERS_IN_PLACES)
             for column, provisioning in PROVISIONED_BY.items():
                 if schema.has(USER_DETAILS, column):
                     owners.append(PROVISIONED.format(column=column, places=provisioning))
             selects.append(f"({places.rstrip()}\n    {_union(owners)})")
         return _union(selects)
+
+    def _named_places(self, schema: Schema, terms: "_Terms") -> str:
+        knows_namespace = schema.has(USER_DETAILS, "bot_namespace_id")
+        return NAMED_PLACES.format(
+            groups=terms.value("groups", list(self.groups), "text[]"),
+            projects=terms.value("projects", list(self.projects), "text[]"),
+            bot_namespace_id="d.bot_namespace_id" if knows_namespace else "CAST(NULL AS bigint)",
+        )
 
     def _add_times(self, terms: "_Terms") -> None:
         # created_at is UTC without saying so, last_used_at has a time zone.
@@ -370,6 +403,20 @@ class Selection:
 
 
 EVERYTHING = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
+
+
+def refuse_others(kinds: Iterable[str]) -> None:
+    """Refuse to change or replace what is no access token.
+
+    Raises:
+        UsageError: there is such a kind.
+    """
+    words = ",".join(kinds)
+    if words:
+        raise UsageError(
+            f"--kind {words} is for list, forecast, breakdown and check alone: no task changes or replaces what is no "
+            f"access token; there are {', '.join(kind for kind in Kind if kind is not Kind.OTHER)}."
+        )
 
 
 def described(named: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """GitLab 16.0: tokens have an expiration date.
 
-The shape holds the tables around access tokens and leaves out the rest of GitLab. Every revision also leaves out
-trigram indexes (they need an extension), triggers that write to tables of that rest, and foreign keys that are not
-known to exist. So memberships, routes and creators may point at rows that are gone, as they may in GitLab's database.
+The shape holds the tables around access tokens and of what else expires, and leaves out the rest of GitLab. Every
+revision also leaves out trigram indexes (they need an extension), triggers that write to tables of that rest, and
+foreign keys that are not known to exist. So memberships, routes and creators may point at rows that are gone, as they
+may in GitLab's database.
 
 Where the release of a change is not known, the revision says so beside the change.
 
@@ -36,6 +37,10 @@ def upgrade() -> None:
     _user_details()
     _personal_access_tokens()
     _batched_background_migrations()
+    _deploy_tokens()
+    _keys()
+    _ci()
+    _cluster_agents()
 
 
 def _application_settings() -> None:
@@ -355,5 +360,195 @@ def _batched_background_migrations() -> None:
 
         CREATE UNIQUE INDEX index_batched_migrations_on_gl_schema_and_unique_configuration
             ON batched_background_migrations (gitlab_schema, job_class_name, table_name, column_name, job_arguments);
+        """
+    )
+
+
+def _deploy_tokens() -> None:
+    # Whose one is say two tables of links; none of the foreign keys to projects and namespaces is in our facts.
+    op.execute(
+        """
+        CREATE TABLE deploy_tokens (
+            id                     serial       PRIMARY KEY,
+            revoked                boolean      DEFAULT false,
+            read_repository        boolean      NOT NULL DEFAULT false,
+            read_registry          boolean      NOT NULL DEFAULT false,
+            expires_at             timestamptz  NOT NULL,
+            created_at             timestamptz  NOT NULL,
+            name                   varchar      NOT NULL,
+            username               varchar,
+            token_encrypted        varchar(255),
+            deploy_token_type      smallint     NOT NULL DEFAULT 2,
+            write_registry         boolean      NOT NULL DEFAULT false,
+            read_package_registry  boolean      NOT NULL DEFAULT false,
+            write_package_registry boolean      NOT NULL DEFAULT false,
+            creator_id             bigint
+        );
+
+        CREATE TABLE project_deploy_tokens (
+            id              serial       PRIMARY KEY,
+            project_id      integer      NOT NULL,
+            deploy_token_id integer      NOT NULL,
+            created_at      timestamptz  NOT NULL DEFAULT now()
+        );
+        CREATE UNIQUE INDEX index_project_deploy_tokens_on_project_id_and_deploy_token_id
+            ON project_deploy_tokens (project_id, deploy_token_id);
+        CREATE INDEX index_project_deploy_tokens_on_deploy_token_id ON project_deploy_tokens (deploy_token_id);
+
+        CREATE TABLE group_deploy_tokens (
+            id              bigserial    PRIMARY KEY,
+            created_at      timestamptz  NOT NULL DEFAULT now(),
+            updated_at      timestamptz  NOT NULL DEFAULT now(),
+            group_id        bigint       NOT NULL,
+            deploy_token_id bigint       NOT NULL
+        );
+        CREATE UNIQUE INDEX index_group_deploy_tokens_on_group_and_deploy_token_ids
+            ON group_deploy_tokens (group_id, deploy_token_id);
+        CREATE INDEX index_group_deploy_tokens_on_deploy_token_id ON group_deploy_tokens (deploy_token_id);
+        """
+    )
+
+
+def _keys() -> None:
+    # People's SSH keys and deploy keys, told apart by their type.
+    op.execute(
+        """
+        CREATE TABLE keys (
+            id                                      serial       PRIMARY KEY,
+            user_id                                 integer,
+            created_at                              timestamp,
+            updated_at                              timestamp,
+            key                                     text,
+            title                                   varchar,
+            type                                    varchar,
+            fingerprint                             varchar,
+            public                                  boolean      NOT NULL DEFAULT false,
+            last_used_at                            timestamp,
+            fingerprint_sha256                      bytea,
+            expires_at                              timestamptz,
+            expiry_notification_delivered_at        timestamptz,
+            before_expiry_notification_delivered_at timestamptz,
+            usage_type                              smallint     NOT NULL DEFAULT 0
+        );
+        CREATE INDEX index_keys_on_expires_at_and_id
+            ON keys (date(timezone('UTC', expires_at)), id) WHERE expiry_notification_delivered_at IS NULL;
+        CREATE UNIQUE INDEX index_keys_on_fingerprint_sha256_unique ON keys (fingerprint_sha256);
+        CREATE INDEX index_keys_on_last_used_at ON keys (last_used_at DESC NULLS LAST);
+        CREATE INDEX index_keys_on_user_id ON keys (user_id);
+
+        CREATE TABLE deploy_keys_projects (
+            id            serial     PRIMARY KEY,
+            deploy_key_id integer    NOT NULL,
+            project_id    integer    NOT NULL,
+            created_at    timestamp,
+            updated_at    timestamp,
+            can_push      boolean    NOT NULL DEFAULT false
+        );
+        CREATE INDEX index_deploy_keys_projects_on_deploy_key_id ON deploy_keys_projects (deploy_key_id);
+        CREATE INDEX index_deploy_keys_projects_on_project_id ON deploy_keys_projects (project_id);
+        """
+    )
+
+
+def _ci() -> None:
+    # An instance may have these in a database of their own. Which of the columns of runners are older is not known.
+    op.execute(
+        """
+        CREATE TABLE ci_triggers (
+            id          serial     PRIMARY KEY,
+            token       varchar,
+            created_at  timestamp,
+            updated_at  timestamp,
+            project_id  integer,
+            owner_id    integer    NOT NULL,
+            description varchar
+        );
+        CREATE INDEX index_ci_triggers_on_owner_id ON ci_triggers (owner_id);
+        CREATE INDEX index_ci_triggers_on_project_id ON ci_triggers (project_id);
+
+        CREATE TABLE ci_runners (
+            id               serial       PRIMARY KEY,
+            token            varchar,
+            created_at       timestamp,
+            updated_at       timestamp,
+            description      varchar,
+            contacted_at     timestamp,
+            active           boolean      NOT NULL DEFAULT true,
+            name             varchar,
+            run_untagged     boolean      NOT NULL DEFAULT true,
+            locked           boolean      NOT NULL DEFAULT false,
+            access_level     integer      NOT NULL DEFAULT 0,
+            runner_type      smallint     NOT NULL,
+            token_encrypted  varchar,
+            token_expires_at timestamptz,
+            creator_id       bigint
+        );
+        CREATE INDEX index_ci_runners_on_token_expires_at_and_id_desc ON ci_runners (token_expires_at, id DESC);
+
+        CREATE TABLE ci_runner_projects (
+            id         serial     PRIMARY KEY,
+            runner_id  integer    NOT NULL,
+            created_at timestamp,
+            updated_at timestamp,
+            project_id integer
+        );
+        CREATE INDEX index_ci_runner_projects_on_project_id ON ci_runner_projects (project_id);
+        CREATE UNIQUE INDEX index_unique_ci_runner_projects_on_runner_id_and_project_id
+            ON ci_runner_projects (runner_id, project_id);
+
+        CREATE TABLE ci_runner_namespaces (
+            id           serial   PRIMARY KEY,
+            runner_id    integer,
+            namespace_id integer
+        );
+        CREATE INDEX index_ci_runner_namespaces_on_namespace_id ON ci_runner_namespaces (namespace_id);
+        CREATE UNIQUE INDEX index_ci_runner_namespaces_on_runner_id_and_namespace_id
+            ON ci_runner_namespaces (runner_id, namespace_id);
+
+        CREATE TABLE ci_secure_files (
+            id         bigserial    PRIMARY KEY,
+            project_id bigint       NOT NULL,
+            created_at timestamptz  NOT NULL,
+            updated_at timestamptz  NOT NULL,
+            file_store smallint     NOT NULL DEFAULT 1,
+            name       text         NOT NULL CHECK (char_length(name) <= 255),
+            file       text         NOT NULL CHECK (char_length(file) <= 255),
+            checksum   bytea        NOT NULL,
+            key_data   text         CHECK (char_length(key_data) <= 128),
+            metadata   jsonb,
+            expires_at timestamptz
+        );
+        CREATE INDEX index_ci_secure_files_on_project_id ON ci_secure_files (project_id);
+        """
+    )
+
+
+def _cluster_agents() -> None:
+    op.execute(
+        """
+        CREATE TABLE cluster_agents (
+            id                 bigserial    PRIMARY KEY,
+            created_at         timestamptz  NOT NULL,
+            updated_at         timestamptz  NOT NULL,
+            project_id         bigint       NOT NULL,
+            name               text         NOT NULL CHECK (char_length(name) <= 255),
+            created_by_user_id bigint
+        );
+        CREATE UNIQUE INDEX index_cluster_agents_on_project_id_and_name ON cluster_agents (project_id, name);
+
+        CREATE TABLE cluster_agent_tokens (
+            id                 bigserial    PRIMARY KEY,
+            created_at         timestamptz  NOT NULL,
+            updated_at         timestamptz  NOT NULL,
+            agent_id           bigint       NOT NULL,
+            token_encrypted    text         NOT NULL CHECK (char_length(token_encrypted) <= 255),
+            created_by_user_id bigint,
+            description        text         CHECK (char_length(description) <= 1024),
+            name               text         CHECK (char_length(name) <= 255),
+            last_used_at       timestamptz,
+            status             smallint     NOT NULL DEFAULT 0
+        );
+        CREATE INDEX index_cluster_agent_tokens_on_agent_id_status_last_used_at
+            ON cluster_agent_tokens (agent_id, status, last_used_at DESC NULLS LAST);
         """
     )

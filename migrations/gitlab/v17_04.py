@@ -8,9 +8,17 @@ down_revision = "17.2"
 # Ids that were integer and are bigint now. GitLab took several releases for it and which is not known; all come here.
 WIDENED = {
     "application_settings": ("id",),
+    "ci_runner_namespaces": ("id", "runner_id", "namespace_id"),
+    "ci_runner_projects": ("id", "runner_id", "project_id"),
+    "ci_runners": ("id",),
+    "ci_triggers": ("id", "project_id", "owner_id"),
+    "deploy_keys_projects": ("id", "deploy_key_id", "project_id"),
+    "deploy_tokens": ("id",),
+    "keys": ("id", "user_id"),
     "members": ("id", "source_id", "user_id", "created_by_id"),
     "namespaces": ("id", "owner_id", "parent_id"),
     "personal_access_tokens": ("id", "user_id"),
+    "project_deploy_tokens": ("id", "project_id", "deploy_token_id"),
     "projects": ("id", "creator_id", "namespace_id", "marked_for_deletion_by_user_id"),
     "routes": ("id", "source_id"),
     "users": ("id", "created_by_id", "managing_group_id", "accepted_term_id"),
@@ -22,6 +30,16 @@ def upgrade() -> None:
     _give_ids_the_type("bigint")
     _organizations()
     _notices()
+    # GitLab 17.3 already: a deploy token itself says whose it is; old ones by and by.
+    op.execute(
+        """
+        ALTER TABLE deploy_tokens
+            ADD COLUMN project_id bigint,
+            ADD COLUMN group_id bigint;
+        CREATE INDEX index_deploy_tokens_on_project_id ON deploy_tokens (project_id);
+        CREATE INDEX index_deploy_tokens_on_group_id ON deploy_tokens (group_id);
+        """
+    )
     # GitLab 17.3 already: the clean-up of 16.0 goes from finished to finalized.
     op.execute(
         """

@@ -1,4 +1,4 @@
-"""GitLab 17.9: tokens lose their short-lived advanced scopes, and must say which organization they belong to."""
+"""GitLab 17.9: tokens lose their advanced scopes and must say their organization; trigger tokens can expire."""
 
 from alembic import op
 
@@ -15,5 +15,7 @@ def upgrade() -> None:
         ALTER TABLE personal_access_tokens
             DROP COLUMN advanced_scopes,
             ALTER COLUMN organization_id DROP DEFAULT;
+
+        ALTER TABLE ci_triggers ADD COLUMN expires_at timestamptz;
         """
     )

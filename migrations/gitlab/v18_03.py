@@ -18,6 +18,8 @@ def upgrade() -> None:
         CREATE INDEX index_personal_access_tokens_on_group_id ON personal_access_tokens (group_id);
 
         ALTER TABLE application_settings ADD COLUMN resource_access_tokens_settings jsonb NOT NULL DEFAULT '{}';
+
+        ALTER TABLE ci_triggers ADD COLUMN token_encrypted text CHECK (char_length(token_encrypted) <= 255);
         """
     )
     # The release of these indexes is not known.

@@ -27,6 +27,13 @@ def upgrade() -> None:
             ADD COLUMN max_cursor jsonb;
         """
     )
+    # GitLab 18.5 and 18.8 already.
+    op.execute(
+        """
+        CREATE INDEX index_ci_triggers_on_expires_at ON ci_triggers (expires_at);
+        ALTER TABLE ci_triggers DROP COLUMN token;
+        """
+    )
     # GitLab 18.8 already: a granular scope goes with the last token that has it.
     op.execute(
         """

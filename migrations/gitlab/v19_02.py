@@ -26,6 +26,10 @@ def upgrade() -> None:
             ADD COLUMN personal_access_token_settings jsonb NOT NULL DEFAULT '{}'
                 CHECK (jsonb_typeof(personal_access_token_settings) = 'object');
 
+        ALTER TABLE deploy_tokens
+            ADD COLUMN read_virtual_registry boolean NOT NULL DEFAULT false,
+            ADD COLUMN write_virtual_registry boolean NOT NULL DEFAULT false;
+
         ALTER TABLE organizations
             ADD COLUMN state smallint NOT NULL DEFAULT 0,
             ADD COLUMN uuid uuid NOT NULL DEFAULT gen_random_uuid();

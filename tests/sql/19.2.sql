@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, extend, undo, apply, remove, list, history, rotate, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, extend, undo, apply, remove, list, history, rotate, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -167,7 +167,7 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
 -- doctor
@@ -193,7 +193,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, extend, undo, apply, remove
+-- doctor, extend, undo, apply, remove, list
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -447,10 +447,10 @@ SELECT maintenance_mode
     ORDER BY id DESC
     LIMIT 1;
 
--- doctor, extend, undo, apply, remove, rotate
+-- doctor, extend, undo, apply, remove, list, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, extend, undo, apply, remove, rotate
+-- doctor, extend, undo, apply, remove, list, rotate
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       require_personal_access_token_expiry AS require_personal_access_token_expiry,
@@ -937,7 +937,7 @@ SELECT
 SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
 
 -- extend
-DECLARE "stream" CURSOR FOR 
+DECLARE "stream_1" CURSOR FOR 
     SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
     FROM (
       SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
@@ -1027,10 +1027,10 @@ DECLARE "stream" CURSOR FOR
     ORDER BY numbered.expires_at, numbered.chunk;
 
 -- extend, undo, apply, remove
-FETCH FORWARD 1 FROM "stream";
+FETCH FORWARD 1 FROM "stream_1";
 
--- extend, undo, apply, remove
-CLOSE "stream";
+-- extend, undo, apply, remove, list
+CLOSE "stream_1";
 
 -- extend
 WITH owners AS (
@@ -1176,7 +1176,7 @@ WITH owners AS (
       WHERE t.user_id = o.user_id
     ) bot ON o.user_type = 6;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, list, rotate
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -1214,7 +1214,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, list, rotate
 SELECT EXISTS (
             SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
               SELECT
@@ -1385,7 +1385,7 @@ SELECT
     GROUP BY 1, 2;
 
 -- extend
-DECLARE "stream" CURSOR FOR 
+DECLARE "stream_1" CURSOR FOR 
     SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
     FROM (
       SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
@@ -1710,7 +1710,7 @@ SELECT
     ORDER BY r.id DESC;
 
 -- undo
-DECLARE "stream" CURSOR FOR 
+DECLARE "stream_1" CURSOR FOR 
     WITH put_back AS MATERIALIZED (
       SELECT DISTINCT p.id
       FROM (
@@ -1759,7 +1759,7 @@ WITH put_back AS MATERIALIZED (
     SELECT count(*) AS tokens FROM put_back;
 
 -- undo
-DECLARE "stream" CURSOR FOR 
+DECLARE "stream_2" CURSOR FOR 
     WITH put_back AS MATERIALIZED (
       SELECT DISTINCT p.id
       FROM (
@@ -1788,6 +1788,12 @@ DECLARE "stream" CURSOR FOR
       AND p.id <> ALL (p.others)
       AND p.id NOT IN (SELECT b.id FROM put_back b)
     ORDER BY p.id;
+
+-- undo
+FETCH FORWARD 1 FROM "stream_2";
+
+-- undo, list
+CLOSE "stream_2";
 
 -- undo
 WITH replaced AS MATERIALIZED (
@@ -2066,7 +2072,7 @@ UPDATE public.members m
       );
 
 -- extend
-DECLARE "stream" CURSOR FOR 
+DECLARE "stream_1" CURSOR FOR 
     SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
     FROM (
       SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
@@ -2187,7 +2193,7 @@ WITH replaced AS MATERIALIZED (
     ORDER BY t.id;
 
 -- apply
-DECLARE "stream" CURSOR FOR 
+DECLARE "stream_1" CURSOR FOR 
     SELECT
       c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new,
       CASE WHEN c.done_at IS NULL THEN c.token_ids ELSE c.locked END AS ids,
@@ -2317,7 +2323,7 @@ UPDATE public.personal_access_tokens
       AND expires_at IS NOT DISTINCT FROM CAST($3 AS date);
 
 -- remove
-DECLARE "stream" CURSOR FOR 
+DECLARE "stream_1" CURSOR FOR 
     SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
     FROM (
       SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
@@ -2529,6 +2535,284 @@ WITH replaced AS MATERIALIZED (
         WHERE line.revoked IS NOT TRUE
       )
     ORDER BY t.id;
+
+-- list
+SELECT
+      c.relname AS name,
+      row_security_active(c.oid) AS hides,
+      EXISTS (
+        SELECT
+        FROM pg_catalog.pg_trigger g
+        WHERE g.tgrelid = c.oid AND g.tgname = 'gitlab_schema_write_trigger_for_' || c.relname AND g.tgenabled <> 'D'
+      ) AS elsewhere
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+    WHERE c.relname = ANY(CAST($1 AS text[]));
+
+-- list
+DECLARE "stream_1" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CAST('deploy-token' AS text) AS kind,
+      CAST(t.name AS text) AS name,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CAST(NULL AS bigint) AS user_id,
+      CAST(t.creator_id AS bigint) AS creator_id,
+      own.projects[1] AS project_id,
+      own.groups[1] AS group_id,
+      cardinality(own.projects) + cardinality(own.groups) AS places,
+      CAST(NULL AS text) AS without_place,
+      CAST(extract(epoch FROM own.ends_at) AS float8) AS sort_key
+    FROM public.deploy_tokens t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(CASE WHEN t.expires_at < CAST('<time>+00' AS timestamptz) THEN t.expires_at END AS timestamptz) AS ends_at,
+        CAST(NULL AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST(COALESCE(t.project_id, (SELECT min(l.project_id) FROM public.project_deploy_tokens l WHERE l.deploy_token_id = t.id)) AS bigint)], NULL) AS projects,
+        array_remove(ARRAY[CAST(COALESCE(t.group_id, (SELECT min(l.group_id) FROM public.group_deploy_tokens l WHERE l.deploy_token_id = t.id)) AS bigint)], NULL) AS groups
+    ) own
+    WHERE (t.revoked IS TRUE) IS NOT TRUE AND (own.ends_at IS NULL OR own.ends_at > now())
+    ORDER BY sort_key ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_1";
+
+-- list
+DECLARE "stream_2" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CAST('membership' AS text) AS kind,
+      CAST((SELECT l.username FROM public.users l WHERE l.id = t.user_id) AS text) AS name,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CAST(t.user_id AS bigint) AS user_id,
+      CAST(t.created_by_id AS bigint) AS creator_id,
+      own.projects[1] AS project_id,
+      own.groups[1] AS group_id,
+      cardinality(own.projects) + cardinality(own.groups) AS places,
+      CAST(NULL AS text) AS without_place,
+      CAST(extract(epoch FROM own.ends_at) AS float8) AS sort_key
+    FROM public.members t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(NULL AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST(CASE WHEN t.source_type = 'Project' THEN t.source_id END AS bigint)], NULL) AS projects,
+        array_remove(ARRAY[CAST(CASE WHEN t.source_type = 'Namespace' THEN t.source_id END AS bigint)], NULL) AS groups
+    ) own
+    WHERE t.requested_at IS NULL
+      AND EXISTS (SELECT FROM public.users l WHERE l.id = t.user_id AND l.user_type = 6)
+      AND (own.ends_at IS NULL OR own.ends_at > now())
+    ORDER BY sort_key ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_2";
+
+-- list
+SELECT u.id, u.username, u.state
+    FROM public.users u
+    WHERE u.id = ANY(CAST($1 AS bigint[]));
+
+-- list
+SELECT r.source_type, r.source_id, r.path
+    FROM public.routes r
+    WHERE (r.source_type = 'Project' AND r.source_id = ANY(CAST($1 AS bigint[])))
+      OR (r.source_type = 'Namespace' AND r.source_id = ANY(CAST($2 AS bigint[])));
+
+-- list
+DECLARE "stream_3" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CAST('ssh-key' AS text) AS kind,
+      CAST(t.title AS text) AS name,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CAST(t.user_id AS bigint) AS user_id,
+      CAST(NULL AS bigint) AS creator_id,
+      own.projects[1] AS project_id,
+      own.groups[1] AS group_id,
+      cardinality(own.projects) + cardinality(own.groups) AS places,
+      CAST(NULL AS text) AS without_place,
+      CAST(extract(epoch FROM own.ends_at) AS float8) AS sort_key
+    FROM public.keys t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(t.last_used_at AS timestamptz) AS used_at,
+        CAST('{}' AS bigint[]) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE t.type IS DISTINCT FROM 'DeployKey'
+      AND (own.ends_at IS NULL OR own.ends_at > now())
+    ORDER BY sort_key ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_3";
+
+-- list
+CLOSE "stream_3";
+
+-- list
+DECLARE "stream_4" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CAST('deploy-key' AS text) AS kind,
+      CAST(t.title AS text) AS name,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CAST(NULL AS bigint) AS user_id,
+      CAST(t.user_id AS bigint) AS creator_id,
+      own.projects[1] AS project_id,
+      own.groups[1] AS group_id,
+      cardinality(own.projects) + cardinality(own.groups) AS places,
+      CAST(NULL AS text) AS without_place,
+      CAST(extract(epoch FROM own.ends_at) AS float8) AS sort_key
+    FROM public.keys t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(t.last_used_at AS timestamptz) AS used_at,
+        CAST(ARRAY(SELECT l.project_id FROM public.deploy_keys_projects l WHERE l.deploy_key_id = t.id ORDER BY l.id) AS bigint[]) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE t.type = 'DeployKey'
+      AND (own.ends_at IS NULL OR own.ends_at > now())
+    ORDER BY sort_key ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_4";
+
+-- list
+CLOSE "stream_4";
+
+-- list
+DECLARE "stream_5" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CAST('trigger' AS text) AS kind,
+      CAST(t.description AS text) AS name,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CAST(t.owner_id AS bigint) AS user_id,
+      CAST(NULL AS bigint) AS creator_id,
+      own.projects[1] AS project_id,
+      own.groups[1] AS group_id,
+      cardinality(own.projects) + cardinality(own.groups) AS places,
+      CAST(NULL AS text) AS without_place,
+      CAST(extract(epoch FROM own.ends_at) AS float8) AS sort_key
+    FROM public.ci_triggers t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(NULL AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST(t.project_id AS bigint)], NULL) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE (own.ends_at IS NULL OR own.ends_at > now())
+    ORDER BY sort_key ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_5";
+
+-- list
+CLOSE "stream_5";
+
+-- list
+DECLARE "stream_6" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CAST('runner' AS text) AS kind,
+      CAST(COALESCE(NULLIF(t.description, ''), t.name) AS text) AS name,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CAST(NULL AS bigint) AS user_id,
+      CAST(t.creator_id AS bigint) AS creator_id,
+      own.projects[1] AS project_id,
+      own.groups[1] AS group_id,
+      cardinality(own.projects) + cardinality(own.groups) AS places,
+      CAST(t.description AS text) AS without_place,
+      CAST(extract(epoch FROM own.ends_at) AS float8) AS sort_key
+    FROM public.ci_runners t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.token_expires_at AS timestamptz) AS ends_at,
+        CAST(t.contacted_at AS timestamptz) AS used_at,
+        CAST(ARRAY(SELECT l.project_id FROM public.ci_runner_projects l WHERE l.runner_id = t.id ORDER BY l.id) AS bigint[]) AS projects,
+        CAST(ARRAY(SELECT l.namespace_id FROM public.ci_runner_namespaces l WHERE l.runner_id = t.id ORDER BY l.id) AS bigint[]) AS groups
+    ) own
+    WHERE (own.ends_at IS NULL OR own.ends_at > now())
+    ORDER BY sort_key ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_6";
+
+-- list
+CLOSE "stream_6";
+
+-- list
+DECLARE "stream_7" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CAST('secure-file' AS text) AS kind,
+      CAST(t.name AS text) AS name,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CAST(NULL AS bigint) AS user_id,
+      CAST(NULL AS bigint) AS creator_id,
+      own.projects[1] AS project_id,
+      own.groups[1] AS group_id,
+      cardinality(own.projects) + cardinality(own.groups) AS places,
+      CAST(NULL AS text) AS without_place,
+      CAST(extract(epoch FROM own.ends_at) AS float8) AS sort_key
+    FROM public.ci_secure_files t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(NULL AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST(t.project_id AS bigint)], NULL) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE (own.ends_at IS NULL OR own.ends_at > now())
+    ORDER BY sort_key ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_7";
+
+-- list
+CLOSE "stream_7";
+
+-- list
+DECLARE "stream_8" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CAST('agent' AS text) AS kind,
+      CAST(t.name AS text) AS name,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CAST(NULL AS bigint) AS user_id,
+      CAST(t.created_by_user_id AS bigint) AS creator_id,
+      own.projects[1] AS project_id,
+      own.groups[1] AS group_id,
+      cardinality(own.projects) + cardinality(own.groups) AS places,
+      CAST(NULL AS text) AS without_place,
+      CAST(extract(epoch FROM own.ends_at) AS float8) AS sort_key
+    FROM public.cluster_agent_tokens t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(NULL AS timestamptz) AS ends_at,
+        CAST(t.last_used_at AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST((SELECT l.project_id FROM public.cluster_agents l WHERE l.id = t.agent_id) AS bigint)], NULL) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE (t.status = 1) IS NOT TRUE AND (own.ends_at IS NULL OR own.ends_at > now())
+    ORDER BY sort_key ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_8";
+
+-- list
+CLOSE "stream_8";
 
 -- history
 SELECT

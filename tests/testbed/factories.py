@@ -15,6 +15,9 @@ ORGANIZATION = 1
 CLEANUP = "CleanupPersonalAccessTokensWithNilExpiresAt"
 """GitLab 16.0: the background migration that gave every token without an expiration date one."""
 
+SECRET = "s3cr3t-that-nothing-shows"
+"""What stands in every column of a secret, but for access tokens'."""
+
 _CREATED_AT = "2023-01-10 08:30:00"
 _ACCESS_LEVEL = 40  # maintainer
 _numbers = itertools.count(1)
@@ -179,6 +182,97 @@ def make_tokens(
     parameters = {f"v_{name}": value for name, value in values.items()}
     rows = connection.execute(sa.text(statement), {**parameters, "batch": str(number), "count": count})
     return sorted(int(row[0]) for row in rows)
+
+
+def make_deploy_token(
+    connection: sa.Connection, *, project_id: int | None = None, group_id: int | None = None, **columns: Any
+) -> int:
+    """A deploy token of a project or a group, linked as the release does it; without `expires_at` it never expires."""
+    defaults = {
+        "name": f"deploy token {next(_numbers)}",
+        "expires_at": "3000-01-01 00:00+00",
+        "token_encrypted": SECRET,
+        "created_at": _CREATED_AT,
+        "project_id": project_id,
+        "group_id": group_id,
+    }
+    token = _insert(connection, "deploy_tokens", defaults, columns)
+    if "project_id" not in _columns(connection, "deploy_tokens"):
+        table, place = ("project", project_id) if group_id is None else ("group", group_id)
+        link = {f"{table}_id": place, "deploy_token_id": token}
+        _insert(connection, f"{table}_deploy_tokens", link, {})
+    return token
+
+
+def make_ssh_key(connection: sa.Connection, *, user_id: int, **columns: Any) -> int:
+    """An SSH key of a person."""
+    number = next(_numbers)
+    defaults = {"title": f"key {number}", "key": SECRET, "created_at": _CREATED_AT, "updated_at": _CREATED_AT}
+    return _insert(connection, "keys", {**defaults, "user_id": user_id}, columns)
+
+
+def make_deploy_key(connection: sa.Connection, *projects: int, **columns: Any) -> int:
+    """A deploy key of these projects; `user_id` is who made it."""
+    number = next(_numbers)
+    defaults = {"title": f"deploy key {number}", "key": SECRET, "created_at": _CREATED_AT, "updated_at": _CREATED_AT}
+    key = _insert(connection, "keys", {**defaults, "type": "DeployKey"}, columns)
+    for project in projects:
+        _insert(connection, "deploy_keys_projects", {"deploy_key_id": key, "project_id": project}, {})
+    return key
+
+
+def make_trigger(connection: sa.Connection, *, project_id: int, owner_id: int, **columns: Any) -> int:
+    """A pipeline trigger token of a project, which acts as its owner."""
+    defaults = {
+        "project_id": project_id,
+        "owner_id": owner_id,
+        "token": f"{SECRET}{next(_numbers)}",
+        "created_at": _CREATED_AT,
+        "updated_at": _CREATED_AT,
+    }
+    return _insert(connection, "ci_triggers", defaults, columns)
+
+
+def make_runner(connection: sa.Connection, *projects: int, group_id: int | None = None, **columns: Any) -> int:
+    """A runner of these projects, of a group, or of the whole instance."""
+    kind = 3 if projects else 1 if group_id is None else 2
+    place = projects[0] if projects else group_id
+    defaults = {
+        "runner_type": kind,
+        "sharding_key_id": place,
+        "token_encrypted": SECRET,
+        "created_at": _CREATED_AT,
+        "updated_at": _CREATED_AT,
+    }
+    runner = _insert(connection, "ci_runners", defaults, columns)
+    for project in projects:
+        _insert(connection, "ci_runner_projects", {"runner_id": runner, "project_id": project}, {})
+    if group_id is not None:
+        _insert(connection, "ci_runner_namespaces", {"runner_id": runner, "namespace_id": group_id}, {})
+    return runner
+
+
+def make_secure_file(connection: sa.Connection, *, project_id: int, **columns: Any) -> int:
+    """A certificate or another file that CI of a project keeps."""
+    defaults = {
+        "project_id": project_id,
+        "name": f"file {next(_numbers)}",
+        "file": "file",
+        "checksum": "\\x00",
+        "key_data": SECRET,
+        "created_at": _CREATED_AT,
+        "updated_at": _CREATED_AT,
+    }
+    return _insert(connection, "ci_secure_files", defaults, columns)
+
+
+def make_agent_token(connection: sa.Connection, *, project_id: int, **columns: Any) -> int:
+    """A token of a cluster agent of its own; `status` 1 is revoked."""
+    number = next(_numbers)
+    stamps = {"created_at": _CREATED_AT, "updated_at": _CREATED_AT}
+    agent = _insert(connection, "cluster_agents", {**stamps, "project_id": project_id, "name": f"agent {number}"}, {})
+    defaults = {**stamps, "agent_id": agent, "name": f"agent token {number}", "token_encrypted": SECRET}
+    return _insert(connection, "cluster_agent_tokens", defaults, columns)
 
 
 def make_settings(connection: sa.Connection, **columns: Any) -> int:

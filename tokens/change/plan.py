@@ -25,7 +25,7 @@ from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
-from tokens.selection import Condition, Selection
+from tokens.selection import Condition, Selection, refuse_others
 from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server
@@ -206,8 +206,10 @@ def make_plan(
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: a name in the selection that does not exist, or a new date that PostgreSQL cannot hold.
+        UsageError: a name in the selection that does not exist, a kind that is no token's, or a new date that
+            PostgreSQL cannot hold.
     """
+    refuse_others(sorted(selection.others))
     with database.reading(address) as connection:
         schema = preflight.check(connection, CHANGE)
         check_names(connection, schema, selection)

@@ -16,7 +16,9 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
     """
     site = locate()
     with environment.announced("Counting the tokens"):
-        found = breakdown_of(site.address, selection)
+        found = breakdown_of(site.address, selection, ci=site.ci)
+    for note in found.notes:
+        environment.tell(f"NOTE: {note}")
     show(
         environment,
         output,

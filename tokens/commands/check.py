@@ -9,11 +9,12 @@ from pathlib import Path
 from tokens.commands.days import days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.show import show
+from tokens.commands.show import show, tell_of_others
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.due import due, gauges
 from tokens.selection import Selection
 from tokens.targets.places import Locate
+from tokens.terminal import console
 from tokens.views import due as view
 
 
@@ -58,13 +59,14 @@ def check(
     if output == "prometheus":
         from tokens.views.metrics import metrics  # its library loads a web server
 
-        text = metrics(gauges(site.address, selection))
+        text = metrics(gauges(site.address, selection, ci=site.ci))
         if file is None:
             environment.write(text)
         else:
             replace(Path(file), text)
         return DONE
-    found = due(site.address, selection, thresholds.warn, thresholds.critical)
+    counts_others = output == "json" or (output == "text" and console.is_terminal(environment.stdout))
+    found = due(site.address, selection, thresholds.warn, thresholds.critical, ci=site.ci, counts_others=counts_others)
     show(
         environment,
         output,
@@ -72,6 +74,7 @@ def check(
         json=lambda: view.as_json(found, site.instance),
         others={"nagios": lambda: view.nagios(found)},
     )
+    tell_of_others(environment, output, found.others)
     if output == "nagios":
         return Ending(view.severity(found))
     return Ending(ExitStatus.DUE) if found.warning else DONE

@@ -67,7 +67,7 @@ def days_of(option: str, text: str) -> int:
 
 def days_within(option: str, period: str) -> DateRange:
     """The dates of tokens that expire from tomorrow until `period` from today; today's are dead already."""
-    return DateRange(_ordinal(today()) + 1, _ordinal(today()) + days_of(option, period))
+    return DateRange(_ordinal(today()) + 1, _ordinal(today()) + days_of(option, period), from_now=True)
 
 
 def days_since(option: str, period: str) -> DateRange:

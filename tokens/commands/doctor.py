@@ -21,7 +21,7 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
             raise UsageError("--grants takes the name of a role, without control characters and not as an address.")
         site = locate()
         with environment.announced("Looking at the database"):
-            statements = least_privileges(site.address, grants)
+            statements = least_privileges(site.address, grants, ci=site.ci)
         show(
             environment,
             output,
@@ -74,4 +74,4 @@ def _findings(locate: Locate) -> Iterator[Finding]:
             yield Finding("Geo", Verdict.WARN, "a secondary site: analyze works, for changes go to the primary site")
         else:
             yield Finding("Geo", Verdict.OK, "no secondary site")
-    yield from diagnose(site.address, release=site.release)
+    yield from diagnose(site.address, release=site.release, ci=site.ci)

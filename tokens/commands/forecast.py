@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tokens.commands.days import day_of, days_of, today
 from tokens.commands.environment import Environment
 from tokens.commands.reading import whole_number
-from tokens.commands.show import show
+from tokens.commands.show import show, tell_of_others
 from tokens.errors import UsageError
 from tokens.inventory.forecast import Step
 from tokens.inventory.forecast import forecast as forecast_of
@@ -56,9 +56,13 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         TokensError: see `tokens.errors`.
     """
     site = locate()
+    on_terminal = console.is_terminal(environment.stdout)
+    counts_others = output == "json" or (output == "text" and on_terminal)
     with environment.announced("Counting the tokens"):
-        found = forecast_of(site.address, selection, window.days)
-    width = shutil.get_terminal_size().columns if console.is_terminal(environment.stdout) else WIDTH
+        found = forecast_of(site.address, selection, window.days, ci=site.ci, counts_others=counts_others)
+    for note in found.notes:
+        environment.tell(f"NOTE: {note}")
+    width = shutil.get_terminal_size().columns if on_terminal else WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
     whole = selection == EVERYTHING
     show(
@@ -66,5 +70,6 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         output,
         text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, whole=whole),
         json=lambda: view.as_json(found, buckets, site.instance, selection),
-        csv=lambda: view.as_csv(buckets),
+        csv=lambda: view.as_csv(buckets, found.kinds),
     )
+    tell_of_others(environment, output, found.others)

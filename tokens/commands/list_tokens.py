@@ -65,6 +65,10 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
     Raises:
         TokensError: see `tokens.errors`.
     """
+    if selection.others and output == "ids":
+        raise UsageError(
+            "--output ids gives ids of access tokens, for --ids of another task; leave the other kinds out."
+        )
     site = locate()
     on_terminal = output == "text" and console.is_terminal(environment.stdout)
     first = layout.first
@@ -74,7 +78,15 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
     with ExitStack() as stack:
         with environment.announced("Reading the tokens"):
             found = stack.enter_context(
-                listed(site.address, selection, wanted, release=site.release, counted=on_terminal)
+                listed(
+                    site.address,
+                    selection,
+                    wanted,
+                    release=site.release,
+                    counted=on_terminal,
+                    ci=site.ci,
+                    counts_others=on_terminal or output == "json",
+                )
             )
         for note in found.notes:
             environment.tell(f"NOTE: {note}")

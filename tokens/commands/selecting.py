@@ -10,11 +10,13 @@ from tokens.commands.days import HOW, day_of, days_since, days_within, range_of
 from tokens.commands.environment import Environment
 from tokens.commands.reading import free_text
 from tokens.errors import UsageError
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, OwnerState, State
-from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
+from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, refuse_others
 from tokens.spelling import meant
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
+OTHER_KINDS = tuple(kind.value for kind in OtherKind)
 STATES = tuple(state.value for state in State)
 OWNER_STATES = tuple(state.value for state in OwnerState)
 LARGEST_ID = 2**63 - 1
@@ -46,11 +48,12 @@ def selection(
     expired_within: str | None = None,
     leave_out: str | None = None,
     needs_expires: bool = True,
+    knows_others: bool = False,
 ) -> Selection:
     """The selection that these options make; None is an option that was not given.
 
     `--ids -` reads the environment's standard input. An option that was given without a value is an error, since
-    `--user "$WHO"` must not mean everybody.
+    `--user "$WHO"` must not mean everybody. With `knows_others` it may name kinds that are no tokens.
 
     Raises:
         UsageError: what cannot be read, in one line.
@@ -62,11 +65,12 @@ def selection(
             "Use --within, --expired-within, --ids or --expires to choose tokens; --expires takes "
             f"{HOW} for those that never expire."
         )
-    kinds = _words("kind", kind, lambda word: Kind(_one_of("kind", KINDS, word)))
+    named = _words("kind", kind, lambda word: _kind(word, knows_others))
+    kinds = frozenset(one for one in named if isinstance(one, Kind))
     states = _words("state", state, lambda word: State(_one_of("state", STATES, word)))
     return Selection(
         expires=ranges,
-        kinds=frozenset(kinds) if kinds else None,
+        kinds=kinds if named else None,
         states=frozenset(states or ((State.EXPIRED,) if expired_within else (State.ACTIVE,))),
         users=_words("user", user, lambda word: _text("user", word)),
         groups=_words("group", group, lambda word: _text("group", word.strip("/"))),
@@ -85,12 +89,13 @@ def selection(
         no_membership=no_membership,
         ids=None if ids is None else read_ids(ids, environment.stdin),
         superseded=takes_superseded(environment, leave_out),
+        others=frozenset(one for one in named if isinstance(one, OtherKind)),
     )
 
 
 def to_read(environment: Environment, **options: Any) -> Selection:
-    """The same for what changes nothing, and so needs no date."""
-    return selection(environment, **options, needs_expires=False)
+    """The same for what changes nothing, and so needs no date and knows more kinds."""
+    return selection(environment, **options, needs_expires=False, knows_others=True)
 
 
 def to_count(environment: Environment, **options: Any) -> Selection:
@@ -163,6 +168,13 @@ def _one_of(option: str, known: Sequence[str], word: str) -> str:
     if word not in known:
         raise UsageError(f'--{option} takes {", ".join(known[:-1])} or {known[-1]}, not "{word}"{meant(word, known)}.')
     return word
+
+
+def _kind(word: str, knows_others: bool) -> Kind | OtherKind:
+    if not knows_others:
+        refuse_others([word] if word in OTHER_KINDS else [])
+    found = _one_of("kind", (*KINDS, *OTHER_KINDS) if knows_others else KINDS, word)
+    return OtherKind(found) if found in OTHER_KINDS else Kind(found)
 
 
 def _text(option: str, text: str) -> str:

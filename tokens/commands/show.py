@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from tokens.commands.environment import Environment
 from tokens.commands.faults import told_in_document
 from tokens.errors import TokensError
+from tokens.gitlab.credentials import OtherKind
+from tokens.views import others
 
 Lines = Callable[[], str | Iterable[str]]
 """Makes a form when it is wanted: lines as they come, or one text of them without the last newline."""
@@ -39,3 +41,11 @@ def show(
         if printed:
             told_in_document(error)
         raise
+
+
+def tell_of_others(environment: Environment, output: str, counts: Mapping[OtherKind, int | None]) -> None:
+    """Say in one line, to people, how many credentials there are that are no tokens."""
+    if output == "text":
+        environment.flush()
+        for line in others.line(counts):
+            environment.tell(line)

@@ -3,7 +3,7 @@
 The only place that knows which columns exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,10 +83,10 @@ class Schema:
         return table in self.columns and self.columns[table].issuperset(columns)
 
 
-def read_schema(connection: Connection) -> Schema:
-    """Read which of the tables that the tool knows exist here, and their columns."""
+def read_schema(connection: Connection, tables: Iterable[str] = TABLES) -> Schema:
+    """Read which of these tables exist here, and their columns."""
     columns, strange = dict[str, frozenset[str]](), dict[str, str]()
-    for row in connection.rows(COLUMNS, tables=list(TABLES)):
+    for row in connection.rows(COLUMNS, tables=list(tables)):
         if row.is_gitlabs:
             columns[row.table_name] = frozenset(row.columns)
             strange |= {f"{row.table_name}.{name}": _of_a_strange_type(row, name) for name in row.foreign_columns}

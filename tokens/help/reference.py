@@ -4,7 +4,7 @@ from tokens.change.plan import RunKind
 from tokens.errors import ExitStatus
 from tokens.journal.installation import RunState
 from tokens.tasks.option import listed
-from tokens.tasks.options import KIND, STATE
+from tokens.tasks.options import KIND, OTHER_KINDS, STATE
 
 EXIT_STATUSES = {
     ExitStatus.DONE: "Done, also where nothing matched or nothing was left to do.",
@@ -52,9 +52,11 @@ WORDS_OF_JSON = {
     "id": "The id of a token in GitLab.",
     "account": "The username of a token's owner.",
     "expires_at": "A token's expiration date, YYYY-MM-DD; it works until 00:00 UTC of that day. null is never.",
+    "others": "How many credentials of the other kinds there are that expire, by kind; null where that cannot be read.",
     "old_expires_at, new_expires_at": "The date before a change, and after it.",
     "last_used_at": "When the token was last used, in ISO 8601 (UTC); null where that is not known.",
-    "kind": f"Of a token: {listed(KIND.choices)}. Of a run: {listed(tuple(RunKind))}.",
+    "kind": f"Of a token: {listed(KIND.choices)}. Of what is no access token: {OTHER_KINDS}. "
+    f"Of a run: {listed(tuple(RunKind))}.",
     "state": f"Of a token: {listed(STATE.choices)}. Of a run: {listed(tuple(RunState))}.",
     "run": "The number of a run in the journal.",
     "plan": "What is to be done: tokens is how many, moves from which dates to which, notes what a person should know.",

@@ -1,14 +1,18 @@
 """How many tokens of each kind there are and how they stand, and the instance's policy about them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import Policy, read_policy
+from tokens.inventory import credentials
+from tokens.inventory.credentials import Words
 from tokens.selection import Selection, has_scope
 from tokens.unmatched import check_names
 
@@ -16,6 +20,8 @@ HURTFUL = ("api", "sudo", "admin_mode")
 """Scopes that let a token change everything its owner may change, or more."""
 
 UNUSED_FOR = 365  # days after which a token that was not used in them counts as unused
+
+LONG_AGO = f"now() - interval '{UNUSED_FOR} days'"
 
 BREAKDOWN = """
     SELECT
@@ -34,41 +40,48 @@ class KindBreakdown:
     """The tokens of one kind; all but `expired` and `revoked` count active ones alone.
 
     `week`, `month` and `quarter` expire within 7, 30 and 90 days, each counting those before. `unused` were not used
-    for a year, or never since they were made longer ago than that. `legacy` are not fine-grained.
+    for a year, or never since they were made longer ago than that. `legacy` are not fine-grained. None is what a kind
+    that is no token's does not have.
     """
 
-    kind: Kind
+    kind: Kind | OtherKind
     tokens: int
     active: int
     week: int
     month: int
     quarter: int
     undated: int
-    never_used: int
-    unused: int
+    never_used: int | None
+    unused: int | None
     expired: int
     revoked: int
-    owner_inactive: int
-    api: int
-    sudo: int
-    admin_mode: int
-    fine_grained: int
+    owner_inactive: int | None
+    api: int | None
+    sudo: int | None
+    admin_mode: int | None
+    fine_grained: int | None
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What there is by kind, in the order of Kind, without kinds that no token has; and the policy in force."""
+    """What there is by kind, in the order of Kind, without kinds that no token has; and the policy in force.
+
+    Behind them come other kinds that were named; `notes` say which of these cannot be seen.
+    """
 
     kinds: tuple[KindBreakdown, ...]
     policy: Policy
+    notes: tuple[str, ...] = ()
 
 
-def breakdown(address: Address, selection: Selection) -> Breakdown:
+def breakdown(address: Address, selection: Selection, *, ci: Address | None = None) -> Breakdown:
     """Count the tokens of `selection` by kind, in one statement; a standby will do.
+
+    `ci` is GitLab's ci database, where it has one of its own.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: a name in the selection that does not exist.
+        UsageError: a name in the selection that does not exist, or an option that means nothing for a kind.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
@@ -78,13 +91,42 @@ def breakdown(address: Address, selection: Selection) -> Breakdown:
         statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
         rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
         policy = read_policy(connection, schema)
+        with credentials.named(connection, schema, ci, selection) as named:
+            others = [_of_another_kind(kind, row) for kind, row in named.each(_counts_of_others) if row.tokens]
     found = (rows[kind] for kind in Kind if kind in rows)
-    return Breakdown(tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found), policy)
+    kinds = (KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found)
+    return Breakdown((*kinds, *others), policy, named.notes)
+
+
+def _of_another_kind(kind: OtherKind, row: Any) -> KindBreakdown:
+    counts: dict[str, Any] = {one.name: getattr(row, one.name, None) for one in fields(KindBreakdown)}
+    return KindBreakdown(**{**counts, "kind": kind})
+
+
+def _counts_of_others(words: Words) -> str:
+    def within(days: int) -> str:
+        return f"{words.works} AND {words.moment} < CAST({TODAY} + {days + 1} AS timestamptz)"
+
+    counts = {
+        "active": words.works,
+        "week": within(7),
+        "month": within(30),
+        "quarter": within(90),
+        "undated": f"{words.works} AND {words.moment} IS NULL",
+        "expired": words.is_in(State.EXPIRED),
+        "revoked": words.is_in(State.REVOKED),
+    }
+    if words.credential.last_used:
+        counts |= {
+            "never_used": f"{words.works} AND {words.last_used} IS NULL",
+            "unused": f"{words.works} AND COALESCE({words.last_used}, CAST(t.created_at AS timestamptz)) < {LONG_AGO}",
+        }
+    columns = (f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in counts.items())
+    return ",\n      ".join(("count(*) AS tokens", *columns))
 
 
 def _counts(schema: Schema) -> dict[str, str]:
     within = f"{WORKS} AND t.expires_at <= {TODAY} +"
-    long_ago = f"now() - interval '{UNUSED_FOR} days'"
     return {
         "active": WORKS,
         "week": f"{within} 7",
@@ -92,7 +134,7 @@ def _counts(schema: Schema) -> dict[str, str]:
         "quarter": f"{within} 90",
         "undated": f"{WORKS} AND t.expires_at IS NULL",
         "never_used": f"{WORKS} AND t.last_used_at IS NULL",
-        "unused": f"{WORKS} AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < {long_ago}",
+        "unused": f"{WORKS} AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < {LONG_AGO}",
         "expired": STATE_CONDITIONS[State.EXPIRED],
         "revoked": STATE_CONDITIONS[State.REVOKED],
         "owner_inactive": f"{WORKS} AND u.state IS DISTINCT FROM 'active'",

@@ -11,6 +11,7 @@ from tokens.call import ARROW, to_type
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
+from tokens.gitlab.credentials import OTHERS, OTHERS_IN_CI
 from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up, what_it_does
 from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, Needs
 from tokens.gitlab.preflight import ServerState
@@ -28,7 +29,15 @@ RELEASE = Needs(reads={MIGRATIONS: ("version",)})
 POLICY = Needs(reads={SETTINGS: CHANGE.reads[SETTINGS]})
 
 # What the tasks need that read GitLab's data or the journal, those that change dates, and the one that makes tokens.
-TASKS = {"analyze": ANALYZE, "list": LIST_ACCOUNTS, "history": listing.NEEDS, "changes": CHANGE, "rotate": ROTATE}
+# `others` is what those that read can be asked for beside tokens.
+TASKS = {
+    "analyze": ANALYZE,
+    "list": LIST_ACCOUNTS,
+    "others": OTHERS,
+    "history": listing.NEEDS,
+    "changes": CHANGE,
+    "rotate": ROTATE,
+}
 
 SESSION = """
     SELECT
@@ -90,21 +99,37 @@ class Finding:
     text: str
 
 
-def diagnose(address: Address, *, release: str | None = None) -> Iterator[Finding]:
+def diagnose(address: Address, *, release: str | None = None, ci: Address | None = None) -> Iterator[Finding]:
     """Look at everything that decides whether the tasks can work in the database at `address`; nothing is changed.
 
-    `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells. Whatever is
-    wrong becomes a finding, the last one if the rest cannot be looked at.
+    `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells. `ci` is GitLab's ci
+    database where it has one of its own. Whatever is wrong becomes a finding, the last one if the rest cannot be looked
+    at.
     """
     try:
         with database.reading(address) as connection:
             yield from _findings(connection, address, release)
     except TokensError as error:
         yield Finding("connection", Verdict.FAIL, str(error))
+    if ci is not None:
+        yield _ci(ci)
 
 
-def least_privileges(address: Address, role: str) -> dict[str, list[str]]:
+def _ci(address: Address) -> Finding:
+    """Triggers, runners and secure files are looked for there alone, so nothing else is wrong without it."""
+    subject = "ci database"
+    try:
+        with database.reading(address) as connection:
+            preflight.check_privileges(connection, OTHERS_IN_CI, preflight.read_state(connection))
+    except TokensError as error:
+        return Finding(subject, Verdict.WARN, str(error))
+    return Finding(subject, Verdict.OK, address.shown)
+
+
+def least_privileges(address: Address, role: str, *, ci: Address | None = None) -> dict[str, list[str]]:
     """The statements that let `role` do what a task needs and nothing else, by task; columns that exist here only.
+
+    Those for `others, in the ci database` are for that one, where `ci` is its address.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -116,15 +141,25 @@ def least_privileges(address: Address, role: str) -> dict[str, list[str]]:
         name = connection.row(IDENTIFIER, name=state.database).quoted
         installed = installation.is_installed(connection)
         privileges = {task: preflight.existing_privileges(connection, needs) for task, needs in TASKS.items()}
-    entry = [f"GRANT CONNECT ON DATABASE {name} TO {grantee}", f"GRANT USAGE ON SCHEMA public TO {grantee}"]
-    return {
+    found = {
         task: [
-            *entry,
+            *_entry(name, grantee),
             *preflight.grants(privileges[task], grantee),
             *(grant.format(grantee=grantee, database=name) for grant in _journal_grants(task, installed=installed)),
         ]
         for task in TASKS
     }
+    if ci is not None:
+        with database.reading(ci) as connection:
+            name = connection.row(IDENTIFIER, name=preflight.read_state(connection).database).quoted
+            needed = preflight.existing_privileges(connection, OTHERS_IN_CI)
+        found["others, in the ci database"] = [*_entry(name, grantee), *preflight.grants(needed, grantee)]
+    return found
+
+
+def _entry(name: str, grantee: str) -> list[str]:
+    """What a role needs to come to the tables of a database at all."""
+    return [f"GRANT CONNECT ON DATABASE {name} TO {grantee}", f"GRANT USAGE ON SCHEMA public TO {grantee}"]
 
 
 def _journal_grants(task: str, *, installed: bool) -> Sequence[str]:

@@ -1,16 +1,21 @@
 """How many tokens will soon stop working: what monitoring asks every few minutes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tokens import database
 from tokens.address import Address
+from tokens.errors import Refused
 from tokens.gitlab import preflight
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.settings import read_policy
 from tokens.gitlab.succession import read_line
-from tokens.selection import Selection
+from tokens.inventory import credentials
+from tokens.inventory.credentials import Others, Words
+from tokens.selection import DateRange, Selection
 from tokens.unmatched import check_names
 
 DUE = """
@@ -49,7 +54,8 @@ GAUGES = """
 class Due:
     """How many tokens stop working within `warn` and within `critical` days (UTC); `first` is the soonest date.
 
-    A token whose successor works is not among them.
+    A token whose successor works is not among them. `others` and `named` are as in
+    `tokens.inventory.tokens.Listing`.
     """
 
     warn: int
@@ -58,6 +64,8 @@ class Due:
     urgent: int
     first: ExpirationDate | None
     today: ExpirationDate
+    others: Mapping[OtherKind, int | None] = field(default_factory=dict)
+    named: frozenset[OtherKind] = frozenset()
 
     @property
     def days(self) -> int | None:
@@ -72,19 +80,30 @@ class KindGauge:
     Neither `within` nor `next` is about a token whose successor works.
     """
 
-    kind: Kind
+    kind: Kind | OtherKind
     by_state: dict[State, int]
     within: dict[int, int]
     undated: int
     next: ExpirationDate | None
 
 
-def due(address: Address, selection: Selection, warn: int, critical: int) -> Due:
+def due(
+    address: Address,
+    selection: Selection,
+    warn: int,
+    critical: int,
+    *,
+    ci: Address | None = None,
+    counts_others: bool = False,
+) -> Due:
     """What of `selection` stops working within `warn` days, and within `critical` days; a standby will do.
 
+    `ci` is GitLab's ci database where it has one of its own; with `counts_others` the credentials are counted that are
+    no tokens, where none of them is named.
+
     Raises:
-        DatabaseError, Refused: see `tokens.errors`.
-        UsageError: a name in the selection that does not exist.
+        DatabaseError, Refused: see `tokens.errors`; also where a kind that was named cannot be seen.
+        UsageError: a name in the selection that does not exist, or an option that means nothing for a kind.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
@@ -94,15 +113,37 @@ def due(address: Address, selection: Selection, warn: int, critical: int) -> Due
         line = read_line(connection, schema)
         not_renewed = f"AND NOT {line.has_live}" if line else ""
         statement = DUE.format(condition=condition.sql, works=WORKS, today=TODAY, not_renewed=not_renewed)
-        row = connection.row(statement, warning=warn, critical=critical, **condition.parameters)
-    first = None if row.first is None else ExpirationDate.stored(row.first)
-    return Due(warn, critical, row.warning, row.critical, first, today)
+        rows = [connection.row(statement, warning=warn, critical=critical, **condition.parameters)]
+        window = DateRange(today, today + warn, from_now=True)
+        with credentials.named(connection, schema, ci, selection) as named:
+            _require_all(named)
+            ends = f"CAST({TODAY} + {critical + 1} AS timestamptz)"
+            rows += [row for _, row in named.narrowed(window).each(lambda words: _due(words, ends))]
+        others: Mapping[OtherKind, int | None] = {}
+        if counts_others and not selection.others:
+            others = credentials.coming(connection, schema, ci, selection, window)
+    dates = [ExpirationDate.stored(row.first) for row in rows if row.first is not None]
+    warning, urgent = sum(row.warning for row in rows), sum(row.critical for row in rows)
+    return Due(warn, critical, warning, urgent, min(dates, default=None), today, others, selection.others)
 
 
-def gauges(address: Address, selection: Selection) -> tuple[KindGauge, ...]:
+def _require_all(named: Others) -> None:
+    """Monitoring must not take for well what it cannot see."""
+    if named.unseen:
+        raise Refused(" ".join(named.notes))
+
+
+def _due(words: Words, ends: str) -> str:
+    return (
+        f"CAST(min(CAST({words.moment} AT TIME ZONE 'UTC' AS date)) AS text) AS first, count(*) AS warning, "
+        f"count(*) FILTER (WHERE {words.moment} < {ends}) AS critical"
+    )
+
+
+def gauges(address: Address, selection: Selection, *, ci: Address | None = None) -> tuple[KindGauge, ...]:
     """The tokens of `selection` by kind, every kind that can be named, those without tokens too.
 
-    Raises what `due` raises.
+    Other kinds are among them where they were named. Raises what `due` raises.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
@@ -119,10 +160,27 @@ def gauges(address: Address, selection: Selection) -> tuple[KindGauge, ...]:
             condition=condition.sql,
         )
         rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
-    return tuple(_gauge(kind, rows.get(kind)) for kind in Kind if kind is not Kind.OTHER or kind in rows)
+        with credentials.named(connection, schema, ci, selection) as named:
+            _require_all(named)
+            others = [_gauge(kind, row) for kind, row in named.each(_gauges)]
+    kinds = (_gauge(kind, rows.get(kind)) for kind in Kind if kind is not Kind.OTHER or kind in rows)
+    return (*kinds, *others)
 
 
-def _gauge(kind: Kind, row: object) -> KindGauge:
+def _gauges(words: Words) -> str:
+    within = {days: f"{words.moment} < CAST({TODAY} + {days + 1} AS timestamptz)" for days in (7, 30, 60, 90)}
+    counts = {
+        **{state.value: words.is_in(state) for state in State},
+        **{f"within_{days}": f"{words.works} AND {ends}" for days, ends in within.items()},
+        "undated": f"{words.works} AND {words.moment} IS NULL",
+    }
+    columns = [f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in counts.items()]
+    dated = f"{words.works} AND isfinite({words.moment})"
+    soonest = f"min(CAST({words.moment} AT TIME ZONE 'UTC' AS date)) FILTER (WHERE {dated})"
+    return ",\n      ".join((*columns, f"CAST({soonest} AS text) AS next"))
+
+
+def _gauge(kind: Kind | OtherKind, row: object) -> KindGauge:
     def of(name: str) -> int:
         return int(getattr(row, name, 0))
 

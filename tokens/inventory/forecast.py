@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
 
 from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.settings import read_policy
-from tokens.selection import Selection
+from tokens.inventory import credentials
+from tokens.selection import DateRange, Selection
 from tokens.unmatched import check_names
 
 CLIFF = 5  # a day with more than the fifth part of all tokens
@@ -51,10 +53,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True)
 class Day:
-    """What ends on one day: tokens by their kind, and memberships of bots."""
+    """What ends on one day: tokens, and credentials that were named, by their kind; and memberships of bots."""
 
     day: date
-    by_kind: Mapping[Kind, int]
+    by_kind: Mapping[Kind | OtherKind, int]
     memberships: int = 0
 
     @property
@@ -68,7 +70,7 @@ class Bucket:
 
     first: date
     last: date
-    by_kind: Mapping[Kind, int]
+    by_kind: Mapping[Kind | OtherKind, int]
     memberships: int
     total: int
 
@@ -79,11 +81,18 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The days from `first` to `last` on which something ends, in their order."""
+    """The days from `first` to `last` on which something ends, in their order.
+
+    `kinds` are the other kinds that were named, and `notes` say which of them cannot be seen. `others` are as in
+    `tokens.inventory.tokens.Listing`, without memberships.
+    """
 
     first: date
     last: date
     days: tuple[Day, ...]
+    kinds: tuple[OtherKind, ...] = ()
+    notes: tuple[str, ...] = ()
+    others: Mapping[OtherKind, int | None] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -116,14 +125,22 @@ class Forecast:
             begins = ends + timedelta(1)
 
 
-def forecast(address: Address, selection: Selection, days: int) -> Forecast:
+def forecast(
+    address: Address,
+    selection: Selection,
+    days: int,
+    *,
+    ci: Address | None = None,
+    counts_others: bool = False,
+) -> Forecast:
     """What ends from tomorrow until `days` days from today (UTC), of the tokens of `selection`; a standby will do.
 
-    The memberships are those of all bots, whatever the selection says.
+    The memberships are those of all bots, whatever the selection says. `ci` is GitLab's ci database where it has one of
+    its own; with `counts_others` the credentials are counted that are no tokens, where none of them is named.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: a name in the selection that does not exist.
+        UsageError: a name in the selection that does not exist, or an option that means nothing for a kind.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
@@ -134,12 +151,28 @@ def forecast(address: Address, selection: Selection, days: int) -> Forecast:
         sql = f"{condition.sql}\n      {IN_WINDOW}"
         bounds = {"first": first.literal, "last": last.literal}
         statement = BY_DATE.format(kind=kind_expression(schema), condition=sql)
-        counts: dict[date, Counter[Kind]] = {}
+        counts: dict[date, Counter[Kind | OtherKind]] = {}
         for row in connection.rows(statement, **condition.parameters, **bounds):
             counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
+        window = DateRange(first, last)
+        with credentials.named(connection, schema, ci, selection) as named:
+            dated = named.narrowed(window)
+            for kind, row in dated.each(lambda words: f"{words.day} AS expires_at, count(*) AS number", "GROUP BY 1"):
+                counts.setdefault(_date(row.expires_at), Counter())[kind] += row.number
+        others: Mapping[OtherKind, int | None] = {}
+        if counts_others and not selection.others:
+            membership = (OtherKind.MEMBERSHIP,)  # which has a column
+            others = credentials.coming(connection, schema, ci, selection, window, membership)
         ending = {_date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, **bounds)}
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
-    return Forecast(date.fromordinal(int(first.ordinal)), date.fromordinal(int(last.ordinal)), tuple(found))
+    return Forecast(
+        date.fromordinal(int(first.ordinal)),
+        date.fromordinal(int(last.ordinal)),
+        tuple(found),
+        named.kinds,
+        named.notes,
+        others,
+    )
 
 
 def _date(stored: str) -> date:
@@ -160,8 +193,8 @@ def _between(first: date, last: date) -> Iterator[date]:
         yield first + timedelta(number)
 
 
-def _sum(counts: Iterable[Mapping[Kind, int]]) -> Mapping[Kind, int]:
-    total: Counter[Kind] = Counter()
+def _sum(counts: Iterable[Mapping[Kind | OtherKind, int]]) -> Mapping[Kind | OtherKind, int]:
+    total: Counter[Kind | OtherKind] = Counter()
     for one in counts:
         total.update(one)
-    return {kind: total[kind] for kind in Kind if total[kind]}
+    return {kind: total[kind] for kind in (*Kind, *OtherKind) if total[kind]}

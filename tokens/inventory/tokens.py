@@ -1,8 +1,9 @@
 """Which tokens there are, one by one, with what a person asks about each: when, whose, how used, what is the matter."""
 
+import heapq
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -11,8 +12,9 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.plan import KindCount, read_counts, read_release
 from tokens.database import Connection
-from tokens.errors import StatementTimeout
+from tokens.errors import StatementTimeout, UsageError
 from tokens.gitlab import notices, preflight
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
@@ -23,6 +25,8 @@ from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import read_line
+from tokens.inventory import credentials
+from tokens.inventory.credentials import LOOKED_UP, Others
 from tokens.selection import BEYOND_MAXIMUM, Condition, Selection
 from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
 
@@ -164,6 +168,8 @@ BY_NAME = {column.name: column for column in COLUMNS}
 
 # Those of them that need more privileges than the others.
 OF_PEOPLE = frozenset({"email", "created_by", "told"})
+DATES = frozenset({"expires_at", "membership_ends_at", "clean_up_at"})
+TIMES = frozenset({"last_used_at", "created_at"})
 UNSORTABLE = frozenset({"scopes", "ips", "flags", "told"})
 
 
@@ -187,6 +193,9 @@ class Listing:
         more: how many tokens there are beyond `layout.first`; None where it takes long to count them.
         notes: what was named and comes to nothing, in sentences.
         counts: by kind and state the tokens that fulfil the other options; empty where that would take long.
+        others: how many credentials of each kind that was not named have a date and fulfil the options, None where that
+            cannot be seen at once; empty where they were not counted.
+        named: the other kinds that were named.
     """
 
     layout: Layout
@@ -195,13 +204,24 @@ class Listing:
     more: int | None = 0
     notes: tuple[str, ...] = ()
     counts: tuple[KindCount, ...] = ()
+    others: Mapping[OtherKind, int | None] = field(default_factory=dict)
+    named: frozenset[OtherKind] = frozenset()
 
 
 @contextmanager
 def listed(
-    address: Address, selection: Selection, layout: Layout, *, release: str | None = None, counted: bool = False
+    address: Address,
+    selection: Selection,
+    layout: Layout,
+    *,
+    release: str | None = None,
+    counted: bool = False,
+    ci: Address | None = None,
+    counts_others: bool = False,
 ) -> Iterator[Listing]:
     """The tokens of `selection`, in one snapshot that is open as long as the block; a standby will do.
+
+    Credentials of other kinds come between them. Those of a ci database are seen in a snapshot of its own.
 
     Args:
         address: GitLab's main database.
@@ -209,33 +229,46 @@ def listed(
         layout: what of them, and how many.
         release: GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells.
         counted: whether to count what is left out, too, if that is quick.
+        ci: GitLab's ci database, where it has one of its own.
+        counts_others: whether to count the credentials that are no tokens, where none of them is named.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: a name in the selection that does not exist.
+        UsageError: a name in the selection that does not exist, or an option that means nothing for a kind.
     """
-    with database.reading(address) as connection:
+    if selection.others and layout.sort in LOOKED_UP:
+        kinds = ", ".join(sorted(selection.others))
+        raise UsageError(f"--sort {layout.sort} is for access tokens alone, not for {kinds}; sort by expires or name.")
+    with ExitStack() as stack:
+        connection = stack.enter_context(database.reading(address))
         names = {column.name for column in layout.columns} | {layout.sort}
         schema = preflight.check(connection, LIST_ACCOUNTS if names & OF_PEOPLE else LIST)
         check_names(connection, schema, selection)
         policy = read_policy(connection, schema)
-        listing = Listing(layout, policy.today)
+        listing = Listing(layout, policy.today, named=selection.others)
         condition = selection.condition(schema)
-        statement, parameters = _statement(connection, schema, layout, condition, policy, release)
+        others = stack.enter_context(credentials.named(connection, schema, ci, selection))
+        is_keyed = bool(selection.others)
+        statement, parameters = _statement(connection, schema, layout, condition, policy, release, is_keyed)
         rows = _rows(connection, statement, parameters, layout)
+        if selection.others:
+            rows = _merged(rows if selection.kinds else iter(()), others, layout)
+            listing.notes = others.notes
         found = list(itertools.islice(rows, 1 if layout.first is None else layout.first + 1))
         if selection.ids is not None:
             listing.notes = tuple(_notes_on_ids(connection, selection, condition))
-        if not found:
+        if not found and not selection.others:
             listing.notes += (_why_nothing(connection, schema, selection),)
         if layout.first is None:
             listing.rows = itertools.chain(found, rows)
         else:
             listing.rows = iter(found[: layout.first])
             if len(found) > layout.first:
-                listing.more = _count_beyond(connection, condition, layout.first)
-        if counted:
+                listing.more = _count_beyond(connection, condition, layout.first, others)
+        if counted and not selection.others:
             listing.counts = _quickly(connection, lambda: tuple(read_counts(connection, schema, selection, ()))) or ()
+        if counts_others and not selection.others:
+            listing.others = credentials.coming(connection, schema, ci, selection)
         yield listing
 
 
@@ -246,12 +279,18 @@ def _statement(
     condition: Condition,
     policy: Policy,
     release: str | None,
+    keyed: bool = False,
 ) -> tuple[str, dict[str, object]]:
+    """What is asked for the tokens; with `keyed` its last column is what they are sorted by, to be compared here."""
     rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
     expressions = _expressions(connection, schema, has_clean_up=rule is not None)
     columns = {one.name: expressions[one.name].sql for one in layout.columns if one.name != "in_days"}
     selected = ",\n      ".join(f"{sql.strip()} AS {name}" for name, sql in columns.items())
-    sort = expressions["expires_at" if layout.sort == "in_days" else layout.sort].sort.strip()
+    by = "expires_at" if layout.sort == "in_days" else layout.sort
+    sort = expressions[by].sort.strip()
+    if keyed:
+        sort = _comparable(by, sort)
+        selected += f",\n      {sort} AS sort_key"
     order = f"{sort} {'DESC' if layout.descending else 'ASC'} NULLS LAST, t.id"
     parameters: dict[str, object] = dict(condition.parameters)
     if rule is not None and "clean_up." in selected + order:
@@ -341,6 +380,37 @@ def _moment(utc: str) -> str:
     return f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS"Z"\')'
 
 
+def _comparable(name: str, sort: str) -> str:
+    """What a column is sorted by, as a number or as text in an order that no locale changes."""
+    if name in ("id", "place_id"):
+        return f"CAST({sort} AS bigint)"
+    if name in DATES:  # a time cannot be as far away as a date
+        sort = f"LEAST({sort}, CAST('200000-01-01' AS date))"
+    if name in DATES | TIMES:
+        return f"CAST(extract(epoch FROM CAST({sort} AS timestamptz)) AS float8)"
+    return f'CAST(({sort}) AS text) COLLATE "C"'
+
+
+def _merged(tokens: Iterator[Sequence[Any]], others: Others, layout: Layout) -> Iterator[Sequence[Any]]:
+    """Tokens and other credentials, each in order already, as one."""
+    names = [column.name for column in layout.columns]
+    by = "expires_at" if layout.sort == "in_days" else layout.sort
+    first = None if layout.first is None else layout.first + 1
+    own = [name for name in names if name != "in_days"]
+    at = {name: own.index(name) for name in own}
+    streams = [
+        *others.streams(own, by, layout.descending, first),
+        ((row[-1], row[:-1]) for row in tokens),
+    ]
+
+    def place(keyed: tuple[Any, Sequence[Any]]) -> tuple[bool, Any]:
+        key, _ = keyed
+        return ((key is None) != layout.descending, 0 if key is None else key)
+
+    for _, row in heapq.merge(*streams, key=place, reverse=layout.descending):
+        yield row if len(row) == len(names) else [row[at[name]] if name in at else None for name in names]
+
+
 def _rows(
     connection: Connection, statement: str, parameters: Mapping[str, object], layout: Layout
 ) -> Iterator[Sequence[Any]]:
@@ -352,7 +422,10 @@ def _rows(
     for row in connection.stream(statement, AT_ONCE, **parameters):
         if scopes is not None:
             row = (*row[:scopes], list(scopes_of(row[scopes])), *row[scopes + 1 :])
-        yield row if len(asked) == len(names) else [row[at[name]] if name in at else None for name in names]
+        if len(row) > len(asked):  # what it is sorted by comes last
+            yield [*(row[at[name]] if name in at else None for name in names), row[-1]]
+        else:
+            yield row if len(asked) == len(names) else [row[at[name]] if name in at else None for name in names]
 
 
 def _notes_on_ids(connection: Connection, selection: Selection, condition: Condition) -> Iterator[str]:
@@ -376,11 +449,11 @@ def _why_nothing(connection: Connection, schema: Schema, selection: Selection) -
     return why_nothing(connection, schema, selection)
 
 
-def _count_beyond(connection: Connection, condition: Condition, first: int) -> int | None:
+def _count_beyond(connection: Connection, condition: Condition, first: int, others: Others) -> int | None:
     """How many tokens there are beyond the first ones, None where it takes long to count them."""
     statement = COUNT.format(condition=condition.sql)
     found = _quickly(connection, lambda: int(connection.row(statement, **condition.parameters).tokens))
-    return None if found is None else found - first
+    return None if found is None else found + others.count() - first
 
 
 def _quickly(connection: Connection, ask: Callable[[], Answer]) -> Answer | None:

@@ -22,7 +22,7 @@ from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.succession import read_line
-from tokens.selection import EVERY_KIND, EVERY_STATE, EVERYTHING, Selection
+from tokens.selection import EVERY_KIND, EVERY_STATE, EVERYTHING, Selection, refuse_others
 from tokens.unmatched import IS_FULFILLED, check_names, check_scopes, why_nothing
 
 LARGEST_ID = 2**63 - 1
@@ -151,9 +151,10 @@ def find(address: Address, search: Search) -> tuple[Candidate, ...]:
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: there is no such user, group or project.
+        UsageError: there is no such user, group or project, or a kind is no token's.
     """
     selection = search.selection
+    refuse_others(sorted(selection.others))
     kinds = EVERY_KIND if selection.kinds is None else selection.kinds
     with database.reading(address) as connection:
         schema = preflight.check(connection, ROTATE)

@@ -81,10 +81,27 @@ def list_tokens() -> None:
     --ids - of another task. It reads in one read-only transaction, also on a
     standby.
 
+    More than access tokens expires, and --kind shows that by name:
+
+        deploy-token  of projects and groups
+        membership    of bots; GitLab deletes a bot with its membership
+        ssh-key       of people
+        deploy-key    of projects
+        trigger       pipeline trigger tokens; with dates from GitLab 17.9 on
+        runner        authentication tokens of runners
+        secure-file   certificates that CI of a project keeps
+        agent         tokens of cluster agents, which have no date
+
+    What such a kind does not have stays empty. A date is the UTC day of its last
+    moment. No task changes these kinds. GitLab may keep triggers, runners and
+    secure files in a ci database of its own, which its database.yml names. Where
+    no kind is named, one line says how many of them expire, too.
+
     Examples:
 
         gitlab-tokens list --within 14d
         gitlab-tokens list --kind project,group --expires 2026-12 --wide
+        gitlab-tokens list --kind deploy-token,ssh-key --within 60d
         gitlab-tokens list --never-used --sort created --output csv
     """
 
@@ -97,11 +114,13 @@ def forecast() -> None:
     kind has a letter. A week begins on Monday. The memberships of bots have a
     column of their own, since GitLab deletes a bot with its membership. A day
     that has more than a fifth of all tokens comes with the command that spreads
-    them. Tokens of every kind count unless kinds are named.
+    them. Tokens of every kind count unless kinds are named. Kinds that are no
+    access tokens (see list) count where they are named.
 
     Examples:
 
         gitlab-tokens forecast
+        gitlab-tokens forecast --kind runner,secure-file --by day
         gitlab-tokens forecast --by month --until 1y --kind project,group
         gitlab-tokens forecast --sort tokens --first 10
     """
@@ -114,7 +133,7 @@ def breakdown() -> None:
     A fact a line, so that grep finds it: active tokens, those that expire within
     7, 30 and 90 days or never, those that were never used or not for a year,
     those with the scopes api, sudo and admin_mode, and dead ones. The last lines
-    are the instance's policy in words.
+    are the instance's policy in words. --kind takes the other kinds of list, too.
 
     Examples:
 
@@ -131,7 +150,8 @@ def check() -> None:
     token whose successor works is no alarm. With --output nagios it is a plugin:
     exit statuses 0, 1, 2, and 3 for whatever goes wrong. With --output
     prometheus it prints numbers for a textfile collector, and --file replaces a
-    file at once. Alert rules and a timer are in deploy/monitoring.
+    file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
+    no access tokens (see list) count where they are named.
 
     Examples:
 
@@ -368,8 +388,8 @@ def doctor() -> None:
     exit status 1. Nothing is changed.
 
     --grants ROLE prints SQL instead: the least privileges that this role needs,
-    for analyze, for history, for changes and for rotate. The owner of GitLab's
-    tables runs it.
+    for analyze, for list, for kinds that are no access tokens, for history, for
+    changes and for rotate. The owner of GitLab's tables runs it.
 
     Examples:
 

@@ -1,6 +1,7 @@
 """Every option that a task has, described once, and what they make together."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import invoke
@@ -11,6 +12,7 @@ from tokens.tasks import target
 from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 
 KINDS = "personal, impersonation, project, group, service-account"
+OTHER_KINDS = "deploy-token, membership, ssh-key, deploy-key, trigger, runner, secure-file, agent"
 STATES = "active, expired, revoked"
 OWNER_STATES = "active, blocked, banned, deactivated"
 
@@ -23,6 +25,7 @@ WHERE = Value("TARGET", "a target", "docker:gitlab", lookup="targets")
 PERIOD = Value("PERIOD", "a period", "30d")
 WHICH = Value("WHICH", "a day, or some days,", "2026-12-04")
 KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")))
+KIND_SHOWN = Value("KIND", "a kind", "project,deploy-token", (*KIND.choices, *OTHER_KINDS.split(", ")))
 OWNER_STATE = Value("STATE", "a state of an owner", "blocked,banned", tuple(OWNER_STATES.split(", ")))
 STATE = Value("STATE", "a state", "active,expired", tuple(STATES.split(", ")))
 USERNAME = Value("USERNAME", "a username", "inventory")
@@ -98,7 +101,8 @@ HISTORY_OUTPUT = Option(
 
 GRANTS = Option(
     "grants",
-    "Instead, print the least privileges for this role as SQL: analyze, list, history, changes, rotate.",
+    "Instead, print the least privileges for this role as SQL: analyze, list, others (kinds that are no access "
+    "tokens), history, changes, rotate.",
     value=Value("ROLE", "the name of a role", "auditor"),
 )
 
@@ -269,6 +273,9 @@ SELECTING = (
         group=Group.TOKENS,
     ),
 )
+KINDS_SHOWN = (
+    f"Only of this kind: {KINDS}; or one that is no access token: {OTHER_KINDS}. Default: {{default}}. {SEVERAL}"
+)
 LEAVE_OUT = Option(
     "leave_out",
     "Leave out what a guard is about: superseded (tokens that a rotation has replaced).",
@@ -292,17 +299,34 @@ PERIODS = (WITHIN, EXPIRED_WITHIN)
 SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
 """Which tokens are to be changed."""
 
-LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*SELECTING, *PERIODS))
+
+def _of_reading(option: Option, **said: str) -> Option:
+    """The same where nothing is changed: more kinds can be named, and where the help says something else, that."""
+    value = KIND_SHOWN if option.name == "kind" else option.value
+    return replace(option.saying(said.get(option.name, option.text)), value=value)
+
+
+LISTED = Argument(
+    "selection",
+    "tokens.commands.selecting:to_read",
+    (
+        *(
+            _of_reading(option, kind=KINDS_SHOWN.format(default="every kind of token but impersonation"))
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
 """Which tokens are to be shown: without an option about the date those of any date."""
 
 
 def _of_every(option: Option) -> Option:
-    """The same where every kind and state counts unless it is named."""
-    said = {
-        "kind": f"Only of this kind: {KINDS}. Default: every kind. {SEVERAL}",
-        "state": f"Only in this state: {STATES}. Default: every state. {SEVERAL}",
-    }
-    return option.saying(said.get(option.name, option.text))
+    """The same where every kind of token and every state counts unless it is named."""
+    return _of_reading(
+        option,
+        kind=KINDS_SHOWN.format(default="every kind of token"),
+        state=f"Only in this state: {STATES}. Default: every state. {SEVERAL}",
+    )
 
 
 COUNTED = Argument("selection", "tokens.commands.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))

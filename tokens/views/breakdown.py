@@ -28,7 +28,7 @@ FACTS = {
 def screen(breakdown: Breakdown) -> Iterator[str]:
     """A line for each number that is not 0, then the policy in words."""
     kinds = breakdown.kinds
-    numbers = [(kind.kind, words, getattr(kind, name)) for kind in kinds for name, words in FACTS.items()]
+    numbers = [(kind.kind, words, getattr(kind, name) or 0) for kind in kinds for name, words in FACTS.items()]
     width = max((len(f"{number:,}") for _, _, number in numbers), default=1)
     longest = max((len(kind) for kind, _, _ in numbers), default=0)
     for kind, words, number in numbers:

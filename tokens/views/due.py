@@ -4,7 +4,7 @@ from enum import IntEnum
 
 from tokens.inventory.due import Due
 from tokens.targets.instance import Instance
-from tokens.views import document
+from tokens.views import document, others
 
 
 class Severity(IntEnum):
@@ -45,12 +45,14 @@ def as_json(due: Due, instance: Instance) -> str:
             "expiring": due.warning,
             "urgent": due.urgent,
             "first": None if due.first is None else str(due.first),
+            "others": others.as_json(due.others),
         },
     )
 
 
 def _sentence(due: Due) -> str:
     if not due.warning or due.first is None:
-        return f"no token stops working within {due.warn} days"
+        return f"{'nothing' if due.named else 'no token'} stops working within {due.warn} days"
     urgent = f", {due.urgent:,} of them within {due.critical}" if due.urgent else ""
-    return f"{due.warning:,} tokens stop working within {due.warn} days{urgent}, the first on {due.first}"
+    what = "credentials" if due.named else "tokens"
+    return f"{due.warning:,} {what} stop working within {due.warn} days{urgent}, the first on {due.first}"

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from tokens.call import to_type
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Bucket, Forecast, Step
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
-from tokens.views import document
+from tokens.views import document, others
 
 LETTERS = {
     Kind.PERSONAL: "p",
@@ -18,7 +19,16 @@ LETTERS = {
     Kind.GROUP: "g",
     Kind.SERVICE_ACCOUNT: "s",
     Kind.OTHER: "o",
+    OtherKind.DEPLOY_TOKEN: "D",
+    OtherKind.MEMBERSHIP: "M",
+    OtherKind.SSH_KEY: "S",
+    OtherKind.DEPLOY_KEY: "K",
+    OtherKind.TRIGGER: "T",
+    OtherKind.RUNNER: "R",
+    OtherKind.SECURE_FILE: "F",
+    OtherKind.AGENT: "A",
 }
+EVERY = (*Kind, *OtherKind)
 HEADING = f"{'From':<10}  {'To':<10}  {'Tokens':>9}  {'In all':>9}  {'Memberships':>11}"
 STAGGER = 30  # days
 
@@ -37,7 +47,7 @@ def screen(forecast: Forecast, step: Step, width: int, *, whole: bool = True) ->
             f"{bucket.first}  {bucket.last}  {bucket.tokens:>9,}  {bucket.total:>9,}  {bucket.memberships:>11,}"
             f"  {_bar(bucket, most, room)}"
         ).rstrip()
-    used = [kind for kind in Kind if any(bucket.by_kind.get(kind) for bucket in buckets)]
+    used = [kind for kind in EVERY if any(bucket.by_kind.get(kind) for bucket in buckets)]
     if used:
         yield ""
         yield "Bars: " + ", ".join(f"{LETTERS[kind]} {kind}" for kind in used) + "."
@@ -48,7 +58,7 @@ def largest(buckets: Iterable[Bucket]) -> Iterator[str]:
     """The fullest days as lines."""
     yield f"{'Day':<16}  {'Tokens':>9}  By kind"
     for day in buckets:
-        kinds = ", ".join(f"{day.by_kind[kind]:,} {kind}" for kind in Kind if day.by_kind.get(kind))
+        kinds = ", ".join(f"{day.by_kind[kind]:,} {kind}" for kind in EVERY if day.by_kind.get(kind))
         yield f"{day.first:%Y-%m-%d (%a)}  {day.tokens:>9,}  {kinds}"
 
 
@@ -69,14 +79,15 @@ def as_json(forecast: Forecast, buckets: Iterable[Bucket], instance: Instance, s
                 }
                 for bucket in buckets
             ],
+            "others": others.as_json(forecast.others),
             "cliffs": [{"day": str(day.day), "tokens": day.tokens} for day in forecast.cliffs],
         },
     )
 
 
-def as_csv(buckets: Iterable[Bucket]) -> Iterator[str]:
-    """A row for each bucket, a column for each kind that can be named."""
-    kinds: Sequence[Kind] = [kind for kind in Kind if kind is not Kind.OTHER]
+def as_csv(buckets: Iterable[Bucket], named: Sequence[OtherKind] = ()) -> Iterator[str]:
+    """A row for each bucket, a column for each kind of token that can be named, and for the other kinds that were."""
+    kinds: Sequence[Kind | OtherKind] = [*(kind for kind in Kind if kind is not Kind.OTHER), *named]
     yield comma_separated.line(("from", "to", "tokens", *(kind.value for kind in kinds), "memberships"))
     for bucket in buckets:
         counts = [bucket.by_kind.get(kind, 0) for kind in kinds]
@@ -89,7 +100,7 @@ def _bar(bucket: Bucket, most: int, room: int) -> str:
         return ""
     length = max(1, round(bucket.tokens * room / most))
     drawn, reached = "", 0
-    for kind in Kind:
+    for kind in EVERY:
         reached += bucket.by_kind.get(kind, 0)
         drawn += LETTERS[kind] * (round(reached * length / bucket.tokens) - len(drawn))
     return drawn

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
+from tokens.inventory.credentials import MISSING
 from tokens.inventory.tokens import Listing
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
@@ -15,7 +16,7 @@ from tokens.terminal import comma_separated
 from tokens.terminal.paragraphs import Colour, coloured, cut
 from tokens.terminal.paragraphs import width as width_in_cells
 from tokens.terminal.printable import printable
-from tokens.views import document
+from tokens.views import document, others
 
 GAP = "  "
 SAMPLE = 1000  # rows that say how wide the columns of a pipe are
@@ -36,7 +37,7 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
     rows = (_values(row, listing) for row in listing.rows)
     sample = list(itertools.islice(rows, SAMPLE))
     if not sample:
-        yield "No token is selected."
+        yield "Nothing of these kinds is selected." if listing.named else "No token is selected."
         return
     names = [column.name for column in columns]
     cells = [[_cell(name, value) for name, value in zip(names, row, strict=True)] for row in sample]
@@ -71,11 +72,17 @@ def remark(listing: Listing) -> Iterator[str]:
             *(["--kind"] if any(one.kind == "impersonation" for one in left_out) else []),
         ]
         yield f"Left out: {counts} ({' and '.join(options)} take them in)." if options else f"Left out: {counts}."
+    yield from others.line(listing.others)
 
 
 def as_json(listing: Listing, instance: Instance, selection: Selection) -> Iterator[str]:
     """One document in pieces; its `tokens` are a list, a line each, null for what a token does not have."""
-    head = {**document.head(instance), "selection": selection.as_dict(), "notes": list(listing.notes)}
+    head = {
+        **document.head(instance),
+        "selection": selection.as_dict(),
+        "notes": list(listing.notes),
+        "others": others.as_json(listing.others),
+    }
     yield json.dumps(head, indent=2).removesuffix("\n}") + ","
     yield '  "tokens": ['
     before = None
@@ -93,20 +100,24 @@ def as_ndjson(listing: Listing) -> Iterator[str]:
     """A document a line, without a head."""
     names = [column.name for column in listing.layout.columns]
     for row in listing.rows:
-        yield json.dumps(dict(zip(names, _values(row, listing), strict=True)))
+        yield json.dumps(dict(zip(names, map(_plain, _values(row, listing)), strict=True)))
 
 
 def as_csv(listing: Listing) -> Iterator[str]:
     """The tokens with a heading; empty is what a token does not have, and a space is between several values."""
     yield comma_separated.line(column.name for column in listing.layout.columns)
     for row in listing.rows:
-        values = _values(row, listing)
+        values = map(_plain, _values(row, listing))
         yield comma_separated.line(" ".join(value) if isinstance(value, list) else value for value in values)
 
 
 def as_ids(listing: Listing) -> Iterator[str]:
     """The ids alone, a line each, as `--ids -` reads them."""
     return (str(row[0]) for row in listing.rows)
+
+
+def _plain(value: Any) -> Any:
+    return None if value is MISSING else value
 
 
 def _values(row: Sequence[Any], listing: Listing) -> Sequence[Any]:
@@ -138,6 +149,8 @@ def _cells(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[list
 
 def _cell(name: str, value: Any) -> str:
     """A value as a person reads it."""
+    if value is MISSING:
+        return ""
     if name == "in_days":
         return "" if value is None else f"{value:,}d"
     if name == "expires_at":

@@ -1,9 +1,9 @@
-"""GitLab's database.yml: how the application reaches its main database.
+"""GitLab's database.yml: how the application reaches its main database, and that of CI where it has one.
 
-GitLab: only `production` counts, and in it only `main`; the older form without names is `main` itself. What
-`config_command` prints is laid over it. A URL goes before both: the key `url`, else MAIN_DATABASE_URL in the
-application's environment. All that libpq has a parameter for is handed to it (Rails: PG::Connection.conndefaults); the
-rest is Rails' own business.
+GitLab: only `production` counts, and in it `main`, and `ci` where what belongs to CI has a database of its own; the
+older form without names is `main` itself. What `config_command` prints is laid over it. A URL goes before both: the key
+`url`, else MAIN_DATABASE_URL (CI_DATABASE_URL) in the application's environment. All that libpq has a parameter for is
+handed to it (Rails: PG::Connection.conndefaults); the rest is Rails' own business.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from tokens.targets.here.ruby_yaml import Unreadable, read_yaml, ruby_text
 
 ENVIRONMENT = "production"
 MAIN = "main"
+CI = "ci"
 SHARED = "shared"
 GEO = "geo"  # the tracking database, which only a Geo secondary has
 
@@ -30,32 +31,37 @@ class DatabaseSettings:
     """What database.yml says: libpq's parameters of the main database, and what is around it.
 
     `standbys` are the parameters of the servers that GitLab reads from beside it (load_balancing: hosts), the primary
-    among them at times; `discovers` says that GitLab finds such servers by DNS.
+    among them at times; `discovers` says that GitLab finds such servers by DNS. `ci` are the parameters of the ci
+    database, None where that is the main one.
     """
 
     parameters: Mapping[str, str]
     geo_secondary: bool = False
     standbys: tuple[Mapping[str, str], ...] = ()
     discovers: bool = False
+    ci: Mapping[str, str] | None = None
 
     def __repr__(self) -> str:
         return "DatabaseSettings(…)"  # there may be a password among them
 
 
-def read_settings(text: str, run: Callable[[str], str], url: str | None = None) -> DatabaseSettings:
+def read_settings(
+    text: str, run: Callable[[str], str], url: str | None = None, ci_url: str | None = None
+) -> DatabaseSettings:
     """What GitLab makes of its database.yml.
 
     Args:
         text: the file's content.
         run: runs a `config_command` and returns what it printed.
         url: the application's MAIN_DATABASE_URL, if it has one.
+        ci_url: its CI_DATABASE_URL.
 
     Raises:
         UsageError: it cannot be read as GitLab reads it; the message never quotes it.
     """
     if "<%" in text:
         if url:
-            return DatabaseSettings(_parameters({}, url))
+            return DatabaseSettings(_parameters({}, url), ci=_parameters({}, ci_url) if ci_url else None)
         raise UsageError(
             "database.yml contains ERB, which only Rails can evaluate; set MAIN_DATABASE_URL to postgresql://…, or say "
             "--target postgresql://…."
@@ -83,8 +89,23 @@ def read_settings(text: str, run: Callable[[str], str], url: str | None = None) 
     parameters = _parameters(main, url)
     balancing = _named(main.get("load_balancing"))
     return DatabaseSettings(
-        parameters, GEO in databases, _standbys(parameters, balancing.get("hosts")), _discovers(balancing)
+        parameters,
+        GEO in databases,
+        _standbys(parameters, balancing.get("hosts")),
+        _discovers(balancing),
+        _ci(parameters, databases, ci_url),
     )
+
+
+def _ci(main: Mapping[str, str], databases: Mapping[str, Any], url: str | None) -> Mapping[str, str] | None:
+    """The ci database's parameters, where it is another one than main: GitLab may name one database twice."""
+    if CI not in databases:
+        return None
+    try:
+        found = _parameters(_named(databases[CI]), url)
+    except UsageError:  # most tasks work in main alone
+        return None
+    return None if found == main else found
 
 
 def _standbys(main: Mapping[str, str], hosts: object) -> tuple[Mapping[str, str], ...]:

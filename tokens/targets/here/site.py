@@ -21,6 +21,7 @@ from tokens.targets.here.instance_url import UnknownUrl, read_instance_url
 from tokens.targets.instance import Instance
 
 URL_VARIABLE = "MAIN_DATABASE_URL"
+CI_URL_VARIABLE = "CI_DATABASE_URL"
 IGNORED_VARIABLE = "DATABASE_URL"
 SERVICE_VARIABLES = ("PGSERVICEFILE", "PGSYSCONFDIR")  # where services are looked up; no parameter says that
 COMMAND_TIME = 60  # seconds for a config_command
@@ -34,7 +35,7 @@ class Site:
 
     `standbys` are the servers that GitLab's configuration reads from beside it; the primary may be
     among them. `discovers_standbys` says that it finds such servers by DNS, too, which is not followed here. `demo` is
-    the folder of the demo, where this is its database.
+    the folder of the demo, where this is its database. `ci` is the ci database, where GitLab has one of its own.
     """
 
     address: Address
@@ -45,6 +46,7 @@ class Site:
     standbys: tuple[Address, ...] = ()
     discovers_standbys: bool = False
     demo: Path | None = None
+    ci: Address | None = None
 
     @property
     def release(self) -> str | None:
@@ -72,7 +74,8 @@ def open_site(installation: Installation) -> Site:
         identity.become(installation.user, str(installation.database_yml))
     variables = _variables(installation)
     url = _variable(variables, URL_VARIABLE)
-    settings = read_settings(_text(installation), partial(_run, installation, variables), url)
+    run = partial(_run, installation, variables)
+    settings = read_settings(_text(installation), run, url, _variable(variables, CI_URL_VARIABLE))
     notes = []
     if _variable(variables, IGNORED_VARIABLE):
         notes.append(f"{IGNORED_VARIABLE} is ignored, as GitLab ignores it: what counts is {URL_VARIABLE}.")
@@ -90,6 +93,7 @@ def open_site(installation: Installation) -> Site:
         identity.account_name(),
         tuple(_address(installation, {**defaults, **parameters}) for parameters in settings.standbys),
         settings.discovers,
+        ci=None if settings.ci is None else _address(installation, {**defaults, **settings.ci}),
     )
 
 

@@ -11,7 +11,7 @@ from tokens.address import Address
 from tokens.database import connect
 from tokens.errors import Refused
 from tokens.targets import demo
-from tokens.targets.demo.population import access_tokens, owners
+from tokens.targets.demo.population import access_tokens, credentials, owners
 from tokens.targets.demo.population.numbering import Identifiers
 from tokens.targets.demo.population.tables import Tables, vacuum
 from tokens.targets.demo.progress import Progress, Report
@@ -55,3 +55,4 @@ def _fill(connection: "sa.Connection", tokens: int, expires_at: date, report: Re
     owners.add_members(tables, ids)
     access_tokens.add_last_used_ips(tables)
     access_tokens.add_granular_scopes(tables, ids)
+    credentials.add_all(tables, ids)
