@@ -1,14 +1,16 @@
 """`forecast`: how many tokens expire in the next days, weeks or months."""
 
+import functools
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tokens.commands.days import day_of, days_of, today
 from tokens.commands.environment import Environment
 from tokens.commands.reading import whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
-from tokens.inventory.forecast import Step
+from tokens.inventory.forecast import Step, events
 from tokens.inventory.forecast import forecast as forecast_of
 from tokens.selection import EVERYTHING, Selection
 from tokens.targets.places import Locate
@@ -56,6 +58,14 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         TokensError: see `tokens.errors`.
     """
     site = locate()
+    if output == "ics":
+        from tokens.views import calendar  # its library takes a tenth of a second
+
+        with environment.announced("Counting the tokens"):
+            ending = events(site.address, selection, window.days)
+        lines = functools.partial(calendar.lines, ending, site.instance, datetime.now(UTC))
+        show(environment, output, text=lines, json=lines, others={"ics": lines})
+        return
     with environment.announced("Counting the tokens"):
         found = forecast_of(site.address, selection, window.days)
     width = shutil.get_terminal_size().columns if console.is_terminal(environment.stdout) else WIDTH

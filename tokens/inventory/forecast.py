@@ -8,16 +8,21 @@ from enum import StrEnum
 
 from tokens import database
 from tokens.address import Address
+from tokens.database import Connection
+from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, kind_expression
 from tokens.gitlab.needs import LIST
+from tokens.gitlab.ownership import PLACE, owner_shown
+from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
-from tokens.selection import Selection
+from tokens.selection import Condition, Selection
 from tokens.unmatched import check_names
 
 CLIFF = 5  # a day with more than the fifth part of all tokens
 FEW = 10  # tokens that are no cliff, however many of them have one day
+MOST_EVENTS = 5000  # what a calendar takes
 
 BY_DATE = """
     SELECT t.expires_at::text AS expires_at, {kind} AS kind, count(*) AS tokens
@@ -25,6 +30,23 @@ BY_DATE = """
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
     GROUP BY 1, 2
+"""
+
+# A bot is the business of its project or group, which may have several.
+BY_OWNER = """
+    SELECT
+      t.expires_at::text AS expires_at,
+      COALESCE(place.source_type, 'User') AS owner_type,
+      COALESCE(place.source_id, t.user_id) AS owner_id,
+      {owner} AS owner,
+      {kind} AS kind,
+      count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {place}
+    WHERE {condition}
+    GROUP BY 1, 2, 3, 4, 5
+    ORDER BY 1, 2, 3
 """
 
 IN_WINDOW = """AND t.revoked IS NOT TRUE
@@ -54,6 +76,37 @@ class Day:
     """What ends on one day: tokens by their kind, and memberships of bots."""
 
     day: date
+    by_kind: Mapping[Kind, int]
+    memberships: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.by_kind.values())
+
+
+class OwnerType(StrEnum):
+    """What a token belongs to: a person or service account, or the project or group of a bot."""
+
+    USER = "User"
+    PROJECT = "Project"
+    GROUP = "Namespace"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose tokens they are: its name as people know it, None for a bot that has lost its place; its id stays."""
+
+    type: OwnerType
+    id: int
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What ends on one day, of all owners together (None) or of one."""
+
+    day: date
+    owner: Owner | None
     by_kind: Mapping[Kind, int]
     memberships: int = 0
 
@@ -126,20 +179,58 @@ def forecast(address: Address, selection: Selection, days: int) -> Forecast:
         UsageError: a name in the selection that does not exist.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, LIST)
-        check_names(connection, schema, selection)
-        today = read_policy(connection, schema).today
-        first, last = today + 1, today + days
-        condition = selection.condition(schema)
-        sql = f"{condition.sql}\n      {IN_WINDOW}"
+        schema, first, last, condition = _window(connection, selection, days)
         bounds = {"first": first.literal, "last": last.literal}
-        statement = BY_DATE.format(kind=kind_expression(schema), condition=sql)
+        statement = BY_DATE.format(kind=kind_expression(schema), condition=condition.sql)
         counts: dict[date, Counter[Kind]] = {}
-        for row in connection.rows(statement, **condition.parameters, **bounds):
+        for row in connection.rows(statement, **condition.parameters):
             counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
         ending = {_date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, **bounds)}
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
     return Forecast(date.fromordinal(int(first.ordinal)), date.fromordinal(int(last.ordinal)), tuple(found))
+
+
+def events(address: Address, selection: Selection, days: int) -> tuple[Event, ...]:
+    """The same day by day, for a calendar: by owner if the selection names users, groups or projects.
+
+    The memberships are only in those of all owners together.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`; also more than MOST_EVENTS events.
+        UsageError: a name in the selection that does not exist.
+    """
+    if not (selection.users or selection.groups or selection.projects):
+        every = forecast(address, selection, days).days
+        return tuple(Event(day.day, None, day.by_kind, day.memberships) for day in every)
+    with database.reading(address) as connection:
+        schema, _, _, condition = _window(connection, selection, days)
+        statement = BY_OWNER.format(
+            owner=owner_shown(schema), kind=kind_expression(schema), place=PLACE.strip(), condition=condition.sql
+        )
+        counts: dict[tuple[date, Owner], Counter[Kind]] = {}
+        for row in connection.rows(statement, **condition.parameters):
+            owner = Owner(OwnerType(row.owner_type), row.owner_id, row.owner)
+            counts.setdefault((_date(row.expires_at), owner), Counter())[Kind(row.kind)] += row.tokens
+    if len(counts) > MOST_EVENTS:
+        raise Refused(
+            f"{len(counts):,} events are more than a calendar takes ({MOST_EVENTS:,}): choose fewer owners, or leave "
+            "--user, --group and --project out for one event a date."
+        )
+    return tuple(Event(day, owner, by_kind) for (day, owner), by_kind in counts.items())
+
+
+def _window(
+    connection: Connection, selection: Selection, days: int
+) -> tuple[Schema, ExpirationDate, ExpirationDate, Condition]:
+    """The first and the last of the next `days`, and the condition of the tokens of `selection` that end in them."""
+    schema = preflight.check(connection, LIST)
+    check_names(connection, schema, selection)
+    today = read_policy(connection, schema).today
+    first, last = today + 1, today + days
+    condition = selection.condition(schema)
+    bounds = {"first": first.literal, "last": last.literal}
+    inside = Condition(f"{condition.sql}\n      {IN_WINDOW}", {**condition.parameters, **bounds})
+    return schema, first, last, inside
 
 
 def _date(stored: str) -> date:

@@ -99,11 +99,16 @@ def forecast() -> None:
     that has more than a fifth of all tokens comes with the command that spreads
     them. Tokens of every kind count unless kinds are named.
 
+    --output ics is a calendar with a reminder seven days before. It has one event
+    a date; with --user, --group or --project one a date and owner. No event names
+    a token. Its events keep their identity, so a calendar may read it again.
+
     Examples:
 
         gitlab-tokens forecast
         gitlab-tokens forecast --by month --until 1y --kind project,group
         gitlab-tokens forecast --sort tokens --first 10
+        gitlab-tokens forecast --group platform --until 1y --output ics
     """
 
 

@@ -367,7 +367,14 @@ FORECAST = Argument(
         ),
     ),
 )
-FORECAST_OUTPUT = DATES_OUTPUT.saying("text, json or csv. Default: text.")
+FORECAST_OUTPUT = Option(
+    "output",
+    "text, json, csv, or ics (a calendar). Default: text.",
+    "text",
+    forms=("text", "json", "csv", "ics"),
+    value=FORM,
+    short="o",
+)
 THRESHOLDS = Argument(
     "thresholds",
     "tokens.commands.check:thresholds",
