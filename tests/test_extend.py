@@ -293,13 +293,13 @@ def test_ids_that_come_to_nothing_are_counted_and_named(some: Instance, typed: T
         (
             "left-out-ids",
             2,
-            f"2 of the 5 ids are of tokens that the other options leave out: {others[0]}, {others[1]}.",
+            f"2 of 5 ids are left out by the other options: {others[0]}, {others[1]}.",
             others[:2],
         )
     ]
     unknown = list(range(900_001, 900_008))
     shown = "900001, 900002, 900003, 900004, 900005"
-    expected = ("unknown-ids", 7, f"7 of the 8 ids are no token's: {shown} and 2 more.", unknown)
+    expected = ("unknown-ids", 7, f"7 of 8 ids are of no token: {shown} and 2 more.", unknown)
     assert noted([soon[0], *unknown]) == [expected]
     assert f"NOTE: {expected[2]}" in typed(some.command(*words)).stdout
     assert [concern for concern, *_ in noted(unknown)] == ["unknown-ids", "nothing-selected"]

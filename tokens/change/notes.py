@@ -110,12 +110,12 @@ def notes(
 
 def notes_on_ids(named: int, unknown: Sequence[int], left_out: Sequence[int]) -> Iterator[Note]:
     """The notes on ids of `named` ones that no token has, and on those of tokens that other options leave out."""
-    of = f"of the {named} ids"
+    of = f"of {named:,} ids"
     if unknown:
-        text = f"{len(unknown)} {of} are no token's: {_first(unknown)}."
+        text = f"{len(unknown):,} {of} are of no token: {_first(unknown)}."
         yield Note(Concern.UNKNOWN_IDS, text, len(unknown), tuple(unknown))
     if left_out:
-        text = f"{len(left_out)} {of} are of tokens that the other options leave out: {_first(left_out)}."
+        text = f"{len(left_out):,} {of} are left out by the other options: {_first(left_out)}."
         yield Note(Concern.LEFT_OUT_IDS, text, len(left_out), tuple(left_out))
 
 

@@ -17,6 +17,7 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
     site = locate()
     with environment.announced("Counting the tokens"):
         found = breakdown_of(site.address, selection)
+    environment.note(found.notes)
     show(
         environment,
         output,

@@ -62,12 +62,14 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         from tokens.views import calendar  # its library takes a tenth of a second
 
         with environment.announced("Counting the tokens"):
-            ending = events(site.address, selection, window.days)
+            ending, notes = events(site.address, selection, window.days)
+        environment.note(notes)
         lines = functools.partial(calendar.lines, ending, site.instance, datetime.now(UTC))
         show(environment, output, text=lines, json=lines, others={"ics": lines})
         return
     with environment.announced("Counting the tokens"):
         found = forecast_of(site.address, selection, window.days)
+    environment.note(found.notes)
     width = shutil.get_terminal_size().columns if console.is_terminal(environment.stdout) else WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
     whole = selection == EVERYTHING

@@ -76,8 +76,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
             found = stack.enter_context(
                 listed(site.address, selection, wanted, release=site.release, counted=on_terminal)
             )
-        for note in found.notes:
-            environment.tell(f"NOTE: {note}")
+        environment.note(found.notes)
         show(
             environment,
             output,

@@ -9,6 +9,7 @@ from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import Policy, read_policy
+from tokens.inventory.ids import notes_on_ids
 from tokens.selection import Selection, has_scope
 from tokens.unmatched import check_names
 
@@ -57,10 +58,11 @@ class KindBreakdown:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What there is by kind, in the order of Kind, without kinds that no token has; and the policy in force."""
+    """What there is by kind, in the order of Kind, without kinds that no token has; the policy; notes on ids."""
 
     kinds: tuple[KindBreakdown, ...]
     policy: Policy
+    notes: tuple[str, ...] = ()
 
 
 def breakdown(address: Address, selection: Selection) -> Breakdown:
@@ -78,8 +80,9 @@ def breakdown(address: Address, selection: Selection) -> Breakdown:
         statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
         rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
         policy = read_policy(connection, schema)
+        notes = notes_on_ids(connection, schema, selection)
     found = (rows[kind] for kind in Kind if kind in rows)
-    return Breakdown(tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found), policy)
+    return Breakdown(tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found), policy, notes)
 
 
 def _counts(schema: Schema) -> dict[str, str]:

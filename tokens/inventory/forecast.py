@@ -17,6 +17,7 @@ from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import PLACE, owner_shown
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
+from tokens.inventory.ids import notes_on_ids
 from tokens.selection import Condition, Selection
 from tokens.unmatched import check_names
 
@@ -132,11 +133,15 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The days from `first` to `last` on which something ends, in their order."""
+    """The days from `first` to `last` on which something ends, in their order.
+
+    `notes` are sentences about ids that come to nothing.
+    """
 
     first: date
     last: date
     days: tuple[Day, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -186,12 +191,13 @@ def forecast(address: Address, selection: Selection, days: int) -> Forecast:
         for row in connection.rows(statement, **condition.parameters):
             counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
         ending = {_date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, **bounds)}
+        notes = notes_on_ids(connection, schema, selection)
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
-    return Forecast(date.fromordinal(int(first.ordinal)), date.fromordinal(int(last.ordinal)), tuple(found))
+    return Forecast(date.fromordinal(int(first.ordinal)), date.fromordinal(int(last.ordinal)), tuple(found), notes)
 
 
-def events(address: Address, selection: Selection, days: int) -> tuple[Event, ...]:
-    """The same day by day, for a calendar: by owner if the selection names users, groups or projects.
+def events(address: Address, selection: Selection, days: int) -> tuple[tuple[Event, ...], tuple[str, ...]]:
+    """The same day by day, for a calendar: by owner if the selection names users, groups or projects; and the notes.
 
     The memberships are only in those of all owners together.
 
@@ -200,8 +206,8 @@ def events(address: Address, selection: Selection, days: int) -> tuple[Event, ..
         UsageError: a name in the selection that does not exist.
     """
     if not (selection.users or selection.groups or selection.projects):
-        every = forecast(address, selection, days).days
-        return tuple(Event(day.day, None, day.by_kind, day.memberships) for day in every)
+        every = forecast(address, selection, days)
+        return tuple(Event(day.day, None, day.by_kind, day.memberships) for day in every.days), every.notes
     with database.reading(address) as connection:
         schema, _, _, condition = _window(connection, selection, days)
         statement = BY_OWNER.format(
@@ -211,12 +217,13 @@ def events(address: Address, selection: Selection, days: int) -> tuple[Event, ..
         for row in connection.rows(statement, **condition.parameters):
             owner = Owner(OwnerType(row.owner_type), row.owner_id, row.owner)
             counts.setdefault((_date(row.expires_at), owner), Counter())[Kind(row.kind)] += row.tokens
+        notes = notes_on_ids(connection, schema, selection)
     if len(counts) > MOST_EVENTS:
         raise Refused(
             f"{len(counts):,} events are more than a calendar takes ({MOST_EVENTS:,}): choose fewer owners, or leave "
             "--user, --group and --project out for one event a date."
         )
-    return tuple(Event(day, owner, by_kind) for (day, owner), by_kind in counts.items())
+    return tuple(Event(day, owner, by_kind) for (day, owner), by_kind in counts.items()), notes
 
 
 def _window(

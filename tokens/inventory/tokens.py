@@ -23,8 +23,9 @@ from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import read_line
+from tokens.inventory.ids import notes_on_ids
 from tokens.selection import BEYOND_MAXIMUM, Condition, Selection
-from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
+from tokens.unmatched import check_names, check_scopes, why_nothing
 
 AT_ONCE = 2000  # rows in one round trip
 PATIENCE = "300ms"  # for a count that was not asked for
@@ -59,13 +60,6 @@ EVERY = """
     {joins}
     WHERE {condition}
     ORDER BY {order}
-"""
-
-CHOSEN = """
-    SELECT t.id
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE {condition}
 """
 
 COUNT = """
@@ -224,8 +218,7 @@ def listed(
         statement, parameters = _statement(connection, schema, layout, condition, policy, release)
         rows = _rows(connection, statement, parameters, layout)
         found = list(itertools.islice(rows, 1 if layout.first is None else layout.first + 1))
-        if selection.ids is not None:
-            listing.notes = tuple(_notes_on_ids(connection, selection, condition))
+        listing.notes = notes_on_ids(connection, schema, selection)
         if not found:
             listing.notes += (_why_nothing(connection, schema, selection),)
         if layout.first is None:
@@ -353,20 +346,6 @@ def _rows(
         if scopes is not None:
             row = (*row[:scopes], list(scopes_of(row[scopes])), *row[scopes + 1 :])
         yield row if len(asked) == len(names) else [row[at[name]] if name in at else None for name in names]
-
-
-def _notes_on_ids(connection: Connection, selection: Selection, condition: Condition) -> Iterator[str]:
-    chosen = [row.id for row in connection.rows(CHOSEN.format(condition=condition.sql), **condition.parameters)]
-    unknown, others = ids_without_effect(connection, selection, chosen)
-    given = len(selection.ids or ())
-    if unknown:
-        yield f"{len(unknown):,} of {given:,} ids are of no token: {_few(unknown)}."
-    if others:
-        yield f"{len(others):,} of {given:,} ids are left out by the other options: {_few(others)}."
-
-
-def _few(ids: Sequence[int]) -> str:
-    return ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10:,} more" if len(ids) > 10 else "")
 
 
 def _why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:

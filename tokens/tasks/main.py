@@ -8,6 +8,7 @@ from tokens.tasks.options import (
     COUNTED,
     DATES_OUTPUT,
     DRY_RUN,
+    EACH,
     EXTENSION,
     FORECAST,
     FORECAST_OUTPUT,
@@ -128,7 +129,7 @@ def breakdown() -> None:
     """
 
 
-@task("check:check", LOCATED, COMING, THRESHOLDS, CHECK_OUTPUT, CHECK_FILE)
+@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
 
@@ -138,10 +139,15 @@ def check() -> None:
     prometheus it prints numbers for a textfile collector, and --file replaces a
     file at once. Alert rules and a timer are in deploy/monitoring.
 
+    --each adds a line or a series for each token; for Prometheus that is every
+    token with a date, whatever --warn is. More than 5000 are refused: monitoring
+    is not made for more. --at-most allows them.
+
     Examples:
 
         gitlab-tokens check --warn 14d --critical 3d
         gitlab-tokens check --output nagios --kind project,group
+        gitlab-tokens check --each --group platform
         gitlab-tokens check --output prometheus --file /tmp/gitlab_tokens.prom
     """
 

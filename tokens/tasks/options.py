@@ -388,6 +388,19 @@ THRESHOLDS = Argument(
         ),
     ),
 )
+EACH = Argument(
+    "most_of_each",
+    "tokens.commands.check:most_of_each",
+    (
+        Option("each", "A line, or a series, for each token, too.", False),
+        Option(
+            "at_most",
+            "Refuse --each for more tokens than this number. Default: 5000.",
+            value=Value("NUMBER", "a number", "20000"),
+            group=Group.CARE,
+        ),
+    ),
+)
 CHECK_OUTPUT = Option(
     "output",
     "text, json, nagios (a plugin's line and exit statuses, 0 to 3), or prometheus (its text format). Default: text.",

@@ -47,6 +47,7 @@ def as_json(breakdown: Breakdown, instance: Instance, selection: Selection) -> s
         instance,
         {
             "selection": selection.as_dict(),
+            "notes": list(breakdown.notes),
             "kinds": [dataclasses.asdict(kind) for kind in breakdown.kinds],
             "policy": {
                 "maximum_lifetime": policy.maximum_lifetime,

@@ -58,6 +58,7 @@ def as_json(forecast: Forecast, buckets: Iterable[Bucket], instance: Instance, s
         instance,
         {
             "selection": selection.as_dict(),
+            "notes": list(forecast.notes),
             "tokens": forecast.tokens,
             "buckets": [
                 {

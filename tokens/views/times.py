@@ -18,13 +18,13 @@ def to_the_minute(moment: str) -> str:
 
 
 def near(day: ExpirationDate | None) -> str:
-    """A date with its weekday and how far it is from today (UTC): `2026-12-04 Fri, in 7 days`."""
+    """A date with its weekday and how far it is from today (UTC): `2026-12-04 (Fri, in 7 days)`."""
     if day is None:
         return "(none)"
     if not day.is_finite:
         return str(day)
     weekday = WEEKDAYS[(int(day.ordinal) - 1) % 7]
-    return f"{day} {weekday}, {distance(int(day.ordinal) - datetime.now(UTC).date().toordinal())}"
+    return f"{day} ({weekday}, {distance(int(day.ordinal) - datetime.now(UTC).date().toordinal())})"
 
 
 def distance(days: int) -> str:
