@@ -74,7 +74,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
     with ExitStack() as stack:
         with environment.announced("Reading the tokens"):
             found = stack.enter_context(
-                listed(site.address, selection, wanted, release=site.release, counted=on_terminal)
+                listed(site.address, selection, wanted, release=site.release, counted=output == "text")
             )
         environment.note(found.notes)
         show(
@@ -91,7 +91,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
         )
         if output == "text":
             environment.flush()
-            for line in view.remark(found):
+            for line in view.remark(found, selection):
                 environment.tell(line)
 
 

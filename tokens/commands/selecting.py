@@ -89,18 +89,19 @@ def selection(
 
 
 def to_read(environment: Environment, **options: Any) -> Selection:
-    """The same for what changes nothing, and so needs no date."""
-    return selection(environment, **options, needs_expires=False)
+    """The same for what changes nothing: it needs no date, and every kind counts unless kinds are named.
+
+    A change leaves impersonation tokens out unless they are named, since they are an administrator's own business. To
+    overlook one that expires would be the greater harm.
+    """
+    found = selection(environment, **options, needs_expires=False)
+    return found if options.get("kind") else replace(found, kinds=EVERY_KIND)
 
 
 def to_count(environment: Environment, **options: Any) -> Selection:
-    """The same for what only counts: every kind and every state, unless they are named."""
+    """The same for what only counts: every state, too, unless states are named."""
     found = to_read(environment, **options)
-    return replace(
-        found,
-        kinds=found.kinds if options.get("kind") else EVERY_KIND,
-        states=found.states if options.get("state") or options.get("expired_within") else EVERY_STATE,
-    )
+    return found if options.get("state") or options.get("expired_within") else replace(found, states=EVERY_STATE)
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.facts import dated_by
 from tokens.change.plan import KindCount, read_counts, read_release
 from tokens.database import Connection
 from tokens.errors import StatementTimeout
 from tokens.gitlab import notices, preflight
+from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
@@ -21,7 +23,7 @@ from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
 from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
 from tokens.gitlab.scope_list import scopes_of
-from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.settings import Policy, read_policy, read_rules
 from tokens.gitlab.succession import read_line
 from tokens.inventory.ids import notes_on_ids
 from tokens.selection import BEYOND_MAXIMUM, Condition, Selection
@@ -102,6 +104,8 @@ FLAG_NAMES = (
     "successor-works",
     "nobody-warned",
     "warned",
+    "legacy",
+    "migration-date",
     "owner-inactive",
 )
 
@@ -146,6 +150,7 @@ COLUMNS = (
     Column("ips", "IPs"),
     Column("membership_ends_at", "Membership"),
     Column("clean_up_at", "Clean-up"),
+    Column("warned", "Warned"),
     Column("flags", "Flags"),
     Column("description", "Description"),
     Column("owner_state", "Owner state", Shown.BY_NAME, cheap=True),
@@ -158,7 +163,8 @@ BY_NAME = {column.name: column for column in COLUMNS}
 
 # Those of them that need more privileges than the others.
 OF_PEOPLE = frozenset({"email", "created_by", "told"})
-UNSORTABLE = frozenset({"scopes", "ips", "flags", "told"})
+NO_FLAGS = Condition("CAST('{}' AS text[])", {})
+UNSORTABLE = frozenset({"scopes", "ips", "warned", "flags", "told"})
 
 
 @dataclass(frozen=True)
@@ -241,12 +247,13 @@ def _statement(
     release: str | None,
 ) -> tuple[str, dict[str, object]]:
     rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
-    expressions = _expressions(connection, schema, has_clean_up=rule is not None)
+    flags = _flags(connection, schema, has_clean_up=rule is not None) if _has(layout, "flags") else NO_FLAGS
+    expressions = _expressions(schema, flags.sql, has_clean_up=rule is not None)
     columns = {one.name: expressions[one.name].sql for one in layout.columns if one.name != "in_days"}
     selected = ",\n      ".join(f"{sql.strip()} AS {name}" for name, sql in columns.items())
     sort = expressions["expires_at" if layout.sort == "in_days" else layout.sort].sort.strip()
     order = f"{sort} {'DESC' if layout.descending else 'ASC'} NULLS LAST, t.id"
-    parameters: dict[str, object] = dict(condition.parameters)
+    parameters: dict[str, object] = {**condition.parameters, **flags.parameters}
     if rule is not None and "clean_up." in selected + order:
         parameters["listed_inactive_days"] = policy.inactive_days
 
@@ -280,8 +287,16 @@ class _Expression:
     sort: str
 
 
-def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) -> Mapping[str, _Expression]:
-    cleaned = "clean_up.day" if has_clean_up else "CAST(NULL AS date)"
+def _has(layout: Layout, name: str) -> bool:
+    return any(column.name == name for column in layout.columns)
+
+
+def _cleaned(*, has_clean_up: bool) -> str:
+    return "clean_up.day" if has_clean_up else "CAST(NULL AS date)"
+
+
+def _expressions(schema: Schema, flags: str, *, has_clean_up: bool) -> Mapping[str, _Expression]:
+    cleaned = _cleaned(has_clean_up=has_clean_up)
     owner = owner_shown(schema)
     kind = kind_expression(schema)
     description = "t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)"
@@ -299,7 +314,8 @@ def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) 
         "ips": (ADDRESSES if schema.has(LAST_USED_IPS) else "CAST('{}' AS text[])", ""),
         "membership_ends_at": ("place.ends_at::text", "place.ends_at"),
         "clean_up_at": (f"{cleaned}::text", cleaned),
-        "flags": (_flags(connection, schema, cleaned), ""),
+        "warned": (notices.sent(schema), ""),
+        "flags": (flags, ""),
         "description": (description, description),
         "owner_state": ("u.state", "u.state"),
         "email": ("u.email", "u.email"),
@@ -310,23 +326,29 @@ def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) 
     return {name: _Expression(sql, sort) for name, (sql, sort) in found.items()}
 
 
-def _flags(connection: Connection, schema: Schema, cleaned: str) -> str:
+def _flags(connection: Connection, schema: Schema, *, has_clean_up: bool) -> Condition:
+    """An array of the flags that a token has, in the order of FLAG_NAMES."""
+    # GitLab lets people replace a legacy token by a fine-grained one alone.
+    granular_only = schema.has(TOKENS, "granular") and read_rules(connection, schema).granular_only
+    migrated = dated_by(read_background_migration(connection, schema))
     line = read_line(connection, schema)
     replaced = line.has_live if line else "false"
     maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
     conditions = {
         "membership-ends-first": f"t.revoked IS NOT TRUE AND {ends_first}",
-        "clean-up": f"{cleaned} IS NOT NULL",
+        "clean-up": f"{_cleaned(has_clean_up=has_clean_up)} IS NOT NULL",
         "beyond-maximum": f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
         "in-its-grace": f"{WORKS} AND {replaced}",
         "successor-works": f"NOT {WORKS} AND {replaced}",
         "nobody-warned": f"{WORKS} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
         "warned": f"{WORKS} AND {notices.any_set(schema)}",
+        "legacy": f"{WORKS} AND NOT t.granular AND COALESCE(u.user_type, 0) = 0" if granular_only else "false",
+        "migration-date": f"t.revoked IS NOT TRUE AND {migrated.sql}",
         "owner-inactive": "u.state IS DISTINCT FROM 'active'",
     }
     cases = ",\n        ".join(f"CASE WHEN {conditions[name]} THEN '{name}' END" for name in FLAG_NAMES)
-    return f"array_remove(ARRAY[\n        {cases}\n      ], NULL)"
+    return Condition(f"array_remove(ARRAY[\n        {cases}\n      ], NULL)", migrated.parameters)
 
 
 def _moment(utc: str) -> str:

@@ -14,14 +14,13 @@ from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
 from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.schema import TOKENS, Schema
-from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy
+from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy, read_rules
 from tokens.gitlab.succession import PREDECESSOR, why_unknown
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.columns import check_known
 from tokens.rotation.obstacles import (
     check_instance,
     obstacle,
-    read_rules,
     read_standings,
 )
 

@@ -60,7 +60,9 @@ def list_tokens() -> None:
     """Show which tokens expire when, and whose they are.
 
     The options choose tokens as those of extend do, and none of them has to be
-    given: without them it shows every token that works, soonest first. On a
+    given: without them it shows every token that works, soonest first. Of what
+    only reads, impersonation tokens are no exception; extend, remove and rotate
+    take them where --kind names them. On a
     terminal it shows the first 50; --first all shows the rest. The columns fit
     the terminal, and a pipe gets all of every name.
 
@@ -74,7 +76,9 @@ def list_tokens() -> None:
         in-its-grace           a successor works, and this token still does
         successor-works        this token is dead, and a successor works
         nobody-warned          GitLab sends no mail before it expires
-        warned                 GitLab has sent a mail already
+        warned                 GitLab has sent a mail already (see the column)
+        legacy                 not fine-grained, and its owner may make no other
+        migration-date         its date is probably from GitLab 16.0's migration
         owner-inactive         the owner is blocked, banned or deactivated
 
     More columns come by name alone: email, place_id, created_by, told (who gets

@@ -292,18 +292,21 @@ PERIODS = (WITHIN, EXPIRED_WITHIN)
 SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
 """Which tokens are to be changed."""
 
-LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*SELECTING, *PERIODS))
-"""Which tokens are to be shown: without an option about the date those of any date."""
+
+def _of_every_kind(option: Option) -> Option:
+    """The same where every kind counts unless it is named."""
+    every = f"Only of this kind: {KINDS}. Default: every kind, impersonation too. {SEVERAL}"
+    return option.saying(every) if option.name == "kind" else option
 
 
 def _of_every(option: Option) -> Option:
-    """The same where every kind and state counts unless it is named."""
-    said = {
-        "kind": f"Only of this kind: {KINDS}. Default: every kind. {SEVERAL}",
-        "state": f"Only in this state: {STATES}. Default: every state. {SEVERAL}",
-    }
-    return option.saying(said.get(option.name, option.text))
+    """The same where every state counts, too."""
+    every = f"Only in this state: {STATES}. Default: every state. {SEVERAL}"
+    return option.saying(every) if option.name == "state" else _of_every_kind(option)
 
+
+LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
+"""Which tokens are to be shown: without an option about the date those of any date."""
 
 COUNTED = Argument("selection", "tokens.commands.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
 """Which tokens are counted: without an option about kind or state all of them."""
@@ -319,7 +322,11 @@ LISTING = Argument(
     "layout",
     "tokens.commands.list_tokens:layout",
     (
-        Option("wide", "More columns: state, scopes, created, ips, membership_ends_at, flags, description.", False),
+        Option(
+            "wide",
+            "More columns: state, scopes, created, ips, membership_ends_at, clean_up_at, warned, flags, description.",
+            False,
+        ),
         Option(
             "columns",
             f"These columns in this order, in every output. {SEVERAL}",
