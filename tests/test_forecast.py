@@ -26,8 +26,10 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.kind import Kind, State
 from tokens.inventory.breakdown import breakdown
+from tokens.inventory.diagnosis import Verdict, diagnose
 from tokens.inventory.due import due, gauges
 from tokens.inventory.forecast import Day, Forecast, Step, forecast
+from tokens.inventory.policy import facts
 from tokens.selection import EVERYTHING, Selection
 from tokens.views import forecast as view
 
@@ -152,11 +154,79 @@ def test_a_breakdown_has_every_kind_and_how_it_stands(gitlab_database: Address) 
 @pytest.mark.usefixtures("tokens")
 def test_a_breakdown_is_a_fact_a_line(said: Callable[..., tuple[int, str, str]]) -> None:
     lines = said("breakdown")[1].splitlines()
-    assert "personal         3  have the scope sudo" in lines
-    assert "maximum          no maximum lifetime is set" in lines
+    assert "personal          3  have the scope sudo" in lines
+    assert "maximum           none is set; GitLab gives new tokens 365 days at most" in lines
     assert not any("  0  " in line for line in lines)
     document = json.loads(said("breakdown", "--output", "json")[1])
     assert (document["schema"], document["policy"]["inactive_days"]) == (1, 30)
+
+
+def policy_of(address: Address, release: str | None = None) -> dict[str, str]:
+    return {fact.subject: fact.text for fact in facts(breakdown(address, EVERYTHING, release=release).demands)}
+
+
+def test_the_policy_is_told_in_words_a_fact_a_line(gitlab_database: Address) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection)
+    free = policy_of(gitlab_database)
+    assert free == {
+        "new tokens": "must have a date",
+        "service accounts": "their new tokens must have a date, too",
+        "maximum": "none is set; GitLab gives new tokens 365 days at most",
+        "access tokens": "enabled",
+        "legacy tokens": "people can make them beside fine-grained ones",
+        "runners": "can register by registration tokens, which GitLab will remove",
+        "inactive bots": "at 00:00 UTC, 30 day(s) after their last token's end, GitLab deletes them with their tokens",
+        "maintenance mode": "off",
+    }
+    rule = {"enforce_granular_tokens": True, "granular_tokens_enforced_after": str(after(20))}
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(
+            connection,
+            require_personal_access_token_expiry=False,
+            service_access_tokens_expiration_enforced=False,
+            max_personal_access_token_lifetime=90,
+            disable_personal_access_tokens=True,
+            personal_access_token_settings=json.dumps(rule),
+            allow_runner_registration_token=False,
+            resource_access_tokens_settings=json.dumps({"inactive_resource_access_tokens_delete_after_days": 7}),
+            maintenance_mode=True,
+        )
+        person = make_user(connection)
+        make_tokens(connection, 2, user_id=person)
+        make_token(connection, user_id=person, expires_at=after(91))
+        make_token(connection, user_id=person, expires_at=after(90))
+        make_token(connection, user_id=make_user(connection, user_type=13))
+    strict = policy_of(gitlab_database)
+    revokes = "GitLab revokes them three hours after that setting is next changed"
+    assert strict == {
+        "new tokens": "may have no date",
+        "service accounts": "their new tokens may have no date",
+        "maximum": f"90 days, today until {in_days(90)}",
+        "beyond it": f"3 personal, 1 service-account; {revokes} → to see them: gitlab-tokens list --beyond-maximum",
+        "access tokens": "disabled: none of any kind authenticates",
+        "legacy tokens": f"from {in_days(20)} people can make fine-grained tokens alone; older ones go on working",
+        "runners": "register by authentication tokens alone",
+        "inactive bots": "at 00:00 UTC, 7 day(s) after their last token's end, GitLab deletes them with their tokens",
+        "maintenance mode": strict["maintenance mode"],
+    }
+    assert strict["maintenance mode"].startswith("on: GitLab takes no changes from people")
+    told = {one.subject: (one.verdict, one.text) for one in diagnose(gitlab_database)}
+    assert {subject: told[subject][1] for subject in strict} == strict, "doctor has the same lines"
+    warned = {subject for subject in strict if told[subject][0] is Verdict.WARN}
+    assert warned == {"beyond it", "access tokens", "maintenance mode"}
+
+
+@pytest.mark.each_release
+def test_a_setting_that_a_release_does_not_have_is_no_line(
+    gitlab_database_at: Callable[[str], Address], revision: str
+) -> None:
+    found = policy_of(gitlab_database_at(revision))
+    release = tuple(map(int, revision.split(".")))
+    assert ("new tokens" in found) == (release >= (17, 2))
+    assert ("service accounts" in found) == (release >= (16, 6))
+    assert ("legacy tokens" in found) == (release >= (19, 2))
+    assert {"maximum", "access tokens", "runners", "inactive bots", "maintenance mode"} <= found.keys()
 
 
 @pytest.mark.usefixtures("tokens")

@@ -16,7 +16,7 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
     """
     site = locate()
     with environment.announced("Counting the tokens"):
-        found = breakdown_of(site.address, selection)
+        found = breakdown_of(site.address, selection, release=site.release)
     environment.note(found.notes)
     show(
         environment,

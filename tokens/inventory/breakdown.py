@@ -8,8 +8,9 @@ from tokens.gitlab import preflight
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
-from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.settings import Policy
 from tokens.inventory.ids import notes_on_ids
+from tokens.inventory.policy import Demands, read_demands
 from tokens.selection import Selection, has_scope
 from tokens.unmatched import check_names
 
@@ -58,15 +59,22 @@ class KindBreakdown:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What there is by kind, in the order of Kind, without kinds that no token has; the policy; notes on ids."""
+    """What there is by kind, in the order of Kind, without kinds that no token has; what is demanded; notes on ids."""
 
     kinds: tuple[KindBreakdown, ...]
-    policy: Policy
+    demands: Demands
     notes: tuple[str, ...] = ()
 
+    @property
+    def policy(self) -> Policy:
+        """How long tokens may live."""
+        return self.demands.policy
 
-def breakdown(address: Address, selection: Selection) -> Breakdown:
+
+def breakdown(address: Address, selection: Selection, *, release: str | None = None) -> Breakdown:
     """Count the tokens of `selection` by kind, in one statement; a standby will do.
+
+    `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -79,10 +87,10 @@ def breakdown(address: Address, selection: Selection) -> Breakdown:
         counts = ",\n      ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in _counts(schema).items())
         statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
         rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
-        policy = read_policy(connection, schema)
+        demands = read_demands(connection, schema, release)
         notes = notes_on_ids(connection, schema, selection)
     found = (rows[kind] for kind in Kind if kind in rows)
-    return Breakdown(tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found), policy, notes)
+    return Breakdown(tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found), demands, notes)
 
 
 def _counts(schema: Schema) -> dict[str, str]:
