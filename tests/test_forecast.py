@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +39,7 @@ pytestmark = pytest.mark.newest_server
 
 TODAY = datetime.now(UTC).date()
 MONDAY = date(2026, 11, 30)
+WORKING = replace(EVERYTHING, states=frozenset({State.ACTIVE}))
 
 
 def after(days: int) -> date:
@@ -110,11 +113,81 @@ def test_a_day_with_more_than_a_fifth_says_how_to_spread_it() -> None:
     days = tuple(Day(MONDAY + timedelta(number), {Kind.PERSONAL: number * 4}) for number in range(1, 6))
     found = Forecast(MONDAY, MONDAY + timedelta(6), days)
     assert [day.tokens for day in found.cliffs] == [20, 16]
-    lines = list(view.screen(found, Step.DAY, 80))
+    lines = list(view.screen(found, Step.DAY, 80, WORKING))
     assert max(len(line) for line in lines if not line.startswith("→")) <= 80
     spread = "gitlab-tokens extend --expires 2026-12-04 --to 2027-06-04 --stagger 30d --dry-run"
     assert lines[-1] == f"→ to spread them: {spread}"
+    assert lines[-2].startswith("2026-12-04 (Fri, ")
     assert [line.split()[-1] for line in view.largest(found.fullest(1))] == ["kind", "personal"]
+
+
+def test_what_was_chosen_is_in_the_command_that_spreads_it() -> None:
+    cliff = Day(MONDAY, {Kind.GROUP: 20, Kind.IMPERSONATION: 10})
+
+    def command(selection: Selection, maximum: date | None = None) -> str:
+        found = Forecast(MONDAY, MONDAY, (cliff,), maximum)
+        return list(view.screen(found, Step.DAY, 80, selection))[-1].partition("extend ")[2]
+
+    end = "--to 2027-05-28 --stagger 30d --dry-run"
+    assert command(WORKING) == f"--expires 2026-11-30 --kind impersonation,group {end}"
+    named = replace(
+        WORKING, kinds=frozenset({Kind.GROUP}), groups=("a", "b c"), name="x*", never_used=True, created_after=MONDAY
+    )
+    words = "--kind impersonation,group --group 'a,b c' --name 'x*' --created-after 2026-11-30 --never-used"
+    assert command(named) == f"--expires 2026-11-30 {words} {end}"
+    assert command(replace(WORKING, ids=(1,))) == command(replace(WORKING, states=frozenset(State))) == ""
+    near = command(WORKING, maximum=MONDAY + timedelta(60))
+    assert near.endswith("--to 2026-12-30 --stagger 30d --dry-run"), "the last of them is not beyond the maximum"
+    (last,) = list(view.screen(Forecast(MONDAY, MONDAY, (cliff,), MONDAY + timedelta(20)), Step.DAY, 80, WORKING))[-1:]
+    assert last == "The maximum lifetime allows no later date: rotate them before that day."
+
+
+def test_the_command_that_spreads_a_day_can_be_typed(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=300)
+        person = make_user(connection, username="erika")
+        make_tokens(connection, 20, user_id=person, expires_at=after(30), scopes="---\n- api\n")
+        make_tokens(connection, 20, user_id=person, impersonation=True, expires_at=after(30))
+    *_, line = said("forecast", "--user", "erika")[1].splitlines()
+    words = shlex.split(line.partition("gitlab-tokens ")[2])
+    assert typed(*words) == 0
+    status, printed, _ = said(words[0], *words[3:])
+    assert (status, "extend the expiration date of 40 tokens" in printed) == (0, True)
+
+
+@pytest.mark.usefixtures("tokens")
+def test_memberships_have_a_row_of_their_own(said: Callable[..., tuple[int, str, str]]) -> None:
+    lines = said("forecast", "--by", "day", "--until", "10d")[1].splitlines()
+    assert lines[-3].split() == ["memberships", "of", "bots", "1", "m" * 18]
+    assert lines[-1] == "Bars: p personal, m membership of a bot, which GitLab deletes with it."
+
+
+def test_the_commonest_dates_to_come_are_those_of_gitlabs_script(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    """dates_when_most_of_tokens_expire.rb: every token with a date to come, revoked or not, the ten fullest dates."""
+    with make_engine(gitlab_database).begin() as connection:
+        make_every_kind(connection)
+        person = make_user(connection)
+        for days in range(15):
+            make_tokens(connection, days + 1, user_id=person, expires_at=after(days), revoked=days % 2 == 0)
+        make_token(connection, user_id=person, expires_at=after(-1))
+        statement = """
+            SELECT expires_at::text || ',' || count(*)
+            FROM personal_access_tokens
+            WHERE expires_at > (now() AT TIME ZONE 'UTC')::date
+            GROUP BY expires_at
+            ORDER BY count(*) DESC, expires_at
+            LIMIT 10
+        """
+        expected = list(connection.exec_driver_sql(statement).scalars())
+    words = ("forecast", "--sort", "tokens", "--first", "10", "--output", "csv")
+    rows = csv.DictReader(io.StringIO(said(*words, "--state", "active,revoked")[1]))
+    assert [f"{row['from']},{row['tokens']}" for row in rows] == expected
+    (fullest,) = csv.DictReader(io.StringIO(said(*words[:4], "1", *words[5:])[1]))
+    assert (fullest["from"], fullest["tokens"]) == (str(after(13)), "14"), "without --state those that work"
 
 
 @pytest.mark.usefixtures("tokens")
@@ -467,6 +540,7 @@ def test_every_release_can_be_counted(gitlab_database_at: Callable[[str], Addres
         (["forecast", "--first", "3"], "--first is about the fullest days: use --sort tokens with it."),
         (["check", "--warn", "1d"], "--critical 7d is longer than --warn 1d: a warning comes first."),
         (["check", "--state", "expired"], 'check has no option "--state"'),
+        (["forecast", "--state", "expired"], "A token that has expired has no date to come: use list --state expired"),
         (["forecast", "--within", "30d"], 'forecast has no option "--within"'),
         (["check", "--at-most", "5"], "--at-most is about the tokens of --each: use both."),
         (["check", "--each", "--at-most", "0"], '--at-most takes a number of tokens, not "0".'),

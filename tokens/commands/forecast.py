@@ -10,9 +10,10 @@ from tokens.commands.environment import Environment
 from tokens.commands.reading import whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
+from tokens.gitlab.kind import State
 from tokens.inventory.forecast import Step, events
 from tokens.inventory.forecast import forecast as forecast_of
-from tokens.selection import EVERYTHING, Selection
+from tokens.selection import Selection
 from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.views import forecast as view
@@ -57,26 +58,26 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
     Raises:
         TokensError: see `tokens.errors`.
     """
+    revoked = State.REVOKED in selection.states
     site = locate()
     if output == "ics":
         from tokens.views import calendar  # its library takes a tenth of a second
 
         with environment.announced("Counting the tokens"):
-            ending, notes = events(site.address, selection, window.days)
+            ending, notes = events(site.address, selection, window.days, revoked=revoked)
         environment.note(notes)
         lines = functools.partial(calendar.lines, ending, site.instance, datetime.now(UTC))
         show(environment, output, text=lines, json=lines, others={"ics": lines})
         return
     with environment.announced("Counting the tokens"):
-        found = forecast_of(site.address, selection, window.days)
+        found = forecast_of(site.address, selection, window.days, revoked=revoked)
     environment.note(found.notes)
     width = shutil.get_terminal_size().columns if console.is_terminal(environment.stdout) else WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
-    whole = selection == EVERYTHING
     show(
         environment,
         output,
-        text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, whole=whole),
+        text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, selection),
         json=lambda: view.as_json(found, buckets, site.instance, selection),
         csv=lambda: view.as_csv(buckets),
     )

@@ -98,6 +98,21 @@ def to_read(environment: Environment, **options: Any) -> Selection:
     return found if options.get("kind") else replace(found, kinds=EVERY_KIND)
 
 
+def to_foresee(environment: Environment, **options: Any) -> Selection:
+    """The same for tokens whose date is to come: those that work, unless states are named.
+
+    Raises:
+        UsageError: only tokens that have expired, none of which has a date to come.
+    """
+    found = to_read(environment, **options)
+    if found.states == {State.EXPIRED}:
+        raise UsageError(
+            "A token that has expired has no date to come: use list --state expired, or analyze for the commonest "
+            "dates."
+        )
+    return found
+
+
 def to_count(environment: Environment, **options: Any) -> Selection:
     """The same for what only counts: every state, too, unless states are named."""
     found = to_read(environment, **options)

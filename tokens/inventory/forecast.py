@@ -50,8 +50,8 @@ BY_OWNER = """
     ORDER BY 1, 2, 3
 """
 
-IN_WINDOW = """AND t.revoked IS NOT TRUE
-      AND t.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)"""
+IN_WINDOW = "AND t.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)"
+NOT_REVOKED = "AND t.revoked IS NOT TRUE"
 
 # GitLab deletes the bot with the membership, whatever date its tokens have.
 MEMBERSHIPS = """
@@ -135,12 +135,14 @@ class Bucket:
 class Forecast:
     """The days from `first` to `last` on which something ends, in their order.
 
-    `notes` are sentences about ids that come to nothing.
+    `maximum` is the latest date that the instance allows today, None where it sets no limit. `notes` are sentences
+    about ids that come to nothing.
     """
 
     first: date
     last: date
     days: tuple[Day, ...]
+    maximum: date | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -174,29 +176,34 @@ class Forecast:
             begins = ends + timedelta(1)
 
 
-def forecast(address: Address, selection: Selection, days: int) -> Forecast:
+def forecast(address: Address, selection: Selection, days: int, *, revoked: bool = False) -> Forecast:
     """What ends from tomorrow until `days` days from today (UTC), of the tokens of `selection`; a standby will do.
 
-    The memberships are those of all bots, whatever the selection says.
+    Tokens that are revoked count with `revoked` alone. The memberships are those of all bots, whatever the selection
+    says.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
         UsageError: a name in the selection that does not exist.
     """
     with database.reading(address) as connection:
-        schema, first, last, condition = _window(connection, selection, days)
-        bounds = {"first": first.literal, "last": last.literal}
-        statement = BY_DATE.format(kind=kind_expression(schema), condition=condition.sql)
+        window = _window(connection, selection, days, revoked=revoked)
+        first, last = window.first.literal, window.last.literal
+        statement = BY_DATE.format(kind=kind_expression(window.schema), condition=window.inside.sql)
         counts: dict[date, Counter[Kind]] = {}
-        for row in connection.rows(statement, **condition.parameters):
+        for row in connection.rows(statement, **window.inside.parameters):
             counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
-        ending = {_date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, **bounds)}
-        notes = notes_on_ids(connection, schema, selection)
+        ending = {
+            _date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, first=first, last=last)
+        }
+        notes = notes_on_ids(connection, window.schema, selection)
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
-    return Forecast(date.fromordinal(int(first.ordinal)), date.fromordinal(int(last.ordinal)), tuple(found), notes)
+    return Forecast(_day(window.first), _day(window.last), tuple(found), window.maximum, notes)
 
 
-def events(address: Address, selection: Selection, days: int) -> tuple[tuple[Event, ...], tuple[str, ...]]:
+def events(
+    address: Address, selection: Selection, days: int, *, revoked: bool = False
+) -> tuple[tuple[Event, ...], tuple[str, ...]]:
     """The same day by day, for a calendar: by owner if the selection names users, groups or projects; and the notes.
 
     The memberships are only in those of all owners together.
@@ -206,18 +213,21 @@ def events(address: Address, selection: Selection, days: int) -> tuple[tuple[Eve
         UsageError: a name in the selection that does not exist.
     """
     if not (selection.users or selection.groups or selection.projects):
-        every = forecast(address, selection, days)
+        every = forecast(address, selection, days, revoked=revoked)
         return tuple(Event(day.day, None, day.by_kind, day.memberships) for day in every.days), every.notes
     with database.reading(address) as connection:
-        schema, _, _, condition = _window(connection, selection, days)
+        window = _window(connection, selection, days, revoked=revoked)
         statement = BY_OWNER.format(
-            owner=owner_shown(schema), kind=kind_expression(schema), place=PLACE.strip(), condition=condition.sql
+            owner=owner_shown(window.schema),
+            kind=kind_expression(window.schema),
+            place=PLACE.strip(),
+            condition=window.inside.sql,
         )
         counts: dict[tuple[date, Owner], Counter[Kind]] = {}
-        for row in connection.rows(statement, **condition.parameters):
+        for row in connection.rows(statement, **window.inside.parameters):
             owner = Owner(OwnerType(row.owner_type), row.owner_id, row.owner)
             counts.setdefault((_date(row.expires_at), owner), Counter())[Kind(row.kind)] += row.tokens
-        notes = notes_on_ids(connection, schema, selection)
+        notes = notes_on_ids(connection, window.schema, selection)
     if len(counts) > MOST_EVENTS:
         raise Refused(
             f"{len(counts):,} events are more than a calendar takes ({MOST_EVENTS:,}): choose fewer owners, or leave "
@@ -226,22 +236,37 @@ def events(address: Address, selection: Selection, days: int) -> tuple[tuple[Eve
     return tuple(Event(day, owner, by_kind) for (day, owner), by_kind in counts.items()), notes
 
 
-def _window(
-    connection: Connection, selection: Selection, days: int
-) -> tuple[Schema, ExpirationDate, ExpirationDate, Condition]:
-    """The first and the last of the next `days`, and the condition of the tokens of `selection` that end in them."""
+@dataclass(frozen=True)
+class _Window:
+    """The first and the last day, the latest date that is allowed, and the condition of the tokens that end in them."""
+
+    schema: Schema
+    first: ExpirationDate
+    last: ExpirationDate
+    maximum: date | None
+    inside: Condition
+
+
+def _window(connection: Connection, selection: Selection, days: int, *, revoked: bool) -> _Window:
     schema = preflight.check(connection, LIST)
     check_names(connection, schema, selection)
-    today = read_policy(connection, schema).today
-    first, last = today + 1, today + days
+    policy = read_policy(connection, schema)
+    first, last = policy.today + 1, policy.today + days
     condition = selection.condition(schema)
+    terms = [condition.sql, IN_WINDOW, *([] if revoked else [NOT_REVOKED])]
     bounds = {"first": first.literal, "last": last.literal}
-    inside = Condition(f"{condition.sql}\n      {IN_WINDOW}", {**condition.parameters, **bounds})
-    return schema, first, last, inside
+    inside = Condition("\n      ".join(terms), {**condition.parameters, **bounds})
+    latest = policy.last_date
+    maximum = None if latest is None or latest.ordinal > date.max.toordinal() else _day(latest)
+    return _Window(schema, first, last, maximum, inside)
+
+
+def _day(day: ExpirationDate) -> date:
+    return date.fromordinal(int(day.ordinal))
 
 
 def _date(stored: str) -> date:
-    return date.fromordinal(int(ExpirationDate.stored(stored).ordinal))
+    return _day(ExpirationDate.stored(stored))
 
 
 def _end(first: date, step: Step) -> date:

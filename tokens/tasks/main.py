@@ -12,6 +12,7 @@ from tokens.tasks.options import (
     EXTENSION,
     FORECAST,
     FORECAST_OUTPUT,
+    FORESEEN,
     GRANTS,
     HANGING_ON,
     HISTORY_OUTPUT,
@@ -94,15 +95,16 @@ def list_tokens() -> None:
     """
 
 
-@task("forecast:forecast", LOCATED, COMING, FORECAST, FORECAST_OUTPUT)
+@task("forecast:forecast", LOCATED, FORESEEN, FORECAST, FORECAST_OUTPUT)
 def forecast() -> None:
     """Show how many tokens expire in the next weeks.
 
     A line for each day, week or month from tomorrow on, with a bar in which each
     kind has a letter. A week begins on Monday. The memberships of bots have a
-    column of their own, since GitLab deletes a bot with its membership. A day
-    that has more than a fifth of all tokens comes with the command that spreads
-    them. Tokens of every kind count unless kinds are named.
+    row of their own, since GitLab deletes a bot with its membership. A day that
+    has more than a fifth of all tokens comes with the command that spreads them.
+    Tokens of every kind count unless kinds are named. --state active,revoked
+    --sort tokens counts what GitLab's script of the commonest dates counts.
 
     --output ics is a calendar with a reminder seven days before. It has one event
     a date; with --user, --group or --project one a date and owner. No event names

@@ -318,6 +318,13 @@ COMING = Argument(
 )
 """Which tokens are counted by a task that has a window of its own, of those that work."""
 
+FORESEEN = Argument(
+    "selection",
+    "tokens.commands.selecting:to_foresee",
+    tuple(_of_every_kind(option) for option in SELECTING if option.name != "expires"),
+)
+"""The same, and revoked ones on request."""
+
 LISTING = Argument(
     "layout",
     "tokens.commands.list_tokens:layout",
