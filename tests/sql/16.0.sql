@@ -479,12 +479,6 @@ ROLLBACK TO "_pg3_1";
 -- doctor
 RELEASE "_pg3_1";
 
--- doctor
-SELECT maintenance_mode
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
 -- doctor, extend, undo, apply, remove, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
@@ -492,6 +486,20 @@ SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       maintenance_mode AS maintenance_mode
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor, rotate
+SELECT
+      COALESCE(disable_personal_access_tokens, false) AS disabled
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor
+SELECT
+      allow_runner_registration_token AS allowed
     FROM public.application_settings
     ORDER BY id DESC
     LIMIT 1;
@@ -2520,13 +2528,6 @@ SELECT
     WHERE TRUE
       AND (t.name = CAST($1 AS text) OR t.id = CAST($2 AS bigint))
     ORDER BY abs(CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(now() AT TIME ZONE 'UTC' AS date) END) NULLS LAST, t.expires_at NULLS LAST, t.id;
-
--- rotate
-SELECT
-      COALESCE(disable_personal_access_tokens, false) AS disabled
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
 
 -- rotate
 SELECT

@@ -441,12 +441,6 @@ ROLLBACK TO "_pg3_1";
 -- doctor
 RELEASE "_pg3_1";
 
--- doctor
-SELECT maintenance_mode
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
 -- doctor, extend, undo, apply, remove, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
@@ -459,6 +453,25 @@ SELECT
       CAST(
         resource_access_tokens_settings -> 'inactive_resource_access_tokens_delete_after_days' AS text
       ) AS resource_access_tokens_settings
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor, rotate
+SELECT
+      COALESCE(disable_personal_access_tokens, false) AS disabled,
+      CASE
+        WHEN (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
+        THEN COALESCE((personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, CAST(now() AT TIME ZONE 'UTC' AS date))::text
+      END AS granular_after,
+      CAST(now() AT TIME ZONE 'UTC' AS date)::text AS today
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor
+SELECT
+      allow_runner_registration_token AS allowed
     FROM public.application_settings
     ORDER BY id DESC
     LIMIT 1;
@@ -2655,20 +2668,6 @@ SELECT
     WHERE TRUE
       AND (t.name = CAST($1 AS text) OR t.id = CAST($2 AS bigint))
     ORDER BY abs(CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(now() AT TIME ZONE 'UTC' AS date) END) NULLS LAST, t.expires_at NULLS LAST, t.id;
-
--- rotate
-SELECT
-      COALESCE(disable_personal_access_tokens, false) AS disabled,
-      COALESCE(
-        (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
-          AND COALESCE(
-            (personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, CAST(now() AT TIME ZONE 'UTC' AS date)
-          ) <= CAST(now() AT TIME ZONE 'UTC' AS date),
-        false
-      ) AS granular_only
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
 
 -- rotate
 SELECT

@@ -61,11 +61,11 @@ def list_tokens() -> None:
     """Show which tokens expire when, and whose they are.
 
     The options choose tokens as those of extend do, and none of them has to be
-    given: without them it shows every token that works, soonest first. Of what
-    only reads, impersonation tokens are no exception; extend, remove and rotate
-    take them where --kind names them. On a
-    terminal it shows the first 50; --first all shows the rest. The columns fit
-    the terminal, and a pipe gets all of every name.
+    given: without them it shows every token that works, soonest first. Tasks that
+    only read take every kind, so that nothing is overlooked. extend and remove
+    take impersonation tokens only where --kind names them. On a terminal it
+    shows the first 50; --first all shows the rest. The columns fit the terminal,
+    and a pipe gets all of every name.
 
     The owner is a person's or service account's username. For a bot it is the
     full path of its project or group. --wide adds columns, among them what is

@@ -116,7 +116,7 @@ SQL = Option(
 )
 PRUNED_DAY = Argument(
     "day",
-    "tokens.commands.reading:day_before_which",
+    "tokens.commands.days:day_before_which",
     (
         Option(
             "before",
@@ -124,7 +124,9 @@ PRUNED_DAY = Argument(
             value=PAST_DAY,
         ),
         Option(
-            "older_than", "The same in days before today, such as 90d.", value=Value("DAYS", "a number of days", "90d")
+            "older_than",
+            "The same as a period before today, such as 90d or 1y.",
+            value=Value("PERIOD", "a period", "90d"),
         ),
     ),
 )
@@ -143,12 +145,12 @@ TOKENS_OF_DEMO = Argument(
 )
 DATE_OF_DEMO = Argument(
     "expires_at",
-    "tokens.commands.reading:date_of_demo",
+    "tokens.commands.days:date_of_demo",
     (
         Option(
             "expires",
-            "The date on which they expire: friday (the coming one) or a date within the coming year (2027-06-15). "
-            "Default: 2024-06-15, as documented by GitLab.",
+            "The date on which they expire: friday (the coming one) or a day within the coming year (2027-06-15, "
+            "+14d). Default: 2024-06-15, as documented by GitLab.",
             value=Value("DAY", "a day, or friday", "friday"),
         ),
     ),
