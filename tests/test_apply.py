@@ -393,7 +393,7 @@ def test_a_way_back_does_not_depend_on_the_day(instance: Instance) -> None:
     instance.execute(f"UPDATE personal_access_tokens SET expires_at = '{TODAY}'")
     instance.done("extend", "--expires", TODAY, "--state", "expired", "--to", LATER, "--yes")
     out = instance.done("undo", "--run", 1, "--yes")
-    assert f"NOTE: {TODAY} is not in the future" in out
+    assert f"NOTE: {TODAY:%Y-%m-%d (%a}, today) is not in the future" in out
     assert instance.counts() == {str(TODAY): 60}
 
 

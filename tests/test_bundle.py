@@ -37,7 +37,7 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run prog
 
 PROBE = """
 import json, os, subprocess, sys
-import prompt_toolkit, psycopg, ssl
+import icalendar, prompt_toolkit, psycopg, ssl
 from tokens.upgrade import Branch, revisions
 
 def main():

@@ -4,7 +4,18 @@ from datetime import date, timedelta
 
 import pytest
 
-from tokens.commands.days import day_of, days_of, days_since, days_within, later, range_of, today
+from tokens.commands.days import (
+    ago,
+    day_before_which,
+    day_of,
+    days_of,
+    days_since,
+    days_within,
+    later,
+    range_of,
+    today,
+)
+from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.selection import DateRange
@@ -109,3 +120,23 @@ def test_one_day_is_no_month() -> None:
     assert day_of("to", "+14d") == TODAY + timedelta(14)
     with pytest.raises(UsageError, match="--to takes a day"):
         day_of("to", "2027-06")
+
+
+@pytest.mark.parametrize(
+    ("before", "older_than", "expected"),
+    [
+        ("2026-02-01", None, date(2026, 2, 1)),
+        ("today", None, today()),
+        (None, "90d", today() - timedelta(90)),
+        (None, "2w", today() - timedelta(14)),
+    ],
+)
+def test_what_is_forgotten_is_named_as_every_day_and_every_period(
+    before: str | None, older_than: str | None, expected: date
+) -> None:
+    assert day_before_which(Environment(None, None, None), before, older_than) == expected
+
+
+def test_nothing_is_older_than_the_calendar() -> None:
+    with pytest.raises(UsageError, match="--older-than 3000y goes back beyond the year 1"):
+        ago("older-than", "3000y")

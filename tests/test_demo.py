@@ -17,7 +17,7 @@ import pytest
 
 from tests.testbed.folders import public_folder
 from tokens.address import Address
-from tokens.commands.reading import coming_friday
+from tokens.commands.days import coming_friday
 from tokens.errors import ExitStatus, Refused, ServerError, UsageError
 from tokens.journal.installation import REVISION
 from tokens.targets import demo

@@ -12,7 +12,7 @@ import pytest
 
 from tests.testbed.commands import typed
 from tests.testbed.screen import Program
-from tokens.commands.reading import coming_friday
+from tokens.commands.days import coming_friday
 from tokens.targets import demo
 from tokens.tasks.options import TOKENS_OF_DEMO
 
@@ -121,7 +121,7 @@ def test_friday_is_the_coming_one(today: int, days: int) -> None:
 @pytest.mark.parametrize("given", ["2027-02-30", "soon", "2024-06-15", "0d"])
 def test_a_date_that_is_none_or_not_to_come_is_refused(given: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert typed("demo.start", "--expires", given) == 2
-    assert f'--expires takes friday, or a date within the coming year as YYYY-MM-DD, not "{given}".' in (
+    assert f'--expires takes friday, or a day within the coming year such as +14d, not "{given}".' in (
         capfd.readouterr().err
     )
 

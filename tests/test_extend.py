@@ -86,7 +86,7 @@ UNCHANGED = {str(SOON): 60, "2017-12-31": 20, None: 5}
 
 
 def test_the_plan_is_shown_and_agreed_to_before_anything_changes(some: Instance) -> None:
-    soon, later = f"{SOON} {SOON:%a}, in 30 days", f"{LATER} {LATER:%a}, in 395 days"
+    soon, later = f"{SOON} ({SOON:%a}, in 30 days)", f"{LATER} ({LATER:%a}, in 395 days)"
     plan = f"""\
 Plan to extend the expiration date of 60 tokens on {some.named}
 
@@ -293,13 +293,13 @@ def test_ids_that_come_to_nothing_are_counted_and_named(some: Instance, typed: T
         (
             "left-out-ids",
             2,
-            f"2 of the 5 ids are of tokens that the other options leave out: {others[0]}, {others[1]}.",
+            f"2 of 5 ids are left out by the other options: {others[0]}, {others[1]}.",
             others[:2],
         )
     ]
     unknown = list(range(900_001, 900_008))
     shown = "900001, 900002, 900003, 900004, 900005"
-    expected = ("unknown-ids", 7, f"7 of the 8 ids are no token's: {shown} and 2 more.", unknown)
+    expected = ("unknown-ids", 7, f"7 of 8 ids are of no token: {shown} and 2 more.", unknown)
     assert noted([soon[0], *unknown]) == [expected]
     assert f"NOTE: {expected[2]}" in typed(some.command(*words)).stdout
     assert [concern for concern, *_ in noted(unknown)] == ["unknown-ids", "nothing-selected"]
@@ -451,7 +451,9 @@ def test_a_date_earlier_than_their_own_is_refused_and_one_for_tokens_that_never_
     instance.done(*words, "--allow", "earlier")
     # `--expires none` has named them, and a date is what an administrator wants of them.
     out = instance.done("extend", "--expires", "none", "--to", SOON, "--yes")
-    assert f"NOTE: These tokens never expire now: on {SOON} they will." in out
+    assert (
+        f"NOTE: These tokens never expire now: on {SOON:%Y-%m-%d (%a}, in {(SOON - TODAY).days} days) they will." in out
+    )
     assert instance.counts() == {str(SOON): 13}
     instance.done("extend", "--expires", SOON, "--to", LATER, "--yes")
     # The way back is always open: it gives an earlier date, too.

@@ -3,10 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,13 +15,23 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
-from tests.testbed.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
+from tests.testbed.factories import (
+    make_group,
+    make_membership,
+    make_project,
+    make_settings,
+    make_token,
+    make_tokens,
+    make_user,
+)
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.kind import Kind, State
 from tokens.inventory.breakdown import breakdown
+from tokens.inventory.diagnosis import Verdict, diagnose
 from tokens.inventory.due import due, gauges
 from tokens.inventory.forecast import Day, Forecast, Step, forecast
+from tokens.inventory.policy import facts
 from tokens.selection import EVERYTHING, Selection
 from tokens.views import forecast as view
 
@@ -28,10 +39,15 @@ pytestmark = pytest.mark.newest_server
 
 TODAY = datetime.now(UTC).date()
 MONDAY = date(2026, 11, 30)
+WORKING = replace(EVERYTHING, states=frozenset({State.ACTIVE}))
 
 
 def after(days: int) -> date:
     return TODAY + timedelta(days)
+
+
+def in_days(days: int) -> str:
+    return f"{after(days):%Y-%m-%d (%a}, in {days} days)"
 
 
 @pytest.fixture
@@ -97,11 +113,81 @@ def test_a_day_with_more_than_a_fifth_says_how_to_spread_it() -> None:
     days = tuple(Day(MONDAY + timedelta(number), {Kind.PERSONAL: number * 4}) for number in range(1, 6))
     found = Forecast(MONDAY, MONDAY + timedelta(6), days)
     assert [day.tokens for day in found.cliffs] == [20, 16]
-    lines = list(view.screen(found, Step.DAY, 80))
+    lines = list(view.screen(found, Step.DAY, 80, WORKING))
     assert max(len(line) for line in lines if not line.startswith("→")) <= 80
     spread = "gitlab-tokens extend --expires 2026-12-04 --to 2027-06-04 --stagger 30d --dry-run"
     assert lines[-1] == f"→ to spread them: {spread}"
+    assert lines[-2].startswith("2026-12-04 (Fri, ")
     assert [line.split()[-1] for line in view.largest(found.fullest(1))] == ["kind", "personal"]
+
+
+def test_what_was_chosen_is_in_the_command_that_spreads_it() -> None:
+    cliff = Day(MONDAY, {Kind.GROUP: 20, Kind.IMPERSONATION: 10})
+
+    def command(selection: Selection, maximum: date | None = None) -> str:
+        found = Forecast(MONDAY, MONDAY, (cliff,), maximum)
+        return list(view.screen(found, Step.DAY, 80, selection))[-1].partition("extend ")[2]
+
+    end = "--to 2027-05-28 --stagger 30d --dry-run"
+    assert command(WORKING) == f"--expires 2026-11-30 --kind impersonation,group {end}"
+    named = replace(
+        WORKING, kinds=frozenset({Kind.GROUP}), groups=("a", "b c"), name="x*", never_used=True, created_after=MONDAY
+    )
+    words = "--kind impersonation,group --group 'a,b c' --name 'x*' --created-after 2026-11-30 --never-used"
+    assert command(named) == f"--expires 2026-11-30 {words} {end}"
+    assert command(replace(WORKING, ids=(1,))) == command(replace(WORKING, states=frozenset(State))) == ""
+    near = command(WORKING, maximum=MONDAY + timedelta(60))
+    assert near.endswith("--to 2026-12-30 --stagger 30d --dry-run"), "the last of them is not beyond the maximum"
+    (last,) = list(view.screen(Forecast(MONDAY, MONDAY, (cliff,), MONDAY + timedelta(20)), Step.DAY, 80, WORKING))[-1:]
+    assert last == "The maximum lifetime allows no later date: rotate them before that day."
+
+
+def test_the_command_that_spreads_a_day_can_be_typed(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=300)
+        person = make_user(connection, username="erika")
+        make_tokens(connection, 20, user_id=person, expires_at=after(30), scopes="---\n- api\n")
+        make_tokens(connection, 20, user_id=person, impersonation=True, expires_at=after(30))
+    *_, line = said("forecast", "--user", "erika")[1].splitlines()
+    words = shlex.split(line.partition("gitlab-tokens ")[2])
+    assert typed(*words) == 0
+    status, printed, _ = said(words[0], *words[3:])
+    assert (status, "extend the expiration date of 40 tokens" in printed) == (0, True)
+
+
+@pytest.mark.usefixtures("tokens")
+def test_memberships_have_a_row_of_their_own(said: Callable[..., tuple[int, str, str]]) -> None:
+    lines = said("forecast", "--by", "day", "--until", "10d")[1].splitlines()
+    assert lines[-3].split() == ["memberships", "of", "bots", "1", "m" * 18]
+    assert lines[-1] == "Bars: p personal, m membership of a bot, which GitLab deletes with it."
+
+
+def test_the_commonest_dates_to_come_are_those_of_gitlabs_script(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    """dates_when_most_of_tokens_expire.rb: every token with a date to come, revoked or not, the ten fullest dates."""
+    with make_engine(gitlab_database).begin() as connection:
+        make_every_kind(connection)
+        person = make_user(connection)
+        for days in range(15):
+            make_tokens(connection, days + 1, user_id=person, expires_at=after(days), revoked=days % 2 == 0)
+        make_token(connection, user_id=person, expires_at=after(-1))
+        statement = """
+            SELECT expires_at::text || ',' || count(*)
+            FROM personal_access_tokens
+            WHERE expires_at > (now() AT TIME ZONE 'UTC')::date
+            GROUP BY expires_at
+            ORDER BY count(*) DESC, expires_at
+            LIMIT 10
+        """
+        expected = list(connection.exec_driver_sql(statement).scalars())
+    words = ("forecast", "--sort", "tokens", "--first", "10", "--output", "csv")
+    rows = csv.DictReader(io.StringIO(said(*words, "--state", "active,revoked")[1]))
+    assert [f"{row['from']},{row['tokens']}" for row in rows] == expected
+    (fullest,) = csv.DictReader(io.StringIO(said(*words[:4], "1", *words[5:])[1]))
+    assert (fullest["from"], fullest["tokens"]) == (str(after(13)), "14"), "without --state those that work"
 
 
 @pytest.mark.usefixtures("tokens")
@@ -152,20 +238,88 @@ def test_a_breakdown_counts_the_same_where_a_database_takes_backslashes_in_strin
 @pytest.mark.usefixtures("tokens")
 def test_a_breakdown_is_a_fact_a_line(said: Callable[..., tuple[int, str, str]]) -> None:
     lines = said("breakdown")[1].splitlines()
-    assert "personal         3  have the scope sudo" in lines
-    assert "maximum          no maximum lifetime is set" in lines
+    assert "personal          3  have the scope sudo" in lines
+    assert "maximum           none is set; GitLab gives new tokens 365 days at most" in lines
     assert not any("  0  " in line for line in lines)
     document = json.loads(said("breakdown", "--output", "json")[1])
     assert (document["schema"], document["policy"]["inactive_days"]) == (1, 30)
 
 
+def policy_of(address: Address, release: str | None = None) -> dict[str, str]:
+    return {fact.subject: fact.text for fact in facts(breakdown(address, EVERYTHING, release=release).demands)}
+
+
+def test_the_policy_is_told_in_words_a_fact_a_line(gitlab_database: Address) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection)
+    free = policy_of(gitlab_database)
+    assert free == {
+        "new tokens": "must have a date",
+        "service accounts": "their new tokens must have a date, too",
+        "maximum": "none is set; GitLab gives new tokens 365 days at most",
+        "access tokens": "enabled",
+        "legacy tokens": "people can make them beside fine-grained ones",
+        "runners": "can register by registration tokens, which GitLab will remove",
+        "inactive bots": "at 00:00 UTC, 30 day(s) after their last token's end, GitLab deletes them with their tokens",
+        "maintenance mode": "off",
+    }
+    rule = {"enforce_granular_tokens": True, "granular_tokens_enforced_after": str(after(20))}
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(
+            connection,
+            require_personal_access_token_expiry=False,
+            service_access_tokens_expiration_enforced=False,
+            max_personal_access_token_lifetime=90,
+            disable_personal_access_tokens=True,
+            personal_access_token_settings=json.dumps(rule),
+            allow_runner_registration_token=False,
+            resource_access_tokens_settings=json.dumps({"inactive_resource_access_tokens_delete_after_days": 7}),
+            maintenance_mode=True,
+        )
+        person = make_user(connection)
+        make_tokens(connection, 2, user_id=person)
+        make_token(connection, user_id=person, expires_at=after(91))
+        make_token(connection, user_id=person, expires_at=after(90))
+        make_token(connection, user_id=make_user(connection, user_type=13))
+    strict = policy_of(gitlab_database)
+    revokes = "GitLab revokes them three hours after that setting is next changed"
+    assert strict == {
+        "new tokens": "may have no date",
+        "service accounts": "their new tokens may have no date",
+        "maximum": f"90 days, today until {in_days(90)}",
+        "beyond it": f"3 personal, 1 service-account; {revokes} → to see them: gitlab-tokens list --beyond-maximum",
+        "access tokens": "disabled: none of any kind authenticates",
+        "legacy tokens": f"from {in_days(20)} people can make fine-grained tokens alone; older ones go on working",
+        "runners": "register by authentication tokens alone",
+        "inactive bots": "at 00:00 UTC, 7 day(s) after their last token's end, GitLab deletes them with their tokens",
+        "maintenance mode": strict["maintenance mode"],
+    }
+    assert strict["maintenance mode"].startswith("on: GitLab takes no changes from people")
+    told = {one.subject: (one.verdict, one.text) for one in diagnose(gitlab_database)}
+    assert {subject: told[subject][1] for subject in strict} == strict, "doctor has the same lines"
+    warned = {subject for subject in strict if told[subject][0] is Verdict.WARN}
+    assert warned == {"beyond it", "access tokens", "maintenance mode"}
+
+
+@pytest.mark.each_release
+def test_a_setting_that_a_release_does_not_have_is_no_line(
+    gitlab_database_at: Callable[[str], Address], revision: str
+) -> None:
+    found = policy_of(gitlab_database_at(revision))
+    release = tuple(map(int, revision.split(".")))
+    assert ("new tokens" in found) == (release >= (17, 2))
+    assert ("service accounts" in found) == (release >= (16, 6))
+    assert ("legacy tokens" in found) == (release >= (19, 2))
+    assert {"maximum", "access tokens", "runners", "inactive bots", "maintenance mode"} <= found.keys()
+
+
 @pytest.mark.usefixtures("tokens")
 def test_a_check_is_one_line_and_a_status(said: Callable[..., tuple[int, str, str]]) -> None:
-    soon = f"4 tokens stop working within 30 days, 3 of them within 7, the first on {after(3)}"
+    soon = f"4 tokens stop working within 30 days, 3 of them within 7, the first on {in_days(3)}"
     assert said("check") == (5, f"TOKENS CRITICAL - {soon}\n", "")
     assert said("check", "--kind", "group")[:2] == (
         5,
-        f"TOKENS WARNING - 1 tokens stop working within 30 days, the first on {after(20)}\n",
+        f"TOKENS WARNING - 1 token stops working within 30 days, the first on {in_days(20)}\n",
     )
     assert said("check", "--warn", "2d", "--critical", "1d")[:2] == (
         0,
@@ -182,7 +336,7 @@ def test_a_check_is_one_line_and_a_status(said: Callable[..., tuple[int, str, st
 def test_nagios_gets_its_own_contract(said: Callable[..., tuple[int, str, str]]) -> None:
     assert said("check", "--output", "nagios") == (
         2,
-        f"TOKENS CRITICAL - 4 tokens stop working within 30 days, 3 of them within 7, the first on {after(3)}"
+        f"TOKENS CRITICAL - 4 tokens stop working within 30 days, 3 of them within 7, the first on {in_days(3)}"
         " | expiring=4;0 urgent=3;;0 first_days=3;30;7\n",
         "",
     )
@@ -205,7 +359,7 @@ def test_a_token_whose_successor_works_is_no_alarm(gitlab_database: Address) -> 
         )
     found = due(gitlab_database, EVERYTHING, 30, 7)
     assert (found.warning, found.urgent, found.days) == (1, 1, 3)
-    (personal,) = [one for one in gauges(gitlab_database, EVERYTHING) if one.kind is Kind.PERSONAL]
+    (personal,) = [one for one in gauges(gitlab_database, EVERYTHING).kinds if one.kind is Kind.PERSONAL]
     assert (personal.within[7], personal.by_state[State.ACTIVE]) == (1, 3)
 
 
@@ -216,12 +370,7 @@ def test_prometheus_gets_points_in_time_and_few_series(
     status, printed, _ = said("check", "--output", "prometheus")
     assert status == 0
     assert printed.endswith("\n")
-    samples: dict[tuple[str, ...], float] = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(printed)
-        for sample in family.samples
-    }
-    assert len(samples) <= 60
+    samples = samples_of(printed)
     assert samples["gitlab_tokens", "personal", "expired"] == 1
     assert samples["gitlab_tokens", "impersonation", "active"] == 1
     assert samples["gitlab_tokens_expiring", "personal", "7d"] == 3
@@ -230,7 +379,8 @@ def test_prometheus_gets_points_in_time_and_few_series(
     assert ("gitlab_tokens_next_expiration_timestamp_seconds", "project") not in samples
     written = tmp_path / "tokens.prom"
     assert said("check", "--output", "prometheus", "--file", str(written)) == (0, "", "")
-    assert written.read_text().splitlines()[:-1] == printed.splitlines()[:-1]
+    assert samples_of(written.read_text()).keys() == samples.keys()
+    assert written.read_text().splitlines()[-1].startswith("gitlab_tokens_last_success_timestamp_seconds ")
     assert written.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [written]
     before = written.read_text()
@@ -248,6 +398,137 @@ def test_prometheus_gets_points_in_time_and_few_series(
     assert (written.read_text(), link.is_symlink(), Path("/dev/null").is_char_device()) == (before, True, True)
 
 
+def samples_of(text: str) -> dict[tuple[str, ...], float]:
+    """What Prometheus reads, by name and the labels' values."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def make_every_kind(connection: sa.Connection) -> None:
+    """One token of each kind that expires soon, and one of a bot of GitLab's own."""
+    group, project = make_group(connection), make_project(connection)
+    bots = [make_user(connection, user_type=6) for _ in range(2)]
+    make_membership(connection, user_id=bots[0], group_id=group)
+    make_membership(connection, user_id=bots[1], project_id=project)
+    for owner in (
+        *bots,
+        make_user(connection),
+        make_user(connection, user_type=13),
+        make_user(connection, user_type=1),
+    ):
+        make_token(connection, user_id=owner, expires_at=after(3))
+    make_token(connection, user_id=make_user(connection), impersonation=True, expires_at=after(3))
+
+
+def test_prometheus_gets_sixty_series_at_most(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=2)
+        make_every_kind(connection)
+    samples = samples_of(said("check", "--output", "prometheus")[1])
+    assert len(samples) == 59
+    assert {labels[0] for _, *labels in samples if labels} & {"other"} == set(), "nobody could name that kind"
+    assert {name for name, *_ in samples} == {
+        "gitlab_tokens",
+        "gitlab_tokens_beyond_maximum",
+        "gitlab_tokens_cliff_ratio",
+        "gitlab_tokens_expiring",
+        "gitlab_tokens_info",
+        "gitlab_tokens_last_success_timestamp_seconds",
+        "gitlab_tokens_next_expiration_timestamp_seconds",
+        "gitlab_tokens_scrape_duration_seconds",
+        "gitlab_tokens_unwarned_expiring",
+        "gitlab_tokens_without_expiration",
+    }
+    assert {kind: samples["gitlab_tokens_beyond_maximum", kind] for kind in ("personal", "group")} == {
+        "personal": 1,
+        "group": 1,
+    }
+
+
+def test_prometheus_is_told_whom_nobody_warns_and_which_share_the_fullest_day_has(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_every_kind(connection)
+        make_token(connection, user_id=make_user(connection, user_type=13), expires_at=after(31))
+        make_token(connection, user_id=make_user(connection), expires_at=after(120))
+    samples = samples_of(said("check", "--output", "prometheus")[1])
+    unwarned = {kind: samples["gitlab_tokens_unwarned_expiring", kind.value] for kind in Kind if kind != Kind.OTHER}
+    assert unwarned == {
+        Kind.PERSONAL: 0,
+        Kind.IMPERSONATION: 1,
+        Kind.PROJECT: 1,
+        Kind.GROUP: 1,
+        Kind.SERVICE_ACCOUNT: 1,
+    }
+    assert samples["gitlab_tokens_cliff_ratio",] == pytest.approx(6 / 7)
+    listed = json.loads(said("list", "--within", "30d", "--columns", "kind,flags", "--output", "json")[1])["tokens"]
+    flagged = [token["kind"] for token in listed if "nobody-warned" in token["flags"]]
+    assert sorted(flagged) == sorted([kind for kind, number in unwarned.items() if number] + ["other"])
+
+
+def test_each_token_is_a_line_or_a_series_up_to_a_limit(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    evil = 'a|b\n\x1b[2J"\\' + "x" * 300
+    with make_engine(gitlab_database).begin() as connection:
+        person = make_user(connection, username="erika")
+        first = make_token(connection, user_id=person, expires_at=after(3), name=evil)
+        make_token(connection, user_id=person, expires_at=after(100))
+        make_token(connection, user_id=person)
+    status, printed, _ = said("check", "--each")
+    summary, line = printed.splitlines()
+    assert (status, summary.startswith("TOKENS CRITICAL - 1 token stops")) == (5, True)
+    assert line.startswith(f'{in_days(3)}: personal token {first} of erika, "a|b\ufffd\ufffd[2J')
+    assert said("check", "--each", "--output", "nagios")[1].count("|") == 1
+    assert [one["name"] for one in json.loads(said("check", "--each", "--output", "json")[1])["tokens"]] == [evil]
+    assert "tokens" not in json.loads(said("check", "--output", "json")[1])
+    series = list(series_of(said("check", "--each", "--output", "prometheus")[1]))
+    assert [labels[:3] for labels in series] == [
+        (str(first), "personal", "erika"),
+        (str(first + 1), "personal", "erika"),
+    ]
+    assert all(len(labels[3]) <= 200 and labels[3].isprintable() for labels in series)
+    assert said("check", "--each", "--at-most", "2", "--output", "prometheus")[0] == 0
+    assert said("check", "--each", "--at-most", "1")[0] == 5, "a line is for what is due"
+    status, printed, complaint = said("check", "--each", "--at-most", "1", "--output", "prometheus")
+    assert (status, printed) == (3, "")
+    assert complaint.startswith("--each would show more than 1 tokens, which is too much for monitoring: choose fewer")
+
+
+def series_of(text: str) -> Iterator[tuple[str, ...]]:
+    """The labels of each series of a single token."""
+    for family in text_string_to_metric_families(text):
+        if family.name == "gitlab_token_expiration_timestamp_seconds":
+            for sample in family.samples:
+                yield tuple(sample.labels[name] for name in ("id", "kind", "owner", "name"))
+
+
+def test_a_check_names_ids_that_come_to_nothing(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        made = make_token(connection, user_id=make_user(connection), expires_at=after(3))
+        other = make_token(connection, impersonation=True, expires_at=after(3))
+    named = tmp_path / "ids"
+    named.write_text(f"{made} {other} 999999")
+    words = ("--ids", str(named), "--kind", "personal")
+    notes = ["1 of 3 ids are of no token: 999999.", f"1 of 3 ids are left out by the other options: {other}."]
+    told = "".join(f"NOTE: {note}\n" for note in notes)
+    for output in ("text", "nagios", "prometheus"):
+        assert said("check", *words, "--output", output)[2] == told
+    assert json.loads(said("check", *words, "--output", "json")[1])["notes"] == notes
+    assert said("forecast", *words)[2] == told
+    assert json.loads(said("forecast", *words, "--output", "json")[1])["notes"] == notes
+    assert said("forecast", *words, "--output", "ics")[2] == told
+    assert said("breakdown", *words)[2] == told
+
+
 @pytest.mark.each_release
 def test_every_release_can_be_counted(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     address = gitlab_database_at(revision)
@@ -256,11 +537,9 @@ def test_every_release_can_be_counted(gitlab_database_at: Callable[[str], Addres
     assert forecast(address, EVERYTHING, 30).tokens == 1
     assert due(address, EVERYTHING, 30, 7).urgent == 1
     assert [one.active for one in breakdown(address, EVERYTHING).kinds] == [1]
-    assert sum(one.by_state["active"] for one in as_dicts(address)) == 1
-
-
-def as_dicts(address: Address) -> list[Any]:
-    return list(gauges(address, EVERYTHING))
+    found = gauges(address, EVERYTHING, most_of_each=1)
+    assert sum(one.by_state[State.ACTIVE] for one in found.kinds) == 1
+    assert len(found.each) == 1
 
 
 @pytest.mark.parametrize(
@@ -272,7 +551,10 @@ def as_dicts(address: Address) -> list[Any]:
         (["forecast", "--first", "3"], "--first is about the fullest days: use --sort tokens with it."),
         (["check", "--warn", "1d"], "--critical 7d is longer than --warn 1d: a warning comes first."),
         (["check", "--state", "expired"], 'check has no option "--state"'),
+        (["forecast", "--state", "expired"], "A token that has expired has no date to come: use list --state expired"),
         (["forecast", "--within", "30d"], 'forecast has no option "--within"'),
+        (["check", "--at-most", "5"], "--at-most is about the tokens of --each: use both."),
+        (["check", "--each", "--at-most", "0"], '--at-most takes a number of tokens, not "0".'),
         (["check", "--file", "x"], "--file is where --output prometheus is written: use both."),
     ],
 )

@@ -169,6 +169,7 @@ FOREIGN_KEYS_WITHOUT_A_KNOWN_NAME = {
 
 SETTINGS_ADDED = {
     "16.0": {
+        "allow_runner_registration_token",
         "disable_personal_access_tokens",
         "maintenance_mode",
         "maintenance_mode_message",
@@ -414,6 +415,7 @@ def test_settings_come_with_their_release_and_have_one_row_of_defaults(empty_dat
     assert row["require_personal_access_token_expiry"] is True
     assert row["service_access_tokens_expiration_enforced"] is True
     assert row["disable_personal_access_tokens"] is False
+    assert row["allow_runner_registration_token"] is True
     assert row["maintenance_mode"] is False
 
 

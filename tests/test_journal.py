@@ -352,7 +352,7 @@ def test_pruning_keeps_what_tells_that_a_token_which_is_not_revoked_was_replaced
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("--before", "soon"), ("--older-than", "3"), ("--before", "2026-01-01", "--older-than", "3d")]
+    "words", [(), ("--before", "soon"), ("--older-than", "soon"), ("--before", "2026-01-01", "--older-than", "3d")]
 )
 def test_pruning_takes_one_day_and_says_what_a_day_looks_like(words: Sequence[str]) -> None:
     done = call_here(GITLAB_TOKENS, "journal.prune", "--target", "postgresql:///nowhere", "--yes", *words)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.testbed.commands import typed
 from tests.testbed.factories import (
     make_group,
     make_membership,
+    make_migration_row,
     make_project,
     make_settings,
     make_token,
@@ -28,7 +29,7 @@ from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.diagnosis import least_privileges
-from tokens.inventory.tokens import BY_NAME, COLUMNS, FLAG_NAMES, Layout, Listing, listed
+from tokens.inventory.tokens import BY_NAME, COLUMNS, FLAG_NAMES, UNSORTABLE, Layout, Listing, listed
 from tokens.selection import EVERYTHING
 from tokens.terminal.paragraphs import width as width_of
 from tokens.views import tokens as view
@@ -94,11 +95,11 @@ def test_every_row_fits_the_terminal_and_the_rest_is_counted(gitlab_database: Ad
         make_tokens(connection, 1, user_id=owner, expires_at=SOON, name="部署🚀" * 30)
     with listed(gitlab_database, EVERYTHING, Layout(default_columns(), first=50), counted=True) as found:
         lines = list(view.screen(found, width=80))
-        assert list(view.remark(found)) == ["11 more: --first all shows them."]
+        assert list(view.remark(found, EVERYTHING)) == ["11 more: --first all shows them."]
     assert len(lines) == 51
     assert max(map(width_of, lines)) == 80
     assert all(line.count("…") == 1 for line in lines[1:])
-    with listed(gitlab_database, EVERYTHING, Layout(COLUMNS[:16])) as found:
+    with listed(gitlab_database, EVERYTHING, Layout(COLUMNS[:17])) as found:
         below = list(view.screen(found, width=80))
     assert max(map(width_of, below)) <= 80
     assert below[1] == f"Expires      {SOON}"
@@ -211,6 +212,8 @@ def test_owners_and_use_choose_tokens(gitlab_database: Address, ids: Callable[..
 def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show: List) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_settings(connection, max_personal_access_token_lifetime=30)
+        began = TODAY + timedelta(9 - 365)
+        make_migration_row(connection, started_at=f"{began} 10:00+00", finished_at=f"{began} 11:00+00")
         group = make_group(connection)
         looked_after = make_group(connection)
         boss = make_user(connection, username="boss")
@@ -230,6 +233,9 @@ def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show:
             "membership-ends-first": make_token(connection, user_id=first, expires_at=SOON + timedelta(1)),
             "clean-up": make_token(connection, user_id=make_bot(connection, group_id=group), expires_at=GONE),
             "in-its-grace": make_token(connection, user_id=person, expires_at=SOON),
+            "migration-date": make_token(
+                connection, user_id=person, expires_at=TODAY + timedelta(9), created_at="2020-01-01"
+            ),
             "successor-works": make_token(connection, user_id=person, expires_at=SOON, revoked=True),
         }
         for old in ("in-its-grace", "successor-works"):
@@ -244,10 +250,72 @@ def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show:
         "owner-inactive": ["nobody-warned", "owner-inactive"],
         **{name: [name] for name in flags if name in FLAG_NAMES and name != "owner-inactive"},
     }
-    assert {name for one in flags.values() for name in one} == set(FLAG_NAMES)
+    assert {name for one in flags.values() for name in one} == set(FLAG_NAMES) - {"legacy"}
     assert found[made["clean-up"]]["clean_up_at"] == str(GONE + timedelta(31))
     assert found[made["membership-ends-first"]]["membership_ends_at"] == str(SOON)
     assert found[made["membership-ends-first"]]["told"] == ["boss"]
+
+
+def test_a_legacy_token_is_marked_where_people_may_make_no_other(gitlab_database: Address, show: List) -> None:
+    def legacy(after: date) -> list[int]:
+        rule = {"enforce_granular_tokens": True, "granular_tokens_enforced_after": str(after)}
+        with make_engine(gitlab_database).begin() as connection:
+            make_settings(connection, personal_access_token_settings=json.dumps(rule))
+        tokens = json.loads(show("--columns", "id,flags", "--output", "json"))["tokens"]
+        return [token["id"] for token in tokens if "legacy" in token["flags"]]
+
+    with make_engine(gitlab_database).begin() as connection:
+        person, account = make_user(connection), make_user(connection, user_type=13)
+        old = make_token(connection, user_id=person)
+        make_token(connection, user_id=person, granular=True)
+        make_token(connection, user_id=person, revoked=True)
+        make_token(connection, user_id=account)
+    assert legacy(TODAY + timedelta(1)) == []
+    assert legacy(TODAY) == [old]
+
+
+def test_a_token_says_which_notices_were_sent_and_when(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        person = make_user(connection)
+        make_token(connection, user_id=person)
+        make_token(
+            connection,
+            user_id=person,
+            sixty_days_notification_sent_at="2026-01-01 23:30-01",
+            thirty_days_notification_sent_at="2026-01-31",
+            expire_notification_delivered=True,
+            after_expiry_notification_delivered=True,
+        )
+        make_token(
+            connection, user_id=person, seven_days_notification_sent_at="2026-02-20", expire_notification_delivered=True
+        )
+    words = ["--sort", "id", "--columns", "warned"]
+    sent = [["60d 2026-01-02", "30d 2026-01-31", "7d", "expired"], ["7d 2026-02-20"]]
+    assert [token["warned"] for token in json.loads(show(*words, "--output", "json"))["tokens"]] == [[], *sent]
+    assert show(*words).splitlines()[1:] == ["none", *(", ".join(one) for one in sent)]
+
+
+def test_impersonation_tokens_are_listed_and_what_is_left_out_is_said_in_a_pipe_too(
+    gitlab_database: Address, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        person = make_user(connection)
+        made = [make_token(connection, user_id=person, impersonation=one, expires_at=SOON) for one in (False, True)]
+        make_token(connection, user_id=person, expires_at=GONE)
+
+    def said(*words: str) -> tuple[list[str], str]:
+        assert typed("list", "--target", url(gitlab_database), *words) == 0
+        printed = capsys.readouterr()
+        return printed.out.splitlines(), printed.err
+
+    assert said("--output", "ids") == ([str(one) for one in made], ""), "programs are told nothing"
+    rows, told = said()
+    assert (len(rows), told) == (3, "Left out: 1 expired personal (--state takes them in).\n")
+    rows, told = said("--kind", "impersonation")
+    assert (len(rows), told) == (
+        2,
+        "Left out: 1 active personal, 1 expired personal (--kind and --state take them in).\n",
+    )
 
 
 def test_odd_dates_are_shown_as_everywhere(gitlab_database: Address, show: List) -> None:
@@ -292,6 +360,7 @@ def test_ids_of_no_token_and_left_out_are_named(
     assert typed("list", "--target", url(gitlab_database), "--ids", str(named)) == 0
     assert capsys.readouterr().err == (
         f"NOTE: 1 of 3 ids are of no token: 999999.\nNOTE: 1 of 3 ids are left out by the other options: {dead}.\n"
+        "Left out: 1 expired personal (--state takes them in).\n"
     )
 
 
@@ -304,7 +373,7 @@ def test_every_column_can_be_shown_and_sorted_by_on_every_release(
         bot = make_bot(connection, group_id=make_group(connection))
         made = {make_token(connection, user_id=owner, expires_at=SOON) for owner in (bot, make_user(connection))}
     for column in COLUMNS:
-        sort = column.name if column.name not in ("scopes", "ips", "flags", "told") else "id"
+        sort = column.name if column.name not in UNSORTABLE else "id"
         for first in (None, 5):
             with listed(address, EVERYTHING, Layout(COLUMNS, sort, first=first)) as found:
                 assert {row[0] for row in found.rows} == made

@@ -24,7 +24,7 @@ from tests.testbed.processes import wait_until
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.kind import Kind, State
-from tokens.inventory.due import KindGauge
+from tokens.inventory.due import Gauges, KindGauge
 from tokens.views.metrics import metrics
 
 MONITORING = Path(__file__).parent.parent / "deploy" / "monitoring"
@@ -48,8 +48,8 @@ def rules() -> list[dict[str, Any]]:
 
 def written() -> set[str]:
     """The names of all metrics."""
-    day = metrics([KindGauge(Kind.GROUP, dict.fromkeys(State, 1), {7: 1}, 1, None)])
-    return set(re.findall(r"# TYPE (\w+)", day))
+    numbers = Gauges((KindGauge(Kind.GROUP, dict.fromkeys(State, 1), {7: 1}, 1, None),))
+    return set(re.findall(r"# TYPE (\w+)", metrics(numbers, 0.1)))
 
 
 def test_the_rules_and_their_own_tests_are_accepted() -> None:

@@ -102,18 +102,23 @@ def test_a_date_that_begins_today_is_past_because_tokens_die_at_its_first_moment
 
 def test_a_single_move_is_spoken_of_with_its_dates() -> None:
     assert texts(noted([move("2026-02-01", "2025-02-01")])) == [
-        "2025-02-01 is not in the future (today is 2026-03-01 UTC): these tokens will not work.",
-        "2025-02-01 is before 2026-02-01: these tokens will expire earlier than now.",
+        "2025-02-01 (Sat, 393 days ago) is not in the future in UTC: these tokens will not work.",
+        "2025-02-01 (Sat, 393 days ago) is before 2026-02-01 (Sun, 28 days ago): these tokens will expire earlier than "
+        "now.",
     ]
     assert texts(noted([move("2027-02-01", "2027-02-01")], policy=Policy(TODAY, 30))) == [
-        "2027-02-01 is the date that these tokens have already.",
-        "2027-02-01 is beyond the instance's maximum lifetime of 30 days (2026-03-31): "
+        "2027-02-01 (Mon, in 337 days) is the date that these tokens have already.",
+        "2027-02-01 (Mon, in 337 days) is beyond the instance's maximum lifetime of 30 days, today until 2026-03-31 "
+        "(Tue, in 30 days): "
         "GitLab revokes such tokens when that setting is next changed.",
     ]
-    assert texts(noted([move(None, "2027-02-01")])) == ["These tokens never expire now: on 2027-02-01 they will."]
+    assert texts(noted([move(None, "2027-02-01")])) == [
+        "These tokens never expire now: on 2027-02-01 (Mon, in 337 days) they will."
+    ]
     assert texts(noted([move(None, None)])) == ["These tokens have no expiration date already."]
     assert texts(noted([REMOVAL], policy=Policy(TODAY, 30))) == [
-        "To have no expiration date is beyond the instance's maximum lifetime of 30 days (2026-03-31): "
+        "To have no expiration date is beyond the instance's maximum lifetime of 30 days, today until 2026-03-31 "
+        "(Tue, in 30 days): "
         "GitLab revokes such tokens when that setting is next changed.",
     ]
 
@@ -132,12 +137,13 @@ def test_several_moves_are_spoken_of_with_counts() -> None:
         "20 token(s) have their new date already.",
         "1 token(s) will expire earlier than now.",
         "4000 token(s) never expire now: with the new date they will.",
-        "54000 token(s) get a date, or none, beyond the instance's maximum lifetime of 30 days (2026-03-31): "
+        "54000 token(s) get a date, or none, beyond the instance's maximum lifetime of 30 days, today until 2026-03-31 "
+        "(Tue, in 30 days): "
         "GitLab revokes such tokens when that setting is next changed.",
     ]
     assert texts(noted([move("2026-03-10", None, 2), move("2026-03-11", None, 3)], policy=Policy(TODAY, 30))) == [
-        "5 token(s) will have no expiration date, which is beyond the instance's maximum lifetime of 30 days "
-        "(2026-03-31): GitLab revokes such tokens when that setting is next changed.",
+        "5 token(s) will have no expiration date, which is beyond the instance's maximum lifetime of 30 days, today "
+        "until 2026-03-31 (Tue, in 30 days): GitLab revokes such tokens when that setting is next changed.",
     ]
 
 

@@ -55,6 +55,7 @@ def _application_settings() -> None:
                 CHECK (char_length(personal_access_token_prefix) <= 20),
             max_personal_access_token_lifetime integer,
             disable_personal_access_tokens     boolean  NOT NULL DEFAULT false,
+            allow_runner_registration_token    boolean  NOT NULL DEFAULT true,
             maintenance_mode                   boolean  NOT NULL DEFAULT false,
             maintenance_mode_message           text
                 CHECK (char_length(maintenance_mode_message) <= 255)

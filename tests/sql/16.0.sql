@@ -1,5 +1,5 @@
 -- analyze, doctor, extend, journal.install, journal.status, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
 SELECT
@@ -198,7 +198,7 @@ SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
 
--- doctor, extend, undo, apply, remove, list, rotate
+-- doctor, extend, undo, apply, remove, rotate
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -479,12 +479,6 @@ ROLLBACK TO "_pg3_1";
 -- doctor
 RELEASE "_pg3_1";
 
--- doctor
-SELECT maintenance_mode
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
 -- doctor, extend, undo, apply, remove, list, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
@@ -492,6 +486,20 @@ SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       maintenance_mode AS maintenance_mode
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor, rotate
+SELECT
+      COALESCE(disable_personal_access_tokens, false) AS disabled
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor
+SELECT
+      allow_runner_registration_token AS allowed
     FROM public.application_settings
     ORDER BY id DESC
     LIMIT 1;
@@ -567,7 +575,7 @@ SELECT
     GROUP BY n.oid;
 
 -- journal.install, journal.uninstall
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- journal.install, journal.uninstall
 select pg_catalog.version();
@@ -1436,7 +1444,7 @@ WITH replaced AS MATERIALIZED (
     ORDER BY t.id;
 
 -- extend, undo, apply, remove, rotate
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, undo, apply, remove, rotate, journal.uninstall
 SELECT
@@ -1478,7 +1486,7 @@ INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_
     VALUES ($1, $2, CAST($3 AS jsonb), $4, $5);
 
 -- extend, undo, apply, remove
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '250ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '250ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, remove
 SELECT m.id, m.user_id, m.expires_at::text AS expires_at
@@ -2226,7 +2234,7 @@ WITH replaced AS MATERIALIZED (
     ORDER BY t.id;
 
 -- apply
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '50ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '50ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- apply
 UPDATE public.personal_access_tokens
@@ -2807,13 +2815,6 @@ SELECT
 
 -- rotate
 SELECT
-      COALESCE(disable_personal_access_tokens, false) AS disabled
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
--- rotate
-SELECT
       t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, false AS granular,
       false AS sudo, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
@@ -2880,7 +2881,7 @@ INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires
     VALUES ($1, $2, CAST($3 AS date), CAST($4 AS date), CAST($5 AS date));
 
 -- rotate
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- rotate
 UPDATE token_tasks.runs
@@ -3020,7 +3021,7 @@ SELECT count(*) AS runs
       AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
 
 -- journal.prune
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- journal.prune
 DELETE 

@@ -1,5 +1,5 @@
 -- analyze, doctor, extend, journal.install, journal.status, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
 SELECT
@@ -441,12 +441,6 @@ ROLLBACK TO "_pg3_1";
 -- doctor
 RELEASE "_pg3_1";
 
--- doctor
-SELECT maintenance_mode
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
 -- doctor, extend, undo, apply, remove, list, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
@@ -459,6 +453,25 @@ SELECT
       CAST(
         resource_access_tokens_settings -> 'inactive_resource_access_tokens_delete_after_days' AS text
       ) AS resource_access_tokens_settings
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor, rotate
+SELECT
+      COALESCE(disable_personal_access_tokens, false) AS disabled,
+      CASE
+        WHEN (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
+        THEN COALESCE((personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, CAST(now() AT TIME ZONE 'UTC' AS date))::text
+      END AS granular_after,
+      CAST(now() AT TIME ZONE 'UTC' AS date)::text AS today
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- doctor
+SELECT
+      allow_runner_registration_token AS allowed
     FROM public.application_settings
     ORDER BY id DESC
     LIMIT 1;
@@ -534,7 +547,7 @@ SELECT
     GROUP BY n.oid;
 
 -- journal.install, journal.uninstall
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- journal.install, journal.uninstall
 select pg_catalog.version();
@@ -1176,7 +1189,7 @@ WITH owners AS (
       WHERE t.user_id = o.user_id
     ) bot ON o.user_type = 6;
 
--- extend, undo, apply, remove, list, rotate
+-- extend, undo, apply, remove, rotate
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -1214,7 +1227,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- extend, undo, apply, remove, list, rotate
+-- extend, undo, apply, remove, rotate
 SELECT EXISTS (
             SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
               SELECT
@@ -1506,7 +1519,7 @@ WITH replaced AS MATERIALIZED (
     ORDER BY t.id;
 
 -- extend, undo, apply, remove, rotate
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, undo, apply, remove, rotate, journal.uninstall
 SELECT
@@ -1548,7 +1561,7 @@ INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_
     VALUES ($1, $2, CAST($3 AS jsonb), $4, $5);
 
 -- extend, undo, apply, remove
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '250ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '250ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, remove
 SELECT m.id, m.user_id, m.expires_at::text AS expires_at
@@ -2314,7 +2327,7 @@ WITH replaced AS MATERIALIZED (
     ORDER BY t.id;
 
 -- apply
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '50ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '50ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- apply
 UPDATE public.personal_access_tokens
@@ -2942,20 +2955,6 @@ SELECT
 
 -- rotate
 SELECT
-      COALESCE(disable_personal_access_tokens, false) AS disabled,
-      COALESCE(
-        (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
-          AND COALESCE(
-            (personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, CAST(now() AT TIME ZONE 'UTC' AS date)
-          ) <= CAST(now() AT TIME ZONE 'UTC' AS date),
-        false
-      ) AS granular_only
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
-
--- rotate
-SELECT
       t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, t.granular AS granular,
       t.sudo AS sudo, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
@@ -3014,7 +3013,7 @@ INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires
     VALUES ($1, $2, CAST($3 AS date), CAST($4 AS date), CAST($5 AS date));
 
 -- rotate
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- rotate
 UPDATE token_tasks.runs
@@ -3189,7 +3188,7 @@ SELECT count(*) AS runs
       AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
 
 -- journal.prune
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- journal.prune
 DELETE 

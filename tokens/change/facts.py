@@ -211,7 +211,7 @@ def read_facts(
     first where that is worse. `clean_up` is the release's own.
     """
     new = change.expression()
-    migrated = _migrated(migration)
+    migrated = dated_by(migration)
     works = WORKS.format(new=new.sql)
     warned = notices.any_set(schema)
     bots = _bots(clean_up, policy, change.earliest())
@@ -220,7 +220,7 @@ def read_facts(
         ends_before=ends_before(new.sql),
         warned=warned,
         due=DUE.format(new=new.sql),
-        migrated=MIGRATED if migrated else "false",
+        migrated=migrated.sql,
         condition=condition.sql,
         notified=NOTIFIED,
         blocked=BLOCKED,
@@ -229,7 +229,7 @@ def read_facts(
     parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
     first_warning = (policy.today + notices.first_warning(schema)).literal
     row = connection.row(
-        statement, **{"facts_first_warning": first_warning, **migrated, **bots.parameters, **parameters}
+        statement, **{"facts_first_warning": first_warning, **migrated.parameters, **bots.parameters, **parameters}
     )
     return Facts(**row._asdict(), superseded=read_superseded(connection, schema, condition, new, policy))
 
@@ -299,22 +299,23 @@ def _bots(clean_up: CleanUp | None, policy: Policy, new: Condition) -> _Bots:
     )
 
 
-def _migrated(migration: BackgroundMigration | None) -> dict[str, str]:
-    """The dates that the migration gave, and when it had seen every token, as parameters; none where that is unknown.
+def dated_by(migration: BackgroundMigration | None) -> Condition:
+    """Whether a token `t` probably got its date from the migration; of none where that is unknown.
 
     Where GitLab has not recorded an end, the migration is taken to have ended a day after it started, at midnight UTC.
     """
     if migration is None or (started := migration.started_at or migration.finished_at) is None:
-        return {}
+        return Condition("false", {})
     first = _day(started)
     last, before = first + 1, f"{(first + 2).literal} 00:00+00"
     if migration.finished_at is not None:
         last, before = _day(migration.finished_at), migration.finished_at.isoformat()
-    return {
+    parameters = {
         "facts_migrated_first": (first + DEFAULT_LIFETIME).literal,
         "facts_migrated_last": (last + DEFAULT_LIFETIME).literal,
         "facts_migrated_before": before,
     }
+    return Condition(MIGRATED, parameters)
 
 
 def _day(time: datetime) -> ExpirationDate:

@@ -111,12 +111,12 @@ def notes(
 
 def notes_on_ids(named: int, unknown: Sequence[int], left_out: Sequence[int]) -> Iterator[Note]:
     """The notes on ids of `named` ones that no token has, and on those of tokens that other options leave out."""
-    of = f"of the {named} ids"
+    of = f"of {named:,} ids"
     if unknown:
-        text = f"{len(unknown)} {of} are no token's: {_first(unknown)}."
+        text = f"{len(unknown):,} {of} are of no token: {_first(unknown)}."
         yield Note(Concern.UNKNOWN_IDS, text, len(unknown), tuple(unknown))
     if left_out:
-        text = f"{len(left_out)} {of} are of tokens that the other options leave out: {_first(left_out)}."
+        text = f"{len(left_out):,} {of} are left out by the other options: {_first(left_out)}."
         yield Note(Concern.LEFT_OUT_IDS, text, len(left_out), tuple(left_out))
 
 
@@ -154,19 +154,22 @@ def _on_dates(moves: Sequence[Move], policy: Policy) -> Iterator[Note]:
     last = policy.last_date
     beyond = _count(moves, lambda move: last is not None and (move.new is None or move.new > last))
 
-    in_past = f"not in the future (today is {policy.today} UTC)"
+    def beside(day: ExpirationDate | None) -> str:
+        return "" if day is None else day.beside(policy.today)
+
     maximum = (
-        f"beyond the instance's maximum lifetime of {policy.maximum_lifetime} days ({last}): "
+        f"beyond the instance's maximum lifetime of {policy.maximum_lifetime} days, today until {beside(last)}: "
         "GitLab revokes such tokens when that setting is next changed."
     )
     if len(moves) == 1:
-        old, new = moves[0].old, moves[0].new
-        yield Note(Concern.PAST, f"{new} is {in_past}: these tokens will not work.", past)
+        old, new = beside(moves[0].old), beside(moves[0].new)
+        yield Note(Concern.PAST, f"{new} is not in the future in UTC: these tokens will not work.", past)
         yield Note(Concern.SAME, _same(new), same)
         yield Note(Concern.EARLIER, f"{new} is before {old}: these tokens will expire earlier than now.", earlier)
         yield Note(Concern.DATED, f"These tokens never expire now: on {new} they will.", dated)
         yield Note(Concern.BEYOND_MAXIMUM, f"{new or 'To have no expiration date'} is {maximum}", beyond)
     else:
+        in_past = f"not in the future (today is {policy.today} UTC)"
         yield Note(Concern.PAST, f"{past} token(s) get a date that is {in_past}: they will not work.", past)
         yield Note(Concern.SAME, f"{same} token(s) have their new date already.", same)
         yield Note(Concern.EARLIER, f"{earlier} token(s) will expire earlier than now.", earlier)
@@ -181,8 +184,8 @@ def _become(moves: Sequence[Move]) -> str:
     return "get a date, or none," if any(move.new is None for move in moves) else "get a date"
 
 
-def _same(new: ExpirationDate | None) -> str:
-    if new is None:
+def _same(new: str) -> str:
+    if not new:
         return "These tokens have no expiration date already."
     return f"{new} is the date that these tokens have already."
 

@@ -16,9 +16,8 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
     """
     site = locate()
     with environment.announced("Counting the tokens"):
-        found = breakdown_of(site.address, selection, ci=site.ci)
-    for note in found.notes:
-        environment.tell(f"NOTE: {note}")
+        found = breakdown_of(site.address, selection, release=site.release, ci=site.ci)
+    environment.note(found.notes)
     show(
         environment,
         output,

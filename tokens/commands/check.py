@@ -3,15 +3,17 @@
 import os
 import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokens.commands.days import days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.reading import MOST_TOKENS, whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.errors import ExitStatus, TokensError, UsageError
-from tokens.inventory.due import due, gauges
+from tokens.inventory.due import MOST_SERIES, due, gauges
 from tokens.selection import Selection
 from tokens.targets.places import Locate
 from tokens.terminal import console
@@ -38,11 +40,26 @@ def thresholds(_: Environment, warn: str, critical: str) -> Thresholds:
     return found
 
 
+def most_of_each(_: Environment, each: bool, at_most: str | None) -> int | None:
+    """How many tokens may be shown one by one, None where they are only counted.
+
+    Raises:
+        UsageError: no number, or one without `--each`.
+    """
+    if at_most is not None and not each:
+        raise UsageError("--at-most is about the tokens of --each: use both.")
+    most = MOST_SERIES if at_most is None else whole_number(at_most, 1, MOST_TOKENS)
+    if most is None:
+        raise UsageError(f'--at-most takes a number of tokens, not "{at_most}".')
+    return most if each else None
+
+
 def check(
     environment: Environment,
     locate: Locate,
     selection: Selection,
     thresholds: Thresholds,
+    most_of_each: int | None,
     output: str,
     file: str | None,
 ) -> Ending:
@@ -55,23 +72,37 @@ def check(
     """
     if file is not None and output != "prometheus":
         raise UsageError("--file is where --output prometheus is written: use both.")
+    if most_of_each is not None and selection.others:
+        raise UsageError("--each names access tokens alone: leave the other kinds out, or use list.")
     site = locate()
     if output == "prometheus":
         from tokens.views.metrics import metrics  # its library loads a web server
 
-        text = metrics(gauges(site.address, selection, ci=site.ci))
+        began = time.monotonic()
+        numbers = gauges(site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each)
+        text = metrics(numbers, time.monotonic() - began)
+        environment.note(numbers.notes)
         if file is None:
             environment.write(text)
         else:
             replace(Path(file), text)
         return DONE
     counts_others = output == "json" or (output == "text" and console.is_terminal(environment.stdout))
-    found = due(site.address, selection, thresholds.warn, thresholds.critical, ci=site.ci, counts_others=counts_others)
+    found = due(
+        site.address,
+        selection,
+        thresholds.warn,
+        thresholds.critical,
+        ci=site.ci,
+        counts_others=counts_others,
+        most_of_each=most_of_each,
+    )
+    environment.note(found.notes)
     show(
         environment,
         output,
-        text=lambda: view.line(found),
-        json=lambda: view.as_json(found, site.instance),
+        text=lambda: view.lines(found),
+        json=lambda: view.as_json(found, site.instance, each=most_of_each is not None),
         others={"nagios": lambda: view.nagios(found)},
     )
     tell_of_others(environment, output, found.others)

@@ -4,6 +4,7 @@ import calendar
 import re
 from datetime import UTC, date, datetime, timedelta
 
+from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.selection import DateRange
@@ -12,6 +13,7 @@ from tokens.spelling import meant
 PERIOD = re.compile(r"(\d{1,7})([dwmy]?)", re.ASCII)
 MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 SHIFTED = re.compile(r"(today|tomorrow|)([+-])(\d{1,7}[dwmy])", re.ASCII)
+FRIDAY = 4  # of Python's weekdays
 MOST_DAYS = 3_660_000  # ten thousand years
 
 EARLIEST, LATEST = ExpirationDate(float("-inf")), ExpirationDate(float("inf"))
@@ -75,6 +77,18 @@ def days_since(option: str, period: str) -> DateRange:
     return DateRange(_ordinal(today()) + -days_of(option, period), _ordinal(today()))
 
 
+def ago(option: str, period: str) -> date:
+    """The day that is a period before today.
+
+    Raises:
+        UsageError: no period, or one that goes back beyond the year 1.
+    """
+    try:
+        return today() - timedelta(days_of(option, period))
+    except OverflowError:
+        raise UsageError(f"--{option} {period} goes back beyond the year 1; give a shorter period.") from None
+
+
 def range_of(option: str, word: str) -> DateRange | None:
     """The days that a word means, None for `none`; an open end is any day on that side.
 
@@ -108,6 +122,33 @@ def day_of(option: str, text: str) -> date:
         return date.fromordinal(int(_days(text)[0].ordinal))
     except (ValueError, OverflowError):
         raise UsageError(f'--{option} takes a day such as 2026-12-04, today or +14d, not "{text}".') from None
+
+
+def day_before_which(_: Environment, before: str | None, older_than: str | None) -> date:
+    """The day (UTC) that `--before` names, or the one that is `--older-than` ago."""
+    if bool(before) == bool(older_than):
+        raise UsageError("journal.prune takes one of --before DAY and --older-than PERIOD, such as --older-than 90d.")
+    return ago("older-than", older_than) if older_than else day_of("before", before or "")
+
+
+def date_of_demo(_: Environment, expires: str | None) -> date | None:
+    """The date that `--expires` wants for most tokens of the demo, None for the default."""
+    if not expires:
+        return None
+    if expires.strip().lower() == "friday":
+        return coming_friday(today())
+    try:
+        day = day_of("expires", expires)
+    except UsageError:
+        day = today()
+    if not today() < day < today() + timedelta(days=365):
+        raise UsageError(f'--expires takes friday, or a day within the coming year such as +14d, not "{expires}".')
+    return day
+
+
+def coming_friday(day: date) -> date:
+    """The first Friday after a day."""
+    return day + timedelta(days=7 - (day.weekday() - FRIDAY) % 7)
 
 
 def _days(word: str) -> tuple[ExpirationDate, ExpirationDate]:

@@ -1,7 +1,7 @@
 """What a command speaks through: the process's streams, or those that a test hands in."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -105,6 +105,11 @@ class Environment:
             self.stderr.flush()
         except OSError:
             console.discard(self.stderr)
+
+    def note(self, sentences: Iterable[str]) -> None:
+        """Say on standard error what a person should know, too."""
+        for sentence in sentences:
+            self.tell(f"NOTE: {sentence}")
 
     def say(self, text: str) -> None:
         """Say something that must not be lost: on standard output, or on standard error where that takes no more."""

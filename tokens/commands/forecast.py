@@ -1,16 +1,19 @@
 """`forecast`: how many tokens expire in the next days, weeks or months."""
 
+import functools
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tokens.commands.days import day_of, days_of, today
 from tokens.commands.environment import Environment
 from tokens.commands.reading import whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.errors import UsageError
-from tokens.inventory.forecast import Step
+from tokens.gitlab.kind import State
+from tokens.inventory.forecast import Step, events
 from tokens.inventory.forecast import forecast as forecast_of
-from tokens.selection import EVERYTHING, Selection
+from tokens.selection import Selection
 from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.views import forecast as view
@@ -55,20 +58,30 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
     Raises:
         TokensError: see `tokens.errors`.
     """
+    revoked = State.REVOKED in selection.states
     site = locate()
+    if output == "ics":
+        from tokens.views import calendar  # its library takes a tenth of a second
+
+        with environment.announced("Counting the tokens"):
+            ending, notes = events(site.address, selection, window.days, ci=site.ci, revoked=revoked)
+        environment.note(notes)
+        lines = functools.partial(calendar.lines, ending, site.instance, datetime.now(UTC))
+        show(environment, output, text=lines, json=lines, others={"ics": lines})
+        return
     on_terminal = console.is_terminal(environment.stdout)
     counts_others = output == "json" or (output == "text" and on_terminal)
     with environment.announced("Counting the tokens"):
-        found = forecast_of(site.address, selection, window.days, ci=site.ci, counts_others=counts_others)
-    for note in found.notes:
-        environment.tell(f"NOTE: {note}")
+        found = forecast_of(
+            site.address, selection, window.days, ci=site.ci, counts_others=counts_others, revoked=revoked
+        )
+    environment.note(found.notes)
     width = shutil.get_terminal_size().columns if on_terminal else WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
-    whole = selection == EVERYTHING
     show(
         environment,
         output,
-        text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, whole=whole),
+        text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, selection),
         json=lambda: view.as_json(found, buckets, site.instance, selection),
         csv=lambda: view.as_csv(buckets, found.kinds),
     )

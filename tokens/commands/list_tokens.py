@@ -83,13 +83,12 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
                     selection,
                     wanted,
                     release=site.release,
-                    counted=on_terminal,
+                    counted=output == "text",
                     ci=site.ci,
                     counts_others=on_terminal or output == "json",
                 )
             )
-        for note in found.notes:
-            environment.tell(f"NOTE: {note}")
+        environment.note(found.notes)
         show(
             environment,
             output,
@@ -104,7 +103,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
         )
         if output == "text":
             environment.flush()
-            for line in view.remark(found):
+            for line in view.remark(found, selection):
                 environment.tell(line)
 
 

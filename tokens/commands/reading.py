@@ -1,8 +1,5 @@
 """What options mean: their text read, or refused in one line."""
 
-import re
-from datetime import UTC, date, datetime, timedelta
-
 from tokens.call import to_type
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
@@ -12,9 +9,6 @@ MOST_TOKENS_OF_DEMO = 20_000_000
 MOST_TOKENS = 2**63 - 1
 LARGEST_RUN = 2**63 - 1
 LONGEST_TEXT = 1000  # characters; no name or path of GitLab's has more than 255
-DAYS = re.compile(r"(\d{1,5})d", re.ASCII)
-FRIDAY = 4  # of Python's weekdays
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def number_of_dates(_: Environment, top: str) -> int | None:
@@ -35,51 +29,12 @@ def number_of_run(_: Environment, run: str | None) -> int | None:
     return number
 
 
-def day_before_which(_: Environment, before: str | None, older_than: str | None) -> date:
-    """The day (UTC) that `--before` names, or `--older-than` as days before today."""
-    if bool(before) == bool(older_than):
-        raise UsageError("journal.prune takes one of --before DATE and --older-than DAYS, such as --older-than 90d.")
-    if older_than:
-        days = DAYS.fullmatch(older_than.strip())
-        if days is None:
-            raise UsageError(f'--older-than takes a number of days such as 90d, not "{older_than}".')
-        return datetime.now(UTC).date() - timedelta(days=int(days[1]))
-    text = (before or "").strip()
-    try:
-        if DATE.fullmatch(text):
-            return date.fromisoformat(text)
-    except ValueError:
-        pass
-    raise UsageError(f'--before takes a date in the form YYYY-MM-DD, not "{before}".')
-
-
 def tokens_of_demo(_: Environment, tokens: str | None) -> int | None:
     """How many tokens `--tokens` wants in the demo, None for the default."""
     number = whole_number(tokens, 0, MOST_TOKENS_OF_DEMO) if tokens else None
     if tokens and number is None:
         raise UsageError(f'--tokens takes a number up to {MOST_TOKENS_OF_DEMO}, not "{tokens}".')
     return number
-
-
-def date_of_demo(_: Environment, expires: str | None) -> date | None:
-    """The date that `--expires` wants for most tokens of the demo, None for the default."""
-    if not expires:
-        return None
-    today, text = datetime.now(UTC).date(), expires.strip().lower()
-    if text == "friday":
-        return coming_friday(today)
-    try:
-        day = date.fromisoformat(text) if DATE.fullmatch(text) else today
-    except ValueError:
-        day = today
-    if not today < day < today + timedelta(days=365):
-        raise UsageError(f'--expires takes friday, or a date within the coming year as YYYY-MM-DD, not "{expires}".')
-    return day
-
-
-def coming_friday(today: date) -> date:
-    """The first Friday after `today`."""
-    return today + timedelta(days=7 - (today.weekday() - FRIDAY) % 7)
 
 
 def whole_number(text: str, least: int, most: int) -> int | None:

@@ -94,18 +94,34 @@ def selection(
 
 
 def to_read(environment: Environment, **options: Any) -> Selection:
-    """The same for what changes nothing, and so needs no date and knows more kinds."""
-    return selection(environment, **options, needs_expires=False, knows_others=True)
+    """The same for what changes nothing: it needs no date, and every kind of token counts unless kinds are named.
+
+    It knows more kinds. A change leaves impersonation tokens out unless they are named, since they are an
+    administrator's own business. To overlook one that expires would be the greater harm.
+    """
+    found = selection(environment, **options, needs_expires=False, knows_others=True)
+    return found if options.get("kind") else replace(found, kinds=EVERY_KIND)
+
+
+def to_foresee(environment: Environment, **options: Any) -> Selection:
+    """The same for tokens whose date is to come: those that work, unless states are named.
+
+    Raises:
+        UsageError: only tokens that have expired, none of which has a date to come.
+    """
+    found = to_read(environment, **options)
+    if found.states == {State.EXPIRED}:
+        raise UsageError(
+            "A token that has expired has no date to come: use list --state expired, or analyze for the commonest "
+            "dates."
+        )
+    return found
 
 
 def to_count(environment: Environment, **options: Any) -> Selection:
-    """The same for what only counts: every kind and every state, unless they are named."""
+    """The same for what only counts: every state, too, unless states are named."""
     found = to_read(environment, **options)
-    return replace(
-        found,
-        kinds=found.kinds if options.get("kind") else EVERY_KIND,
-        states=found.states if options.get("state") or options.get("expired_within") else EVERY_STATE,
-    )
+    return found if options.get("state") or options.get("expired_within") else replace(found, states=EVERY_STATE)
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:

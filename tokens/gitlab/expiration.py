@@ -14,6 +14,8 @@ CYCLE_DAYS = 146_097
 FIRST, LAST = -1_721_425, 2_145_762_068
 
 TYPED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
 STORED = re.compile(r"(\d{4,})-(\d{2})-(\d{2})( BC)?", re.ASCII)
 
 
@@ -81,7 +83,29 @@ class ExpirationDate:
         sign = "-" if year < 0 else ""
         return f"{sign}{abs(year):04}-{month:02}-{day:02}"
 
+    def beside(self, today: "ExpirationDate") -> str:
+        """The date with its weekday and its distance from `today`, as a person reads it in a sentence.
+
+        >>> today = ExpirationDate.typed("2026-11-27")
+        >>> (today + 14).beside(today), (today + -1).beside(today), ExpirationDate.stored("infinity").beside(today)
+        ('2026-12-11 (Fri, in 14 days)', '2026-11-26 (Thu, 1 day ago)', 'Infinity')
+        """
+        if not (self.is_finite and today.is_finite):
+            return str(self)
+        return f"{self} ({WEEKDAYS[(int(self.ordinal) - 1) % 7]}, {distance(int(self.ordinal - today.ordinal))})"
+
     def _parts(self) -> tuple[int, int, int]:
         cycles, days = divmod(int(self.ordinal) - 1, CYCLE_DAYS)
         near = date.fromordinal(days + 1)
         return near.year + cycles * CYCLE_YEARS, near.month, near.day
+
+
+def distance(days: int) -> str:
+    """A day by its distance from today.
+
+    >>> distance(0), distance(1), distance(7), distance(-3)
+    ('today', 'tomorrow', 'in 7 days', '3 days ago')
+    """
+    if days in (0, 1):
+        return ("today", "tomorrow")[days]
+    return f"in {days:,} days" if days > 0 else f"{-days:,} {'day' if days == -1 else 'days'} ago"

@@ -29,6 +29,7 @@ OPTIONAL = {
     MIGRATIONS: ("version",),
     SETTINGS: (
         "id",
+        "allow_runner_registration_token",
         "disable_personal_access_tokens",
         "maintenance_mode",
         "max_personal_access_token_lifetime",
@@ -134,6 +135,12 @@ LIST = Needs(
     reads={
         **CHANGE.reads,
         TOKENS: (*CHANGE.reads[TOKENS], "description", "granular"),
+        SETTINGS: (
+            *CHANGE.reads[SETTINGS],
+            "allow_runner_registration_token",
+            "disable_personal_access_tokens",
+            "personal_access_token_settings",
+        ),
         MEMBERS: (*CHANGE.reads[MEMBERS], "access_level"),
         LAST_USED_IPS: ("id", "personal_access_token_id", "ip_address"),
     }

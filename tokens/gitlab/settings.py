@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tokens.database import Connection
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import TODAY
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 
 # GitLab's own limit where the instance sets none (400 behind a feature flag since 17.6).
@@ -35,6 +36,12 @@ CURRENT = """
     ORDER BY id DESC
     LIMIT 1
 """
+
+# GitLab 18.11 and later; behind the feature flag granular_personal_access_tokens_enforcement, which is not asked for.
+GRANULAR_AFTER = f"""CASE
+        WHEN (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
+        THEN COALESCE((personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, {TODAY})::text
+      END"""
 
 DAYS = re.compile(r'"?(\d{1,6})"?', re.ASCII)
 
@@ -85,6 +92,43 @@ def read_policy(connection: Connection, schema: Schema) -> Policy:
         maintenance=bool(values.get("maintenance_mode")),
         inactive_days=_inactive_days(schema, values.get("resource_access_tokens_settings")),
     )
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which tokens the instance's settings let nobody use, or nobody make.
+
+    `disabled` is whether no access token of any kind authenticates. From the day of `granular_after` on people can make
+    fine-grained tokens alone, while older ones go on working; None where they can make others, too. `granular_only` is
+    whether that day has come.
+    """
+
+    disabled: bool = False
+    granular_after: ExpirationDate | None = None
+    granular_only: bool = False
+
+
+def read_rules(connection: Connection, schema: Schema) -> Rules:
+    """The rules in force now; those that a release does not have are off."""
+    columns = []
+    if schema.has(SETTINGS, "id", "disable_personal_access_tokens"):
+        columns.append("COALESCE(disable_personal_access_tokens, false) AS disabled")
+    if schema.has(SETTINGS, "id", "personal_access_token_settings"):
+        columns += [f"{GRANULAR_AFTER} AS granular_after", f"{TODAY}::text AS today"]
+    current = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
+    values = {} if current is None else current._asdict()
+    if values.get("granular_after") is None:
+        return Rules(bool(values.get("disabled")))
+    after = ExpirationDate.stored(values["granular_after"])
+    return Rules(bool(values.get("disabled")), after, after <= ExpirationDate.stored(values["today"]))
+
+
+def takes_registration_tokens(connection: Connection, schema: Schema) -> bool | None:
+    """Whether the instance lets runners register by registration tokens, the old way; None where it has no setting."""
+    if not schema.has(SETTINGS, "id", "allow_runner_registration_token"):
+        return None
+    current = connection.row(CURRENT.format(columns="allow_runner_registration_token AS allowed"))
+    return None if current is None else bool(current.allowed)
 
 
 def _inactive_days(schema: Schema, stored: str | None) -> int | None:

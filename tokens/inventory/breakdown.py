@@ -10,9 +10,11 @@ from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
-from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.settings import Policy
 from tokens.inventory import credentials
 from tokens.inventory.credentials import Words
+from tokens.inventory.ids import notes_on_ids
+from tokens.inventory.policy import Demands, read_demands
 from tokens.selection import Selection, has_scope
 from tokens.unmatched import check_names
 
@@ -64,20 +66,28 @@ class KindBreakdown:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What there is by kind, in the order of Kind, without kinds that no token has; and the policy in force.
+    """What there is by kind, in the order of Kind, without kinds that no token has; what is demanded; and notes.
 
-    Behind them come other kinds that were named; `notes` say which of these cannot be seen.
+    Behind them come other kinds that were named; `notes` are about ids, and say which of these kinds cannot be seen.
     """
 
     kinds: tuple[KindBreakdown, ...]
-    policy: Policy
+    demands: Demands
     notes: tuple[str, ...] = ()
 
+    @property
+    def policy(self) -> Policy:
+        """How long tokens may live."""
+        return self.demands.policy
 
-def breakdown(address: Address, selection: Selection, *, ci: Address | None = None) -> Breakdown:
+
+def breakdown(
+    address: Address, selection: Selection, *, release: str | None = None, ci: Address | None = None
+) -> Breakdown:
     """Count the tokens of `selection` by kind, in one statement; a standby will do.
 
-    `ci` is GitLab's ci database, where it has one of its own.
+    `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells. `ci` is GitLab's
+    ci database, where it has one of its own.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -90,12 +100,13 @@ def breakdown(address: Address, selection: Selection, *, ci: Address | None = No
         counts = ",\n      ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in _counts(schema).items())
         statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
         rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
-        policy = read_policy(connection, schema)
+        demands = read_demands(connection, schema, release)
+        notes = notes_on_ids(connection, schema, selection)
         with credentials.named(connection, schema, ci, selection) as named:
             others = [_of_another_kind(kind, row) for kind, row in named.each(_counts_of_others) if row.tokens]
     found = (rows[kind] for kind in Kind if kind in rows)
     kinds = (KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found)
-    return Breakdown((*kinds, *others), policy, named.notes)
+    return Breakdown((*kinds, *others), demands, (*notes, *named.notes))
 
 
 def _of_another_kind(kind: OtherKind, row: Any) -> KindBreakdown:

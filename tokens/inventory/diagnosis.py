@@ -12,21 +12,18 @@ from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OTHERS, OTHERS_IN_CI
-from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up, what_it_does
 from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, Needs
 from tokens.gitlab.preflight import ServerState
 from tokens.gitlab.release import estimated_release
-from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
-from tokens.gitlab.settings import read_policy
+from tokens.gitlab.schema import MIGRATIONS, TOKENS, Schema, read_schema
 from tokens.gitlab.succession import why_unknown
+from tokens.inventory import policy
 from tokens.journal import installation, listing, publications
 from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.trust import JournalUntrusted
 
 CLOCK_TOLERANCE = 60  # seconds
-MAINTENANCE = Needs(reads={SETTINGS: ("id", "maintenance_mode")})
 RELEASE = Needs(reads={MIGRATIONS: ("version",)})
-POLICY = Needs(reads={SETTINGS: CHANGE.reads[SETTINGS]})
 
 # What the tasks need that read GitLab's data or the journal, those that change dates, and the one that makes tokens.
 # `others` is what those that read can be asked for beside tokens.
@@ -61,13 +58,6 @@ SESSION = """
           AND CAST(reset_val AS bigint) BETWEEN 1 AND 999
         ORDER BY name
       ) AS short
-"""
-
-MAINTENANCE_MODE = """
-    SELECT maintenance_mode
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1
 """
 
 # What the journal takes where it is installed, to be read and to be written, and what it takes to install it.
@@ -199,8 +189,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     yield from _record_of_rotations(connection, schema)
     yield _hidden_rows(connection)
     yield _journal(connection)
-    yield _maintenance(connection, schema)
-    yield _inactive_bots(connection, schema, clean_up(release, estimate))
+    yield from _policy(connection, schema, release)
     yield _timeouts(session.timeouts, database.cures(connection, session.short))
     yield _clock(clock)
 
@@ -294,41 +283,13 @@ def _journal(connection: Connection) -> Finding:
     return Finding(subject, Verdict.OK, f"installed, revision {installation.REVISION}{subscribers}")
 
 
-def _maintenance(connection: Connection, schema: Schema) -> Finding:
-    subject = "maintenance mode"
-    if not schema.has(SETTINGS, "maintenance_mode"):
-        return Finding(subject, Verdict.OK, "this release has none")
-    if preflight.missing_privileges(connection, MAINTENANCE):
-        return Finding(subject, Verdict.OK, "unknown to this role")
-    row = connection.row(MAINTENANCE_MODE)
-    if row is not None and row.maintenance_mode:
-        return Finding(
-            subject,
-            Verdict.WARN,
-            "on: GitLab takes no changes from people, but from here they go through; a failover may be under way",
-        )
-    return Finding(subject, Verdict.OK, "off")
-
-
-def _inactive_bots(connection: Connection, schema: Schema, rule: CleanUp | None) -> Finding:
-    subject = "inactive bots"
-    if preflight.missing_privileges(connection, POLICY):
-        return Finding(subject, Verdict.OK, "unknown to this role after how many days GitLab deletes them")
-    days = read_policy(connection, schema).inactive_days
-    if rule is None or days is None:
-        return Finding(subject, Verdict.OK, "GitLab keeps them")
-    text = f"at 00:00 UTC, {days} day(s) after their last token's end, {what_it_does(rule)}"
-    if rule.by_flag:
-        text += f", where its feature flag {ENABLING_FLAG} is on"
-    if not rule.takes_undated:
-        return Finding(subject, Verdict.OK, text)
-    which = "this release" if rule.certain else f"{FAULTY}, which this may be,"
-    return Finding(
-        subject,
-        Verdict.WARN,
-        f"{text}; {which} takes tokens without an expiration date for ended, even those that work: give the tokens of "
-        "bots a date, or update GitLab to 17.9.1 or later",
-    )
+def _policy(connection: Connection, schema: Schema, release: str | None) -> Iterable[Finding]:
+    """What the instance demands of tokens, in the lines of `breakdown`."""
+    if preflight.missing_privileges(connection, policy.NEEDS):
+        yield Finding("policy", Verdict.OK, "unknown to this role, which may not read GitLab's settings")
+        return
+    for fact in policy.facts(policy.read_demands(connection, schema, release)):
+        yield Finding(fact.subject, Verdict.WARN if fact.warns else Verdict.OK, fact.text)
 
 
 def _timeouts(shown: str, cures: list[str]) -> Finding:

@@ -1,22 +1,31 @@
 """How many tokens will soon stop working: what monitoring asks every few minutes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.plan import read_release
+from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
 from tokens.gitlab.needs import LIST
+from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
+from tokens.gitlab.schema import SETTINGS, Schema
 from tokens.gitlab.settings import read_policy
 from tokens.gitlab.succession import read_line
 from tokens.inventory import credentials
 from tokens.inventory.credentials import Others, Words
-from tokens.selection import DateRange, Selection
+from tokens.inventory.ids import notes_on_ids
+from tokens.selection import BEYOND_MAXIMUM, Condition, DateRange, Selection
 from tokens.unmatched import check_names
+
+MOST_SERIES = 5000  # of single tokens; one series a token is fine for some thousands
+UNWARNED_WITHIN = 30  # days
+CLIFF_WITHIN = 90  # days
 
 DUE = """
     SELECT
@@ -42,6 +51,7 @@ GAUGES = """
       count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 60) AS within_60,
       count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 90) AS within_90,
       count(*) FILTER (WHERE {works} AND t.expires_at IS NULL) AS undated,
+      count(*) FILTER (WHERE {beyond}) AS beyond,
       min(t.expires_at) FILTER (WHERE {ends} AND isfinite(t.expires_at))::text AS next
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
@@ -49,12 +59,64 @@ GAUGES = """
     GROUP BY 1
 """
 
+# The place of a bot is looked up for those tokens alone that expire soon.
+UNWARNED = """
+    SELECT {kind} AS kind, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {place}
+    WHERE {condition}
+      AND {ends}
+      AND t.expires_at <= {today} + CAST(%(unwarned_within)s AS integer)
+      AND {nobody_told}
+    GROUP BY 1
+"""
+
+FULLEST_DAY = """
+    SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
+    FROM (
+      SELECT count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+        AND {ends}
+        AND t.expires_at <= {today} + CAST(%(cliff_within)s AS integer)
+      GROUP BY t.expires_at
+    ) day
+"""
+
+EACH = """
+    SELECT t.id, {kind} AS kind, {owner} AS owner, t.name, t.expires_at::text AS expires_at
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {place}
+    WHERE {condition}
+      AND {ends}
+      AND isfinite(t.expires_at)
+      AND t.expires_at <= {today} + CAST(%(each_within)s AS integer)
+    ORDER BY t.expires_at, t.id
+    LIMIT CAST(%(each_most)s AS bigint) + 1
+"""
+FOR_EVER = 3_660_000  # days, ten thousand years
+
+
+@dataclass(frozen=True)
+class DueToken:
+    """One token that will stop working; `owner` is None for a bot that has lost its project or group."""
+
+    id: int
+    kind: Kind
+    owner: str | None
+    name: str
+    expires_at: ExpirationDate
+
 
 @dataclass(frozen=True)
 class Due:
     """How many tokens stop working within `warn` and within `critical` days (UTC); `first` is the soonest date.
 
-    A token whose successor works is not among them. `others` and `named` are as in
+    A token whose successor works is not among them. `each` are the tokens themselves, soonest first, where they were
+    asked for. `notes` are sentences about ids that come to nothing. `others` and `named` are as in
     `tokens.inventory.tokens.Listing`.
     """
 
@@ -66,6 +128,8 @@ class Due:
     today: ExpirationDate
     others: Mapping[OtherKind, int | None] = field(default_factory=dict)
     named: frozenset[OtherKind] = frozenset()
+    each: tuple[DueToken, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def days(self) -> int | None:
@@ -77,7 +141,8 @@ class Due:
 class KindGauge:
     """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in so many days.
 
-    Neither `within` nor `next` is about a token whose successor works.
+    `unwarned` expire within UNWARNED_WITHIN days and GitLab tells nobody. Neither this nor `within` nor `next` is about
+    a token whose successor works.
     """
 
     kind: Kind | OtherKind
@@ -85,6 +150,23 @@ class KindGauge:
     within: dict[int, int]
     undated: int
     next: ExpirationDate | None
+    beyond_maximum: int = 0
+    unwarned: int = 0
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """What monitoring keeps: numbers by kind, and of all tokens together.
+
+    `cliff_ratio` is the share of the fullest day among all that expire within CLIFF_WITHIN days. `release` is GitLab's,
+    as far as it is known.
+    """
+
+    kinds: tuple[KindGauge, ...]
+    cliff_ratio: float = 0.0
+    release: str | None = None
+    each: tuple[DueToken, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def due(
@@ -95,14 +177,16 @@ def due(
     *,
     ci: Address | None = None,
     counts_others: bool = False,
+    most_of_each: int | None = None,
 ) -> Due:
     """What of `selection` stops working within `warn` days, and within `critical` days; a standby will do.
 
     `ci` is GitLab's ci database where it has one of its own; with `counts_others` the credentials are counted that are
-    no tokens, where none of them is named.
+    no tokens, where none of them is named. With `most_of_each` the tokens come, too, if there are no more than that.
 
     Raises:
-        DatabaseError, Refused: see `tokens.errors`; also where a kind that was named cannot be seen.
+        DatabaseError, Refused: see `tokens.errors`; also where a kind that was named cannot be seen, and more tokens
+            than `most_of_each`.
         UsageError: a name in the selection that does not exist, or an option that means nothing for a kind.
     """
     with database.reading(address) as connection:
@@ -122,9 +206,12 @@ def due(
         others: Mapping[OtherKind, int | None] = {}
         if counts_others and not selection.others:
             others = credentials.coming(connection, schema, ci, selection, window)
+        each = tuple(_each(connection, schema, condition, warn, most_of_each))
+        notes = notes_on_ids(connection, schema, selection)
     dates = [ExpirationDate.stored(row.first) for row in rows if row.first is not None]
     warning, urgent = sum(row.warning for row in rows), sum(row.critical for row in rows)
-    return Due(warn, critical, warning, urgent, min(dates, default=None), today, others, selection.others)
+    first = min(dates, default=None)
+    return Due(warn, critical, warning, urgent, first, today, others, selection.others, each, notes)
 
 
 def _require_all(named: Others) -> None:
@@ -140,31 +227,83 @@ def _due(words: Words, ends: str) -> str:
     )
 
 
-def gauges(address: Address, selection: Selection, *, ci: Address | None = None) -> tuple[KindGauge, ...]:
+def gauges(
+    address: Address,
+    selection: Selection,
+    *,
+    release: str | None = None,
+    ci: Address | None = None,
+    most_of_each: int | None = None,
+) -> Gauges:
     """The tokens of `selection` by kind, every kind that can be named, those without tokens too.
 
-    Other kinds are among them where they were named. Raises what `due` raises.
+    `release` is GitLab's version where it is known; else the database tells. With `most_of_each` every token comes that
+    works and has a date, if there are no more than that. Tokens of GitLab's own bots, and those without an owner, are
+    left out: nobody can do anything about them. Other kinds are among them where they were named.
+
+    Raises what `due` raises.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
         check_names(connection, schema, selection)
         condition = selection.condition(schema)
-        line = read_line(connection, schema)
+        parts = {"kind": kind_expression(schema), "today": TODAY, "condition": condition.sql}
+        ends = _ends(connection, schema)
+        maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
         statement = GAUGES.format(
-            kind=kind_expression(schema),
             works=WORKS,
-            ends=f"({WORKS} AND NOT {line.has_live})" if line else WORKS,
+            ends=ends,
             expired=STATE_CONDITIONS[State.EXPIRED],
             revoked=STATE_CONDITIONS[State.REVOKED],
-            today=TODAY,
-            condition=condition.sql,
+            beyond=f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
+            **parts,
         )
         rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
+        statement = UNWARNED.format(ends=ends, place=PLACE.strip(), nobody_told=NOBODY_TOLD.strip(), **parts)
+        unwarned = {
+            Kind(row.kind): row.tokens
+            for row in connection.rows(statement, unwarned_within=UNWARNED_WITHIN, **condition.parameters)
+        }
+        day = connection.row(FULLEST_DAY.format(ends=ends, **parts), cliff_within=CLIFF_WITHIN, **condition.parameters)
+        each = tuple(_each(connection, schema, condition, FOR_EVER, most_of_each))
+        notes = notes_on_ids(connection, schema, selection)
+        release = release or read_release(connection, schema)
         with credentials.named(connection, schema, ci, selection) as named:
             _require_all(named)
             others = [_gauge(kind, row) for kind, row in named.each(_gauges)]
-    kinds = (_gauge(kind, rows.get(kind)) for kind in Kind if kind is not Kind.OTHER or kind in rows)
-    return (*kinds, *others)
+    kinds = (_gauge(kind, rows.get(kind), unwarned.get(kind, 0)) for kind in Kind if kind is not Kind.OTHER)
+    ratio = day.fullest / day.tokens if day.tokens else 0.0
+    return Gauges((*kinds, *others), ratio, release, each, notes)
+
+
+def _ends(connection: Connection, schema: Schema) -> str:
+    """SQL: whether a token works and nothing has replaced it that does, too."""
+    line = read_line(connection, schema)
+    return f"({WORKS} AND NOT {line.has_live})" if line else WORKS
+
+
+def _each(
+    connection: Connection, schema: Schema, condition: Condition, within: int, most: int | None
+) -> Iterator[DueToken]:
+    """The tokens that stop working within so many days; none where nobody wants them."""
+    if most is None:
+        return
+    statement = EACH.format(
+        kind=kind_expression(schema),
+        owner=owner_shown(schema),
+        place=PLACE.strip(),
+        condition=condition.sql,
+        ends=_ends(connection, schema),
+        today=TODAY,
+    )
+    found = list(connection.rows(statement, each_within=within, each_most=most, **condition.parameters))
+    if len(found) > most:
+        raise Refused(
+            f"--each would show more than {most:,} tokens, which is too much for monitoring: choose fewer, such as "
+            "with --group PATH, or allow more by --at-most NUMBER."
+        )
+    for row in found:
+        yield DueToken(row.id, Kind(row.kind), row.owner, row.name, ExpirationDate.stored(row.expires_at))
 
 
 def _gauges(words: Words) -> str:
@@ -180,7 +319,7 @@ def _gauges(words: Words) -> str:
     return ",\n      ".join((*columns, f"CAST({soonest} AS text) AS next"))
 
 
-def _gauge(kind: Kind | OtherKind, row: object) -> KindGauge:
+def _gauge(kind: Kind | OtherKind, row: object, unwarned: int = 0) -> KindGauge:
     def of(name: str) -> int:
         return int(getattr(row, name, 0))
 
@@ -191,4 +330,6 @@ def _gauge(kind: Kind | OtherKind, row: object) -> KindGauge:
         {days: of(f"within_{days}") for days in (7, 30, 60, 90)},
         of("undated"),
         None if first is None else ExpirationDate.stored(first),
+        of("beyond"),
+        unwarned,
     )

@@ -8,18 +8,24 @@ from enum import StrEnum
 
 from tokens import database
 from tokens.address import Address
+from tokens.database import Connection
+from tokens.errors import Refused, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, kind_expression
 from tokens.gitlab.needs import LIST
+from tokens.gitlab.ownership import PLACE, owner_shown
+from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
 from tokens.inventory import credentials
-from tokens.selection import DateRange, Selection
+from tokens.inventory.ids import notes_on_ids
+from tokens.selection import Condition, DateRange, Selection
 from tokens.unmatched import check_names
 
 CLIFF = 5  # a day with more than the fifth part of all tokens
 FEW = 10  # tokens that are no cliff, however many of them have one day
+MOST_EVENTS = 5000  # what a calendar takes
 
 BY_DATE = """
     SELECT t.expires_at::text AS expires_at, {kind} AS kind, count(*) AS tokens
@@ -29,8 +35,25 @@ BY_DATE = """
     GROUP BY 1, 2
 """
 
-IN_WINDOW = """AND t.revoked IS NOT TRUE
-      AND t.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)"""
+# A bot is the business of its project or group, which may have several.
+BY_OWNER = """
+    SELECT
+      t.expires_at::text AS expires_at,
+      COALESCE(place.source_type, 'User') AS owner_type,
+      COALESCE(place.source_id, t.user_id) AS owner_id,
+      {owner} AS owner,
+      {kind} AS kind,
+      count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {place}
+    WHERE {condition}
+    GROUP BY 1, 2, 3, 4, 5
+    ORDER BY 1, 2, 3
+"""
+
+IN_WINDOW = "AND t.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)"
+NOT_REVOKED = "AND t.revoked IS NOT TRUE"
 
 # GitLab deletes the bot with the membership, whatever date its tokens have.
 MEMBERSHIPS = """
@@ -64,6 +87,37 @@ class Day:
         return sum(self.by_kind.values())
 
 
+class OwnerType(StrEnum):
+    """What a token belongs to: a person or service account, or the project or group of a bot."""
+
+    USER = "User"
+    PROJECT = "Project"
+    GROUP = "Namespace"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose tokens they are: its name as people know it, None for a bot that has lost its place; its id stays."""
+
+    type: OwnerType
+    id: int
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What ends on one day, of all owners together (None) or of one."""
+
+    day: date
+    owner: Owner | None
+    by_kind: Mapping[Kind | OtherKind, int]
+    memberships: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.by_kind.values())
+
+
 @dataclass(frozen=True)
 class Bucket:
     """What ends from `first` to `last`, both included; `total` counts the tokens of the buckets before, too."""
@@ -83,13 +137,15 @@ class Bucket:
 class Forecast:
     """The days from `first` to `last` on which something ends, in their order.
 
-    `kinds` are the other kinds that were named, and `notes` say which of them cannot be seen. `others` are as in
-    `tokens.inventory.tokens.Listing`, without memberships.
+    `maximum` is the latest date that the instance allows today, None where it sets no limit. `kinds` are the other
+    kinds that were named. `notes` are sentences about those that cannot be seen, and about ids that come to nothing.
+    `others` are as in `tokens.inventory.tokens.Listing`, without memberships.
     """
 
     first: date
     last: date
     days: tuple[Day, ...]
+    maximum: date | None = None
     kinds: tuple[OtherKind, ...] = ()
     notes: tuple[str, ...] = ()
     others: Mapping[OtherKind, int | None] = field(default_factory=dict)
@@ -132,51 +188,108 @@ def forecast(
     *,
     ci: Address | None = None,
     counts_others: bool = False,
+    revoked: bool = False,
 ) -> Forecast:
     """What ends from tomorrow until `days` days from today (UTC), of the tokens of `selection`; a standby will do.
 
-    The memberships are those of all bots, whatever the selection says. `ci` is GitLab's ci database where it has one of
-    its own; with `counts_others` the credentials are counted that are no tokens, where none of them is named.
+    Tokens that are revoked count with `revoked` alone. The memberships are those of all bots, whatever the selection
+    says. `ci` is GitLab's ci database where it has one of its own; with `counts_others` the credentials are counted
+    that are no tokens, where none of them is named.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
         UsageError: a name in the selection that does not exist, or an option that means nothing for a kind.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, LIST)
-        check_names(connection, schema, selection)
-        today = read_policy(connection, schema).today
-        first, last = today + 1, today + days
-        condition = selection.condition(schema)
-        sql = f"{condition.sql}\n      {IN_WINDOW}"
-        bounds = {"first": first.literal, "last": last.literal}
-        statement = BY_DATE.format(kind=kind_expression(schema), condition=sql)
+        window = _window(connection, selection, days, revoked=revoked)
+        bounds = {"first": window.first.literal, "last": window.last.literal}
+        statement = BY_DATE.format(kind=kind_expression(window.schema), condition=window.inside.sql)
         counts: dict[date, Counter[Kind | OtherKind]] = {}
-        for row in connection.rows(statement, **condition.parameters, **bounds):
+        for row in connection.rows(statement, **window.inside.parameters):
             counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
-        window = DateRange(first, last)
-        with credentials.named(connection, schema, ci, selection) as named:
-            dated = named.narrowed(window)
+        inside = DateRange(window.first, window.last)
+        with credentials.named(connection, window.schema, ci, selection) as named:
+            dated = named.narrowed(inside)
             for kind, row in dated.each(lambda words: f"{words.day} AS expires_at, count(*) AS number", "GROUP BY 1"):
                 counts.setdefault(_date(row.expires_at), Counter())[kind] += row.number
         others: Mapping[OtherKind, int | None] = {}
         if counts_others and not selection.others:
-            membership = (OtherKind.MEMBERSHIP,)  # which has a column
-            others = credentials.coming(connection, schema, ci, selection, window, membership)
+            membership = (OtherKind.MEMBERSHIP,)  # which has rows of its own
+            others = credentials.coming(connection, window.schema, ci, selection, inside, membership)
         ending = {_date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, **bounds)}
+        notes = (*named.notes, *notes_on_ids(connection, window.schema, selection))
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
-    return Forecast(
-        date.fromordinal(int(first.ordinal)),
-        date.fromordinal(int(last.ordinal)),
-        tuple(found),
-        named.kinds,
-        named.notes,
-        others,
-    )
+    return Forecast(_day(window.first), _day(window.last), tuple(found), window.maximum, named.kinds, notes, others)
+
+
+def events(
+    address: Address, selection: Selection, days: int, *, ci: Address | None = None, revoked: bool = False
+) -> tuple[tuple[Event, ...], tuple[str, ...]]:
+    """The same day by day, for a calendar: by owner if the selection names users, groups or projects; and the notes.
+
+    The memberships are only in those of all owners together.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`; also more than MOST_EVENTS events.
+        UsageError: a name in the selection that does not exist, or another kind for owners.
+    """
+    if not (selection.users or selection.groups or selection.projects):
+        every = forecast(address, selection, days, ci=ci, revoked=revoked)
+        return tuple(Event(day.day, None, day.by_kind, day.memberships) for day in every.days), every.notes
+    if selection.others:
+        raise UsageError("A calendar by owner has access tokens alone: leave the other kinds out.")
+    with database.reading(address) as connection:
+        window = _window(connection, selection, days, revoked=revoked)
+        statement = BY_OWNER.format(
+            owner=owner_shown(window.schema),
+            kind=kind_expression(window.schema),
+            place=PLACE.strip(),
+            condition=window.inside.sql,
+        )
+        counts: dict[tuple[date, Owner], Counter[Kind | OtherKind]] = {}
+        for row in connection.rows(statement, **window.inside.parameters):
+            owner = Owner(OwnerType(row.owner_type), row.owner_id, row.owner)
+            counts.setdefault((_date(row.expires_at), owner), Counter())[Kind(row.kind)] += row.tokens
+        notes = notes_on_ids(connection, window.schema, selection)
+    if len(counts) > MOST_EVENTS:
+        raise Refused(
+            f"{len(counts):,} events are more than a calendar takes ({MOST_EVENTS:,}): choose fewer owners, or leave "
+            "--user, --group and --project out for one event a date."
+        )
+    return tuple(Event(day, owner, by_kind) for (day, owner), by_kind in counts.items()), notes
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The first and the last day, the latest date that is allowed, and the condition of the tokens that end in them."""
+
+    schema: Schema
+    first: ExpirationDate
+    last: ExpirationDate
+    maximum: date | None
+    inside: Condition
+
+
+def _window(connection: Connection, selection: Selection, days: int, *, revoked: bool) -> _Window:
+    schema = preflight.check(connection, LIST)
+    check_names(connection, schema, selection)
+    policy = read_policy(connection, schema)
+    first, last = policy.today + 1, policy.today + days
+    condition = selection.condition(schema)
+    terms = [condition.sql, IN_WINDOW, *([] if revoked else [NOT_REVOKED])]
+    bounds = {"first": first.literal, "last": last.literal}
+    inside = Condition("\n      ".join(terms), {**condition.parameters, **bounds})
+    latest = policy.last_date
+    maximum = None if latest is None or latest.ordinal > date.max.toordinal() else _day(latest)
+    return _Window(schema, first, last, maximum, inside)
+
+
+def _day(day: ExpirationDate) -> date:
+    return date.fromordinal(int(day.ordinal))
 
 
 def _date(stored: str) -> date:
-    return date.fromordinal(int(ExpirationDate.stored(stored).ordinal))
+    return _day(ExpirationDate.stored(stored))
 
 
 def _end(first: date, step: Step) -> date:

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.facts import dated_by
 from tokens.change.plan import KindCount, read_counts, read_release
 from tokens.database import Connection
 from tokens.errors import StatementTimeout, UsageError
 from tokens.gitlab import notices, preflight
+from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up, is_active
@@ -23,12 +25,13 @@ from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
 from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
 from tokens.gitlab.scope_list import scopes_of
-from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.settings import Policy, read_policy, read_rules
 from tokens.gitlab.succession import read_line
 from tokens.inventory import credentials
 from tokens.inventory.credentials import LOOKED_UP, Others
+from tokens.inventory.ids import notes_on_ids
 from tokens.selection import BEYOND_MAXIMUM, Condition, Selection
-from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
+from tokens.unmatched import check_names, check_scopes, why_nothing
 
 AT_ONCE = 2000  # rows in one round trip
 PATIENCE = "300ms"  # for a count that was not asked for
@@ -63,13 +66,6 @@ EVERY = """
     {joins}
     WHERE {condition}
     ORDER BY {order}
-"""
-
-CHOSEN = """
-    SELECT t.id
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE {condition}
 """
 
 COUNT = """
@@ -112,6 +108,8 @@ FLAG_NAMES = (
     "successor-works",
     "nobody-warned",
     "warned",
+    "legacy",
+    "migration-date",
     "owner-inactive",
 )
 
@@ -156,6 +154,7 @@ COLUMNS = (
     Column("ips", "IPs"),
     Column("membership_ends_at", "Membership"),
     Column("clean_up_at", "Clean-up"),
+    Column("warned", "Warned"),
     Column("flags", "Flags"),
     Column("description", "Description"),
     Column("owner_state", "Owner state", Shown.BY_NAME, cheap=True),
@@ -170,7 +169,8 @@ BY_NAME = {column.name: column for column in COLUMNS}
 OF_PEOPLE = frozenset({"email", "created_by", "told"})
 DATES = frozenset({"expires_at", "membership_ends_at", "clean_up_at"})
 TIMES = frozenset({"last_used_at", "created_at"})
-UNSORTABLE = frozenset({"scopes", "ips", "flags", "told"})
+NO_FLAGS = Condition("CAST('{}' AS text[])", {})
+UNSORTABLE = frozenset({"scopes", "ips", "warned", "flags", "told"})
 
 
 @dataclass(frozen=True)
@@ -255,8 +255,7 @@ def listed(
             rows = _merged(rows if selection.kinds else iter(()), others, layout)
             listing.notes = others.notes
         found = list(itertools.islice(rows, 1 if layout.first is None else layout.first + 1))
-        if selection.ids is not None:
-            listing.notes = tuple(_notes_on_ids(connection, selection, condition))
+        listing.notes += notes_on_ids(connection, schema, selection)
         if not found and not selection.others:
             listing.notes += (_why_nothing(connection, schema, selection),)
         if layout.first is None:
@@ -283,7 +282,8 @@ def _statement(
 ) -> tuple[str, dict[str, object]]:
     """What is asked for the tokens; with `keyed` its last column is what they are sorted by, to be compared here."""
     rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
-    expressions = _expressions(connection, schema, has_clean_up=rule is not None)
+    flags = _flags(connection, schema, has_clean_up=rule is not None) if _has(layout, "flags") else NO_FLAGS
+    expressions = _expressions(schema, flags.sql, has_clean_up=rule is not None)
     columns = {one.name: expressions[one.name].sql for one in layout.columns if one.name != "in_days"}
     selected = ",\n      ".join(f"{sql.strip()} AS {name}" for name, sql in columns.items())
     by = "expires_at" if layout.sort == "in_days" else layout.sort
@@ -292,7 +292,7 @@ def _statement(
         sort = _comparable(by, sort)
         selected += f",\n      {sort} AS sort_key"
     order = f"{sort} {'DESC' if layout.descending else 'ASC'} NULLS LAST, t.id"
-    parameters: dict[str, object] = dict(condition.parameters)
+    parameters: dict[str, object] = {**condition.parameters, **flags.parameters}
     if rule is not None and "clean_up." in selected + order:
         parameters["listed_inactive_days"] = policy.inactive_days
 
@@ -326,8 +326,16 @@ class _Expression:
     sort: str
 
 
-def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) -> Mapping[str, _Expression]:
-    cleaned = "clean_up.day" if has_clean_up else "CAST(NULL AS date)"
+def _has(layout: Layout, name: str) -> bool:
+    return any(column.name == name for column in layout.columns)
+
+
+def _cleaned(*, has_clean_up: bool) -> str:
+    return "clean_up.day" if has_clean_up else "CAST(NULL AS date)"
+
+
+def _expressions(schema: Schema, flags: str, *, has_clean_up: bool) -> Mapping[str, _Expression]:
+    cleaned = _cleaned(has_clean_up=has_clean_up)
     owner = owner_shown(schema)
     kind = kind_expression(schema)
     description = "t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)"
@@ -345,7 +353,8 @@ def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) 
         "ips": (ADDRESSES if schema.has(LAST_USED_IPS) else "CAST('{}' AS text[])", ""),
         "membership_ends_at": ("place.ends_at::text", "place.ends_at"),
         "clean_up_at": (f"{cleaned}::text", cleaned),
-        "flags": (_flags(connection, schema, cleaned), ""),
+        "warned": (notices.sent(schema), ""),
+        "flags": (flags, ""),
         "description": (description, description),
         "owner_state": ("u.state", "u.state"),
         "email": ("u.email", "u.email"),
@@ -356,23 +365,29 @@ def _expressions(connection: Connection, schema: Schema, *, has_clean_up: bool) 
     return {name: _Expression(sql, sort) for name, (sql, sort) in found.items()}
 
 
-def _flags(connection: Connection, schema: Schema, cleaned: str) -> str:
+def _flags(connection: Connection, schema: Schema, *, has_clean_up: bool) -> Condition:
+    """An array of the flags that a token has, in the order of FLAG_NAMES."""
+    # GitLab lets people replace a legacy token by a fine-grained one alone.
+    granular_only = schema.has(TOKENS, "granular") and read_rules(connection, schema).granular_only
+    migrated = dated_by(read_background_migration(connection, schema))
     line = read_line(connection, schema)
     replaced = line.has_live if line else "false"
     maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
     conditions = {
         "membership-ends-first": f"t.revoked IS NOT TRUE AND {ends_first}",
-        "clean-up": f"{cleaned} IS NOT NULL",
+        "clean-up": f"{_cleaned(has_clean_up=has_clean_up)} IS NOT NULL",
         "beyond-maximum": f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
         "in-its-grace": f"{WORKS} AND {replaced}",
         "successor-works": f"NOT {WORKS} AND {replaced}",
         "nobody-warned": f"{WORKS} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
         "warned": f"{WORKS} AND {notices.any_set(schema)}",
+        "legacy": f"{WORKS} AND NOT t.granular AND COALESCE(u.user_type, 0) = 0" if granular_only else "false",
+        "migration-date": f"t.revoked IS NOT TRUE AND {migrated.sql}",
         "owner-inactive": "u.state IS DISTINCT FROM 'active'",
     }
     cases = ",\n        ".join(f"CASE WHEN {conditions[name]} THEN '{name}' END" for name in FLAG_NAMES)
-    return f"array_remove(ARRAY[\n        {cases}\n      ], NULL)"
+    return Condition(f"array_remove(ARRAY[\n        {cases}\n      ], NULL)", migrated.parameters)
 
 
 def _moment(utc: str) -> str:
@@ -426,20 +441,6 @@ def _rows(
             yield [*(row[at[name]] if name in at else None for name in names), row[-1]]
         else:
             yield row if len(asked) == len(names) else [row[at[name]] if name in at else None for name in names]
-
-
-def _notes_on_ids(connection: Connection, selection: Selection, condition: Condition) -> Iterator[str]:
-    chosen = [row.id for row in connection.rows(CHOSEN.format(condition=condition.sql), **condition.parameters)]
-    unknown, others = ids_without_effect(connection, selection, chosen)
-    given = len(selection.ids or ())
-    if unknown:
-        yield f"{len(unknown):,} of {given:,} ids are of no token: {_few(unknown)}."
-    if others:
-        yield f"{len(others):,} of {given:,} ids are left out by the other options: {_few(others)}."
-
-
-def _few(ids: Sequence[int]) -> str:
-    return ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10:,} more" if len(ids) > 10 else "")
 
 
 def _why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:

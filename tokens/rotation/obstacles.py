@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from tokens.database import Connection
 from tokens.errors import Refused
-from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT, TODAY
-from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
-from tokens.gitlab.settings import CURRENT
+from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
+from tokens.gitlab.schema import TOKENS, Schema
+from tokens.gitlab.settings import Rules
 from tokens.rotation.candidate import live_successor
 
 ACTIVE = "active"
@@ -22,15 +22,6 @@ STANDINGS = """
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
 """
-
-# GitLab 18.11 and later; behind the feature flag granular_personal_access_tokens_enforcement, which is not asked for.
-GRANULAR_ENFORCED = f"""COALESCE(
-        (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
-          AND COALESCE(
-            (personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, {TODAY}
-          ) <= {TODAY},
-        false
-      )"""
 
 
 @dataclass(frozen=True)
@@ -52,25 +43,6 @@ class Standing:
 
     def __str__(self) -> str:
         return f"Token {self.id} of {self.username}" if self.username else f"Token {self.id}"
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the instance's settings forbid: every token, or those of people that are not fine-grained."""
-
-    disabled: bool = False
-    granular_only: bool = False
-
-
-def read_rules(connection: Connection, schema: Schema) -> Rules:
-    """The rules in force now; those that a release does not have are off."""
-    columns = []
-    if schema.has(SETTINGS, "disable_personal_access_tokens"):
-        columns.append("COALESCE(disable_personal_access_tokens, false) AS disabled")
-    if schema.has(SETTINGS, "personal_access_token_settings"):
-        columns.append(f"{GRANULAR_ENFORCED} AS granular_only")
-    current = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
-    return Rules() if current is None else Rules(**current._asdict())
 
 
 def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -> dict[int, Standing]:

@@ -14,14 +14,13 @@ from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
 from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.schema import TOKENS, Schema
-from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy
+from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy, read_rules
 from tokens.gitlab.succession import PREDECESSOR, why_unknown
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.columns import check_known
 from tokens.rotation.obstacles import (
     check_instance,
     obstacle,
-    read_rules,
     read_standings,
 )
 
@@ -182,25 +181,32 @@ def _is_long_expired(candidate: Candidate) -> bool:
 
 
 def _notes(policy: Policy, rotations: Sequence[Rotation], asked: ExpirationDate) -> Iterator[str]:
+    def beside(day: ExpirationDate) -> str:
+        return day.beside(policy.today)
+
     limit = policy.last_date
     if limit is not None and asked > limit:
-        yield f"This instance allows {policy.maximum_lifetime} days at most: new tokens expire on {limit}, not {asked}."
+        yield (
+            f"This instance allows {policy.maximum_lifetime} days at most: new tokens expire on {beside(limit)}, "
+            f"not {asked}."
+        )
     elif limit is None and asked > policy.today + DEFAULT_LIFETIME:
         yield (
             f"GitLab itself would give a new token {DEFAULT_LIFETIME} days at most (400 behind a feature flag); these "
-            f"expire on {asked}."
+            f"expire on {beside(asked)}."
         )
     if policy.maintenance:
         yield "GitLab is in maintenance mode, but from here changes go through; a failover may be under way."
     expired = [one for one in rotations if one.candidate.state is State.EXPIRED]
     days = [one.candidate.expires_at for one in expired if one.candidate.expires_at is not None]
     if len(rotations) > 1 and days:
-        yield f"{len(expired)} of the tokens have expired, the first on {min(days)}: their successors work again."
+        first = beside(min(days))
+        yield f"{len(expired)} of the tokens have expired, the first on {first}: their successors work again."
     long = [one.candidate.expires_at for one in expired if _is_long_expired(one.candidate) and one.candidate.expires_at]
     if long:
         yield (
-            f"{len(long)} token(s) expired more than {LONG} days ago, the first on {min(long)}: what nobody has missed "
-            "since may be better left dead."
+            f"{len(long)} token(s) expired more than {LONG} days ago, the first on {beside(min(long))}: what nobody "
+            "has missed since may be better left dead."
         )
     if expired and expired[0].grace_until is not None:
         yield f"{len(expired)} of the old tokens are expired already: a grace does not bring them back."

@@ -9,11 +9,11 @@ from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.plaintext import Payload, Random, form_for, new_token, read_prefix
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
-from tokens.gitlab.settings import READ_TODAY
+from tokens.gitlab.settings import READ_TODAY, read_rules
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import Record
 from tokens.rotation import columns, memberships
-from tokens.rotation.obstacles import check_instance, obstacle, read_rules, read_standings
+from tokens.rotation.obstacles import check_instance, obstacle, read_standings
 from tokens.rotation.plan import Rotation
 from tokens.rotation.stage import Stage, reach, require, step
 from tokens.secret import Secret

@@ -8,9 +8,11 @@ from tokens.tasks.options import (
     COUNTED,
     DATES_OUTPUT,
     DRY_RUN,
+    EACH,
     EXTENSION,
     FORECAST,
     FORECAST_OUTPUT,
+    FORESEEN,
     GRANTS,
     HANGING_ON,
     HISTORY_OUTPUT,
@@ -59,9 +61,11 @@ def list_tokens() -> None:
     """Show which tokens expire when, and whose they are.
 
     The options choose tokens as those of extend do, and none of them has to be
-    given: without them it shows every token that works, soonest first. On a
-    terminal it shows the first 50; --first all shows the rest. The columns fit
-    the terminal, and a pipe gets all of every name.
+    given: without them it shows every token that works, soonest first. Tasks that
+    only read take every kind, so that nothing is overlooked. extend and remove
+    take impersonation tokens only where --kind names them. On a terminal it
+    shows the first 50; --first all shows the rest. The columns fit the terminal,
+    and a pipe gets all of every name.
 
     The owner is a person's or service account's username. For a bot it is the
     full path of its project or group. --wide adds columns, among them what is
@@ -73,7 +77,9 @@ def list_tokens() -> None:
         in-its-grace           a successor works, and this token still does
         successor-works        this token is dead, and a successor works
         nobody-warned          GitLab sends no mail before it expires
-        warned                 GitLab has sent a mail already
+        warned                 GitLab has sent a mail already (see the column)
+        legacy                 not fine-grained, and its owner may make no other
+        migration-date         its date is probably from GitLab 16.0's migration
         owner-inactive         the owner is blocked, banned or deactivated
 
     More columns come by name alone: email, place_id, created_by, told (who gets
@@ -106,16 +112,21 @@ def list_tokens() -> None:
     """
 
 
-@task("forecast:forecast", LOCATED, COMING, FORECAST, FORECAST_OUTPUT)
+@task("forecast:forecast", LOCATED, FORESEEN, FORECAST, FORECAST_OUTPUT)
 def forecast() -> None:
     """Show how many tokens expire in the next weeks.
 
     A line for each day, week or month from tomorrow on, with a bar in which each
     kind has a letter. A week begins on Monday. The memberships of bots have a
-    column of their own, since GitLab deletes a bot with its membership. A day
-    that has more than a fifth of all tokens comes with the command that spreads
-    them. Tokens of every kind count unless kinds are named. Kinds that are no
-    access tokens (see list) count where they are named.
+    row of their own, since GitLab deletes a bot with its membership. A day that
+    has more than a fifth of all tokens comes with the command that spreads them.
+    Tokens of every kind count unless kinds are named, and kinds that are no
+    access tokens (see list) where they are named. --state active,revoked --sort
+    tokens counts what GitLab's script of the commonest dates counts.
+
+    --output ics is a calendar with a reminder seven days before. It has one event
+    a date; with --user, --group or --project one a date and owner. No event names
+    a token. Its events keep their identity, so a calendar may read it again.
 
     Examples:
 
@@ -123,6 +134,7 @@ def forecast() -> None:
         gitlab-tokens forecast --kind runner,secure-file --by day
         gitlab-tokens forecast --by month --until 1y --kind project,group
         gitlab-tokens forecast --sort tokens --first 10
+        gitlab-tokens forecast --group platform --until 1y --output ics
     """
 
 
@@ -142,7 +154,7 @@ def breakdown() -> None:
     """
 
 
-@task("check:check", LOCATED, COMING, THRESHOLDS, CHECK_OUTPUT, CHECK_FILE)
+@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
 
@@ -153,10 +165,15 @@ def check() -> None:
     file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
     no access tokens (see list) count where they are named.
 
+    --each adds a line or a series for each token; for Prometheus that is every
+    token with a date, whatever --warn is. More than 5000 are refused: monitoring
+    is not made for more. --at-most allows them.
+
     Examples:
 
         gitlab-tokens check --warn 14d --critical 3d
         gitlab-tokens check --output nagios --kind project,group
+        gitlab-tokens check --each --group platform
         gitlab-tokens check --output prometheus --file /tmp/gitlab_tokens.prom
     """
 

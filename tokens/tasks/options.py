@@ -120,7 +120,7 @@ SQL = Option(
 )
 PRUNED_DAY = Argument(
     "day",
-    "tokens.commands.reading:day_before_which",
+    "tokens.commands.days:day_before_which",
     (
         Option(
             "before",
@@ -128,7 +128,9 @@ PRUNED_DAY = Argument(
             value=PAST_DAY,
         ),
         Option(
-            "older_than", "The same in days before today, such as 90d.", value=Value("DAYS", "a number of days", "90d")
+            "older_than",
+            "The same as a period before today, such as 90d or 1y.",
+            value=Value("PERIOD", "a period", "90d"),
         ),
     ),
 )
@@ -147,12 +149,12 @@ TOKENS_OF_DEMO = Argument(
 )
 DATE_OF_DEMO = Argument(
     "expires_at",
-    "tokens.commands.reading:date_of_demo",
+    "tokens.commands.days:date_of_demo",
     (
         Option(
             "expires",
-            "The date on which they expire: friday (the coming one) or a date within the coming year (2027-06-15). "
-            "Default: 2024-06-15, as documented by GitLab.",
+            "The date on which they expire: friday (the coming one) or a day within the coming year (2027-06-15, "
+            "+14d). Default: 2024-06-15, as documented by GitLab.",
             value=Value("DAY", "a day, or friday", "friday"),
         ),
     ),
@@ -300,34 +302,25 @@ SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELEC
 """Which tokens are to be changed."""
 
 
-def _of_reading(option: Option, **said: str) -> Option:
-    """The same where nothing is changed: more kinds can be named, and where the help says something else, that."""
-    value = KIND_SHOWN if option.name == "kind" else option.value
-    return replace(option.saying(said.get(option.name, option.text)), value=value)
-
-
-LISTED = Argument(
-    "selection",
-    "tokens.commands.selecting:to_read",
-    (
-        *(
-            _of_reading(option, kind=KINDS_SHOWN.format(default="every kind of token but impersonation"))
-            for option in SELECTING
-        ),
-        *PERIODS,
-    ),
-)
-"""Which tokens are to be shown: without an option about the date those of any date."""
+def _of_every_kind(option: Option) -> Option:
+    """The same where every kind of token counts unless kinds are named, and more kinds can be named."""
+    if option.name != "kind":
+        return option
+    return replace(option.saying(KINDS_SHOWN.format(default="every kind of token")), value=KIND_SHOWN)
 
 
 def _of_every(option: Option) -> Option:
-    """The same where every kind of token and every state counts unless it is named."""
-    return _of_reading(
-        option,
-        kind=KINDS_SHOWN.format(default="every kind of token"),
-        state=f"Only in this state: {STATES}. Default: every state. {SEVERAL}",
-    )
+    """The same where every state counts, too."""
+    every = f"Only in this state: {STATES}. Default: every state. {SEVERAL}"
+    return option.saying(every) if option.name == "state" else _of_every_kind(option)
 
+
+LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
+"""Which tokens are to be shown: without an option about the date those of any date."""
+
+
+LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
+"""Which tokens are to be shown: without an option about the date those of any date."""
 
 COUNTED = Argument("selection", "tokens.commands.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
 """Which tokens are counted: without an option about kind or state all of them."""
@@ -339,11 +332,22 @@ COMING = Argument(
 )
 """Which tokens are counted by a task that has a window of its own, of those that work."""
 
+FORESEEN = Argument(
+    "selection",
+    "tokens.commands.selecting:to_foresee",
+    tuple(_of_every_kind(option) for option in SELECTING if option.name != "expires"),
+)
+"""The same, and revoked ones on request."""
+
 LISTING = Argument(
     "layout",
     "tokens.commands.list_tokens:layout",
     (
-        Option("wide", "More columns: state, scopes, created, ips, membership_ends_at, flags, description.", False),
+        Option(
+            "wide",
+            "More columns: state, scopes, created, ips, membership_ends_at, clean_up_at, warned, flags, description.",
+            False,
+        ),
         Option(
             "columns",
             f"These columns in this order, in every output. {SEVERAL}",
@@ -391,7 +395,14 @@ FORECAST = Argument(
         ),
     ),
 )
-FORECAST_OUTPUT = DATES_OUTPUT.saying("text, json or csv. Default: text.")
+FORECAST_OUTPUT = Option(
+    "output",
+    "text, json, csv, or ics (a calendar). Default: text.",
+    "text",
+    forms=("text", "json", "csv", "ics"),
+    value=FORM,
+    short="o",
+)
 THRESHOLDS = Argument(
     "thresholds",
     "tokens.commands.check:thresholds",
@@ -402,6 +413,19 @@ THRESHOLDS = Argument(
             "Those within this one are critical. Default: 7d.",
             "7d",
             value=Value("PERIOD", "a period", "7d"),
+        ),
+    ),
+)
+EACH = Argument(
+    "most_of_each",
+    "tokens.commands.check:most_of_each",
+    (
+        Option("each", "A line, or a series, for each token, too.", False),
+        Option(
+            "at_most",
+            "Refuse --each for more tokens than this number. Default: 5000.",
+            value=Value("NUMBER", "a number", "20000"),
+            group=Group.CARE,
         ),
     ),
 )

@@ -1,10 +1,14 @@
 """How a check looks: one line for people and for Nagios, and JSON."""
 
+from collections.abc import Iterator
 from enum import IntEnum
 
-from tokens.inventory.due import Due
+from tokens.inventory.due import Due, DueToken
 from tokens.targets.instance import Instance
+from tokens.terminal.printable import printable
 from tokens.views import document, others
+from tokens.views.counts import counted
+from tokens.views.times import near
 
 
 class Severity(IntEnum):
@@ -23,19 +27,21 @@ def severity(due: Due) -> Severity:
     return Severity.WARNING if due.warning else Severity.OK
 
 
-def line(due: Due) -> str:
-    """One line: how many tokens stop working, within how many days, and when the first one does."""
-    return f"TOKENS {severity(due).name} - {_sentence(due)}"
+def lines(due: Due) -> Iterator[str]:
+    """How many tokens stop working, within how many days, and when the first one does; then each that was asked for."""
+    yield _line(due)
+    yield from map(_of_token, due.each)
 
 
-def nagios(due: Due) -> str:
-    """The same with performance data."""
+def nagios(due: Due) -> Iterator[str]:
+    """The same with performance data, which a bar begins: so there is none in a name."""
     first = "" if due.days is None else f" first_days={due.days};{due.warn};{due.critical}"
-    return f"{line(due)} | expiring={due.warning};0 urgent={due.urgent};;0{first}"
+    yield f"{_line(due)} | expiring={due.warning};0 urgent={due.urgent};;0{first}"
+    yield from (_of_token(token).replace("|", "/") for token in due.each)
 
 
-def as_json(due: Due, instance: Instance) -> str:
-    """The same for a program."""
+def as_json(due: Due, instance: Instance, *, each: bool) -> str:
+    """The same for a program; with `each` the tokens are in it."""
     return document.text(
         instance,
         {
@@ -45,14 +51,36 @@ def as_json(due: Due, instance: Instance) -> str:
             "expiring": due.warning,
             "urgent": due.urgent,
             "first": None if due.first is None else str(due.first),
+            "notes": list(due.notes),
             "others": others.as_json(due.others),
+            **({"tokens": [_as_dict(token) for token in due.each]} if each else {}),
         },
     )
+
+
+def _line(due: Due) -> str:
+    return f"TOKENS {severity(due).name} - {_sentence(due)}"
+
+
+def _of_token(token: DueToken) -> str:
+    owner = "(no membership)" if token.owner is None else printable(token.owner)
+    return f'{near(token.expires_at)}: {token.kind} token {token.id} of {owner}, "{printable(token.name)}"'
+
+
+def _as_dict(token: DueToken) -> dict[str, object]:
+    return {
+        "id": token.id,
+        "expires_at": str(token.expires_at),
+        "kind": token.kind.value,
+        "owner": token.owner,
+        "name": token.name,
+    }
 
 
 def _sentence(due: Due) -> str:
     if not due.warning or due.first is None:
         return f"{'nothing' if due.named else 'no token'} stops working within {due.warn} days"
     urgent = f", {due.urgent:,} of them within {due.critical}" if due.urgent else ""
-    what = "credentials" if due.named else "tokens"
-    return f"{due.warning:,} {what} stop working within {due.warn} days{urgent}, the first on {due.first}"
+    what = counted(due.warning, "credential" if due.named else "token")
+    stop = "stops" if due.warning == 1 else "stop"
+    return f"{what} {stop} working within {due.warn} days{urgent}, the first on {near(due.first)}"

@@ -1,16 +1,18 @@
 """How a forecast looks: bars by kind, JSON and CSV."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 from tokens.call import to_type
 from tokens.gitlab.credentials import OtherKind
-from tokens.gitlab.kind import Kind
-from tokens.inventory.forecast import Bucket, Forecast, Step
-from tokens.selection import Selection
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import Kind, State
+from tokens.inventory.forecast import Bucket, Day, Forecast, Step
+from tokens.selection import EVERY_KIND, Selection
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
 from tokens.views import document, others
+from tokens.views.times import near
 
 LETTERS = {
     Kind.PERSONAL: "p",
@@ -29,29 +31,33 @@ LETTERS = {
     OtherKind.AGENT: "A",
 }
 EVERY = (*Kind, *OtherKind)
-HEADING = f"{'From':<10}  {'To':<10}  {'Tokens':>9}  {'In all':>9}  {'Memberships':>11}"
+MEMBERSHIP = "m"
+HEADING = f"{'From':<10}  {'To':<10}  {'Tokens':>9}  {'In all':>9}"
 STAGGER = 30  # days
 
 
-def screen(forecast: Forecast, step: Step, width: int, *, whole: bool = True) -> Iterator[str]:
-    """A line for each bucket with a bar, what the letters mean, and what to do about days that have too much.
+def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> Iterator[str]:
+    """A line for each bucket with a bar, one more for memberships that end in it, what the letters mean, and cliffs.
 
-    `whole` is whether all tokens that work were counted, so that a command about a date is about the same ones.
+    A day that has too much comes with the command that spreads the tokens of `selection` that expire on it.
     """
     buckets = list(forecast.buckets(step))
-    most = max((bucket.tokens for bucket in buckets), default=0)
+    most = max((max(bucket.tokens, bucket.memberships) for bucket in buckets), default=0)
     room = max(width - len(HEADING) - 2, 10)
     yield HEADING
     for bucket in buckets:
-        yield (
-            f"{bucket.first}  {bucket.last}  {bucket.tokens:>9,}  {bucket.total:>9,}  {bucket.memberships:>11,}"
-            f"  {_bar(bucket, most, room)}"
-        ).rstrip()
-    used = [kind for kind in EVERY if any(bucket.by_kind.get(kind) for bucket in buckets)]
+        bar = _bar(bucket, most, room)
+        yield f"{bucket.first}  {bucket.last}  {bucket.tokens:>9,}  {bucket.total:>9,}  {bar}".rstrip()
+        if bucket.memberships:
+            bar = MEMBERSHIP * _length(bucket.memberships, most, room)
+            yield f"{'memberships of bots':>22}  {bucket.memberships:>9,}  {'':>9}  {bar}"
+    used = [f"{LETTERS[kind]} {kind}" for kind in EVERY if any(bucket.by_kind.get(kind) for bucket in buckets)]
+    if any(bucket.memberships for bucket in buckets):
+        used.append(f"{MEMBERSHIP} membership of a bot, which GitLab deletes with it")
     if used:
         yield ""
-        yield "Bars: " + ", ".join(f"{LETTERS[kind]} {kind}" for kind in used) + "."
-    yield from _cliffs(forecast, whole)
+        yield f"Bars: {', '.join(used)}."
+    yield from _cliffs(forecast, selection)
 
 
 def largest(buckets: Iterable[Bucket]) -> Iterator[str]:
@@ -68,6 +74,7 @@ def as_json(forecast: Forecast, buckets: Iterable[Bucket], instance: Instance, s
         instance,
         {
             "selection": selection.as_dict(),
+            "notes": list(forecast.notes),
             "tokens": forecast.tokens,
             "buckets": [
                 {
@@ -95,10 +102,10 @@ def as_csv(buckets: Iterable[Bucket], named: Sequence[OtherKind] = ()) -> Iterat
 
 
 def _bar(bucket: Bucket, most: int, room: int) -> str:
-    """A letter for each part of the longest bar, by kind; something is never nothing."""
+    """A letter for each part of the longest bar, by kind."""
     if not bucket.tokens:
         return ""
-    length = max(1, round(bucket.tokens * room / most))
+    length = _length(bucket.tokens, most, room)
     drawn, reached = "", 0
     for kind in EVERY:
         reached += bucket.by_kind.get(kind, 0)
@@ -106,21 +113,58 @@ def _bar(bucket: Bucket, most: int, room: int) -> str:
     return drawn
 
 
-def _cliffs(forecast: Forecast, whole: bool) -> Iterator[str]:
+def _length(number: int, most: int, room: int) -> int:
+    """How long a bar is of which the longest has `room`; something is never nothing."""
+    return max(1, round(number * room / most))
+
+
+def _cliffs(forecast: Forecast, selection: Selection) -> Iterator[str]:
     for day in forecast.cliffs:
         share = day.tokens * 100 // forecast.tokens
         yield ""
-        yield f"{day.day:%Y-%m-%d (%a)} has {share} % of all: {day.tokens:,} tokens."
-        if whole:
-            words = ["--expires", day.day, "--to", _later(day.day), "--stagger", f"{STAGGER}d", "--dry-run"]
-            kinds = [kind for kind in Kind if day.by_kind.get(kind) and kind is not Kind.OTHER]
-            if Kind.IMPERSONATION in kinds:  # which extend takes by name alone
-                words[2:2] = ["--kind", ",".join(kinds)]
+        yield f"{near(_expiration(day.day))} has {share} % of all: {day.tokens:,} tokens."
+        to = _later(day.day, forecast.maximum)
+        if to is None:
+            yield "The maximum lifetime allows no later date: rotate them before that day."
+        elif (words := _selecting(selection, day)) is not None:
+            words = ["--expires", str(day.day), *words, "--to", str(to), "--stagger", f"{STAGGER}d", "--dry-run"]
             yield to_type("to spread them", "extend", *words).lstrip()
 
 
-def _later(day: date) -> date:
-    """Half a year later, on the same day of the month where there is one."""
+def _selecting(selection: Selection, day: Day) -> list[str] | None:
+    """The options of `extend` that take the tokens of a day; None where none does: an id may be in no file any more."""
+    if selection.ids is not None or State.REVOKED in selection.states:
+        return None
+    kinds = [kind.value for kind in Kind if day.by_kind.get(kind) and kind is not Kind.OTHER]
+    # An impersonation token is taken by name alone.
+    named = selection.kinds != EVERY_KIND or Kind.IMPERSONATION in day.by_kind
+    return [*(["--kind", ",".join(kinds)] if named else []), *_criteria(selection)]
+
+
+def _criteria(selection: Selection) -> Iterator[str]:
+    """What was named beside kind and state, as it is typed."""
+    for name, value in selection.as_dict().items():
+        if name in ("expires", "kind", "state"):
+            continue
+        yield f"--{name.replace('_', '-')}"
+        if name == "name":
+            yield selection.name or ""  # as_dict shortens it
+        elif value is not True:
+            yield ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _later(day: date, maximum: date | None) -> date | None:
+    """Half a year later, on the same day of the month where there is one; no later than the instance allows the last.
+
+    None where that is no later date.
+    """
     month = day.month + 6
     year, month = day.year + (month - 1) // 12, (month - 1) % 12 + 1
-    return date(year, month, min(day.day, 28))
+    wanted = date(year, month, min(day.day, 28))
+    if maximum is not None:
+        wanted = min(wanted, maximum - timedelta(STAGGER))
+    return wanted if wanted > day else None
+
+
+def _expiration(day: date) -> ExpirationDate:
+    return ExpirationDate(day.toordinal())

@@ -11,6 +11,7 @@ from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
 from tokens.views.counts import counted
+from tokens.views.left_out import left_out
 from tokens.views.times import near, to_the_second
 
 MOST_MOVES = 20  # lines; --output json has all of them
@@ -111,19 +112,14 @@ def _kinds(plan: Plan, columns: int | None) -> Iterator[str]:
     if not plan.counts:
         return
     selected: dict[str, int] = {}
-    left_out: dict[str, int] = {}
     for one in plan.counts:
         if one.selected:
             selected[one.kind.value] = selected.get(one.kind.value, 0) + one.tokens
-        else:
-            reason = f"{one.state.value} {one.kind.value}"
-            left_out[reason] = left_out.get(reason, 0) + one.tokens
     if selected:
         yield from tables.table(("Kind", "Tokens"), list(selected.items()), columns, KINDS)
         yield ""
-    if left_out:
-        listed = ", ".join(f"{tokens:,} {reason}" for reason, tokens in left_out.items())
-        yield f"Left out: {listed} (--kind and --state take them in)."
+    for line in left_out(plan.counts, plan.selection):
+        yield line
         yield ""
 
 

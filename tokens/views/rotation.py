@@ -13,6 +13,7 @@ from tokens.rotation.retirement import Retirement
 from tokens.rotation.rotator import End, Outcome
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
+from tokens.views.times import near
 
 MOST_ROTATIONS = 50  # lines; --output json has all of them
 DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
@@ -91,7 +92,7 @@ def outcome(one: Outcome, place: str | None) -> str:
     match one.end:
         case End.DONE:
             new = one.new
-            day = (new and new.expires_at) or "never"
+            day = _new_date(one)
             to = f", delivered to {place}" if place else ""
             said = f"{who}: the new token has id {new and new.id} and expires {day}{to}; the old one {_fate(one)}."
         case End.ABANDONED:
@@ -131,7 +132,7 @@ def checklist(done: Sequence[Outcome], *, after: bool) -> str:
         lines.append("[ ] Old tokens that were changed meanwhile are looked at: they were left alone.")
     if any(one.retirement is Retirement.REPLACED for one in done):
         lines.append("[ ] Of two successors of one token the one that nobody uses is revoked, in GitLab.")
-    days = sorted({(one.new and one.new.expires_at) or "never" for one in done})
+    days = sorted({_new_date(one) for one in done})
     lines.append(f"[ ] Whoever works with it knows: {tokens} expire{'' if several else 's'} {', '.join(days)}.")
     return "\n".join(["Left to do by hand:", *lines])
 
@@ -210,7 +211,7 @@ def _retirement(left: Sequence[Resumption]) -> str:
     day = next(iter(days), None)
     if day is None:
         return "the old token at once, when the new one is in its place"
-    return f"the old token expires {day}, or on its own date if that is earlier"
+    return f"the old token expires {near(day)}, or on its own date if that is earlier"
 
 
 def _rotation_as_dict(one: Resumption) -> dict[str, Any]:
@@ -253,14 +254,21 @@ def _fate(one: Outcome) -> str:
     return "is revoked"
 
 
+def _new_date(one: Outcome) -> str:
+    """When the new token expires; the backend says it as text."""
+    if one.new is None or one.new.expires_at is None:
+        return "never"
+    return near(ExpirationDate.typed(one.new.expires_at))
+
+
 def _why(candidate: Candidate) -> str:
     """Why a token is among those that may be rotated: somebody has named it, or its date is near."""
     return "named" if candidate.named else _nearness(candidate)
 
 
 def _expiry(candidate: Candidate) -> str:
-    near = _nearness(candidate)
-    return near if candidate.days is None else f"{near}, on {candidate.expires_at}"
+    nearness = _nearness(candidate)
+    return nearness if candidate.days is None else f"{nearness}, on {candidate.expires_at}"
 
 
 def _nearness(candidate: Candidate) -> str:

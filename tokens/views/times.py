@@ -4,8 +4,6 @@ from datetime import UTC, datetime
 
 from tokens.gitlab.expiration import ExpirationDate
 
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
 
 def to_the_second(moment: str) -> str:
     """Such as `2026-01-02 03:04:05 UTC`."""
@@ -18,21 +16,5 @@ def to_the_minute(moment: str) -> str:
 
 
 def near(day: ExpirationDate | None) -> str:
-    """A date with its weekday and how far it is from today (UTC): `2026-12-04 Fri, in 7 days`."""
-    if day is None:
-        return "(none)"
-    if not day.is_finite:
-        return str(day)
-    weekday = WEEKDAYS[(int(day.ordinal) - 1) % 7]
-    return f"{day} {weekday}, {distance(int(day.ordinal) - datetime.now(UTC).date().toordinal())}"
-
-
-def distance(days: int) -> str:
-    """A day from its distance to today.
-
-    >>> distance(0), distance(1), distance(7), distance(-3)
-    ('today', 'tomorrow', 'in 7 days', '3 days ago')
-    """
-    if days in (0, 1):
-        return ("today", "tomorrow")[days]
-    return f"in {days:,} days" if days > 0 else f"{-days:,} {'day' if days == -1 else 'days'} ago"
+    """A date with its weekday and how far it is from today (UTC): `2026-12-04 (Fri, in 7 days)`."""
+    return "(none)" if day is None else day.beside(ExpirationDate(datetime.now(UTC).date().toordinal()))

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import State
 from tokens.inventory.credentials import MISSING
 from tokens.inventory.tokens import Listing
 from tokens.selection import Selection
@@ -17,13 +16,16 @@ from tokens.terminal.paragraphs import Colour, coloured, cut
 from tokens.terminal.paragraphs import width as width_in_cells
 from tokens.terminal.printable import printable
 from tokens.views import document, others
+from tokens.views.left_out import left_out
 
 GAP = "  "
 SAMPLE = 1000  # rows that say how wide the columns of a pipe are
 NARROWEST = 8  # characters that a column of text keeps
 WIDEST = 60  # characters to which a column is filled up where there is no terminal
 NUMBERS = frozenset({"id", "in_days", "place_id"})
-TEXTS = frozenset({"account", "owner", "name", "description", "email", "created_by", "told", "scopes", "ips", "flags"})
+TEXTS = frozenset(
+    {"account", "owner", "name", "description", "email", "created_by", "told", "scopes", "ips", "warned", "flags"}
+)
 DAYS = frozenset({"last_used_at", "created_at"})
 URGENT, SOON = 7, 30  # days
 
@@ -58,20 +60,13 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
         yield _coloured(line, dict(zip(names, row, strict=True)), listing.today) if colour else line
 
 
-def remark(listing: Listing) -> Iterator[str]:
+def remark(listing: Listing, selection: Selection) -> Iterator[str]:
     """What is not in the table, and the option that shows it."""
     if listing.more is None:
         yield "There are more tokens: --first all shows them."
     elif listing.more:
         yield f"{listing.more:,} more: --first all shows them."
-    left_out = [one for one in listing.counts if not one.selected and one.tokens]
-    if left_out:
-        counts = ", ".join(f"{one.tokens:,} {one.state} {one.kind}" for one in left_out)
-        options = [
-            *(["--state"] if any(one.state is not State.ACTIVE for one in left_out) else []),
-            *(["--kind"] if any(one.kind == "impersonation" for one in left_out) else []),
-        ]
-        yield f"Left out: {counts} ({' and '.join(options)} take them in)." if options else f"Left out: {counts}."
+    yield from left_out(listing.counts, selection.as_dict())
     yield from others.line(listing.others)
 
 
@@ -161,6 +156,8 @@ def _cell(name: str, value: Any) -> str:
         return "(no membership)" if name == "owner" else ""
     if name in DAYS:
         return str(value).partition("T")[0]
+    if name == "warned" and not value:
+        return "none"
     if isinstance(value, list):
         return printable(", ".join(map(str, value)))
     return printable(str(value))

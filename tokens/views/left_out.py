@@ -1,0 +1,28 @@
+"""What a selection leaves out by its kinds and states, and the options that would take it in."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tokens.change.plan import KindCount
+from tokens.gitlab.kind import Kind
+
+UNNAMED = "impersonation"
+"""The kind that a change leaves out where no kind is named."""
+
+
+def left_out(counts: Iterable[KindCount], selection: Mapping[str, Any]) -> Iterator[str]:
+    """One line, or none; `selection` is what was named, as `Selection.as_dict` says it.
+
+    A token of GitLab's own bots, or without an owner, is counted, although no option names its kind.
+    """
+    rest = [one for one in counts if not one.selected and one.tokens]
+    if not rest:
+        return
+    kinds = selection.get("kind") or [kind.value for kind in Kind if kind != UNNAMED]
+    states = selection.get("state", [])
+    options = [
+        *(["--kind"] if any(one.kind.value not in kinds for one in rest) else []),
+        *(["--state"] if any(one.state.value not in states for one in rest) else []),
+    ]
+    listed = ", ".join(f"{one.tokens:,} {one.state} {one.kind}" for one in rest)
+    yield f"Left out: {listed} ({' and '.join(options)} {'take' if len(options) > 1 else 'takes'} them in)."
