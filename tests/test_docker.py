@@ -107,6 +107,21 @@ def test_what_goes_to_standard_output_is_the_tools_alone(call: Call, gitlab_cont
     assert (again.stdout, again.stderr) == (done.stdout, "")
 
 
+def test_numbers_from_there_replace_a_file_right_here(call: Call, gitlab_container: Container, tmp_path: Path) -> None:
+    file = tmp_path / "gitlab_tokens.prom"
+    words = ("check", "--target", "docker:gitlab", "--output", "prometheus", "--file", str(file))
+    done = call(*words)
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (0, "", [file])
+    before = file.read_bytes()
+    assert before.splitlines()[-1].startswith(b"gitlab_tokens_last_success_timestamp_seconds ")
+    assert call(*words, "--user", "nobody").returncode == 2
+    assert one_line(call(*words[:-1], str(tmp_path))).endswith(
+        "is no plain file, and nothing else is replaced; leave it out.\n"
+    )
+    assert one_line(call(*words[:3], *words[5:])) == "--file is where --output prometheus is written: use both.\n"
+    assert (file.read_bytes(), list(tmp_path.iterdir())) == (before, [file])
+
+
 def test_both_programs_and_both_orders_of_words_go_there(
     outside: Mapping[str, str], gitlab_container: Container
 ) -> None:

@@ -94,8 +94,8 @@ Plan to extend the expiration date of 60 tokens on {some.named}
 |----------|--------|
 | personal |     60 |
 
-| From                       | To                          | Tokens |
-|----------------------------|-----------------------------|--------|
+| From                         | To                            | Tokens |
+|------------------------------|-------------------------------|--------|
 | {soon} | {later} |     60 |
 Extend the expiration date of 60 tokens on {some.named}? """
     words = ("extend", "--expires", SOON, "--to", LATER)

@@ -28,7 +28,10 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import least_privileges
+from tokens.inventory.due import due, gauges
+from tokens.inventory.forecast import events, forecast
 from tokens.inventory.tokens import BY_NAME, COLUMNS, FLAG_NAMES, UNSORTABLE, Layout, Listing, listed
 from tokens.selection import EVERYTHING
 from tokens.terminal.paragraphs import width as width_of
@@ -379,7 +382,7 @@ def test_every_column_can_be_shown_and_sorted_by_on_every_release(
                 assert {row[0] for row in found.rows} == made
 
 
-def test_a_role_with_the_printed_grants_and_nothing_else_can_list(
+def test_a_role_with_the_printed_grants_and_nothing_else_can_look_at_tokens(
     gitlab_database: Address, superuser: Callable[[Address], Address]
 ) -> None:
     with make_engine(gitlab_database).begin() as connection:
@@ -396,6 +399,9 @@ def test_a_role_with_the_printed_grants_and_nothing_else_can_list(
                 connection.exec_driver_sql(grant)
         with listed(reader, EVERYTHING, Layout(COLUMNS)) as found:
             assert [row[0] for row in found.rows] == [made]
+        assert [kind.active for kind in breakdown(reader, EVERYTHING).kinds] == [1]
+        assert forecast(reader, EVERYTHING, 30).tokens == len(events(reader, EVERYTHING, 30)[0]) == 1
+        assert due(reader, EVERYTHING, 30, 7, most_of_each=1).each == gauges(reader, EVERYTHING, most_of_each=1).each
     finally:
         with administrator.begin() as connection:
             connection.exec_driver_sql("DROP OWNED BY list_reader; DROP ROLE list_reader")

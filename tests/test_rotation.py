@@ -631,12 +631,13 @@ def test_the_instances_maximum_limits_the_date_and_a_note_says_so(address: Addre
     limited = ExpirationDate.typed(str(TODAY + timedelta(days=90)))
     assert {one.expires_at for one in planned.rotations} == {limited}
     assert {one.grace_until for one in planned.rotations} == {ExpirationDate.typed(str(TODAY + timedelta(days=7)))}
+    today = ExpirationDate.typed(str(TODAY))
     assert planned.notes[0] == (
-        f"This instance allows 90 days at most: new tokens expire on "
-        f"{limited.beside(ExpirationDate.typed(str(TODAY)))}, not {year}."
+        f"This instance allows 90 days at most: new tokens expire on {limited.beside(today)}, not {year}."
     )
     assert "maintenance mode" in planned.notes[1]
-    assert planned.notes[2] == f"1 of the tokens have expired, the first on {GONE}: their successors work again."
+    gone = ExpirationDate.typed(str(GONE)).beside(today)
+    assert planned.notes[2] == f"1 of the tokens have expired, the first on {gone}: their successors work again."
     assert planned.notes[3].startswith("1 of the old tokens are expired already")
     for options in ({"expires_in": 0}, {"grace": 0}, {"expires_in": 10**9}):
         with pytest.raises(UsageError):

@@ -1,8 +1,5 @@
 """`check`: one line and an exit status for monitoring, before tokens stop working."""
 
-import os
-import stat
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +9,8 @@ from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.reading import MOST_TOKENS, whole_number
 from tokens.commands.show import show, tell_of_others
-from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.commands.whole_file import replace
+from tokens.errors import ExitStatus, UsageError
 from tokens.inventory.due import MOST_SERIES, due, gauges
 from tokens.selection import Selection
 from tokens.targets.places import Locate
@@ -70,8 +68,6 @@ def check(
     Raises:
         TokensError: see `tokens.errors`.
     """
-    if file is not None and output != "prometheus":
-        raise UsageError("--file is where --output prometheus is written: use both.")
     if most_of_each is not None and selection.others:
         raise UsageError("--each names access tokens alone: leave the other kinds out, or use list.")
     site = locate()
@@ -85,7 +81,7 @@ def check(
         if file is None:
             environment.write(text)
         else:
-            replace(Path(file), text)
+            replace(Path(file), text.encode())
         return DONE
     counts_others = output == "json" or (output == "text" and console.is_terminal(environment.stdout))
     found = due(
@@ -109,26 +105,3 @@ def check(
     if output == "nagios":
         return Ending(view.severity(found))
     return Ending(ExitStatus.DUE) if found.warning else DONE
-
-
-def replace(path: Path, text: str) -> None:
-    """Put `text` in the place of a file at once, so that no reader gets half of it.
-
-    Raises:
-        TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.
-    """
-    try:
-        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-            raise TokensError(f'--file "{path}" is no plain file, and nothing else is replaced; leave it out.')
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
-            try:
-                new.write(text)
-                new.flush()
-                os.fsync(new.fileno())
-                os.fchmod(new.fileno(), 0o644)
-                os.replace(new.name, path)
-            except BaseException:
-                os.unlink(new.name)
-                raise
-    except OSError as error:
-        raise TokensError(f'--file "{path}" cannot be written: {error.strerror}.') from error

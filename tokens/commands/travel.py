@@ -1,17 +1,19 @@
 """A task that runs where GitLab is, as if it had been called there: in a container or a pod."""
 
 import getpass
+import io
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import told_in_document
-from tokens.errors import UsageError
+from tokens.commands.whole_file import replace
+from tokens.errors import ExitStatus, UsageError
 from tokens.targets.target import RemoteTarget
 from tokens.targets.there import bundle, remote
 from tokens.terminal import console
@@ -24,6 +26,7 @@ def travel(
     options: Mapping[str, Any],
     *,
     files: Sequence[str],
+    into: Path | None,
     client: tuple[str, ...],
     bundles: Path | None,
     debug: bool,
@@ -36,12 +39,14 @@ def travel(
         name: such as `analyze` or `journal.install`.
         options: those that differ from their defaults, by parameter.
         files: those of them that name a file right here; its content goes along.
+        into: a file right here that takes its output if it ends well; None for standard output.
         client: the words of docker or kubectl.
         bundles: the folder with the program's bundles, None for the usual one.
         debug: whether the task there shows its log, too.
 
     Raises:
         UsageError: a file cannot be read.
+        TokensError: `into` cannot be written.
         SessionLost, ClientError: see `tokens.targets.there.remote`.
     """
     carried = {option: read_here(environment, option, options[option]) for option in files if option in options}
@@ -53,7 +58,7 @@ def travel(
     command = remote.RemoteCommand(
         tuple(words),
         caller=caller(),
-        terminal=environment.has_person,
+        terminal=environment.has_person and into is None,
         files={option.replace("_", "-"): content for option, content in carried.items()},
     )
     steps = environment.steps()
@@ -64,13 +69,18 @@ def travel(
 
     place = remote.find_place(target, steps.show, client)
     environment.flush()
+    kept = io.BytesIO()
     with console.restored() if command.terminal else nullcontext():
         try:
-            output = None if environment.stdout is None else environment.stdout.buffer
+            output: BinaryIO | None = kept
+            if into is None:
+                output = None if environment.stdout is None else environment.stdout.buffer
             status = remote.run(place, command, bundle.available(bundles), build, steps.show, output)
         except remote.SessionLost as error:
             told_in_document(error)  # what has come of it by then
             raise
+    if into is not None and status == ExitStatus.DONE:
+        replace(into, kept.getvalue())
     return Ending(status)
 
 

@@ -110,14 +110,19 @@ def task(
                 if context.config.run.dry:
                     _take_for_dry_run(full_name, values)
                 _check_forms(options.values(), values)
+                into = _file_to_write(options.values(), values)
                 place = target.remote(context, values["target"]) if travels and "target" in values else None
                 if without_terminal:
                     environment.require_person(full_name, without_terminal)
                 if place is not None:
                     _refuse_what_is_only_here(options.values(), values)
-                    there = {one.name: values[one.name] for one in options.values() if _is_given(one, values)}
+                    there = {
+                        one.name: values[one.name]
+                        for one in options.values()
+                        if _is_given(one, values) and not one.takes_form
+                    }
                     files = [one.name for one in options.values() if one.is_file]
-                    ending = target.run_there(context, environment, place, full_name, there, files)
+                    ending = target.run_there(context, environment, place, full_name, there, files, into)
                 else:
                     made = {one.name: _made(context, environment, one, values) for one in arguments}
                     ending = _found(f"tokens.commands.{command}")(environment, **made)
@@ -230,6 +235,16 @@ def _check_forms(options: Any, values: Mapping[str, Any]) -> None:
             meant = difflib.get_close_matches(given.lower(), option.forms, n=1)
             hint = f'; did you mean "{meant[0]}"?' if meant else "."
             raise UsageError(f'{option.flag} takes {listed(option.forms)}, not "{given}"{hint}')
+
+
+def _file_to_write(options: Any, values: Mapping[str, Any]) -> str | None:
+    """The file right here that takes the output, None for standard output."""
+    for option in options:
+        if option.takes_form and _is_given(option, values):
+            if values["output"] != option.takes_form:
+                raise UsageError(f"{option.flag} is where --output {option.takes_form} is written: use both.")
+            return str(values[option.name])
+    return None
 
 
 def _refuse_what_is_only_here(options: Any, values: Mapping[str, Any]) -> None:

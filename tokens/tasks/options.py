@@ -439,8 +439,8 @@ CHECK_OUTPUT = Option(
 )
 CHECK_FILE = Option(
     "file",
-    "With --output prometheus: the file to replace, for node_exporter. A failure leaves it as it was.",
-    only_here=True,
+    "With --output prometheus: the file right here to replace, for node_exporter. A failure leaves it as it was.",
+    takes_form="prometheus",
     value=Value("FILE", "a file", "/var/lib/gitlab-tokens/gitlab_tokens.prom", lookup="files"),
 )
 

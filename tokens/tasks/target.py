@@ -117,6 +117,7 @@ def run_there(
     name: str,
     options: Mapping[str, Any],
     files: Sequence[str],
+    into: str | None,
 ) -> Ending:
     """Run a task where `target` is, on these very streams; it says everything itself.
 
@@ -127,6 +128,7 @@ def run_there(
         name: the task's, such as `analyze` or `journal.install`.
         options: those that differ from their defaults, by parameter.
         files: those of them that name a file right here.
+        into: the file right here that takes its output; None for standard output.
     """
     from tokens.commands.travel import travel
 
@@ -136,6 +138,7 @@ def run_there(
         name,
         options,
         files=files,
+        into=None if into is None else Path(into),
         client=client(context, target),
         bundles=bundle_folder(context, environment),
         debug=logging.getLogger().isEnabledFor(logging.DEBUG),
