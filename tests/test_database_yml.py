@@ -401,3 +401,35 @@ def test_a_site_knows_its_standbys_by_complete_addresses(tmp_path: Path) -> None
 
 def test_settings_are_compared_by_what_they_say() -> None:
     assert read_settings(SOURCE, nothing) == DatabaseSettings({"dbname": "gitlabhq_production"})
+
+
+CI = "production:\n  main: {database: d, username: u, host: h}\n  ci: "
+
+
+@pytest.mark.parametrize(
+    ("ci", "url", "expected"),
+    [
+        ("{database: d, username: u, host: h, database_tasks: false}", None, None),
+        ("{database: d, username: u, host: h, pool: 5}", None, None),
+        ("{database: d_ci, username: u, host: h}", None, {"dbname": "d_ci", "user": "u", "host": "h"}),
+        ("{database: d, username: u, host: other}", None, {"dbname": "d", "user": "u", "host": "other"}),
+        (
+            "{database: d, username: u, host: h}",
+            "postgresql://w@far/d_ci",
+            {"dbname": "d_ci", "user": "w", "host": "far"},
+        ),
+        ('{database: "a\\0b"}', None, None),
+    ],
+)
+def test_ci_is_a_database_of_its_own_where_it_is_another_one(
+    ci: str, url: str | None, expected: dict[str, str] | None
+) -> None:
+    found = read_settings(f"{CI}{ci}\n", str, ci_url=url).ci
+    assert (None if found is None else dict(found)) == expected
+
+
+def test_without_an_entry_ci_is_in_main() -> None:
+    assert read_settings("production: {database: d}\n", str, ci_url="postgresql://x/y").ci is None
+    erb = read_settings("<%= 1 %>", str, "postgresql://u@h/d", "postgresql://u@h/ci")
+    assert erb.ci is not None
+    assert erb.ci["dbname"] == "ci"

@@ -66,7 +66,15 @@ ABSENT_ONE_BY_ONE: list[tuple[str, str | None]] = [
     ),
 ]
 
-NEEDED = sorted({(one.table, one.column) for needs in TASKS.values() for one in needs.privileges if one.column})
+# Without a column of others that one is NULL.
+NEEDED = sorted(
+    {
+        (one.table, one.column)
+        for task, needs in TASKS.items()
+        for one in needs.privileges
+        if one.column and task != "others"
+    }
+)
 
 COLUMNS = """
     SELECT c.relname, a.attname

@@ -131,6 +131,12 @@ def test_a_url_in_the_environment_is_the_first_line_of_its_file(make: Make) -> N
     assert parameters(site)["sslrootcert"] == "/a.pem"
 
 
+def test_the_ci_database_is_reached_as_the_application_reaches_it(make: Make) -> None:
+    ci = "{host: h, database: main_db, username: u}\n  ci: {host: h, database: ci_db, username: u}"
+    assert (site := open_site(make(main=ci))).ci is not None
+    assert (site.address.shown, site.ci.shown) == ("u@h/main_db", "u@h/ci_db")
+
+
 def test_what_libpq_takes_for_a_database_without_a_name_is_the_roles_own(make: Make) -> None:
     assert open_site(make(main="{host: h, username: u}")).address.shown == "u@h/u"
 
