@@ -132,7 +132,7 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
         ),
         ({"created_after": "yesterday"}, f'--created-after takes {DAY}, not "yesterday".'),
         ({"last_used_before": ""}, f'--last-used-before takes {DAY}, not "".'),
-        ({"within": "30d"}, "--expires and --within both say when the tokens expire: choose one."),
+        ({"within": "30d"}, "--expires and --within both choose dates: use one of them."),
         (
             {"expires": None, "within": "30d", "state": ["expired"]},
             "--within is about tokens that are active, so --state has to have that, too.",

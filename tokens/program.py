@@ -254,7 +254,7 @@ def _answer_rotation() -> None:
     environment = Environment.of_process()
     stdin = environment.stdin
     if stdin is None or console.is_terminal(stdin) or console.is_terminal(environment.stdout):
-        environment.tell(f"{AGENT} is what rotate runs in a container: say rotate with --target docker:CONTAINER.")
+        environment.tell(f"{AGENT} is what rotate runs in a container: use rotate with --target docker:CONTAINER.")
         sys.exit(ExitStatus.USAGE)
     gc.set_threshold(50_000)  # as for tasks: this process ends after one step
     try:

@@ -168,7 +168,7 @@ def why_nothing(connection: Connection, schema: Schema, selection: Selection) ->
             continue
         condition = alone.condition(schema)
         if not connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
-            return f"No token fulfils this, whatever the other options say: {_without_kind_and_state(alone)}."
+            return f"No token fulfils this, with any other options: {_without_kind_and_state(alone)}."
     return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
 
 

@@ -10,10 +10,10 @@ from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
 from tokens.commands.report import Report
+from tokens.counts import counted
 from tokens.errors import Refused
 from tokens.targets.instance import Instance
 from tokens.views import plan as view
-from tokens.views.counts import counted
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts

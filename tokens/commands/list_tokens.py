@@ -41,7 +41,7 @@ def layout(_: Environment, wide: bool, columns: Sequence[str] | None, sort: str 
     """
     named = [word.strip() for value in columns or () for word in value.split(",")]
     if wide and named:
-        raise UsageError("--wide and --columns both say which columns: choose one.")
+        raise UsageError("--wide and --columns both choose columns: use one of them.")
     by = sort or "expires_at"
     column = _column("sort", by.removeprefix("-"))
     if column.name in UNSORTABLE:

@@ -192,7 +192,7 @@ def _ranges(
     given = {"--expires": expires, "--within": within, "--expired-within": expired_within}
     named = [option for option, value in given.items() if value]
     if len(named) > 1:
-        raise UsageError(f"{' and '.join(named)} both say when the tokens expire: choose one.")
+        raise UsageError(f"{' and '.join(named)} both choose dates: use one of them.")
     if within is not None:
         return (days_within("within", within),)
     if expired_within is not None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from tokens import database
 from tokens.address import Address
 from tokens.call import ARROW, to_type
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
@@ -218,7 +219,7 @@ def _record_of_rotations(connection: Connection, schema: Schema) -> Iterable[Fin
     if schema.has(TOKENS) and not schema.has(TOKENS, "previous_personal_access_token_id"):
         text = (
             "this release does not record which token replaced which (16.3 and later do): rotate works, but only the "
-            "journal knows what it has replaced, and nobody what GitLab's own rotations have"
+            "journal knows what it has replaced, and what GitLab's own rotations have replaced is not known"
         )
         yield Finding(subject, Verdict.WARN, why_unknown(connection, schema) or text)
 
@@ -282,7 +283,7 @@ def _inactive_bots(connection: Connection, schema: Schema, rule: CleanUp | None)
     days = read_policy(connection, schema).inactive_days
     if rule is None or days is None:
         return Finding(subject, Verdict.OK, "GitLab keeps them")
-    text = f"at 00:00 UTC, {days} day(s) after their last token's end, {what_it_does(rule)}"
+    text = f"at 00:00 UTC, {counted(days, 'day')} after their last token's end, {what_it_does(rule)}"
     if rule.by_flag:
         text += f", where its feature flag {ENABLING_FLAG} is on"
     if not rule.takes_undated:

@@ -245,7 +245,7 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         stored = read_run(connection, run)
         if stored.kind is RunKind.UNDO:
             raise UsageError(
-                f"Run {run} is an undo itself, of run {stored.undoes}: to have its dates again, extend or remove anew."
+                f"Run {run} is itself an undo, of run {stored.undoes}: to have its dates again, use extend or remove."
             )
         plan = read_reverse(connection, stored)
         put_back = connection.row(COUNT_PUT_BACK, run=run).tokens

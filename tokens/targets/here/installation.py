@@ -96,7 +96,7 @@ def detect(root: Path = ROOT) -> Installation:
         return source(pod, root)
     raise NoInstallation(
         "No GitLab was found on this machine (no Linux package, container, toolbox pod or source install); run this "
-        "where GitLab Rails runs, or say --target (docker:CONTAINER, kubernetes:NAMESPACE, demo, …)."
+        "where GitLab Rails runs, or use --target (docker:CONTAINER, kubernetes:NAMESPACE, demo, …)."
     )
 
 
