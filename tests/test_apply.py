@@ -199,7 +199,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
         assert second.returncode == 3
         assert one_line(second).startswith("Run 1 (extend) is under way since ")
     out = slow.done("history", "--run", 1)
-    assert f"5000: {changed} changed, {5000 - changed} pending" in out
+    assert f"5,000: {changed:,} changed, {5000 - changed:,} pending" in out
     slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
     if number == signal.SIGINT:
         out = slow.done("apply", "--run", 1, "--yes")

@@ -293,13 +293,13 @@ def test_ids_that_come_to_nothing_are_counted_and_named(some: Instance, typed: T
         (
             "left-out-ids",
             2,
-            f"2 of the 5 ids are of tokens that the other options leave out: {others[0]}, {others[1]}.",
+            f"2 of 5 ids are of tokens that the other options leave out: {others[0]}, {others[1]}.",
             others[:2],
         )
     ]
     unknown = list(range(900_001, 900_008))
     shown = "900001, 900002, 900003, 900004, 900005"
-    expected = ("unknown-ids", 7, f"7 of the 8 ids are no token's: {shown} and 2 more.", unknown)
+    expected = ("unknown-ids", 7, f"7 of 8 ids are no token's: {shown} and 2 more.", unknown)
     assert noted([soon[0], *unknown]) == [expected]
     assert f"NOTE: {expected[2]}" in typed(some.command(*words)).stdout
     assert [concern for concern, *_ in noted(unknown)] == ["unknown-ids", "nothing-selected"]
@@ -530,7 +530,7 @@ def test_what_a_rotation_has_replaced_is_left_out_on_request(instance: Instance,
     assert instance.dates() == {old: str(SOON), successor: new, alone: new}
     assert "; leave out superseded" in instance.done("history", "--run", 1)
     assert instance.done(*words, "--yes").endswith(
-        f"are left out: {old}.\nNo token is selected: there is nothing to do.\n"
+        f"is left out: {old}.\nNo token is selected: there is nothing to do.\n"
     )
     assert instance.refusal(*change, "--expires", SOON, "--leave-out", "past", "--yes", status=2) == (
         '--leave-out takes superseded, not "past".'
@@ -563,9 +563,14 @@ def test_a_missing_terminal_is_the_last_fault_that_is_named(some: Instance) -> N
         ("rotate", "--service-account", "nosuch"),
         ("rotate", "--resume", 99),
     ):
+        real = "no run 99" if 99 in words else '"nosuch"'
         said = some.refusal(*words, status=2)
-        assert ("no run 99" if 99 in words else '"nosuch"') in said, words
+        assert real in said
         assert "terminal" not in said
+        assert real in json.loads(some.run(*words, "--output", "json").stdout)["error"]
+    asked = json.loads(some.run("remove", "--expires", SOON, "--output", "json").stdout)
+    assert asked["error"] == "--output json asks no question: use --yes with it. Nothing was changed."
+    assert asked["plan"]["tokens"] == 60
     guarded = some.refusal("extend", "--expires", SOON, "--to", "2020-01-01")
     assert guarded.startswith("Refused because of past and earlier")
     assert some.done("journal.prune", "--before", "2020-01-01").startswith("The journal has no run")

@@ -337,9 +337,9 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
     to = ("--deliver", f"file:{gitlab.folder}/token")
     yes = ("--yes", *to)
     for words, status, said in (
-        (["--yes"], 2, "Say which tokens"),
+        (["--yes"], 2, "Choose the tokens"),
         (["--token", NAME, *to], 2, "needs a terminal"),
-        (["--token", NAME, "--yes"], 2, "Say where the new token goes"),
+        (["--token", NAME, "--yes"], 2, "Choose where the new token goes"),
         (["--token", NAME, "--yes", "--deliver", "vault"], 2, "--deliver takes"),
         (["--token", NAME, "--yes", "--deliver", f"file:{here}"], 3, "is there, and is not overwritten"),
         (["--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/none/token"], 3, "No file can be made"),
@@ -348,7 +348,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
         (["--within", "30d", *yes], 2, "would both go to"),
         (["--within", "30d", "--yes", "--deliver", "stdout"], 2, "gives one token"),
         (["--token", NAME, "--yes", "--output", "json", "--deliver", "stdout"], 2, "never holds a token"),
-        (["--token", NAME, *to, "--output", "json"], 2, "asks nothing"),
+        (["--token", NAME, *to, "--output", "json"], 2, "asks no question"),
         (["--token", NAME, "--yes", "--deliver", "stdout", "--force"], 2, "--force is about"),
         (["--token", NAME, *yes, "--no-verify", "--verify", gitlab.api.url], 2, "contradict"),
         (["--token", NAME, *yes, "--verify", "http://gitlab.example.com"], 2, "https only"),
@@ -360,7 +360,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
         (["--token", "no such token", *yes], 2, "There is no token"),
         (["--service-account", "nobody", *yes], 2, "nobody"),
         (["--service-account", "two", *yes], 2, f"2 tokens fit ({first} of two, {second} of two)"),
-        (["--token", person, *yes], 3, f"Token {person} of jane is of kind personal: say --kind personal"),
+        (["--token", person, *yes], 3, f"Token {person} of jane is of kind personal: use --kind personal"),
         (["--token", blocked, *yes], 3, "is blocked"),
         (["--token", revoked, *yes], 3, "is revoked"),
         (["--resume", "1", *yes], 2, "There is no run 1"),
@@ -381,7 +381,7 @@ def test_without_the_secrets_or_the_url_of_a_bare_database_it_says_which_option_
     to = ["--deliver", f"file:{gitlab.folder}/token"]
     for words, said in (
         ([*command, *to], "use --verify URL. To continue without that proof use --no-verify, too."),
-        ([*command, *to, "--no-verify"], "say --secrets-file"),
+        ([*command, *to, "--no-verify"], "use --secrets-file"),
     ):
         done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
         assert done.returncode == 2
@@ -438,7 +438,7 @@ def test_a_delivery_that_fails_is_taken_back_and_the_others_go_on(gitlab: Instan
     assert told.startswith("2 of 3: account0, ")
     assert "failed with exit status 1" in told
     assert last == (
-        "2 of 3 tokens were rotated and stay so. → to go on with the others, with the same --deliver: "
+        "2 of 3 tokens were rotated and stay so. → to rotate the others, with the same --deliver: "
         "gitlab-tokens rotate --resume 1"
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, True, False, True, False]
@@ -743,9 +743,9 @@ def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) 
         (("--within", "30d", "--at-most", "few"), 2, "--at-most takes a number"),
         (("--within", "30d", "--state", "expired"), 2, "--within is about tokens that are active"),
         (("--expired-within", "30d", "--state", "active"), 2, "--expired-within is about tokens that are expired"),
-        (("--service-account", "inventory", "--user", "provisioned"), 2, "choose one"),
+        (("--service-account", "inventory", "--user", "provisioned"), 2, "use one of them"),
         (("--group", "nowhere"), 2, 'no group "nowhere"'),
-        (("--state", "active"), 2, "Say which tokens"),
+        (("--state", "active"), 2, "Choose the tokens"),
         (("--resume", "1", "--ids", listed), 2, "leave --ids out"),
     )
     for options, status, said in refused:
@@ -834,7 +834,7 @@ def test_a_stop_lets_the_delivery_under_way_end_and_retires_its_old_token(
     gate.open()
     assert ended(process)[::2] == (
         status,
-        "Stopped. 1 of 3 tokens were rotated and stay so. → to go on with the others, with the same --deliver: "
+        "Stopped. 1 of 3 tokens were rotated and stay so. → to rotate the others, with the same --deliver: "
         "gitlab-tokens rotate --resume 1\n",
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, False, False]

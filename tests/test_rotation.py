@@ -479,7 +479,7 @@ def test_what_cannot_be_rotated_is_refused_with_its_reason(address: Address) -> 
         user = make_user(connection, user_type=SERVICE_ACCOUNT)
         make_token(connection, user_id=user, expires_at=LATER, previous_personal_access_token_id=rotated)
     assert "is revoked" in refusal(service_account(address, revoked=True))
-    assert "say --kind personal" in refusal(person)
+    assert "use --kind personal" in refusal(person)
     assert plan_of(address, person, allow_personal=True).rotations
     for token in blocked:
         assert "the account is" in refusal(token)

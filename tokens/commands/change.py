@@ -91,7 +91,7 @@ def _change(
 ) -> Ending:
     who = origin.here()  # asked before this process may become the GitLab user
     site = locate()
-    cannot_ask = handling.store or not handling.asks
+    cannot_ask = handling.store or handling.json or not handling.asks
     if handling.journal and cannot_ask and not handling.dry_run:
         opening.check_beforehand(site.address, handling.allow)
     with environment.announced("Making the plan"):

@@ -88,11 +88,11 @@ def agreed(environment: Environment, handling: Handling, deed: str, tokens: int,
     """Whether the person at the terminal wants this deed; true where `--yes` has said so before.
 
     Raises:
-        TerminalRequired: there is no terminal, which is said after every other fault.
+        TerminalRequired: there is nobody to ask, which is said after every other fault.
     """
     if not handling.asks:
         return True
-    environment.require_answer(handling.task)
+    environment.require_answer(handling.task, json=handling.json)
     return asked(environment.prompts(), deed, tokens, instance)
 
 

@@ -101,7 +101,7 @@ def rotate(environment: Environment, options: RotateOptions, locate: Locate, the
         forbid_core_dumps()  # to become another user has allowed them again
     aside = isinstance(delivery, OutputDelivery) and not delivery.is_terminal and not options.dry_run
     report = Report(environment, as_json=options.json, instance=instance, aside=aside)
-    prompts = environment.prompts() if environment.has_person else None
+    prompts = environment.prompts() if environment.has_person and not options.json else None
     call = _Call(environment, options, delivery, report, prompts)
     return report.concluding(lambda: _rotate(backend, call))
 
@@ -275,7 +275,7 @@ def _show(call: _Call, left: Sequence[Resumption], proof: Verification | str, no
 def _agreed(call: _Call, left: Sequence[Resumption], proof: Verification | str) -> bool:
     if not call.options.asks:
         return True
-    call.environment.require_answer("rotate")
+    call.environment.require_answer("rotate", json=call.options.json)
     prompts = call.prompts or call.environment.prompts()
     if isinstance(proof, str) and _makes_tokens(left):
         call.report.say(WITHOUT_VERIFICATION)

@@ -118,8 +118,6 @@ def rotate_options(
     json = output == "json"
     if verify is not None and no_verify:
         raise UsageError("--verify and --no-verify contradict each other: choose one.")
-    if json and not (yes or dry_run):
-        raise UsageError("--output json asks nothing: use --yes or --dry-run with it.")
     if json and deliver == "stdout":
         raise UsageError("--output json never holds a token: deliver it with file: or command:.")
     if force and not (deliver or "").startswith("file:"):

@@ -190,7 +190,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         schema = preflight.check(connection, CHANGE)
         installation.check(connection)
         if _is_rotation(connection, run):
-            raise UsageError(f"Run {run} is a rotation.{to_type('to go on with it', 'rotate', '--resume', run)}")
+            raise UsageError(f"Run {run} is a rotation.{to_type('to continue it', 'rotate', '--resume', run)}")
         stored = read_run(connection, run)
         if stored.state is RunState.DONE:
             raise RunComplete(f"Run {run} is complete: there is nothing to do.")

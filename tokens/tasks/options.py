@@ -194,17 +194,24 @@ SELECTING = (
         value=STATE,
         group=Group.TOKENS,
     ),
-    Option("user", f"Only of the user with this username. {SEVERAL}", several=True, value=USERNAME, group=Group.TOKENS),
+    Option(
+        "user",
+        f"Only of the user with this username, or URL. {SEVERAL}",
+        several=True,
+        value=USERNAME,
+        group=Group.TOKENS,
+    ),
     Option(
         "group",
-        "Only of bots and service accounts of the group with this full path and of what lies below it. " + SEVERAL,
+        "Only of bots and service accounts of the group with this full path, or URL, and of what lies below it. "
+        + SEVERAL,
         several=True,
         value=GROUP_PATH,
         group=Group.TOKENS,
     ),
     Option(
         "project",
-        f"Only of bots and service accounts of the project with this full path. {SEVERAL}",
+        f"Only of bots and service accounts of the project with this full path, or URL. {SEVERAL}",
         several=True,
         value=PROJECT_PATH,
         group=Group.TOKENS,
