@@ -282,6 +282,15 @@ def test_what_cannot_be_shown_is_one_line(show: List, words: list[str], message:
     assert printed.count("\n") == 1
 
 
+def test_a_fault_is_one_line_of_json_among_lines(gitlab_database: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("list", "--target", url(gitlab_database), "--output", "ndjson", "--user", "nobody")
+    assert typed(*words) == 2
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert (printed.out.count("\n"), document["schema"], document["status"]) == (1, 1, 2)
+    assert document["error"] == printed.err.rstrip("\n")
+
+
 def test_ids_of_no_token_and_left_out_are_named(
     gitlab_database: Address, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tokens.commands.days import days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.show import show
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.due import due, gauges
@@ -69,7 +70,7 @@ def check(
         environment,
         output,
         text=lambda: view.line(found),
-        json=lambda: view.as_json(found, site.instance),
+        json=lambda: view.as_json(found, described(site)),
         others={"nagios": lambda: view.nagios(found)},
     )
     if output == "nagios":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tokens.commands.days import day_of, days_of, today
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.reading import whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
@@ -65,6 +66,6 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         environment,
         output,
         text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, whole=whole),
-        json=lambda: view.as_json(found, buckets, site.instance, selection),
+        json=lambda: view.as_json(found, buckets, described(site), selection),
         csv=lambda: view.as_csv(buckets),
     )

@@ -6,6 +6,7 @@ from tokens.commands.agreement import agreed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import allowed
+from tokens.commands.instance import described
 from tokens.commands.report import print_done
 from tokens.commands.show import show
 from tokens.counts import counted
@@ -53,7 +54,7 @@ def status(environment: Environment, locate: Locate, output: str) -> None:
     site = locate()
     with environment.announced("Reading the journal"):
         found = contents.status(site.address)
-    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, site.instance))
+    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, described(site)))
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:

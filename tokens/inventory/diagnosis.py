@@ -159,7 +159,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     if state.rows_hidden:
         yield _schema(state, schema, None)
         return
-    estimate = _estimated_release(connection, schema)
+    estimate = readable_release(connection, schema)
     yield _schema(state, schema, estimate)
     yield from _privileges(connection, state, schema)
     yield from _record_of_rotations(connection, schema)
@@ -185,7 +185,8 @@ def _role(state: ServerState) -> Finding:
     return Finding("server", Verdict.OK, "primary")
 
 
-def _estimated_release(connection: Connection, schema: Schema) -> str | None:
+def readable_release(connection: Connection, schema: Schema) -> str | None:
+    """GitLab's release as far as the database tells, None where this role may not read it."""
     if not schema.has(MIGRATIONS) or preflight.missing_privileges(connection, RELEASE):
         return None
     return estimated_release(connection)
