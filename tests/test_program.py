@@ -378,6 +378,15 @@ def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
         assert call_here(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze").returncode == 2
 
 
+def test_two_configuration_files_that_disagree_are_one_line_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / ".invoke.yaml").write_text("tokens:\n  targets: {prod: 'postgresql://u:s3cr3t@h/db'}\n")
+    (tmp_path / "other.yaml").write_text("tokens:\n  targets: {prod: {host: h}}\n")
+    done = call_here(GITLAB_TOKENS, "-f", str(tmp_path / "other.yaml"), "analyze", env={"HOME": str(tmp_path)})
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a key has a map in one of its files (/etc/invoke.yaml, ~/.invoke.yaml, -f FILE), and none in" in done.stderr
+    assert "s3cr3t" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

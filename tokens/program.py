@@ -19,6 +19,7 @@ from os import PathLike
 from typing import Any
 
 import invoke
+from invoke.config import AmbiguousMergeError
 from invoke.exceptions import ParseError, UnknownFileType
 from invoke.vendor.yaml import YAMLError
 
@@ -333,12 +334,14 @@ def _unreadable_configuration() -> Iterator[None]:
         reason = f'"{mark.name}" is not YAML in line {mark.line + 1}' if mark else "it is not YAML"
     except (OSError, UnknownFileType) as error:
         reason = _discreet(error)
+    except AmbiguousMergeError:
+        reason = "a key has a map in one of its files (/etc/invoke.yaml, ~/.invoke.yaml, -f FILE), and none in another"
     except Exception as error:
         reason = f"{type(error).__name__} in one of its values"
     else:
         return
     raise invoke.Exit(
-        f"Invoke's configuration cannot be used: {reason}. tokens.target, tokens.bundle.directory and "
-        "tokens.demo.directory are text, tokens.targets is a map of names to targets.",
+        f"Invoke's configuration cannot be used: {reason}. The values of tokens.target, tokens.bundle.directory and "
+        "tokens.demo.directory are text; that of tokens.targets is a map of names to targets.",
         code=ExitStatus.USAGE,
     )
