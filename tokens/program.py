@@ -169,7 +169,7 @@ class TokensProgram(invoke.Program):
         words[1:] = map(self._as_listed, words[1:])
         try:
             found = completion.candidates(
-                self._catalogue, words[1:] or [""], lambda what, before: look_up(_context(), what, before)
+                self._catalogue, words[1:] or [""], lambda *wanted: look_up(_context(), *wanted)
             )
         except completion.FileWanted:
             raise invoke.Exit(code=ExitStatus.FAILED) from None

@@ -25,9 +25,10 @@ WHICH = Value("WHICH", "a day, or some days,", "2026-12-04")
 KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")))
 OWNER_STATE = Value("STATE", "a state of an owner", "blocked,banned", tuple(OWNER_STATES.split(", ")))
 STATE = Value("STATE", "a state", "active,expired", tuple(STATES.split(", ")))
-USERNAME = Value("USERNAME", "a username", "inventory")
-GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools")
-PROJECT_PATH = Value("PATH", "the full path of a project", "platform/tools/deploy")
+USERNAME = Value("USERNAME", "a username", "inventory", lookup="users")
+ACCOUNT = Value("USERNAME", "a username", "inventory", lookup="service accounts")
+GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools", lookup="groups")
+PROJECT_PATH = Value("PATH", "the full path of a project", "platform/tools/deploy", lookup="projects")
 GLOB = Value("GLOB", "a name, or a pattern for names", "'deploy-*'")
 SCOPE = Value("SCOPE", "a scope", "api")
 FILE = Value("FILE", "a file", "ids.txt", lookup="files")
@@ -502,7 +503,7 @@ ROTATION = Argument(
     "options",
     "tokens.commands.rotating:rotate_options",
     (
-        Option("service_account", "Only tokens of the account with this username.", value=USERNAME, group=Group.TOKENS),
+        Option("service_account", "Only tokens of the account with this username.", value=ACCOUNT, group=Group.TOKENS),
         Option(
             "token",
             "Only the token with this name or id.",
