@@ -116,7 +116,7 @@ def test_top_names_the_table(target: str) -> None:
     [
         (["analyze"], 2, "No GitLab was found on this machine"),
         (["analyze", "--target", "demoo"], 2, 'did you mean "demo"?'),
-        (["analyze", "--target", "docker"], 2, "is not complete"),
+        (["analyze", "--target", "docker"], 2, "is written docker:CONTAINER."),
         (["analyze", "--target", "source:/nowhere"], 2, "There is no GitLab in /nowhere"),
         (["analyze", "--target", "omnibus"], 2, "Linux package is not"),
         (["analyze", "--target", "demo", "--top", "0"], 2, "--top takes"),

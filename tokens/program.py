@@ -198,7 +198,7 @@ class TokensProgram(invoke.Program):
         if found := re.match(r"Flag <Argument: ([\w-]+).*> needed value", text):
             return mistakes.missing_value(self._catalogue, task, found[1])
         if isinstance(error, ValueError):  # Invoke's own options that take a number
-            return f"An option takes a number, and was given something else: {self.binary} help options"
+            return f"One of Invoke's own options needs a number: {self.binary} help options lists them."
         return _discreet(error)
 
     def _named_targets(self) -> list[str]:

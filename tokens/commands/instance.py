@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from tokens import database
 from tokens.errors import TokensError
+from tokens.gitlab.release import readable_release
 from tokens.gitlab.schema import read_schema
-from tokens.inventory.diagnosis import readable_release
 from tokens.targets.here.site import Site
 from tokens.targets.instance import Instance
 

@@ -15,8 +15,8 @@ from tokens.gitlab import preflight
 from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up, what_it_does
 from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, Needs
 from tokens.gitlab.preflight import ServerState
-from tokens.gitlab.release import estimated_release
-from tokens.gitlab.schema import MIGRATIONS, SETTINGS, TOKENS, Schema, read_schema
+from tokens.gitlab.release import readable_release
+from tokens.gitlab.schema import SETTINGS, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import read_policy
 from tokens.gitlab.succession import why_unknown
 from tokens.journal import installation, listing, publications
@@ -25,7 +25,6 @@ from tokens.journal.trust import JournalUntrusted
 
 CLOCK_TOLERANCE = 60  # seconds
 MAINTENANCE = Needs(reads={SETTINGS: ("id", "maintenance_mode")})
-RELEASE = Needs(reads={MIGRATIONS: ("version",)})
 POLICY = Needs(reads={SETTINGS: CHANGE.reads[SETTINGS]})
 
 # What the tasks need that read GitLab's data or the journal, those that change dates, and the one that makes tokens.
@@ -183,13 +182,6 @@ def _role(state: ServerState) -> Finding:
     if state.read_only:
         return Finding("server", Verdict.WARN, "read-only (default_transaction_read_only): no changes")
     return Finding("server", Verdict.OK, "primary")
-
-
-def readable_release(connection: Connection, schema: Schema) -> str | None:
-    """GitLab's release as far as the database tells, None where this role may not read it."""
-    if not schema.has(MIGRATIONS) or preflight.missing_privileges(connection, RELEASE):
-        return None
-    return estimated_release(connection)
 
 
 def _schema(state: ServerState, schema: Schema, release: str | None) -> Finding:

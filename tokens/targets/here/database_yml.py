@@ -57,7 +57,7 @@ def read_settings(text: str, run: Callable[[str], str], url: str | None = None) 
         if url:
             return DatabaseSettings(_parameters({}, url))
         raise UsageError(
-            "database.yml contains ERB, which only Rails can evaluate; set MAIN_DATABASE_URL to postgresql://…, or say "
+            "database.yml contains ERB, which only Rails can evaluate; set MAIN_DATABASE_URL to postgresql://…, or use "
             "--target postgresql://…."
         )
     environments = _mapping(text, "database.yml")
