@@ -27,6 +27,7 @@ from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.runs import resume
 from tokens.address import Address
 from tokens.commands.handling import GUARDS
+from tokens.counts import counted
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus
 from tokens.journal.installation import REVISION
@@ -198,7 +199,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
         assert second.returncode == 3
         assert one_line(second).startswith("Run 1 (extend) is under way since ")
     out = slow.done("history", "--run", 1)
-    assert f"5000: {changed} changed, {5000 - changed} pending" in out
+    assert f"5,000: {changed:,} changed, {5000 - changed:,} pending" in out
     slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
     if number == signal.SIGINT:
         out = slow.done("apply", "--run", 1, "--yes")
@@ -254,7 +255,8 @@ def test_an_undo_that_was_stopped_and_is_begun_anew_takes_up_what_is_left(slow: 
     assert (document["put_back"], document["changed_since"]) == (back, [last])
     again = slow.run("undo", "--run", 1, "--yes")
     assert again.stdout.startswith(f"Plan to undo run 1: put back the expiration date of {4999 - back:,} tokens on ")
-    assert f"NOTE: {back} token(s) have their old date already, from an undo that was begun before.\n" in again.stdout
+    had = counted(back, "token has its", "tokens have their")
+    assert f"NOTE: {had} old date already, from an undo that was begun before.\n" in again.stdout
     assert f"Updated {4999 - back:,} of {5000 - back:,} tokens in" in again.stdout
     assert again.returncode == 4  # for the one that somebody else has changed
     slow.execute(f"UPDATE personal_access_tokens SET expires_at = '{SOON}' WHERE id = {last}")
@@ -325,7 +327,7 @@ def test_undo_restores_every_column_of_every_row(
     before = instance.checksum()
     statement = "SELECT array_agg(CAST(expires_at AS text) ORDER BY id) FROM members"
     out = instance.done("extend", "--expires", f"{SOON}..{SOON + timedelta(1)}", "--to", LATER, "--yes")
-    assert "2 bot(s) have a membership that ends before the new date" in out
+    assert "2 bots have a membership that ends before the new date" in out
     assert instance.value(statement) == [end, end, str(LATER + timedelta(99))]
     assert len(ends) == 2
     assert other
@@ -358,7 +360,7 @@ def test_tokens_changed_since_are_left_alone_and_listed(instance: Instance) -> N
     first, second, third, *_ = sorted(instance.dates())
     instance.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = :id", id=second)
     instance.execute("DELETE FROM personal_access_tokens WHERE id = :id", id=third)
-    note = f"NOTE: 2 token(s) were changed since, or are gone, and are left alone: {second}, {third}\n"
+    note = f"NOTE: 2 tokens were changed since, or are gone, and left alone: {second}, {third}\n"
     dry = instance.run("undo", "--run", 1, "--dry-run")
     assert dry.stdout.startswith("Plan to undo run 1: put back the expiration date of 58 tokens on ")
     assert note in dry.stdout
@@ -385,7 +387,7 @@ def test_undo_is_refused_where_there_is_nothing_to_undo(instance: Instance) -> N
     instance.done("undo", "--run", 1, "--yes")
     assert "undone by 2" in instance.done("history")
     assert instance.refusal("undo", "--run", 2, "--yes", status=2) == (
-        "Run 2 is an undo itself, of run 1: to have its dates again, extend or remove anew."
+        "Run 2 is itself an undo, of run 1: to have its dates again, use extend or remove."
     )
 
 
@@ -514,7 +516,7 @@ def test_undo_leaves_a_membership_that_another_token_of_the_bot_has_come_to_need
     with make_engine(instance.address).begin() as connection:
         make_token(connection, user_id=bot, expires_at=LATER, created_at=TODAY + timedelta(1))
     out = instance.done("undo", "--run", 1, "--yes")
-    assert "NOTE: 1 membership(s) stay as they are: their bot has other tokens that live longer.\n" in out
+    assert "NOTE: 1 membership stays unchanged: the bot has other tokens that live longer.\n" in out
     assert instance.dates()[token] == str(SOON)
     assert membership_end(instance, member) is None
 
@@ -559,7 +561,7 @@ def test_undo_leaves_a_membership_that_a_token_needs_which_somebody_else_has_ext
         bot=bot,
         token=token,
     )
-    note = "NOTE: 1 membership(s) stay as they are: their bot has other tokens that live longer.\n"
+    note = "NOTE: 1 membership stays unchanged: the bot has other tokens that live longer.\n"
     assert (note in instance.done("undo", "--run", 1, "--dry-run")) is (end is None)
     instance.done("undo", "--run", 1, "--yes")
     assert membership_end(instance, member) == end
@@ -571,7 +573,7 @@ def test_undo_puts_a_membership_back_and_says_so_beforehand(instance: Instance) 
         # It would have died with the membership before the run, too.
         make_token(connection, user_id=bot, expires_at=LATER, created_at="2020-01-01")
     out = instance.done("undo", "--run", 1, "--dry-run")
-    assert "Along with the dates: 1 membership(s), and the notices of 0 token(s).\n" in out
+    assert "Along with the dates: 1 membership, and the notices of 0 tokens.\n" in out
     instance.done("undo", "--run", 1, "--yes")
     assert membership_end(instance, member) == str(SOON)
 
@@ -634,7 +636,7 @@ def test_a_stored_plan_or_a_stopped_run_does_not_prolong_what_a_rotation_has_rep
     rotate(instance, first)
     for number in (1, 2):
         assert instance.refusal("apply", "--run", number, "--yes") == how
-    assert f"would live on beside them: {first}.\n" in instance.run("apply", "--run", 1, "--yes").stdout
+    assert f"would live on beside it: {first}.\n" in instance.run("apply", "--run", 1, "--yes").stdout
     instance.done(*EXTEND, "--leave-out", "superseded", "--yes")
     assert instance.counts() == {str(SOON): 1, str(LATER): 60}
 
@@ -648,12 +650,10 @@ def test_an_undo_does_not_prolong_what_a_rotation_has_replaced_since(instance: I
     assert instance.refusal(*undo).startswith(
         "Refused because of superseded (see the notes above); to leave out what a rotation has replaced use --leave-out"
     )
-    assert f"would live on beside them (--leave-out superseded leaves them out): {first}.\n" in (
-        instance.run(*undo).stdout
-    )
+    assert f"would live on beside it (--leave-out superseded leaves it out): {first}.\n" in (instance.run(*undo).stdout)
     out = instance.done(*undo, "--leave-out", "superseded")
     assert out.startswith("Plan to undo run 1: put back the expiration date of 59 tokens on ")
-    assert f"NOTE: 1 token(s) that a rotation has replaced are left out: {first}.\n" in out
+    assert f"NOTE: 1 token that a rotation has replaced is left out: {first}.\n" in out
     assert (instance.dates()[first], instance.dates()[second]) == (str(earlier), str(SOON))
     assert instance.done(*undo, "--leave-out", "superseded").endswith(
         "No other token is left: there is nothing to do.\n"
@@ -667,7 +667,7 @@ def test_an_undo_that_costs_bots_is_refused_until_it_is_allowed(instance: Instan
     with make_engine(instance.address).begin() as connection:
         make_token(connection, user_id=make_user(connection, user_type=6), expires_at=long_dead)
     revived = instance.done("extend", "--expires", long_dead, "--state", "expired", "--to", LATER, "--yes")
-    assert "bot(s)" not in revived
+    assert "NOTE: 1 bot" not in revived
     said = instance.refusal("undo", "--run", 1, "--yes")
     assert said == "Refused because of doomed (see the notes above); to do it all the same use --allow doomed"
     assert instance.done("undo", "--run", 1, "--yes", "--allow", "doomed").startswith("Plan to undo run 1: put back")
@@ -680,11 +680,11 @@ def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
         make_token(connection, expires_at=SOON, expire_notification_delivered=True)
     instance.done(*EXTEND, "--yes")
     run = instance.value("SELECT max(id) FROM token_tasks.runs")
-    along = "Along with the dates: 0 membership(s), and the notices of {} token(s).\n"
-    assert along.format(2) in instance.done("undo", "--run", run, "--dry-run")
+    along = "Along with the dates: 0 memberships, and the notices of {}.\n"
+    assert along.format("2 tokens") in instance.done("undo", "--run", run, "--dry-run")
     # GitLab has warned about it since.
     instance.execute("UPDATE personal_access_tokens SET expire_notification_delivered = true WHERE id = :id", id=again)
-    assert along.format(1) in instance.done("undo", "--run", run, "--yes")
+    assert along.format("1 token") in instance.done("undo", "--run", run, "--yes")
     assert "Along" not in instance.done("undo", "--run", run, "--yes")
     assert instance.dates()[token] == str(LATER)
     instance.done("undo", "--run", 1, "--yes")

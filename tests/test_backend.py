@@ -104,7 +104,7 @@ def test_one_survey_answers_all_that_is_asked_before_the_question(address: Addre
     assert [one.rotation for one in found.remaining] == list(found.plan.rotations)
     assert (found.journal, found.keys, found.fault) == (None, None, None)
     assert isinstance(found.url_fault, UsageError)
-    assert "A database does not tell GitLab's URL" in str(found.url_fault)
+    assert "GitLab's URL is not in its database" in str(found.url_fault)
     without = LocalBackend(Site(address), origin.here()).survey(of_token(token))
     assert isinstance(without.keys, UsageError)
     assert (without.url, without.url_fault) == (None, None)

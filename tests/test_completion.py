@@ -9,7 +9,7 @@ import pytest
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
-from tests.testbed.factories import make_token
+from tests.testbed.factories import make_group, make_project, make_token, make_user
 from tests.testbed.instance import LATER, SOON, Instance
 from tests.testbed.program import BINARIES
 from tests.testbed.screen import Program
@@ -123,9 +123,35 @@ def test_runs_are_those_of_the_target(
     assert offered(capsys, "rotate", "--resume", "") == runs
 
 
-def test_where_runs_cannot_be_had_nothing_is_offered(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+@pytest.fixture
+def named(instance: Instance) -> Instance:
+    """A GitLab with some names."""
+    with make_engine(instance.address).begin() as connection:
+        for name, user_type in (("erika", 0), ("inventory", 13), ("invoices", 13), ("project_7_bot_1", 6)):
+            make_user(connection, username=name, user_type=user_type)
+        make_project(connection, path="deploy", namespace_id=make_group(connection, path="tools"))
+    return instance
+
+
+def test_names_are_those_of_the_target_that_begin_as_typed(
+    capsys: pytest.CaptureFixture[str], named: Instance, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVOKE_TOKENS_TARGET", url(named.address))
+    found = offered(capsys, "extend", "--user", "")
+    assert {"erika", "inventory", "invoices"} <= set(found)
+    assert not any("bot" in one or not one.isprintable() for one in found)
+    assert offered(capsys, "extend", "--user", "erika,inv") == ["erika,inventory", "erika,invoices"]
+    assert offered(capsys, "rotate", "--service-account", "") == ["inventory", "invoices"]
+    assert offered(capsys, "list", "--group=too") == ["--group=tools"]
+    assert offered(capsys, "remove", "--project", "tools/") == ["tools/deploy"]
+    named.execute("DROP TABLE routes CASCADE")
+    assert offered(capsys, "remove", "--project", "tools/") == []
+
+
+def test_where_runs_and_names_cannot_be_had_nothing_is_offered(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     for target in ("docker:gitlab", "demo", "postgresql://u@127.0.0.1:1/x", "nonsense"):
         assert offered(capsys, "undo", "-t", target, "--run", "") == []
+        assert offered(capsys, "list", "-t", target, "--user", "") == []
     assert offered(capsys, "undo", "--run", "") == []
 
 
@@ -163,6 +189,30 @@ def test_fish_offers_the_same(environment: dict[str, str], home: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [last_word(after) for _, after in LINES]
+
+
+@pytest.mark.parametrize("shell", list(QUIET))
+def test_tab_completes_names_from_the_database_in_a_shell(
+    shell: str, environment: dict[str, str], named: Instance, home: Path
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    variables = {**environment, "INVOKE_TOKENS_TARGET": url(named.address), "PS1": "$ "}
+    lines = (("extend --user eri", "erika"), ("list --group too", "tools"), ("remove --project tools/", "tools/deploy"))
+    if shell == "fish":
+        asked = "; ".join(f"complete -C 'gitlab-tokens {before}'" for before, _ in lines)
+        words = [*QUIET[shell], "-c", f"{SWITCHED_ON[shell]}; {asked}"]
+        done = subprocess.run(words, cwd=home, env=variables, capture_output=True, text=True, check=False)
+        assert (done.stdout.splitlines(), done.stderr) == ([after for _, after in lines], "")
+        return
+    with Program(QUIET[shell], env=variables, size=(50, 100)) as program:
+        program.send(f"cd {home}; {SWITCHED_ON[shell]}; echo rea''dy\r")
+        program.wait_for(lambda: "\nready" in program.text and program.lines[-1] == "$")
+        for before, after in lines:
+            program.send(f"gitlab-tokens {before}\t")
+            program.wait_for(f"gitlab-tokens {before.rpartition(' ')[0]} {after}")
+            program.press(CLEAR)
+            program.wait_for(lambda: program.lines[-1] == "$")
 
 
 def last_word(line: str) -> str:

@@ -197,7 +197,7 @@ def test_what_is_there_is_replaced_with_force_alone_and_never_through_a_link(tmp
     path, elsewhere = tmp_path / "token", tmp_path / "elsewhere"
     path.write_text("old")
     path.chmod(0o644)
-    assert "say --force" in refusal(Refused, lambda: deliver(f"file:{path}"))
+    assert "use --force" in refusal(Refused, lambda: deliver(f"file:{path}"))
     assert path.read_text() == "old"
     deliver(f"file:{path}", force=True)
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (PLAIN, 0o600)

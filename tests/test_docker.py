@@ -85,7 +85,7 @@ def one_line(done: Done) -> str:
 def test_the_tool_carries_itself_there_once_and_is_found_again(call: Call, fresh: Container) -> None:
     first = call("analyze", "--target", "docker:fresh")
     assert first.returncode == 0
-    assert first.stderr.startswith("Carrying the tool to container fresh (")
+    assert first.stderr.startswith("Uploading the tool to container fresh (")
     again = call("analyze", "--target", "docker:fresh")
     assert (again.returncode, again.stderr, again.stdout) == (0, "", first.stdout)
     assert DATES in again.stdout
@@ -560,7 +560,7 @@ def test_before_the_image_had_a_label_its_name_told(call: Call, docker_engine: E
         with container(another, "old", image="gitlab/gitlab-ce:16.0.0-ce.0"), other_container(another, "other"):
             done = call("analyze", "--target", "docker:", env=another.environment())
     assert done.returncode == 0
-    assert done.stderr.startswith("Carrying the tool to container old (")
+    assert done.stderr.startswith("Uploading the tool to container old (")
 
 
 def test_a_container_that_is_starting_is_noted(call: Call, docker_engine: Engine) -> None:

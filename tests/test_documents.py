@@ -71,10 +71,12 @@ def test_what_is_only_read(database: Instance, document: Document) -> None:
         "name": database.named.removesuffix(" (GitLab 19.2)"),
         "url": None,
         "target": there,
-        "release": None,
+        "release": "19.2",
     }
-    assert document("history", "history", target=there)["runs"] == []
-    assert [one["account"] for one in document("list", "list", "--wide", target=there)["tokens"]][-1] == "inventory"
+    history = document("history", "history", target=there)
+    assert (history["runs"], history["instance"]) == ([], found["instance"])
+    tokens = document("list", "list", "--wide", target=there)
+    assert (tokens["tokens"][-1]["account"], tokens["instance"]["release"]) == ("inventory", "19.2")
     assert document("forecast", "forecast", target=there)["tokens"] == 6
     assert [one["active"] for one in document("breakdown", "breakdown", target=there)["kinds"]] == [5, 1]
     assert document("check", "check", "--warn", "90d", target=there, status=5)["expiring"] == 6

@@ -288,7 +288,7 @@ def test_rows_that_change_while_the_question_waits_are_left_alone_and_told(
         make_tokens(connection, 7, expires_at=SOON)
     program.press("y", "enter")
     program.wait_for("Updated 59 tokens!")
-    program.wait_for("NOTE: 1 of the 60 token(s) no longer had the expiration date")
+    program.wait_for("NOTE: 1 of 60 tokens no longer had the expiration date")
     program.wait_for("3. Quit")
     assert counts(engine) == {str(LATER): 59, str(SOON): 7, "2017-12-31": 20, None: 6}
     program.press("down", "down", "enter")
@@ -415,12 +415,12 @@ def test_whether_bots_are_to_go_is_asked_before_anything_else(start: Callable[..
         retired = make_token(connection, expires_at=SOON)
         make_token(connection, previous_personal_access_token_id=retired)
     program = start(size=(60, 200))
-    question = "Go on, although GitLab takes 2 bot(s) for it?"
+    question = "Go on, although GitLab takes 2 bots for it?"
     program.press("enter", "enter")
     program.wait_for("What would you like")
     program.press("2020-01-01", "enter")
     program.wait_for(f"{question} (y/N)")
-    assert "NOTE: 2 bot(s) lose by this change what keeps them" in program.text
+    assert "NOTE: 2 bots lose by this change what keeps them" in program.text
     assert "Are you sure?" not in program.text
     program.press("enter")
     program.wait_for(f"{question} No\nAborting!\n=====")
@@ -436,7 +436,7 @@ def test_what_a_rotation_has_replaced_is_noted(start: Callable[..., Program], en
         make_token(connection, previous_personal_access_token_id=make_token(connection, expires_at=SOON))
     program = start(size=(50, 160))
     program.press("down", "enter", "enter")
-    program.wait_for("NOTE: 1 token(s) were replaced by a rotation, and their successors are not revoked")
+    program.wait_for("NOTE: 1 token was replaced by a rotation, and its successor is not revoked")
     program.press("n", "enter")
 
 
@@ -614,8 +614,8 @@ def hanging_on(engine: sa.Engine, delicate: tuple[int, Sequence[int]]) -> tuple[
 
 
 WARNED = "expire_notification_delivered"
-MOVE = "Move the memberships of 1 bot(s), too?"
-REARM = "Re-arm the notices of 3 token(s), too?"
+MOVE = "Move the memberships of 1 bot, too?"
+REARM = "Re-arm the notices of 3 tokens, too?"
 
 
 @pytest.mark.parametrize(
@@ -642,9 +642,9 @@ def test_what_hangs_on_the_tokens_is_noted_and_asked_about(
     shown = program.text.split("New expiration date: ")[1].splitlines()
     assert shown == [
         str(LATER),
-        "NOTE: 1 bot(s) have a membership that ends before the new date, and GitLab would delete bot and token at its "
+        "NOTE: 1 bot has a membership that ends before the new date, and GitLab would delete bot and token at its "
         "end: the end is removed, too.",
-        "NOTE: 3 token(s) of 1 owner(s) have been warned about already: the notices are re-armed for the new date.",
+        "NOTE: 1 owner has been warned about 3 tokens already: the notices are re-armed for the new date.",
         *said,
         "WARNING: This will now update 70 token(s). Are you sure? (y/N)",
     ]

@@ -132,7 +132,7 @@ def test_dates_ranges_and_none_may_be_given_several_times(instance: Instance) ->
     assert instance.dates() == before | dict.fromkeys(changed, str(LATER))
     assert out.endswith("Recorded as run 1. → to take it back: gitlab-tokens undo --run 1\n")
     assert f"| (none)          | {LATER}      | 1        |" in out
-    assert "NOTE: 1 token(s) never expire now: with the new date they will." in out
+    assert "NOTE: 1 token never expires now, but will with the new date." in out
 
 
 def test_by_counts_from_each_tokens_own_date(instance: Instance) -> None:
@@ -153,7 +153,7 @@ def test_stagger_spreads_the_dates_evenly_from_the_new_date_on(some: Instance) -
     words = ("extend", "--expires", f"{LATER}..9999-12-31", "--to", LATER, "--allow", "earlier", "--yes")
     said = some.refusal(*words, "--stagger", "12d")
     assert said.startswith("Refused because of beyond-maximum")
-    assert "5 token(s) get a date beyond" in some.run(*words, "--stagger", "12d").stdout
+    assert "5 tokens will have a date beyond" in some.run(*words, "--stagger", "12d").stdout
     some.done(*words, "--stagger", "11")
 
 
@@ -208,14 +208,14 @@ Nothing was changed.
 """
     )
     out = instance.done("extend", "--expires", both, "--to", LATER, "--state", "expired", "--dry-run")
-    assert "NOTE: 5 token(s) have expired and would become valid again" in out
+    assert "NOTE: 5 tokens have expired and would become valid again" in out
 
 
 def test_nothing_selected_is_no_fault(some: Instance) -> None:
     out = some.done("extend", "--expires", "2001-01-01", "--to", LATER, "--yes")
     assert out == (
         f"Plan to extend the expiration date of 0 tokens on {some.named}\n\n"
-        "NOTE: No token fulfils this, whatever the other options say: expires 2001-01-01.\n"
+        "NOTE: No token fulfils this, with any other options: expires 2001-01-01.\n"
         "No token is selected: there is nothing to do.\n"
     )
     out = some.done("remove", "--expires", "2017-12-31", "--yes")
@@ -230,7 +230,7 @@ def test_why_nothing_is_selected_is_said(some: Instance, typed: Typed) -> None:
         make_user(connection, username="erika")
         make_token(connection, expires_at=LATER, name="late", scopes="---\n- k8s_proxy\n- tomorrows_scope\n")
     words = ("extend", "--expires", SOON, "--to", LATER, "--dry-run")
-    alone, together = "No token fulfils this, whatever the other options say: ", "There are tokens for each of these"
+    alone, together = "No token fulfils this, with any other options: ", "There are tokens for each of these"
     for options, reason in (
         (["--user", "erika"], f"{alone}user erika."),
         (["--name", "[!t]?z"], f'{alone}name "[!t]?z".'),
@@ -293,13 +293,13 @@ def test_ids_that_come_to_nothing_are_counted_and_named(some: Instance, typed: T
         (
             "left-out-ids",
             2,
-            f"2 of 5 ids are left out by the other options: {others[0]}, {others[1]}.",
+            f"2 of 5 ids are of tokens that the other options leave out: {others[0]}, {others[1]}.",
             others[:2],
         )
     ]
     unknown = list(range(900_001, 900_008))
     shown = "900001, 900002, 900003, 900004, 900005"
-    expected = ("unknown-ids", 7, f"7 of 8 ids are of no token: {shown} and 2 more.", unknown)
+    expected = ("unknown-ids", 7, f"7 of 8 ids are no token's: {shown} and 2 more.", unknown)
     assert noted([soon[0], *unknown]) == [expected]
     assert f"NOTE: {expected[2]}" in typed(some.command(*words)).stdout
     assert [concern for concern, *_ in noted(unknown)] == ["unknown-ids", "nothing-selected"]
@@ -446,7 +446,7 @@ def test_a_date_earlier_than_their_own_is_refused_and_one_for_tokens_that_never_
     assert instance.refusal(*words) == (
         "Refused because of earlier (see the notes above); to do it all the same use --allow earlier"
     )
-    assert "NOTE: 3 token(s) will expire earlier than now." in instance.run(*words).stdout
+    assert "NOTE: 3 tokens will expire earlier than now." in instance.run(*words).stdout
     assert instance.refusal(*words, "--plan").startswith("Refused because of earlier")
     instance.done(*words, "--allow", "earlier")
     # `--expires none` has named them, and a date is what an administrator wants of them.
@@ -499,7 +499,7 @@ def test_what_a_rotation_has_replaced_is_not_prolonged(instance: Instance) -> No
     )
     assert instance.refusal(*words) == f"Refused because of superseded {how}"
     assert (
-        "NOTE: 2 token(s) were replaced by a rotation, and their successors are not revoked: the old ones would live "
+        "NOTE: 2 tokens were replaced by a rotation, and their successors are not revoked: the old ones would live "
         f"on beside them (--leave-out superseded leaves them out): {in_grace[0]}, {through[0]}.\n"
     ) in instance.run(*words).stdout
     assert instance.refusal("remove", "--expires", SOON, "--yes") == f"Refused because of superseded {how}"
@@ -526,13 +526,13 @@ def test_what_a_rotation_has_replaced_is_left_out_on_request(instance: Instance,
     assert (note["concern"], note["ids"], note["guard"]) == ("left-out-superseded", [old], None)
     assert document["plan"]["selection"]["leave_out"] == ["superseded"]
     assert sum(kind["tokens"] for kind in document["plan"]["kinds"] if kind["selected"]) == 2
-    assert "NOTE: 1 token(s) that a rotation has replaced are left out: " in instance.done(*words, "--plan")
+    assert "NOTE: 1 token that a rotation has replaced is left out: " in instance.done(*words, "--plan")
     instance.done("apply", "--run", 1, "--yes")
     new = str(LATER) if change[0] == "extend" else None
     assert instance.dates() == {old: str(SOON), successor: new, alone: new}
     assert "; leave out superseded" in instance.done("history", "--run", 1)
     assert instance.done(*words, "--yes").endswith(
-        f"are left out: {old}.\nNo token is selected: there is nothing to do.\n"
+        f"is left out: {old}.\nNo token is selected: there is nothing to do.\n"
     )
     assert instance.refusal(*change, "--expires", SOON, "--leave-out", "past", "--yes", status=2) == (
         '--leave-out takes superseded, not "past".'
@@ -565,9 +565,14 @@ def test_a_missing_terminal_is_the_last_fault_that_is_named(some: Instance) -> N
         ("rotate", "--service-account", "nosuch"),
         ("rotate", "--resume", 99),
     ):
+        real = "no run 99" if 99 in words else '"nosuch"'
         said = some.refusal(*words, status=2)
-        assert ("no run 99" if 99 in words else '"nosuch"') in said, words
+        assert real in said
         assert "terminal" not in said
+        assert real in json.loads(some.run(*words, "--output", "json").stdout)["error"]
+    asked = json.loads(some.run("remove", "--expires", SOON, "--output", "json").stdout)
+    assert asked["error"] == "--output json asks no question: use --yes with it. Nothing was changed."
+    assert asked["plan"]["tokens"] == 60
     guarded = some.refusal("extend", "--expires", SOON, "--to", "2020-01-01")
     assert guarded.startswith("Refused because of past and earlier")
     assert some.done("journal.prune", "--before", "2020-01-01").startswith("The journal has no run")
@@ -693,8 +698,8 @@ def test_what_hangs_on_the_tokens_is_noted_and_moved_or_kept(instance: Instance)
     words = ("extend", "--expires", SOON, "--to", LATER, "--yes")
     keep = ("--memberships", "keep", "--notices", "keep")
     out = instance.done(*words, *keep)
-    assert "1 bot(s) have a membership that ends before the new date, and GitLab will delete bot and token" in out
-    assert "3 token(s) of 2 owner(s) have been warned about already, and GitLab may not warn again" in out
+    assert "1 bot has a membership that ends before the new date, and GitLab will delete bot and token" in out
+    assert "2 owners have been warned about 3 tokens already, and GitLab may not warn again" in out
     assert (instance.value(notices), instance.value(end, id=member)) == (3, str(SOON))
 
     words = ("extend", "--expires", LATER, "--to", LATER + timedelta(1), "--yes")
@@ -705,8 +710,8 @@ def test_what_hangs_on_the_tokens_is_noted_and_moved_or_kept(instance: Instance)
 
 
 BAD: Sequence[tuple[Sequence[str], str]] = (
-    (["extend"], "Say either --to DATE or --by DAYS: the new date, or how much later than its own each token's."),
-    (["extend", "--to", "2030-01-01", "--by", "1d"], "Say either --to DATE or --by DAYS"),
+    (["extend"], "Give the new date: --to DATE, or --by 90d for 90 days after each token's own date."),
+    (["extend", "--to", "2030-01-01", "--by", "1d"], "--to and --by both choose the new date: use one of them."),
     (["extend", "--to", "\x1b[31m"], '--to takes a day such as 2026-12-04, today or +14d, not "\ufffd[31m".'),
     (["extend", "--to", ""], "--to was given nothing"),
     (["extend", "--to", "infinity"], "--to takes a day"),

@@ -129,7 +129,7 @@ def test_a_number_after_a_task_about_a_run_is_its_run(capsys: pytest.CaptureFixt
         assert said(capsys, *words).startswith("--output takes")
     assert said(capsys, "undo", "0", "--target", "demo").startswith("--run takes the number of a run")
     assert said(capsys, "analyze", "16") == (
-        'analyze does not understand "16". Each value follows its option: gitlab-tokens help analyze explains them.'
+        'analyze does not understand "16". Each value follows its option: gitlab-tokens help analyze lists the options.'
     )
 
 

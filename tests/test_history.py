@@ -170,7 +170,7 @@ def test_one_run_is_told_with_its_tokens_and_nothing_that_a_terminal_obeys(
         "stopped because: Ctrl-C",
         "Tokens      5: 1 changed, 1 left alone, 1 locked, 2 pending",
         "Memberships 2 moved",
-        "Notices     those of 1 token(s) re-armed",
+        "Notices     those of 1 token re-armed",
     ]
     mallory = HARMLESS_MALLORY
     assert table(outcomes) == [
@@ -266,7 +266,7 @@ def test_a_run_that_an_undo_has_put_back_in_part_is_not_shown_as_undone(installe
 
     assert said() == (
         f"done, undone in part by {stopped}",
-        f"Undone by   run {stopped}, in part: 2 of 4 token(s)",
+        f"Undone by   run {stopped}, in part: 2 of 4 tokens",
         2,
     )
     rest = make_run(installed, make_plan(tokens[2:4], undoes=run))
@@ -323,7 +323,7 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
         f"Run         {run}",
         "Kind        rotate",
         "State       stopped",
-        f"Selection   8 token(s) of {named} and 5 more account(s)",
+        f"Selection   8 tokens of {named} and 5 more accounts",
         f"Change      successors until {IN_A_YEAR}",
         "Planned     2026-01-02 03:04:05 UTC, by ada (sudo, as root) on db1",
         "Reason      runbook",
@@ -485,7 +485,7 @@ def test_what_was_asked_for_is_told_in_words() -> None:
     )
     spread = "7..11 days later than each token's own date, spread evenly"
     assert change_in_words(RunKind.EXTEND, Change(by=7, days=5)) == spread
-    assert change_in_words(RunKind.EXTEND, Change(by=-7)) == "7 day(s) earlier than each token's own date"
+    assert change_in_words(RunKind.EXTEND, Change(by=-7)) == "7 days earlier than each token's own date"
     assert change_in_words(RunKind.REMOVE, Change()) == "remove the expiration date"
     assert change_in_words(RunKind.UNDO, Change(to=NEW)) == "the old dates back"
 

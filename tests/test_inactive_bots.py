@@ -275,7 +275,7 @@ def test_of_several_releases_the_worst_clean_up_counts(
     ("database", "exact", "verdict", "said"),
     [
         ("17.6", None, Verdict.OK, "GitLab keeps them"),
-        ("17.8", None, Verdict.WARN, "30 day(s) after their last token's end"),
+        ("17.8", None, Verdict.WARN, "30 days after their last token's end"),
         (
             "17.8",
             None,

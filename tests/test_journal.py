@@ -388,18 +388,18 @@ def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database:
     assert json.loads(journal("status", "--output", "json"))["runs"]["done"] == 2
 
     with on_a_terminal("journal.prune", "--before", "2026-02-01") as program:
-        program.wait_for("WARNING: 1 run(s) from before 2026-02-01 will be forgotten")
+        program.wait_for("WARNING: 1 run from before 2026-02-01 will be forgotten")
         program.press("enter")
         assert program.wait() == 0
         assert "Aborting!" in program.text
     assert run_numbers(gitlab_database) == [1, 2]
-    assert journal("prune", "--before", "2026-02-01", "--yes") == "1 run(s) from before 2026-02-01 are forgotten.\n"
+    assert journal("prune", "--before", "2026-02-01", "--yes") == "1 run is forgotten, all from before 2026-02-01.\n"
 
     with on_a_terminal("journal.uninstall") as program:
-        program.wait_for("WARNING: 1 run(s) will be forgotten, and with them the way back. Are you sure? (y/N)")
+        program.wait_for("WARNING: 1 run will be forgotten, and with them the way back. Are you sure? (y/N)")
         program.press("y", "enter")
         assert program.wait() == 0
-        assert "The journal is uninstalled, and 1 run(s) are forgotten." in program.text
+        assert "The journal is uninstalled, and 1 run is forgotten." in program.text
     assert contents.status(gitlab_database).revision is None
 
 

@@ -130,7 +130,7 @@ def one_line(done: Done) -> str:
 def test_the_tool_carries_itself_into_the_pod_once(nothing_there: None, call: Call, cluster: Cluster) -> None:
     first = call("analyze")
     assert first.returncode == 0, first.stderr
-    assert first.stderr.startswith("Carrying the tool to pod gitlab/gitlab-toolbox-1 (")
+    assert first.stderr.startswith("Uploading the tool to pod gitlab/gitlab-toolbox-1 (")
     assert first.stderr.count("\n") == 1
     before = len(cluster.execs)
     again = call("analyze")

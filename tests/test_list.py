@@ -152,7 +152,7 @@ def test_nothing_is_an_empty_list_and_says_why(
         make_token(connection, expires_at=GONE)
     document = json.loads(show("--output", "json", "--within", "30d"))
     assert document["tokens"] == []
-    assert document["notes"] == [f"No token fulfils this, whatever the other options say: {within_30_days()}."]
+    assert document["notes"] == [f"No token fulfils this, with any other options: {within_30_days()}."]
     assert show("--output", "csv").splitlines() == [",".join(name for name in csv_names())]
     assert (show("--output", "ids"), show("--output", "ndjson")) == ("", "")
     assert show() == "No token is selected.\n"
@@ -337,10 +337,10 @@ def test_odd_dates_are_shown_as_everywhere(gitlab_database: Address, show: List)
         (["--columns", "id,nmae"], '--columns has no column "nmae" (did you mean "name"?); there are id, '),
         (["--sort", "flags"], "--sort cannot sort by flags, of which a token has several."),
         (["--first", "0"], '--first takes a number of tokens, or all, not "0".'),
-        (["--wide", "--columns", "id"], "--wide and --columns both say which columns: choose one."),
+        (["--wide", "--columns", "id"], "--wide and --columns both choose columns: use one of them."),
         (
             ["--within", "1w", "--expires", "none"],
-            "--expires and --within both say when the tokens expire: choose one.",
+            "--expires and --within both choose dates: use one of them.",
         ),
         (["--user", "nobody"], 'This GitLab has no user "nobody"'),
         (["--scope", "aip"], "did you mean api?"),
@@ -351,6 +351,15 @@ def test_what_cannot_be_shown_is_one_line(show: List, words: list[str], message:
     printed = show(*words, status=2)
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_a_fault_is_one_line_of_json_among_lines(gitlab_database: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("list", "--target", url(gitlab_database), "--output", "ndjson", "--user", "nobody")
+    assert typed(*words) == 2
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert (printed.out.count("\n"), document["schema"], document["status"]) == (1, 1, 2)
+    assert document["error"] == printed.err.rstrip("\n")
 
 
 def test_ids_of_no_token_and_left_out_are_named(

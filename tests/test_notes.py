@@ -133,16 +133,15 @@ def test_several_moves_are_spoken_of_with_counts() -> None:
         move("2026-03-15", "2026-01-01", 0),
     ]
     assert texts(noted(moves, policy=Policy(TODAY, 30))) == [
-        "1 token(s) get a date that is not in the future (today is 2026-03-01 UTC): they will not work.",
-        "20 token(s) have their new date already.",
-        "1 token(s) will expire earlier than now.",
-        "4000 token(s) never expire now: with the new date they will.",
-        "54000 token(s) get a date, or none, beyond the instance's maximum lifetime of 30 days, today until 2026-03-31 "
-        "(Tue, in 30 days): "
-        "GitLab revokes such tokens when that setting is next changed.",
+        "1 token will not work with a date that is not in the future (today is 2026-03-01 UTC).",
+        "20 tokens have their new date already.",
+        "1 token will expire earlier than now.",
+        "4,000 tokens never expire now, but will with the new date.",
+        "54,000 tokens will have a date, or none, beyond the instance's maximum lifetime of 30 days, today until "
+        "2026-03-31 (Tue, in 30 days): GitLab revokes such tokens when that setting is next changed.",
     ]
     assert texts(noted([move("2026-03-10", None, 2), move("2026-03-11", None, 3)], policy=Policy(TODAY, 30))) == [
-        "5 token(s) will have no expiration date, which is beyond the instance's maximum lifetime of 30 days, today "
+        "5 tokens will have no expiration date, which is beyond the instance's maximum lifetime of 30 days, today "
         "until 2026-03-31 (Tue, in 30 days): GitLab revokes such tokens when that setting is next changed.",
     ]
 
@@ -189,21 +188,20 @@ def test_every_concern_is_noted_in_the_fixed_order_with_its_count() -> None:
 
 def test_the_facts_are_told_in_sentences_that_name_the_option_that_changes_them() -> None:
     assert texts(noted([LATER], EVERYTHING)) == [
-        "6 token(s) were replaced by a rotation, and their successors are not revoked: "
+        "6 tokens were replaced by a rotation, and their successors are not revoked: "
         "the old ones would live on beside them (--leave-out superseded leaves them out): "
         "11, 12, 13, 14, 15 and 1 more.",
-        "7 token(s) have expired and would become valid again (--state active leaves them out).",
-        "12 bot(s) have a membership that ends before the new date, and GitLab would delete bot and token at its end: "
+        "7 tokens have expired and would become valid again (--state active leaves them out).",
+        "12 bots have a membership that ends before the new date, and GitLab would delete bot and token at its end: "
         "the end is removed, too (--memberships keep leaves it).",
-        "40 token(s) of 31 owner(s) have been warned about already: the notices are re-armed for the new date "
-        "(--notices keep leaves them), and GitLab will mail about tokens of 5 owner(s) within a day.",
-        "3 bot(s) lose by this change what keeps them: at 00:00 UTC GitLab deletes them with their tokens, "
+        "31 owners have been warned about 40 tokens already: the notices are re-armed for the new date "
+        "(--notices keep leaves them), and GitLab will mail 5 owners about their tokens within a day.",
+        "3 bots lose by this change what keeps them: at 00:00 UTC GitLab deletes them with their tokens, "
         "and no undo brings them back.",
-        "8 bot(s) will have no active token: "
-        "GitLab's nightly clean-up deletes such bots with their tokens, 30 day(s) after the last one's end.",
-        "4 token(s) of 2 owner(s) do not work whatever their date, "
-        "because the owner is blocked, banned or deactivated.",
-        "120 token(s) probably got their date from the migration of GitLab 16.0, not from a person.",
+        "8 bots will have no active token: "
+        "GitLab's nightly clean-up deletes such bots with their tokens, 30 days after the last one's end.",
+        "4 tokens of 2 owners will not work whatever the date, because the owner is blocked, banned or deactivated.",
+        "120 tokens probably got this date from GitLab 16.0's migration, not from a person.",
     ]
 
 
@@ -244,7 +242,7 @@ def test_what_becomes_of_memberships_is_said(moves: list[Move], rule: Membership
 
 def test_what_becomes_of_notices_is_said() -> None:
     assert text(Concern.NOTICES, noted([LATER], EVERYTHING, notices=False)) == (
-        "40 token(s) of 31 owner(s) have been warned about already, and GitLab may not warn again before the new date "
+        "31 owners have been warned about 40 tokens already, and GitLab may not warn again before the new date "
         "(leave out --notices keep to re-arm the notices)."
     )
     quiet = Facts(warned=1, warned_owners=1)

@@ -1,5 +1,6 @@
 """README and the other pages: short, in plain sentences, and true."""
 
+import ast
 import os
 import re
 import shlex
@@ -115,3 +116,44 @@ def test_hooks_are_commands_of_the_continuous_integration() -> None:
     hooks = re.findall(r"^ +entry: (.*)$", (CHECKOUT / ".pre-commit-config.yaml").read_text(), re.M)
     assert len(hooks) == 4
     assert set(hooks) <= set(run)
+
+
+FORBIDDEN = re.compile(
+    r"\b(anew|meanwhile|so many|whoever|wholly|hangs? on|(?:is|are|be|been|was|were) told|say --\w|gives? up"
+    r"|go(?:es)? on as|nobody's|carr(?:y|ies|ied) (?:along|in))\b|\w\(s\)",
+    re.IGNORECASE,
+)
+"""Words of the list in .gitlab/CONTRIBUTING.md for which there is a plainer one, as far as a pattern can find them."""
+
+OF_THE_ORIGINAL = "WARNING: This will now update 1 token(s). Are you sure?"
+
+
+@names
+def test_no_page_has_a_word_that_a_plainer_one_could_stand_for(page: Path) -> None:
+    rows = re.compile(r"^\| [^|]+ \| [^|]+ \|$", re.M)  # the list itself
+    text = rows.sub("", page.read_text()) if page.name == "CONTRIBUTING.md" else page.read_text()
+    assert not FORBIDDEN.findall(text)
+
+
+def test_no_message_has_such_a_word_either() -> None:
+    found = [
+        f"{path.relative_to(CHECKOUT)}:{line}: {text}"
+        for path in sorted((CHECKOUT / "tokens").rglob("*.py"))
+        for line, text in messages(ast.parse(path.read_text()))
+        if FORBIDDEN.search(text) and " " in text and text not in OF_THE_ORIGINAL
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ns.task_names if not name.startswith("gitlab:")))
+def test_no_manual_of_a_task_has_such_a_word(name: str) -> None:
+    task = ns[name]
+    assert not FORBIDDEN.findall(" ".join([task.__doc__ or "", *(option.text for option in task.options)]))
+
+
+def messages(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """The texts in a module that are no docstrings, which stand alone."""
+    alone = {id(one.value) for one in ast.walk(module) if isinstance(one, ast.Expr)}
+    for one in ast.walk(module):
+        if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in alone:
+            yield one.lineno, one.value

@@ -68,7 +68,7 @@ def test_jobs_and_pods_that_are_not_ready_are_not_meant(not_meant: dict[str, Any
 
 def test_several_releases_ask_for_one() -> None:
     pods = pod("a", release="prod"), pod("b", release="staging")
-    assert "prod, staging; say which with --target kubernetes:gitlab/RELEASE" in refusal(*pods)
+    assert "prod, staging; choose one with --target kubernetes:gitlab/RELEASE" in refusal(*pods)
     assert choose(*pods, target=KubernetesTarget("gitlab", "staging")) == "b"
     assert "of release other" in refusal(*pods, target=KubernetesTarget("gitlab", "other"))
 

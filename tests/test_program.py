@@ -116,7 +116,7 @@ def test_top_names_the_table(target: str) -> None:
     [
         (["analyze"], 2, "No GitLab was found on this machine"),
         (["analyze", "--target", "demoo"], 2, 'did you mean "demo"?'),
-        (["analyze", "--target", "docker"], 2, "is not complete"),
+        (["analyze", "--target", "docker"], 2, "is written docker:CONTAINER."),
         (["analyze", "--target", "source:/nowhere"], 2, "There is no GitLab in /nowhere"),
         (["analyze", "--target", "omnibus"], 2, "Linux package is not"),
         (["analyze", "--target", "demo", "--top", "0"], 2, "--top takes"),
@@ -384,6 +384,15 @@ def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
         assert "s3cr3t" not in done.stderr
     for name in ("missing.yaml", "code.py"):
         assert call_here(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze").returncode == 2
+
+
+def test_two_configuration_files_that_disagree_are_one_line_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / ".invoke.yaml").write_text("tokens:\n  targets: {prod: 'postgresql://u:s3cr3t@h/db'}\n")
+    (tmp_path / "other.yaml").write_text("tokens:\n  targets: {prod: {host: h}}\n")
+    done = call_here(GITLAB_TOKENS, "-f", str(tmp_path / "other.yaml"), "analyze", env={"HOME": str(tmp_path)})
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a key has a map in one of its files (/etc/invoke.yaml, ~/.invoke.yaml, -f FILE), and none in" in done.stderr
+    assert "s3cr3t" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def check_rotations(address: Address, made: dict[str, int]) -> None:
     planned = plan(address, chosen, expires_in=100, grace=None, release=None, allow_personal=True)
     told = " ".join(planned.notes)
     assert "bots without any membership" in told
-    assert "1 membership(s) of service accounts end before the new token" in told
+    assert "1 membership of a service account ends before the new token" in told
     record = begun_rotation(address, planned)
     first, *others = planned.rotations
     given_up = reached(address, record, first, Stage.VERIFIED)

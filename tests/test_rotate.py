@@ -242,7 +242,7 @@ the old one is revoked.
 Left to do by hand:
 [ ] The new token is wherever the old had been copied to: CI/CD variables, .env files, hosts.
 [ ] The pipelines that failed with the old token have been run again, and are green.
-[ ] Whoever works with it knows: the new token expires {NEXT_YEAR}.
+[ ] All who work with it know: the new token expires {NEXT_YEAR}.
 
 Recorded as run 1.
 """
@@ -337,9 +337,9 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
     to = ("--deliver", f"file:{gitlab.folder}/token")
     yes = ("--yes", *to)
     for words, status, said in (
-        (["--yes"], 2, "Say which tokens"),
+        (["--yes"], 2, "Choose the tokens"),
         (["--token", NAME, *to], 2, "needs a terminal"),
-        (["--token", NAME, "--yes"], 2, "Say where the new token goes"),
+        (["--token", NAME, "--yes"], 2, "Choose where the new token goes"),
         (["--token", NAME, "--yes", "--deliver", "vault"], 2, "--deliver takes"),
         (["--token", NAME, "--yes", "--deliver", f"file:{here}"], 3, "is there, and is not overwritten"),
         (["--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/none/token"], 3, "No file can be made"),
@@ -348,7 +348,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
         (["--within", "30d", *yes], 2, "would both go to"),
         (["--within", "30d", "--yes", "--deliver", "stdout"], 2, "gives one token"),
         (["--token", NAME, "--yes", "--output", "json", "--deliver", "stdout"], 2, "never holds a token"),
-        (["--token", NAME, *to, "--output", "json"], 2, "asks nothing"),
+        (["--token", NAME, *to, "--output", "json"], 2, "asks no question"),
         (["--token", NAME, "--yes", "--deliver", "stdout", "--force"], 2, "--force is about"),
         (["--token", NAME, *yes, "--no-verify", "--verify", gitlab.api.url], 2, "contradict"),
         (["--token", NAME, *yes, "--verify", "http://gitlab.example.com"], 2, "https only"),
@@ -359,8 +359,8 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
         (["--token", "", *yes], 2, "was given nothing"),
         (["--token", "no such token", *yes], 2, "There is no token"),
         (["--service-account", "nobody", *yes], 2, "nobody"),
-        (["--service-account", "two", *yes], 2, f"2 tokens are meant by this ({first} of two, {second} of two)"),
-        (["--token", person, *yes], 3, f"Token {person} of jane is of kind personal: say --kind personal"),
+        (["--service-account", "two", *yes], 2, f"2 tokens fit ({first} of two, {second} of two)"),
+        (["--token", person, *yes], 3, f"Token {person} of jane is of kind personal: use --kind personal"),
         (["--token", blocked, *yes], 3, "is blocked"),
         (["--token", revoked, *yes], 3, "is revoked"),
         (["--resume", "1", *yes], 2, "There is no run 1"),
@@ -380,8 +380,8 @@ def test_without_the_secrets_or_the_url_of_a_bare_database_it_says_which_option_
     command = [GITLAB_TOKENS, "rotate", "--target", url(gitlab.address), "--token", NAME, "--yes"]
     to = ["--deliver", f"file:{gitlab.folder}/token"]
     for words, said in (
-        ([*command, *to], "use --verify URL. To go on without that proof say --no-verify, too."),
-        ([*command, *to, "--no-verify"], "say --secrets-file"),
+        ([*command, *to], "use --verify URL. To continue without that proof use --no-verify, too."),
+        ([*command, *to, "--no-verify"], "use --secrets-file"),
     ):
         done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
         assert done.returncode == 2
@@ -438,7 +438,7 @@ def test_a_delivery_that_fails_is_taken_back_and_the_others_go_on(gitlab: Instan
     assert told.startswith("2 of 3: account0, ")
     assert "failed with exit status 1" in told
     assert last == (
-        "2 of 3 tokens were rotated and stay so. → to go on with the others, with the same --deliver: "
+        "2 of 3 tokens were rotated and stay so. → to rotate the others, with the same --deliver: "
         "gitlab-tokens rotate --resume 1"
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, True, False, True, False]
@@ -529,7 +529,7 @@ def test_a_successor_of_somebody_elses_is_told_of(gitlab: Instance, gate: Gate) 
     gate.open()
     status, out, _ = ended(process)
     assert status == 0
-    assert "the old one was rotated by somebody else meanwhile, too, and that successor works as well." in out
+    assert "the old one was rotated by somebody else, too, and that successor works as well." in out
     assert "[ ] Of two successors of one token the one that nobody uses is revoked, in GitLab." in out
     assert [one.id for one in gitlab.rows() if not one.revoked] == [2, other]
 
@@ -674,7 +674,7 @@ def test_what_expired_long_ago_gets_no_successor_unless_somebody_means_it(gitlab
         line = gitlab.refusal(*words, *to, status=3)
         assert line.endswith("use --allow long-expired")
     document = json.loads(gitlab.run("--token", "ancient", "--yes", "--output", "json", *to).stdout)
-    assert "1 token(s) expired more than 30 days ago, the first on" in document["plan"]["notes"][0]["text"]
+    assert "1 token expired more than 30 days ago, the first on" in document["plan"]["notes"][0]["text"]
     assert "--allow takes long-expired" in gitlab.refusal("--within", "1d", "--allow", "past", "--yes", *to, status=2)
     allowed = ("--expired-within", "60d", "--allow", "long-expired")
     assert planned(gitlab, *allowed) == [(long_ago, "expired 31 days ago")]
@@ -722,9 +722,9 @@ def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) 
     listed = gitlab.folder / "ids"
     listed.write_text(f"1 {of_bot} {dead} 4711\n")
     done = gitlab.run("--ids", listed, "--dry-run")
-    assert "NOTE: Left out: 3 of the ids are no token of the kind and state that is meant " in done.stdout
+    assert "NOTE: Left out: 3 of the ids are of no token of the selected kind and state " in done.stdout
     assert f"({of_bot}, {dead}, 4711)" in done.stdout
-    alone = "No token fulfils this, whatever the other options say: "
+    alone = "No token fulfils this, with any other options: "
     for words, why in (
         (("--name", "nosuch"), f'{alone}name "nosuch".'),
         (("--last-used-before", "2000-01-01", "--scope", "sudo"), f"{alone}scope sudo."),
@@ -743,9 +743,9 @@ def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) 
         (("--within", "30d", "--at-most", "few"), 2, "--at-most takes a number"),
         (("--within", "30d", "--state", "expired"), 2, "--within is about tokens that are active"),
         (("--expired-within", "30d", "--state", "active"), 2, "--expired-within is about tokens that are expired"),
-        (("--service-account", "inventory", "--user", "provisioned"), 2, "choose one"),
+        (("--service-account", "inventory", "--user", "provisioned"), 2, "use one of them"),
         (("--group", "nowhere"), 2, 'no group "nowhere"'),
-        (("--state", "active"), 2, "Say which tokens"),
+        (("--state", "active"), 2, "Choose the tokens"),
         (("--resume", "1", "--ids", listed), 2, "leave --ids out"),
     )
     for options, status, said in refused:
@@ -773,7 +773,7 @@ def test_what_a_person_takes_from_the_list_is_meant_however_long_it_is_dead(gitl
     with gitlab.terminal("--deliver", f"file:{gitlab.folder}/token") as program:
         program.wait_for("these are all of them")
         program.press("enter")
-        program.wait_for("NOTE: 1 token(s) expired more than 30 days ago, the first on 2016-01-31")
+        program.wait_for("NOTE: 1 token expired more than 30 days ago, the first on 2016-01-31")
         program.press("y", "enter")
         assert program.wait() == 0
     assert [one.revoked for one in gitlab.rows()] == [True, False]
@@ -834,7 +834,7 @@ def test_a_stop_lets_the_delivery_under_way_end_and_retires_its_old_token(
     gate.open()
     assert ended(process)[::2] == (
         status,
-        "Stopped. 1 of 3 tokens were rotated and stay so. → to go on with the others, with the same --deliver: "
+        "Stopped. 1 of 3 tokens were rotated and stay so. → to rotate the others, with the same --deliver: "
         "gitlab-tokens rotate --resume 1\n",
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, False, False]

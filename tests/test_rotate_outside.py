@@ -256,9 +256,9 @@ def test_what_selects_out_here_selects_in_there_and_so_do_the_guards(outside: Ou
 def test_what_is_refused_inside_is_refused_outside(outside: Outside) -> None:
     for words, status, said in (
         (("--token", "no such", "--yes", "--deliver", "stdout"), 2, "There is no token"),
-        (("--token", "1", "--yes", "--deliver", "stdout"), 3, "is of kind personal: say --kind personal"),
+        (("--token", "1", "--yes", "--deliver", "stdout"), 3, "is of kind personal: use --kind personal"),
         (("--resume", "99", "--yes", "--deliver", "stdout"), 2, "There is no run 99"),
-        (("--token", NAME, "--yes"), 2, "Say where the new token goes"),
+        (("--token", NAME, "--yes"), 2, "Choose where the new token goes"),
     ):
         done = outside.run(*words)
         assert (done.returncode, said in done.stderr) == (status, True), done

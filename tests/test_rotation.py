@@ -479,7 +479,7 @@ def test_what_cannot_be_rotated_is_refused_with_its_reason(address: Address) -> 
         user = make_user(connection, user_type=SERVICE_ACCOUNT)
         make_token(connection, user_id=user, expires_at=LATER, previous_personal_access_token_id=rotated)
     assert "is revoked" in refusal(service_account(address, revoked=True))
-    assert "say --kind personal" in refusal(person)
+    assert "use --kind personal" in refusal(person)
     assert plan_of(address, person, allow_personal=True).rotations
     for token in blocked:
         assert "the account is" in refusal(token)
@@ -590,14 +590,14 @@ def test_what_a_new_token_will_not_reach_is_noted(address: Address) -> None:
         ending, staying, person = [make_token(connection, user_id=owner, expires_at=SOON) for owner in owners]
     notes = plan_of(address, at_home, homeless, request).notes
     assert notes == (
-        "2 token(s) are of bots without any membership: GitLab accepts the new ones, but they reach nothing "
+        "2 tokens are of bots without any membership: GitLab will accept the new token, which reaches nothing "
         f"(id {homeless}, {request}).",
     )
     planned = plan_of(address, ending, staying, person, allow_personal=True)
     (note,) = planned.notes
-    assert note.startswith("1 membership(s) of service accounts end before the new token and stay as they are")
+    assert note.startswith("1 membership of a service account ends before the new token, and that is left as it is")
     assert plan_of(address, staying).notes == plan_of(address, person, allow_personal=True).notes == ()
-    assert plan_of(address, staying, expires_in=366).notes[-1].startswith("1 membership(s) of service accounts")
+    assert plan_of(address, staying, expires_in=366).notes[-1].startswith("1 membership of a service account")
     record = begun(address, planned)
     for rotation in planned.rotations:
         reached(address, record, rotation, Stage.CREATED)
@@ -684,8 +684,8 @@ def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> 
     assert (copied(left_of(plain)), facts(left_of(plain))) == ([], [nothing])
     assert copied(left_of(described)) == ['Copied:  the description "evil\ufffd\ufffd[2J"']
     assert facts(left_of(described)) == [nothing | {"description": "evil\n\x1b[2J"}]
-    assert copied(left_of(fine)) == ["Copied:  3 granular scope(s): the token is fine-grained"]
-    assert copied(left_of(empty)) == ["Copied:  0 granular scope(s): the token is fine-grained"]
+    assert copied(left_of(fine)) == ["Copied:  3 granular scopes: the token is fine-grained"]
+    assert copied(left_of(empty)) == ["Copied:  0 granular scopes: the token is fine-grained"]
     assert facts(left_of(fine)) == [nothing | {"granular": True, "granular_scopes": 3}]
     assert copied(left_of(rich)) == [
         'Copied:  the description "d"',
@@ -696,14 +696,14 @@ def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> 
 
     every = left_of(plain, described, fine, empty, rich)
     assert copied(every) == [
-        "Copied:  the description of 2 token(s), the granular scopes of 2, the impersonation flag of 1, "
-        "the organization of 1"
+        "Copied:  the description of 2 tokens, the granular scopes of 2 tokens, the impersonation flag of 1 token, "
+        "the organization of 1 token"
     ]
     assert [one["granular_scopes"] for one in facts(every)] == [0, 0, 3, 0, 0]
     # A successor that is there already is not made again, and nothing is known of an old token that is gone.
     gone = Resumption(0, Stage.CREATED, Step.ABANDON, 1, None)
     assert copied([*left_of(rich, step=Step.FINISH), *left_of(described, step=Step.ANEW), gone]) == [
-        "Copied:  the description of 1 token(s)"
+        "Copied:  the description of 1 token"
     ]
     assert copied(left_of(rich, step=Step.FINISH)) == copied([gone]) == copied(left_of(plain, plain)) == []
 
@@ -783,7 +783,7 @@ def test_a_bots_membership_moves_as_in_gitlabs_rotation_and_comes_back_with_an_a
     (patient,), distant = project_bot(address, "2999-01-01")
     planned = plan_of(address, token, endless, patient)
     assert planned.rule is rule
-    assert "membership(s) of bots" in planned.notes[-1]
+    assert " would end before the new token and " in planned.notes[-1]
     record = begun(address, planned)
     made = {one.candidate.id: reached(address, record, one, Stage.CREATED) for one in planned.rotations}
     assert end_of(address, member) == (moved and str(moved))

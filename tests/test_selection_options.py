@@ -81,6 +81,33 @@ def test_options_make_a_selection(options: dict[str, Any], expected: Selection) 
     assert selection(environment, **{"expires": ["2024-06-15"], **options}) == expected
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "found"),
+    [
+        ("group", "https://gitlab.example.com/web", "web"),
+        ("group", "HTTPS://GitLab.Example.com:8443/groups/web/tools/-/settings/access_tokens?page=2#top", "web/tools"),
+        ("group", "https://another.example.org/admin/groups/web/", "web"),
+        ("project", "https://erika:secret@gitlab.example.com/web/api/-/tree/main", "web/api"),
+        ("project", "http://localhost/web/api.git", "web/api"),
+        ("project", "https://gitlab.example.com/web/h%C3%BClle", "web/hülle"),
+        ("user", "https://gitlab.example.com/erika", "erika"),
+        ("user", "https://gitlab.example.com/users/erika/activity", "erika"),
+        ("user", "@erika", "erika"),
+    ],
+)
+def test_a_url_from_a_browser_names_what_its_page_is_about(option: str, given: str, found: str) -> None:
+    options: dict[str, Any] = {option: [given]}
+    made = selection(Environment.of_process(), expires=["2024-06-15"], **options)
+    assert getattr(made, f"{option}s") == (found,)
+
+
+@pytest.mark.parametrize("url", ["https://erika:secret@gitlab.example.com", "https://gitlab.example.com/-/profile"])
+def test_a_url_that_is_about_none_is_refused_in_one_line_that_does_not_repeat_it(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        selection(Environment.of_process(), expires=["2024-06-15"], group=[url])
+    assert str(refused.value) == "--group takes the URL of a page about one group, which this is not."
+
+
 EXPIRES = (
     "a day (2026-12-04, today, +14d), a month (2026-12), a range of these (2026-12-04..2026-12-11, ..+14d), or none"
 )
@@ -132,7 +159,7 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
         ),
         ({"created_after": "yesterday"}, f'--created-after takes {DAY}, not "yesterday".'),
         ({"last_used_before": ""}, f'--last-used-before takes {DAY}, not "".'),
-        ({"within": "30d"}, "--expires and --within both say when the tokens expire: choose one."),
+        ({"within": "30d"}, "--expires and --within both choose dates: use one of them."),
         (
             {"expires": None, "within": "30d", "state": ["expired"]},
             "--within is about tokens that are active, so --state has to have that, too.",

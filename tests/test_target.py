@@ -173,7 +173,7 @@ def test_a_name_from_the_configuration_stands_for_its_target() -> None:
         ("source:postgresql://u:s3cr3t@h/x", {}, "cannot be the folder"),
         ("kubernetes:gitlab:s3cr3t@db", {}, "not of the form"),
         ("kubernetes:gitlab@postgresql://u:s3cr3t@db", {}, "not of the form"),
-        ("omnibus:s3cr3t", {}, "is not complete"),
+        ("omnibus:s3cr3t", {}, "is written omnibus."),
         ("postgresql://gitlab:%tBs3cr3t@db/g", {}, "%25"),
         ("postgresql://gitlab:a s3cr3t@db/g", {}, "%20"),
         ("postgresql://gitlab:12/s3cr3t@db/g", {}, "%2F"),
@@ -183,13 +183,14 @@ def test_a_name_from_the_configuration_stands_for_its_target() -> None:
         ("postgresql://db/x?port=s3cr3t", {}, "a parameter that cannot"),
         ("postgresql://db/x?s3cr3t", {}, "no parameters follow"),
         ("postgresql://u:s3cr3t@x@h/x", {}, "%40"),
-        ("docker", {}, 'Target "docker" is not complete'),
+        ("docker", {}, 'A target that begins with "docker" is written docker:CONTAINER.'),
         ("docker:-v", {}, "cannot be the name of a container"),
         ("docker:a b", {}, "cannot be the name of a container"),
-        ("source:", {}, "is not complete"),
-        ("omnibus:x", {}, "is not complete"),
-        ("demo:x", {}, "is not complete"),
-        ("kubernetes", {}, "is not complete"),
+        ("source:", {}, "is written source[:DIR]."),
+        ("omnibus:x", {}, "is written omnibus."),
+        ("demo:x", {}, "is written demo."),
+        ("kubernetes", {}, "is written kubernetes:NAMESPACE[/RELEASE][@CONTEXT]."),
+        ("k8s:gitlab/review", {}, 'did you mean "kubernetes:gitlab/review"?'),
         *(
             (f"kubernetes:{bad}", {}, "not of the form")
             for bad in ("", "/r", "ns/", "ns@", "NS", "-n", "ns/r/x", "@c", "n@-c")

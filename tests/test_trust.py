@@ -27,11 +27,11 @@ from tokens.upgrade import Branch, upgrade
 Superuser = Callable[[Address], Address]
 
 SPY = "CREATE FUNCTION {schema}.spy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$"
-# What hangs on a journal of ours, and what the refusal names.
+# What belongs to a journal of ours, and what the refusal names.
 HOOKS = {
     "a trigger": (
         [SPY, "CREATE TRIGGER spy BEFORE INSERT ON token_tasks.runs FOR EACH ROW EXECUTE FUNCTION {schema}.spy()"],
-        "trigger spy hangs on token_tasks.runs",
+        "trigger spy belongs to token_tasks.runs",
     ),
     "a disabled trigger": (
         [
@@ -39,19 +39,19 @@ HOOKS = {
             "CREATE TRIGGER spy BEFORE INSERT ON token_tasks.chunks FOR EACH ROW EXECUTE FUNCTION {schema}.spy()",
             "ALTER TABLE token_tasks.chunks DISABLE TRIGGER spy",
         ],
-        "trigger spy hangs on token_tasks.chunks",
+        "trigger spy belongs to token_tasks.chunks",
     ),
     "a rule": (
         ["CREATE RULE spy AS ON INSERT TO token_tasks.attempts DO ALSO SELECT 1"],
-        "rule spy hangs on token_tasks.attempts",
+        "rule spy belongs to token_tasks.attempts",
     ),
     "a policy": (
         ["CREATE POLICY spy ON token_tasks.runs USING (true)"],
-        "policy spy hangs on token_tasks.runs",
+        "policy spy belongs to token_tasks.runs",
     ),
     "statistics": (
         ["CREATE STATISTICS {schema}.spy ON kind, state FROM token_tasks.runs"],
-        "statistics spy hang on token_tasks.runs",
+        "statistics spy belong to token_tasks.runs",
     ),
     "row-level security": (
         ["ALTER TABLE token_tasks.runs ENABLE ROW LEVEL SECURITY"],

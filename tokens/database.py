@@ -193,7 +193,7 @@ class Connection:
     def execute_outside(self, statement: str) -> None:
         """Carry out one of OUTSIDE_TRANSACTIONS."""
         if not statement.startswith(OUTSIDE_TRANSACTIONS):
-            raise ValueError(f"this belongs into a transaction: {statement}")
+            raise ValueError(f"this has to be in a transaction: {statement}")
         with self._translating():
             self._driver.execute(statement)
 

@@ -19,6 +19,7 @@ from os import PathLike
 from typing import Any
 
 import invoke
+from invoke.config import AmbiguousMergeError
 from invoke.exceptions import ParseError, UnknownFileType
 from invoke.vendor.yaml import YAMLError
 
@@ -168,7 +169,7 @@ class TokensProgram(invoke.Program):
         words[1:] = map(self._as_listed, words[1:])
         try:
             found = completion.candidates(
-                self._catalogue, words[1:] or [""], lambda what, before: look_up(_context(), what, before)
+                self._catalogue, words[1:] or [""], lambda *wanted: look_up(_context(), *wanted)
             )
         except completion.FileWanted:
             raise invoke.Exit(code=ExitStatus.FAILED) from None
@@ -197,7 +198,7 @@ class TokensProgram(invoke.Program):
         if found := re.match(r"Flag <Argument: ([\w-]+).*> needed value", text):
             return mistakes.missing_value(self._catalogue, task, found[1])
         if isinstance(error, ValueError):  # Invoke's own options that take a number
-            return f"An option takes a number, and was given something else: {self.binary} help options"
+            return f"One of Invoke's own options needs a number: {self.binary} help options lists them."
         return _discreet(error)
 
     def _named_targets(self) -> list[str]:
@@ -254,7 +255,7 @@ def _answer_rotation() -> None:
     environment = Environment.of_process()
     stdin = environment.stdin
     if stdin is None or console.is_terminal(stdin) or console.is_terminal(environment.stdout):
-        environment.tell(f"{AGENT} is what rotate runs in a container: say rotate with --target docker:CONTAINER.")
+        environment.tell(f"{AGENT} is what rotate runs in a container: use rotate with --target docker:CONTAINER.")
         sys.exit(ExitStatus.USAGE)
     gc.set_threshold(50_000)  # as for tasks: this process ends after one step
     try:
@@ -333,12 +334,14 @@ def _unreadable_configuration() -> Iterator[None]:
         reason = f'"{mark.name}" is not YAML in line {mark.line + 1}' if mark else "it is not YAML"
     except (OSError, UnknownFileType) as error:
         reason = _discreet(error)
+    except AmbiguousMergeError:
+        reason = "a key has a map in one of its files (/etc/invoke.yaml, ~/.invoke.yaml, -f FILE), and none in another"
     except Exception as error:
         reason = f"{type(error).__name__} in one of its values"
     else:
         return
     raise invoke.Exit(
-        f"Invoke's configuration cannot be used: {reason}. tokens.target, tokens.bundle.directory and "
-        "tokens.demo.directory are text, tokens.targets is a map of names to targets.",
+        f"Invoke's configuration cannot be used: {reason}. The values of tokens.target, tokens.bundle.directory and "
+        "tokens.demo.directory are text; that of tokens.targets is a map of names to targets.",
         code=ExitStatus.USAGE,
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tokens.database import Connection
 from tokens.errors import UsageError
-from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, Schema
+from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, USERS, Schema, read_schema
 from tokens.gitlab.scopes import KNOWN, used_scopes
 from tokens.selection import EVERYTHING, Selection, described
 from tokens.spelling import meant
@@ -81,6 +81,21 @@ GROUP_PATHS = """
     """
 PROJECT_PATHS = "SELECT r.path AS name FROM public.routes r WHERE r.source_type = 'Project'"
 
+# Bots of projects and groups have usernames that nobody types.
+NAMES_BEGINNING = """
+    SELECT named.name
+    FROM ({names}) named
+    WHERE starts_with(named.name, %(begun)s)
+    ORDER BY named.name
+    LIMIT 100
+"""
+NAMES = {
+    "users": f"{USERNAMES} WHERE u.user_type IS DISTINCT FROM 6",
+    "service accounts": f"{USERNAMES} WHERE u.user_type = 13",
+    "groups": GROUP_PATHS,
+    "projects": PROJECT_PATHS,
+}
+
 # One after the other, those first that are looked up quickly; an owner or a place is enough.
 SINGLE_CRITERIA = (
     ("ids",),
@@ -97,6 +112,18 @@ SINGLE_CRITERIA = (
     ("scopes",),
     ("name",),
 )
+
+
+def names_beginning(connection: Connection, what: str, begun: str) -> list[str]:
+    """The first hundred names of these `users`, `service accounts`, `groups` or `projects` that begin so, in order.
+
+    Raises:
+        Refused: a table is somebody else's.
+    """
+    schema = read_schema(connection)
+    if not all(schema.has(table) for table in (USERS, NAMESPACES, ROUTES)):
+        return []
+    return [row.name for row in connection.rows(NAMES_BEGINNING.format(names=NAMES[what]), begun=begun)]
 
 
 def check_names(connection: Connection, schema: Schema, selection: Selection) -> None:
@@ -168,7 +195,7 @@ def why_nothing(connection: Connection, schema: Schema, selection: Selection) ->
             continue
         condition = alone.condition(schema)
         if not connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
-            return f"No token fulfils this, whatever the other options say: {_without_kind_and_state(alone)}."
+            return f"No token fulfils this, with any other options: {_without_kind_and_state(alone)}."
     return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
 
 

@@ -170,6 +170,11 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
 -- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
+-- analyze, doctor, extend, undo, apply, remove, history
+SELECT max(version) AS version
+    FROM public.schema_migrations
+    WHERE version ~ '^20[0-9]{12}$';
+
 -- doctor
 SELECT
       current_setting('server_version') AS version,
@@ -192,11 +197,6 @@ SELECT
           AND CAST(reset_val AS bigint) BETWEEN 1 AND 999
         ORDER BY name
       ) AS short;
-
--- doctor, extend, undo, apply, remove
-SELECT max(version) AS version
-    FROM public.schema_migrations
-    WHERE version ~ '^20[0-9]{12}$';
 
 -- doctor, extend, undo, apply, remove, rotate
 SELECT
@@ -370,14 +370,14 @@ WITH space AS MATERIALIZED (
       UNION ALL
       SELECT
         4,
-        'trigger ' || quote_ident(t.tgname) || ' hangs on ' || r.name,
+        'trigger ' || quote_ident(t.tgname) || ' belongs to ' || r.name,
         'DROP TRIGGER ' || quote_ident(t.tgname) || ' ON ' || r.name || ';'
       FROM relations r
       JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
       UNION ALL
       SELECT
         5,
-        'rule ' || quote_ident(w.rulename) || ' hangs on ' || r.name,
+        'rule ' || quote_ident(w.rulename) || ' belongs to ' || r.name,
         'DROP RULE ' || quote_ident(w.rulename) || ' ON ' || r.name || ';'
       FROM relations r
       JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
@@ -385,7 +385,7 @@ WITH space AS MATERIALIZED (
       UNION ALL
       SELECT
         6,
-        'policy ' || quote_ident(p.polname) || ' hangs on ' || r.name,
+        'policy ' || quote_ident(p.polname) || ' belongs to ' || r.name,
         'DROP POLICY ' || quote_ident(p.polname) || ' ON ' || r.name || ';'
       FROM relations r
       JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
@@ -400,7 +400,7 @@ WITH space AS MATERIALIZED (
       -- PostgreSQL plans with what they are about, expressions included.
       SELECT
         6,
-        'statistics ' || quote_ident(e.stxname) || ' hang on ' || r.name,
+        'statistics ' || quote_ident(e.stxname) || ' belong to ' || r.name,
         'DROP STATISTICS ' || quote_ident(n.nspname) || '.' || quote_ident(e.stxname) || ';'
       FROM relations r
       JOIN pg_catalog.pg_statistic_ext e ON e.stxrelid = r.oid

@@ -6,6 +6,7 @@ from enum import Enum
 
 from tokens.change.change import Move
 from tokens.change.facts import Facts
+from tokens.counts import counted
 from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, what_it_does
@@ -111,12 +112,13 @@ def notes(
 
 def notes_on_ids(named: int, unknown: Sequence[int], left_out: Sequence[int]) -> Iterator[Note]:
     """The notes on ids of `named` ones that no token has, and on those of tokens that other options leave out."""
-    of = f"of {named:,} ids"
+    of = f"of {named:,} ids" if named > 1 else "id"
     if unknown:
-        text = f"{len(unknown):,} {of} are of no token: {_first(unknown)}."
+        text = f"{len(unknown):,} {of} {'is' if len(unknown) == 1 else 'are'} no token's: {_first(unknown)}."
         yield Note(Concern.UNKNOWN_IDS, text, len(unknown), tuple(unknown))
     if left_out:
-        text = f"{len(left_out):,} {of} are left out by the other options: {_first(left_out)}."
+        are = "is of a token" if len(left_out) == 1 else "are of tokens"
+        text = f"{len(left_out):,} {of} {are} that the other options leave out: {_first(left_out)}."
         yield Note(Concern.LEFT_OUT_IDS, text, len(left_out), tuple(left_out))
 
 
@@ -170,18 +172,19 @@ def _on_dates(moves: Sequence[Move], policy: Policy) -> Iterator[Note]:
         yield Note(Concern.BEYOND_MAXIMUM, f"{new or 'To have no expiration date'} is {maximum}", beyond)
     else:
         in_past = f"not in the future (today is {policy.today} UTC)"
-        yield Note(Concern.PAST, f"{past} token(s) get a date that is {in_past}: they will not work.", past)
-        yield Note(Concern.SAME, f"{same} token(s) have their new date already.", same)
-        yield Note(Concern.EARLIER, f"{earlier} token(s) will expire earlier than now.", earlier)
-        yield Note(Concern.DATED, f"{dated} token(s) never expire now: with the new date they will.", dated)
-        yield Note(Concern.BEYOND_MAXIMUM, f"{beyond} token(s) {_become(moves)} {maximum}", beyond)
+        yield Note(Concern.PAST, f"{counted(past, 'token')} will not work with a date that is {in_past}.", past)
+        yield Note(Concern.SAME, f"{counted(same, 'token has its', 'tokens have their')} new date already.", same)
+        yield Note(Concern.EARLIER, f"{counted(earlier, 'token')} will expire earlier than now.", earlier)
+        never = counted(dated, "token never expires", "tokens never expire")
+        yield Note(Concern.DATED, f"{never} now, but will with the new date.", dated)
+        yield Note(Concern.BEYOND_MAXIMUM, f"{counted(beyond, 'token')} {_become(moves)} {maximum}", beyond)
 
 
 def _become(moves: Sequence[Move]) -> str:
     """What several moves beyond the maximum make of tokens."""
     if all(move.new is None for move in moves):
         return "will have no expiration date, which is"
-    return "get a date, or none," if any(move.new is None for move in moves) else "get a date"
+    return "will have a date, or none," if any(move.new is None for move in moves) else "will have a date"
 
 
 def _same(new: str) -> str:
@@ -192,23 +195,25 @@ def _same(new: str) -> str:
 
 def superseded_note(ids: Sequence[int], *, options: bool = True) -> Note:
     """The note on tokens that a rotation has replaced and that a change would prolong."""
-    aside = _aside("--leave-out superseded leaves them out", options)
-    text = (
-        f"{len(ids)} token(s) were replaced by a rotation, and their successors are not revoked: the old ones would "
-        f"live on beside them{aside}: {_first(ids)}."
-    )
+    one = len(ids) == 1
+    aside = _aside(f"--leave-out superseded leaves {'it' if one else 'them'} out", options)
+    replaced = counted(len(ids), "token was", "tokens were")
+    successors = "its successor is" if one else "their successors are"
+    outcome = "the old one would live on beside it" if one else "the old ones would live on beside them"
+    text = f"{replaced} replaced by a rotation, and {successors} not revoked: {outcome}{aside}: {_first(ids)}."
     return Note(Concern.SUPERSEDED, text, len(ids), tuple(ids))
 
 
 def left_out_superseded(ids: Sequence[int]) -> Note:
     """The note on those of them that a person wants to be left out."""
-    text = f"{len(ids)} token(s) that a rotation has replaced are left out: {_first(ids)}."
+    tokens = counted(len(ids), "token that a rotation has replaced is", "tokens that a rotation has replaced are")
+    text = f"{tokens} left out: {_first(ids)}."
     return Note(Concern.LEFT_OUT_SUPERSEDED, text, len(ids), tuple(ids))
 
 
 def _revives(facts: Facts, *, options: bool) -> Note:
     aside = _aside("--state active leaves them out", options)
-    text = f"{facts.reviving} token(s) have expired and would become valid again{aside}."
+    text = f"{counted(facts.reviving, 'token has', 'tokens have')} expired and would become valid again{aside}."
     return Note(Concern.REVIVES, text, facts.reviving)
 
 
@@ -221,7 +226,7 @@ def _requires_expiry(moves: Sequence[Move], facts: Facts, policy: Policy) -> Not
         tokens += endless - of_service_accounts
     if policy.service_accounts_require_expiry:
         tokens += of_service_accounts
-    text = f"{tokens} token(s) will have no expiration date, which this instance requires of new ones."
+    text = f"{counted(tokens, 'token')} will have no expiration date, which this instance requires of new ones."
     return Note(Concern.REQUIRES_EXPIRY, text, tokens)
 
 
@@ -234,7 +239,8 @@ def _memberships(moves: Sequence[Move], facts: Facts, rule: MembershipRule | Non
     else:
         moved = "removed" if endless or rule is MembershipRule.FOREVER else "moved"
         will, outcome = "would", f": the end is {moved}, too{_aside('--memberships keep leaves it', options)}"
-    text = f"{bots} bot(s) have a membership {ends}, and GitLab {will} delete bot and token at its end{outcome}."
+    have = counted(bots, "bot has", "bots have")
+    text = f"{have} a membership {ends}, and GitLab {will} delete bot and token at its end{outcome}."
     return Note(Concern.MEMBERSHIPS, text, bots)
 
 
@@ -242,22 +248,23 @@ def _notices(moves: Sequence[Move], facts: Facts, *, rearmed: bool, options: boo
     endless = all(move.new is None for move in moves)
     # Without a date there is nothing to warn about.
     tokens = 0 if endless and not rearmed else facts.warned
-    text = f"{tokens} token(s) of {facts.warned_owners} owner(s) have been warned about already"
+    owners = counted(facts.warned_owners, "owner has", "owners have")
+    text = f"{owners} been warned about {counted(tokens, 'token')} already"
     if not rearmed:
         aside = _aside("leave out --notices keep to re-arm the notices", options)
         return Note(Concern.NOTICES, f"{text}, and GitLab may not warn again before the new date{aside}.", tokens)
     text += ": the notices are re-armed" + ("" if endless else " for the new date")
     text += _aside("--notices keep leaves them", options)
     if facts.mailed_owners:
-        text += f", and GitLab will mail about tokens of {facts.mailed_owners} owner(s) within a day"
+        text += f", and GitLab will mail {counted(facts.mailed_owners, 'owner')} about their tokens within a day"
     return Note(Concern.NOTICES, f"{text}.", tokens)
 
 
 def doomed(bots: int, clean_up: CleanUp | None) -> Note:
-    """The note that so many bots go because of a change."""
+    """The note on the bots that GitLab deletes because of a change."""
     if clean_up is None:
         return Note(Concern.DOOMED, "", 0)
-    text = f"{bots} bot(s) lose by this change what keeps them"
+    text = f"{counted(bots, 'bot loses', 'bots lose')} by this change what keeps them"
     if clean_up.takes_undated:
         text += f" ({FAULTY}{'' if clean_up.certain else ', which this may be,'} keeps none for a token without a date)"
     text += f": at 00:00 UTC {what_it_does(clean_up)}, and no undo brings them back."
@@ -267,22 +274,22 @@ def doomed(bots: int, clean_up: CleanUp | None) -> Note:
 def _doomed_anyway(facts: Facts, policy: Policy, clean_up: CleanUp | None) -> Note:
     undated = " (one without a date may count as none)" if clean_up and clean_up.takes_undated else ""
     text = (
-        f"{facts.doomed_anyway_bots} bot(s) will have no active token{undated}: GitLab's nightly clean-up deletes such "
-        f"bots with their tokens, {policy.inactive_days} day(s) after the last one's end."
+        f"{counted(facts.doomed_anyway_bots, 'bot')} will have no active token{undated}: GitLab's nightly clean-up "
+        f"deletes such bots with their tokens, {counted(policy.inactive_days or 0, 'day')} after the last one's end."
     )
     return Note(Concern.DOOMED_ANYWAY, text, facts.doomed_anyway_bots)
 
 
 def _blocked(facts: Facts) -> Note:
     text = (
-        f"{facts.blocked} token(s) of {facts.blocked_owners} owner(s) do not work whatever their date, "
-        "because the owner is blocked, banned or deactivated."
+        f"{counted(facts.blocked, 'token')} of {counted(facts.blocked_owners, 'owner')} will not work whatever the "
+        "date, because the owner is blocked, banned or deactivated."
     )
     return Note(Concern.BLOCKED, text, facts.blocked)
 
 
 def _migrated(facts: Facts) -> Note:
-    text = f"{facts.migrated} token(s) probably got their date from the migration of GitLab 16.0, not from a person."
+    text = f"{counted(facts.migrated, 'token')} probably got this date from GitLab 16.0's migration, not from a person."
     return Note(Concern.MIGRATED, text, facts.migrated)
 
 
@@ -296,5 +303,5 @@ def _aside(option: str, shown: bool) -> str:
 
 def _first(ids: Sequence[int]) -> str:
     """The first few of ids."""
-    more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
+    more = f" and {len(ids) - IDS_SHOWN:,} more" if len(ids) > IDS_SHOWN else ""
     return f"{', '.join(map(str, ids[:IDS_SHOWN]))}{more}"

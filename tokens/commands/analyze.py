@@ -1,6 +1,7 @@
 """`analyze`: when the instance's tokens expire."""
 
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.show import show
 from tokens.inventory.analysis import analyze as analysis_of
 from tokens.targets.places import Locate
@@ -16,6 +17,6 @@ def analyze(environment: Environment, locate: Locate, most: int | None, output: 
         environment,
         output,
         text=lambda: view.screen(found, most),
-        json=lambda: view.as_json(found, site.instance),
+        json=lambda: view.as_json(found, described(site)),
         csv=lambda: view.as_csv(found),
     )

@@ -1,6 +1,7 @@
 """`breakdown`: how many tokens of each kind there are, how they stand, and what the instance demands."""
 
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.show import show
 from tokens.inventory.breakdown import breakdown as breakdown_of
 from tokens.selection import Selection
@@ -22,5 +23,5 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
         environment,
         output,
         text=lambda: view.screen(found),
-        json=lambda: view.as_json(found, site.instance, selection),
+        json=lambda: view.as_json(found, described(site), selection),
     )

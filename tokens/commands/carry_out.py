@@ -14,6 +14,7 @@ from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
 from tokens.commands.report import Report
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import ExitStatus
 from tokens.journal.record import Recorder
@@ -22,7 +23,6 @@ from tokens.run.standbys import reasons_to_wait
 from tokens.targets.here.site import Site
 from tokens.terminal.interruption import stop_requests
 from tokens.terminal.progress import ProgressBar, duration
-from tokens.views.counts import counted
 
 MAX_LAG = 10.0  # seconds
 DISCOVERED = (

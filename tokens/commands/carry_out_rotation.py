@@ -9,6 +9,7 @@ from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.report import Report
 from tokens.commands.rotating import RotateOptions
+from tokens.counts import counted
 from tokens.delivery.command import run_command
 from tokens.delivery.destination import Delivery, NewToken
 from tokens.errors import ExitStatus, TokensError
@@ -19,7 +20,6 @@ from tokens.rotation.rotator import Outcome
 from tokens.rotation.run import AfterFailed, Began, Rotated, run
 from tokens.terminal.interruption import StopRequest, Termination, stop_requests
 from tokens.views import rotation as view
-from tokens.views.counts import counted
 
 
 def carry_out(
@@ -180,4 +180,4 @@ def _so_far(outcomes: Sequence[Outcome], left: Sequence[object]) -> str:
 
 
 def _to_go_on(run: int, left: Sequence[object]) -> str:
-    return next_steps.to_resume(run, "to go on with the others" if len(left) > 1 else "to go on")
+    return next_steps.to_resume(run, "to rotate the others" if len(left) > 1 else "to go on")

@@ -31,10 +31,10 @@ def extension(_: Environment, to: str | None, by: str | None, stagger: str | Non
     Raises:
         UsageError: what cannot be read, or options that contradict each other.
     """
-    if (to is None) == (by is None):
-        raise UsageError(
-            "Say either --to DATE or --by DAYS: the new date, or how much later than its own each token's."
-        )
+    if to is not None and by is not None:
+        raise UsageError("--to and --by both choose the new date: use one of them.")
+    if to is None and by is None:
+        raise UsageError("Give the new date: --to DATE, or --by 90d for 90 days after each token's own date.")
     spread = 1 if stagger is None else days_of("stagger", stagger)
     if by is not None:
         return Change(by=days_of("by", by), days=spread)
@@ -92,7 +92,7 @@ def _change(
 ) -> Ending:
     who = origin.here()  # asked before this process may become the GitLab user
     site = locate()
-    cannot_ask = handling.store or not handling.asks
+    cannot_ask = handling.store or handling.json or not handling.asks
     if handling.journal and cannot_ask and not handling.dry_run:
         opening.check_beforehand(site.address, handling.allow)
     with environment.announced("Making the plan"):

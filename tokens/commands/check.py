@@ -7,6 +7,7 @@ from pathlib import Path
 from tokens.commands.days import days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.reading import MOST_TOKENS, whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.commands.whole_file import replace
@@ -98,7 +99,7 @@ def check(
         environment,
         output,
         text=lambda: view.lines(found),
-        json=lambda: view.as_json(found, site.instance, each=most_of_each is not None),
+        json=lambda: view.as_json(found, described(site), each=most_of_each is not None),
         others={"nagios": lambda: view.nagios(found)},
     )
     tell_of_others(environment, output, found.others)

@@ -75,7 +75,7 @@ def _chosen_by_person(
 ) -> Chosen:
     if prompts is None or not options.asks:
         raise UsageError(
-            f"{len(free)} tokens are meant by this ({_named(free)}): say --token with an id, or --within 30d for "
+            f"{len(free):,} tokens fit ({_named(free)}): use --token with an id, or --within 30d for "
             "all that expire soon."
         )
     for line in passed_over:
@@ -108,7 +108,7 @@ def _unknown_ids(survey: Survey, options: RotateOptions) -> Iterator[str]:
     missing = sorted(set(options.search.selection.ids or ()) - {one.id for one in survey.found})
     if missing:
         yield (
-            f"Left out: {len(missing)} of the ids are no token of the kind and state that is meant "
+            f"Left out: {len(missing):,} of the ids are of no token of the selected kind and state "
             f"({_listed(list(map(str, missing)))})."
         )
 
@@ -123,7 +123,7 @@ def _explain_nothing(survey: Survey, options: RotateOptions, report: Report) -> 
         return why
     if survey.others:
         one = survey.others[0]
-        advice = "leave it out" if one.kind is Kind.OTHER else f"say --kind {one.kind.value} to rotate it"
+        advice = "leave it out" if one.kind is Kind.OTHER else f"use --kind {one.kind.value} to rotate it"
         raise Refused(f"Token {one.id} of {one.account} is of kind {one.kind.value}: {advice}.")
     if options.of_all:
         report.say("No token is selected: there is nothing to do.")
@@ -138,5 +138,5 @@ def _named(candidates: Sequence[Candidate]) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
-    more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
+    more = f" and {len(words) - MOST_NAMED:,} more" if len(words) > MOST_NAMED else ""
     return ", ".join(words[:MOST_NAMED]) + more

@@ -10,10 +10,10 @@ from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
 from tokens.commands.report import Report
+from tokens.counts import counted
 from tokens.errors import Refused
 from tokens.targets.instance import Instance
 from tokens.views import plan as view
-from tokens.views.counts import counted
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
@@ -68,11 +68,11 @@ def agreed(environment: Environment, handling: Handling, deed: str, tokens: int,
     """Whether the person at the terminal wants this deed; true where `--yes` has said so before.
 
     Raises:
-        TerminalRequired: there is no terminal, which is said after every other fault.
+        TerminalRequired: there is nobody to ask, which is said after every other fault.
     """
     if not handling.asks:
         return True
-    environment.require_answer(handling.task)
+    environment.require_answer(handling.task, json=handling.json)
     return asked(environment.prompts(), deed, tokens, instance)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tokens.call import current
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment, for_people
+from tokens.commands.instance import described
 from tokens.commands.show import show
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.diagnosis import Finding, Verdict, diagnose, least_privileges
@@ -26,7 +27,7 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
             environment,
             output,
             text=lambda: view.grants_as_sql(statements),
-            json=lambda: view.grants_as_json(statements, site.instance),
+            json=lambda: view.grants_as_json(statements, described(site)),
         )
         return DONE
     failed = False

@@ -15,6 +15,7 @@ from tokens.commands import next_steps, recording
 from tokens.commands.carry_out import waiting_for
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import ExitStatus
 from tokens.gitlab import preflight
@@ -33,7 +34,6 @@ from tokens.terminal.interruption import stop_requests
 from tokens.terminal.printable import printable
 from tokens.terminal.progress import ProgressBar
 from tokens.views.analysis import screen
-from tokens.views.counts import counted
 
 if TYPE_CHECKING:
     from tokens.terminal.prompts import Prompts
@@ -209,16 +209,16 @@ def _noted(talk: _Conversation, plan: Plan) -> Plan | None:
         talk.environment.print_prose(f"NOTE: {printable(note.text)}")
     counts = {note.concern: note.tokens for note in plan.notes}
     if Concern.DOOMED in counts and not talk.prompts.confirm(
-        f"Go on, although GitLab takes {counts[Concern.DOOMED]} bot(s) for it?"
+        f"Go on, although GitLab takes {counted(counts[Concern.DOOMED], 'bot')} for it?"
     ):
         talk.environment.print("Aborting!")
         return None
     if plan.memberships and not talk.prompts.confirm(
-        f"Move the memberships of {counts[Concern.MEMBERSHIPS]} bot(s), too?", default=True
+        f"Move the memberships of {counted(counts[Concern.MEMBERSHIPS], 'bot')}, too?", default=True
     ):
         plan = replace(plan, memberships=None)
     if plan.notices and not talk.prompts.confirm(
-        f"Re-arm the notices of {counts[Concern.NOTICES]} token(s), too?", default=True
+        f"Re-arm the notices of {counted(counts[Concern.NOTICES], 'token')}, too?", default=True
     ):
         plan = replace(plan, notices=False)
     return plan
@@ -327,15 +327,15 @@ def _result(update: _Update, end: Finished, *, stopped: bool) -> Iterator[str]:
         yield f"Updated {end.changed} tokens!"
     if update.recounted is not None and update.recounted < end.changed:
         lost = end.changed - update.recounted
-        yield f"NOTE: {lost} token(s) did not keep their new date, so something else changes them."
+        yield f"NOTE: {counted(lost, 'token')} did not keep the new date, so something else changes them."
     if end.changed_meanwhile:
         yield (
-            f"NOTE: {end.changed_meanwhile} of the {tokens} token(s) no longer had the expiration date {update.old} "
-            "and were left alone."
+            f"NOTE: {end.changed_meanwhile:,} of {counted(tokens, 'token')} no longer had the expiration date "
+            f"{update.old} and were left alone."
         )
     if end.locked:
         yield (
-            f"NOTE: {end.locked} of the {tokens} token(s) are locked by another session and were left alone; choose "
+            f"NOTE: {end.locked:,} of {counted(tokens, 'token')} were locked by another session and left alone; choose "
             f"{update.old} again to change them."
         )
 

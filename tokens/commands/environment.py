@@ -57,12 +57,14 @@ class Environment:
                 f"without one use {instead} (docker exec and kubectl exec give one with -it)."
             )
 
-    def require_answer(self, task: str) -> None:
-        """Refuse to ask a pipe whether to go on: the last thing before the question, after every other fault.
+    def require_answer(self, task: str, *, json: bool = False) -> None:
+        """Refuse to ask a pipe, or in a document: the last thing before the question, after every other fault.
 
         Raises:
-            TerminalRequired: standard input or output is no terminal.
+            TerminalRequired: standard input or output is no terminal, or `json` is to be all that is printed.
         """
+        if json:
+            raise TerminalRequired("--output json asks no question: use --yes with it. Nothing was changed.")
         if not self.has_person:
             raise TerminalRequired(
                 f"{task} asks before it changes anything and needs a terminal on standard input and output; without "

@@ -27,11 +27,11 @@ def ended_by(error: TokensError | KeyboardInterrupt | EOFError) -> Ending:
     return Ending(ExitStatus.TERMINATED, "The terminal is gone.", error, told)
 
 
-def print_document(environment: Environment, ending: Ending) -> None:
+def print_document(environment: Environment, ending: Ending, *, one_line: bool = False) -> None:
     """Print the document of a command that has found nothing but a fault, if anybody takes it."""
     try:
         facts = {"error": ending.message, "status": int(ending.status)}
-        environment.print(document.text(Instance(target=current().place), facts))
+        environment.print(document.text(Instance(target=current().place), facts, one_line=one_line))
     except OSError:
         console.discard(environment.stdout)
 

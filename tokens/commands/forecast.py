@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from tokens.commands.days import day_of, days_of, today
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.reading import whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.errors import UsageError
@@ -82,7 +83,7 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         environment,
         output,
         text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, selection),
-        json=lambda: view.as_json(found, buckets, site.instance, selection),
+        json=lambda: view.as_json(found, buckets, described(site), selection),
         csv=lambda: view.as_csv(buckets, found.kinds),
     )
     tell_of_others(environment, output, found.others)

@@ -78,8 +78,6 @@ def handling(
         raise UsageError("--dry-run stores nothing and --plan stores the plan: choose one.")
     if plan and no_journal:
         raise UsageError("--plan keeps the plan in the journal, so --no-journal cannot go with it.")
-    if output == "json" and not (yes or dry_run or plan):
-        raise UsageError("--output json asks nothing: use --yes, --dry-run or --plan with it.")
     return Handling(
         task=task,
         asks=not yes,

@@ -5,6 +5,7 @@ from itertools import chain, islice
 
 from tokens import database
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.show import show
 from tokens.gitlab import preflight
 from tokens.journal import installation, listing, runs
@@ -30,7 +31,7 @@ def history(environment: Environment, locate: Locate, run: int | None, output: s
             environment,
             output,
             text=lambda: (laid_out(line, columns) for line in view.runs_screen(found, columns)),
-            json=lambda: view.runs_json(found, site.instance),
+            json=lambda: view.runs_json(found, described(site)),
             csv=lambda: view.runs_csv(found),
         )
         return
@@ -46,7 +47,7 @@ def history(environment: Environment, locate: Locate, run: int | None, output: s
         environment,
         output,
         text=lambda: (laid_out(line, columns) for line in view.run_screen(one, attempts, touched, listed, columns)),
-        json=lambda: view.run_json(one, attempts, touched, listed, site.instance),
+        json=lambda: view.run_json(one, attempts, touched, listed, described(site)),
         csv=lambda: view.tokens_csv(columns_of(one.kind), listed),
     )
 

@@ -6,8 +6,10 @@ from tokens.commands.agreement import agreed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import allowed
+from tokens.commands.instance import described
 from tokens.commands.report import print_done
 from tokens.commands.show import show
+from tokens.counts import counted
 from tokens.journal import contents, setup
 from tokens.targets.places import Locate
 from tokens.views import journal as view
@@ -38,10 +40,12 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
     if runs is None:
         environment.print("The journal is not installed.")
     elif yes or agreed(
-        environment, "journal.uninstall", f"{runs} run(s) will be forgotten, and with them the way back."
+        environment, "journal.uninstall", f"{counted(runs, 'run')} will be forgotten, and with them the way back."
     ):
         forgotten = setup.uninstall(address) or 0
-        return print_done(environment, f"The journal is uninstalled, and {forgotten} run(s) are forgotten.")
+        return print_done(
+            environment, f"The journal is uninstalled, and {counted(forgotten, 'run is', 'runs are')} forgotten."
+        )
     return DONE
 
 
@@ -50,7 +54,7 @@ def status(environment: Environment, locate: Locate, output: str) -> None:
     site = locate()
     with environment.announced("Reading the journal"):
         found = contents.status(site.address)
-    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, site.instance))
+    show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, described(site)))
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:
@@ -61,7 +65,12 @@ def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> End
     if not runs:
         environment.print(f"The journal has no run from before {day} to forget.")
     elif yes or agreed(
-        environment, "journal.prune", f"{runs} run(s) from before {day} will be forgotten, and with them the way back."
+        environment,
+        "journal.prune",
+        f"{counted(runs, 'run')} from before {day} will be forgotten, and with them the way back.",
     ):
-        return print_done(environment, f"{contents.prune(address, day)} run(s) from before {day} are forgotten.")
+        return print_done(
+            environment,
+            f"{counted(contents.prune(address, day), 'run is', 'runs are')} forgotten, all from before {day}.",
+        )
     return DONE

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.reading import whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
@@ -41,7 +42,7 @@ def layout(_: Environment, wide: bool, columns: Sequence[str] | None, sort: str 
     """
     named = [word.strip() for value in columns or () for word in value.split(",")]
     if wide and named:
-        raise UsageError("--wide and --columns both say which columns: choose one.")
+        raise UsageError("--wide and --columns both choose columns: use one of them.")
     by = sort or "expires_at"
     column = _column("sort", by.removeprefix("-"))
     if column.name in UNSORTABLE:
@@ -75,6 +76,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
     if first is None and on_terminal and not layout.all:
         first = FIRST_ON_A_TERMINAL
     wanted = Layout(_columns(layout, output), layout.sort, layout.descending, first)
+    instance = described(site) if output == "json" else site.instance  # before the tokens' own transaction begins
     with ExitStack() as stack:
         with environment.announced("Reading the tokens"):
             found = stack.enter_context(
@@ -97,7 +99,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
                 width=shutil.get_terminal_size().columns if on_terminal else None,
                 colour=on_terminal and console.has_colour(environment.stdout),
             ),
-            json=lambda: view.as_json(found, site.instance, selection),
+            json=lambda: view.as_json(found, instance, selection),
             csv=lambda: view.as_csv(found),
             others={"ndjson": lambda: view.as_ndjson(found), "ids": lambda: view.as_ids(found)},
         )

@@ -17,6 +17,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.report import Report
 from tokens.commands.rotating import RotateOptions
 from tokens.commands.travel import caller
+from tokens.counts import counted
 from tokens.delivery.command import check_command
 from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
@@ -39,7 +40,6 @@ from tokens.targets.there.tool import RemoteTool
 from tokens.terminal.interruption import termination_as_error
 from tokens.terminal.printable import printable
 from tokens.views import rotation as view
-from tokens.views.counts import counted
 from tokens.views.rotation import Verification
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ INSTALL = (
     "(schema token_tasks)?"
 )
 WITHOUT_VERIFICATION = (
-    "WARNING: Without verification a wrong db_key_base is noticed by nobody: the new token would not work, and the old "
+    "WARNING: Without verification a wrong db_key_base is not noticed: the new token would not work, and the old "
     "one would be revoked."
 )
 
@@ -86,7 +86,7 @@ def rotate(environment: Environment, options: RotateOptions, locate: Locate, the
     """
     if not (environment.has_person or options.selects or options.resume):
         raise UsageError(
-            "Say which tokens: --service-account USERNAME, --token NAME or ID, --within 30d, or another option "
+            "Choose the tokens: --service-account USERNAME, --token NAME or ID, --within 30d, or another option "
             "that selects, such as --group PATH or --ids FILE."
         )
     if not options.dry_run:
@@ -102,7 +102,7 @@ def rotate(environment: Environment, options: RotateOptions, locate: Locate, the
         forbid_core_dumps()  # to become another user has allowed them again
     aside = isinstance(delivery, OutputDelivery) and not delivery.is_terminal and not options.dry_run
     report = Report(environment, as_json=options.json, instance=instance, aside=aside)
-    prompts = environment.prompts() if environment.has_person else None
+    prompts = environment.prompts() if environment.has_person and not options.json else None
     call = _Call(environment, options, delivery, report, prompts)
     return report.concluding(lambda: _rotate(backend, call))
 
@@ -218,7 +218,7 @@ def _check_destination(call: _Call, left: Sequence[Resumption]) -> None:
         if call.options.dry_run:
             return
         raise UsageError(
-            "Say where the new token goes: --deliver file:PATH, --deliver command:COMMAND or --deliver stdout."
+            "Choose where the new token goes: --deliver file:PATH, --deliver command:COMMAND or --deliver stdout."
         )
     call.delivery.check([new_token(one.rotation) for one in left if one.rotation and one.makes_token])
 
@@ -243,7 +243,7 @@ def _proof(survey: Survey, options: RotateOptions) -> Verification | str:
     if not isinstance(fault, UsageError):
         raise fault or TokensError("GitLab's own URL is not known.")
     if not options.asks and not options.dry_run:
-        raise UsageError(f"{fault} To go on without that proof say --no-verify, too.") from None
+        raise UsageError(f"{fault} To continue without that proof use --no-verify, too.") from None
     return str(fault)
 
 
@@ -264,7 +264,7 @@ def _show(call: _Call, left: Sequence[Resumption], proof: Verification | str, no
 def _agreed(call: _Call, left: Sequence[Resumption], proof: Verification | str) -> bool:
     if not call.options.asks:
         return True
-    call.environment.require_answer("rotate")
+    call.environment.require_answer("rotate", json=call.options.json)
     prompts = call.prompts or call.environment.prompts()
     if isinstance(proof, str) and _makes_tokens(left):
         call.report.say(WITHOUT_VERIFICATION)

@@ -118,8 +118,6 @@ def rotate_options(
     json = output == "json"
     if verify is not None and no_verify:
         raise UsageError("--verify and --no-verify contradict each other: choose one.")
-    if json and not (yes or dry_run):
-        raise UsageError("--output json asks nothing: say --yes or --dry-run with it.")
     if json and deliver == "stdout":
         raise UsageError("--output json never holds a token: deliver it with file: or command:.")
     if force and not (deliver or "").startswith("file:"):
@@ -174,7 +172,7 @@ def _search(
 ) -> Search:
     account = _text("service-account", account)
     if account is not None and selecting.get("user"):
-        raise UsageError("--service-account and --user both say whose tokens: choose one.")
+        raise UsageError("--service-account and --user both choose accounts: use one of them.")
     periods = {State.ACTIVE: _days("within", within), State.EXPIRED: _days("expired-within", expired_within)}
     kinds = selecting.get("kind") or [DEFAULT_KIND]
     found = selection(environment, **{**selecting, "kind": kinds}, needs_expires=False)
@@ -225,4 +223,4 @@ def _file(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise UsageError(f"--secrets-file {text} names nobody's home.") from None
+        raise UsageError(f"--secrets-file {text} is in the home folder of an account that is not here.") from None

@@ -1,10 +1,12 @@
 """Which tokens: the selection that options make together."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from tokens.commands.days import HOW, day_of, days_since, days_within, range_of
 from tokens.commands.environment import Environment
@@ -20,6 +22,7 @@ OTHER_KINDS = tuple(kind.value for kind in OtherKind)
 STATES = tuple(state.value for state in State)
 OWNER_STATES = tuple(state.value for state in OwnerState)
 LARGEST_ID = 2**63 - 1
+URL = re.compile(r"https?://", re.IGNORECASE)
 
 Word = TypeVar("Word")
 
@@ -72,9 +75,9 @@ def selection(
         expires=ranges,
         kinds=kinds if named else None,
         states=frozenset(states or ((State.EXPIRED,) if expired_within else (State.ACTIVE,))),
-        users=_words("user", user, lambda word: _text("user", word)),
-        groups=_words("group", group, lambda word: _text("group", word.strip("/"))),
-        projects=_words("project", project, lambda word: _text("project", word.strip("/"))),
+        users=_words("user", user, lambda word: _path("user", word).removeprefix("@")),
+        groups=_words("group", group, lambda word: _path("group", word)),
+        projects=_words("project", project, lambda word: _path("project", word).removesuffix(".git")),
         name=None if name is None else _text("name", name),
         scopes=_words("scope", scope, lambda word: _text("scope", word)),
         last_used_before=_day("last-used-before", last_used_before),
@@ -199,6 +202,20 @@ def _text(option: str, text: str) -> str:
     return free_text(option, text)
 
 
+def _path(option: str, text: str) -> str:
+    """A username or full path, also from a URL that was pasted from a browser: of any page about it, on any host."""
+    if not URL.match(text):
+        return _text(option, text.strip("/"))
+    # GitLab gives no user, group or project a name that begins its own pages, such as admin and groups.
+    path = unquote(urlsplit(text).path).strip("/").removeprefix("admin/").removeprefix(f"{option}s/")
+    found = f"/{path}/".partition("/-/")[0].strip("/")
+    if option == "user":
+        found = found.partition("/")[0]
+    if not found:
+        raise UsageError(f"--{option} takes the URL of a page about one {option}, which this is not.")
+    return _text(option, found)
+
+
 def _day(option: str, text: str | None) -> date | None:
     return None if text is None else day_of(option, text)
 
@@ -220,7 +237,7 @@ def _ranges(
     given = {"--expires": expires, "--within": within, "--expired-within": expired_within}
     named = [option for option, value in given.items() if value]
     if len(named) > 1:
-        raise UsageError(f"{' and '.join(named)} both say when the tokens expire: choose one.")
+        raise UsageError(f"{' and '.join(named)} both choose dates: use one of them.")
     if within is not None:
         return (days_within("within", within),)
     if expired_within is not None:

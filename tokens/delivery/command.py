@@ -53,8 +53,8 @@ class CommandDelivery(Delivery):
             of = " of ".join([*([f'the name "{name}"'] if by_name else []), *([account] if by_account else [])])
             told = " and ".join(["TOKENS_ACCOUNT"] * by_account + ["TOKENS_NAME"] * by_name)
             raise UsageError(
-                f"{count} tokens of {of} would go to one place, since the command tells them by {told} alone: let it "
-                f"use {'' if by_name else 'TOKENS_NAME_SAFE or '}TOKENS_OLD_ID, too."
+                f"{count:,} tokens of {of} would go to one place, since the command distinguishes them by {told} "
+                f"alone: let it use {'' if by_name else 'TOKENS_NAME_SAFE or '}TOKENS_OLD_ID, too."
             )
 
     def deliver(self, token: Secret, about: NewToken) -> None:

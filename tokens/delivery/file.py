@@ -54,7 +54,9 @@ class FileDelivery(Delivery):
         try:
             self._write(path, token)
         except FileExistsError:
-            raise DeliveryFailed(f"{path} has come to be meanwhile, and is not overwritten without --force.") from None
+            raise DeliveryFailed(
+                f"{path} was made by somebody else in the meantime, and is not overwritten without --force."
+            ) from None
         except OSError as error:
             raise DeliveryFailed(f"{path} cannot be written: {error.strerror}.") from None
 
@@ -79,7 +81,7 @@ class FileDelivery(Delivery):
                 raise Refused(f"{path} is there and is no file: choose another path.")
             if not self._force:
                 raise Refused(
-                    f"{path} is there, and is not overwritten: choose another path, or say --force (a run that was "
+                    f"{path} is there, and is not overwritten: choose another path, or use --force (a run that was "
                     "stopped may have left it)."
                 )
         try:
@@ -141,4 +143,4 @@ def _absolute(path: str) -> str:
     try:
         return str(Path(path).expanduser().absolute())
     except RuntimeError:
-        raise UsageError(f"--deliver file:{path} names nobody's home.") from None
+        raise UsageError(f"--deliver file:{path} is in the home folder of an account that is not here.") from None

@@ -36,7 +36,7 @@ class OutputDelivery(Delivery):
         if len(tokens) > 1 and not self.is_terminal:
             raise UsageError(
                 f"--deliver stdout gives one token where there is no terminal, and {len(tokens)} are to be rotated: "
-                "nobody could tell which is whose. Say --token, or deliver them with file: or command:."
+                "nobody could tell which is whose. Use --token, or deliver them with file: or command:."
             )
 
     def deliver(self, token: Secret, about: NewToken) -> None:

@@ -114,7 +114,7 @@ class Endpoint:
             raise UsageError("The URL of GitLab has a path with characters that cannot be in GitLab's relative URL.")
         if parts.scheme == "http" and not (host == "localhost" or _is_loopback(host)):
             raise UsageError(
-                "The URL of GitLab is http: a token may leave this machine by https only; say --verify with the https "
+                "The URL of GitLab is http: a token may leave this machine by https only; use --verify with the https "
                 "URL, or --no-verify."
             )
         return cls(host, port or PORTS[parts.scheme], parts.scheme == "https", root)
@@ -390,7 +390,7 @@ def _examined(answer: _Answer | _Fault) -> Verified | _Fault:
         case 429:
             return _Fault("asks for fewer requests (429)", passing=True)
         case status if 300 <= status < 400:
-            return _Fault(f"redirects ({status}), which is not followed: say --verify with the URL that it leads to")
+            return _Fault(f"redirects ({status}), which is not followed: use --verify with the URL that it leads to")
         case status if status >= 500:
             return _Fault(f"has a fault of its own ({status})", passing=True)
         case status:

@@ -1,6 +1,11 @@
 """Which release of GitLab a bare database belongs to, as far as it tells."""
 
 from tokens.database import Connection
+from tokens.gitlab import preflight
+from tokens.gitlab.needs import Needs
+from tokens.gitlab.schema import MIGRATIONS, Schema
+
+NEEDS = Needs(reads={MIGRATIONS: ("version",)})
 
 NEWEST_MIGRATION = """
     SELECT max(version) AS version
@@ -21,6 +26,13 @@ def estimated_release(connection: Connection) -> str | None:
     """
     version = connection.row(NEWEST_MIGRATION).version
     return None if version is None else release_of(version)
+
+
+def readable_release(connection: Connection, schema: Schema) -> str | None:
+    """The same, and None where this role may not read it."""
+    if not schema.has(MIGRATIONS) or preflight.missing_privileges(connection, NEEDS):
+        return None
+    return estimated_release(connection)
 
 
 def release_of(migration: str) -> str | None:

@@ -16,8 +16,8 @@ SHELLS = ("bash", "zsh", "fish")
 BEFORE_A_TASK = ("--debug", "--help", "--list", "--version")
 PAGES = ("options", "completion")
 
-LookUp = Callable[[str, Sequence[str]], Iterable[str]]
-"""The values that only this machine or a database knows: `targets` or `runs`, for the words so far."""
+LookUp = Callable[[str, Sequence[str], str], Iterable[str]]
+"""The values that only this machine or a database knows: of what, for the words so far, and the beginning of each."""
 
 
 class FileWanted(Exception):
@@ -59,7 +59,7 @@ def _offered(
         options = catalogue.tasks[task].options
         given = {option.name for word in before if (option := option_of(options, word))}
         if not current.startswith("-") and is_about_a_run(task) and "run" not in given:
-            yield from look_up("runs", before)
+            yield from look_up("runs", before, current)
         yield from (option.flag for option in options if option.several or option.name not in given)
         yield "--help"
 
@@ -69,9 +69,6 @@ def _values(option: Option, current: str, before: Sequence[str], look_up: LookUp
     needs = option.needs
     if needs.lookup == "files":
         raise FileWanted
-    known = look_up(needs.lookup, before) if needs.lookup else needs.choices
-    if not option.several:
-        yield from known
-        return
-    listed, comma, _ = current.rpartition(",")
+    listed, comma, begun = current.rpartition(",") if option.several else ("", "", current)
+    known = look_up(needs.lookup, before, begun) if needs.lookup else needs.choices
     yield from (f"{listed}{comma}{one}" for one in known if one not in listed.split(","))

@@ -16,7 +16,7 @@ from tokens.tasks.option import Option, listed
 PLAIN = re.compile(r"-{0,2}[A-Za-z0-9._+,-]{1,60}")
 PLACE = re.compile(r"(docker|source|kubernetes):[A-Za-z0-9._/-]{1,60}")
 FORMS = ("text", "json", "csv", "yaml", "table")
-HIDDEN = "a word that is not repeated, since it may hold a password"
+UNSHOWN = "not shown, since it may hold a password"
 
 
 def missing_value(catalogue: Catalogue, task: str | None, name: str) -> str:
@@ -50,7 +50,7 @@ def unknown_word(
 def no_task(catalogue: Catalogue, word: str, typed: Sequence[str] = ()) -> str:
     """What to say of a name that no task has."""
     if not PLAIN.fullmatch(word):
-        return f"There is no task of that name ({HIDDEN}); {catalogue.program} help lists them."
+        return f"There is no task of that name ({UNSHOWN}); {catalogue.program} help lists them."
     following = _following(typed, word)
     if word in catalogue.groups:
         meant = _closest(f"{word}.{following}", list(catalogue.of_group(word)))
@@ -74,13 +74,13 @@ def _option_first(catalogue: Catalogue, word: str, typed: Sequence[str]) -> str:
             value = value if _may_be_shown(value) and value not in catalogue.tasks else option.needs.example
             shown = f"{option.flag} {value}" if option.takes_value else option.flag
             return f"{option.flag} comes after the task: {catalogue.program} {task} {shown}"
-    return f"{named} is no option of {catalogue.program}; {catalogue.program} help options lists those that it has."
+    return f"{named} is no option of {catalogue.program}; {catalogue.program} help options lists all."
 
 
 def _no_option(catalogue: Catalogue, task: str, word: str) -> str:
     options = catalogue.tasks[task].options
     if not PLAIN.fullmatch(word):
-        return f"{task} has no such option ({HIDDEN}); {catalogue.program} help {task} lists those that it has."
+        return f"{task} has no such option ({UNSHOWN}); {catalogue.program} help {task} lists its options."
     said = f'{task} has no option "{word}"'
     bare = word.lstrip("-").lower().replace("_", "-")
     for option in options:
@@ -91,8 +91,8 @@ def _no_option(catalogue: Catalogue, task: str, word: str) -> str:
         return f"{said}; did you mean --{meant}?"
     others = [name for name, other in catalogue.tasks.items() if option_of(other.options, word) and len(word) > 2]
     if others:
-        return f"{said}; {others[0]} has it. {catalogue.program} help {task} lists its own."
-    return f"{said}; {catalogue.program} help {task} lists those that it has."
+        return f"{said}; {others[0]} has it. {catalogue.program} help {task} lists its options."
+    return f"{said}; {catalogue.program} help {task} lists its options."
 
 
 def _no_place_for(catalogue: Catalogue, task: str, word: str, typed: Sequence[str], targets: Collection[str]) -> str:
@@ -100,24 +100,25 @@ def _no_place_for(catalogue: Catalogue, task: str, word: str, typed: Sequence[st
     for option in options:
         given = [one for one in typed if option_of((option,), one)]
         if not option.takes_value and any(f"{one}={word}" in typed for one in (option.flag, f"-{option.short}")):
-            return f"{option.flag} takes no value: leave what follows it out."
+            return f"{option.flag} takes no value: use it alone."
         if option.takes_value and not option.several and len(given) > 1:
             return f"{option.flag} was given {'twice' if len(given) == 2 else 'several times'}; give it once."
     if option_of(options, "--target"):
         target = word if word in targets else word.lower()
         if _is_target(target, targets):
-            return f"{task} takes a target after its option: {catalogue.program} {task} --target {target}"
+            return f"A target follows --target: {catalogue.program} {task} --target {target}"
     if not PLAIN.fullmatch(word):
-        return f"{task} does not understand {HIDDEN}. Each value follows its option, as in --target TARGET."
+        return f"{task} does not understand one word ({UNSHOWN}). Each value follows its option, as in --target TARGET."
     if meant := _closest(word.replace("_", "-"), [option.flag[2:] for option in options]):
         return f'{task} does not understand "{word}"; did you mean --{meant}?'
-    if meant := _closest(word, list(catalogue.tasks)):
-        return f'There is no task "{word}"; did you mean "{meant}"?'
     if is_about_a_run(task):
-        return f'{task} takes the number of one run, not "{word}": {catalogue.program} history lists them.'
+        return f'{task} takes the number of one run, not "{word}": {catalogue.program} history lists the runs.'
+    if meant := _closest(word, [*catalogue.tasks, "help"]):
+        shown = f"{catalogue.program} help {task}" if meant == "help" else meant
+        return f'There is no task "{word}"; did you mean "{shown}"?'
     return (
-        f'{task} does not understand "{word}". Each value follows its option: {catalogue.program} help {task} explains '
-        "them."
+        f'{task} does not understand "{word}". Each value follows its option: {catalogue.program} help {task} lists '
+        "the options."
     )
 
 

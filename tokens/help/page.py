@@ -18,8 +18,8 @@ EXAMPLES = (
     "undo 12",
 )
 COMPLETION = """
-Tab completes tasks, options and values: kinds, states, targets, runs, forms of output, words of guards. Runs come from
-the journal where its database can be reached without a container. One line switches it on:
+Tab completes tasks, options and values: kinds, states, targets, forms of output, words of guards. Runs, users, groups
+and projects come from the database, if it can be reached without a container. One line switches it on:
 """
 SWITCHED_ON = {
     "bash, in ~/.bashrc": 'eval "$(gitlab-tokens --print-completion-script bash)"',

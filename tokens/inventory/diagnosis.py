@@ -12,10 +12,10 @@ from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OTHERS, OTHERS_IN_CI
-from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, Needs
+from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE
 from tokens.gitlab.preflight import ServerState
-from tokens.gitlab.release import estimated_release
-from tokens.gitlab.schema import MIGRATIONS, TOKENS, Schema, read_schema
+from tokens.gitlab.release import readable_release
+from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import why_unknown
 from tokens.inventory import policy
 from tokens.journal import installation, listing, publications
@@ -23,7 +23,6 @@ from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.trust import JournalUntrusted
 
 CLOCK_TOLERANCE = 60  # seconds
-RELEASE = Needs(reads={MIGRATIONS: ("version",)})
 
 # What the tasks need that read GitLab's data or the journal, those that change dates, and the one that makes tokens.
 # `others` is what those that read can be asked for beside tokens.
@@ -183,7 +182,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     if state.rows_hidden:
         yield _schema(state, schema, None)
         return
-    estimate = _estimated_release(connection, schema)
+    estimate = readable_release(connection, schema)
     yield _schema(state, schema, estimate)
     yield from _privileges(connection, state, schema)
     yield from _record_of_rotations(connection, schema)
@@ -206,12 +205,6 @@ def _role(state: ServerState) -> Finding:
     if state.read_only:
         return Finding("server", Verdict.WARN, "read-only (default_transaction_read_only): no changes")
     return Finding("server", Verdict.OK, "primary")
-
-
-def _estimated_release(connection: Connection, schema: Schema) -> str | None:
-    if not schema.has(MIGRATIONS) or preflight.missing_privileges(connection, RELEASE):
-        return None
-    return estimated_release(connection)
 
 
 def _schema(state: ServerState, schema: Schema, release: str | None) -> Finding:
@@ -242,7 +235,7 @@ def _record_of_rotations(connection: Connection, schema: Schema) -> Iterable[Fin
     if schema.has(TOKENS) and not schema.has(TOKENS, "previous_personal_access_token_id"):
         text = (
             "this release does not record which token replaced which (16.3 and later do): rotate works, but only the "
-            "journal knows what it has replaced, and nobody what GitLab's own rotations have"
+            "journal knows what it has replaced, and what GitLab's own rotations have replaced is not known"
         )
         yield Finding(subject, Verdict.WARN, why_unknown(connection, schema) or text)
 

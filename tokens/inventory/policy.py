@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tokens.call import to_type
 from tokens.change.plan import read_release
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
@@ -121,7 +122,7 @@ def _dates(demands: Demands) -> Iterator[Fact]:
         return
     today = demands.policy.today
     last = today + maximum
-    yield Fact("maximum", f"{maximum} days, today until {last.beside(today)}")
+    yield Fact("maximum", f"{counted(maximum, 'day')}, today until {last.beside(today)}")
     if demands.beyond_maximum is not None:
         yield _on_beyond(demands.beyond_maximum)
 
@@ -153,7 +154,7 @@ def _on_inactive_bots(policy: Policy, rule: CleanUp | None) -> Fact:
     days = policy.inactive_days
     if rule is None or days is None:
         return Fact(subject, "GitLab keeps them")
-    text = f"at 00:00 UTC, {days} day(s) after their last token's end, {what_it_does(rule)}"
+    text = f"at 00:00 UTC, {counted(days, 'day')} after their last token's end, {what_it_does(rule)}"
     if rule.by_flag:
         text += f", where its feature flag {ENABLING_FLAG} is on"
     if not rule.takes_undated:

@@ -9,6 +9,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import RunKind
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, State
@@ -203,8 +204,8 @@ def selection_in_words(run: StoredRun) -> str:
     if run.kind is not RunKind.ROTATE:
         return described(run.selection)
     accounts = run.selection.get("user", ())
-    more = f" and {len(accounts) - MOST_ACCOUNTS} more account(s)" if len(accounts) > MOST_ACCOUNTS else ""
-    return f"{run.tokens} token(s) of {', '.join(accounts[:MOST_ACCOUNTS])}{more}"
+    more = f" and {counted(len(accounts) - MOST_ACCOUNTS, 'more account')}" if len(accounts) > MOST_ACCOUNTS else ""
+    return f"{counted(run.tokens, 'token')} of {', '.join(accounts[:MOST_ACCOUNTS])}{more}"
 
 
 def change_in_words(kind: RunKind, change: Change) -> str:
@@ -218,8 +219,7 @@ def change_in_words(kind: RunKind, change: Change) -> str:
     if change.by is not None and change.days > 1:
         return f"{change.by}..{change.by + change.days - 1} days later than each token's own date, spread evenly"
     if change.by is not None:
-        days = f"{abs(change.by)} day(s)"
-        return f"{days} {'later' if change.by >= 0 else 'earlier'} than each token's own date"
+        return f"{counted(abs(change.by), 'day')} {'later' if change.by >= 0 else 'earlier'} than each token's own date"
     if change.days > 1:
         return f"to {change.to}..{change.last}, spread evenly over {change.days} days"
     return f"to {change.to}"

@@ -117,14 +117,14 @@ FOREIGN = """
       UNION ALL
       SELECT
         4,
-        'trigger ' || quote_ident(t.tgname) || ' hangs on ' || r.name,
+        'trigger ' || quote_ident(t.tgname) || ' belongs to ' || r.name,
         'DROP TRIGGER ' || quote_ident(t.tgname) || ' ON ' || r.name || ';'
       FROM relations r
       JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
       UNION ALL
       SELECT
         5,
-        'rule ' || quote_ident(w.rulename) || ' hangs on ' || r.name,
+        'rule ' || quote_ident(w.rulename) || ' belongs to ' || r.name,
         'DROP RULE ' || quote_ident(w.rulename) || ' ON ' || r.name || ';'
       FROM relations r
       JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
@@ -132,7 +132,7 @@ FOREIGN = """
       UNION ALL
       SELECT
         6,
-        'policy ' || quote_ident(p.polname) || ' hangs on ' || r.name,
+        'policy ' || quote_ident(p.polname) || ' belongs to ' || r.name,
         'DROP POLICY ' || quote_ident(p.polname) || ' ON ' || r.name || ';'
       FROM relations r
       JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
@@ -147,7 +147,7 @@ FOREIGN = """
       -- PostgreSQL plans with what they are about, expressions included.
       SELECT
         6,
-        'statistics ' || quote_ident(e.stxname) || ' hang on ' || r.name,
+        'statistics ' || quote_ident(e.stxname) || ' belong to ' || r.name,
         'DROP STATISTICS ' || quote_ident(n.nspname) || '.' || quote_ident(e.stxname) || ';'
       FROM relations r
       JOIN pg_catalog.pg_statistic_ext e ON e.stxrelid = r.oid

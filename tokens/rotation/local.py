@@ -218,7 +218,7 @@ class LocalBackend:
             with self._announced(STARTING):
                 return demo.start_api(self._site.demo)
         if self._site.installation is None:
-            raise UsageError("A database does not tell GitLab's URL: use --verify URL.")
+            raise UsageError("GitLab's URL is not in its database: use --verify URL.")
         return str(Endpoint.at(read_instance_url(self._site.installation)))
 
     def _check_keys(self) -> Keys:
@@ -227,7 +227,7 @@ class LocalBackend:
         if self._keys is None:
             if self._site.installation is None:
                 raise UsageError(
-                    "A database does not hold GitLab's db_key_base, with which a new token is digested: say "
+                    "A database does not hold GitLab's db_key_base, with which a new token is digested: use "
                     "--secrets-file with a copy of its secrets.yml or gitlab-secrets.json."
                 )
             self._keys = read_keys(self._site.installation)

@@ -78,7 +78,7 @@ def _obstacles(standing: Standing, rules: Rules, *, allow_personal: bool) -> Ite
     elif standing.user_type not in (HUMAN, PROJECT_BOT, SERVICE_ACCOUNT):
         yield f"{standing} belongs to one of GitLab's own accounts, whose tokens GitLab looks after: leave it out."
     if is_human and not allow_personal:
-        yield f"{standing} is a person's: whoever gets its successor acts as that person; say --kind personal to allow."
+        yield f"{standing} is a person's: who gets its successor acts as that person; use --kind personal to allow it."
     if standing.state != ACTIVE:
         yield (
             f"{standing} does not work and neither would its successor, because the account is "
@@ -97,5 +97,5 @@ def _obstacles(standing: Standing, rules: Rules, *, allow_personal: bool) -> Ite
     if standing.live_successor is not None:
         yield (
             f"{standing} was rotated already, and its successor {standing.live_successor} works: rotate that one, or "
-            "revoke it first; if a run that has stopped made it, go on with --resume."
+            "revoke it first; if a run that has stopped made it, continue it with --resume."
         )

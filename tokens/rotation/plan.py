@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tokens import database
 from tokens.address import Address
 from tokens.change.plan import read_release
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import preflight
@@ -110,10 +111,10 @@ def plan(
         UsageError: a number of days that makes no sense.
     """
     if expires_in < 1:
-        raise UsageError("A new token lives for one day at least: say --expires-in with 1 or more days.")
+        raise UsageError("A new token lives for one day at least: use --expires-in with 1 or more days.")
     if grace is not None and grace < 1:
         raise UsageError(
-            "A grace of less than a day would leave the old token none: say --grace with 1 or more, or leave it out."
+            "A grace of less than a day would leave the old token none: use --grace with 1 or more, or leave it out."
         )
     chosen = {candidate.id: candidate for candidate in candidates}
     with database.reading(address) as connection:
@@ -166,7 +167,7 @@ def _obstacles(connection: Connection, schema: Schema, ids: Sequence[int], *, al
 
 def _refusal(reasons: dict[int, str]) -> str:
     first, *others = reasons.values()
-    return f"{first} Reasons stand against {len(others)} more of the tokens." if others else first
+    return f"{first} Reasons stand against {len(others):,} more of the tokens." if others else first
 
 
 def _day(policy: Policy, days: int, option: str) -> ExpirationDate:
@@ -201,15 +202,15 @@ def _notes(policy: Policy, rotations: Sequence[Rotation], asked: ExpirationDate)
     days = [one.candidate.expires_at for one in expired if one.candidate.expires_at is not None]
     if len(rotations) > 1 and days:
         first = beside(min(days))
-        yield f"{len(expired)} of the tokens have expired, the first on {first}: their successors work again."
+        yield f"{len(expired):,} of the tokens have expired, the first on {first}: their successors work again."
     long = [one.candidate.expires_at for one in expired if _is_long_expired(one.candidate) and one.candidate.expires_at]
     if long:
         yield (
-            f"{len(long)} token(s) expired more than {LONG} days ago, the first on {beside(min(long))}: what nobody "
-            "has missed since may be better left dead."
+            f"{counted(len(long), 'token')} expired more than {LONG} days ago, the first on {beside(min(long))}. If "
+            "nobody has missed a token since, it is better left dead."
         )
     if expired and expired[0].grace_until is not None:
-        yield f"{len(expired)} of the old tokens are expired already: a grace does not bring them back."
+        yield f"{len(expired):,} of the old tokens have expired already: a grace does not bring them back."
 
 
 def _notes_on_memberships(
@@ -218,21 +219,26 @@ def _notes_on_memberships(
     if rule is not None:
         end = expires_at if rule is MembershipRule.UNTIL_TOKEN else None
         moved = connection.row(MEMBERSHIPS, ids=list(ids), end=end and end.literal).members
-        become = "lose their end" if rule is MembershipRule.FOREVER else "end with the new token"
+        become = "will have no end" if rule is MembershipRule.FOREVER else "will end with the new token"
         if moved:
-            yield f"{moved} membership(s) of bots that end earlier {become}, as GitLab's own rotation leaves them."
+            yield (
+                f"{counted(moved, 'membership of a bot', 'memberships of bots')} would end before the new token and "
+                f"{become}, as in GitLab's own rotation."
+            )
         homeless = [row.id for row in connection.rows(WITHOUT_MEMBERSHIP, ids=list(ids))]
         if homeless:
-            more = f" and {len(homeless) - MOST_NAMED} more" if len(homeless) > MOST_NAMED else ""
+            named = ", ".join(map(str, homeless[:MOST_NAMED]))
+            more = f" and {len(homeless) - MOST_NAMED:,} more" if len(homeless) > MOST_NAMED else ""
             yield (
-                f"{len(homeless)} token(s) are of bots without any membership: GitLab accepts the new ones, but they "
-                f"reach nothing (id {', '.join(map(str, homeless[:MOST_NAMED]))}{more})."
+                f"{counted(len(homeless), 'token is of a bot', 'tokens are of bots')} without any membership: GitLab "
+                f"will accept the new token, which reaches nothing (id {named}{more})."
             )
     kept = connection.row(OF_SERVICE_ACCOUNTS, ids=list(ids), end=expires_at and expires_at.literal).members
     if kept:
         yield (
-            f"{kept} membership(s) of service accounts end before the new token and stay as they are: it then reaches "
-            "nothing there any more (GitLab's own rotation takes that end off in some releases from 17.9 on)."
+            f"{counted(kept, 'membership of a service account ends', 'memberships of service accounts end')} before "
+            "the new token, and that is left as it is: the token then reaches nothing there any more (GitLab's own "
+            "rotation takes that end off in some releases from 17.9 on)."
         )
 
 

@@ -90,7 +90,7 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
         if stored is None:
             raise UsageError(f"There is no run {run} in the journal.{to_type('to see the runs', 'history')}")
         if stored.kind != "rotate":
-            on = to_type("to go on with it", "apply", "--run", run)
+            on = to_type("to continue it", "apply", "--run", run)
             raise UsageError(f"Run {run} is no rotation but {stored.kind}.{on}")
         if stored.state == RunState.DONE:
             raise UsageError(f"Run {run} is complete: nothing is left of it to resume.")

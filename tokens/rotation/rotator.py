@@ -122,7 +122,7 @@ class Rotator:
     def _settle(self, one: Resumption) -> Outcome:
         """End a rotation whose old token is gone or revoked: there is nothing to make a successor of."""
         candidate = one.rotation.candidate if one.rotation else None
-        gone = f"Token {one.token_id} {'was revoked' if candidate else 'is gone'} meanwhile"
+        gone = f"Token {one.token_id} {'was revoked' if candidate else 'is gone'} in the meantime"
         if one.stage in (Stage.DELIVERING, Stage.DELIVERED):
             # It may be in use, and nothing else of the account's may work.
             stays = f"its successor {one.successor_id} stays as it is: revoke it in GitLab if nobody has got it"
@@ -170,13 +170,13 @@ class Rotator:
             finished = _insist(lambda: self._backend.finish(rotation, delivered=False), FAILOVER_PAUSES)
         except TakenOver as fault:
             raise fault.saying_also(
-                f"The new token {new.id} of {new.account} was delivered, but is revoked by whoever did so: "
+                f"The new token {new.id} of {new.account} was delivered, but was revoked by the person who did so: "
                 "look at what is in its place now.",
             ) from fault
         except TokensError as fault:
             raise fault.saying_also(
                 f"The new token {new.id} of {new.account} is delivered and works, but that could not be "
-                "written down, so whoever resumes the run makes another one and revokes it.",
+                "written down, so the run's continuation makes another one and revokes this one.",
             ) from fault
         return self._finish(rotation, new, finished)
 

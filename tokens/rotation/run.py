@@ -154,7 +154,9 @@ def _begin(
     begun = backend.resume(resume)
     if _steps(begun.remaining) != _steps(remaining):
         backend.end(RunState.STOPPED, "somebody else had gone on with it")
-        raise Refused(f"Somebody has gone on with run {begun.run} meanwhile: look at what is left of it, and resume.")
+        raise Refused(
+            f"Somebody has continued run {begun.run} in the meantime: look at what is left of it, and resume."
+        )
     return begun.run
 
 

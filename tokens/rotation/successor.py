@@ -117,7 +117,7 @@ def _check(connection: Connection, schema: Schema, token_id: int, expires_at: Ex
     (today,) = connection.row(READ_TODAY)
     if expires_at is not None and expires_at <= ExpirationDate.stored(today):
         raise Refused(
-            f"The successor of token {token_id} was planned to expire on {expires_at}, which has come: rotate it anew."
+            f"The successor of token {token_id} was planned to expire on {expires_at}, which has come: rotate it again."
         )
     columns.check_known(connection, [token_id])
 

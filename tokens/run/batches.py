@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from tokens import database
 from tokens.address import Address
 from tokens.change.plan import CHUNK, Chunk, Plan, TokenIds
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TokensError
 from tokens.gitlab import preflight
@@ -166,7 +167,7 @@ def _ending(end: Finished, *, stopped: bool) -> tuple[RunState, str | None]:
     if end.untouched or (stopped and end.locked):
         return RunState.STOPPED, "asked to stop"
     if end.locked:
-        return RunState.PARTIAL, f"{end.locked} token(s) were locked to the end"
+        return RunState.PARTIAL, f"{counted(end.locked, 'token was', 'tokens were')} locked to the end"
     return RunState.DONE, None
 
 

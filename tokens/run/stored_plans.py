@@ -202,7 +202,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         schema = preflight.check(connection, CHANGE)
         installation.check(connection)
         if _is_rotation(connection, run):
-            raise UsageError(f"Run {run} is a rotation.{to_type('to go on with it', 'rotate', '--resume', run)}")
+            raise UsageError(f"Run {run} is a rotation.{to_type('to continue it', 'rotate', '--resume', run)}")
         stored = read_run(connection, run)
         if stored.state is RunState.DONE:
             raise RunComplete(f"Run {run} is complete: there is nothing to do.")
@@ -257,7 +257,7 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         stored = read_run(connection, run)
         if stored.kind is RunKind.UNDO:
             raise UsageError(
-                f"Run {run} is an undo itself, of run {stored.undoes}: to have its dates again, extend or remove anew."
+                f"Run {run} is itself an undo, of run {stored.undoes}: to have its dates again, use extend or remove."
             )
         plan = read_reverse(connection, stored)
         put_back = connection.row(COUNT_PUT_BACK, run=run).tokens

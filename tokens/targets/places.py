@@ -47,4 +47,4 @@ def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
     except RuntimeError:
-        raise UsageError(f"{path} names nobody's home.") from None
+        raise UsageError(f"{path} is in the home folder of an account that is not here.") from None

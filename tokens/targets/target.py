@@ -12,11 +12,19 @@ from tokens.address import Address
 from tokens.errors import UsageError
 from tokens.spelling import meant
 
-WORDS = ("demo", "omnibus", "source", "docker", "kubernetes")  # not to be had as names in the configuration
+FORM = {
+    "demo": "demo",
+    "omnibus": "omnibus",
+    "source": "source[:DIR]",
+    "docker": "docker:CONTAINER",
+    "kubernetes": "kubernetes:NAMESPACE[/RELEASE][@CONTEXT]",
+}
+WORDS = tuple(FORM)  # not to be had as names in the configuration
 FORMS = (
-    "omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
-    "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration"
+    f"{', '.join([*list(FORM.values())[1:], 'postgresql://USER@HOST:PORT/DBNAME', FORM['demo']])}, or a name from "
+    "tokens.targets in Invoke's configuration"
 )
+ABBREVIATED = re.compile(r"k(?:8s|ube):([a-z0-9./@-]{1,60})")
 
 ADDRESS = "postgresql://USER@HOST:PORT/DBNAME, with the password in ~/.pgpass or PGPASSWORD"
 ESCAPES = "in a user or password write %40 for @, %3A for :, %2F for /, %3F for ?, %25 for % and %20 for a blank"
@@ -108,7 +116,9 @@ def _parse_words(text: str, names: Iterable[str]) -> Target:
         case "postgresql" | "postgres" if rest.startswith("//"):
             return _database(text)
         case _ if word in WORDS:
-            raise UsageError(f'Target "{word}" is not complete, or has too much behind it; use {FORMS}.')
+            raise UsageError(f'A target that begins with "{word}" is written {FORM[word]}.')
+    if found := ABBREVIATED.fullmatch(text):
+        raise UsageError(f'No target is called "{text}"; did you mean "kubernetes:{found[1]}"?')
     if not PLAIN.fullmatch(text):
         raise UsageError(
             f"The target is none that is known; it is not repeated, since it may hold a password. Use {FORMS}."

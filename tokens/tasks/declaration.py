@@ -28,6 +28,9 @@ from tokens.terminal.printable import printable
 
 Body = Callable[..., None]
 
+DOCUMENTS = ("json", "ndjson")
+"""The values of `--output` for which a fault is a document, too."""
+
 
 class Family(Enum):
     """Under which heading the list of tasks shows one, in this order."""
@@ -268,8 +271,8 @@ def _faults_as_exits(environment: Environment, output: str | None) -> Iterator[N
         yield
     except (TokensError, KeyboardInterrupt, EOFError) as error:
         ending = ended_by(error)
-        if output == "json" and not ending.in_document:
-            print_document(environment, ending)
+        if output in DOCUMENTS and not ending.in_document:
+            print_document(environment, ending, one_line=output == "ndjson")
         if output == "nagios" and isinstance(error, TokensError):
             ending = for_nagios(environment, ending)
         _leave(environment, ending)

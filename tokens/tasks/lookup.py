@@ -1,5 +1,6 @@
 """The values of options that only this machine or a database knows, for completion."""
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -11,10 +12,12 @@ from tokens.tasks.configuration import read_configuration
 from tokens.tasks.target import local_address
 
 MOST_RUNS = 100
+PLAIN = re.compile(r"[\w./-]+")  # as GitLab allows them; nothing else may reach a shell
+LONGEST = "2s"  # that the server works for a key: completion itself gives up soon after
 
 
-def look_up(context: invoke.Context, what: str, words: Sequence[str]) -> Iterable[str]:
-    """What can be typed: `targets`, or the newest `runs` of the target among the words so far.
+def look_up(context: invoke.Context, what: str, words: Sequence[str], begun: str) -> Iterable[str]:
+    """What can be typed: `targets`, or of the target among the words so far the newest `runs`, and names as `begun`.
 
     None, and not a word, where that fails, or would take a container or a start of the demo.
     """
@@ -25,6 +28,7 @@ def look_up(context: invoke.Context, what: str, words: Sequence[str]) -> Iterabl
             return list(names(read_configuration(context).targets))
         if what == "runs":
             return _runs(context, _target(words))
+        return _names(context, _target(words), what, begun)
     return ()
 
 
@@ -49,3 +53,15 @@ def _runs(context: invoke.Context, target: str | None) -> list[str]:
     with database.reading(address) as connection:
         installation.check(connection, reading=True)
         return [str(run.id) for run in runs.list_runs(connection)][:MOST_RUNS]
+
+
+def _names(context: invoke.Context, target: str | None, what: str, begun: str) -> list[str]:
+    # The database's driver, for this alone.
+    from tokens import database
+    from tokens.unmatched import names_beginning
+
+    address = local_address(context, Environment(None, None, None), target)
+    if address is None:
+        return []
+    with database.connect(address, read_only=True) as connection, connection.transaction(statement_timeout=LONGEST):
+        return [name for name in names_beginning(connection, what, begun) if PLAIN.fullmatch(name)]

@@ -28,9 +28,10 @@ KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")
 KIND_SHOWN = Value("KIND", "a kind", "project,deploy-token", (*KIND.choices, *OTHER_KINDS.split(", ")))
 OWNER_STATE = Value("STATE", "a state of an owner", "blocked,banned", tuple(OWNER_STATES.split(", ")))
 STATE = Value("STATE", "a state", "active,expired", tuple(STATES.split(", ")))
-USERNAME = Value("USERNAME", "a username", "inventory")
-GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools")
-PROJECT_PATH = Value("PATH", "the full path of a project", "platform/tools/deploy")
+USERNAME = Value("USERNAME", "a username", "inventory", lookup="users")
+ACCOUNT = Value("USERNAME", "a username", "inventory", lookup="service accounts")
+GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools", lookup="groups")
+PROJECT_PATH = Value("PATH", "the full path of a project", "platform/tools/deploy", lookup="projects")
 GLOB = Value("GLOB", "a name, or a pattern for names", "'deploy-*'")
 SCOPE = Value("SCOPE", "a scope", "api")
 FILE = Value("FILE", "a file", "ids.txt", lookup="files")
@@ -200,17 +201,24 @@ SELECTING = (
         value=STATE,
         group=Group.TOKENS,
     ),
-    Option("user", f"Only of the user with this username. {SEVERAL}", several=True, value=USERNAME, group=Group.TOKENS),
+    Option(
+        "user",
+        f"Only of the user with this username, or URL. {SEVERAL}",
+        several=True,
+        value=USERNAME,
+        group=Group.TOKENS,
+    ),
     Option(
         "group",
-        "Only of bots and service accounts of the group with this full path and of what lies below it. " + SEVERAL,
+        "Only of bots and service accounts of the group with this full path, or URL, and of what lies below it. "
+        + SEVERAL,
         several=True,
         value=GROUP_PATH,
         group=Group.TOKENS,
     ),
     Option(
         "project",
-        f"Only of bots and service accounts of the project with this full path. {SEVERAL}",
+        f"Only of bots and service accounts of the project with this full path, or URL. {SEVERAL}",
         several=True,
         value=PROJECT_PATH,
         group=Group.TOKENS,
@@ -543,7 +551,7 @@ ROTATION = Argument(
     "options",
     "tokens.commands.rotating:rotate_options",
     (
-        Option("service_account", "Only tokens of the account with this username.", value=USERNAME, group=Group.TOKENS),
+        Option("service_account", "Only tokens of the account with this username.", value=ACCOUNT, group=Group.TOKENS),
         Option(
             "token",
             "Only the token with this name or id.",

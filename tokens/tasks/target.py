@@ -296,7 +296,9 @@ def demo_directory(
     try:
         return Path(directory).expanduser() if directory else None
     except RuntimeError:
-        raise UsageError(f"tokens.demo.directory names nobody's home: {directory}.") from None
+        raise UsageError(
+            f"tokens.demo.directory is in the home folder of an account that is not here: {directory}."
+        ) from None
 
 
 def _parse(context: invoke.Context, target: str | None) -> Target:
@@ -316,4 +318,4 @@ def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
     except RuntimeError:
-        raise UsageError(f"{path} names nobody's home.") from None
+        raise UsageError(f"{path} is in the home folder of an account that is not here.") from None

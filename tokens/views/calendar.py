@@ -9,12 +9,12 @@ from icalendar import Event as CalendarEvent
 from icalendar.enums import TRANSP
 
 from tokens.call import current
+from tokens.counts import counted
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Event, Owner, OwnerType
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.version import __version__
-from tokens.views.counts import counted
 
 AHEAD = timedelta(days=7)
 """How long before the day a calendar reminds of it."""

@@ -11,7 +11,7 @@ def screen(status: Status) -> str:
         "GitLab": status.release,
         "PostgreSQL": status.server_version,
         "Tokens": status.tokens
-        and f"{status.tokens} that expire on {status.expires_at}, and others around {status.filled_on}",
+        and f"{status.tokens:,} that expire on {status.expires_at}, and others around {status.filled_on}",
         "Size": status.size and f"{status.size // 10**6} MB",
         "GitLab's API": f"{status.api or 'started by rotate'}: a stand-in that looks tokens up, and nothing else"
         if status.state is DemoState.READY

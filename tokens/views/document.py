@@ -25,6 +25,6 @@ def head(instance: Instance) -> dict[str, Any]:
     }
 
 
-def text(instance: Instance, facts: Mapping[str, Any]) -> str:
+def text(instance: Instance, facts: Mapping[str, Any], *, one_line: bool = False) -> str:
     """A whole document."""
-    return json.dumps({**head(instance), **facts}, indent=2)
+    return json.dumps({**head(instance), **facts}, indent=None if one_line else 2)

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from enum import IntEnum
 
+from tokens.counts import counted
 from tokens.inventory.due import Due, DueToken
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.views import document, others
-from tokens.views.counts import counted
 from tokens.views.times import near
 
 
@@ -79,8 +79,8 @@ def _as_dict(token: DueToken) -> dict[str, object]:
 
 def _sentence(due: Due) -> str:
     if not due.warning or due.first is None:
-        return f"{'nothing' if due.named else 'no token'} stops working within {due.warn} days"
+        return f"{'nothing' if due.named else 'no token'} stops working within {counted(due.warn, 'day')}"
     urgent = f", {due.urgent:,} of them within {due.critical}" if due.urgent else ""
     what = counted(due.warning, "credential" if due.named else "token")
     stop = "stops" if due.warning == 1 else "stop"
-    return f"{what} {stop} working within {due.warn} days{urgent}, the first on {near(due.first)}"
+    return f"{what} {stop} working within {counted(due.warn, 'day')}{urgent}, the first on {near(due.first)}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from tokens.call import to_type
 from tokens.change.plan import RunKind
+from tokens.counts import counted
 from tokens.journal.listing import (
     RotationOutcome,
     TokenOutcome,
@@ -185,7 +186,7 @@ def _run_facts(run: StoredRun, attempts: Sequence[Attempt], touched: Touched) ->
     if run.undoes:
         yield "Undoes", f"run {run.undoes}"
     if run.undone_by:
-        left = f", in part: {run.put_back} of {run.changed} token(s)" if run.is_undone_in_part else ""
+        left = f", in part: {run.put_back:,} of {counted(run.changed, 'token')}" if run.is_undone_in_part else ""
         yield "Undone by", f"run {run.undone_by}{left}"
     yield "Selection", selection_in_words(run)
     yield "Change", change_in_words(run.kind, run.change)
@@ -195,9 +196,9 @@ def _run_facts(run: StoredRun, attempts: Sequence[Attempt], touched: Touched) ->
     for attempt in attempts:
         yield f"Attempt {attempt.number}", _attempt(attempt)
     yield "Tokens", _counts(run)
-    yield "Memberships", f"{touched.memberships} moved"
+    yield "Memberships", f"{touched.memberships:,} moved"
     if run.kind is not RunKind.ROTATE:
-        yield "Notices", f"those of {touched.notices} token(s) re-armed"
+        yield "Notices", f"those of {counted(touched.notices, 'token')} re-armed"
 
 
 def _attempt(attempt: Attempt) -> str:
@@ -211,18 +212,18 @@ def _counts(run: StoredRun) -> str:
         return _rotation_counts(run)
     pending = run.tokens - run.changed - run.changed_meanwhile - run.locked
     others = {"left alone": run.changed_meanwhile, "locked": run.locked, "pending": pending}
-    parts = [f"{run.changed} changed", *(f"{count} {name}" for name, count in others.items() if count)]
-    return f"{run.tokens}: {', '.join(parts)}"
+    parts = [f"{run.changed:,} changed", *(f"{count:,} {name}" for name, count in others.items() if count)]
+    return f"{run.tokens:,}: {', '.join(parts)}"
 
 
 def _rotation_counts(run: StoredRun) -> str:
     rotated = run.changed + run.changed_meanwhile
-    parts = [f"{rotated} rotated"]
+    parts = [f"{rotated:,} rotated"]
     if run.changed_meanwhile:
-        parts.append(f"the old token of {run.changed_meanwhile} retired or changed by somebody else")
+        parts.append(f"the old token of {run.changed_meanwhile:,} retired or changed by somebody else")
     if run.tokens > rotated:
-        parts.append(f"{run.tokens - rotated} not rotated")
-    return f"{run.tokens}: {', '.join(parts)}"
+        parts.append(f"{run.tokens - rotated:,} not rotated")
+    return f"{run.tokens:,}: {', '.join(parts)}"
 
 
 def _facts(run: StoredRun) -> dict[str, Any]:

@@ -48,14 +48,13 @@ def as_json(status: Status, instance: Instance) -> str:
 
 
 def _rows(contents: Contents) -> dict[str, str]:
-    states = ", ".join(f"{count} {state}" for state, count in contents.runs.items() if count)
-    rows = {"Runs": f"{sum(contents.runs.values())}{f': {states}' if states else ''}"}
+    states = ", ".join(f"{count:,} {state}" for state, count in contents.runs.items() if count)
+    rows = {"Runs": f"{sum(contents.runs.values()):,}{f': {states}' if states else ''}"}
     if contents.oldest and contents.newest:
         rows["Oldest"], rows["Newest"] = to_the_second(contents.oldest), to_the_second(contents.newest)
     rows["Size"] = _size(contents.size)
-    each = (
-        "" if contents.bytes_a_token is None else f", {contents.bytes_a_token:.1f} bytes for each of {contents.tokens}"
-    )
+    tokens = f"{contents.tokens:,}"
+    each = "" if contents.bytes_a_token is None else f", {contents.bytes_a_token:.1f} bytes for each of {tokens}"
     rows["Tokens"] = f"{_size(contents.chunks_size)} of it{each}"
     rows["Memberships"] = f"{_size(contents.memberships_size)} of it"
     rows["Notices"] = f"{_size(contents.notices_size)} of it"

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from tokens.change.plan import Plan
+from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.origin import described
 from tokens.run.stored_plans import Application, Undo
 from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
-from tokens.views.counts import counted
 from tokens.views.left_out import left_out
 from tokens.views.times import near, to_the_second
 
@@ -79,21 +79,25 @@ def undo_screen(found: Undo) -> list[str]:
     lines = []
     if found.memberships or found.notices:
         lines.append(
-            f"Along with the dates: {found.memberships} membership(s), and the notices of {found.notices} token(s)."
+            f"Along with the dates: {counted(found.memberships, 'membership')}, and the notices of "
+            f"{counted(found.notices, 'token')}."
         )
     if found.needed:
         lines.append(
-            f"NOTE: {found.needed} membership(s) stay as they are: their bot has other tokens that live longer."
+            f"NOTE: {counted(found.needed, 'membership stays', 'memberships stay')} unchanged: the bot has other "
+            "tokens that live longer."
         )
     if found.put_back and (found.tokens or found.changed_since):
         lines.append(
-            f"NOTE: {found.put_back} token(s) have their old date already, from an undo that was begun before."
+            f"NOTE: {counted(found.put_back, 'token has its', 'tokens have their')} old date already, from an undo "
+            "that was begun before."
         )
     since = found.changed_since
     if since:
         shown = ", ".join(map(str, since[:MOST_IDS_SHOWN]))
-        more = f" and {len(since) - MOST_IDS_SHOWN} more" if len(since) > MOST_IDS_SHOWN else ""
-        lines.append(f"NOTE: {len(since)} token(s) were changed since, or are gone, and are left alone: {shown}{more}")
+        more = f" and {len(since) - MOST_IDS_SHOWN:,} more" if len(since) > MOST_IDS_SHOWN else ""
+        were = counted(len(since), "token was changed since, or is", "tokens were changed since, or are")
+        lines.append(f"NOTE: {were} gone, and left alone: {shown}{more}")
     return lines
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.rotation.candidate import Candidate
@@ -129,11 +130,11 @@ def checklist(done: Sequence[Outcome], *, after: bool) -> str:
     if any(one.retirement is Retirement.GRACE for one in done):
         lines.append("[ ] Nobody uses the old token any more when its grace ends: look at its last use.")
     if any(one.retirement is Retirement.LEFT_ALONE for one in done):
-        lines.append("[ ] Old tokens that were changed meanwhile are looked at: they were left alone.")
+        lines.append("[ ] Somebody has looked at the old tokens that were left alone: others had changed them.")
     if any(one.retirement is Retirement.REPLACED for one in done):
         lines.append("[ ] Of two successors of one token the one that nobody uses is revoked, in GitLab.")
     days = sorted({_new_date(one) for one in done})
-    lines.append(f"[ ] Whoever works with it knows: {tokens} expire{'' if several else 's'} {', '.join(days)}.")
+    lines.append(f"[ ] All who work with it know: {tokens} expire{'' if several else 's'} {', '.join(days)}.")
     return "\n".join(["Left to do by hand:", *lines])
 
 
@@ -167,7 +168,7 @@ def _table(left: Sequence[Resumption], columns: int | None) -> list[str]:
         scopes = " ".join(old.scopes)
         cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), _why(old), used, new)
         rows.append(tuple(map(printable, cells)))
-    more = [f"... and {len(left) - MOST_ROTATIONS} more"] if len(left) > MOST_ROTATIONS else []
+    more = [f"... and {len(left) - MOST_ROTATIONS:,} more"] if len(left) > MOST_ROTATIONS else []
     return [*tables.table(HEADING, rows, columns, spare=SPARE, whole=WHOLE), *more]
 
 
@@ -178,8 +179,8 @@ def _copied(left: Sequence[Resumption]) -> list[str]:
         found = [thing for one in old for thing in _properties(one).values()]
     else:
         counts = Counter(name for one in old for name in _properties(one))
-        parts = [f"the {name} of {counts[name]}" for name in PROPERTIES if counts[name]]
-        found = [", ".join([f"{parts[0]} token(s)", *parts[1:]])] if parts else []
+        parts = [f"the {name} of {counted(counts[name], 'token')}" for name in PROPERTIES if counts[name]]
+        found = [", ".join(parts)] if parts else []
     return [f"{'Copied:' if number == 0 else '':<9}{thing}" for number, thing in enumerate(found)]
 
 
@@ -190,7 +191,7 @@ def _properties(old: Candidate) -> dict[str, str]:
         found["description"] = f'the description "{old.description}"'
     if old.granular or old.granular_scopes:
         kind = ": the token is fine-grained" if old.granular else ""
-        found["granular scopes"] = f"{old.granular_scopes} granular scope(s){kind}"
+        found["granular scopes"] = f"{counted(old.granular_scopes, 'granular scope')}{kind}"
     if old.impersonation:
         found["impersonation flag"] = "the impersonation flag"
     if old.sudo:
@@ -248,9 +249,9 @@ def _fate(one: Outcome) -> str:
         case Retirement.GRACE:
             return "lives on until its grace ends"
         case Retirement.LEFT_ALONE:
-            return "was changed by somebody meanwhile, and is left alone"
+            return "was changed by somebody in the meantime, and is left alone"
         case Retirement.REPLACED:
-            return "was rotated by somebody else meanwhile, too, and that successor works as well"
+            return "was rotated by somebody else, too, and that successor works as well"
     return "is revoked"
 
 

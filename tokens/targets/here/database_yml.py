@@ -63,7 +63,7 @@ def read_settings(
         if url:
             return DatabaseSettings(_parameters({}, url), ci=_parameters({}, ci_url) if ci_url else None)
         raise UsageError(
-            "database.yml contains ERB, which only Rails can evaluate; set MAIN_DATABASE_URL to postgresql://…, or say "
+            "database.yml contains ERB, which only Rails can evaluate; set MAIN_DATABASE_URL to postgresql://…, or use "
             "--target postgresql://…."
         )
     environments = _mapping(text, "database.yml")

@@ -128,6 +128,6 @@ def _check_reach(account: pwd.struct_passwd) -> None:
     )
     if done.returncode != 0:
         raise Refused(
-            f"This program must go on as the GitLab user {account.pw_name}, who cannot read {done.stdout.strip()}; "
+            f"This program has to run as the GitLab user {account.pw_name}, who cannot read {done.stdout.strip()}; "
             "install it where everybody can read it, such as /opt/gitlab-tokens."
         )

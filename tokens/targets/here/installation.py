@@ -95,8 +95,8 @@ def detect(root: Path = ROOT) -> Installation:
     if _is_rails(pod):
         return source(pod, root)
     raise NoInstallation(
-        "No GitLab was found on this machine (no Linux package, container, toolbox pod or source install); run this "
-        "where GitLab Rails runs, or say --target (docker:CONTAINER, kubernetes:NAMESPACE, demo, …)."
+        "No GitLab was found on this machine (no Linux package, container, toolbox pod or source install). Run this "
+        "where GitLab Rails runs, or use --target, such as --target docker:gitlab."
     )
 
 

@@ -59,7 +59,7 @@ def read_keys(installation: Installation) -> Keys:
             "read before root becomes GitLab's user, or with a copy that this user may read."
         )
     raise UsageError(
-        f"GitLab's {KEY} cannot be read: {reasons}; run this on an application node, or say --secrets-file."
+        f"GitLab's {KEY} cannot be read: {reasons}; run this on an application node, or use --secrets-file."
     )
 
 
@@ -132,7 +132,7 @@ def _content(text: Secret) -> Mapping[Any, Any] | str:
         return package
     if "<%" in text.reveal():
         return (
-            "contains ERB, which only Rails can evaluate; say --secrets-file with a copy that has the value of "
+            "contains ERB, which only Rails can evaluate; use --secrets-file with a copy that has the value of "
             f"{KEY} in its place."
         )
     try:

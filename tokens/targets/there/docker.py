@@ -101,9 +101,9 @@ def _only_gitlab(client: Callable[..., Answer]) -> str:
     if len(names) == 1:
         return names[0]
     if names:
-        raise UsageError(f"Several containers run GitLab: {', '.join(names)}; say which with --target docker:NAME.")
+        raise UsageError(f"Several containers run GitLab: {', '.join(names)}; choose one with --target docker:NAME.")
     shown = ", ".join(name for name, _, _ in running) or "none"
-    raise UsageError(f"No container runs GitLab; running here: {shown}. Say which with --target docker:NAME.")
+    raise UsageError(f"No container runs GitLab; running here: {shown}. Choose one with --target docker:NAME.")
 
 
 def _running(client: Callable[..., Answer], *options: str) -> list[str]:

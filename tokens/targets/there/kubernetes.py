@@ -106,7 +106,7 @@ def choose_pod(pods: Iterable[dict[str, Any]], target: KubernetesTarget, context
     where = f"No toolbox pod{of_release} is ready in namespace {target.namespace} (context {context()})"
     if lasting:
         states = ", ".join(f"{pod['metadata']['name']} is {_state(pod)}" for pod in lasting)
-        raise UsageError(f"{where}: {states}; kubectl describe pod tells why.")
+        raise UsageError(f"{where}: {states}; kubectl describe pod shows why.")
     if pods:
         raise UsageError(f"{where}, only pods of jobs such as backups; set gitlab.toolbox.enabled and replicas.")
     raise UsageError(

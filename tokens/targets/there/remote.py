@@ -147,7 +147,7 @@ def clean(place: Place) -> list[str]:
 
 def _carried(place: Place, found: Bundle | None, build: Callable[[], Bundle], report: Report) -> Bundle:
     bundle = found or build()
-    report(f"Carrying the tool to {place.shown} ({bundle.path.stat().st_size / 2**20:.0f} MiB)")
+    report(f"Uploading the tool to {place.shown} ({bundle.path.stat().st_size / 2**20:.0f} MiB)")
     _upload(place, bundle)
     return bundle
 
@@ -155,7 +155,9 @@ def _carried(place: Place, found: Bundle | None, build: Callable[[], Bundle], re
 def _check_began(place: Place, status: int) -> None:
     match status:
         case ScriptStatus.NO_GITLAB:
-            raise NoInstallation(f"There is no GitLab in {place.shown}; --target has to say where GitLab Rails runs.")
+            raise NoInstallation(
+                f"There is no GitLab in {place.shown}; --target has to name the place where GitLab Rails runs."
+            )
         case ScriptStatus.MISSING | ScriptStatus.BROKEN:
             raise ClientError(
                 f"The tool cannot be started in {place.shown}: remove it with bundle.clean, and what is in {INSTALLED} "
