@@ -88,6 +88,14 @@ def test_a_read_only_database_is_a_warning(gitlab_database: Address, superuser: 
     assert findings(gitlab_database)["server"][0] is Verdict.WARN
 
 
+def test_a_database_that_shortens_numbers_does_not_put_the_clock_wrong(
+    gitlab_database: Address, superuser: Superuser
+) -> None:
+    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
+    execute(superuser(gitlab_database), f"ALTER DATABASE {name} SET extra_float_digits = -8")
+    assert findings(gitlab_database)["clock"][0] is Verdict.OK
+
+
 def test_a_pooler_is_recognized_and_does_for_every_task(pooled: Address, gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_tokens(connection, 3, expires_at="2024-06-15")

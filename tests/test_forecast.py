@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.testbed.addresses import url
@@ -135,6 +136,17 @@ def test_a_breakdown_has_every_kind_and_how_it_stands(gitlab_database: Address) 
     group = kinds[Kind.GROUP]
     assert (group.month, group.week, group.never_used, group.api) == (1, 0, 0, 1), "no scopes are api"
     assert found.policy.maximum_lifetime == 90
+
+
+@pytest.mark.usefixtures("tokens")
+def test_a_breakdown_counts_the_same_where_a_database_takes_backslashes_in_strings_for_escapes(
+    gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    expected = breakdown(gitlab_database, EVERYTHING).kinds
+    with make_engine(superuser(gitlab_database)).begin() as connection:
+        name = connection.execute(sa.text("SELECT quote_ident(current_database())")).scalar_one()
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET standard_conforming_strings = off"))
+    assert breakdown(gitlab_database, EVERYTHING).kinds == expected
 
 
 @pytest.mark.usefixtures("tokens")
