@@ -249,6 +249,14 @@ def test_invokes_own_log_shows_no_address(address: str) -> None:
     assert without_addresses(kept) == kept
 
 
+def test_invokes_own_log_shows_no_password_of_a_configuration_whatever_it_belongs_to() -> None:
+    for password in ("s3cr3t", "it's s3cr3t", 53137):
+        config = {"sudo": {"password": password}, "tokens": {"targets": {"prod": {"password": password, "host": "h"}}}}
+        logged = without_addresses(f"Runtime config file (/etc/invoke.yaml): {config!r}")
+        assert not any(secret in logged for secret in ("s3cr3t", "53137"))
+        assert "'host': 'h'" in logged
+
+
 @pytest.mark.parametrize("address", [ADDRESSES[1], ADDRESSES[5]])
 def test_no_output_shows_the_password_of_a_target_not_even_debug(address: str, tmp_path: Path) -> None:
     configured = f"tokens: {{target: prod, targets: {{prod: {json.dumps(address)}}}}}\n"

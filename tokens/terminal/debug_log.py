@@ -1,4 +1,4 @@
-"""What Invoke writes into its own log under `--debug`, without addresses: command lines, variables, configuration."""
+"""What Invoke writes into its own log under `--debug`, without addresses and passwords."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ HIDDEN = "…"
 HARMLESS = re.compile(r"[\w.,/+-]*|gitlab:tokens(:[\w.-]+)*|(docker|kubernetes|source)(:[\w.,/+-]*)+")
 QUOTED = re.compile(r"""(?<!\w)(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""", re.DOTALL)
 BARE = re.compile(r"\S+")
+PASSWORD = re.compile(rf"""(?<=password['"]: )(?:{QUOTED.pattern}|[^\s,}}\]]+)""", re.DOTALL | re.IGNORECASE)
 
 
 def hide_addresses() -> None:
@@ -20,8 +21,8 @@ def hide_addresses() -> None:
 
 
 def without_addresses(text: str) -> str:
-    """`text` with an ellipsis for whatever it quotes that is more than a word or a path, or looks like an address."""
-    return BARE.sub(_without_address, QUOTED.sub(_discreetly, text))
+    """`text` with an ellipsis for a password's value, and what is more than a word or a path, or like an address."""
+    return BARE.sub(_without_address, QUOTED.sub(_discreetly, PASSWORD.sub(repr(HIDDEN), text)))
 
 
 class _Discreet(logging.Filter):
