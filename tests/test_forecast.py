@@ -179,6 +179,26 @@ def test_a_check_is_one_line_and_a_status(said: Callable[..., tuple[int, str, st
 
 
 @pytest.mark.usefixtures("tokens")
+@pytest.mark.parametrize("words", [["check"], ["check", "--output", "prometheus"], ["forecast"], ["breakdown"]])
+def test_what_was_mistyped_does_not_count_as_none_for_ever_without_a_word(
+    said: Callable[..., tuple[int, str, str]], words: list[str]
+) -> None:
+    status, printed, complaint = said(*words, "--scope", "aip")
+    assert (status, printed) == (2, "")
+    assert complaint.startswith('No token has the scope "aip", and GitLab has none of that name; did you mean api?')
+    status, _, complaint = said(*words, "--name", "nihgtly*")
+    assert status == 0
+    assert complaint == 'NOTE: No token fulfils this, whatever the other options say: name "nihgtly*".\n'
+    assert said(*words, "--scope", "sudo", "--kind", "project")[::2] == (0, "")
+
+
+def test_a_gitlab_without_tokens_is_no_fault_of_the_options(said: Callable[..., tuple[int, str, str]]) -> None:
+    assert said("list")[2].startswith("NOTE: There is no token at all.\n")
+    for task in ("check", "forecast", "breakdown"):
+        assert said(task)[::2] == (0, "")
+
+
+@pytest.mark.usefixtures("tokens")
 def test_nagios_gets_its_own_contract(said: Callable[..., tuple[int, str, str]]) -> None:
     assert said("check", "--output", "nagios") == (
         2,

@@ -9,6 +9,7 @@ from pathlib import Path
 from tokens.commands.days import days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.selecting import note_nothing
 from tokens.commands.show import show
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.due import due, gauges
@@ -58,13 +59,18 @@ def check(
     if output == "prometheus":
         from tokens.views.metrics import metrics  # its library loads a web server
 
-        text = metrics(gauges(site.address, selection))
+        numbers = gauges(site.address, selection)
+        if not any(count for one in numbers for count in one.by_state.values()):
+            note_nothing(environment, site.address, selection)
+        text = metrics(numbers)
         if file is None:
             environment.write(text)
         else:
             replace(Path(file), text)
         return DONE
     found = due(site.address, selection, thresholds.warn, thresholds.critical)
+    if not found.warning:
+        note_nothing(environment, site.address, selection)
     show(
         environment,
         output,

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from tokens.address import Address
 from tokens.commands.days import HOW, day_of, days_since, days_within, range_of
 from tokens.commands.environment import Environment
 from tokens.commands.reading import free_text
@@ -13,6 +14,7 @@ from tokens.errors import UsageError
 from tokens.gitlab.kind import Kind, OwnerState, State
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 from tokens.spelling import meant
+from tokens.unmatched import why_no_token
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 STATES = tuple(state.value for state in State)
@@ -101,6 +103,16 @@ def to_count(environment: Environment, **options: Any) -> Selection:
         kinds=found.kinds if options.get("kind") else EVERY_KIND,
         states=found.states if options.get("state") or options.get("expired_within") else EVERY_STATE,
     )
+
+
+def note_nothing(environment: Environment, address: Address, selection: Selection) -> None:
+    """Say why what was counted as none cannot be more: what was mistyped would count as none for ever.
+
+    Raises:
+        UsageError: a scope that no token has and that GitLab has never had.
+    """
+    if why := why_no_token(address, selection):
+        environment.tell(f"NOTE: {why}")
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:
