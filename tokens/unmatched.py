@@ -178,20 +178,28 @@ def why_nothing(connection: Connection, schema: Schema, selection: Selection) ->
     return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
 
 
-def why_no_token(address: Address, selection: Selection) -> str | None:
-    """The sentence of `why_nothing` for what was counted as none; None where a token fulfils it, kind and state apart.
+def gaps(address: Address, selection: Selection, *, nothing: bool) -> list[str]:
+    """What may be missing in a count of the tokens of `selection`, in sentences.
 
-    None, too, where nothing else was named. Raises what `check_scopes` raises.
+    Rows that may be hidden from the role; and where `nothing` was counted, what none fulfils, kind and state apart.
+
+    Raises what `check_scopes` raises.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
-        condition = selection.scope(schema)
-        if condition == EVERYTHING.scope(schema):
-            return None
-        if connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
-            return None
-        check_scopes(connection, selection)
-        return why_nothing(connection, schema, selection)
+        hidden = preflight.hidden_rows(connection, LIST)
+        return [text for text in (hidden, nothing and _why_none(connection, schema, selection)) if text]
+
+
+def _why_none(connection: Connection, schema: Schema, selection: Selection) -> str | None:
+    """The sentence of `why_nothing`; None where a token fulfils it, kind and state apart, or where nothing is named."""
+    condition = selection.scope(schema)
+    if condition == EVERYTHING.scope(schema):
+        return None
+    if connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
+        return None
+    check_scopes(connection, selection)
+    return why_nothing(connection, schema, selection)
 
 
 def _without_kind_and_state(selection: Selection) -> str:

@@ -1,7 +1,7 @@
 """`breakdown`: how many tokens of each kind there are, how they stand, and what the instance demands."""
 
 from tokens.commands.environment import Environment
-from tokens.commands.selecting import note_nothing
+from tokens.commands.selecting import note_gaps
 from tokens.commands.show import show
 from tokens.inventory.breakdown import breakdown as breakdown_of
 from tokens.selection import Selection
@@ -18,8 +18,7 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
     site = locate()
     with environment.announced("Counting the tokens"):
         found = breakdown_of(site.address, selection)
-    if not found.kinds:
-        note_nothing(environment, site.address, selection)
+    note_gaps(environment, site.address, selection, nothing=not found.kinds)
     show(
         environment,
         output,

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokens.commands.days import days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.selecting import note_nothing
+from tokens.commands.selecting import note_gaps
 from tokens.commands.show import show
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.due import due, gauges
@@ -60,8 +60,8 @@ def check(
         from tokens.views.metrics import metrics  # its library loads a web server
 
         numbers = gauges(site.address, selection)
-        if not any(count for one in numbers for count in one.by_state.values()):
-            note_nothing(environment, site.address, selection)
+        nothing = not any(count for one in numbers for count in one.by_state.values())
+        note_gaps(environment, site.address, selection, nothing=nothing)
         text = metrics(numbers)
         if file is None:
             environment.write(text)
@@ -69,8 +69,7 @@ def check(
             replace(Path(file), text)
         return DONE
     found = due(site.address, selection, thresholds.warn, thresholds.critical)
-    if not found.warning:
-        note_nothing(environment, site.address, selection)
+    note_gaps(environment, site.address, selection, nothing=not found.warning)
     show(
         environment,
         output,

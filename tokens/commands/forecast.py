@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tokens.commands.days import day_of, days_of, today
 from tokens.commands.environment import Environment
 from tokens.commands.reading import whole_number
-from tokens.commands.selecting import note_nothing
+from tokens.commands.selecting import note_gaps
 from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.inventory.forecast import Step
@@ -59,8 +59,7 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
     site = locate()
     with environment.announced("Counting the tokens"):
         found = forecast_of(site.address, selection, window.days)
-    if not found.tokens:
-        note_nothing(environment, site.address, selection)
+    note_gaps(environment, site.address, selection, nothing=not found.tokens)
     width = shutil.get_terminal_size().columns if console.is_terminal(environment.stdout) else WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
     whole = selection == EVERYTHING

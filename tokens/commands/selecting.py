@@ -14,7 +14,7 @@ from tokens.errors import UsageError
 from tokens.gitlab.kind import Kind, OwnerState, State
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 from tokens.spelling import meant
-from tokens.unmatched import why_no_token
+from tokens.unmatched import gaps
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 STATES = tuple(state.value for state in State)
@@ -105,14 +105,14 @@ def to_count(environment: Environment, **options: Any) -> Selection:
     )
 
 
-def note_nothing(environment: Environment, address: Address, selection: Selection) -> None:
-    """Say why what was counted as none cannot be more: what was mistyped would count as none for ever.
+def note_gaps(environment: Environment, address: Address, selection: Selection, *, nothing: bool) -> None:
+    """Say what a count may lack, and why `nothing` was counted: what was mistyped would count as none for ever.
 
     Raises:
         UsageError: a scope that no token has and that GitLab has never had.
     """
-    if why := why_no_token(address, selection):
-        environment.tell(f"NOTE: {why}")
+    for text in gaps(address, selection, nothing=nothing):
+        environment.tell(f"NOTE: {text}")
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:

@@ -228,6 +228,8 @@ def listed(
             listing.notes = tuple(_notes_on_ids(connection, selection, condition))
         if not found:
             listing.notes += (_why_nothing(connection, schema, selection),)
+        if hidden := preflight.hidden_rows(connection, LIST):
+            listing.notes += (hidden,)
         if layout.first is None:
             listing.rows = itertools.chain(found, rows)
         else:
