@@ -260,7 +260,7 @@ def test_the_policy_is_told_in_words_a_fact_a_line(gitlab_database: Address) -> 
         "access tokens": "enabled",
         "legacy tokens": "people can make them beside fine-grained ones",
         "runners": "can register by registration tokens, which GitLab will remove",
-        "inactive bots": "at 00:00 UTC, 30 day(s) after their last token's end, GitLab deletes them with their tokens",
+        "inactive bots": "at 00:00 UTC, 30 days after their last token's end, GitLab deletes them with their tokens",
         "maintenance mode": "off",
     }
     rule = {"enforce_granular_tokens": True, "granular_tokens_enforced_after": str(after(20))}
@@ -330,6 +330,26 @@ def test_a_check_is_one_line_and_a_status(said: Callable[..., tuple[int, str, st
     document = json.loads(printed)
     assert (document["state"], document["expiring"], document["urgent"]) == ("critical", 4, 3)
     assert document["first"] == str(after(3))
+
+
+@pytest.mark.usefixtures("tokens")
+@pytest.mark.parametrize("words", [["check"], ["check", "--output", "prometheus"], ["forecast"], ["breakdown"]])
+def test_what_was_mistyped_does_not_count_as_none_for_ever_without_a_word(
+    said: Callable[..., tuple[int, str, str]], words: list[str]
+) -> None:
+    status, printed, complaint = said(*words, "--scope", "aip")
+    assert (status, printed) == (2, "")
+    assert complaint.startswith('No token has the scope "aip", and GitLab has none of that name; did you mean api?')
+    status, _, complaint = said(*words, "--name", "nihgtly*")
+    assert status == 0
+    assert complaint == 'NOTE: No token fulfils this, with any other options: name "nihgtly*".\n'
+    assert said(*words, "--scope", "sudo", "--kind", "project")[::2] == (0, "")
+
+
+def test_a_gitlab_without_tokens_is_no_fault_of_the_options(said: Callable[..., tuple[int, str, str]]) -> None:
+    assert said("list")[2].startswith("NOTE: There is no token at all.\n")
+    for task in ("check", "forecast", "breakdown"):
+        assert said(task)[::2] == (0, "")
 
 
 @pytest.mark.usefixtures("tokens")
@@ -518,7 +538,7 @@ def test_a_check_names_ids_that_come_to_nothing(
     named = tmp_path / "ids"
     named.write_text(f"{made} {other} 999999")
     words = ("--ids", str(named), "--kind", "personal")
-    notes = ["1 of 3 ids are of no token: 999999.", f"1 of 3 ids are left out by the other options: {other}."]
+    notes = ["1 of 3 ids is no token's: 999999.", f"1 of 3 ids is of a token that the other options leave out: {other}."]
     told = "".join(f"NOTE: {note}\n" for note in notes)
     for output in ("text", "nagios", "prometheus"):
         assert said("check", *words, "--output", output)[2] == told

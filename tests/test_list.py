@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from tests.testbed.factories import (
 )
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.errors import Refused
+from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import least_privileges
@@ -371,7 +371,7 @@ def test_ids_of_no_token_and_left_out_are_named(
     named.write_text(f"{works} {dead} 999999")
     assert typed("list", "--target", url(gitlab_database), "--ids", str(named)) == 0
     assert capsys.readouterr().err == (
-        f"NOTE: 1 of 3 ids are of no token: 999999.\nNOTE: 1 of 3 ids are left out by the other options: {dead}.\n"
+        f"NOTE: 1 of 3 ids is no token's: 999999.\nNOTE: 1 of 3 ids is of a token that the other options leave out: {dead}.\n"
         "Left out: 1 expired personal (--state takes them in).\n"
     )
 
@@ -391,29 +391,68 @@ def test_every_column_can_be_shown_and_sorted_by_on_every_release(
                 assert {row[0] for row in found.rows} == made
 
 
-def test_a_role_with_the_printed_grants_and_nothing_else_can_look_at_tokens(
-    gitlab_database: Address, superuser: Callable[[Address], Address]
+READING = ("list", "check", "forecast", "breakdown")
+
+
+@pytest.fixture
+def reader(gitlab_database: Address, superuser: Callable[[Address], Address]) -> Iterator[Address]:
+    """A role with the printed grants for reading tokens, and nothing else."""
+    administrator = make_engine(superuser(gitlab_database))
+    with administrator.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE list_reader LOGIN")
+        for grant in least_privileges(gitlab_database, "list_reader")["list"]:
+            connection.exec_driver_sql(grant)
+    yield Address(make_conninfo(gitlab_database.conninfo, user="list_reader"), "reader")
+    with administrator.begin() as connection:
+        connection.exec_driver_sql("DROP OWNED BY list_reader; DROP ROLE list_reader")
+
+
+def test_a_role_with_the_printed_grants_and_nothing_else_can_list_and_count(
+    gitlab_database: Address, reader: Address
 ) -> None:
     with make_engine(gitlab_database).begin() as connection:
         made = make_token(connection, expires_at=SOON)
+    with listed(reader, EVERYTHING, Layout(COLUMNS)) as found:
+        assert [row[0] for row in found.rows] == [made]
+    assert [kind.active for kind in breakdown(reader, EVERYTHING).kinds] == [1]
+    assert forecast(reader, EVERYTHING, 30).tokens == len(events(reader, EVERYTHING, 30)[0]) == 1
+    assert due(reader, EVERYTHING, 30, 7, most_of_each=1).each == gauges(reader, EVERYTHING, most_of_each=1).each
+    for task in READING:
+        assert typed(task, "--target", url(reader)) in (ExitStatus.DONE, ExitStatus.DUE)
+
+
+def test_a_role_without_the_grants_is_refused_with_them(
+    gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    nobody = Address(make_conninfo(gitlab_database.conninfo, user="list_nobody"), "nobody")
     administrator = make_engine(superuser(gitlab_database))
-    reader = Address(make_conninfo(gitlab_database.conninfo, user="list_reader"), "reader")
     with administrator.begin() as connection:
-        connection.exec_driver_sql("CREATE ROLE list_reader LOGIN")
+        connection.exec_driver_sql("CREATE ROLE list_nobody LOGIN")
     try:
-        with pytest.raises(Refused, match="GRANT"), listed(reader, EVERYTHING, Layout(COLUMNS)):
+        with pytest.raises(Refused, match="GRANT"), listed(nobody, EVERYTHING, Layout(COLUMNS)):
             pass
-        with administrator.begin() as connection:
-            for grant in least_privileges(gitlab_database, "list_reader")["list"]:
-                connection.exec_driver_sql(grant)
-        with listed(reader, EVERYTHING, Layout(COLUMNS)) as found:
-            assert [row[0] for row in found.rows] == [made]
-        assert [kind.active for kind in breakdown(reader, EVERYTHING).kinds] == [1]
-        assert forecast(reader, EVERYTHING, 30).tokens == len(events(reader, EVERYTHING, 30)[0]) == 1
-        assert due(reader, EVERYTHING, 30, 7, most_of_each=1).each == gauges(reader, EVERYTHING, most_of_each=1).each
     finally:
         with administrator.begin() as connection:
-            connection.exec_driver_sql("DROP OWNED BY list_reader; DROP ROLE list_reader")
+            connection.exec_driver_sql("DROP ROLE list_nobody")
+
+
+@pytest.mark.parametrize("task", READING)
+def test_rows_that_may_be_hidden_from_a_role_are_said_where_they_are_read(
+    gitlab_database: Address,
+    superuser: Callable[[Address], Address],
+    reader: Address,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_token(connection, expires_at=SOON)
+    administrator = make_engine(superuser(gitlab_database))
+    for hidden in (False, True):
+        with administrator.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE users {'ENABLE' if hidden else 'DISABLE'} ROW LEVEL SECURITY")
+        capsys.readouterr()
+        typed(task, "--target", url(reader))
+        assert ("NOTE: Row-level security may hide rows of users" in capsys.readouterr().err) is hidden
 
 
 def test_what_ends_soon_is_coloured_where_colours_are_wanted() -> None:

@@ -4,8 +4,12 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from tokens import database
+from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import UsageError
+from tokens.gitlab import preflight
+from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import MEMBERS, NAMESPACES, PROJECTS, ROUTES, USER_DETAILS, USERS, Schema, read_schema
 from tokens.gitlab.scopes import KNOWN, used_scopes
 from tokens.selection import EVERYTHING, Selection, described
@@ -196,7 +200,33 @@ def why_nothing(connection: Connection, schema: Schema, selection: Selection) ->
         condition = alone.condition(schema)
         if not connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
             return f"No token fulfils this, with any other options: {_without_kind_and_state(alone)}."
+    if selection.scope(schema) == EVERYTHING.scope(schema):
+        return "There is no token at all."
     return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
+
+
+def gaps(address: Address, selection: Selection, *, nothing: bool) -> list[str]:
+    """What may be missing in a count of the tokens of `selection`, in sentences.
+
+    Rows that may be hidden from the role; and where `nothing` was counted, what none fulfils, kind and state apart.
+
+    Raises what `check_scopes` raises.
+    """
+    with database.reading(address) as connection:
+        schema = preflight.check(connection, LIST)
+        hidden = preflight.hidden_rows(connection, LIST)
+        return [text for text in (hidden, nothing and _why_none(connection, schema, selection)) if text]
+
+
+def _why_none(connection: Connection, schema: Schema, selection: Selection) -> str | None:
+    """The sentence of `why_nothing`; None where a token fulfils it, kind and state apart, or where nothing is named."""
+    condition = selection.scope(schema)
+    if condition == EVERYTHING.scope(schema):
+        return None
+    if connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
+        return None
+    check_scopes(connection, selection)
+    return why_nothing(connection, schema, selection)
 
 
 def _without_kind_and_state(selection: Selection) -> str:

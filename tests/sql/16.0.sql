@@ -236,7 +236,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- doctor, extend, undo, apply, remove, rotate
+-- doctor, extend, undo, apply, remove, list, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

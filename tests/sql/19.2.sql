@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, extend, undo, apply, remove, rotate
+-- doctor, extend, undo, apply, remove, list, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -9,6 +9,7 @@ from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.reading import MOST_TOKENS, whole_number
+from tokens.commands.selecting import note_gaps
 from tokens.commands.show import show, tell_of_others
 from tokens.commands.whole_file import replace
 from tokens.errors import ExitStatus, UsageError
@@ -79,6 +80,8 @@ def check(
         numbers = gauges(site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each)
         text = metrics(numbers, time.monotonic() - began)
         environment.note(numbers.notes)
+        nothing = not any(count for one in numbers.kinds for count in one.by_state.values())
+        note_gaps(environment, site.address, selection, nothing=nothing)
         if file is None:
             environment.write(text)
         else:
@@ -95,6 +98,7 @@ def check(
         most_of_each=most_of_each,
     )
     environment.note(found.notes)
+    note_gaps(environment, site.address, selection, nothing=not found.warning)
     show(
         environment,
         output,

@@ -258,6 +258,8 @@ def listed(
         listing.notes += notes_on_ids(connection, schema, selection)
         if not found and not selection.others:
             listing.notes += (_why_nothing(connection, schema, selection),)
+        if hidden := preflight.hidden_rows(connection, LIST):
+            listing.notes += (hidden,)
         if layout.first is None:
             listing.rows = itertools.chain(found, rows)
         else:
