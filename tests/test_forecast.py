@@ -291,7 +291,7 @@ def test_the_policy_is_told_in_words_a_fact_a_line(gitlab_database: Address) -> 
         "access tokens": "disabled: none of any kind authenticates",
         "legacy tokens": f"from {in_days(20)} people can make fine-grained tokens alone; older ones go on working",
         "runners": "register by authentication tokens alone",
-        "inactive bots": "at 00:00 UTC, 7 day(s) after their last token's end, GitLab deletes them with their tokens",
+        "inactive bots": "at 00:00 UTC, 7 days after their last token's end, GitLab deletes them with their tokens",
         "maintenance mode": strict["maintenance mode"],
     }
     assert strict["maintenance mode"].startswith("on: GitLab takes no changes from people")
@@ -538,7 +538,8 @@ def test_a_check_names_ids_that_come_to_nothing(
     named = tmp_path / "ids"
     named.write_text(f"{made} {other} 999999")
     words = ("--ids", str(named), "--kind", "personal")
-    notes = ["1 of 3 ids is no token's: 999999.", f"1 of 3 ids is of a token that the other options leave out: {other}."]
+    left_out = f"1 of 3 ids is of a token that the other options leave out: {other}."
+    notes = ["1 of 3 ids is no token's: 999999.", left_out]
     told = "".join(f"NOTE: {note}\n" for note in notes)
     for output in ("text", "nagios", "prometheus"):
         assert said("check", *words, "--output", output)[2] == told

@@ -371,7 +371,8 @@ def test_ids_of_no_token_and_left_out_are_named(
     named.write_text(f"{works} {dead} 999999")
     assert typed("list", "--target", url(gitlab_database), "--ids", str(named)) == 0
     assert capsys.readouterr().err == (
-        f"NOTE: 1 of 3 ids is no token's: 999999.\nNOTE: 1 of 3 ids is of a token that the other options leave out: {dead}.\n"
+        "NOTE: 1 of 3 ids is no token's: 999999.\n"
+        f"NOTE: 1 of 3 ids is of a token that the other options leave out: {dead}.\n"
         "Left out: 1 expired personal (--state takes them in).\n"
     )
 
