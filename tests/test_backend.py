@@ -286,8 +286,9 @@ def test_another_version_is_reported_and_not_guessed(address: Address) -> None:
         with pytest.raises(wire.OtherVersion) as met:
             through(tool).beat()
         assert str(met.value) == (
-            f"The tool in container gitlab is of version {version}, and this one of {wire.VERSION}: remove it with "
-            "bundle.clean, and what is in /opt/gitlab-tokens there, so that both are of one version."
+            f"The tool in container gitlab is of version {version}, and this one of {wire.VERSION}: remove it, also "
+            "from /opt/gitlab-tokens there, so that both are of one version."
+            " → to remove what was carried there: gitlab-tokens bundle.clean"
         )
 
 

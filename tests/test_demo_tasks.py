@@ -69,9 +69,8 @@ def test_the_demo_from_nothing_to_the_documented_table_and_back(environment: dic
     other = inv("tokens.demo.start", "--tokens", "20", "--expires", "friday")
     assert other.returncode == 2
     friday = coming_friday(datetime.now(UTC).date())
-    assert f"15653 tokens that expire on 2024-06-15; for a new one: demo.reset --tokens 20 --expires {friday}." in (
-        other.stderr
-    )
+    again = f"to make a new one: inv tokens.demo.reset --tokens 20 --expires {friday}"
+    assert f"15653 tokens that expire on 2024-06-15. → {again}\n" in other.stderr
 
     assert inv("tokens.demo.reset", "--tokens", "2000").returncode == 0
     assert "| 2024-06-15      | 2000  |" in inv("tokens.analyze", "--target", "demo").stdout

@@ -117,7 +117,7 @@ def test_a_rotation_that_gitlab_remembers_can_be_forgotten_and_one_that_it_does_
         ("REVOKE ALL ON SCHEMA token_tasks FROM night", 'GRANT USAGE ON SCHEMA token_tasks TO "Night Shift";'),
         (
             "ALTER TABLE token_tasks.rotations OWNER TO mallory",
-            "somebody else has a hand in it: tokens.doctor says more.",
+            "somebody else has a hand in it. → to see more: gitlab-tokens doctor",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from datetime import date
 from pathlib import Path
 
+from tokens.call import to_type
 from tokens.commands.agreement import agreed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
@@ -18,11 +19,11 @@ def start(environment: Environment, folder: Path | None, tokens: int | None, exp
     demo.open(folder, _report(environment), tokens=_tokens(tokens), expires_at=expires_at or demo.EXPIRES_AT)
     found = demo.status(folder)
     if tokens not in (None, found.tokens) or expires_at not in (None, found.expires_at):
-        wanted = "" if tokens is None else f" --tokens {tokens}"
-        wanted += "" if expires_at is None else f" --expires {expires_at}"
+        wanted = [] if tokens is None else ["--tokens", tokens]
+        wanted += [] if expires_at is None else ["--expires", expires_at]
         raise UsageError(
-            f"The demo is there already, with {found.tokens} tokens that expire on {found.expires_at}; for a new one: "
-            f"demo.reset{wanted}."
+            f"The demo is there already, with {found.tokens} tokens that expire on {found.expires_at}."
+            + to_type("to make a new one", "demo.reset", *wanted)
         )
     _show_with_api(environment, folder)
 

@@ -5,6 +5,7 @@ Of our rotations at 16.0 to 16.2 only the journal knows, also after an update to
 
 from dataclasses import dataclass
 
+from tokens.call import to_type
 from tokens.database import Connection
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.schema import TOKENS, Schema
@@ -172,7 +173,7 @@ def why_unknown(connection: Connection, schema: Schema) -> str | None:
         why = f"role {journal.role} may not read it: GRANT USAGE ON SCHEMA token_tasks TO {journal.role}; "
         why += f"GRANT SELECT ON token_tasks.rotations TO {journal.role};"
     else:
-        why = "somebody else has a hand in it: tokens.doctor says more."
+        why = f"somebody else has a hand in it.{to_type('to see more', 'doctor')}"
     return (
         "This release does not record which token replaced which, and the journal (token_tasks.rotations) cannot be "
         f"asked, so a token that a rotation has replaced counts as any other; {why}"

@@ -1,5 +1,7 @@
 """Beginning a change: its plan is stored and taken on in one transaction, or what was stored before is taken on."""
 
+from collections.abc import Callable
+
 from tokens import database
 from tokens.address import Address
 from tokens.change.plan import Plan
@@ -22,7 +24,12 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
 
 
 def begin(connection: Connection, plan: Plan, origin: Origin, reason: str | None) -> Record:
-    """Store a plan in a journal that is ready, and begin it.
+    """Store a plan in a journal that is ready, and begin it. Raises what `begin_stored` raises."""
+    return begin_stored(connection, origin, lambda: record.store(connection, plan, origin, reason))
+
+
+def begin_stored(connection: Connection, origin: Origin, store: Callable[[], int]) -> Record:
+    """Begin the run that `store` puts into a journal that is ready, and whose number it returns.
 
     Raises:
         DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
@@ -30,7 +37,7 @@ def begin(connection: Connection, plan: Plan, origin: Origin, reason: str | None
     """
     with database.writing(connection, **TIMEOUTS):
         record.check_idle(connection)
-        number = record.store(connection, plan, origin, reason)
+        number = store()
         # In the same transaction, so that a run that is refused leaves nothing behind.
         return record.begin(connection, number, origin)
 

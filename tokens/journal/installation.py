@@ -1,5 +1,6 @@
 """The journal's own tables: whether they are there, in which version, and whether they may be used."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from tokens.call import to_type
@@ -13,22 +14,35 @@ REVISION = "3"
 UNKNOWN = "unknown"
 """Stands for the revision of a journal that does not say it: its version table has not exactly one row."""
 
-# From the catalogue, since even looking a name up fails for a role that may not look into the schema.
+# From the catalog alone: PostgreSQL refuses even to look up the name of a table in a schema that is closed to the role.
 STANDING = """
     SELECT
-      COALESCE(bool_or(c.relname = 'alembic_version'), false) AS installed,
-      COALESCE(bool_and(
-        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-      ), false) AS readable,
-      COALESCE(bool_and(
-        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-        AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
-        AND has_table_privilege(c.oid, 'DELETE')
-      ), false) AS writable,
-      quote_ident(current_user) AS grantee
-    FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
-    WHERE n.nspname = 'token_tasks'
+      quote_ident(current_database()) AS database,
+      quote_ident(current_user) AS grantee,
+      has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+      n.oid IS NOT NULL AS has_schema,
+      quote_ident(pg_get_userbyid(n.nspowner)) AS owner,
+      pg_has_role(n.nspowner, 'USAGE') AS owns_schema,
+      has_schema_privilege(n.oid, 'USAGE') AS may_enter,
+      has_schema_privilege(n.oid, 'CREATE') AS may_create_tables,
+      COALESCE(tables.installed, false) AS installed,
+      COALESCE(tables.owned, true) AS owns_tables,
+      COALESCE(tables.readable, true) AS may_read,
+      COALESCE(tables.writable, true) AS may_write
+    FROM (VALUES ('token_tasks')) AS wanted (name)
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
+    LEFT JOIN LATERAL (
+      SELECT
+        bool_or(c.relname = 'alembic_version') AS installed,
+        bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned,
+        bool_and(has_table_privilege(c.oid, 'SELECT')) AS readable,
+        bool_and(
+          has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+        ) AS writable
+      FROM pg_catalog.pg_class c
+      WHERE c.relnamespace = n.oid AND c.relkind = 'r'
+    ) tables ON true
 """
 
 VERSION = """
@@ -47,6 +61,28 @@ class RunState(StrEnum):
     DONE = "done"
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What is there of the journal's schema, and what the role that is logged in may do about it.
+
+    `database`, `grantee` (that role) and `owner` are quoted for a statement. None is what nobody can be asked about a
+    schema that is not there; without tables the role may do everything with them.
+    """
+
+    database: str
+    grantee: str
+    may_create_schemas: bool
+    has_schema: bool
+    owner: str | None
+    owns_schema: bool | None
+    may_enter: bool | None
+    may_create_tables: bool | None
+    installed: bool
+    owns_tables: bool
+    may_read: bool
+    may_write: bool
+
+
 class JournalMissing(Refused):
     """There is no journal to write to or to read from."""
 
@@ -55,15 +91,20 @@ class JournalOutdated(Refused):
     """The journal was made by an older version of the tool, or does not say by which; it can be migrated."""
 
 
+def read_standing(connection: Connection) -> Standing:
+    """What this role may do about the journal, from the catalogue alone."""
+    return Standing(**connection.row(STANDING)._asdict())
+
+
 def is_installed(connection: Connection) -> bool:
     """Whether there is a journal, of whatever version."""
-    return bool(connection.row(STANDING).installed)
+    return read_standing(connection).installed
 
 
 def is_readable(connection: Connection) -> bool:
     """Whether there is a journal that this role may read, and that nobody else has a hand in."""
-    standing = connection.row(STANDING)
-    return bool(standing.installed and standing.readable) and trust.is_trusted(connection)
+    standing = read_standing(connection)
+    return bool(standing.installed and standing.may_enter and standing.may_read) and trust.is_trusted(connection)
 
 
 def read_revision(connection: Connection) -> str | None:
@@ -86,7 +127,7 @@ def check(connection: Connection, *, reading: bool = False) -> None:
         Refused: a newer version of the tool has made it, or a missing privilege with the GRANT that would help.
     """
     trust.check(connection)
-    standing = connection.row(STANDING)
+    standing = read_standing(connection)
     if not standing.installed:
         raise JournalMissing(
             "The journal is not installed in this database, so there is nothing to read."
@@ -94,11 +135,11 @@ def check(connection: Connection, *, reading: bool = False) -> None:
             else "The journal is not installed in this database; with --no-journal there is no record and no way back."
             + to_type("to install it", "journal.install")
         )
-    if not (standing.readable if reading else standing.writable):
-        privileges = "SELECT" if reading else "SELECT, INSERT, UPDATE, DELETE"
+    if not (standing.may_enter and (standing.may_read if reading else standing.may_write)):
+        lacks, privileges = ("read it", "SELECT") if reading else ("write to it", "SELECT, INSERT, UPDATE, DELETE")
         raise Refused(
-            f"Role {standing.grantee} lacks a privilege on the journal; as its owner run: "
-            f"GRANT USAGE ON SCHEMA token_tasks TO {standing.grantee}; "
+            f"The journal belongs to role {standing.owner}, and role {standing.grantee} may not {lacks}; as "
+            f"{standing.owner} run: GRANT USAGE ON SCHEMA token_tasks TO {standing.grantee}; "
             f"GRANT {privileges} ON ALL TABLES IN SCHEMA token_tasks TO {standing.grantee};"
         )
     revision = _read_revision(connection)

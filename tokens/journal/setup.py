@@ -15,42 +15,15 @@ from tokens.journal.installation import (
     REVISION,
     UNKNOWN,
     JournalOutdated,
+    Standing,
     check,
     read_revision,
+    read_standing,
 )
 from tokens.journal.record import check_idle
 
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "10min"
-
-# From the catalog alone: PostgreSQL refuses even to look up the name of a table in a schema that is closed to the role.
-STANDING = """
-    SELECT
-      quote_ident(current_database()) AS database,
-      has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
-      n.oid IS NOT NULL AS has_schema,
-      quote_ident(pg_get_userbyid(n.nspowner)) AS owner,
-      pg_has_role(n.nspowner, 'USAGE') AS owns_schema,
-      has_schema_privilege(n.oid, 'USAGE') AS may_enter,
-      has_schema_privilege(n.oid, 'CREATE') AS may_create_tables,
-      COALESCE(tables.installed, false) AS installed,
-      COALESCE(tables.owned, true) AS owns_tables,
-      COALESCE(tables.writable, true) AS may_write
-    FROM (VALUES ('token_tasks')) AS wanted (name)
-    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
-    LEFT JOIN LATERAL (
-      SELECT
-        bool_or(c.relname = 'alembic_version') AS installed,
-        bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned,
-        bool_and(
-          has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
-        ) AS writable
-      FROM pg_catalog.pg_class c
-      WHERE c.relnamespace = n.oid AND c.relkind = 'r'
-    ) tables ON true
-"""
-
 
 RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
 
@@ -127,22 +100,6 @@ class Installation:
         if self.before == UNKNOWN:
             return f"The journal says its revision again, {self.revision}."
         return f"The journal is migrated from revision {self.before} to {self.revision}."
-
-
-@dataclass(frozen=True)
-class _Standing:
-    """What is there of the schema, and what the role that is logged in may do about it."""
-
-    database: str
-    may_create_schemas: bool
-    has_schema: bool
-    owner: str | None
-    owns_schema: bool | None
-    may_enter: bool | None
-    may_create_tables: bool | None
-    installed: bool
-    owns_tables: bool
-    may_write: bool
 
 
 def install(address: Address, allow: Collection[str] = ()) -> Installation:
@@ -225,7 +182,7 @@ def runs_to_forget(address: Address) -> int | None:
         state = preflight.read_state(connection)
         preflight.check_writable(state)
         trust.check(connection)
-        standing = _read_standing(connection)
+        standing = read_standing(connection)
         if not standing.installed:
             return None
         _check_ownership(state, standing)
@@ -234,16 +191,11 @@ def runs_to_forget(address: Address) -> int | None:
         return int(connection.row(RUNS).runs)
 
 
-def _read_standing(connection: Connection) -> _Standing:
-    return _Standing(**connection.row(STANDING)._asdict())
-
-
 def _check_installable(connection: Connection, state: preflight.ServerState) -> str | None:
     """The revision that is there, None without a journal; refused where it cannot become ours."""
     trust.check(connection)
-    standing = _read_standing(connection)
+    standing = read_standing(connection)
     if standing.installed:
-        _check_privileges(state, standing)
         try:
             check(connection)
         except JournalOutdated:
@@ -252,8 +204,9 @@ def _check_installable(connection: Connection, state: preflight.ServerState) -> 
         return REVISION
     if standing.has_schema and not (standing.may_enter and standing.may_create_tables):
         raise Refused(
-            f"Schema token_tasks is there and belongs to role {standing.owner}, and role {state.grantee} may not create"
-            f" tables in it; as {standing.owner} run: GRANT USAGE, CREATE ON SCHEMA token_tasks TO {state.grantee};"
+            f"Schema token_tasks is there and belongs to role {standing.owner}, and role {standing.grantee} may not "
+            f"create tables in it; as {standing.owner} run: GRANT USAGE, CREATE ON SCHEMA token_tasks TO "
+            f"{standing.grantee};"
         )
     _check_creation(state, standing)
     if _revision_to_say(connection) is None:
@@ -293,41 +246,26 @@ def revision_of(tables: frozenset[str], *, keyed: bool) -> str | None:
     return None
 
 
-def _check_creation(state: preflight.ServerState, standing: _Standing) -> None:
+def _check_creation(state: preflight.ServerState, standing: Standing) -> None:
     if not (standing.has_schema or standing.may_create_schemas):
         raise Refused(
             f'Role "{state.role}" may not create schemas in database "{state.database}", and the journal is one of its '
             "own; as the database's owner (gitlab in most installations) run: "
-            f"GRANT CREATE ON DATABASE {standing.database} TO {state.grantee};"
+            f"GRANT CREATE ON DATABASE {standing.database} TO {standing.grantee};"
         )
 
 
-def _check_ownership(state: preflight.ServerState, standing: _Standing) -> None:
+def _check_ownership(state: preflight.ServerState, standing: Standing) -> None:
     """Refuse a journal whose tables the role can neither change nor drop."""
     if not (standing.owns_schema and standing.owns_tables):
         raise Refused(
             f"The journal belongs to role {standing.owner}, and only its owner can migrate or uninstall it; log in as "
-            f"{standing.owner}, or as a superuser run: GRANT {standing.owner} TO {state.grantee};"
+            f"{standing.owner}, or as a superuser run: GRANT {standing.owner} TO {standing.grantee};"
         )
     _check_creation(state, standing)
 
 
-def _check_privileges(state: preflight.ServerState, standing: _Standing) -> None:
-    """Refuse a journal that belongs to somebody else and may not be written to."""
-    if not (standing.may_enter and standing.may_write):
-        raise Refused(
-            f"The journal belongs to role {standing.owner}, and role {state.grantee} may not write to it; as "
-            f"{standing.owner} run: GRANT USAGE ON SCHEMA token_tasks TO {state.grantee}; "
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO {state.grantee};"
-        )
-
-
 def check_usable(connection: Connection) -> None:
     """Refuse where there is no journal that can be written to."""
-    state = preflight.read_state(connection)
-    preflight.check_writable(state)
-    trust.check(connection)
-    standing = _read_standing(connection)
-    if standing.installed:
-        _check_privileges(state, standing)
+    preflight.check_writable(preflight.read_state(connection))
     check(connection)

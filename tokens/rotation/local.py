@@ -99,12 +99,11 @@ class LocalBackend:
         setup.install(self._address)
 
     def begin(self, planned: RotationPlan, reason: str | None) -> Begun:
-        with database.connect(self._address) as connection, database.writing(connection, **TIMEOUTS):
-            record.check_idle(connection)
-            number = stage.store(connection, planned, self._origin, reason)
-            # In the same transaction, so that a run that is refused leaves nothing behind.
-            self._record = record.begin(connection, number, self._origin)
-        return Begun(number, self._record.attempt, resumption.planned(planned))
+        with database.connect(self._address) as connection:
+            self._record = beginning.begin_stored(
+                connection, self._origin, lambda: stage.store(connection, planned, self._origin, reason)
+            )
+        return Begun(self._record.run, self._record.attempt, resumption.planned(planned))
 
     def resume(self, run: int) -> Begun:
         self._record = beginning.resume(self._address, run, self._origin)

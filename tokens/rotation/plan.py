@@ -202,7 +202,8 @@ def _notes(policy: Policy, rotations: Sequence[Rotation], asked: ExpirationDate)
     days = [one.candidate.expires_at for one in expired if one.candidate.expires_at is not None]
     if len(rotations) > 1 and days:
         first = beside(min(days))
-        yield f"{len(expired):,} of the tokens have expired, the first on {first}: their successors work again."
+        of = counted(len(expired), "of the tokens has", "of the tokens have")
+        yield f"{of} expired, the first on {first}: their successors work again."
     long = [one.candidate.expires_at for one in expired if _is_long_expired(one.candidate) and one.candidate.expires_at]
     if long:
         yield (
@@ -210,7 +211,8 @@ def _notes(policy: Policy, rotations: Sequence[Rotation], asked: ExpirationDate)
             "nobody has missed a token since, it is better left dead."
         )
     if expired and expired[0].grace_until is not None:
-        yield f"{len(expired):,} of the old tokens have expired already: a grace does not bring them back."
+        of = counted(len(expired), "of the old tokens has", "of the old tokens have")
+        yield f"{of} expired already: a grace does not bring them back."
 
 
 def _notes_on_memberships(

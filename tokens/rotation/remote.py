@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, get_type_hints
 
+from tokens.call import to_type
 from tokens.errors import ConnectionLost, ExitStatus, TokensError
 from tokens.journal.installation import RunState
 from tokens.rotation import AGENT, wire
@@ -135,15 +136,16 @@ class RemoteBackend:
             met: TokensError = wire.decode(TokensError, document["fault"])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise wire.OtherVersion(
-                "The tool there does not answer as this one understands: remove it with bundle.clean, and what is "
-                "installed there, so that both are of one version."
+                "The tool there does not answer as this one understands: remove it, also where it is installed there, "
+                f"so that both are of one version.{to_type('to remove what was carried there', 'bundle.clean')}"
             ) from None
         raise met
 
     def _other_version(self, version: str) -> wire.OtherVersion:
         return wire.OtherVersion(
-            f"The tool in {self._tool.shown} is of version {version}, and this one of {wire.VERSION}: remove it with "
-            f"bundle.clean, and what is in {INSTALLED} there, so that both are of one version."
+            f"The tool in {self._tool.shown} is of version {version}, and this one of {wire.VERSION}: remove it, also "
+            f"from {INSTALLED} there, so that both are of one version."
+            + to_type("to remove what was carried there", "bundle.clean")
         )
 
     def _cut(self) -> None:

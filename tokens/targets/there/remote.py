@@ -160,8 +160,8 @@ def _check_began(place: Place, status: int) -> None:
             )
         case ScriptStatus.MISSING | ScriptStatus.BROKEN:
             raise ClientError(
-                f"The tool cannot be started in {place.shown}: remove it with bundle.clean, and what is in {INSTALLED} "
-                "there, and try again."
+                f"The tool cannot be started in {place.shown}: remove it, also from {INSTALLED} there, and try again."
+                + to_type("to remove what was carried there", "bundle.clean")
             )
 
 
