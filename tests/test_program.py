@@ -446,6 +446,26 @@ def test_a_key_that_nobody_reads_is_named_with_the_one_that_was_meant(target: st
         assert 'did you mean "directory"?' in third
 
 
+def test_a_variable_that_nobody_reads_is_named_with_the_one_that_was_meant(target: str, tmp_path: Path) -> None:
+    (tmp_path / ".invoke.yaml").write_text("tokens: {targets: {prod: demo}}\n")
+    read = {"INVOKE_TOKENS_TARGETS_PROD": target, "INVOKE_TOKENS_ROOT": "/", "INVOKE_TOKENS_BUNDLE_DIRECTORY": "/x"}
+    for command in ([INV, "tokens.analyze"], [GITLAB_TOKENS, "analyze"]):
+        env = {"HOME": str(tmp_path), "INVOKE_TOKENS_TARJET": "docker:x", **read}
+        done = call_here(*command, "--target", target, env=env)
+        assert done.stderr == (
+            "NOTE: INVOKE_TOKENS_TARJET in the environment is ignored, since nothing reads it; did you mean "
+            "INVOKE_TOKENS_TARGET?\n"
+        )
+
+
+def test_a_variable_goes_before_every_file_also_before_one_that_is_named(target: str, tmp_path: Path) -> None:
+    named = tmp_path / "named.yaml"
+    named.write_text("tokens: {target: 'docker:x'}\n")
+    for command in ([INV, "-f", str(named), "tokens.analyze"], [GITLAB_TOKENS, "-f", str(named), "analyze"]):
+        done = call_here(*command, env={"INVOKE_TOKENS_TARGET": target})
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_file_of_the_current_folder_is_not_read_but_noted(target: str, tmp_path: Path) -> None:
     for name, text, noted in (
         ("invoke.yaml", "tokens:\n  target: demoo\n", True),

@@ -48,7 +48,8 @@ class Configuration:
 def read_configuration(context: invoke.Context) -> Configuration:
     """The configuration with a default for each key that is not there.
 
-    Invoke reads variables for the keys that it knows, from a file or a tasks.py; those of the others are read here.
+    A variable goes before every file. Invoke reads those for the keys that it knows, from a file or a tasks.py, and has
+    those of a file of `-f` the other way round: so they are read here.
 
     Raises:
         UsageError: it cannot be used, in one line that shows no value.
@@ -110,12 +111,13 @@ def _is_roots(path: str) -> bool:
 
 
 def unknown_keys(context: invoke.Context) -> Iterator[str]:
-    """A sentence for each key under `tokens:` that nobody reads, with the one that may have been meant."""
+    """A sentence for each key under `tokens:`, and each variable, that nobody reads, with what may have been meant."""
     found = _found(context)
     yield from _unknown(found, DEFAULTS, "tokens")
     for name, known in DEFAULTS.items():
         if isinstance(known, dict) and name not in MAPS and isinstance(found.get(name), Mapping):
             yield from _unknown(found[name], known, f"tokens.{name}")
+    yield from _unknown_variables(_map(found, "targets"))
 
 
 def _found(context: invoke.Context) -> Mapping[str, Any]:
@@ -136,6 +138,22 @@ def _unknown(found: Mapping[Any, Any], known: Mapping[str, Any], place: str) -> 
         yield f"{named} in Invoke's configuration is ignored, since there is no such key; {meant}"
 
 
+def _unknown_variables(targets: Mapping[Any, Any]) -> Iterator[str]:
+    paths: list[tuple[str, ...]] = [(name,) for name, default in DEFAULTS.items() if isinstance(default, str)]
+    paths += [(name, inner) for name in ("bundle", "demo") for inner in DEFAULTS[name]]
+    known = [_variable(*path) for path in (*paths, *(("targets", str(name)) for name in targets))]
+    for name in sorted(os.environ):
+        if name.startswith(_variable("")) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"those that count: {', '.join(known)}."
+            yield f"{name} in the environment is ignored, since nothing reads it; {meant}"
+
+
+def _variable(*path: str) -> str:
+    """The variable that goes before a key below `tokens`."""
+    return "_".join(("INVOKE_TOKENS", *path)).upper()
+
+
 def _map(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = found.get(name, {})
     if value is None:
@@ -147,7 +165,7 @@ def _map(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _text(found: Mapping[str, Any], name: str, group: str = "") -> str:
     path = [*filter(None, (group,)), name]
-    value = found[name] if name in found else os.environ.get("_".join(("INVOKE_TOKENS", *path)).upper())
+    value = os.environ.get(_variable(*path), found.get(name))  # Invoke lets a file of -f go before a variable
     if value is None:
         return ""
     if not isinstance(value, str):
