@@ -19,6 +19,7 @@ ruby                 reads YAML and URLs by Debian's Ruby, as GitLab's reads the
 """
 
 import ctypes
+import functools
 import itertools
 import os
 import re
@@ -314,6 +315,7 @@ def _parameters(address: Address) -> dict[str, Any]:
     return dict(conninfo_to_dict(address.conninfo))
 
 
+@functools.cache  # else a process for each test
 def _major(binaries: Path) -> str:
     shown = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"\) (\d+)", shown)

@@ -4,6 +4,8 @@ A test's fixtures say what it needs: who takes `docker_engine` is marked `docker
 tests make what they need.
 """
 
+import functools
+
 import pytest
 
 from tokens.upgrade import Branch, revisions
@@ -32,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)  # the server comes first in a test's name
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("each_release"):
-        metafunc.parametrize("revision", revisions(Branch.GITLAB))
+        metafunc.parametrize("revision", _releases())
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks, and xdist reads the groups
@@ -66,5 +68,11 @@ def _crosses(item: pytest.Item) -> bool:
     if item.get_closest_marker("each_release") is None or _server(item) == 0:
         return False
     assert isinstance(item, pytest.Function)
-    oldest, *_, newest = revisions(Branch.GITLAB)
+    oldest, *_, newest = _releases()
     return item.callspec.params["revision"] not in (oldest, newest)
+
+
+@functools.cache  # each reading imports every migration
+def _releases() -> tuple[str, ...]:
+    """The revisions of the `gitlab` branch, oldest first."""
+    return revisions(Branch.GITLAB)
