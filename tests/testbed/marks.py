@@ -25,6 +25,9 @@ FIXTURES = {"docker_engine": "docker", "git": "accounts"}
 ALONE = ("docker_engine",)
 """What costs seconds to begin: with several workers, one of them has it, and runs all tests that need it."""
 
+SLOW = ("docker_engine", "bundles")
+"""What takes longer to make than all tests that need it in README's command, on a laptop; `.ci/run` has them all."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKS.items():
@@ -48,12 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in ALONE:
             if fixture in taken:
                 item.add_marker(pytest.mark.xdist_group(fixture))
-                item.add_marker("slow")  # one worker has all of them, and they take it longer than all the rest
-        if (
-            isinstance(item, pytest.Function)
-            and hasattr(item, "callspec")
-            and item.callspec.indices.get("server", 0) > 0
-        ):
+        if _server(item) > 0 or any(fixture in taken for fixture in SLOW):
             item.add_marker("slow")
 
 
