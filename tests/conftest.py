@@ -19,12 +19,14 @@ ruby                 reads YAML and URLs by Debian's Ruby, as GitLab's reads the
 """
 
 import ctypes
+import functools
 import itertools
 import os
 import re
 import resource
 import signal
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -65,6 +67,10 @@ SETTINGS = {
     "shared_buffers": "64MB",
 }
 
+
+# A run starts hundreds of processes: each of them would compile this checkout again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 pytest_plugins = ("tests.testbed.marks", "tests.testbed.shared", "tests.testbed.instance", "tests.testbed.journal")
 
@@ -241,7 +247,7 @@ def gitlab_database_at(server: Server, _templates: dict[tuple[Path, str], str]) 
     def make(revision: str) -> Address:
         key = (server.folder, revision)
         if key not in _templates:
-            _templates[key] = _make_template(server, revision)
+            _templates[key] = _make_template(server, revision, _templates)
         database = _database(server, template=_templates[key])
         address = database.__enter__()
         made.append(database)
@@ -272,11 +278,15 @@ def _templates() -> dict[tuple[Path, str], str]:
     return {}
 
 
-def _make_template(server: Server, revision: str) -> str:
-    from tokens.upgrade import Branch, upgrade  # Alembic, and only where tables are wanted
+def _make_template(server: Server, revision: str, templates: dict[tuple[Path, str], str]) -> str:
+    from tokens.upgrade import Branch, revisions, upgrade  # Alembic, and only where tables are wanted
 
     name = f"template_{next(_databases)}"
-    _create(server, name)
+    # From the nearest release below that is there, so that a worker makes each step once and not once for each release.
+    order = revisions(Branch.GITLAB)
+    below = order[: order.index(revision)] if revision in order else order
+    made = [templates[server.folder, one] for one in below if (server.folder, one) in templates]
+    _create(server, name, made[-1] if made else "template1")
     upgrade(server.address(name, GITLAB), Branch.GITLAB, revision=revision)
     # Statistics and hint bits once, not in every copy.
     _execute(server.address(name), sql.SQL("VACUUM ANALYZE"))
@@ -314,6 +324,7 @@ def _parameters(address: Address) -> dict[str, Any]:
     return dict(conninfo_to_dict(address.conninfo))
 
 
+@functools.cache  # else a process for each test
 def _major(binaries: Path) -> str:
     shown = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"\) (\d+)", shown)

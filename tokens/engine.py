@@ -5,7 +5,7 @@ SQLAlchemy takes a quarter of a second to import: nothing that runs at start-up 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import psycopg
@@ -51,6 +51,7 @@ def transaction(address: Address) -> Iterator[sa.Connection]:
         yield connection
 
 
+@lru_cache(8)  # what it learns at its first login, and the statements that it has compiled
 def make_engine(address: Address) -> sa.Engine:
     """An engine for `address` that opens a connection for each piece of work and closes it afterwards.
 

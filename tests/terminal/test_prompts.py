@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,12 +17,11 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from tests import testbed
 from tests.testbed.menus import RECORDINGS, names
+from tests.testbed.program import ASK
 from tests.testbed.screen import Program
 from tokens.terminal.prompts import Prompts
 
-ASK = str(Path(testbed.__file__).with_name("ask.py"))
 MENU = ["menu", "What do you want to do?", ["Extend expiration date", "Remove expiration date", "Quit"]]
 LIST = ["select", "Q", names(11)]
 LINE = ["line", "What would you like the new expiration date to be?", "2025-06-15"]
@@ -32,7 +30,7 @@ CONFIRM = ["confirm", "Are you sure?"]
 
 
 def ask(*questions: list[Any], size: tuple[int, int] = (24, 80), colour: bool = True) -> Program:
-    argv = [sys.executable, "-W", "error", ASK, json.dumps(questions)]
+    argv = [ASK, json.dumps(questions)]
     return Program(argv if colour else [*argv, "--no-colour"], size=size)
 
 
@@ -42,7 +40,7 @@ class Asker:
     def __init__(self, folder: Path) -> None:
         self.pipe = folder / "questions"
         os.mkfifo(self.pipe)
-        self.program = Program([sys.executable, "-W", "error", ASK, str(self.pipe)])
+        self.program = Program([ASK, str(self.pipe)])
         self.questions = self.pipe.open("w", encoding="utf-8")
         self.asked = 0
 

@@ -15,6 +15,7 @@ import invoke
 import pytest
 
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV
+from tokens.gitlab import api
 from tokens.namespace import ns
 from tokens.program import DataConfig, TokensProgram, main
 from tokens.rotation import rotator
@@ -55,6 +56,7 @@ def call_here(
         patch.setattr(os, "initgroups", _for_good)
         for room, name in ((batches, "PAUSES"), (rotator, "PAUSES"), (rotator, "FAILOVER_PAUSES")):
             patch.setattr(room, name, [pause / 10 for pause in getattr(room, name)])  # as often, but not as long
+        patch.setattr(api, "FIRST_PAUSE", api.FIRST_PAUSE / 10)
         for name in ns.task_names:
             patch.setattr(ns[name], "help", dict(ns[name].help))  # of which Invoke takes away what it has shown
         with _log():

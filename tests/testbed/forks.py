@@ -1,4 +1,4 @@
-"""Processes of our two programs that need not start Python: one that has imported everything forks for each of them.
+"""Processes of our programs that need not start Python: one that has imported everything forks for each of them.
 
 They are processes like any other, with a terminal, signals and an end of their own; the third of a second that imports
 take is spent once. What Python does until it comes to the program's first line is not in them: tests/test_start.py and
@@ -9,9 +9,11 @@ to say the number of the new process on, and how it ended.
 """
 
 import fcntl
+import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -19,10 +21,11 @@ import subprocess
 import sys
 import termios
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV
+from tests.testbed.program import ASK, CHECKOUT, GITLAB_TOKENS, INV
 
 MOST = 1 << 17  # bytes of a request
 IMPORTED = (
@@ -74,8 +77,8 @@ class Fork:
 
 
 def can_fork(words: Sequence[str]) -> bool:
-    """Whether this is one of our two programs."""
-    return words[0] in (GITLAB_TOKENS, INV)
+    """Whether this is one of our two programs, or the one that asks questions."""
+    return words[0] in (GITLAB_TOKENS, INV, ASK)
 
 
 def _forker() -> socket.socket:
@@ -152,6 +155,7 @@ def _main() -> None:
     requests = socket.socket(fileno=int(sys.argv[1]))
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # else each process looks through all of it once more before it ends
     words = _serve(requests)
     if words is None:
         return
@@ -160,6 +164,9 @@ def _main() -> None:
         from invoke.main import program
 
         program.run()
+    elif words[0] == ASK:
+        warnings.simplefilter("error")
+        runpy.run_path(ASK, run_name="__main__")
     else:
         from tokens.start import main  # its handlers are in place from here on
 

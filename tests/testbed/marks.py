@@ -4,6 +4,8 @@ A test's fixtures say what it needs: who takes `docker_engine` is marked `docker
 tests make what they need.
 """
 
+import functools
+
 import pytest
 
 from tokens.upgrade import Branch, revisions
@@ -23,6 +25,9 @@ FIXTURES = {"docker_engine": "docker", "git": "accounts"}
 ALONE = ("docker_engine",)
 """What costs seconds to begin: with several workers, one of them has it, and runs all tests that need it."""
 
+SLOW = ("docker_engine", "bundles")
+"""What takes longer to make than all tests that need it in README's command, on a laptop; `.ci/run` has them all."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKS.items():
@@ -32,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)  # the server comes first in a test's name
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("each_release"):
-        metafunc.parametrize("revision", revisions(Branch.GITLAB))
+        metafunc.parametrize("revision", _releases())
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks, and xdist reads the groups
@@ -46,12 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in ALONE:
             if fixture in taken:
                 item.add_marker(pytest.mark.xdist_group(fixture))
-                item.add_marker("slow")  # one worker has all of them, and they take it longer than all the rest
-        if (
-            isinstance(item, pytest.Function)
-            and hasattr(item, "callspec")
-            and item.callspec.indices.get("server", 0) > 0
-        ):
+        if _server(item) > 0 or any(fixture in taken for fixture in SLOW):
             item.add_marker("slow")
 
 
@@ -66,5 +66,11 @@ def _crosses(item: pytest.Item) -> bool:
     if item.get_closest_marker("each_release") is None or _server(item) == 0:
         return False
     assert isinstance(item, pytest.Function)
-    oldest, *_, newest = revisions(Branch.GITLAB)
+    oldest, *_, newest = _releases()
     return item.callspec.params["revision"] not in (oldest, newest)
+
+
+@functools.cache  # each reading imports every migration
+def _releases() -> tuple[str, ...]:
+    """The revisions of the `gitlab` branch, oldest first."""
+    return revisions(Branch.GITLAB)

@@ -11,6 +11,8 @@ INV = str(BINARIES / "inv")
 
 GITLAB_TOKENS = str(BINARIES / "gitlab-tokens")
 
+ASK = str(Path(__file__).with_name("ask.py"))
+
 CHECKOUT = Path(__file__).parents[2]
 
 

@@ -92,10 +92,9 @@ class Replicated:
     def catch_up(self) -> None:
         """Come back when the standby has applied all that the primary had written at the call."""
         written = _value(self.primary, "SELECT pg_current_wal_flush_lsn()::text")
-        _wait_until(
-            lambda: _value(self.standby, "SELECT pg_last_wal_replay_lsn() >= %(lsn)s::pg_lsn", lsn=written),
-            "catches up",
-        )
+        caught_up = "SELECT pg_last_wal_replay_lsn() >= %(lsn)s::pg_lsn"
+        with psycopg.connect(self.standby.address("postgres").conninfo, autocommit=True) as connection:
+            _wait_until(lambda: connection.execute(caught_up, {"lsn": written}).fetchone() == (True,), "catches up")
 
     def _with_tables(self) -> str:
         if self._template is None:
