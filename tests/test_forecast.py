@@ -445,6 +445,8 @@ def test_prometheus_is_told_whom_nobody_warns_and_which_share_the_fullest_day_ha
     with make_engine(gitlab_database).begin() as connection:
         make_every_kind(connection)
         make_token(connection, user_id=make_user(connection, user_type=13), expires_at=after(31))
+        blocked = make_user(connection, state="blocked")
+        make_token(connection, user_id=blocked, expires_at=after(4))
         make_token(connection, user_id=make_user(connection), expires_at=after(120))
     samples = samples_of(said("check", "--output", "prometheus")[1])
     unwarned = {kind: samples["gitlab_tokens_unwarned_expiring", kind.value] for kind in Kind if kind != Kind.OTHER}
@@ -455,9 +457,13 @@ def test_prometheus_is_told_whom_nobody_warns_and_which_share_the_fullest_day_ha
         Kind.GROUP: 1,
         Kind.SERVICE_ACCOUNT: 1,
     }
-    assert samples["gitlab_tokens_cliff_ratio",] == pytest.approx(6 / 7)
+    assert samples["gitlab_tokens_cliff_ratio",] == pytest.approx(6 / 8)
     listed = json.loads(said("list", "--within", "30d", "--columns", "kind,flags", "--output", "json")[1])["tokens"]
-    flagged = [token["kind"] for token in listed if "nobody-warned" in token["flags"]]
+    flagged = [
+        token["kind"]
+        for token in listed
+        if {"nobody-warned", "owner-inactive"} & {*token["flags"]} == {"nobody-warned"}
+    ]
     assert sorted(flagged) == sorted([kind for kind, number in unwarned.items() if number] + ["other"])
 
 
