@@ -202,7 +202,8 @@ def test_programs_get_the_forecast_in_both_forms(said: Callable[..., tuple[int, 
     assert len(rows) == 30
     assert rows[2]["personal"] == "3"
     assert rows[9]["memberships"] == "1"
-    assert said("forecast", "--sort", "tokens", "--first", "1")[1].count("\n") == 2
+    _, line = said("forecast", "--sort", "tokens", "--first", "1")[1].splitlines()
+    assert line == f"{in_days(3):<29}          3  3 personal"
     fullest = said("forecast", "--sort", "tokens", "--first", "1", "--output", "csv")[1].splitlines()[1:]
     assert fullest == [f"{after(3)},{after(3)},3,3,0,0,0,0,0"]
 
