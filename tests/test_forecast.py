@@ -547,6 +547,7 @@ def test_every_release_can_be_counted(gitlab_database_at: Callable[[str], Addres
         (["forecast", "--first", "3"], "--first is about the fullest days: use --sort tokens with it."),
         (["check", "--warn", "1d"], "--critical 7d is longer than --warn 1d: a warning comes first."),
         (["check", "--state", "expired"], 'check has no option "--state"'),
+        (["forecast", "--output", "ics", "--sort", "tokens"], "--sort tokens is about lines, and a calendar has its"),
         (["forecast", "--state", "expired"], "A token that has expired has no date to come: use list --state expired"),
         (["forecast", "--within", "30d"], 'forecast has no option "--within"'),
         (["check", "--at-most", "5"], "--at-most is about the tokens of --each: use both."),
