@@ -722,8 +722,8 @@ def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) 
     listed = gitlab.folder / "ids"
     listed.write_text(f"1 {of_bot} {dead} 4711\n")
     done = gitlab.run("--ids", listed, "--dry-run")
-    assert "NOTE: Left out: 3 of the ids are no token of the kind and state that is meant " in done.stdout
-    assert f"({of_bot}, {dead}, 4711)" in done.stdout
+    assert "NOTE: 1 of 4 ids are of no token: 4711.\n" in done.stdout
+    assert f"NOTE: 2 of 4 ids are left out by the other options: {of_bot}, {dead}.\n" in done.stdout
     alone = "No token fulfils this, whatever the other options say: "
     for words, why in (
         (("--name", "nosuch"), f'{alone}name "nosuch".'),
