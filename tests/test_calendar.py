@@ -1,5 +1,7 @@
 """A forecast as a calendar, read back by the library and line by line."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,6 +52,10 @@ def events_of(text: str) -> list[Any]:
 
 def summaries(events: list[Any]) -> list[tuple[str, str]]:
     return [(str(event.DTSTART), str(event["SUMMARY"])) for event in events]
+
+
+def calendar_uid(text: str) -> str:
+    return str(Calendar.from_ical(text)["UID"])
 
 
 @pytest.fixture
@@ -103,6 +109,7 @@ def test_an_event_stays_the_same_from_run_to_run(made: Made, gitlab_database: Ad
 
     by_owner = "--group", "platform", "--user", "erika"
     before, of_all = uids(*by_owner), uids()
+    assert calendar_uid(made()[0]) == calendar_uid(made()[0]) != calendar_uid(made(*by_owner)[0])
     assert len({*before, *of_all}) == 5
     with make_engine(gitlab_database).begin() as connection:
         connection.exec_driver_sql("UPDATE users SET username = 'erika2' WHERE username = 'erika'")
@@ -139,3 +146,10 @@ def test_more_events_than_a_calendar_takes_are_refused(
     assert typed(*words, "--user", "erika") == 3
     assert capsys.readouterr().err.startswith("2 events are more than a calendar takes (1): choose fewer owners")
     assert typed(*words) == 0
+
+
+def test_only_a_calendar_is_worth_its_library() -> None:
+    """It takes a tenth of a second to import."""
+    probe = "import sys, tokens.commands.forecast as _; print([name for name in sys.modules if name == 'icalendar'])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -202,7 +202,8 @@ def test_programs_get_the_forecast_in_both_forms(said: Callable[..., tuple[int, 
     assert len(rows) == 30
     assert rows[2]["personal"] == "3"
     assert rows[9]["memberships"] == "1"
-    assert said("forecast", "--sort", "tokens", "--first", "1")[1].count("\n") == 2
+    _, line = said("forecast", "--sort", "tokens", "--first", "1")[1].splitlines()
+    assert line == f"{in_days(3):<29}          3  3 personal"
     fullest = said("forecast", "--sort", "tokens", "--first", "1", "--output", "csv")[1].splitlines()[1:]
     assert fullest == [f"{after(3)},{after(3)},3,3,0,0,0,0,0"]
 
@@ -476,6 +477,8 @@ def test_prometheus_is_told_whom_nobody_warns_and_which_share_the_fullest_day_ha
     with make_engine(gitlab_database).begin() as connection:
         make_every_kind(connection)
         make_token(connection, user_id=make_user(connection, user_type=13), expires_at=after(31))
+        blocked = make_user(connection, state="blocked")
+        make_token(connection, user_id=blocked, expires_at=after(4))
         make_token(connection, user_id=make_user(connection), expires_at=after(120))
     samples = samples_of(said("check", "--output", "prometheus")[1])
     unwarned = {kind: samples["gitlab_tokens_unwarned_expiring", kind.value] for kind in Kind if kind != Kind.OTHER}
@@ -486,9 +489,13 @@ def test_prometheus_is_told_whom_nobody_warns_and_which_share_the_fullest_day_ha
         Kind.GROUP: 1,
         Kind.SERVICE_ACCOUNT: 1,
     }
-    assert samples["gitlab_tokens_cliff_ratio",] == pytest.approx(6 / 7)
+    assert samples["gitlab_tokens_cliff_ratio",] == pytest.approx(6 / 8)
     listed = json.loads(said("list", "--within", "30d", "--columns", "kind,flags", "--output", "json")[1])["tokens"]
-    flagged = [token["kind"] for token in listed if "nobody-warned" in token["flags"]]
+    flagged = [
+        token["kind"]
+        for token in listed
+        if {"nobody-warned", "owner-inactive"} & {*token["flags"]} == {"nobody-warned"}
+    ]
     assert sorted(flagged) == sorted([kind for kind, number in unwarned.items() if number] + ["other"])
 
 
@@ -572,6 +579,7 @@ def test_every_release_can_be_counted(gitlab_database_at: Callable[[str], Addres
         (["forecast", "--first", "3"], "--first is about the fullest days: use --sort tokens with it."),
         (["check", "--warn", "1d"], "--critical 7d is longer than --warn 1d: a warning comes first."),
         (["check", "--state", "expired"], 'check has no option "--state"'),
+        (["forecast", "--output", "ics", "--sort", "tokens"], "--sort tokens is about lines, and a calendar has its"),
         (["forecast", "--state", "expired"], "A token that has expired has no date to come: use list --state expired"),
         (["forecast", "--within", "30d"], 'forecast has no option "--within"'),
         (["check", "--at-most", "5"], "--at-most is about the tokens of --each: use both."),

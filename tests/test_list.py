@@ -105,7 +105,7 @@ def test_every_row_fits_the_terminal_and_the_rest_is_counted(gitlab_database: Ad
     with listed(gitlab_database, EVERYTHING, Layout(COLUMNS[:17])) as found:
         below = list(view.screen(found, width=80))
     assert max(map(width_of, below)) <= 80
-    assert below[1] == f"Expires      {SOON}"
+    assert below[1] == f"Expires      {SOON:%Y-%m-%d (%a}, in 5 days)"
     assert len(show().splitlines()) == 62, "nothing is cut in a pipe"
     assert show("--first", "3").splitlines()[1:] == show().splitlines()[1:4]
 

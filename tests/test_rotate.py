@@ -722,8 +722,9 @@ def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) 
     listed = gitlab.folder / "ids"
     listed.write_text(f"1 {of_bot} {dead} 4711\n")
     done = gitlab.run("--ids", listed, "--dry-run")
-    assert "NOTE: Left out: 3 of the ids are of no token of the selected kind and state " in done.stdout
-    assert f"({of_bot}, {dead}, 4711)" in done.stdout
+    assert "NOTE: 1 of 4 ids is no token's: 4711.\n" in done.stdout
+    said = "are of tokens that the other options leave out"
+    assert f"NOTE: 2 of 4 ids {said}: {of_bot}, {dead}.\n" in done.stdout
     alone = "No token fulfils this, with any other options: "
     for words, why in (
         (("--name", "nosuch"), f'{alone}name "nosuch".'),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokens.call import to_type
+from tokens.change.notes import notes_on_ids
 from tokens.commands.report import Report
 from tokens.commands.rotating import RotateOptions
 from tokens.errors import Refused, UsageError
@@ -53,7 +54,7 @@ def choose_tokens(survey: Survey, options: RotateOptions, prompts: "Prompts | No
         return Chosen(survey.found, deliberate=options.token == str(survey.found[0].id))
     # Of many, those that cannot be rotated are left out; of one that is named it is said why.
     reasons = tuple(survey.obstacles.values())
-    passed_over = (*_unknown_ids(survey, options), *(f"Left out: {reason}" for reason in reasons))
+    passed_over = (*_without_effect(survey, options), *(f"Left out: {reason}" for reason in reasons))
     if survey.plan is not None:
         return Chosen(survey.free, passed_over)
     if not survey.free and options.of_all:
@@ -103,19 +104,16 @@ def _choose(prompts: "Prompts", candidates: Sequence[Candidate]) -> Candidate | 
     return tokens[chosen] if chosen < len(tokens) else None
 
 
-def _unknown_ids(survey: Survey, options: RotateOptions) -> Iterator[str]:
-    """What of `--ids` is no token that is meant, in one line."""
-    missing = sorted(set(options.search.selection.ids or ()) - {one.id for one in survey.found})
-    if missing:
-        yield (
-            f"Left out: {len(missing):,} of the ids are of no token of the selected kind and state "
-            f"({_listed(list(map(str, missing)))})."
-        )
+def _without_effect(survey: Survey, options: RotateOptions) -> Iterator[str]:
+    """What of `--ids` is of no token, and what is of none that is meant."""
+    named = options.search.selection.ids or ()
+    left_out = sorted(set(named).difference(survey.unknown_ids, (one.id for one in survey.found)))
+    yield from (note.text for note in notes_on_ids(len(named), survey.unknown_ids, left_out))
 
 
 def _explain_nothing(survey: Survey, options: RotateOptions, report: Report) -> tuple[str, ...]:
     """Say why nothing was found, and return it: an error where a token or account was named."""
-    why = (*_unknown_ids(survey, options), *([survey.why] if survey.why else []))
+    why = (*_without_effect(survey, options), *([survey.why] if survey.why else []))
     for line in why:
         report.say(f"NOTE: {printable(line)}")
     if not options.names:

@@ -60,6 +60,8 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
     Raises:
         TokensError: see `tokens.errors`.
     """
+    if output == "ics" and window.largest:
+        raise UsageError("--sort tokens is about lines, and a calendar has its days in their order: leave it out.")
     revoked = State.REVOKED in selection.states
     site = locate()
     if output == "ics":
@@ -68,7 +70,7 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         with environment.announced("Counting the tokens"):
             ending, notes = events(site.address, selection, window.days, ci=site.ci, revoked=revoked)
         environment.note(notes)
-        lines = functools.partial(calendar.lines, ending, site.instance, datetime.now(UTC))
+        lines = functools.partial(calendar.lines, ending, site.instance, selection, datetime.now(UTC))
         show(environment, output, text=lines, json=lines, others={"ics": lines})
         return
     on_terminal = console.is_terminal(environment.stdout)

@@ -59,7 +59,7 @@ GAUGES = """
     GROUP BY 1
 """
 
-# The place of a bot is looked up for those tokens alone that expire soon.
+# The place of a bot is looked up for those tokens alone that expire soon. An owner who is blocked cannot use them.
 UNWARNED = """
     SELECT {kind} AS kind, count(*) AS tokens
     FROM public.personal_access_tokens t
@@ -68,6 +68,7 @@ UNWARNED = """
     WHERE {condition}
       AND {ends}
       AND t.expires_at <= {today} + CAST(%(unwarned_within)s AS integer)
+      AND u.state = 'active'
       AND {nobody_told}
     GROUP BY 1
 """
@@ -141,8 +142,8 @@ class Due:
 class KindGauge:
     """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in so many days.
 
-    `unwarned` expire within UNWARNED_WITHIN days and GitLab tells nobody. Neither this nor `within` nor `next` is about
-    a token whose successor works.
+    `unwarned` expire within UNWARNED_WITHIN days, have an active owner, and GitLab tells nobody. Neither this nor
+    `within` nor `next` is about a token whose successor works.
     """
 
     kind: Kind | OtherKind

@@ -50,8 +50,8 @@ class Survey:
 
     `found` are the tokens that are meant, the nearest to today first; `widened` says that none was near, so that these
     are all of the kind. Where there are none `others` are those of other kinds with that name or account, and `why` is
-    the reason. `obstacles` say by the ids of those found why they cannot be rotated; of one that is meant alone its
-    plan says so.
+    the reason. `unknown_ids` are those of the selection that no token has. `obstacles` say by the ids of those found
+    why they cannot be rotated; of one that is meant alone its plan says so.
 
     `plan` is for the tokens that the question alone decides on, None where a person has to choose or none is left;
     `fault` is why plan or obstacles could not be told. `remaining` is the plan rotation by rotation, or what is left of
@@ -65,6 +65,7 @@ class Survey:
     widened: bool = False
     others: tuple[Candidate, ...] = ()
     why: str | None = None
+    unknown_ids: tuple[int, ...] = ()
     obstacles: dict[int, str] = field(default_factory=dict)
     plan: RotationPlan | None = None
     fault: TokensError | None = None

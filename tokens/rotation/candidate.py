@@ -1,6 +1,6 @@
 """The tokens that may get a successor, as a person chooses among them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tokens import database
@@ -23,7 +23,7 @@ from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.succession import read_line
 from tokens.selection import EVERY_KIND, EVERY_STATE, EVERYTHING, Selection, refuse_others
-from tokens.unmatched import IS_FULFILLED, check_names, check_scopes, why_nothing
+from tokens.unmatched import IS_FULFILLED, check_names, check_scopes, ids_without_effect, why_nothing
 
 LARGEST_ID = 2**63 - 1
 NOBODY = "(nobody)"
@@ -179,6 +179,15 @@ def find(address: Address, search: Search) -> tuple[Candidate, ...]:
     exact = tuple(one for one in found if one.id == search.id)
     named = search.token is not None or selection.ids is not None
     return tuple(replace(one, named=named) for one in exact or found if one.kind in kinds)
+
+
+def unknown_ids(address: Address, selection: Selection, found: Sequence[Candidate]) -> tuple[int, ...]:
+    """The ids that the selection names and no token has; those of tokens that were found need no look."""
+    if selection.ids is None:
+        return ()
+    with database.reading(address) as connection:
+        unknown, _ = ids_without_effect(connection, selection, (one.id for one in found))
+    return tuple(unknown)
 
 
 def live_successor(connection: Connection, schema: Schema) -> str:

@@ -85,6 +85,8 @@ class LocalBackend:
             found = self._planned(Survey(found=question.chosen), question, question.chosen)
         else:
             found = self._found(question)
+            unknown = candidate.unknown_ids(self._address, question.search.selection, found.found)
+            found = replace(found, unknown_ids=unknown)
         found = replace(found, journal=journal)
         if not any(one.makes_token for one in found.remaining):
             return found

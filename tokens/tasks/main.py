@@ -402,7 +402,8 @@ def doctor() -> None:
     """Check GitLab, its database and our privileges.
 
     Each line is OK, WARN or FAIL, with what to do about it. One FAIL makes the
-    exit status 1. Nothing is changed.
+    exit status 1. Among them are the lines of breakdown about what the instance
+    demands of tokens. Nothing is changed.
 
     --grants ROLE prints SQL instead: the least privileges that this role needs,
     for analyze, for list, for kinds that are no access tokens, for history, for

@@ -12,6 +12,7 @@ from tokens.call import current
 from tokens.counts import counted
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Event, Owner, OwnerType
+from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.version import __version__
@@ -22,12 +23,13 @@ AHEAD = timedelta(days=7)
 OPTIONS = {OwnerType.USER: "--user", OwnerType.PROJECT: "--project", OwnerType.GROUP: "--group"}
 
 
-def lines(events: Iterable[Event], instance: Instance, made_at: datetime) -> Iterator[str]:
+def lines(events: Iterable[Event], instance: Instance, selection: Selection, made_at: datetime) -> Iterator[str]:
     """The lines of a calendar, each with the carriage return that belongs before its end; `made_at` is in UTC.
 
-    An event keeps its UID from one calendar to the next, whatever its owner or its GitLab's release is called by then.
+    The calendar of a selection and its events keep their UIDs, whatever an owner or GitLab's release is called by then.
     """
     calendar = Calendar.new(
+        uid=_uid(instance, "calendar", str(selection)),
         prodid=f"-//invoke-gitlab-tokens//gitlab-tokens {__version__}//EN",
         name=f"Tokens of {printable(instance.name or 'GitLab')} that expire",
     )
@@ -43,9 +45,8 @@ def _event(event: Event, instance: Instance, made_at: datetime) -> CalendarEvent
         *([f"{counted(event.tokens, 'token')}{of} {_verb('expire', event.tokens)}"] if event.tokens else []),
         *([f"{_memberships(event.memberships)} {_verb('end', event.memberships)}"] if event.memberships else []),
     ]
-    identity = [instance.url or instance.name or "", str(event.day), f"{owner.type} {owner.id}" if owner else ""]
     found = CalendarEvent.new(
-        uid=uuid.uuid5(uuid.NAMESPACE_URL, "\n".join(identity)),
+        uid=_uid(instance, str(event.day), f"{owner.type} {owner.id}" if owner else ""),
         stamp=made_at,
         start=event.day,
         summary=", ".join(ends),
@@ -57,6 +58,10 @@ def _event(event: Event, instance: Instance, made_at: datetime) -> CalendarEvent
     alarm.TRIGGER = -AHEAD
     found.add_component(alarm)
     return found
+
+
+def _uid(instance: Instance, *parts: str) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_URL, "\n".join([instance.url or instance.name or "", *parts]))
 
 
 def _description(event: Event) -> str:

@@ -62,10 +62,10 @@ def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> 
 
 def largest(buckets: Iterable[Bucket]) -> Iterator[str]:
     """The fullest days as lines."""
-    yield f"{'Day':<16}  {'Tokens':>9}  By kind"
+    yield f"{'Day':<29}  {'Tokens':>9}  By kind"
     for day in buckets:
         kinds = ", ".join(f"{day.by_kind[kind]:,} {kind}" for kind in EVERY if day.by_kind.get(kind))
-        yield f"{day.first:%Y-%m-%d (%a)}  {day.tokens:>9,}  {kinds}"
+        yield f"{near(_expiration(day.first)):<29}  {day.tokens:>9,}  {kinds}"
 
 
 def as_json(forecast: Forecast, buckets: Iterable[Bucket], instance: Instance, selection: Selection) -> str:

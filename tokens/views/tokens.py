@@ -27,6 +27,7 @@ TEXTS = frozenset(
     {"account", "owner", "name", "description", "email", "created_by", "told", "scopes", "ips", "warned", "flags"}
 )
 DAYS = frozenset({"last_used_at", "created_at"})
+ENDS = frozenset({"expires_at", "membership_ends_at", "clean_up_at"})
 URGENT, SOON = 7, 30  # days
 
 
@@ -48,7 +49,8 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
     if width is not None:
         fitted = _fitted(names, widths, width)
         if fitted is None:
-            yield from _one_below_the_other(headings, itertools.chain(cells, _cells(names, rows)), width)
+            shown = itertools.chain(cells, _cells(names, rows))
+            yield from _one_below_the_other(names, headings, shown, width, listing.today)
             return
         widths = fitted
     else:
@@ -190,14 +192,25 @@ def _line(names: Sequence[str], widths: Sequence[int], cells: Sequence[str], cut
     return GAP.join(padded).rstrip()
 
 
-def _one_below_the_other(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Iterator[str]:
+def _one_below_the_other(
+    names: Sequence[str], headings: Sequence[str], rows: Iterable[Sequence[str]], width: int, today: ExpirationDate
+) -> Iterator[str]:
     margin = max(map(len, headings)) + len(GAP)
     for number, row in enumerate(rows):
         if number:
             yield ""
-        for heading, cell in zip(headings, row, strict=True):
+        for name, heading, cell in zip(names, headings, row, strict=True):
             if cell:
-                yield heading.ljust(margin) + cut(cell, max(width - margin, NARROWEST))
+                shown = _beside(cell, today) if name in ENDS else cell
+                yield heading.ljust(margin) + cut(shown, max(width - margin, NARROWEST))
+
+
+def _beside(text: str, today: ExpirationDate) -> str:
+    """A date with its weekday and distance; what is none that can be typed stays as it is."""
+    try:
+        return ExpirationDate.typed(text).beside(today)
+    except ValueError:
+        return text
 
 
 def _coloured(line: str, row: dict[str, Any], today: ExpirationDate) -> str:
