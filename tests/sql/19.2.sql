@@ -2539,6 +2539,7 @@ WITH replaced AS MATERIALIZED (
 -- list
 SELECT
       c.relname AS name,
+      c.reltuples AS rows,
       row_security_active(c.oid) AS hides,
       EXISTS (
         SELECT
