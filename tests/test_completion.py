@@ -77,6 +77,8 @@ def test_options_are_offered_once_and_lists_again(capsys: pytest.CaptureFixture[
         (["extend", "--kind", ""], ["personal", "impersonation", "project", "group", "service-account"]),
         (["extend", "--kind", "project,personal,g"], ["project,personal,group"]),
         (["extend", "--kind=pe"], ["--kind=personal"]),
+        (["list", "--kind", "project,de"], ["project,deploy-token", "project,deploy-key"]),
+        (["extend", "--kind", "de"], []),
         (["remove", "--state", ""], ["active", "expired", "revoked"]),
         (["apply", "--allow", "old"], ["old-plan"]),
         (["rotate", "--allow", ""], ["long-expired"]),

@@ -52,13 +52,14 @@ from tokens.inventory.tokens import BY_NAME, COLUMNS, Layout, listed
 from tokens.rotation.candidate import Search, find
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 
-pytestmark = pytest.mark.newest_server
-
 NOW = datetime.now(UTC)
 TODAY = NOW.date()
 EVIL = '=cmd|"a",<script>\n\x1b]0;title\x07 \u202egnp.exe 部署🚀'
 OTHER = tuple(kind.value for kind in OtherKind)
 WITHOUT_LAST_USE = {OtherKind.DEPLOY_TOKEN, OtherKind.MEMBERSHIP, OtherKind.TRIGGER, OtherKind.SECURE_FILE}
+
+on_the_newest = pytest.mark.newest_server
+"""For what is the same on every server, since the statements are tried on all of them."""
 
 thorough = partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -408,6 +409,7 @@ def test_every_release_shows_every_kind(gitlab_database_at: Callable[[str], Addr
     assert due(address, everything, 30, 7).urgent == len(made) - 1
 
 
+@on_the_newest
 def test_never_of_deploy_tokens_is_the_year_3000(world: World, gitlab_database: Address) -> None:
     make_deploy_token(world.connection, group_id=world.groups["ops"], name="forever")
     make_deploy_token(world.connection, group_id=world.groups["ops"], name="long", expires_at="2999-12-31 23:59+00")
@@ -417,6 +419,7 @@ def test_never_of_deploy_tokens_is_the_year_3000(world: World, gitlab_database: 
     assert found(gitlab_database, replace(kinds, expires=(None,)), "name") == [("forever",)]
 
 
+@on_the_newest
 def test_what_ends_later_today_is_within_a_period_and_alarms(
     gitlab_database: Address, world: World, show: Callable[..., str]
 ) -> None:
@@ -435,6 +438,7 @@ def test_what_ends_later_today_is_within_a_period_and_alarms(
     ).days in (0, 1)
 
 
+@on_the_newest
 def test_tokens_and_others_come_in_one_order(gitlab_database: Address, world: World, show: Callable[..., str]) -> None:
     for number, days in enumerate((3, 9, 1)):
         make_token(
@@ -471,6 +475,7 @@ def test_tokens_and_others_come_in_one_order(gitlab_database: Address, world: Wo
     assert sum(int(row["deploy-token"]) + int(row["runner"]) for row in csv.DictReader(io.StringIO(both))) == 2
 
 
+@on_the_newest
 def test_what_a_kind_does_not_have_is_empty(gitlab_database: Address, show: Callable[..., str]) -> None:
     fill(gitlab_database)
     every = ("--kind", ",".join(OTHER), "--columns", ",".join(BY_NAME))
@@ -498,6 +503,7 @@ def test_what_a_kind_does_not_have_is_empty(gitlab_database: Address, show: Call
         ["rotate", "--within", "30d", "--dry-run"],
     ],
 )
+@on_the_newest
 def test_no_task_that_writes_takes_them(words: list[str], kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(*words, "--kind", f"project,{kind}", "--target", "postgresql://nobody@127.0.0.1:1/x") == 2
     complaint = capsys.readouterr().err
@@ -520,6 +526,7 @@ def test_no_task_that_writes_takes_them(words: list[str], kind: str, capsys: pyt
         (["list", "--kind", "runner", "--group", "opps"], 'no group "opps" (did you mean "ops"?)'),
     ],
 )
+@on_the_newest
 def test_an_option_that_means_nothing_for_a_kind_is_refused(
     world: World, show: Callable[..., str], words: list[str], message: str
 ) -> None:
@@ -529,6 +536,7 @@ def test_an_option_that_means_nothing_for_a_kind_is_refused(
     assert said.count("\n") == 1
 
 
+@on_the_newest
 def test_owners_can_be_named_as_for_tokens(world: World, gitlab_database: Address) -> None:
     connection, projects = world.connection, world.projects
     make_deploy_token(connection, group_id=world.groups["ops"], name="of ops")
@@ -548,6 +556,7 @@ def test_owners_can_be_named_as_for_tokens(world: World, gitlab_database: Addres
     assert named(groups=("ops",), users=("Max",)) == {"of ops", "of both", "of max"}
 
 
+@on_the_newest
 def test_without_a_kind_one_line_says_how_many_others_expire(
     gitlab_database: Address,
     show: Callable[..., str],
@@ -575,6 +584,7 @@ def test_without_a_kind_one_line_says_how_many_others_expire(
         assert "1 secure-file (--kind deploy-token," in said
 
 
+@on_the_newest
 def test_nothing_shows_a_secret_and_no_name_breaks_a_form(gitlab_database: Address, show: Callable[..., str]) -> None:
     fill(gitlab_database, EVIL)
     every = ("--kind", ",".join(OTHER), "--columns", ",".join(BY_NAME))
@@ -614,6 +624,7 @@ def auditor(gitlab_database: Address, superuser: Callable[[Address], Address]) -
     execute(f"DROP OWNED BY {role}")
 
 
+@on_the_newest
 def test_the_printed_grants_are_enough_and_without_them_all_else_works(
     gitlab_database: Address, auditor: Callable[..., Address]
 ) -> None:
@@ -651,6 +662,7 @@ def test_the_printed_grants_are_enough_and_without_them_all_else_works(
 IN_CI = [credential.kind for credential in CREDENTIALS if credential.in_ci]
 
 
+@on_the_newest
 def test_a_ci_database_of_its_own_is_read_and_owners_come_from_main(
     gitlab_database: Address, gitlab_database_at: Callable[[str], Address]
 ) -> None:
@@ -716,6 +728,7 @@ def lock(connection: sa.Connection, table: str) -> None:
     )
 
 
+@on_the_newest
 def test_tables_that_are_not_there_or_not_gitlabs_are_said_in_a_line(
     gitlab_database: Address, auditor: Callable[..., Address]
 ) -> None:
@@ -736,6 +749,7 @@ def test_tables_that_are_not_there_or_not_gitlabs_are_said_in_a_line(
     assert "Not read: ssh-key, deploy-key. Row-level security may hide rows of keys" in notes
 
 
+@on_the_newest
 def test_a_plan_is_never_about_them(gitlab_database: Address) -> None:
     named = Selection((), kinds=frozenset(), others=frozenset({OtherKind.AGENT}))
     assert named.as_dict()["kind"] == ["agent"]

@@ -19,7 +19,10 @@ from tests.testbed.folders import public_folder
 from tokens.address import Address
 from tokens.commands.days import coming_friday
 from tokens.errors import ExitStatus, Refused, ServerError, UsageError
+from tokens.gitlab.credentials import OtherKind
+from tokens.inventory.breakdown import breakdown
 from tokens.journal.installation import REVISION
+from tokens.selection import EVERY_STATE, Selection
 from tokens.targets import demo
 from tokens.targets.demo import DemoState, population
 from tokens.targets.demo.embedded import Server
@@ -185,6 +188,15 @@ def test_there_are_tokens_of_every_kind(filled: Address, kind: str, condition: s
         f"SELECT count(*) FROM personal_access_tokens JOIN users ON users.id = user_id WHERE {condition}",
     )
     assert found >= 5, kind
+
+
+def test_there_are_a_few_of_each_kind_that_is_no_token(filled: Address) -> None:
+    every = Selection((), kinds=frozenset(), states=EVERY_STATE, others=frozenset(OtherKind))
+    found = {one.kind: one for one in breakdown(filled, every).kinds}
+    assert set(found) == set(OtherKind)
+    few = [one for kind, one in found.items() if kind is not OtherKind.MEMBERSHIP]
+    assert all(3 <= one.tokens <= 20 for one in few)
+    assert all(one.month for one in few if one.kind is not OtherKind.AGENT)
 
 
 def test_never_expiring_tokens_are_some_hundreds(filled: Address) -> None:

@@ -2552,6 +2552,7 @@ WITH replaced AS MATERIALIZED (
 -- list
 SELECT
       c.relname AS name,
+      c.reltuples AS rows,
       row_security_active(c.oid) AS hides,
       EXISTS (
         SELECT

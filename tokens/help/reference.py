@@ -52,7 +52,7 @@ WORDS_OF_JSON = {
     "id": "The id of a token in GitLab.",
     "account": "The username of a token's owner.",
     "expires_at": "A token's expiration date, YYYY-MM-DD; it works until 00:00 UTC of that day. null is never.",
-    "others": "How many credentials of the other kinds there are that expire, by kind; null where that cannot be read.",
+    "others": "How many credentials of the other kinds expire, by kind; null where that takes long, or cannot be read.",
     "old_expires_at, new_expires_at": "The date before a change, and after it.",
     "last_used_at": "When the token was last used, in ISO 8601 (UTC); null where that is not known.",
     "kind": f"Of a token: {listed(KIND.choices)}. Of what is no access token: {OTHER_KINDS}. "

@@ -45,6 +45,7 @@ STATEMENT = """
 KEPT = """
     SELECT
       c.relname AS name,
+      c.reltuples AS rows,
       row_security_active(c.oid) AS hides,
       EXISTS (
         SELECT
@@ -91,10 +92,11 @@ MISSING = Missing()
 
 @dataclass(frozen=True)
 class Source:
-    """Where a kind's rows are: a database and what its tables have."""
+    """Where a kind's rows are: a database, what its tables have, and about how many rows these are."""
 
     connection: Connection
     schema: Schema
+    rows: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,9 @@ class Words:
             words = (f"CASE WHEN t.{one} THEN '{one}' END" for one in self.credential.scopes)
             own = self.credential.known(self.schema, *words)
             return f"array_remove(CAST(ARRAY[{', '.join(own)}] AS text[]), NULL)"
-        return self.text.get(name, "NULL")
+        if name == "place_id":
+            return "COALESCE(own.projects[1], own.groups[1])"
+        return self.text.get(name, "CAST('{}' AS text[])" if name in LISTS else "NULL")
 
     def sorted_by(self, name: str) -> str:
         """What the rows of several kinds are compared by: a number, or text in an order that no locale changes."""
@@ -183,7 +187,7 @@ class Words:
         if name == "id":
             return "CAST(t.id AS bigint)"
         if name == "place_id":
-            return "COALESCE(own.projects[1], own.groups[1])"
+            return self.shown(name)
         moments = {
             "expires_at": self.moment,
             "last_used_at": self.last_used,
@@ -291,11 +295,18 @@ class Others:
             rest += "\n    LIMIT CAST(%(others_first)s AS bigint)"
             parameters = {**parameters, "others_first": first}
         statement = words.statement(",\n      ".join(columns), sql, rest)
+        looked_up = [(place, name) for place, name in enumerate(names) if name in LOOKED_UP]
+        unknown = own.index("last_used_at") if "last_used_at" in own and not BY_KIND[kind].last_used else None
         rows = source.connection.stream(statement, AT_ONCE, **parameters)
         while page := list(itertools.islice(rows, AT_ONCE)):
             owners = self._owners(page, names)
             for row in page:
-                yield row.sort_key, [owners.value(BY_KIND[kind], row, name) for name in names]
+                values = list(row[: len(own)])
+                if unknown is not None:
+                    values[unknown] = MISSING
+                for place, name in looked_up:
+                    values.insert(place, owners.value(BY_KIND[kind], row, name))
+                yield row.sort_key, values
 
     def _owners(self, page: Sequence[Any], names: Sequence[str]) -> "Owners":
         """Whose the rows of a page are, from the main database."""
@@ -376,21 +387,11 @@ class Owners:
     paths: Mapping[tuple[bool, int], str]
 
     def value(self, credential: Credential, row: Any, name: str) -> Any:
-        """What a row has in this column of a list."""
-        if name not in LOOKED_UP:
-            return self._own(credential, row, name)
+        """What a row has in this of the columns that are looked up."""
         if name == "owner":
             return self._owner(credential, row) or MISSING
         person = self.people.get(row.creator_id if name == "created_by" else row.user_id)
         return MISSING if person is None else getattr(person, OF_A_PERSON[name])
-
-    def _own(self, credential: Credential, row: Any, name: str) -> Any:
-        if name == "place_id":
-            return row.group_id if row.project_id is None else row.project_id
-        value = getattr(row, name)
-        if value is None and name in LISTS:
-            return []
-        return MISSING if name == "last_used_at" and not credential.last_used else value
 
     def _owner(self, credential: Credential, row: Any) -> str | None:
         """The username, or the full path of the project or group; of several the oldest one's."""
@@ -448,7 +449,8 @@ def coming(
     counts: dict[OtherKind, int | None] = dict.fromkeys(kinds)
     with _opened(connection, schema, ci, wanted, kinds) as found:
         end = time.monotonic() + PATIENCE
-        for kind, source in found.sources.items():
+        for kind in sorted(found.sources, key=lambda kind: found.sources[kind].rows[BY_KIND[kind].table]):
+            source = found.sources[kind]
             one = Others(connection, schema, wanted, (kind,), {kind: source})
             left = max(int((end - time.monotonic()) * 1000), 1)
             try:
@@ -511,7 +513,7 @@ def _look_at(found: Others, connection: Connection, kinds: Sequence[OtherKind], 
     kept = {row.name: row for row in connection.rows(KEPT, tables=tables)}
     lacking = {one.table for one in preflight.missing_privileges(connection, OTHERS)}
     role = preflight.read_state(connection).role
-    source = Source(connection, schema)
+    source = Source(connection, schema, {name: row.rows for name, row in kept.items()})
     for kind in kinds:
         credential = BY_KIND[kind]
         asked = credential.needs.reads

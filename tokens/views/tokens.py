@@ -96,15 +96,14 @@ def as_json(listing: Listing, instance: Instance, selection: Selection) -> Itera
 def as_ndjson(listing: Listing) -> Iterator[str]:
     """A document a line, without a head."""
     names = [column.name for column in listing.layout.columns]
-    for row in listing.rows:
-        yield json.dumps(dict(zip(names, map(_plain, _values(row, listing)), strict=True)))
+    for values in _plain(listing):
+        yield json.dumps(dict(zip(names, values, strict=True)))
 
 
 def as_csv(listing: Listing) -> Iterator[str]:
     """The tokens with a heading; empty is what a token does not have, and a space is between several values."""
     yield comma_separated.line(column.name for column in listing.layout.columns)
-    for row in listing.rows:
-        values = map(_plain, _values(row, listing))
+    for values in _plain(listing):
         yield comma_separated.line(" ".join(value) if isinstance(value, list) else value for value in values)
 
 
@@ -113,8 +112,11 @@ def as_ids(listing: Listing) -> Iterator[str]:
     return (str(row[0]) for row in listing.rows)
 
 
-def _plain(value: Any) -> Any:
-    return None if value is MISSING else value
+def _plain(listing: Listing) -> Iterator[Sequence[Any]]:
+    """The rows as programs get them, with None for what a kind does not have."""
+    for row in listing.rows:
+        values = _values(row, listing)
+        yield [None if value is MISSING else value for value in values] if listing.named else values
 
 
 def _values(row: Sequence[Any], listing: Listing) -> Sequence[Any]:
