@@ -705,7 +705,7 @@ def test_help_and_refusal_name_the_guards_of_the_task_and_it_takes_no_other(
     task: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = " ".join(call(GITLAB_TOKENS, "--help", task).stdout.split()).replace("beyond- maximum", "beyond-maximum")
-    assert f"Go on in spite of a guard: {words}. Several" in shown
+    assert f"Continue in spite of a guard: {words}. Several" in shown
     every = {word for words in GUARDS.values() for word in words}
     for word in every - set(words.split(", ")):
         run = {"extend": ("--to", "2099-01-01"), "remove": ()}.get(task, ("--run", "1"))

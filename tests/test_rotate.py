@@ -921,7 +921,7 @@ def test_whoever_says_no_has_changed_nothing(gitlab: Instance, step: str) -> Non
 def test_without_verification_a_person_is_asked_and_enter_means_no(gitlab: Instance) -> None:
     rows = gitlab.rows()
     with gitlab.terminal("--token", NAME, "--no-verify") as program:
-        program.wait_for("Go on without verification? (y/N)")
+        program.wait_for("Continue without verification? (y/N)")
         assert "WARNING: Without verification a wrong db_key_base is noticed by nobody" in program.text
         program.press("enter")
         assert program.wait() == 0

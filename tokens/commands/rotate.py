@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tokens import origin
 from tokens.call import current
+from tokens.commands.agreement import confirmed
 from tokens.commands.carry_out_rotation import carry_out
 from tokens.commands.choice import choose_tokens
 from tokens.commands.consent import asked, end_dry_run, refuse_guarded, refuse_more
@@ -279,9 +280,9 @@ def _agreed(call: _Call, left: Sequence[Resumption], proof: Verification | str) 
     prompts = call.prompts or call.environment.prompts()
     if isinstance(proof, str) and _makes_tokens(left):
         call.report.say(WITHOUT_VERIFICATION)
-        if not prompts.confirm("Go on without verification?"):
+        if not confirmed(call.environment, prompts, "Continue without verification?"):
             return False
-    return asked(prompts, f"rotate {counted(len(left), 'token')}", len(left), call.report.instance)
+    return asked(call.environment, prompts, f"rotate {counted(len(left), 'token')}", len(left), call.report.instance)
 
 
 def _open_journal(call: _Call, backend: Backend, survey: Survey) -> bool:
@@ -305,8 +306,10 @@ def _received(call: _Call) -> Callable[[], bool] | None:
     def received() -> bool:
         prompts.discard_typeahead()
         with termination_as_error():
-            return prompts.confirm(
-                "It is shown this once. Is it where it belongs, so that the old one can go? (No revokes the new one)"
+            return confirmed(
+                call.environment,
+                prompts,
+                "It is shown this once. Is it where it belongs, so that the old one can go? (No revokes the new one)",
             )
 
     return received

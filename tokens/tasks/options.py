@@ -445,7 +445,7 @@ def handling_of(task: str, *more: Option) -> Argument:
     guards = GUARDS[task]
     allow = Option(
         "allow",
-        f"Go on in spite of a guard: {', '.join(guards)}. {SEVERAL}",
+        f"Continue in spite of a guard: {', '.join(guards)}. {SEVERAL}",
         several=True,
         value=Value("WORD", "the word of a guard", guards[0], tuple(guards)),
         group=Group.CARE,
@@ -525,7 +525,7 @@ ROTATION = Argument(
         *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),
         Option(
             "allow",
-            "Go on in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
+            "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
             several=True,
             value=Value("WORD", "the word of a guard", "long-expired", ("long-expired",)),
             group=Group.CARE,
