@@ -12,6 +12,15 @@ def to_the_second(moment: str) -> str:
     return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def when(moment: str, columns: int | None) -> str:
+    """The same, on a terminal with its weekday and how far it is from today: `… 03:04:05 UTC (Fri, 2 days ago)`."""
+    if columns is None:
+        return to_the_second(moment)
+    day = datetime.fromisoformat(moment).astimezone(UTC).date()
+    passed = distance(day.toordinal() - datetime.now(UTC).date().toordinal())
+    return f"{to_the_second(moment)} ({WEEKDAYS[day.weekday()]}, {passed})"
+
+
 def to_the_minute(moment: str) -> str:
     """Such as `2026-01-02 03:04`, below a heading that says UTC."""
     return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M")
@@ -33,6 +42,5 @@ def distance(days: int) -> str:
     >>> distance(0), distance(1), distance(7), distance(-3)
     ('today', 'tomorrow', 'in 7 days', '3 days ago')
     """
-    if days in (0, 1):
-        return ("today", "tomorrow")[days]
-    return f"in {days:,} days" if days > 0 else f"{-days:,} {'day' if days == -1 else 'days'} ago"
+    named = {0: "today", 1: "tomorrow", -1: "yesterday"}
+    return named.get(days) or (f"in {days:,} days" if days > 0 else f"{-days:,} days ago")
