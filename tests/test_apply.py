@@ -677,7 +677,7 @@ def test_an_undo_says_whose_run_it_is_when_it_was_planned_and_why(instance: Inst
     instance.done(*EXTEND, "--reason", "OPS-7", "--yes")
     title, planned, reason, *_ = instance.done("undo", "--run", 1, "--dry-run").splitlines()
     assert title.startswith("Plan to undo run 1: put back the expiration date of 60 tokens on ")
-    assert re.fullmatch(r"Run 1 is extend, planned [-\d]+ [:\d]+ UTC by .+", planned)
+    assert re.fullmatch(r"Run 1, extend, was planned [-\d]+ [:\d]+ UTC by .+", planned)
     assert reason == "Reason: OPS-7"
     weekday = f"{TODAY:%a}"
     with instance.terminal("undo", "--run", 1, "--dry-run") as program:

@@ -170,7 +170,7 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
 -- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, extend, undo, apply, remove, history
+-- analyze, doctor, extend, undo, apply, remove, history, rotate
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';

@@ -14,6 +14,7 @@ from tokens.commands.choice import choose_tokens
 from tokens.commands.consent import asked, end_dry_run, refuse_guarded, refuse_more
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.report import Report
 from tokens.commands.rotating import RotateOptions
 from tokens.commands.travel import caller
@@ -176,7 +177,7 @@ def _backend_here(environment: Environment, options: RotateOptions, locate: Loca
         keys = read_keys_file(options.secrets_file)
     who = origin.here()
     site = locate()
-    return LocalBackend(site, who, keys=keys, announced=environment.announced), site.instance
+    return LocalBackend(site, who, keys=keys, announced=environment.announced), described(site)
 
 
 def _backend_there(

@@ -56,7 +56,7 @@ REASON_GIVEN = Argument("reason", "tokens.commands.reading:reason", (REASON,))
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
 NO_JOURNAL = Option(
     "no_journal",
-    "Keep no record; there will be no way back and no way to go on after a stop.",
+    "Keep no record: the change cannot be undone, nor continued after a stop.",
     False,
     group=Group.CARE,
 )
@@ -259,7 +259,7 @@ SELECTING = (
     Option("never_used", "Only those that GitLab has never seen used.", False, group=Group.TOKENS),
     Option(
         "beyond_maximum",
-        "Only those whose date, or lack of one, is beyond the maximum lifetime.",
+        "Only those that live longer than the instance's maximum lifetime, or have no date.",
         False,
         group=Group.TOKENS,
     ),
@@ -271,7 +271,7 @@ SELECTING = (
     ),
     Option(
         "ids",
-        "Only with an id in this file (- is standard input), between spaces, commas or lines; # starts a comment.",
+        "Only with an id in this file (- is standard input), separated by spaces, commas or lines; # starts a comment.",
         is_file=True,
         value=FILE,
         group=Group.TOKENS,
@@ -279,7 +279,7 @@ SELECTING = (
 )
 LEAVE_OUT = Option(
     "leave_out",
-    "Leave out what a guard is about: superseded (tokens that a rotation has replaced).",
+    "Leave out tokens that a guard is about: superseded (a rotation has replaced them).",
     forms=("superseded",),
     group=Group.TOKENS,
 )
@@ -487,10 +487,10 @@ EXTENSION = Argument(
         Option("to", "The new expiration date (2027-06-15, or +90d from today).", value=DAY),
         Option(
             "by",
-            "Instead of --to: this period later than each token's own date (365d, 12w).",
+            "Instead of --to: each token's own date plus this period (365d, 12w).",
             value=Value("PERIOD", "a period", "365d"),
         ),
-        Option("stagger", "Spread the new dates evenly over this period, from there on (30d).", value=PERIOD),
+        Option("stagger", "Spread the new dates evenly over this period, from --to or --by on (30d).", value=PERIOD),
     ),
 )
 

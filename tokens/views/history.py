@@ -103,7 +103,7 @@ def run_screen(
             yield from tables.rows([told.cells(one)], told.widths)
         return
     shown = [[str(cell) for cell in told.cells(one)] for one in itertools.islice(listed, MOST_SHOWN)]
-    yield from tables.table(told.heading, shown, columns)
+    yield from tables.table(told.heading, shown, columns, spare=told.spare)
     if run.tokens > len(shown):
         every = to_type("to see all", "history", "--run", run.id, "--output", "csv")
         yield f"... and {run.tokens - len(shown):,} more{every}"

@@ -77,7 +77,7 @@ def title_to_undo(found: Undo, instance: Instance, columns: int | None) -> str:
     """Which run an undo takes back: whose it is, when it was planned, and why."""
     stored = found.stored
     title = f"Plan to undo run {stored.id}: {deed(found.plan, found.tokens)} on {instance}"
-    return f"{title}\nRun {stored.id} is {stored.kind}, planned {_origin(stored, columns)}"
+    return f"{title}\nRun {stored.id}, {stored.kind}, was planned {_origin(stored, columns)}"
 
 
 def _origin(stored: StoredRun, columns: int | None) -> str:
