@@ -183,8 +183,8 @@ def test_the_manuals_screen_of_rotate(gitlab_database: Address, tmp_path: Path) 
     shown = shown.replace("https://gitlab.example.com", api.url).replace("run 12.", "run 1.")
     # Nothing but its name is known of a bare database.
     name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
-    shown = shown.replace("gitlab.example.com (target docker:gitlab)", f"database {name}")
-    assert found.strip() == shown.strip()
+    shown = shown.replace("gitlab.example.com (target docker:gitlab)", f"database {name} (GitLab 19.2)")
+    assert re.sub(r" in \d+ s\.", " in 3 s.", found.strip()) == shown.strip()
 
 
 def fill(address: Address) -> None:
