@@ -673,6 +673,20 @@ def test_an_undo_that_costs_bots_is_refused_until_it_is_allowed(instance: Instan
     assert instance.done("undo", "--run", 1, "--yes", "--allow", "doomed").startswith("Plan to undo run 1: put back")
 
 
+def test_an_undo_says_whose_run_it_is_when_it_was_planned_and_why(instance: Instance) -> None:
+    instance.done(*EXTEND, "--reason", "OPS-7", "--yes")
+    title, planned, reason, *_ = instance.done("undo", "--run", 1, "--dry-run").splitlines()
+    assert title.startswith("Plan to undo run 1: put back the expiration date of 60 tokens on ")
+    assert re.fullmatch(r"Run 1, extend, was planned [-\d]+ [:\d]+ UTC by .+", planned)
+    assert reason == "Reason: OPS-7"
+    weekday = f"{TODAY:%a}"
+    with instance.terminal("undo", "--run", 1, "--dry-run") as program:
+        program.wait_for(f"UTC ({weekday}, today) by ")
+    with instance.terminal("history", "--run", 1) as program:
+        program.wait_for(f"Change      to {LATER} {LATER:%a}, in {(LATER - TODAY).days} days")
+        program.wait_for(f"UTC ({weekday}, today)")
+
+
 def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
     bot, token, _ = extended_bot(instance)
     with make_engine(instance.address).begin() as connection:
@@ -688,8 +702,8 @@ def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
     assert "Along" not in instance.done("undo", "--run", run, "--yes")
     assert instance.dates()[token] == str(LATER)
     instance.done("undo", "--run", 1, "--yes")
-    _, *undone = instance.done("undo", "--run", 1, "--yes").splitlines()
-    assert undone == ["Run 1 has been undone: there is nothing to do."]
+    *_, undone = instance.done("undo", "--run", 1, "--yes").splitlines()
+    assert undone == "Run 1 has been undone: there is nothing to do."
 
 
 @pytest.mark.parametrize(
@@ -705,7 +719,7 @@ def test_help_and_refusal_name_the_guards_of_the_task_and_it_takes_no_other(
     task: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = " ".join(call(GITLAB_TOKENS, "--help", task).stdout.split()).replace("beyond- maximum", "beyond-maximum")
-    assert f"Go on in spite of a guard: {words}. Several" in shown
+    assert f"Continue in spite of a guard: {words}. Several" in shown
     every = {word for words in GUARDS.values() for word in words}
     for word in every - set(words.split(", ")):
         run = {"extend": ("--to", "2099-01-01"), "remove": ()}.get(task, ("--run", "1"))

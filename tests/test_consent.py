@@ -1,12 +1,16 @@
 """The question before a change: what will be done to how many tokens, and where."""
 
+import sys
 from dataclasses import dataclass, field
 
 import pytest
 
+from tests.testbed.screen import Program
 from tokens.commands.consent import TYPED_FROM, asked
+from tokens.commands.environment import Environment
 from tokens.targets.instance import Instance
 
+NO_TERMINAL = Environment(None, None, None)
 PROD = Instance(url="https://gitlab.example.com", target="prod", release="19.2.1-ee")
 
 
@@ -28,7 +32,7 @@ class Answering:
 
 def test_the_question_names_deed_and_instance() -> None:
     person = Answering("y")
-    assert asked(person, "remove the expiration date of 7 tokens", 7, PROD)  # type: ignore[arg-type]
+    assert asked(NO_TERMINAL, person, "remove the expiration date of 7 tokens", 7, PROD)  # type: ignore[arg-type]
     assert person.asked == ["Remove the expiration date of 7 tokens on gitlab.example.com (target prod, GitLab 19.2)?"]
 
 
@@ -39,14 +43,13 @@ def test_the_question_names_deed_and_instance() -> None:
 def test_the_number_of_many_tokens_has_to_be_typed(answer: str | None, yes: bool) -> None:
     person = Answering(answer)
     deed = "extend the expiration date of 12,000 tokens"
-    assert asked(person, deed, 12_000, PROD) is yes  # type: ignore[arg-type]
-    (question,) = person.asked
-    assert question.endswith("(target prod, GitLab 19.2)? Type 12000 to go on:")
+    assert asked(NO_TERMINAL, person, deed, 12_000, PROD) is yes  # type: ignore[arg-type]
+    assert person.asked == ["Type 12000 to continue:"]
 
 
 def test_a_y_is_enough_for_one_token_less() -> None:
     person = Answering("y")
-    assert asked(person, "rotate 9,999 tokens", TYPED_FROM - 1, PROD)  # type: ignore[arg-type]
+    assert asked(NO_TERMINAL, person, "rotate 9,999 tokens", TYPED_FROM - 1, PROD)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -68,3 +71,34 @@ def test_a_y_is_enough_for_one_token_less() -> None:
 )
 def test_an_instance_is_called_by_its_url_else_by_its_database(instance: Instance, name: str) -> None:
     assert str(instance) == name
+
+
+ASKS = """
+from tokens.commands.consent import asked
+from tokens.commands.environment import Environment
+from tokens.targets.instance import Instance
+
+environment = Environment.of_process()
+prod = Instance(url="https://gitlab.example.com", target="prod", release="19.2.1-ee")
+asked(environment, environment.prompts(), "extend the expiration date of {} tokens", {}, prod)
+"""
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lines"),
+    [
+        (7, ["Extend the expiration date of 7 tokens on gitlab.example.com (target", "prod, GitLab 19.2)? (y/N)"]),
+        (
+            12_000,
+            [
+                "Extend the expiration date of 12000 tokens on gitlab.example.com (target",
+                "prod, GitLab 19.2)?",
+                "Type 12000 to continue:",
+            ],
+        ),
+    ],
+)
+def test_a_long_question_breaks_no_word(tokens: int, lines: list[str]) -> None:
+    with Program([sys.executable, "-c", ASKS.format(tokens, tokens)], size=(24, 72)) as program:
+        program.wait_for(lines[-1])
+        assert program.lines == lines

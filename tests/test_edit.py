@@ -415,7 +415,7 @@ def test_whether_bots_are_to_go_is_asked_before_anything_else(start: Callable[..
         retired = make_token(connection, expires_at=SOON)
         make_token(connection, previous_personal_access_token_id=retired)
     program = start(size=(60, 200))
-    question = "Go on, although GitLab takes 2 bots for it?"
+    question = "Continue, although GitLab deletes 2 bots for it?"
     program.press("enter", "enter")
     program.wait_for("What would you like")
     program.press("2020-01-01", "enter")

@@ -396,7 +396,7 @@ def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database:
     assert journal("prune", "--before", "2026-02-01", "--yes") == "1 run is forgotten, all from before 2026-02-01.\n"
 
     with on_a_terminal("journal.uninstall") as program:
-        program.wait_for("WARNING: 1 run will be forgotten, and with them the way back. Are you sure? (y/N)")
+        program.wait_for("WARNING: 1 run will be forgotten, and cannot be undone then.")
         program.press("y", "enter")
         assert program.wait() == 0
         assert "The journal is uninstalled, and 1 run is forgotten." in program.text

@@ -223,14 +223,14 @@ def test_a_service_accounts_token_is_rotated_in_one_command(gitlab: Instance) ->
     title, plan, rest = shown.split("\n\n", 2)
     assert title.startswith("Plan to rotate 1 token on database ")
     assert [line.replace("|", " ").split() for line in plan.splitlines()[::2]] == [
-        ["Account", "Token", "Id", "Scopes", "Expires", "Why", "Last", "used", "New", "one", "expires"],
+        ["Account", "Token", "Id", "Scopes", "Expires", "Why", "Last", "used", "New", "date"],
         [
             *("inventory", *NAME.split(), str(old.id), "api", str(SOON)),
             *("expires", "in", "20", "days", "2026-06-01", str(NEXT_YEAR)),
         ],
     ]
     assert (
-        rest
+        re.sub(r" in \d+ s\.", " in 1 s.", rest)
         == f"""\
 Copied:  the description "Reads the inventory"
 Verify:  {gitlab.api.url} has to accept the new token
@@ -240,10 +240,11 @@ inventory, "{NAME}" (id {old.id}): the new token has id {new.id} and expires {NE
 the old one is revoked.
 
 Left to do by hand:
-[ ] The new token is wherever the old had been copied to: CI/CD variables, .env files, hosts.
-[ ] The pipelines that failed with the old token have been run again, and are green.
-[ ] All who work with it know: the new token expires {NEXT_YEAR}.
+[ ] Every copy of the old token is replaced: CI/CD variables, .env files, hosts.
+[ ] The pipelines that failed with the old token were run again, and are green.
+[ ] All who work with it know that the new token expires {NEXT_YEAR}.
 
+Rotated 1 of 1 token in 1 s.
 Recorded as run 1.
 """
     )
@@ -530,7 +531,7 @@ def test_a_successor_of_somebody_elses_is_told_of(gitlab: Instance, gate: Gate) 
     status, out, _ = ended(process)
     assert status == 0
     assert "the old one was rotated by somebody else, too, and that successor works as well." in out
-    assert "[ ] Of two successors of one token the one that nobody uses is revoked, in GitLab." in out
+    assert "[ ] Of two successors of one token the unused one is revoked, in GitLab." in out
     assert [one.id for one in gitlab.rows() if not one.revoked] == [2, other]
 
 
@@ -922,8 +923,8 @@ def test_whoever_says_no_has_changed_nothing(gitlab: Instance, step: str) -> Non
 def test_without_verification_a_person_is_asked_and_enter_means_no(gitlab: Instance) -> None:
     rows = gitlab.rows()
     with gitlab.terminal("--token", NAME, "--no-verify") as program:
-        program.wait_for("Go on without verification? (y/N)")
-        assert "WARNING: Without verification a wrong db_key_base is noticed by nobody" in program.text
+        program.wait_for("Continue without verification? (y/N)")
+        assert "WARNING: Without verification a wrong db_key_base is not noticed" in program.text
         program.press("enter")
         assert program.wait() == 0
     assert gitlab.rows() == rows

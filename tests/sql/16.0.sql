@@ -170,7 +170,7 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
 -- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, extend, undo, apply, remove, history
+-- analyze, doctor, extend, undo, apply, remove, history, rotate
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -457,21 +457,34 @@ WITH space AS MATERIALIZED (
     ORDER BY place
     LIMIT 1;
 
--- doctor, extend, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
 SELECT
-      COALESCE(bool_or(c.relname = 'alembic_version'), false) AS installed,
-      COALESCE(bool_and(
-        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-      ), false) AS readable,
-      COALESCE(bool_and(
-        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-        AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
-        AND has_table_privilege(c.oid, 'DELETE')
-      ), false) AS writable,
-      quote_ident(current_user) AS grantee
-    FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
-    WHERE n.nspname = 'token_tasks';
+      quote_ident(current_database()) AS database,
+      quote_ident(current_user) AS grantee,
+      has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+      n.oid IS NOT NULL AS has_schema,
+      quote_ident(pg_get_userbyid(n.nspowner)) AS owner,
+      pg_has_role(n.nspowner, 'USAGE') AS owns_schema,
+      has_schema_privilege(n.oid, 'USAGE') AS may_enter,
+      has_schema_privilege(n.oid, 'CREATE') AS may_create_tables,
+      COALESCE(tables.installed, false) AS installed,
+      COALESCE(tables.owned, true) AS owns_tables,
+      COALESCE(tables.readable, true) AS may_read,
+      COALESCE(tables.writable, true) AS may_write
+    FROM (VALUES ('token_tasks')) AS wanted (name)
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
+    LEFT JOIN LATERAL (
+      SELECT
+        bool_or(c.relname = 'alembic_version') AS installed,
+        bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned,
+        bool_and(has_table_privilege(c.oid, 'SELECT')) AS readable,
+        bool_and(
+          has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+        ) AS writable
+      FROM pg_catalog.pg_class c
+      WHERE c.relnamespace = n.oid AND c.relkind = 'r'
+    ) tables ON true;
 
 -- doctor
 ROLLBACK TO "_pg3_1";
@@ -532,32 +545,6 @@ SELECT quote_ident($1) AS quoted;
 
 -- extend, journal.install, apply, journal.uninstall
 ROLLBACK;
-
--- journal.install, journal.prune, journal.uninstall
-SELECT
-      quote_ident(current_database()) AS database,
-      has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
-      n.oid IS NOT NULL AS has_schema,
-      quote_ident(pg_get_userbyid(n.nspowner)) AS owner,
-      pg_has_role(n.nspowner, 'USAGE') AS owns_schema,
-      has_schema_privilege(n.oid, 'USAGE') AS may_enter,
-      has_schema_privilege(n.oid, 'CREATE') AS may_create_tables,
-      COALESCE(tables.installed, false) AS installed,
-      COALESCE(tables.owned, true) AS owns_tables,
-      COALESCE(tables.writable, true) AS may_write
-    FROM (VALUES ('token_tasks')) AS wanted (name)
-    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
-    LEFT JOIN LATERAL (
-      SELECT
-        bool_or(c.relname = 'alembic_version') AS installed,
-        bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned,
-        bool_and(
-          has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
-        ) AS writable
-      FROM pg_catalog.pg_class c
-      WHERE c.relnamespace = n.oid AND c.relkind = 'r'
-    ) tables ON true;
 
 -- journal.install
 SELECT

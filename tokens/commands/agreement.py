@@ -1,6 +1,16 @@
-"""Asking before something is deleted for good."""
+"""Yes or no: whether a person agrees, and to what is deleted for good."""
+
+from typing import TYPE_CHECKING
 
 from tokens.commands.environment import Environment
+from tokens.terminal import console
+from tokens.terminal.paragraphs import laid_out
+from tokens.terminal.printable import printable
+
+if TYPE_CHECKING:
+    from tokens.terminal.prompts import Prompts
+
+GLUE = "\N{NO-BREAK SPACE}"
 
 
 def agreed(environment: Environment, task: str, warning: str) -> bool:
@@ -10,7 +20,15 @@ def agreed(environment: Environment, task: str, warning: str) -> bool:
         TerminalRequired: there is no terminal.
     """
     environment.require_answer(task)
-    yes = environment.prompts().confirm(f"WARNING: {warning} Are you sure?")
+    yes = confirmed(environment, environment.prompts(), f"WARNING: {warning} Are you sure?")
     if not yes:
         environment.print("Aborting!")
     return yes
+
+
+def confirmed(environment: Environment, prompts: "Prompts", question: str) -> bool:
+    """Whether the answer is yes. Only the last line of a long question is asked: a terminal would break its words."""
+    *lines, last = laid_out(f"{printable(question)}{GLUE}(y/N)", console.columns(environment.stdout)).split("\n")
+    for line in lines:
+        environment.print(line)
+    return prompts.confirm(last.partition(GLUE)[0])

@@ -1,6 +1,7 @@
 """A run of rotations as it is shown: each token as it comes, and what is said at its end, whatever ends it."""
 
 import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -19,6 +20,7 @@ from tokens.rotation.resumption import Resumption
 from tokens.rotation.rotator import Outcome
 from tokens.rotation.run import AfterFailed, Began, Rotated, run
 from tokens.terminal.interruption import StopRequest, Termination, stop_requests
+from tokens.terminal.progress import duration
 from tokens.views import rotation as view
 
 
@@ -43,6 +45,7 @@ def carry_out(
         TokensError: nothing was changed.
     """
     number: int | None = None
+    began = time.monotonic()
     outcomes: list[Outcome] = []
     faults: list[str] = []
 
@@ -95,8 +98,12 @@ def carry_out(
     if done:
         report.say("")
         report.say(view.checklist(done, after=options.after is not None and not faults))
-        report.say(f"\nRecorded as run {number}.")
+        report.say(f"\n{_took(done, left, began)}\nRecorded as run {number}.")
     return _ending(number, outcomes, left, stop.by, faults)
+
+
+def _took(done: Sequence[Outcome], left: Sequence[object], began: float) -> str:
+    return f"Rotated {len(done):,} of {counted(len(left), 'token')} in {duration(time.monotonic() - began)}."
 
 
 def _noting_a_stop(received: Callable[[], bool], stop: StopRequest) -> Callable[[], bool]:

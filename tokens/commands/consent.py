@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tokens.change.notes import refuse_guarded
 from tokens.change.plan import Plan
+from tokens.commands.agreement import confirmed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.handling import Handling
@@ -13,6 +14,7 @@ from tokens.commands.report import Report
 from tokens.counts import counted
 from tokens.errors import Refused
 from tokens.targets.instance import Instance
+from tokens.terminal.printable import printable
 from tokens.views import plan as view
 
 if TYPE_CHECKING:
@@ -73,16 +75,17 @@ def agreed(environment: Environment, handling: Handling, deed: str, tokens: int,
     if not handling.asks:
         return True
     environment.require_answer(handling.task, json=handling.json)
-    return asked(environment.prompts(), deed, tokens, instance)
+    return asked(environment, environment.prompts(), deed, tokens, instance)
 
 
-def asked(prompts: "Prompts", deed: str, tokens: int, instance: Instance) -> bool:
+def asked(environment: Environment, prompts: "Prompts", deed: str, tokens: int, instance: Instance) -> bool:
     """Whether the person at the terminal wants this deed, such as `rotate 7 tokens`, there.
 
     From TYPED_FROM `tokens` on the number has to be typed.
     """
-    question = f"{deed[0].upper()}{deed[1:]} on {instance}?"
+    question = printable(f"{deed[0].upper()}{deed[1:]} on {instance}?")
     if tokens < TYPED_FROM:
-        return prompts.confirm(question)
-    answer = prompts.line(f"{question} Type {tokens} to go on:", "")
+        return confirmed(environment, prompts, question)
+    environment.print_prose(question)
+    answer = prompts.line(f"Type {tokens} to continue:", "")
     return answer is not None and answer.strip().replace(",", "") == str(tokens)

@@ -209,7 +209,7 @@ def _noted(talk: _Conversation, plan: Plan) -> Plan | None:
         talk.environment.print_prose(f"NOTE: {printable(note.text)}")
     counts = {note.concern: note.tokens for note in plan.notes}
     if Concern.DOOMED in counts and not talk.prompts.confirm(
-        f"Go on, although GitLab takes {counted(counts[Concern.DOOMED], 'bot')} for it?"
+        f"Continue, although GitLab deletes {counted(counts[Concern.DOOMED], 'bot')} for it?"
     ):
         talk.environment.print("Aborting!")
         return None

@@ -40,7 +40,7 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
     if runs is None:
         environment.print("The journal is not installed.")
     elif yes or agreed(
-        environment, "journal.uninstall", f"{counted(runs, 'run')} will be forgotten, and with them the way back."
+        environment, "journal.uninstall", f"{counted(runs, 'run')} will be forgotten, and cannot be undone then."
     ):
         forgotten = setup.uninstall(address) or 0
         return print_done(
@@ -67,7 +67,7 @@ def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> End
     elif yes or agreed(
         environment,
         "journal.prune",
-        f"{counted(runs, 'run')} from before {day} will be forgotten, and with them the way back.",
+        f"{counted(runs, 'run')} from before {day} will be forgotten, and cannot be undone then.",
     ):
         return print_done(
             environment,

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from tokens import origin
 from tokens.call import current
 from tokens.change.notes import refuse_guarded
+from tokens.commands.agreement import confirmed
 from tokens.commands.carry_out_rotation import carry_out
 from tokens.commands.choice import choose_tokens
 from tokens.commands.consent import asked, end_dry_run, refuse_more
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.instance import described
 from tokens.commands.report import Report
 from tokens.commands.rotating import RotateOptions
 from tokens.commands.travel import caller
@@ -177,7 +179,7 @@ def _backend_here(environment: Environment, options: RotateOptions, locate: Loca
         keys = read_keys_file(options.secrets_file)
     who = origin.here()
     site = locate()
-    return LocalBackend(site, who, keys=keys, announced=environment.announced), site.instance
+    return LocalBackend(site, who, keys=keys, announced=environment.announced), described(site)
 
 
 def _backend_there(
@@ -268,9 +270,9 @@ def _agreed(call: _Call, left: Sequence[Resumption], proof: Verification | str) 
     prompts = call.prompts or call.environment.prompts()
     if isinstance(proof, str) and _makes_tokens(left):
         call.report.say(WITHOUT_VERIFICATION)
-        if not prompts.confirm("Go on without verification?"):
+        if not confirmed(call.environment, prompts, "Continue without verification?"):
             return False
-    return asked(prompts, f"rotate {counted(len(left), 'token')}", len(left), call.report.instance)
+    return asked(call.environment, prompts, f"rotate {counted(len(left), 'token')}", len(left), call.report.instance)
 
 
 def _open_journal(call: _Call, backend: Backend, survey: Survey) -> bool:
@@ -294,8 +296,10 @@ def _received(call: _Call) -> Callable[[], bool] | None:
     def received() -> bool:
         prompts.discard_typeahead()
         with termination_as_error():
-            return prompts.confirm(
-                "It is shown this once. Is it where it belongs, so that the old one can go? (No revokes the new one)"
+            return confirmed(
+                call.environment,
+                prompts,
+                "It is shown this once. Is it where it belongs, so that the old one can go? (No revokes the new one)",
             )
 
     return received

@@ -17,7 +17,6 @@ from tokens.origin import Origin
 from tokens.run.stored_plans import RunComplete, plan_to_apply, plan_to_undo
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
-from tokens.terminal.printable import printable
 from tokens.views import plan as view
 
 
@@ -62,9 +61,7 @@ def _apply(
         return DONE
     stored, plan = found.stored, found.plan
     report.instance = known(report.instance, plan)
-    propose(plan, report, view.title_to_apply(found, report.instance))
-    if stored.reason:
-        report.say(f"Reason: {printable(stored.reason)}")
+    propose(plan, report, view.title_to_apply(found, report.instance, report.columns))
     if stored.lapsed:
         report.say(f"NOTE: The plan is older than {PLAN_LIFETIME} hours, and its tokens have lived on since.")
     check_guards(found.guards, plan.tokens, handling, leave_out="plan it again with --leave-out superseded")
@@ -92,7 +89,7 @@ def _undo(
         found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
     report.instance = known(report.instance, found.plan)
     deed = f"undo run {run}: {view.deed(found.plan, found.tokens)}"
-    propose(found.plan, report, f"Plan to {deed} on {report.instance}")
+    propose(found.plan, report, view.title_to_undo(found, report.instance, report.columns))
     report.add(**view.undo_as_dict(found))
     for line in view.undo_screen(found):
         report.say(line)

@@ -88,7 +88,7 @@ class ExpirationDate:
 
         >>> today = ExpirationDate.typed("2026-11-27")
         >>> (today + 14).beside(today), (today + -1).beside(today), ExpirationDate.stored("infinity").beside(today)
-        ('2026-12-11 (Fri, in 14 days)', '2026-11-26 (Thu, 1 day ago)', 'Infinity')
+        ('2026-12-11 (Fri, in 14 days)', '2026-11-26 (Thu, yesterday)', 'Infinity')
         """
         if not (self.is_finite and today.is_finite):
             return str(self)
@@ -106,6 +106,5 @@ def distance(days: int) -> str:
     >>> distance(0), distance(1), distance(7), distance(-3)
     ('today', 'tomorrow', 'in 7 days', '3 days ago')
     """
-    if days in (0, 1):
-        return ("today", "tomorrow")[days]
-    return f"in {days:,} days" if days > 0 else f"{-days:,} {'day' if days == -1 else 'days'} ago"
+    named = {0: "today", 1: "tomorrow", -1: "yesterday"}
+    return named.get(days) or (f"in {days:,} days" if days > 0 else f"{-days:,} days ago")

@@ -238,7 +238,7 @@ def extend() -> None:
         doomed           GitLab's nightly clean-up would delete bots because of
                          this change, and no undo brings them back
         maintenance      GitLab is in maintenance mode
-        publication      a publication would carry the journal's new tables to
+        publication      a publication would replicate the journal's new tables to
                          subscribers that do not have them
 
     A standby and a write-locked table are always refused. --yes skips no guard.
@@ -248,7 +248,7 @@ def extend() -> None:
 
     The change runs in transactions of less than a tenth of a second. Rows that
     another session holds are tried again at the end, then reported, with exit
-    status 4. Ctrl-C stops at the end of a transaction; apply --run goes on.
+    status 4. Ctrl-C stops at the end of a transaction; apply --run N continues.
 
     Examples:
 
@@ -368,7 +368,7 @@ def rotate() -> None:
     the token is delivered out here.
 
     Ctrl-C lets a delivery that has begun end. After a stop, or a crash, --resume
-    N goes on with run N, with the same --deliver. In a systemd unit use
+    N continues run N, with the same --deliver. In a systemd unit use
     KillMode=mixed.
 
     Examples:

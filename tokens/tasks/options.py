@@ -59,7 +59,7 @@ REASON_GIVEN = Argument("reason", "tokens.commands.reading:reason", (REASON,))
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
 NO_JOURNAL = Option(
     "no_journal",
-    "Keep no record; there will be no way back and no way to go on after a stop.",
+    "Keep no record: the change cannot be undone, nor continued after a stop.",
     False,
     group=Group.CARE,
 )
@@ -265,7 +265,7 @@ SELECTING = (
     Option("never_used", "Only those that GitLab has never seen used.", False, group=Group.TOKENS),
     Option(
         "beyond_maximum",
-        "Only those whose date, or lack of one, is beyond the maximum lifetime.",
+        "Only those that live longer than the instance's maximum lifetime, or have no date.",
         False,
         group=Group.TOKENS,
     ),
@@ -277,7 +277,7 @@ SELECTING = (
     ),
     Option(
         "ids",
-        "Only with an id in this file (- is standard input), between spaces, commas or lines; # starts a comment.",
+        "Only with an id in this file (- is standard input), separated by spaces, commas or lines; # starts a comment.",
         is_file=True,
         value=FILE,
         group=Group.TOKENS,
@@ -288,7 +288,7 @@ KINDS_SHOWN = (
 )
 LEAVE_OUT = Option(
     "leave_out",
-    "Leave out what a guard is about: superseded (tokens that a rotation has replaced).",
+    "Leave out tokens that a guard is about: superseded (a rotation has replaced them).",
     forms=("superseded",),
     group=Group.TOKENS,
 )
@@ -493,7 +493,7 @@ def handling_of(task: str, *more: Option) -> Argument:
     guards = GUARDS[task]
     allow = Option(
         "allow",
-        f"Go on in spite of a guard: {', '.join(guards)}. {SEVERAL}",
+        f"Continue in spite of a guard: {', '.join(guards)}. {SEVERAL}",
         several=True,
         value=Value("WORD", "the word of a guard", guards[0], tuple(guards)),
         group=Group.CARE,
@@ -535,10 +535,10 @@ EXTENSION = Argument(
         Option("to", "The new expiration date (2027-06-15, or +90d from today).", value=DAY),
         Option(
             "by",
-            "Instead of --to: this period later than each token's own date (365d, 12w).",
+            "Instead of --to: each token's own date plus this period (365d, 12w).",
             value=Value("PERIOD", "a period", "365d"),
         ),
-        Option("stagger", "Spread the new dates evenly over this period, from there on (30d).", value=PERIOD),
+        Option("stagger", "Spread the new dates evenly over this period, from --to or --by on (30d).", value=PERIOD),
     ),
 )
 
@@ -573,7 +573,7 @@ ROTATION = Argument(
         *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),
         Option(
             "allow",
-            "Go on in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
+            "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
             several=True,
             value=Value("WORD", "the word of a guard", "long-expired", ("long-expired",)),
             group=Group.CARE,

@@ -25,7 +25,7 @@ from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
 from tokens.views import document
 from tokens.views.history_columns import Columns, columns_of
-from tokens.views.times import to_the_minute, to_the_second
+from tokens.views.times import near, to_the_minute, to_the_second, when
 
 MOST_SHOWN = 50  # lines on a terminal
 
@@ -93,7 +93,7 @@ def run_screen(
     On a terminal it has MOST_SHOWN of them.
     """
     told = columns_of(run.kind)
-    for name, value in _run_facts(run, attempts, touched):
+    for name, value in _run_facts(run, attempts, touched, columns):
         yield laid_out(f"{name:<12}{printable(value)}", columns, hanging=12)
     yield ""
     if columns is None:
@@ -103,7 +103,7 @@ def run_screen(
             yield from tables.rows([told.cells(one)], told.widths)
         return
     shown = [[str(cell) for cell in told.cells(one)] for one in itertools.islice(listed, MOST_SHOWN)]
-    yield from tables.table(told.heading, shown, columns)
+    yield from tables.table(told.heading, shown, columns, spare=told.spare)
     if run.tokens > len(shown):
         every = to_type("to see all", "history", "--run", run.id, "--output", "csv")
         yield f"... and {run.tokens - len(shown):,} more{every}"
@@ -179,7 +179,9 @@ def _in_part(run: StoredRun) -> str:
     return "in part " if run.is_undone_in_part else ""
 
 
-def _run_facts(run: StoredRun, attempts: Sequence[Attempt], touched: Touched) -> Iterator[tuple[str, str]]:
+def _run_facts(
+    run: StoredRun, attempts: Sequence[Attempt], touched: Touched, columns: int | None
+) -> Iterator[tuple[str, str]]:
     yield "Run", str(run.id)
     yield "Kind", run.kind
     yield "State", state_in_words(run)
@@ -189,22 +191,30 @@ def _run_facts(run: StoredRun, attempts: Sequence[Attempt], touched: Touched) ->
         left = f", in part: {run.put_back:,} of {counted(run.changed, 'token')}" if run.is_undone_in_part else ""
         yield "Undone by", f"run {run.undone_by}{left}"
     yield "Selection", selection_in_words(run)
-    yield "Change", change_in_words(run.kind, run.change)
-    yield "Planned", f"{to_the_second(run.created_at)}, by {described(dict(run.origin))}"
+    yield "Change", _change(run, columns)
+    yield "Planned", f"{when(run.created_at, columns)}, by {described(dict(run.origin))}"
     if run.reason:
         yield "Reason", run.reason
     for attempt in attempts:
-        yield f"Attempt {attempt.number}", _attempt(attempt)
+        yield f"Attempt {attempt.number}", _attempt(attempt, columns)
     yield "Tokens", _counts(run)
     yield "Memberships", f"{touched.memberships:,} moved"
     if run.kind is not RunKind.ROTATE:
         yield "Notices", f"those of {counted(touched.notices, 'token')} re-armed"
 
 
-def _attempt(attempt: Attempt) -> str:
+def _change(run: StoredRun, columns: int | None) -> str:
+    """What becomes of the dates; on a terminal a single one with its weekday, and how far it is from today."""
+    said, day = change_in_words(run.kind, run.change), run.change.to
+    if columns is None or day is None or not said.endswith(str(day)):
+        return said
+    return f"{said.removesuffix(str(day))}{near(day)}"
+
+
+def _attempt(attempt: Attempt, columns: int | None) -> str:
     end = f"to {to_the_second(attempt.ended_at)}" if attempt.ended_at else "without an end so far"
     why = f"; stopped because: {attempt.stopped_because}" if attempt.stopped_because else ""
-    return f"{to_the_second(attempt.started_at)} {end}, by {described(dict(attempt.origin))}{why}"
+    return f"{when(attempt.started_at, columns)} {end}, by {described(dict(attempt.origin))}{why}"
 
 
 def _counts(run: StoredRun) -> str:

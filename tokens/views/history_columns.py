@@ -25,6 +25,8 @@ class Columns:
     heading: tuple[str, ...]
     widths: tuple[int, ...]
     cells: Callable[[Any], Sequence[object]]
+    spare: tuple[str, ...] = ()
+    """What is left out first on a narrow terminal."""
 
 
 def columns_of(kind: RunKind) -> Columns:
@@ -131,4 +133,5 @@ ROTATIONS = Columns(
     ),
     widths=(10, 20, 30, 10, 9, 16, 10, 10, 16, 11, 8),
     cells=_rotation_cells,
+    spare=("Given up", "Reached (UTC)", "Grace until", "Old one now"),
 )

@@ -6,13 +6,14 @@ from typing import Any
 from tokens.change.plan import Plan
 from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.journal.runs import StoredRun
 from tokens.origin import described
 from tokens.run.stored_plans import Application, Undo
 from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
 from tokens.views.left_out import left_out
-from tokens.views.times import near, to_the_second
+from tokens.views.times import near, when
 
 MOST_MOVES = 20  # lines; --output json has all of them
 MOST_IDS = 1_000  # of a note, in JSON
@@ -66,12 +67,23 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def title_to_apply(found: Application, instance: Instance) -> str:
+def title_to_apply(found: Application, instance: Instance, columns: int | None) -> str:
     """What a stored plan, or a run that has stopped, is about."""
     stored, tokens = found.stored, found.plan.tokens
     rest = "" if tokens == stored.tokens else f" (of {stored.tokens:,})"
-    planned = f"Planned {to_the_second(stored.created_at)} by {printable(described(stored.origin))}"
-    return f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\n{planned}"
+    return f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\nPlanned {_origin(stored, columns)}"
+
+
+def title_to_undo(found: Undo, instance: Instance, columns: int | None) -> str:
+    """Which run an undo takes back: whose it is, when it was planned, and why."""
+    stored = found.stored
+    title = f"Plan to undo run {stored.id}: {deed(found.plan, found.tokens)} on {instance}"
+    return f"{title}\nRun {stored.id}, {stored.kind}, was planned {_origin(stored, columns)}"
+
+
+def _origin(stored: StoredRun, columns: int | None) -> str:
+    reason = f"\nReason: {printable(stored.reason)}" if stored.reason else ""
+    return f"{when(stored.created_at, columns)} by {printable(described(stored.origin))}{reason}"
 
 
 def undo_screen(found: Undo) -> list[str]:

@@ -19,9 +19,9 @@ from tokens.views.times import near
 MOST_ROTATIONS = 50  # lines; --output json has all of them
 DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
 PROPERTIES = ("description", "granular scopes", "impersonation flag", "sudo flag", "organization")
-HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Why", "Last used", "New one expires")
-SPARE = ("Last used", "Why", "Scopes", "New one expires")  # on a narrow terminal, in this order
-WHOLE = ("Account", "Id")  # whose tokens they are has to be seen
+HEADING = ("Account", "Token", "Id", "Scopes", "Expires", "Why", "Last used", "New date")
+SPARE = ("Last used", "Why", "Scopes", "New date")  # on a narrow terminal, in this order
+WHOLE = ("Account", "Id", "Why")  # whose tokens they are has to be seen
 
 
 @dataclass(frozen=True)
@@ -121,20 +121,18 @@ def outcome_as_dict(one: Outcome) -> dict[str, Any]:
 def checklist(done: Sequence[Outcome], *, after: bool) -> str:
     """The runbook's last steps, which nobody but a person can do."""
     several = len(done) > 1
-    tokens, have = ("the new tokens", "are") if several else ("the new token", "is")
-    lines = [
-        f"[ ] {tokens.capitalize()} {have} wherever the old had been copied to: CI/CD variables, .env files, hosts."
-    ]
+    tokens = "the new tokens" if several else "the new token"
+    lines = ["[ ] Every copy of the old token is replaced: CI/CD variables, .env files, hosts."]
     if not after:
-        lines.append("[ ] The pipelines that failed with the old token have been run again, and are green.")
+        lines.append("[ ] The pipelines that failed with the old token were run again, and are green.")
     if any(one.retirement is Retirement.GRACE for one in done):
-        lines.append("[ ] Nobody uses the old token any more when its grace ends: look at its last use.")
+        lines.append("[ ] Nobody uses the old token when its grace ends: look at its last use.")
     if any(one.retirement is Retirement.LEFT_ALONE for one in done):
-        lines.append("[ ] Somebody has looked at the old tokens that were left alone: others had changed them.")
+        lines.append("[ ] Old tokens that others have changed, and that were left alone, are looked at.")
     if any(one.retirement is Retirement.REPLACED for one in done):
-        lines.append("[ ] Of two successors of one token the one that nobody uses is revoked, in GitLab.")
+        lines.append("[ ] Of two successors of one token the unused one is revoked, in GitLab.")
     days = sorted({_new_date(one) for one in done})
-    lines.append(f"[ ] All who work with it know: {tokens} expire{'' if several else 's'} {', '.join(days)}.")
+    lines.append(f"[ ] All who work with it know that {tokens} expire{'' if several else 's'} {', '.join(days)}.")
     return "\n".join(["Left to do by hand:", *lines])
 
 

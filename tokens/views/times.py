@@ -2,12 +2,21 @@
 
 from datetime import UTC, datetime
 
-from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.expiration import WEEKDAYS, ExpirationDate, distance
 
 
 def to_the_second(moment: str) -> str:
     """Such as `2026-01-02 03:04:05 UTC`."""
     return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def when(moment: str, columns: int | None) -> str:
+    """The same, on a terminal with its weekday and how far it is from today: `… 03:04:05 UTC (Fri, 2 days ago)`."""
+    if columns is None:
+        return to_the_second(moment)
+    day = datetime.fromisoformat(moment).astimezone(UTC).date()
+    passed = distance(day.toordinal() - datetime.now(UTC).date().toordinal())
+    return f"{to_the_second(moment)} ({WEEKDAYS[day.weekday()]}, {passed})"
 
 
 def to_the_minute(moment: str) -> str:
