@@ -77,8 +77,8 @@ def check(
     return Ending(ExitStatus.DUE) if found.warning else DONE
 
 
-def replace(path: Path, text: str) -> None:
-    """Put `text` in the place of a file at once, so that no reader gets half of it.
+def replace(path: Path, text: str, mode: int = 0o644) -> None:
+    """Put `text` in the place of a file at once, as UTF-8, so that no reader gets half of it.
 
     Raises:
         TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.
@@ -86,12 +86,14 @@ def replace(path: Path, text: str) -> None:
     try:
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
             raise TokensError(f'--file "{path}" is no plain file, and nothing else is replaced; leave it out.')
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
+        ) as new:
             try:
                 new.write(text)
                 new.flush()
                 os.fsync(new.fileno())
-                os.fchmod(new.fileno(), 0o644)
+                os.fchmod(new.fileno(), mode)
                 os.replace(new.name, path)
             except BaseException:
                 os.unlink(new.name)

@@ -61,10 +61,17 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
     width = shutil.get_terminal_size().columns if console.is_terminal(environment.stdout) else WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
     whole = selection == EVERYTHING
+
+    def page() -> str:
+        from tokens.views.page import forecast_page  # its library takes a while to load
+
+        return forecast_page(found, buckets, site.instance, selection, largest=window.largest)
+
     show(
         environment,
         output,
         text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, whole=whole),
         json=lambda: view.as_json(found, buckets, site.instance, selection),
         csv=lambda: view.as_csv(buckets),
+        others={"html": page},
     )

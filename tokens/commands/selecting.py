@@ -17,6 +17,7 @@ from tokens.spelling import meant
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 STATES = tuple(state.value for state in State)
 OWNER_STATES = tuple(state.value for state in OwnerState)
+ALIVE_OR_EXPIRED = frozenset({State.ACTIVE, State.EXPIRED})
 LARGEST_ID = 2**63 - 1
 
 Word = TypeVar("Word")
@@ -101,6 +102,12 @@ def to_count(environment: Environment, **options: Any) -> Selection:
         kinds=found.kinds if options.get("kind") else EVERY_KIND,
         states=found.states if options.get("state") or options.get("expired_within") else EVERY_STATE,
     )
+
+
+def to_report(environment: Environment, **options: Any) -> Selection:
+    """The same for a page: every kind, what works and what has expired, unless they are named."""
+    found = to_count(environment, **options)
+    return found if found.states != EVERY_STATE or options.get("state") else replace(found, states=ALIVE_OR_EXPIRED)
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tokens import database
 from tokens.address import Address
+from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
 from tokens.gitlab.needs import LIST
@@ -73,13 +74,17 @@ def breakdown(address: Address, selection: Selection) -> Breakdown:
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
         check_names(connection, schema, selection)
-        condition = selection.condition(schema)
-        counts = ",\n      ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in _counts(schema).items())
-        statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
-        rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
-        policy = read_policy(connection, schema)
+        return Breakdown(read_kinds(connection, schema, selection), read_policy(connection, schema))
+
+
+def read_kinds(connection: Connection, schema: Schema, selection: Selection) -> tuple[KindBreakdown, ...]:
+    """The tokens of `selection` by kind, in the order of Kind, without kinds that no token has."""
+    condition = selection.condition(schema)
+    counts = ",\n      ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in _counts(schema).items())
+    statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
+    rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
     found = (rows[kind] for kind in Kind if kind in rows)
-    return Breakdown(tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found), policy)
+    return tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found)
 
 
 def _counts(schema: Schema) -> dict[str, str]:

@@ -8,10 +8,12 @@ from enum import StrEnum
 
 from tokens import database
 from tokens.address import Address
+from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, kind_expression
 from tokens.gitlab.needs import LIST
+from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
 from tokens.selection import Selection
 from tokens.unmatched import check_names
@@ -128,16 +130,29 @@ def forecast(address: Address, selection: Selection, days: int) -> Forecast:
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
         check_names(connection, schema, selection)
-        today = read_policy(connection, schema).today
-        first, last = today + 1, today + days
-        condition = selection.condition(schema)
-        sql = f"{condition.sql}\n      {IN_WINDOW}"
-        bounds = {"first": first.literal, "last": last.literal}
-        statement = BY_DATE.format(kind=kind_expression(schema), condition=sql)
-        counts: dict[date, Counter[Kind]] = {}
-        for row in connection.rows(statement, **condition.parameters, **bounds):
-            counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
-        ending = {_date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, **bounds)}
+        return read_forecast(connection, schema, selection, read_policy(connection, schema).today, days)
+
+
+def read_forecast(
+    connection: Connection,
+    schema: Schema,
+    selection: Selection,
+    today: ExpirationDate,
+    days: int,
+    *,
+    memberships: bool = True,
+) -> Forecast:
+    """The same over a connection; without `memberships` nothing is said of bots beyond the selection."""
+    first, last = today + 1, today + days
+    condition = selection.condition(schema)
+    sql = f"{condition.sql}\n      {IN_WINDOW}"
+    bounds = {"first": first.literal, "last": last.literal}
+    statement = BY_DATE.format(kind=kind_expression(schema), condition=sql)
+    counts: dict[date, Counter[Kind]] = {}
+    for row in connection.rows(statement, **condition.parameters, **bounds):
+        counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
+    members = connection.rows(MEMBERSHIPS, **bounds) if memberships else ()
+    ending = {_date(row.expires_at): row.memberships for row in members}
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
     return Forecast(date.fromordinal(int(first.ordinal)), date.fromordinal(int(last.ordinal)), tuple(found))
 
