@@ -83,11 +83,18 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
     note_gaps(environment, site.address, selection, nothing=not found.tokens)
     width = shutil.get_terminal_size().columns if on_terminal else WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
+
+    def page() -> str:
+        from tokens.views.page import forecast_page  # its library takes a while to load
+
+        return forecast_page(found, buckets, described(site), selection, largest=window.largest)
+
     show(
         environment,
         output,
         text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, selection),
         json=lambda: view.as_json(found, buckets, described(site), selection),
         csv=lambda: view.as_csv(buckets, found.kinds),
+        others={"html": page},
     )
     tell_of_others(environment, output, found.others)

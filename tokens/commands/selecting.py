@@ -23,6 +23,7 @@ KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 OTHER_KINDS = tuple(kind.value for kind in OtherKind)
 STATES = tuple(state.value for state in State)
 OWNER_STATES = tuple(state.value for state in OwnerState)
+ALIVE_OR_EXPIRED = frozenset({State.ACTIVE, State.EXPIRED})
 LARGEST_ID = 2**63 - 1
 URL = re.compile(r"https?://", re.IGNORECASE)
 
@@ -137,6 +138,12 @@ def note_gaps(environment: Environment, address: Address, selection: Selection, 
     """
     for text in gaps(address, selection, nothing=nothing and not selection.others):
         environment.tell(f"NOTE: {text}")
+
+
+def to_report(environment: Environment, **options: Any) -> Selection:
+    """The same for a page: every kind, what works and what has expired, unless they are named."""
+    found = to_count(environment, **options)
+    return found if found.states != EVERY_STATE or options.get("state") else replace(found, states=ALIVE_OR_EXPIRED)
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:

@@ -24,14 +24,14 @@ def show(
 ) -> None:
     """Print one form of what was found, as `--output` names it; the others are not made.
 
-    CSV and calendars are UTF-8 whatever the locale is. With `at_once` each line is written when it is there, for what
-    takes its time.
+    CSV, calendars and HTML are UTF-8 whatever the locale is. With `at_once` each line is written when it is there, for
+    what takes its time.
 
     Raises:
         TokensError: reading on has failed in the middle; it is noted on it that a part has been printed.
     """
     lines = {"text": text, "json": json, "csv": csv or text, **(others or {})}[output]()
-    if output in ("csv", "ics"):
+    if output in ("csv", "ics", "html"):
         environment.take_utf8()
     printed = False
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 from tokens.errors import TokensError
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Put `content` in the place of a file at once, so that no reader gets half of it.
+def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Put `content` in the place of a file at once, so that no reader gets half of it; it gets this mode.
 
     Raises:
         TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.
@@ -17,12 +17,12 @@ def replace(path: Path, content: bytes) -> None:
     try:
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
             raise TokensError(f'--file "{path}" is no plain file, and nothing else is replaced; leave it out.')
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name[:100]}.", delete=False) as new:
             try:
                 new.write(content)
                 new.flush()
                 os.fsync(new.fileno())
-                os.fchmod(new.fileno(), 0o644)
+                os.fchmod(new.fileno(), mode)
                 os.replace(new.name, path)
             except BaseException:
                 os.unlink(new.name)

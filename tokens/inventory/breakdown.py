@@ -5,6 +5,7 @@ from typing import Any
 
 from tokens import database
 from tokens.address import Address
+from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
@@ -96,17 +97,22 @@ def breakdown(
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST)
         check_names(connection, schema, selection)
-        condition = selection.condition(schema)
-        counts = ",\n      ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in _counts(schema).items())
-        statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
-        rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
+        found = read_kinds(connection, schema, selection)
         demands = read_demands(connection, schema, release)
         notes = notes_on_ids(connection, schema, selection)
         with credentials.named(connection, schema, ci, selection) as named:
             others = [_of_another_kind(kind, row) for kind, row in named.each(_counts_of_others) if row.tokens]
+    return Breakdown((*found, *others), demands, (*notes, *named.notes))
+
+
+def read_kinds(connection: Connection, schema: Schema, selection: Selection) -> tuple[KindBreakdown, ...]:
+    """The tokens of `selection` by kind, in the order of Kind, without kinds that no token has."""
+    condition = selection.condition(schema)
+    counts = ",\n      ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in _counts(schema).items())
+    statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
+    rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
     found = (rows[kind] for kind in Kind if kind in rows)
-    kinds = (KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found)
-    return Breakdown((*kinds, *others), demands, (*notes, *named.notes))
+    return tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found)
 
 
 def _of_another_kind(kind: OtherKind, row: Any) -> KindBreakdown:

@@ -201,23 +201,41 @@ def forecast(
         UsageError: a name in the selection that does not exist, or an option that means nothing for a kind.
     """
     with database.reading(address) as connection:
-        window = _window(connection, selection, days, revoked=revoked)
-        bounds = {"first": window.first.literal, "last": window.last.literal}
-        statement = BY_DATE.format(kind=kind_expression(window.schema), condition=window.inside.sql)
-        counts: dict[date, Counter[Kind | OtherKind]] = {}
-        for row in connection.rows(statement, **window.inside.parameters):
-            counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
-        inside = DateRange(window.first, window.last)
-        with credentials.named(connection, window.schema, ci, selection) as named:
-            dated = named.narrowed(inside)
-            for kind, row in dated.each(lambda words: f"{words.day} AS expires_at, count(*) AS number", "GROUP BY 1"):
-                counts.setdefault(_date(row.expires_at), Counter())[kind] += row.number
-        others: Mapping[OtherKind, int | None] = {}
-        if counts_others and not selection.others:
-            membership = (OtherKind.MEMBERSHIP,)  # which has rows of its own
-            others = credentials.coming(connection, window.schema, ci, selection, inside, membership)
-        ending = {_date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, **bounds)}
-        notes = (*named.notes, *notes_on_ids(connection, window.schema, selection))
+        schema = preflight.check(connection, LIST)
+        check_names(connection, schema, selection)
+        return read_forecast(connection, schema, selection, days, ci=ci, counts_others=counts_others, revoked=revoked)
+
+
+def read_forecast(
+    connection: Connection,
+    schema: Schema,
+    selection: Selection,
+    days: int,
+    *,
+    ci: Address | None = None,
+    counts_others: bool = False,
+    revoked: bool = False,
+    memberships: bool = True,
+) -> Forecast:
+    """The same over a connection; without `memberships` nothing is said of bots beyond the selection."""
+    window = _window(connection, schema, selection, days, revoked=revoked)
+    bounds = {"first": window.first.literal, "last": window.last.literal}
+    statement = BY_DATE.format(kind=kind_expression(schema), condition=window.inside.sql)
+    counts: dict[date, Counter[Kind | OtherKind]] = {}
+    for row in connection.rows(statement, **window.inside.parameters):
+        counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
+    inside = DateRange(window.first, window.last)
+    with credentials.named(connection, schema, ci, selection) as named:
+        dated = named.narrowed(inside)
+        for kind, row in dated.each(lambda words: f"{words.day} AS expires_at, count(*) AS number", "GROUP BY 1"):
+            counts.setdefault(_date(row.expires_at), Counter())[kind] += row.number
+    others: Mapping[OtherKind, int | None] = {}
+    if counts_others and not selection.others:
+        membership = (OtherKind.MEMBERSHIP,)  # which has rows of its own
+        others = credentials.coming(connection, schema, ci, selection, inside, membership)
+    members = connection.rows(MEMBERSHIPS, **bounds) if memberships else ()
+    ending = {_date(row.expires_at): row.memberships for row in members}
+    notes = (*named.notes, *notes_on_ids(connection, schema, selection))
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
     return Forecast(_day(window.first), _day(window.last), tuple(found), window.maximum, named.kinds, notes, others)
 
@@ -239,10 +257,12 @@ def events(
     if selection.others:
         raise UsageError("A calendar by owner has access tokens alone: leave the other kinds out.")
     with database.reading(address) as connection:
-        window = _window(connection, selection, days, revoked=revoked)
+        schema = preflight.check(connection, LIST)
+        check_names(connection, schema, selection)
+        window = _window(connection, schema, selection, days, revoked=revoked)
         statement = BY_OWNER.format(
-            owner=owner_shown(window.schema),
-            kind=kind_expression(window.schema),
+            owner=owner_shown(schema),
+            kind=kind_expression(schema),
             place=PLACE.strip(),
             condition=window.inside.sql,
         )
@@ -250,7 +270,7 @@ def events(
         for row in connection.rows(statement, **window.inside.parameters):
             owner = Owner(OwnerType(row.owner_type), row.owner_id, row.owner)
             counts.setdefault((_date(row.expires_at), owner), Counter())[Kind(row.kind)] += row.tokens
-        notes = notes_on_ids(connection, window.schema, selection)
+        notes = notes_on_ids(connection, schema, selection)
     if len(counts) > MOST_EVENTS:
         raise Refused(
             f"{len(counts):,} events are more than a calendar takes ({MOST_EVENTS:,}): choose fewer owners, or leave "
@@ -263,16 +283,13 @@ def events(
 class _Window:
     """The first and the last day, the latest date that is allowed, and the condition of the tokens that end in them."""
 
-    schema: Schema
     first: ExpirationDate
     last: ExpirationDate
     maximum: date | None
     inside: Condition
 
 
-def _window(connection: Connection, selection: Selection, days: int, *, revoked: bool) -> _Window:
-    schema = preflight.check(connection, LIST)
-    check_names(connection, schema, selection)
+def _window(connection: Connection, schema: Schema, selection: Selection, days: int, *, revoked: bool) -> _Window:
     policy = read_policy(connection, schema)
     first, last = policy.today + 1, policy.today + days
     condition = selection.condition(schema)
@@ -281,7 +298,7 @@ def _window(connection: Connection, selection: Selection, days: int, *, revoked:
     inside = Condition("\n      ".join(terms), {**condition.parameters, **bounds})
     latest = policy.last_date
     maximum = None if latest is None or latest.ordinal > date.max.toordinal() else _day(latest)
-    return _Window(schema, first, last, maximum, inside)
+    return _Window(first, last, maximum, inside)
 
 
 def _day(day: ExpirationDate) -> date:

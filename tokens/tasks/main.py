@@ -22,9 +22,12 @@ from tokens.tasks.options import (
     LOCATED,
     NO_JOURNAL,
     OUTPUT,
+    PAGE,
+    PAGE_FILE,
     PLANNING,
     REASON,
     REASON_GIVEN,
+    REPORTED,
     ROTATION,
     RUN_SHOWN,
     RUN_TO_CHANGE,
@@ -127,6 +130,7 @@ def forecast() -> None:
     --output ics is a calendar with a reminder seven days before. It has one event
     a date; with --user, --group or --project one a date and owner. No event names
     a token. Its events keep their identity, so a calendar may read it again.
+    --output html makes a page for a browser.
 
     Examples:
 
@@ -151,6 +155,31 @@ def breakdown() -> None:
 
         gitlab-tokens breakdown
         gitlab-tokens breakdown --group platform --output json
+    """
+
+
+@task("page:report", LOCATED, REPORTED, PAGE, PAGE_FILE)
+def report() -> None:
+    """Make a page to look at and to hand over.
+
+    One file of HTML that asks nothing of a network and is readable without
+    scripts: what ends soon, the instance's policy, a calendar of twelve months,
+    the kinds, the owners with most to do, what nobody is warned of, what never
+    expires and was never used, and the bots that GitLab will delete. Each table
+    has at most a hundred rows and the number of the rest, so the page stays
+    below 2 MB.
+
+    Active and expired tokens of every kind count unless kinds or states are
+    named. There is no e-mail address in it without --with-emails: addresses in
+    names are left out, too. With --only --group it is the page of one team. The
+    file is for its owner alone to read. It takes what list reads of the
+    database, in one read-only transaction, also on a standby.
+
+    Examples:
+
+        gitlab-tokens report --file tokens.html
+        gitlab-tokens report --only --group platform --file platform.html
+        gitlab-tokens report --target docker:gitlab > tokens.html
     """
 
 

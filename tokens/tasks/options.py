@@ -347,6 +347,21 @@ FORESEEN = Argument(
 )
 """The same, and revoked ones on request."""
 
+REPORTED = Argument(
+    "selection",
+    "tokens.commands.selecting:to_report",
+    (
+        *(
+            option.saying(f"Only in this state: {STATES}. Default: active and expired. {SEVERAL}")
+            if option.name == "state"
+            else _of_every(option)
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+"""Which tokens a page is about."""
+
 LISTING = Argument(
     "layout",
     "tokens.commands.list_tokens:layout",
@@ -405,9 +420,9 @@ FORECAST = Argument(
 )
 FORECAST_OUTPUT = Option(
     "output",
-    "text, json, csv, or ics (a calendar). Default: text.",
+    "text, json, csv, ics (a calendar) or html (a page for a browser). Default: text.",
     "text",
-    forms=("text", "json", "csv", "ics"),
+    forms=("text", "json", "csv", "ics", "html"),
     value=FORM,
     short="o",
 )
@@ -450,6 +465,20 @@ CHECK_FILE = Option(
     "With --output prometheus: the file right here to replace, for node_exporter. A failure leaves it as it was.",
     takes_form="prometheus",
     value=Value("FILE", "a file", "/var/lib/gitlab-tokens/gitlab_tokens.prom", lookup="files"),
+)
+PAGE = Argument(
+    "contents",
+    "tokens.commands.page:contents",
+    (
+        Option("with_emails", "Show the owners' e-mail addresses, too.", False),
+        Option("only", "With --group: the page of that team, which says nothing of the rest of the instance.", False),
+    ),
+)
+PAGE_FILE = Option(
+    "file",
+    "The file to write, in place of an older one. A failure leaves that as it was. Default: standard output.",
+    only_here=True,
+    value=Value("FILE", "a file", "tokens.html", lookup="files"),
 )
 
 STANDBY = Option(

@@ -1,0 +1,381 @@
+"""What a page about an instance's tokens, or a team's, says: numbers, and of each table its first hundred rows."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from tokens import database
+from tokens.address import Address
+from tokens.change.plan import read_release
+from tokens.database import Connection
+from tokens.gitlab import preflight
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.inactive_bots import CleanUp, clean_up, is_active
+from tokens.gitlab.kind import PROJECT_BOT, TODAY, WORKS, Kind, kind_expression
+from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
+from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
+from tokens.gitlab.schema import Schema
+from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.succession import Line, read_line
+from tokens.inventory.breakdown import KindBreakdown, read_kinds
+from tokens.inventory.forecast import Forecast, read_forecast
+from tokens.selection import EVERY_STATE, EVERYTHING, Selection
+from tokens.unmatched import check_names
+
+ROWS = 100  # of each table
+YEAR = 365  # days that the calendar has
+TEXT = 300  # characters of a name or path that are read
+
+Row = TypeVar("Row")
+
+SOON = """
+    SELECT
+      count(*) FILTER (WHERE soon.days <= 7) AS week,
+      count(*) FILTER (WHERE soon.days <= 30) AS month,
+      count(*) AS quarter,
+      count(*) FILTER (WHERE soon.days <= 30 AND soon.used) AS used,
+      count(*) FILTER (WHERE soon.days <= 30 AND soon.unwarned) AS unwarned_month,
+      count(*) FILTER (WHERE soon.unwarned) AS unwarned_quarter
+    FROM (
+      SELECT
+        t.expires_at - {today} AS days,
+        COALESCE(t.last_used_at >= now() - interval '7 days', false) AS used,
+        {nobody_told} AS unwarned
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      {place}
+      WHERE {condition}
+        AND {works}
+        AND t.expires_at <= {today} + 90
+        {not_renewed}
+    ) soon
+"""
+
+# The tokens that are shown are found first, so that nothing is looked up about those that are not.
+TOKENS = """
+    WITH chosen AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      {place_of_all}
+      WHERE {condition}
+        AND {which}
+      ORDER BY {order}
+      LIMIT {rows}
+    )
+    SELECT
+      t.id,
+      t.expires_at::text AS expires_at,
+      {kind} AS kind,
+      left({owner}, {text}) AS owner,
+      left(t.name, {text}) AS name,
+      to_char(t.created_at, 'YYYY-MM-DD') AS created_at,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS last_used_at,
+      {email} AS email
+    FROM chosen
+    JOIN public.personal_access_tokens t ON t.id = chosen.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {place}
+    ORDER BY {order}
+"""
+
+COUNT = """
+    SELECT count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE {condition}
+      AND {which}
+"""
+
+# By account first: of a million tokens far fewer accounts are left to be looked up.
+OWNERS = """
+    WITH accounts AS MATERIALIZED (
+      SELECT
+        t.user_id,
+        count(*) FILTER (WHERE t.expires_at > {today}) AS renew,
+        count(*) FILTER (WHERE t.expires_at <= {today}) AS ended,
+        count(*) FILTER (WHERE t.last_used_at IS NULL) AS never_used,
+        min(t.expires_at) AS first
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+        AND t.revoked IS NOT TRUE
+        AND t.expires_at BETWEEN {today} - 30 AND {today} + 30
+        {not_renewed}
+      GROUP BY t.user_id
+    ),
+    owners AS (
+      SELECT
+        CASE WHEN u.user_type = {bot} THEN place.source_type ELSE 'User' END AS owner_type,
+        CASE WHEN u.user_type = {bot} THEN place.source_id ELSE u.id END AS owner_id,
+        min({owner}) AS owner,
+        min({email}) AS email,
+        CAST(sum(accounts.renew) AS bigint) AS renew,
+        CAST(sum(accounts.ended) AS bigint) AS ended,
+        CAST(sum(accounts.never_used) AS bigint) AS never_used,
+        min(accounts.first)::text AS first,
+        count(*) OVER () AS found
+      FROM accounts
+      LEFT JOIN public.users u ON u.id = accounts.user_id
+      {place}
+      GROUP BY 1, 2
+    )
+    SELECT owner_type, left(owner, {text}) AS owner, email, renew, ended, never_used, first, found
+    FROM owners
+    ORDER BY renew + ended DESC, first, owner
+    LIMIT {rows}
+"""
+
+# Whatever state the selection names: a bot goes when the last of all its tokens has been dead for long enough.
+BOTS = """
+    WITH accounts AS MATERIALIZED (
+      SELECT DISTINCT t.user_id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+        AND u.user_type = {bot}
+    ),
+    doomed AS MATERIALIZED (
+      SELECT
+        other.user_id,
+        count(*) AS tokens,
+        GREATEST(
+          max(
+            CASE
+              WHEN other.revoked THEN CAST(other.updated_at AS date)
+              WHEN isfinite(other.expires_at) THEN other.expires_at
+            END
+          ) + CAST(%(report_inactive_days)s AS integer) + 1,
+          {today} + 1
+        ) AS day
+      FROM public.personal_access_tokens other
+      JOIN accounts ON accounts.user_id = other.user_id
+      GROUP BY other.user_id
+      HAVING NOT bool_or(COALESCE({is_active}, false))
+    ),
+    shown AS MATERIALIZED (
+      SELECT *, count(*) OVER () AS found
+      FROM doomed
+      ORDER BY day, user_id
+      LIMIT {rows}
+    )
+    SELECT u.username, left({owner}, {text}) AS owner, shown.tokens, shown.day::text AS day, shown.found
+    FROM shown
+    JOIN public.users u ON u.id = shown.user_id
+    {place}
+    ORDER BY shown.day, shown.user_id
+"""
+
+
+@dataclass(frozen=True)
+class Top(Generic[Row]):
+    """The first rows of a table, and how many there are in all."""
+
+    rows: tuple[Row, ...]
+    total: int
+
+    @property
+    def more(self) -> int:
+        return self.total - len(self.rows)
+
+
+@dataclass(frozen=True)
+class Soon:
+    """Tokens that stop working within 7, 30 and 90 days (UTC), each counting those before.
+
+    Of those within 30 days `used` were used in the last 7. Nobody is warned of `unwarned_month` and `unwarned_quarter`.
+    A token whose successor works is not among them.
+    """
+
+    week: int
+    month: int
+    quarter: int
+    used: int
+    unwarned_month: int
+    unwarned_quarter: int
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A token in a table; days in ISO 8601 (UTC), None where there is none. `name` and `owner` may be cut."""
+
+    id: int
+    expires_at: ExpirationDate | None
+    kind: Kind
+    owner: str | None
+    name: str
+    created_at: str | None
+    last_used_at: str | None
+    email: str | None
+
+
+@dataclass(frozen=True)
+class OwnerRow:
+    """An owner, and what it has to replace: tokens that end within 30 days, and those that ended in the last 30.
+
+    `what` is User, Project or Namespace (a group); `owner` None stands for bots that belong nowhere.
+    """
+
+    what: str | None
+    owner: str | None
+    email: str | None
+    renew: int
+    ended: int
+    never_used: int
+    first: ExpirationDate
+
+
+@dataclass(frozen=True)
+class BotRow:
+    """A bot without an active token, and the day (UTC) on which GitLab's clean-up takes it."""
+
+    username: str
+    owner: str | None
+    tokens: int
+    day: ExpirationDate
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page says. `bots` is None where there is no clean-up; `whole` are all active tokens.
+
+    `whole` is None where the page is about all of them, or is to say nothing of others.
+    """
+
+    policy: Policy
+    kinds: tuple[KindBreakdown, ...]
+    forecast: Forecast
+    soon: Soon
+    owners: Top[OwnerRow]
+    soonest: Top[TokenRow]
+    unwarned: Top[TokenRow]
+    idle: Top[TokenRow]
+    bots: Top[BotRow] | None
+    whole: int | None
+
+
+def report(
+    address: Address, selection: Selection, *, release: str | None = None, emails: bool = False, only: bool = False
+) -> Report:
+    """What there is to say of the tokens of `selection`, in one snapshot; a standby will do.
+
+    Args:
+        address: GitLab's main database.
+        selection: which tokens.
+        release: GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells.
+        emails: whether to read the owners' addresses, too, which takes more privileges.
+        only: whether nothing is counted beyond the selection.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`.
+        UsageError: a name in the selection that does not exist.
+    """
+    with database.reading(address) as connection:
+        schema = preflight.check(connection, LIST_ACCOUNTS if emails else LIST)
+        check_names(connection, schema, selection)
+        policy = read_policy(connection, schema)
+        rule = None if policy.inactive_days is None else clean_up(release, read_release(connection, schema))
+        found = _Reader(connection, schema, selection, read_line(connection, schema), emails)
+        is_all = replace(selection, states=EVERY_STATE) == EVERYTHING
+        soon = found.soon()
+        return Report(
+            policy,
+            read_kinds(connection, schema, selection),
+            read_forecast(connection, schema, selection, YEAR, memberships=False),
+            soon,
+            found.owners(),
+            found.tokens(found.ending(90), "t.expires_at, t.id", soon.quarter),
+            found.tokens(f"{found.ending(90)} AND {NOBODY_TOLD}", "t.expires_at, t.id", soon.unwarned_quarter),
+            found.tokens(f"{WORKS} AND t.expires_at IS NULL AND t.last_used_at IS NULL", "t.created_at, t.id"),
+            None if rule is None else found.bots(rule, policy.inactive_days or 0),
+            None if only or is_all else connection.row(COUNT.format(condition="TRUE", which=WORKS)).tokens,
+        )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Asks for one table after the other, about the same tokens."""
+
+    connection: Connection
+    schema: Schema
+    selection: Selection
+    line: Line | None
+    emails: bool
+
+    @property
+    def not_renewed(self) -> str:
+        return f"AND NOT {self.line.has_live}" if self.line else ""
+
+    @property
+    def words(self) -> Mapping[str, object]:
+        """What several statements have in common."""
+        return {
+            "today": TODAY,
+            "works": WORKS,
+            "not_renewed": self.not_renewed,
+            "place": PLACE.strip(),
+            "kind": kind_expression(self.schema),
+            "owner": owner_shown(self.schema),
+            "email": f"CASE WHEN u.user_type = {PROJECT_BOT} THEN NULL ELSE u.email END"
+            if self.emails
+            else "CAST(NULL AS text)",
+            "bot": PROJECT_BOT,
+            "text": TEXT,
+            "rows": ROWS,
+            "nobody_told": NOBODY_TOLD.strip(),
+        }
+
+    def ending(self, days: int) -> str:
+        """SQL: whether a token works and ends within so many days, without a successor."""
+        return f"{WORKS} AND t.expires_at <= {TODAY} + {days} {self.not_renewed}"
+
+    def soon(self) -> Soon:
+        condition = self.selection.condition(self.schema)
+        row = self.connection.row(SOON.format(condition=condition.sql, **self.words), **condition.parameters)
+        return Soon(**row._asdict())
+
+    def tokens(self, which: str, order: str, total: int | None = None) -> Top[TokenRow]:
+        """The first tokens of which `which` is true, and how many there are, which is counted unless it is known."""
+        condition = self.selection.condition(self.schema)
+        place = PLACE.strip() if "place." in which else ""
+        statement = TOKENS.format(condition=condition.sql, which=which, order=order, place_of_all=place, **self.words)
+        rows = self.connection.rows(statement, **condition.parameters)
+        if total is None:
+            counting = COUNT.format(condition=condition.sql, which=which)
+            total = int(self.connection.row(counting, **condition.parameters).tokens)
+        found = (
+            TokenRow(**{**row._asdict(), "expires_at": _date(row.expires_at), "kind": Kind(row.kind)}) for row in rows
+        )
+        return Top(tuple(found), total)
+
+    def owners(self) -> Top[OwnerRow]:
+        condition = self.selection.condition(self.schema)
+        rows = self.connection.rows(OWNERS.format(condition=condition.sql, **self.words), **condition.parameters)
+        return _top(
+            rows,
+            lambda row: OwnerRow(
+                row.owner_type,
+                row.owner,
+                row.email,
+                row.renew,
+                row.ended,
+                row.never_used,
+                ExpirationDate.stored(row.first),
+            ),
+        )
+
+    def bots(self, rule: CleanUp, days: int) -> Top[BotRow]:
+        condition = replace(self.selection, states=EVERY_STATE).condition(self.schema)
+        active = is_active(rule, "other.expires_at", "other.revoked", TODAY)
+        statement = BOTS.format(condition=condition.sql, is_active=active, **self.words)
+        rows = self.connection.rows(statement, report_inactive_days=days, **condition.parameters)
+        return _top(rows, lambda row: BotRow(row.username, row.owner, row.tokens, ExpirationDate.stored(row.day)))
+
+
+def _top(rows: Iterable[Any], made: Callable[[Any], Row]) -> Top[Row]:
+    found = list(rows)
+    return Top(tuple(map(made, found)), found[0].found if found else 0)
+
+
+def _date(stored: str | None) -> ExpirationDate | None:
+    return None if stored is None else ExpirationDate.stored(stored)
