@@ -6,19 +6,18 @@ from typing import Any, Generic, TypeVar
 
 from tokens import database
 from tokens.address import Address
-from tokens.change.plan import read_release
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.inactive_bots import CleanUp, clean_up, is_active
+from tokens.gitlab.inactive_bots import CleanUp, is_active
 from tokens.gitlab.kind import PROJECT_BOT, TODAY, WORKS, Kind, kind_expression
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
 from tokens.gitlab.schema import Schema
-from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import Line, read_line
 from tokens.inventory.breakdown import KindBreakdown, read_kinds
 from tokens.inventory.forecast import Forecast, read_forecast
+from tokens.inventory.policy import Demands, read_demands
 from tokens.selection import EVERY_STATE, EVERYTHING, Selection
 from tokens.unmatched import check_names
 
@@ -242,7 +241,7 @@ class Report:
     `whole` is None where the page is about all of them, or is to say nothing of others.
     """
 
-    policy: Policy
+    demands: Demands
     kinds: tuple[KindBreakdown, ...]
     forecast: Forecast
     soon: Soon
@@ -273,13 +272,13 @@ def report(
     with database.reading(address) as connection:
         schema = preflight.check(connection, LIST_ACCOUNTS if emails else LIST)
         check_names(connection, schema, selection)
-        policy = read_policy(connection, schema)
-        rule = None if policy.inactive_days is None else clean_up(release, read_release(connection, schema))
+        demands = read_demands(connection, schema, release)
+        days, rule = demands.policy.inactive_days, demands.clean_up
         found = _Reader(connection, schema, selection, read_line(connection, schema), emails)
         is_all = replace(selection, states=EVERY_STATE) == EVERYTHING
         soon = found.soon()
         return Report(
-            policy,
+            replace(demands, beyond_maximum=None) if only else demands,
             read_kinds(connection, schema, selection),
             read_forecast(connection, schema, selection, YEAR, memberships=False),
             soon,
@@ -287,7 +286,7 @@ def report(
             found.tokens(found.ending(90), "t.expires_at, t.id", soon.quarter),
             found.tokens(f"{found.ending(90)} AND {NOBODY_TOLD}", "t.expires_at, t.id", soon.unwarned_quarter),
             found.tokens(f"{WORKS} AND t.expires_at IS NULL AND t.last_used_at IS NULL", "t.created_at, t.id"),
-            None if rule is None else found.bots(rule, policy.inactive_days or 0),
+            None if rule is None or days is None else found.bots(rule, days),
             None if only or is_all else connection.row(COUNT.format(condition="TRUE", which=WORKS)).tokens,
         )
 

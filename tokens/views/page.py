@@ -13,15 +13,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tokens.counts import counted
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Bucket, Day, Forecast
+from tokens.inventory.policy import facts
 from tokens.inventory.report import Report
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.version import __version__
-from tokens.views.breakdown import policy_in_words
-from tokens.views.counts import counted
 
 PAGES = Path(__file__).parent / "pages"
 LEVELS = 4  # shades of the calendar, beside the one of nothing
@@ -105,7 +105,7 @@ def report_page(
             title=f"Access tokens of {team or instance.name or 'this GitLab'}",
             rows="; ".join(_rows(report)),
             report=report,
-            policy=list(policy_in_words(report.policy)),
+            policy=[(fact.subject, fact.text) for fact in facts(report.demands)],
             months=months,
             kinds_coming=_kinds(report.forecast.days),
             active=sum(kind.active for kind in report.kinds),
