@@ -24,6 +24,7 @@ from tokens.gitlab.schema import Schema, read_schema
 from tokens.selection import NAMED_USERS, DateRange, Selection, pattern
 
 AT_ONCE = 2000  # rows in one round trip
+WHILE_MAIN_IS_READ = "1h"  # for which the ci database may not be asked anything
 PATIENCE = 0.3  # seconds for all numbers that were not asked for
 
 STATEMENT = """
@@ -492,6 +493,7 @@ def _opened(
         if ci is not None and in_ci:
             try:
                 other = stack.enter_context(database.reading(ci))
+                other.set_locally(idle_in_transaction_session_timeout=WHILE_MAIN_IS_READ)
                 _look_at(found, other, in_ci, is_main=False)
             except TokensError as error:
                 found.unseen |= dict.fromkeys(in_ci, str(error))
