@@ -67,7 +67,7 @@ class Due:
 
 @dataclass(frozen=True)
 class KindGauge:
-    """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in so many days.
+    """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in this number of days.
 
     Neither `within` nor `next` is about a token whose successor works.
     """

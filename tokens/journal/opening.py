@@ -73,7 +73,7 @@ def make_ready(
         check: raises JournalMissing or JournalOutdated.
         install: installs or migrates it.
         ask: asks whether to install one where there is none; None where nobody can be asked, so that it is an error.
-        tell: told that an older one is migrated.
+        tell: called with a line that an older one is migrated.
     """
     try:
         check()
