@@ -20,7 +20,7 @@ def check(connection: Connection, allow: Collection[str] = ()) -> None:
     Raises:
         JournalMissing: it is not installed.
         JournalOutdated: it has to be migrated first, and may be.
-        JournalUntrusted, Refused: see `tokens.journal.installation`; also one that a publication would carry along.
+        JournalUntrusted, Refused: see `tokens.journal.installation`; also one that a publication would replicate.
     """
     try:
         installation.check(connection)

@@ -89,7 +89,7 @@ from tokens.start import @ENTRY@
 
 
 def require_glibc() -> None:
-    """Refuse, by UsageError, a Python whose C library cannot be carried along."""
+    """Refuse, by UsageError, a Python whose C library cannot be put into a bundle."""
     try:
         libc = os.confstr("CS_GNU_LIBC_VERSION") if sys.platform == "linux" else None
     except ValueError:
