@@ -634,7 +634,7 @@ def test_the_instances_maximum_limits_the_date_and_a_note_says_so(address: Addre
     assert planned.notes[0] == f"This instance allows 90 days at most: new tokens expire on {limited}, not {year}."
     assert "maintenance mode" in planned.notes[1]
     assert planned.notes[2] == f"1 of the tokens have expired, the first on {GONE}: their successors work again."
-    assert planned.notes[3].startswith("1 of the old tokens are expired already")
+    assert planned.notes[3].startswith("1 of the old tokens have expired already")
     for options in ({"expires_in": 0}, {"grace": 0}, {"expires_in": 10**9}):
         with pytest.raises(UsageError):
             plan_of(address, token, **options)
