@@ -293,7 +293,7 @@ def test_rows_that_change_while_the_question_waits_are_left_alone_and_told(
     assert counts(engine) == {str(LATER): 59, str(SOON): 7, "2017-12-31": 20, None: 6}
     program.press("down", "down", "enter")
     assert program.wait() == 4
-    assert "NOTE: 1 of the 60" in program.text
+    assert "NOTE: 1 of 60" in program.text
 
 
 def test_locked_rows_make_the_status_4_unless_their_date_is_chosen_again(
@@ -305,7 +305,7 @@ def test_locked_rows_make_the_status_4_unless_their_date_is_chosen_again(
         for _ in range(2):
             programs.append(start(size=(50, 160)))
             programs[-1].press("enter", "down", "enter", "enter", "y", "enter")
-            programs[-1].wait_for("are locked by another session and were left alone; choose 2017-12-31 again")
+            programs[-1].wait_for("was locked by another session and left alone; choose 2017-12-31 again")
             programs[-1].wait_for("3. Quit")
             with engine.begin() as connection:
                 connection.execute(

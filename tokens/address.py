@@ -16,7 +16,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Address:
-    """One database as libpq would be told about it.
+    """One database, as libpq needs it.
 
     `conninfo` is a libpq connection string, either form (`host=… dbname=…` or `postgresql://…`); it may hold a password
     and is never shown. `shown` is what messages call the place. `complete` says that none of libpq's variables (PGHOST,

@@ -3,7 +3,7 @@
 Nothing here outlives a transaction on the server: PgBouncer in transaction mode hands one session to many clients, so
 settings are `SET LOCAL`, statements are not prepared and no connection is kept between two pieces of work.
 
-Every transaction begins with the same settings, and there is no statement outside one: whoever may create things in
+Every transaction begins with the same settings, and there is no statement outside one: who may create things in
 GitLab's database could have his code run with our privileges otherwise.
 """
 
@@ -163,7 +163,7 @@ class Connection:
 
     @property
     def backend_pid(self) -> int:
-        """The server process that the login was told of; behind a pooler another one may do the work."""
+        """The server process that the login was given; behind a pooler another one may do the work."""
         return self._driver.info.backend_pid
 
     def rows(self, statement: str, **parameters: object) -> list[Any]:

@@ -33,7 +33,7 @@ def show_openssl_the_systems_certificates() -> None:
     """Make `sslrootcert=system` mean this system: the OpenSSL of the driver's wheel looks in a place of its own.
 
     A variable of the C library does it, so that libpq still insists on verify-full, which goes with `system`. What the
-    caller has set counts; `os.environ`, and so whoever is started with it, stays as it is.
+    caller has set counts; `os.environ`, and so every program that is started with it, stays as it is.
     """
     if "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ:
         return
@@ -76,7 +76,7 @@ def _instead_of_variables(*, complete: bool) -> dict[str, str]:
     Of a complete address these are all, else those that would lead it astray: PGOPTIONS would become a start-up
     parameter, which PgBouncer refuses, and PGHOSTADDR goes before any host.
 
-    A parameter goes before its variable, so that the environment stays as it is: other threads log in meanwhile, or
+    A parameter goes before its variable, so that the environment stays as it is: other threads log in at that time, or
     start commands, which are to have all of it.
     """
     if not any(name.startswith("PG") for name in os.environ):

@@ -17,7 +17,7 @@ class Origin:
     """Where a change comes from. `caller` is what a wrapper on another machine claims; nothing proves it.
 
     `container` is the container's or pod's name where this process runs in one, as the kernel knows it. `process` is
-    this very process, so that whoever finds its record later on the same machine can tell whether it lives.
+    this very process, so that another one that finds its record later on the same machine can tell whether it lives.
     """
 
     user: str
@@ -59,7 +59,7 @@ def here() -> Origin:
 
 
 def is_dead(process: str) -> bool:
-    """Whether `process` ran on this very machine and is gone; False where that cannot be told from here."""
+    """Whether `process` ran on this very machine and is gone; False where that cannot be seen from here."""
     try:
         *kernel, number, beginning = process.split()
         if " ".join(kernel) != _kernel():

@@ -223,7 +223,7 @@ def main() -> None:
 
 
 def inv() -> None:
-    """Run as the `inv` of a bundle: the tasks have their full names, and nobody's tasks.py is imported."""
+    """Run as the `inv` of a bundle: the tasks have their full names, and no tasks.py is imported."""
     _run("inv", invoke.Collection(ns))
 
 

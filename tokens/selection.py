@@ -228,7 +228,7 @@ class Selection:
         no_membership: of bots of projects and groups that are no member of anything, which reach nothing.
         ids: one of these.
         superseded: whether those are meant, too, that a rotation has replaced and that the change would prolong. No
-            condition on a token alone, so whoever makes the plan sees to it.
+            condition on a token alone, so the maker of the plan sees to it.
         others: credentials of these kinds, too, which are no tokens and are only read.
     """
 

@@ -101,7 +101,7 @@ def revisions(branch: Branch) -> tuple[str, ...]:
 def statements(branch: Branch, since: str | None = None) -> str:
     """What `upgrade` would make of an empty database, or of one at revision `since`, as SQL for psql.
 
-    The version table stays empty: whoever runs this gets the rows from elsewhere.
+    The version table stays empty: the caller gets the rows from elsewhere.
     """
     buffer = io.StringIO()
     context = MigrationContext.configure(

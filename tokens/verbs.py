@@ -106,7 +106,7 @@ def apply(
         plan: from `plan`, or the number of a stored plan or of a run that was stopped.
         reason: why, for the journal.
         allow: the guards that refuse nothing, such as `past`.
-        on_event: told what happens, from `tokens.run.batches`.
+        on_event: gets what happens, from `tokens.run.batches`.
 
     Raises:
         Refused: a guard forbids it, or another run is under way; nothing was changed.

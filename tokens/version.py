@@ -1,3 +1,3 @@
-"""The version of this program. A leaf: whoever asks for it should not import the tasks."""
+"""The version of this program. A leaf: to ask for it imports no tasks."""
 
 __version__ = "0.1.0"

@@ -8,7 +8,7 @@ from tokens.selection import Condition
 
 @dataclass(frozen=True)
 class Move:
-    """So many tokens go from one date to another; None is "never expires"."""
+    """How many tokens go from one date to another; None is "never expires"."""
 
     old: ExpirationDate | None
     new: ExpirationDate | None
@@ -17,7 +17,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Change:
-    """The new date: `to` a day, `by` so many days from each token's own, or neither, which removes it.
+    """The new date: `to` a day, `by` a number of days from each token's own, or neither, which removes it.
 
     `days` spreads the new dates evenly over this number of days: from `to` on those of all tokens, from `by` on
     those of the tokens that had the same one, so that no day gets all of them again. 1 spreads nothing.

@@ -119,7 +119,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class KindCount:
-    """So many tokens of one kind and state fit what was named; `selected` says whether the change takes them."""
+    """How many tokens of one kind and state fit what was named; `selected` says whether the change takes them."""
 
     kind: Kind
     state: State
@@ -129,7 +129,7 @@ class KindCount:
 
 @dataclass(frozen=True)
 class Options:
-    """How a change treats what hangs on the tokens: whether memberships are moved, and notices re-armed."""
+    """How a change treats what belongs to the tokens: whether memberships are moved, and notices re-armed."""
 
     memberships: bool = True
     notices: bool = True
@@ -140,7 +140,7 @@ class Plan:
     """One change, ready to run.
 
     `chunks` hold exactly the tokens that the selection found when the plan was made, in the order in which they are
-    changed. `memberships` and `notices` are how the run treats what hangs on them, None and False where there is
+    changed. `memberships` and `notices` are how the run treats what belongs to them, None and False where there is
     nothing to do. `undoes` is the run whose old values are put back. `release` is GitLab's version, or
     what the database tells of it.
     """

@@ -42,7 +42,7 @@ def extension(_: Environment, to: str | None, by: str | None, stagger: str | Non
 
 
 def treatment(_: Environment, memberships: str, notices: str) -> Options:
-    """What happens to what hangs on the tokens, as these options mean it."""
+    """What happens to what belongs to the tokens, as these options mean it."""
     return Options(memberships=memberships == "move", notices=notices == "rearm")
 
 

@@ -13,7 +13,7 @@ class Ending:
         status: one of ExitStatus, or what a process elsewhere has ended with.
         message: one line for standard error: why the status is not DONE, and what to type next.
         cause: the exception behind it, which Invoke's --debug shows.
-        in_document: whether a JSON document has told of it, whole or in part, so that no other one may follow.
+        in_document: whether it is in a JSON document already, whole or in part, so that no other one may follow.
 
     A fault that a command does not wait for is an exception of `tokens.errors` with the same two things in it:
     `tokens.commands.faults` makes an Ending of it.

@@ -134,7 +134,7 @@ class Environment:
         return ProgressBar(self.stderr, total, unit)
 
     def muted_keyboard(self) -> AbstractContextManager[None]:
-        """Keep keys from showing up on the screen meanwhile, where somebody is there to press them."""
+        """Keep keys from showing up on the screen during this, if somebody is there to press them."""
         return muted_keyboard(self.stdin) if self.has_person else nullcontext()
 
     def flush(self) -> None:

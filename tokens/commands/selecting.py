@@ -154,7 +154,7 @@ def takes_superseded(_: Environment, leave_out: str | None) -> bool:
 def read_ids(source: str, stdin: TextIO | None) -> tuple[int, ...]:
     """The ids in a file, or on `stdin` where `source` is `-`, each once and in ascending order.
 
-    Root reads it before becoming the GitLab user, so nothing of it is ever quoted: whoever may run this as root need
+    Root reads it before becoming the GitLab user, so nothing of it is ever quoted: who may run this as root need
     not be somebody who may read every file.
 
     Raises:

@@ -91,8 +91,8 @@ def _undo(
     deed = f"undo run {run}: {view.deed(found.plan, found.tokens)}"
     propose(found.plan, report, view.title_to_undo(found, report.instance, report.columns))
     report.add(**view.undo_as_dict(found))
-    for line in view.undo_screen(found):
-        report.say(line)
+    if lines := view.undo_screen(found):
+        report.say("\n".join(("", *lines)))
     if not found.tokens and not found.changed_since:
         why = "No other token is left" if found.left_out else f"Run {run} has been undone"
         report.say(f"{why}: there is nothing to do.")

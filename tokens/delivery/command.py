@@ -76,7 +76,7 @@ def run_command(
     value of its own, by which whatever it starts is known as part of this delivery.
 
     It begins with INT, HUP and TERM ignored, as does all that it starts: Ctrl-C, a closed terminal and a service
-    manager mean every process at once, but a delivery should end what it does, and whoever waits here decides what
+    manager mean every process at once, but a delivery should end what it does, and who waits here decides what
     then. Programs may take them back (`trap - TERM`); those in Go do so with TERM, those in Node with all three, by
     themselves. They are not blocked instead, since then `timeout` could not end a program either. What raises an
     exception here, as a second Ctrl-C does, kills the command and all that it has started.

@@ -116,7 +116,7 @@ class FileDelivery(Delivery):
                 os.close(folder)
 
     def _publish(self, beside: Path, path: Path) -> None:
-        """Give the file its name, all of it at once; a rename alone would overwrite what has come to be meanwhile."""
+        """Give the file its name, all of it at once; a rename alone would overwrite what somebody has made since."""
         if not self._force:
             try:
                 os.link(beside, path, follow_symlinks=False)

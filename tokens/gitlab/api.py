@@ -164,7 +164,7 @@ def verify(
         token: the new token.
         trusted: files with certificates to trust beside the system's; those that cannot be read are passed over.
         attempts: how often it is asked at most; once at least.
-        pause: waits for so many seconds.
+        pause: waits for this number of seconds.
         timeout: seconds that all of it may take, tries and pauses included.
 
     Raises:

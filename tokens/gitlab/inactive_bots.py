@@ -2,7 +2,7 @@
 
 Every night at 00:00 UTC the worker `ResourceAccessTokens::InactiveTokensDeletionCronWorker` takes each bot without a
 token that holds it: it deletes the bot, and the bot's tokens with it. A token holds its bot while it is active, and for
-so many days after its date, or after it was revoked.
+a number of days after its date, or after it was revoked.
 """
 
 import re

@@ -14,7 +14,7 @@ from tokens.gitlab.settings import CURRENT
 from tokens.secret import Secret
 
 Random = Callable[[int], bytes]
-"""Gives so many random bytes."""
+"""Gives this number of random bytes."""
 
 DEFAULT_PREFIX = "glpat-"
 

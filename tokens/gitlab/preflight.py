@@ -134,7 +134,7 @@ def check_code(connection: Connection, needs: Needs, *, reading: bool = False) -
 def hidden_rows(connection: Connection, needs: Needs) -> str | None:
     """What to say where row-level security may hide rows of the other tables that a task reads; None where none does.
 
-    Which rows a policy hides cannot be told from here: it may be none.
+    Which rows a policy hides cannot be seen from here: it may be none.
     """
     found = connection.rows(HIDDEN, tables=[table for table in needs.reads if table != TOKENS])
     if not found:

@@ -1,4 +1,4 @@
-"""Triggers on GitLab's tables, which run with the privileges and the search_path of whoever changes a row.
+"""Triggers on GitLab's tables, which run with the privileges and the search_path of the role that changes a row.
 
 GitLab's own, 16.0 to 19.x, fire on no statement of ours: the one on a table that is written here fires on DELETE. But
 they name tables without a schema, as those of a later release or of an administrator may do. They find them as long as

@@ -140,7 +140,7 @@ class Due:
 
 @dataclass(frozen=True)
 class KindGauge:
-    """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in so many days.
+    """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in this number of days.
 
     `unwarned` expire within UNWARNED_WITHIN days, have an active owner, and GitLab tells nobody. Neither this nor
     `within` nor `next` is about a token whose successor works.

@@ -159,8 +159,8 @@ def read_tokens(address: Address, run: StoredRun) -> Iterator[TokenOutcome] | It
 def read_outcomes(address: Address, run: int) -> Iterator[TokenOutcome]:
     """The tokens of a run in the plan's order, any number of them in little memory.
 
-    Every page is read in a transaction of its own, so none is open while the caller shows one: whoever reads on in a
-    pager holds back no VACUUM. A chunk that is cut in two meanwhile comes once.
+    Every page is read in a transaction of its own, so none is open while one is shown: a person who reads in a
+    pager holds back no VACUUM. A chunk that is cut in two in that time comes once.
     """
     start = 0
     while True:

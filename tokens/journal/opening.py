@@ -20,7 +20,7 @@ def check(connection: Connection, allow: Collection[str] = ()) -> None:
     Raises:
         JournalMissing: it is not installed.
         JournalOutdated: it has to be migrated first, and may be.
-        JournalUntrusted, Refused: see `tokens.journal.installation`; also one that a publication would carry along.
+        JournalUntrusted, Refused: see `tokens.journal.installation`; also one that a publication would replicate.
     """
     try:
         installation.check(connection)
@@ -73,7 +73,7 @@ def make_ready(
         check: raises JournalMissing or JournalOutdated.
         install: installs or migrates it.
         ask: asks whether to install one where there is none; None where nobody can be asked, so that it is an error.
-        tell: told that an older one is migrated.
+        tell: called with a line that an older one is migrated.
     """
     try:
         check()

@@ -1,6 +1,6 @@
 """Writing the journal: a plan is stored as its chunks, a run marks them in the transactions that change tokens.
 
-Only one run may be under way. Whoever carries it out holds the number of an attempt and repeats it in each transaction:
+Only one run may be under way. Its process holds the number of an attempt and repeats it in each transaction:
 an attempt that has been taken over can commit nothing any more, however late it wakes up.
 """
 
@@ -196,7 +196,7 @@ class Recorder:
     attempt = 1
 
     def has_changed(self, tokens: int) -> bool:
-        """Whether the run may have changed any token, if this attempt has changed so many."""
+        """Whether the run may have changed any token, if this attempt has changed that number."""
         return tokens > 0 or self.attempt > 1
 
     def mark(self, connection: Connection, outcomes: Sequence[ChunkOutcome]) -> None:
@@ -389,8 +389,8 @@ def begin(connection: Connection, run: int, origin: Origin) -> Record:
 def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Record:
     """Go on with a run of one's own as the attempt `wanted`, in the open transaction.
 
-    For whoever has lost touch with a process that works for him, so that it can commit nothing any more; each try wants
-    a higher number, so that one that comes late does nothing. That the run is his `origin.process` tells.
+    For a caller that has lost touch with its process, so that this can commit nothing any more; each try wants
+    a higher number, so that one that comes late does nothing. That the run is its own, `origin.process` tells.
 
     Raises TakenOver where another has taken it over.
     """

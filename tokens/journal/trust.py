@@ -1,4 +1,4 @@
-"""Whether the schema `token_tasks` may be used: its owners, and what hangs on it, would act with our privileges.
+"""Whether the schema `token_tasks` may be used: its owners, and what belongs to it, would act with our privileges.
 
 One query of the catalogue, asked at the beginning of every piece of work. Between that and the work itself only those
 can change the answer who are trusted anyway.
@@ -207,7 +207,7 @@ FOREIGN = """
 
 
 class JournalUntrusted(Refused):
-    """Somebody else owns the journal or a part of it, or something hangs on it that would run as this role."""
+    """Somebody else owns the journal or a part of it, or something belongs to it that would run as this role."""
 
 
 def check(connection: Connection) -> None:

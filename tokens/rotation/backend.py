@@ -1,6 +1,6 @@
 """What a rotation asks of GitLab's side, which is right here (`local`) or in a container (`remote`).
 
-Key and database stay on that side; a new token leaves it once, to be delivered by whoever asked for it.
+Key and database stay on that side; a new token leaves it once, to be delivered by the side that asked for it.
 """
 
 import threading
@@ -54,7 +54,7 @@ class Survey:
     why they cannot be rotated; of one that is meant alone its plan says so.
 
     `plan` is for the tokens that the question alone decides on, None where a person has to choose or none is left;
-    `fault` is why plan or obstacles could not be told. `remaining` is the plan rotation by rotation, or what is left of
+    `fault` is why there are no plan or obstacles. `remaining` is the plan rotation by rotation, or what is left of
     the run that is resumed.
 
     `url` is that of this GitLab where it was asked for. The other faults say what it lacks: `journal` (to be installed,
@@ -114,7 +114,7 @@ class Finished:
 class Backend(Protocol):
     """GitLab's side of a rotation. Everything raises the faults of `tokens.errors`.
 
-    What has an effect may be asked for again by whoever did not get the answer: it does no harm, and says the same.
+    What has an effect may be asked for again if the answer was lost: it does no harm, and says the same.
 
     `interval` is how many seconds lie between two heartbeats; `stop_requested` says that somebody wants to stop.
     """

@@ -115,8 +115,8 @@ class Candidate:
 class Search:
     """What the tokens have in common that may get a successor; one of them fulfils all of it.
 
-    Days are counted from today (UTC). `within` takes those that work and expire within so many days; `expired_within`
-    those that have expired within the last so many; with both either will do. `token` takes those with this name, or
+    Days are counted from today (UTC). `within` takes those that work and expire within those days; `expired_within`
+    those that have expired within the last ones; with both either will do. `token` takes those with this name, or
     the one with this id, which goes before a name of the same digits.
     """
 

@@ -1,4 +1,4 @@
-"""What becomes of each column of a token in its successor: copied, given anew, or left at the table's default.
+"""What becomes of each column of a token in its successor: copied, made again, or left at the table's default.
 
 After GitLab's PersonalAccessTokens::RotateService, 16.0 to 19.x. A column that is none of these belongs to a release
 that this version of the tool does not know.

@@ -142,7 +142,7 @@ def plan(
 
 
 def obstacles(address: Address, candidates: Sequence[Candidate], *, allow_personal: bool) -> dict[int, str]:
-    """Why tokens cannot or should not be rotated, one line each by their ids, for whoever leaves those out.
+    """Why tokens cannot or should not be rotated, one line each by their ids, for a caller that leaves those out.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`; also where no token on the instance can be rotated.

@@ -64,7 +64,7 @@ class Retirement(StrEnum):
     """It ends on the day of the grace, or on its own if that is earlier."""
 
     REPLACED = "replaced"
-    """Somebody else has rotated it meanwhile, and that successor works, too."""
+    """Somebody else has rotated it since, and that successor works, too."""
 
     LEFT_ALONE = "left alone"
     """Somebody has given it another date since the plan, or it is gone: its fate is theirs."""

@@ -1,7 +1,7 @@
 """A rotation carried out: create, verify, deliver, revoke, one token after the other.
 
 Whatever ends it between two steps, the journal knows the last one: an undelivered successor is revoked here if that is
-still possible, else by whoever resumes the run.
+still possible, else by the run's continuation.
 """
 
 import time
@@ -210,7 +210,7 @@ class Rotator:
         _insist(lambda: self._backend.abandon(token_id), PAUSES)
 
     def _give_up(self, token_id: int) -> None:
-        """Revoke the successor, if there is one and the database lets it; else whoever resumes the run does."""
+        """Revoke the successor, if there is one and the database lets it; else the run's continuation does."""
         with suppress(TokensError):
             self._abandon(token_id)
 

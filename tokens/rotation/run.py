@@ -66,7 +66,7 @@ def run(
 ) -> Generator[Event, None, None]:
     """Rotate what remains of a run, one token after the other.
 
-    Whoever does not take all events closes the iterator: the journal then has the end of the run, too.
+    A caller that does not take all events closes the iterator: the journal then has the end of the run, too.
 
     Args:
         backend: GitLab's side.

@@ -3,7 +3,7 @@
 A run never changes a token that no longer has the date that the plan saw, never waits long for a row that somebody else
 has locked, and stops between two transactions when asked to. It yields what happens and prints nothing.
 
-Whoever uses a token that is being changed waits for the transaction's end, since GitLab writes `last_used_at` into its
+A client whose token is being changed waits for the transaction's end, since GitLab writes `last_used_at` into its
 row. So a transaction is as short as it can be without losing much to its fixed cost: round trips, journal, disk. Each
 COMMIT is on the disk before the next transaction begins: behind PgBouncer a crash between two of them goes unnoticed.
 """
@@ -44,7 +44,7 @@ WAIT = 0.5  # seconds between two questions whether there is a reason to wait
 
 @dataclass(frozen=True)
 class Reread:
-    """So many tokens are left of the plan: another process has gone on with the run since the caller read it."""
+    """How many tokens are left of the plan: another process has gone on with the run since the caller read it."""
 
     tokens: int
 
@@ -59,7 +59,7 @@ class BatchStarting:
 
 @dataclass(frozen=True)
 class BatchCommitted:
-    """So many of the plan's tokens are dealt with by now: changed, or found changed by somebody else."""
+    """How many of the plan's tokens are dealt with by now: changed, or found changed by somebody else."""
 
     dealt_with: int
 
@@ -73,7 +73,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Recounted:
-    """So many of the plan's tokens carry their new date in the table, counted after the last transaction."""
+    """How many of the plan's tokens carry their new date in the table, counted after the last transaction."""
 
     tokens: int
 
@@ -124,7 +124,7 @@ def run(
         recorder: where it is written down, in the very transactions that change tokens.
         reason_to_wait: asked between transactions, every half second; while it gives a reason nothing is changed.
         stop_requested: asked between two transactions, and before a locked table is tried again.
-        pause: waits so many seconds.
+        pause: waits this number of seconds.
 
     Raises:
         RunFailed: what had been committed stays.
@@ -353,7 +353,7 @@ class _Run:
 
 
 def _batch(chunks: Iterable[Chunk], size: int) -> list[Chunk]:
-    """The first chunks with about so many tokens together; at least one."""
+    """The first chunks with about this number of tokens together; at least one."""
     batch: list[Chunk] = []
     tokens = 0
     for chunk in chunks:

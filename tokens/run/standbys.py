@@ -146,7 +146,7 @@ def reasons_to_wait(
 ) -> Iterator[Callable[[Connection], str | None]]:
     """What tells a run on `address` why to wait for one of these standbys, None while there is no reason.
 
-    `max_lag` and `named` are as for `watch`; `note` is told of standbys that cannot be used.
+    `max_lag` and `named` are as for `watch`; `note` gets a line on standbys that cannot be used.
 
     Raises:
         DatabaseError, Refused: see `watch`.
@@ -227,7 +227,7 @@ class _Standby:
         self._connection: Connection | None = None
 
     def identity(self) -> _Identity:
-        """Which database it leads to, asked anew; raises what the connection raises."""
+        """Which database it leads to, asked again; raises what the connection raises."""
         connection = self._connected()
         with _short(connection):
             return _Identity.of(connection)

@@ -139,7 +139,7 @@ PUT_BACK_ALONG = """
 
 
 class RunComplete(UsageError):
-    """Nothing is left of a run that was to be gone on with: whoever wanted just that need do nothing."""
+    """Nothing is left of a run that was to be continued: who wanted just that need do nothing."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a transaction of a run does to tokens, and to the notices and memberships that hang on them.
+"""What a transaction of a run does to tokens, and to the notices and memberships that belong to them.
 
 Every statement works in the transaction that the caller has opened.
 """
@@ -223,7 +223,7 @@ class Update:
         return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
 
     def of_unlocked(self, connection: Connection, chunk: Chunk) -> ChunkOutcome:
-        """Change what can be changed of one chunk, and what hangs on it, passing over what others have locked."""
+        """Change what can be changed of one chunk, and what belongs to it, passing over what others have locked."""
         busy: set[int] = set()
         memberships: list[_Membership] = []
         if self._plan.memberships:
@@ -334,5 +334,5 @@ def _rearmed(column: str) -> str:
 
 
 def _dates(found: Iterable[tuple[ExpirationDate | None, int]]) -> str:
-    """An array of dates, each of them for so many tokens."""
+    """An array of dates, each of them for a number of tokens."""
     return literal(text for day, tokens in found for text in [quoted(day)] * tokens)

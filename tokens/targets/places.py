@@ -23,7 +23,7 @@ def open_place(target: Target, *, root: Path, demo_directory: Path | None, repor
         target: no container and no pod.
         root: where the machine's files are looked for.
         demo_directory: the demo's folder, None for the usual one.
-        report: told what takes time.
+        report: gets a line on what takes time.
 
     Raises:
         NoInstallation, Refused, UsageError: see `tokens.targets.here.site`.

@@ -71,7 +71,7 @@ def read_configuration(context: invoke.Context) -> Configuration:
 def refuse_others(context: invoke.Context, name: str) -> None:
     """Refuse root a setting below `tokens` that decides which programs run, or as whom, from somebody else's file.
 
-    `root` decides as whom programs run: whoever may run this as root, and name a file, must not choose any account that
+    `root` decides as whom programs run: who may run this as root, and name a file, must not choose any account that
     way. So that one is taken from Invoke's file for the whole system and from the environment only.
     """
     for level in ("project", "user", "runtime") if os.geteuid() == 0 else ():

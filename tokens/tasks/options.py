@@ -518,7 +518,7 @@ PLANNING = (
 
 
 def handling_of(task: str, *more: Option) -> Argument:
-    """How carefully `task` changes tokens: what all such tasks can be told, and more."""
+    """How carefully `task` changes tokens: the options of all such tasks, and more."""
     guards = GUARDS[task]
     allow = Option(
         "allow",
@@ -555,7 +555,7 @@ HANGING_ON = Argument(
         ),
     ),
 )
-"""What happens to what hangs on the tokens."""
+"""What happens to what belongs to the tokens."""
 
 EXTENSION = Argument(
     "change",

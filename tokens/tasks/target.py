@@ -149,7 +149,7 @@ def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
     """The words of the program that goes into containers or pods, as the configuration names it.
 
     Raises:
-        UsageError: they cannot be told apart.
+        UsageError: they cannot be distinguished.
         Refused: this is root, and others may write the file that names it.
     """
     name = "docker" if isinstance(target, DockerTarget) else "kubectl"

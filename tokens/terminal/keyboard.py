@@ -1,4 +1,4 @@
-"""The keyboard: keys one at a time, for whoever asks a question."""
+"""The keyboard: keys one at a time, for a question."""
 
 import os
 import select

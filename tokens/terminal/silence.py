@@ -10,7 +10,7 @@ DISABLED = b"\0"  # for a key that sends a signal
 
 @contextmanager
 def muted_keyboard(stdin: TextIO | None) -> Iterator[None]:
-    """Keep keys from showing up on the screen meanwhile; without a terminal nothing is done.
+    """Keep keys from showing up on the screen during this; without a terminal nothing is done.
 
     Of the keys that send a signal only Ctrl-C works: Ctrl-Z would suspend us with rows locked.
     """

@@ -17,7 +17,7 @@ def announced(
 ) -> Iterator[None]:
     """Name on `stream` what takes longer than `patience` seconds; a terminal forgets it at the end.
 
-    Without `patience` it is `console.patience()`. Nothing else may be written to the terminal meanwhile, unless it
+    Without `patience` it is `console.patience()`. Nothing else may be written to the terminal in that time, unless it
     `stays` there, as a line of its own.
     """
     seconds = console.patience() if patience is None else patience

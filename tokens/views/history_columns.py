@@ -1,4 +1,4 @@
-"""How `history` tells of one token of a run: of a date that was changed, or of a rotation."""
+"""How `history` shows one token of a run: of a date that was changed, or of a rotation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tokens.views.times import to_the_minute
 
 @dataclass(frozen=True)
 class Columns:
-    """What is told of each token: `values` under `fields` for programs, `cells` below `heading` for a person.
+    """What is shown of each token: `values` under `fields` for programs, `cells` below `heading` for a person.
 
     `name` is what a run's tokens are called in its JSON. A cell wider than its column of `widths` widens its line.
     """
@@ -30,7 +30,7 @@ class Columns:
 
 
 def columns_of(kind: RunKind) -> Columns:
-    """How the tokens of a run of this kind are told."""
+    """How the tokens of a run of this kind are shown."""
     return ROTATIONS if kind is RunKind.ROTATE else CHANGES
 
 

@@ -1,6 +1,6 @@
 """The demo: a throw-away PostgreSQL with a GitLab-shaped database that shows the tables of GitLab's documentation.
 
-Its database has its final name only when it is complete: whoever can log in to it has a finished demo, and a fill that
+Its database has its final name only when it is complete: who can log in to it has a finished demo, and a fill that
 was killed leaves nothing but a database of another name, which the next one drops.
 
 Beside the server's files its folder has secrets.yml, the demo's own db_key_base, and `api`, which the stand-in for

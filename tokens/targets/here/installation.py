@@ -52,7 +52,7 @@ class NoInstallation(UsageError):
 class Installation:
     """One installation.
 
-    `rails` is the application's folder; `user` the account that GitLab runs as, None where it is whoever runs us (a
+    `rails` is the application's folder; `user` the account that GitLab runs as, None where it is our own (a
     pod); `environment` the folder with one file a variable that the Linux package sets for the application.
     """
 
@@ -73,7 +73,7 @@ class Installation:
 
 
 def detect(root: Path = ROOT) -> Installation:
-    """The installation below `root`, told by where the application lies and by a second proof.
+    """The installation below `root`, recognized by where the application lies and by a second proof.
 
     Raises:
         NoInstallation: there is none, or one that is not configured yet.
@@ -160,7 +160,7 @@ def _check_safe(database_yml: Path, found: os.stat_result, user: str) -> None:
 
 
 def _toolbox(root: Path) -> Installation:
-    """A pod has one account, which is whoever runs us; where root has come in, it is the one that owns the files."""
+    """A pod has one account, our own; where root has come in, it is the one that owns the files."""
     installation = Installation(Kind.TOOLBOX, root / TOOLBOX_RAILS, None)
     if not _may_be_there(installation.database_yml):
         raise NoInstallation(

@@ -32,7 +32,7 @@ class _Fault:
 
 
 class UnknownUrl(UsageError):
-    """The instance's URL cannot be told from its configuration."""
+    """The instance's URL is not in its configuration."""
 
 
 def read_instance_url(installation: Installation) -> str:

@@ -89,7 +89,7 @@ from tokens.start import @ENTRY@
 
 
 def require_glibc() -> None:
-    """Refuse, by UsageError, a Python whose C library cannot be carried along."""
+    """Refuse, by UsageError, a Python whose C library cannot be put into a bundle."""
     try:
         libc = os.confstr("CS_GNU_LIBC_VERSION") if sys.platform == "linux" else None
     except ValueError:
@@ -264,7 +264,7 @@ def _unpatched(packages: Path) -> list[Path]:
 
 
 def _compile(root: Path) -> None:
-    """Ship bytecode: Invoke has none written, so every start would compile everything anew."""
+    """Ship bytecode: Invoke has none written, so every start would compile everything again."""
     words = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/"]
     done = subprocess.run(
         [sys.executable, "-I", "-W", "ignore", "-m", "compileall", *words, str(root)], capture_output=True, text=True

@@ -43,7 +43,7 @@ class Bundle:
 
 
 def build(directory: Path | None = None) -> Bundle:
-    """Build the bundle of the running program anew, in place of an earlier one.
+    """Build the bundle of the running program again, in place of an earlier one.
 
     Takes some twenty seconds. A build that is killed leaves nothing that could be taken for a bundle, and a second one
     at the same time waits for the first. Raises UsageError where this Python's C library is not glibc or the folder

@@ -74,7 +74,7 @@ def find_place(target: RemoteTarget, report: Report, client: tuple[str, ...] = (
 
     Args:
         target: a container or pod.
-        report: told what is noteworthy.
+        report: gets a line on what is noteworthy.
         client: the words of the program that goes there; docker or kubectl where there are none.
     """
     if isinstance(target, DockerTarget):
@@ -101,7 +101,7 @@ def run(
         command: what to run.
         found: the bundle of this very version, if there is one.
         build: makes it if there is none and it is wanted.
-        report: told what takes time.
+        report: gets a line on what takes time.
         output: standard output, in which nothing is buffered; None where the caller has closed it.
 
     Raises:

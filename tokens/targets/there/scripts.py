@@ -1,7 +1,7 @@
 """What `sh` does in a container or pod for us. POSIX sh and a few programs that GitLab's images have; no Python.
 
 The tool is unpacked into a folder of its own under the bundle's sha256, where only its owner may write. As root it
-stays readable for all, because the tool goes on as the GitLab user.
+stays readable for all, because the tool then runs as the GitLab user.
 """
 
 from enum import IntEnum, StrEnum

@@ -17,7 +17,7 @@ class RemoteTool:
         client: the words of docker or kubectl.
         bundles: the folder with the tool's bundles, None for the usual one.
         caller: who asks, such as `alice@laptop`: a claim for the record that changes keep.
-        report: told what takes time.
+        report: gets a line on what takes time.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RemoteTool:
         return self._place.shown if self._place else "the container"
 
     def ask(self, words: Sequence[str], feed: bytes, patience: float) -> SecretAnswer:
-        """Run the tool there with `feed` on its standard input; what it said within so many seconds.
+        """Run the tool there with `feed` on its standard input; what it said within this number of seconds.
 
         Raises:
             SessionLost, ClientError, UsageError: see `tokens.targets.there.remote`.

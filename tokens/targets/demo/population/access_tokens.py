@@ -1,4 +1,4 @@
-"""The tokens and what hangs on them: their last uses, granular scopes and GitLab's clean-up."""
+"""The tokens and what belongs to them: their last uses, granular scopes and GitLab's clean-up."""
 
 # ruff: noqa: S608 - nothing that comes from outside gets into these statements
 
