@@ -26,7 +26,7 @@ from tests.testbed.instance import EXTEND, LATER, NOWHERE, SOON, TODAY, Instance
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.runs import resume
 from tokens.address import Address
-from tokens.commands.handling import GUARDS
+from tokens.commands.options.handling import GUARDS
 from tokens.counts import counted
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus

@@ -4,7 +4,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from tokens.commands.days import (
+from tokens.commands.environment import Environment
+from tokens.commands.options.days import (
     ago,
     day_before_which,
     day_of,
@@ -15,7 +16,6 @@ from tokens.commands.days import (
     range_of,
     today,
 )
-from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.selection import DateRange

@@ -17,7 +17,7 @@ import pytest
 
 from tests.testbed.folders import public_folder
 from tokens.address import Address
-from tokens.commands.days import coming_friday
+from tokens.commands.options.days import coming_friday
 from tokens.errors import ExitStatus, Refused, ServerError, UsageError
 from tokens.gitlab.credentials import OtherKind
 from tokens.inventory.breakdown import breakdown

@@ -12,7 +12,7 @@ import pytest
 
 from tests.testbed.commands import typed
 from tests.testbed.screen import Program
-from tokens.commands.days import coming_friday
+from tokens.commands.options.days import coming_friday
 from tokens.targets import demo
 from tokens.tasks.options import TOKENS_OF_DEMO
 

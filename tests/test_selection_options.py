@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tokens.commands.environment import Environment
-from tokens.commands.selecting import KINDS, OTHER_KINDS, OWNER_STATES, STATES, read_ids, selection
+from tokens.commands.options.selecting import KINDS, OTHER_KINDS, OWNER_STATES, STATES, read_ids, selection
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State

@@ -1,4 +1,4 @@
-"""Manners: how every room talks to PostgreSQL. The only file that knows the driver.
+"""Manners: how every room talks to PostgreSQL. Beside it libpq and engine alone know the driver.
 
 Nothing here outlives a transaction on the server: PgBouncer in transaction mode hands one session to many clients, so
 settings are `SET LOCAL`, statements are not prepared and no connection is kept between two pieces of work.

@@ -2,7 +2,7 @@
 
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
-from tokens.commands.selecting import note_gaps
+from tokens.commands.options.selecting import note_gaps
 from tokens.commands.show import show
 from tokens.inventory.breakdown import breakdown as breakdown_of
 from tokens.selection import Selection

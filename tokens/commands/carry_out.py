@@ -12,7 +12,7 @@ from tokens.change.plan import Plan, RunKind
 from tokens.commands import next_steps
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.handling import Handling
+from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
 from tokens.counts import counted
 from tokens.database import Connection

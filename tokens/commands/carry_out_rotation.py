@@ -8,8 +8,8 @@ from contextlib import closing
 from tokens.commands import next_steps
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.report import Report
-from tokens.commands.rotating import RotateOptions
 from tokens.counts import counted
 from tokens.delivery.command import run_command
 from tokens.delivery.destination import Delivery, NewToken

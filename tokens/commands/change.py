@@ -9,10 +9,10 @@ from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.commands import recording
 from tokens.commands.carry_out import carry_out
 from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
-from tokens.commands.days import EARLIEST, LATEST, day_of, days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.handling import Handling
+from tokens.commands.options.days import EARLIEST, LATEST, day_of, days_of
+from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate

@@ -4,12 +4,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokens.commands.days import days_of
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
-from tokens.commands.reading import MOST_TOKENS, whole_number
-from tokens.commands.selecting import note_gaps
+from tokens.commands.options.days import days_of
+from tokens.commands.options.selecting import note_gaps
+from tokens.commands.options.values import MOST_TOKENS, whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.commands.whole_file import replace
 from tokens.errors import ExitStatus, UsageError

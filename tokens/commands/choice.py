@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tokens.call import to_type
 from tokens.change.notes import notes_on_ids
+from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.report import Report
-from tokens.commands.rotating import RotateOptions
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.kind import Kind
 from tokens.rotation.backend import Survey

@@ -9,7 +9,7 @@ from tokens.change.plan import Plan
 from tokens.commands.agreement import confirmed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.handling import Handling
+from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
 from tokens.counts import counted
 from tokens.errors import Refused

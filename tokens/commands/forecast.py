@@ -5,11 +5,11 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tokens.commands.days import day_of, days_of, today
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
-from tokens.commands.reading import whole_number
-from tokens.commands.selecting import note_gaps
+from tokens.commands.options.days import day_of, days_of, today
+from tokens.commands.options.selecting import note_gaps
+from tokens.commands.options.values import whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.errors import UsageError
 from tokens.gitlab.kind import State

@@ -5,8 +5,8 @@ from datetime import date
 from tokens.commands.agreement import agreed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.handling import allowed
 from tokens.commands.instance import described
+from tokens.commands.options.handling import allowed
 from tokens.commands.report import print_done
 from tokens.commands.show import show
 from tokens.counts import counted

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
-from tokens.commands.reading import whole_number
+from tokens.commands.options.values import whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.inventory.tokens import BY_NAME, COLUMNS, UNSORTABLE, Column, Layout, Shown, listed

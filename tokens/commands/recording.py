@@ -9,7 +9,7 @@ from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.plan import Plan
 from tokens.commands.environment import Environment
-from tokens.commands.handling import Handling
+from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
 from tokens.journal import beginning
 from tokens.journal.opening import open_journal

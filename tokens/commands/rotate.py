@@ -16,8 +16,8 @@ from tokens.commands.consent import asked, end_dry_run, refuse_more
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
+from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.report import Report
-from tokens.commands.rotating import RotateOptions
 from tokens.commands.travel import caller
 from tokens.counts import counted
 from tokens.delivery.command import check_command

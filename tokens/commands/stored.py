@@ -6,7 +6,7 @@ from tokens.commands.carry_out import carry_out
 from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.handling import Handling
+from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
 from tokens.errors import ExitStatus
 from tokens.journal import beginning

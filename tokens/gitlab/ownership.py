@@ -6,8 +6,6 @@ service accounts own their tokens themselves.
 
 from tokens.gitlab.schema import USER_DETAILS, Schema
 
-MAINTAINER = 40  # members.access_level of who looks after a project's or group's tokens; an owner has 50
-
 # Most bots have one membership. Of several GitLab takes a project's first, as it does to tell the kind.
 PLACE = """
     LEFT JOIN LATERAL (

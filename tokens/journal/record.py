@@ -224,8 +224,8 @@ class Recorder:
 class Record(Recorder):
     """Writes into the journal, for one attempt to carry out one run; `attempt` counts them from 1.
 
-    Every method works in the transaction that the caller has opened, except that `begin` opens its own. Raises
-    TakenOver where another process has taken the run over: the transaction must not be committed.
+    Every method works in the transaction that the caller has opened. Raises TakenOver where another process has taken
+    the run over: the transaction must not be committed.
     """
 
     run: int

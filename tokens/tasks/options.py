@@ -7,7 +7,7 @@ from typing import Any
 import invoke
 
 from tokens.commands.environment import Environment
-from tokens.commands.handling import GUARDS, Handling, handling
+from tokens.commands.options.handling import GUARDS, Handling, handling
 from tokens.tasks import target
 from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 
@@ -53,9 +53,9 @@ TARGETS_CONFIGURED = Argument("configured", target.configured)
 THERE = Argument("there", target.there, (TARGET,))
 
 RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
-RUN_TO_CHANGE = Argument("run", "tokens.commands.reading:run_to_change", (RUN,))
+RUN_TO_CHANGE = Argument("run", "tokens.commands.options.values:run_to_change", (RUN,))
 REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
-REASON_GIVEN = Argument("reason", "tokens.commands.reading:reason", (REASON,))
+REASON_GIVEN = Argument("reason", "tokens.commands.options.values:reason", (REASON,))
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
 NO_JOURNAL = Option(
     "no_journal",
@@ -67,7 +67,7 @@ OUTPUT = Option("output", "text or json. Default: text.", "text", forms=("text",
 
 TOP = Argument(
     "most",
-    "tokens.commands.reading:number_of_dates",
+    "tokens.commands.options.values:number_of_dates",
     (
         Option(
             "top",
@@ -88,7 +88,7 @@ DATES_OUTPUT = Option(
 
 RUN_SHOWN = Argument(
     "run",
-    "tokens.commands.reading:number_of_run",
+    "tokens.commands.options.values:number_of_run",
     (RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),),
 )
 HISTORY_OUTPUT = Option(
@@ -121,7 +121,7 @@ SQL = Option(
 )
 PRUNED_DAY = Argument(
     "day",
-    "tokens.commands.days:day_before_which",
+    "tokens.commands.options.days:day_before_which",
     (
         Option(
             "before",
@@ -139,7 +139,7 @@ PRUNED_DAY = Argument(
 DEMO_FOLDER = Argument("folder", target.demo_directory)
 TOKENS_OF_DEMO = Argument(
     "tokens",
-    "tokens.commands.reading:tokens_of_demo",
+    "tokens.commands.options.values:tokens_of_demo",
     (
         Option(
             "tokens",
@@ -150,7 +150,7 @@ TOKENS_OF_DEMO = Argument(
 )
 DATE_OF_DEMO = Argument(
     "expires_at",
-    "tokens.commands.days:date_of_demo",
+    "tokens.commands.options.days:date_of_demo",
     (
         Option(
             "expires",
@@ -292,7 +292,7 @@ LEAVE_OUT = Option(
     forms=("superseded",),
     group=Group.TOKENS,
 )
-SUPERSEDED = Argument("superseded", "tokens.commands.selecting:takes_superseded", (LEAVE_OUT,))
+SUPERSEDED = Argument("superseded", "tokens.commands.options.selecting:takes_superseded", (LEAVE_OUT,))
 WITHIN = Option(
     "within",
     "Those that work and expire within a period from today (30d, 2w, 3m, 1y), instead of --expires.",
@@ -306,7 +306,7 @@ EXPIRED_WITHIN = Option(
     group=Group.TOKENS,
 )
 PERIODS = (WITHIN, EXPIRED_WITHIN)
-SELECTION = Argument("selection", "tokens.commands.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
+SELECTION = Argument("selection", "tokens.commands.options.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
 """Which tokens are to be changed."""
 
 
@@ -323,33 +323,33 @@ def _of_every(option: Option) -> Option:
     return option.saying(every) if option.name == "state" else _of_every_kind(option)
 
 
-LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
+LISTED = Argument("selection", "tokens.commands.options.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
 """Which tokens are to be shown: without an option about the date those of any date."""
 
 
-LISTED = Argument("selection", "tokens.commands.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
+LISTED = Argument("selection", "tokens.commands.options.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
 """Which tokens are to be shown: without an option about the date those of any date."""
 
-COUNTED = Argument("selection", "tokens.commands.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
+COUNTED = Argument("selection", "tokens.commands.options.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
 """Which tokens are counted: without an option about kind or state all of them."""
 
 COMING = Argument(
     "selection",
-    "tokens.commands.selecting:to_count",
+    "tokens.commands.options.selecting:to_count",
     tuple(_of_every(option) for option in SELECTING if option.name not in ("expires", "state")),
 )
 """Which tokens are counted by a task that has a window of its own, of those that work."""
 
 FORESEEN = Argument(
     "selection",
-    "tokens.commands.selecting:to_foresee",
+    "tokens.commands.options.selecting:to_foresee",
     tuple(_of_every_kind(option) for option in SELECTING if option.name != "expires"),
 )
 """The same, and revoked ones on request."""
 
 REPORTED = Argument(
     "selection",
-    "tokens.commands.selecting:to_report",
+    "tokens.commands.options.selecting:to_report",
     (
         *(
             option.saying(f"Only in this state: {STATES}. Default: active and expired. {SEVERAL}")
@@ -578,7 +578,7 @@ SAID_OF_ROTATION = {
 }
 ROTATION = Argument(
     "options",
-    "tokens.commands.rotating:rotate_options",
+    "tokens.commands.options.rotating:rotate_options",
     (
         Option("service_account", "Only tokens of the account with this username.", value=ACCOUNT, group=Group.TOKENS),
         Option(

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tokens.call import to_type
-from tokens.commands import reading
-from tokens.commands.days import days_of
 from tokens.commands.environment import Environment
-from tokens.commands.handling import allowed
-from tokens.commands.selecting import selection
+from tokens.commands.options import values
+from tokens.commands.options.days import days_of
+from tokens.commands.options.handling import allowed
+from tokens.commands.options.selecting import selection
 from tokens.errors import UsageError
 from tokens.gitlab.api import Endpoint
 from tokens.gitlab.kind import State
@@ -108,7 +108,7 @@ def rotate_options(
     output: str,
     **selecting: Any,
 ) -> RotateOptions:
-    """What these options ask for; `selecting` are those of `tokens.commands.selecting.selection`.
+    """What these options ask for; `selecting` are those of `tokens.commands.options.selecting.selection`.
 
     Reads the ids of `--ids`, on the environment's standard input where they are there.
 
@@ -145,7 +145,7 @@ def rotate_options(
         selects=of_all or service_account is not None or token is not None,
         of_all=of_all,
         allow=allowed("rotate", allow),
-        at_most=reading.number_at_most(at_most),
+        at_most=values.number_at_most(at_most),
         expires_in=lifetime,
         grace=_days("grace", grace),
         url=verify,
@@ -156,7 +156,7 @@ def rotate_options(
         secrets_file=None if secrets_file is None else _file(secrets_file),
         dry_run=dry_run,
         asks=not yes,
-        reason=reading.reason(environment, reason),
+        reason=values.reason(environment, reason),
         resume=None if resume is None else _run_to_resume(resume, planned),
         json=json,
     )
@@ -204,7 +204,7 @@ def _run_to_resume(text: str, planned: Mapping[str, Any]) -> int:
     for name, value in planned.items():
         if value not in (None, [], False):
             raise UsageError(f"--resume goes on with a run as it was planned: leave --{name.replace('_', '-')} out.")
-    number = reading.whole_number(text, 1, reading.LARGEST_RUN)
+    number = values.whole_number(text, 1, values.LARGEST_RUN)
     if number is None:
         seen = to_type("to see the runs", "history")
         raise UsageError(f'--resume takes the number of a run, but was given "{text}".{seen}')
@@ -216,7 +216,7 @@ def _days(option: str, text: str | None) -> int | None:
 
 
 def _text(option: str, text: str | None) -> str | None:
-    return None if text is None else reading.free_text(option, text)
+    return None if text is None else values.free_text(option, text)
 
 
 def _file(text: str) -> Path:

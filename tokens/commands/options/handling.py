@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tokens.address import Address
-from tokens.commands import reading
 from tokens.commands.environment import Environment
+from tokens.commands.options import values
 from tokens.errors import UsageError
 from tokens.spelling import meant
 
@@ -84,8 +84,8 @@ def handling(
         dry_run=dry_run,
         store=plan,
         allow=allowed(task, allow),
-        at_most=reading.number_at_most(at_most),
-        reason=reading.reason(environment, reason),
+        at_most=values.number_at_most(at_most),
+        reason=values.reason(environment, reason),
         journal=not no_journal,
         json=output == "json",
         standbys=standbys,

@@ -9,9 +9,9 @@ from typing import Any, TextIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from tokens.address import Address
-from tokens.commands.days import HOW, day_of, days_since, days_within, range_of
 from tokens.commands.environment import Environment
-from tokens.commands.reading import free_text
+from tokens.commands.options.days import HOW, day_of, days_since, days_within, range_of
+from tokens.commands.options.values import free_text
 from tokens.errors import UsageError
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, OwnerState, State
