@@ -45,6 +45,14 @@ def test_what_a_page_links_to_or_names_is_there(page: Path) -> None:
         assert (CHECKOUT / name).exists(), name
 
 
+def test_the_page_on_how_it_is_built_names_every_file_of_every_room() -> None:
+    page = (CHECKOUT / "tokens/README.md").read_text()
+    files = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "tokens").rglob("*.py") if path.name != "__init__.py"]
+    assert [str(path) for path in files if not re.search(rf"\b{re.escape(path.name)}", page)] == []
+    rooms = {path.parent.name for path in files} - {"tokens"}
+    assert sorted(room for room in rooms if f"{room}/" not in page) == []
+
+
 def test_readme_has_no_link_that_is_dead_where_the_package_is_shown() -> None:
     assert all(link.startswith("https://") for link in re.findall(r"\]\(([^)]+)\)", README.read_text()))
 
