@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
-from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
+from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import Policy, read_policy
@@ -17,16 +17,32 @@ HURTFUL = ("api", "sudo", "admin_mode")
 
 UNUSED_FOR = 365  # days after which a token that was not used in them counts as unused
 
+# What is asked of each token is asked once, in a sub-select that PostgreSQL leaves as it is because of its OFFSET. What
+# is asked of scopes is asked once for each of the few lists of them.
 BREAKDOWN = """
     SELECT
-      {kind} AS kind,
-      count(*) AS tokens,
-      {counts}
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE {condition}
-    GROUP BY 1
+      t.kind,
+      {sums}
+    FROM (
+      SELECT
+        t.kind,
+        t.scopes,
+        count(*) AS tokens,
+        {counts}
+      FROM (
+        SELECT {kind} AS kind, {works} AS works, u.state, {columns}
+        FROM public.personal_access_tokens t
+        LEFT JOIN public.users u ON u.id = t.user_id
+        WHERE {condition}
+        OFFSET 0
+      ) t
+      GROUP BY t.kind, t.scopes
+    ) t
+    GROUP BY t.kind
 """
+
+COUNTED = ("scopes", "revoked", "expires_at", "last_used_at", "created_at", "granular")
+"""Columns of a token that it is counted by, where the release has them."""
 
 
 @dataclass(frozen=True)
@@ -74,28 +90,36 @@ def breakdown(address: Address, selection: Selection) -> Breakdown:
         schema = preflight.check(connection, LIST)
         check_names(connection, schema, selection)
         condition = selection.condition(schema)
-        counts = ",\n      ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in _counts(schema).items())
-        statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
-        rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
+        counts = _counts(schema)
+        sums = {name: f"sum(t.{name})" for name in ("tokens", *counts)}
+        sums |= {scope: f"COALESCE(sum(t.active) FILTER (WHERE {has_scope(scope)}), 0)" for scope in HURTFUL}
+        statement = BREAKDOWN.format(
+            kind=kind_expression(schema),
+            works=WORKS,
+            columns=", ".join(f"t.{name}" for name in COUNTED if schema.has(TOKENS, name)),
+            condition=condition.sql,
+            counts=",\n        ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in counts.items()),
+            sums=",\n      ".join(f"{sql}::bigint AS {name}" for name, sql in sums.items()),
+        )
+        rows = {Kind(row.kind): row for row in count_by_kind(connection, statement, **condition.parameters)}
         policy = read_policy(connection, schema)
     found = (rows[kind] for kind in Kind if kind in rows)
     return Breakdown(tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found), policy)
 
 
 def _counts(schema: Schema) -> dict[str, str]:
-    within = f"{WORKS} AND t.expires_at <= {TODAY} +"
+    within = f"t.works AND t.expires_at <= {TODAY} +"
     long_ago = f"now() - interval '{UNUSED_FOR} days'"
     return {
-        "active": WORKS,
+        "active": "t.works",
         "week": f"{within} 7",
         "month": f"{within} 30",
         "quarter": f"{within} 90",
-        "undated": f"{WORKS} AND t.expires_at IS NULL",
-        "never_used": f"{WORKS} AND t.last_used_at IS NULL",
-        "unused": f"{WORKS} AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < {long_ago}",
+        "undated": "t.works AND t.expires_at IS NULL",
+        "never_used": "t.works AND t.last_used_at IS NULL",
+        "unused": f"t.works AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < {long_ago}",
         "expired": STATE_CONDITIONS[State.EXPIRED],
         "revoked": STATE_CONDITIONS[State.REVOKED],
-        "owner_inactive": f"{WORKS} AND u.state IS DISTINCT FROM 'active'",
-        **{name: f"{WORKS} AND {has_scope(name)}" for name in HURTFUL},
-        "fine_grained": f"{WORKS} AND t.granular" if schema.has(TOKENS, "granular") else "false",
+        "owner_inactive": "t.works AND t.state IS DISTINCT FROM 'active'",
+        "fine_grained": "t.works AND t.granular" if schema.has(TOKENS, "granular") else "false",
     }

@@ -6,7 +6,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
+from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression, once
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.settings import read_policy
 from tokens.gitlab.succession import read_line
@@ -21,27 +21,32 @@ DUE = """
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
-      AND {works}
-      AND t.expires_at <= {today} + CAST(%(warning)s AS integer)
+      AND t.revoked IS NOT TRUE
+      AND t.expires_at BETWEEN {today} + 1 AND {today} + CAST(%(warning)s AS integer)
       {not_renewed}
 """
 
+# What is asked of each token is asked once, in a sub-select that PostgreSQL leaves as it is because of its OFFSET.
 GAUGES = """
     SELECT
-      {kind} AS kind,
-      count(*) FILTER (WHERE {works}) AS active,
+      t.kind,
+      count(*) FILTER (WHERE t.works) AS active,
       count(*) FILTER (WHERE {expired}) AS expired,
       count(*) FILTER (WHERE {revoked}) AS revoked,
-      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 7) AS within_7,
-      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 30) AS within_30,
-      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 60) AS within_60,
-      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 90) AS within_90,
-      count(*) FILTER (WHERE {works} AND t.expires_at IS NULL) AS undated,
-      min(t.expires_at) FILTER (WHERE {ends} AND isfinite(t.expires_at))::text AS next
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE {condition}
-    GROUP BY 1
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 7) AS within_7,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 30) AS within_30,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 60) AS within_60,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 90) AS within_90,
+      count(*) FILTER (WHERE t.works AND t.expires_at IS NULL) AS undated,
+      min(t.expires_at) FILTER (WHERE t.ends AND isfinite(t.expires_at))::text AS next
+    FROM (
+      SELECT {kind} AS kind, t.revoked, t.expires_at, {works} AS works, {ends} AS ends
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+      OFFSET 0
+    ) t
+    GROUP BY t.kind
 """
 
 
@@ -93,8 +98,8 @@ def due(address: Address, selection: Selection, warn: int, critical: int) -> Due
         condition = selection.condition(schema)
         line = read_line(connection, schema)
         not_renewed = f"AND NOT {line.has_live}" if line else ""
-        statement = DUE.format(condition=condition.sql, works=WORKS, today=TODAY, not_renewed=not_renewed)
-        row = connection.row(statement, warning=warn, critical=critical, **condition.parameters)
+        statement = DUE.format(condition=condition.sql, today=TODAY, not_renewed=not_renewed)
+        row = connection.row(once(statement), warning=warn, critical=critical, **condition.parameters)
     first = None if row.first is None else ExpirationDate.stored(row.first)
     return Due(warn, critical, row.warning, row.critical, first, today)
 
@@ -118,7 +123,7 @@ def gauges(address: Address, selection: Selection) -> tuple[KindGauge, ...]:
             today=TODAY,
             condition=condition.sql,
         )
-        rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
+        rows = {Kind(row.kind): row for row in count_by_kind(connection, statement, **condition.parameters)}
     return tuple(_gauge(kind, rows.get(kind)) for kind in Kind if kind is not Kind.OTHER or kind in rows)
 
 
