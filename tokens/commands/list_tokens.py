@@ -74,7 +74,14 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
     with ExitStack() as stack:
         with environment.announced("Reading the tokens"):
             found = stack.enter_context(
-                listed(site.address, selection, wanted, release=site.release, counted=on_terminal)
+                listed(
+                    site.address,
+                    selection,
+                    wanted,
+                    release=site.release,
+                    counted=on_terminal,
+                    as_csv=output == "csv",
+                )
             )
         for note in found.notes:
             environment.tell(f"NOTE: {note}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
+from tokens.gitlab.scope_list import scopes_of
 from tokens.inventory.tokens import Listing
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
@@ -59,6 +60,7 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
 
 def remark(listing: Listing) -> Iterator[str]:
     """What is not in the table, and the option that shows it."""
+    listing.count()
     if listing.more is None:
         yield "There are more tokens: --first all shows them."
     elif listing.more:
@@ -98,7 +100,10 @@ def as_ndjson(listing: Listing) -> Iterator[str]:
 
 def as_csv(listing: Listing) -> Iterator[str]:
     """The tokens with a heading; empty is what a token does not have, and a space is between several values."""
-    yield comma_separated.line(column.name for column in listing.layout.columns)
+    names = [column.name for column in listing.layout.columns]
+    yield comma_separated.line(names)
+    if listing.csv is not None:
+        yield from comma_separated.harmless(listing.csv, lambda cells: _finished(dict(zip(names, cells, strict=True))))
     for row in listing.rows:
         values = _values(row, listing)
         yield comma_separated.line(" ".join(value) if isinstance(value, list) else value for value in values)
@@ -107,6 +112,15 @@ def as_csv(listing: Listing) -> Iterator[str]:
 def as_ids(listing: Listing) -> Iterator[str]:
     """The ids alone, a line each, as `--ids -` reads them."""
     return (str(row[0]) for row in listing.rows)
+
+
+def _finished(row: dict[str, str]) -> Iterable[str]:
+    """A row of PostgreSQL's CSV as it is shown."""
+    if row.get("expires_at"):
+        row["expires_at"] = str(ExpirationDate.stored(row["expires_at"]))
+    if "scopes" in row:
+        row["scopes"] = " ".join(scopes_of(row["scopes"]))
+    return row.values()
 
 
 def _values(row: Sequence[Any], listing: Listing) -> Sequence[Any]:
