@@ -10,7 +10,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import Kind, count_by_kind, kind_expression
+from tokens.gitlab.kind import Kind, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.settings import read_policy
 from tokens.selection import Selection
@@ -135,7 +135,7 @@ def forecast(address: Address, selection: Selection, days: int) -> Forecast:
         bounds = {"first": first.literal, "last": last.literal}
         statement = BY_DATE.format(kind=kind_expression(schema), condition=sql)
         counts: dict[date, Counter[Kind]] = {}
-        for row in count_by_kind(connection, statement, **condition.parameters, **bounds):
+        for row in connection.rows(statement, **condition.parameters, **bounds):
             counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
         ending = {_date(row.expires_at): row.memberships for row in connection.rows(MEMBERSHIPS, **bounds)}
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]

@@ -28,7 +28,7 @@ from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_
 
 AT_ONCE = 2000  # rows in one round trip
 PATIENCE = "300ms"  # for a count that was not asked for
-SOON = 30  # days in which the first tokens of a long list are looked for
+SOON = 7  # days in which the first tokens of a long list are looked for
 
 Answer = TypeVar("Answer")
 
@@ -166,7 +166,8 @@ BY_NAME = {column.name: column for column in COLUMNS}
 # Rails' usual list is turned into text here; of any other the text as it is stored.
 USUAL_SCOPES = r"""
     CASE
-      WHEN t.scopes ~ '^---\n(- [a-z_]+\n)+$' THEN replace(rtrim(substr(t.scopes, 7), E'\n'), E'\n- ', ' ')
+      WHEN t.scopes LIKE E'---\n- %%' AND t.scopes !~ '[^a-z_\n -]'
+      THEN replace(rtrim(substr(t.scopes, 7), E'\n'), E'\n- ', ' ')
       ELSE t.scopes
     END
 """
