@@ -4,9 +4,11 @@ What a script would print is worked out in Python from the rows. GitLab's script
 `user_type`, and so pass over rows in which that is NULL; the calls must not, so here the owner's own type counts.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from hypothesis import strategies as st
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.testbed.instance import Instance
 from tokens.engine import make_engine
+
+MANUAL = Path(__file__).parent.parent / "deploy" / "manual.md"
 
 TODAY = datetime.now(UTC).date()
 DAY = TODAY + timedelta(20)
@@ -178,3 +182,14 @@ def made(instance: Instance, tokens: list[Token]) -> dict[int, Token]:
             )
             found[id_] = one
     return found
+
+
+@pytest.mark.newest_server
+def test_the_manual_has_calls_for_the_questions_of_the_scripts_that_work_when_they_are_typed(
+    instance: Instance,
+) -> None:
+    section = MANUAL.read_text().split("### What GitLab's console scripts answer")[1].split("\n## ")[0]
+    calls = re.findall(r"^\|.*\| `gitlab-tokens (.*)` \|$", section, re.MULTILINE)
+    assert len(calls) == 8
+    for call in calls:
+        assert instance.run(*call.split()).returncode == 0, call
