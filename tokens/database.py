@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, LiteralString
 
@@ -185,10 +185,10 @@ class Connection:
             cursor.execute(statement, parameters or None)
             yield from cursor
 
-    def stream_csv(self, statement: str, **parameters: object) -> Iterator[bytes]:
+    def stream_csv(self, statement: str, **parameters: object) -> Generator[bytes]:
         """What `statement` returns, each row as PostgreSQL writes it in CSV; it works on while its rows are read.
 
-        Nothing else can be asked before the last row.
+        Nothing else can be asked before the last row, or before it is closed.
         """
         self._require_transaction()
         # On this way alone the driver puts values into the text itself.

@@ -1,7 +1,7 @@
 """Which tokens there are, one by one, with what a person asks about each: when, whose, how used, what is the matter."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -245,6 +245,7 @@ def listed(
         condition = selection.condition(schema)
         if selection.ids is not None:
             listing.notes = tuple(_notes_on_ids(connection, selection, condition))
+        written: Generator[bytes] | None = None
         if as_csv and layout.first is None:
             statement, parameters = _statement(connection, schema, layout, condition, policy, release, as_csv=True)
             written = connection.stream_csv(statement, **parameters)
@@ -267,7 +268,11 @@ def listed(
                 listing.counts = counts or ()
 
         listing.count = count
-        yield listing
+        try:
+            yield listing
+        finally:
+            if written is not None:
+                written.close()  # nothing else can be asked before
 
 
 def _statement(
