@@ -49,8 +49,7 @@ COMING = """
     WHERE of_a_day.tokens <= %s
 """
 
-# Every tenth user becomes the bot of a project or a group of its own, every fiftieth a service account. Some tokens are
-# revoked, have been used, have been warned of, or have come of others by a rotation.
+# Every tenth user becomes the bot of a project or a group of its own, every fiftieth a service account.
 PEOPLE = (
     """
     INSERT INTO public.namespaces (id, name, path, type, traversal_ids, organization_id, created_at, updated_at)
