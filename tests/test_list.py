@@ -33,7 +33,7 @@ from tokens.inventory.diagnosis import least_privileges
 from tokens.inventory.due import due, gauges
 from tokens.inventory.forecast import events, forecast
 from tokens.inventory.tokens import BY_NAME, COLUMNS, FLAG_NAMES, UNSORTABLE, Layout, Listing, listed
-from tokens.selection import EVERYTHING
+from tokens.selection import EVERY_STATE, EVERYTHING, Selection
 from tokens.terminal.paragraphs import width as width_of
 from tokens.views import tokens as view
 from tokens.views.tokens import SAMPLE
@@ -465,3 +465,41 @@ def test_what_ends_soon_is_coloured_where_colours_are_wanted() -> None:
     assert red.startswith("\x1b[31m")
     assert yellow.startswith("\x1b[33m")
     assert not any("\x1b" in line for line in others)
+
+
+def test_postgresql_writes_the_same_csv_as_we_do(gitlab_database: Address) -> None:
+    """Most rows are passed on as PostgreSQL writes them; none of them may be one that has to be written otherwise."""
+    names = [
+        "plain", "a-b", "-5", "-5x", " =1", "=1", "+1", "@x", "a,b", 'a"b', "a;=b", "a\nb", "\r", "\t-1", "ünïcode", "",
+        " ", " - 5", "-", "infinity", "44 BC", "2024-01-01", "-infinity", "x\x1b[2J", "\uff1d1", "a, =b", ",-1", "'=1",
+    ]  # fmt: skip
+    scopes = [
+        "---\n- api\n", "---\n- read_api\n- api\n", "--- []\n", "", "---\n- :api\n- 'sudo'\n", "--- api\n",
+        "---\n- a b\n",
+        '---\n- "=x"\n',
+    ]  # fmt: skip
+    with make_engine(gitlab_database).begin() as connection:
+        for number, name in enumerate(names):
+            for day in (SOON, GONE, None):
+                owner = make_user(connection, username=name)
+                stored = scopes[number % len(scopes)]
+                make_token(connection, user_id=owner, name=name, description=name, expires_at=day, scopes=stored)
+        for odd in ("infinity", "0044-03-15 BC", "-infinity", "20000-01-01"):
+            make_token(connection, expires_at=odd, user_id=make_bot(connection, group_id=make_group(connection)))
+    every = Selection((), states=EVERY_STATE)
+    for columns in (COLUMNS, tuple(BY_NAME[name] for name in ("in_days", "name", "expires_at"))):
+        with listed(gitlab_database, every, Layout(columns), as_csv=True) as found:
+            assert found.csv is not None
+            written = "\n".join(view.as_csv(found))
+        with listed(gitlab_database, every, Layout(columns, first=1000)) as found:
+            assert written == "\n".join(view.as_csv(found))
+
+
+def test_who_stops_reading_csv_does_not_wait_for_the_rest(gitlab_database: Address) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 20_000, user_id=make_user(connection), expires_at=SOON)
+    with listed(gitlab_database, EVERYTHING, Layout(COLUMNS), as_csv=True) as found:
+        assert found.csv is not None
+        assert next(found.csv).startswith(b"1,")
+    with pytest.raises(KeyError), listed(gitlab_database, EVERYTHING, Layout(COLUMNS), as_csv=True) as found:
+        raise KeyError

@@ -53,7 +53,7 @@ TOKENS = """
       1 + n % 100000, 'token ' || n,
       CASE
         WHEN n * 7919 % 100 < :selected THEN CAST(:old AS date)
-        ELSE date '2026-01-01' + CAST(n % 400 AS integer)
+        ELSE current_date - 100 + CAST(n % 400 AS integer)
       END,
       '2025-01-01', '2025-01-01', E'---\n- api\n',
       encode(sha256(CAST(CAST(n AS text) AS bytea)), 'base64'), 1, 0
@@ -87,6 +87,12 @@ class Copies:
         command = [str(self._psql), "-X", "-q", "-c", r"\timing on", "-c", statement, address.conninfo]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return float(done.stdout.rsplit("Time: ", 1)[1].split(" ms")[0]) / 1000
+
+    def copied(self, address: Address, query: str, file: Path) -> float:
+        """Seconds that psql takes as a whole to copy what a query finds into a file, as CSV."""
+        copy = f"\\copy ({' '.join(query.split())}) TO '{file}' (FORMAT csv)"
+        command = [str(self._psql), "-X", "-q", "-c", copy, address.conninfo]
+        return timed(lambda: subprocess.run(command, check=True, capture_output=True))
 
     def write_out(self) -> None:
         """Have the server write what has changed to its files."""
@@ -129,7 +135,7 @@ def table(tokens: int, major: int) -> Iterator[Copies]:
 
 
 def fill(address: Address, tokens: int) -> None:
-    """Tokens of 100,000 people, `SELECTED` in a hundred on OLD, the rest over 400 dates; indexes made at the end."""
+    """Tokens of 100,000 people, `SELECTED` in a hundred on OLD, the rest over 400 dates, 100 of which are past."""
     with make_engine(address).begin() as connection:
         indexes = connection.execute(sa.text(INDEXES)).all()
         for index in indexes:

@@ -88,6 +88,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
                     counted=output == "text",
                     ci=site.ci,
                     counts_others=on_terminal or output == "json",
+                    as_csv=output == "csv",
                 )
             )
         environment.note(found.notes)

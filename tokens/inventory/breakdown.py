@@ -8,7 +8,7 @@ from tokens.address import Address
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
-from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
+from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import Policy
@@ -26,16 +26,32 @@ UNUSED_FOR = 365  # days after which a token that was not used in them counts as
 
 LONG_AGO = f"now() - interval '{UNUSED_FOR} days'"
 
+# What is asked of each token is asked once, in a sub-select that PostgreSQL leaves as it is because of its OFFSET. What
+# is asked of scopes is asked once for each of the few lists of them.
 BREAKDOWN = """
     SELECT
-      {kind} AS kind,
-      count(*) AS tokens,
-      {counts}
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE {condition}
-    GROUP BY 1
+      t.kind,
+      {sums}
+    FROM (
+      SELECT
+        t.kind,
+        t.scopes,
+        count(*) AS tokens,
+        {counts}
+      FROM (
+        SELECT {kind} AS kind, {works} AS works, u.state, {columns}
+        FROM public.personal_access_tokens t
+        LEFT JOIN public.users u ON u.id = t.user_id
+        WHERE {condition}
+        OFFSET 0
+      ) t
+      GROUP BY t.kind, t.scopes
+    ) t
+    GROUP BY t.kind
 """
+
+COUNTED = ("scopes", "revoked", "expires_at", "last_used_at", "created_at", "granular")
+"""Columns of a token that it is counted by, where the release has them."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +124,18 @@ def breakdown(
 def read_kinds(connection: Connection, schema: Schema, selection: Selection) -> tuple[KindBreakdown, ...]:
     """The tokens of `selection` by kind, in the order of Kind, without kinds that no token has."""
     condition = selection.condition(schema)
-    counts = ",\n      ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in _counts(schema).items())
-    statement = BREAKDOWN.format(kind=kind_expression(schema), counts=counts, condition=condition.sql)
-    rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
+    counts = _counts(schema)
+    sums = {name: f"sum(t.{name})" for name in ("tokens", *counts)}
+    sums |= {scope: f"COALESCE(sum(t.active) FILTER (WHERE {has_scope(scope)}), 0)" for scope in HURTFUL}
+    statement = BREAKDOWN.format(
+        kind=kind_expression(schema),
+        works=WORKS,
+        columns=", ".join(f"t.{name}" for name in COUNTED if schema.has(TOKENS, name)),
+        condition=condition.sql,
+        counts=",\n        ".join(f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in counts.items()),
+        sums=",\n      ".join(f"{sql}::bigint AS {name}" for name, sql in sums.items()),
+    )
+    rows = {Kind(row.kind): row for row in count_by_kind(connection, statement, **condition.parameters)}
     found = (rows[kind] for kind in Kind if kind in rows)
     return tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found)
 
@@ -143,18 +168,17 @@ def _counts_of_others(words: Words) -> str:
 
 
 def _counts(schema: Schema) -> dict[str, str]:
-    within = f"{WORKS} AND t.expires_at <= {TODAY} +"
+    within = f"t.works AND t.expires_at <= {TODAY} +"
     return {
-        "active": WORKS,
+        "active": "t.works",
         "week": f"{within} 7",
         "month": f"{within} 30",
         "quarter": f"{within} 90",
-        "undated": f"{WORKS} AND t.expires_at IS NULL",
-        "never_used": f"{WORKS} AND t.last_used_at IS NULL",
-        "unused": f"{WORKS} AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < {LONG_AGO}",
+        "undated": "t.works AND t.expires_at IS NULL",
+        "never_used": "t.works AND t.last_used_at IS NULL",
+        "unused": f"t.works AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < {LONG_AGO}",
         "expired": STATE_CONDITIONS[State.EXPIRED],
         "revoked": STATE_CONDITIONS[State.REVOKED],
-        "owner_inactive": f"{WORKS} AND u.state IS DISTINCT FROM 'active'",
-        **{name: f"{WORKS} AND {has_scope(name)}" for name in HURTFUL},
-        "fine_grained": f"{WORKS} AND t.granular" if schema.has(TOKENS, "granular") else "false",
+        "owner_inactive": "t.works AND t.state IS DISTINCT FROM 'active'",
+        "fine_grained": "t.works AND t.granular" if schema.has(TOKENS, "granular") else "false",
     }

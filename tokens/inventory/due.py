@@ -11,7 +11,7 @@ from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression
+from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression, once
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
 from tokens.gitlab.schema import SETTINGS, Schema
@@ -35,28 +35,33 @@ DUE = """
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
-      AND {works}
-      AND t.expires_at <= {today} + CAST(%(warning)s AS integer)
+      AND t.revoked IS NOT TRUE
+      AND t.expires_at BETWEEN {today} + 1 AND {today} + CAST(%(warning)s AS integer)
       {not_renewed}
 """
 
+# What is asked of each token is asked once, in a sub-select that PostgreSQL leaves as it is because of its OFFSET.
 GAUGES = """
     SELECT
-      {kind} AS kind,
-      count(*) FILTER (WHERE {works}) AS active,
+      t.kind,
+      count(*) FILTER (WHERE t.works) AS active,
       count(*) FILTER (WHERE {expired}) AS expired,
       count(*) FILTER (WHERE {revoked}) AS revoked,
-      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 7) AS within_7,
-      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 30) AS within_30,
-      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 60) AS within_60,
-      count(*) FILTER (WHERE {ends} AND t.expires_at <= {today} + 90) AS within_90,
-      count(*) FILTER (WHERE {works} AND t.expires_at IS NULL) AS undated,
-      count(*) FILTER (WHERE {beyond}) AS beyond,
-      min(t.expires_at) FILTER (WHERE {ends} AND isfinite(t.expires_at))::text AS next
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE {condition}
-    GROUP BY 1
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 7) AS within_7,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 30) AS within_30,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 60) AS within_60,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 90) AS within_90,
+      count(*) FILTER (WHERE t.works AND t.expires_at IS NULL) AS undated,
+      count(*) FILTER (WHERE t.beyond) AS beyond,
+      min(t.expires_at) FILTER (WHERE t.ends AND isfinite(t.expires_at))::text AS next
+    FROM (
+      SELECT {kind} AS kind, t.revoked, t.expires_at, {works} AS works, {ends} AS ends, {beyond} AS beyond
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+      OFFSET 0
+    ) t
+    GROUP BY t.kind
 """
 
 # The place of a bot is looked up for those tokens alone that expire soon. An owner who is blocked cannot use them.
@@ -197,8 +202,8 @@ def due(
         condition = selection.condition(schema)
         line = read_line(connection, schema)
         not_renewed = f"AND NOT {line.has_live}" if line else ""
-        statement = DUE.format(condition=condition.sql, works=WORKS, today=TODAY, not_renewed=not_renewed)
-        rows = [connection.row(statement, warning=warn, critical=critical, **condition.parameters)]
+        statement = DUE.format(condition=condition.sql, today=TODAY, not_renewed=not_renewed)
+        rows = [connection.row(once(statement), warning=warn, critical=critical, **condition.parameters)]
         window = DateRange(today, today + warn, from_now=True)
         with credentials.named(connection, schema, ci, selection) as named:
             _require_all(named)
@@ -259,13 +264,14 @@ def gauges(
             beyond=f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
             **parts,
         )
-        rows = {Kind(row.kind): row for row in connection.rows(statement, **condition.parameters)}
+        rows = {Kind(row.kind): row for row in count_by_kind(connection, statement, **condition.parameters)}
         statement = UNWARNED.format(ends=ends, place=PLACE.strip(), nobody_told=NOBODY_TOLD.strip(), **parts)
         unwarned = {
             Kind(row.kind): row.tokens
-            for row in connection.rows(statement, unwarned_within=UNWARNED_WITHIN, **condition.parameters)
+            for row in connection.rows(once(statement), unwarned_within=UNWARNED_WITHIN, **condition.parameters)
         }
-        day = connection.row(FULLEST_DAY.format(ends=ends, **parts), cliff_within=CLIFF_WITHIN, **condition.parameters)
+        statement = once(FULLEST_DAY.format(ends=ends, **parts))
+        day = connection.row(statement, cliff_within=CLIFF_WITHIN, **condition.parameters)
         each = tuple(_each(connection, schema, condition, FOR_EVER, most_of_each))
         notes = notes_on_ids(connection, schema, selection)
         release = release or read_release(connection, schema)
@@ -297,7 +303,7 @@ def _each(
         ends=_ends(connection, schema),
         today=TODAY,
     )
-    found = list(connection.rows(statement, each_within=within, each_most=most, **condition.parameters))
+    found = list(connection.rows(once(statement), each_within=within, each_most=most, **condition.parameters))
     if len(found) > most:
         raise Refused(
             f"--each would show more than {most:,} tokens, which is too much for monitoring: choose fewer, such as "

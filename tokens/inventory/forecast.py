@@ -32,7 +32,7 @@ BY_DATE = """
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
-    GROUP BY 1, 2
+    GROUP BY t.expires_at, 2
 """
 
 # A bot is the business of its project or group, which may have several.

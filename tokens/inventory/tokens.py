@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,7 +19,7 @@ from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up, is_active
-from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
+from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, State, kind_expression, once
 from tokens.gitlab.membership import ends_before
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
@@ -35,6 +35,7 @@ from tokens.unmatched import check_names, check_scopes, why_nothing
 
 AT_ONCE = 2000  # rows in one round trip
 PATIENCE = "300ms"  # for a count that was not asked for
+SOON = 7  # days in which the first tokens of a long list are looked for
 
 Answer = TypeVar("Answer")
 
@@ -165,6 +166,15 @@ COLUMNS = (
 )
 BY_NAME = {column.name: column for column in COLUMNS}
 
+# Rails' usual list is turned into text here; of any other the text as it is stored.
+USUAL_SCOPES = r"""
+    CASE
+      WHEN t.scopes LIKE E'---\n- %%' AND t.scopes !~ '[^a-z_\n -]'
+      THEN replace(rtrim(substr(t.scopes, 7), E'\n'), E'\n- ', ' ')
+      ELSE t.scopes
+    END
+"""
+
 # Those of them that need more privileges than the others.
 OF_PEOPLE = frozenset({"email", "created_by", "told"})
 DATES = frozenset({"expires_at", "membership_ends_at", "clean_up_at"})
@@ -191,7 +201,10 @@ class Listing:
         rows: the values of `layout.columns` for each token: text, numbers, lists, None; times in ISO 8601 (UTC).
         today: the server's day in UTC.
         more: how many tokens there are beyond `layout.first`; None where it takes long to count them.
+        csv: all rows as PostgreSQL writes them in CSV, where they were asked for like that and there is no `first`; a
+            date as it is stored, of lists other than Rails' usual ones of scopes the text.
         notes: what was named and comes to nothing, in sentences.
+        count: sets `more` and `counts`, which takes its time: the tokens can be shown before.
         counts: by kind and state the tokens that fulfil the other options; empty where that would take long.
         others: how many credentials of each kind that was not named have a date and fulfil the options, None where that
             cannot be seen at once; empty where they were not counted.
@@ -201,8 +214,10 @@ class Listing:
     layout: Layout
     today: ExpirationDate
     rows: Iterator[Sequence[Any]] = field(default_factory=lambda: iter(()))
+    csv: Iterator[bytes] | None = None
     more: int | None = 0
     notes: tuple[str, ...] = ()
+    count: Callable[[], None] = lambda: None
     counts: tuple[KindCount, ...] = ()
     others: Mapping[OtherKind, int | None] = field(default_factory=dict)
     named: frozenset[OtherKind] = frozenset()
@@ -218,6 +233,7 @@ def listed(
     counted: bool = False,
     ci: Address | None = None,
     counts_others: bool = False,
+    as_csv: bool = False,
 ) -> Iterator[Listing]:
     """The tokens of `selection`, in one snapshot that is open as long as the block; a standby will do.
 
@@ -231,6 +247,7 @@ def listed(
         counted: whether to count what is left out, too, if that is quick.
         ci: GitLab's ci database, where it has one of its own.
         counts_others: whether to count the credentials that are no tokens, where none of them is named.
+        as_csv: whether rows are wanted as CSV.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -247,30 +264,46 @@ def listed(
         policy = read_policy(connection, schema)
         listing = Listing(layout, policy.today, named=selection.others)
         condition = selection.condition(schema)
+        listing.notes = notes_on_ids(connection, schema, selection)
+        hidden = preflight.hidden_rows(connection, LIST)
         others = stack.enter_context(credentials.named(connection, schema, ci, selection))
-        is_keyed = bool(selection.others)
-        statement, parameters = _statement(connection, schema, layout, condition, policy, release, is_keyed)
-        rows = _rows(connection, statement, parameters, layout)
-        if selection.others:
-            rows = _merged(rows if selection.kinds else iter(()), others, layout)
-            listing.notes = others.notes
-        found = list(itertools.islice(rows, 1 if layout.first is None else layout.first + 1))
-        listing.notes += notes_on_ids(connection, schema, selection)
+        listing.notes = (*others.notes, *listing.notes)
+        written: Generator[bytes] | None = None
+        asked = (connection, schema, layout, condition, policy, release)
+        if as_csv and layout.first is None and not selection.others:
+            statement, parameters = _statement(*asked, as_csv=True)
+            written = connection.stream_csv(statement, **parameters)
+            found: list[Any] = list(itertools.islice(written, 1))
+            listing.csv = itertools.chain(found, written)
+        else:
+            statement, parameters = _statement(*asked, keyed=bool(selection.others))
+            rows = _rows(connection, statement, parameters, layout)
+            if selection.others:
+                rows = _merged(rows if selection.kinds else iter(()), others, layout)
+            elif soonest := _soonest(connection, statement, condition, parameters, selection, layout):
+                rows = iter(soonest)
+            found = list(itertools.islice(rows, 1 if layout.first is None else layout.first + 1))
+            listing.rows = itertools.chain(found, rows) if layout.first is None else iter(found[: layout.first])
         if not found and not selection.others:
             listing.notes += (_why_nothing(connection, schema, selection),)
-        if hidden := preflight.hidden_rows(connection, LIST):
+        if hidden:
             listing.notes += (hidden,)
-        if layout.first is None:
-            listing.rows = itertools.chain(found, rows)
-        else:
-            listing.rows = iter(found[: layout.first])
-            if len(found) > layout.first:
+
+        def count() -> None:
+            if layout.first is not None and len(found) > layout.first:
                 listing.more = _count_beyond(connection, condition, layout.first, others)
-        if counted and not selection.others:
-            listing.counts = _quickly(connection, lambda: tuple(read_counts(connection, schema, selection, ()))) or ()
-        if counts_others and not selection.others:
-            listing.others = credentials.coming(connection, schema, ci, selection)
-        yield listing
+            if counted and not selection.others:
+                counts = _quickly(connection, lambda: tuple(read_counts(connection, schema, selection, ())))
+                listing.counts = counts or ()
+            if counts_others and not selection.others:
+                listing.others = credentials.coming(connection, schema, ci, selection)
+
+        listing.count = count
+        try:
+            yield listing
+        finally:
+            if written is not None:
+                written.close()  # nothing else can be asked before
 
 
 def _statement(
@@ -280,7 +313,9 @@ def _statement(
     condition: Condition,
     policy: Policy,
     release: str | None,
+    *,
     keyed: bool = False,
+    as_csv: bool = False,
 ) -> tuple[str, dict[str, object]]:
     """What is asked for the tokens; with `keyed` its last column is what they are sorted by, to be compared here."""
     rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
@@ -295,6 +330,11 @@ def _statement(
         selected += f",\n      {sort} AS sort_key"
     order = f"{sort} {'DESC' if layout.descending else 'ASC'} NULLS LAST, t.id"
     parameters: dict[str, object] = {**condition.parameters, **flags.parameters}
+    if as_csv:
+        columns = {one.name: _in_csv(one.name, columns.get(one.name, "")) for one in layout.columns}
+        selected = ",\n      ".join(f"{sql.strip()} AS {name}" for name, sql in columns.items())
+        if "in_days" in columns:
+            parameters["listed_today"] = policy.today.literal
     if rule is not None and "clean_up." in selected + order:
         parameters["listed_inactive_days"] = policy.inactive_days
 
@@ -318,6 +358,36 @@ def _statement(
         joins=joins(selected + order),
     )
     return statement, parameters
+
+
+def _in_csv(name: str, sql: str) -> str:
+    """SQL: the text of a column whose SQL is this one; for a column that is left to the view, SQL of its own."""
+    if name == "in_days":
+        return "CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(%(listed_today)s AS date) END"
+    if name == "scopes":
+        return USUAL_SCOPES
+    return f"array_to_string({sql}, ' ')" if name in UNSORTABLE else sql
+
+
+def _soonest(
+    connection: Connection,
+    statement: str,
+    condition: Condition,
+    parameters: Mapping[str, object],
+    selection: Selection,
+    layout: Layout,
+) -> list[Sequence[Any]]:
+    """The first tokens, where those that expire soon are enough; else none.
+
+    An index of GitLab's has the date behind the owner, so a few days are found without all tokens being read.
+    """
+    by_date = layout.sort in ("expires_at", "in_days") and not layout.descending
+    if not by_date or layout.first is None or selection.expires or selection.states != {State.ACTIVE}:
+        return []
+    near = f"{condition.sql}\n  AND t.expires_at BETWEEN {TODAY} + 1 AND {TODAY} + {SOON}"
+    rows = _rows(connection, once(statement.replace(condition.sql, near)), parameters, layout)
+    found = list(itertools.islice(rows, layout.first + 1))
+    return found if len(found) > layout.first else []
 
 
 @dataclass(frozen=True)
@@ -436,7 +506,12 @@ def _rows(
     asked = [name for name in names if name != "in_days"]
     at = {name: asked.index(name) for name in asked}
     scopes = at.get("scopes")
-    for row in connection.stream(statement, AT_ONCE, **parameters):
+    # PostgreSQL lets one process alone work for a cursor.
+    is_short = layout.first is not None and layout.first < AT_ONCE
+    asked_for = (
+        connection.rows(statement, **parameters) if is_short else connection.stream(statement, AT_ONCE, **parameters)
+    )
+    for row in asked_for:
         if scopes is not None:
             row = (*row[:scopes], list(scopes_of(row[scopes])), *row[scopes + 1 :])
         if len(row) > len(asked):  # what it is sorted by comes last

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.scope_list import scopes_of
 from tokens.inventory.credentials import MISSING
 from tokens.inventory.tokens import Listing
 from tokens.selection import Selection
@@ -64,6 +65,7 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
 
 def remark(listing: Listing, selection: Selection) -> Iterator[str]:
     """What is not in the table, and the option that shows it."""
+    listing.count()
     if listing.more is None:
         yield "There are more tokens: --first all shows them."
     elif listing.more:
@@ -74,6 +76,7 @@ def remark(listing: Listing, selection: Selection) -> Iterator[str]:
 
 def as_json(listing: Listing, instance: Instance, selection: Selection) -> Iterator[str]:
     """One document in pieces; its `tokens` are a list, a line each, null for what a token does not have."""
+    listing.count()
     head = {
         **document.head(instance),
         "selection": selection.as_dict(),
@@ -102,7 +105,10 @@ def as_ndjson(listing: Listing) -> Iterator[str]:
 
 def as_csv(listing: Listing) -> Iterator[str]:
     """The tokens with a heading; empty is what a token does not have, and a space is between several values."""
-    yield comma_separated.line(column.name for column in listing.layout.columns)
+    names = [column.name for column in listing.layout.columns]
+    yield comma_separated.line(names)
+    if listing.csv is not None:
+        yield from comma_separated.harmless(listing.csv, lambda cells: _finished(dict(zip(names, cells, strict=True))))
     for values in _plain(listing):
         yield comma_separated.line(" ".join(value) if isinstance(value, list) else value for value in values)
 
@@ -117,6 +123,15 @@ def _plain(listing: Listing) -> Iterator[Sequence[Any]]:
     for row in listing.rows:
         values = _values(row, listing)
         yield [None if value is MISSING else value for value in values] if listing.named else values
+
+
+def _finished(row: dict[str, str]) -> Iterable[str]:
+    """A row of PostgreSQL's CSV as it is shown."""
+    if row.get("expires_at"):
+        row["expires_at"] = str(ExpirationDate.stored(row["expires_at"]))
+    if "scopes" in row:
+        row["scopes"] = " ".join(scopes_of(row["scopes"]))
+    return row.values()
 
 
 def _values(row: Sequence[Any], listing: Listing) -> Sequence[Any]:

@@ -1,0 +1,91 @@
+"""What only reads works on each server and release, on a standby, and as a role that may do nothing else."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
+from tests.testbed.factories import make_group, make_membership, make_token, make_user
+from tests.testbed.replication import Replicated
+from tokens.address import Address
+from tokens.engine import make_engine
+from tokens.inventory.diagnosis import least_privileges
+
+SOON = datetime.now(UTC).date() + timedelta(5)
+
+CALLS = [
+    "list",
+    "list --wide --first 5",
+    "list --columns id,owner,email,created_by,told --output json",
+    "list --output csv",
+    "list --group platform --output ids",
+    "forecast",
+    "forecast --by day --output csv",
+    "breakdown",
+    "breakdown --output json",
+    "check --output prometheus",
+]
+
+
+def fill(address: Address) -> None:
+    """A person's token and a bot's."""
+    with make_engine(address).begin() as connection:
+        bot = make_user(connection, user_type=6)
+        make_membership(connection, user_id=bot, group_id=make_group(connection, path="platform"))
+        for owner in (bot, make_user(connection)):
+            make_token(connection, user_id=owner, expires_at=SOON)
+
+
+def read_all(address: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every call finds tokens and has nothing to complain about."""
+    for call in CALLS:
+        assert typed(*call.split(), "--target", url(address)) == 0, call
+        printed = capsys.readouterr()
+        assert (bool(printed.out), printed.err) == (True, ""), call
+    assert typed("check", "--target", url(address)) == 5
+    assert capsys.readouterr().out.startswith("TOKENS CRITICAL - 2 tokens stop working")
+
+
+def test_each_server_can_be_read(gitlab_database: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(gitlab_database)
+    read_all(gitlab_database, capsys)
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("revision", ["16.0", "19.2"])
+def test_the_oldest_and_the_newest_release_can_be_read(
+    gitlab_database_at: Callable[[str], Address], revision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = gitlab_database_at(revision)
+    fill(address)
+    read_all(address, capsys)
+
+
+def test_a_standby_can_be_read(replicated: Replicated, capsys: pytest.CaptureFixture[str]) -> None:
+    with replicated.database() as pair:
+        fill(pair.primary)
+        replicated.catch_up()
+        read_all(pair.standby, capsys)
+
+
+@pytest.mark.newest_server
+def test_a_role_with_the_printed_grants_and_nothing_else_can_read(
+    gitlab_database: Address, superuser: Callable[[Address], Address], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(gitlab_database)
+    administrator = make_engine(superuser(gitlab_database))
+    role = sql.Identifier("reader_of_all").as_string()
+    with administrator.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
+    try:
+        with administrator.begin() as connection:
+            for grant in least_privileges(gitlab_database, "reader_of_all")["list"]:
+                connection.exec_driver_sql(grant)
+        read_all(Address(make_conninfo(gitlab_database.conninfo, user="reader_of_all"), "reader"), capsys)
+    finally:
+        with administrator.begin() as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
