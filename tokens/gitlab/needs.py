@@ -133,7 +133,7 @@ CHANGE = Needs(
 LIST = Needs(
     reads={
         **CHANGE.reads,
-        TOKENS: (*CHANGE.reads[TOKENS], "description"),
+        TOKENS: (*CHANGE.reads[TOKENS], "description", "granular"),
         MEMBERS: (*CHANGE.reads[MEMBERS], "access_level"),
         LAST_USED_IPS: ("id", "personal_access_token_id", "ip_address"),
     }
