@@ -264,11 +264,8 @@ def evil_page(gitlab_database: Address, page: Show, tmp_path: Path) -> Path:
     return tmp_path / "tokens.html"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_it_to_everybody_whatever_tokens_are_called(
-    browser: "Browser", evil_page: Path, scheme: str
-) -> None:
-    for width in (390, 1440):
+def test_a_browser_shows_it_to_everybody_whatever_tokens_are_called(browser: "Browser", evil_page: Path) -> None:
+    for width, scheme in ((390, "light"), (1440, "dark")):  # contrast is the same at any width
         with browsers.opened(browser, evil_page, width=width, color_scheme=scheme) as seen:
             assert seen.violations() == []
             assert not seen.overflows()

@@ -349,20 +349,21 @@ class _Reader:
         """SQL: whether a token works and ends within so many days, without a successor."""
         return f"{WORKS} AND t.expires_at <= {TODAY} + {days} {self.not_renewed}"
 
-    def accounts(self) -> str:
-        """SQL: the accounts of which tokens end within 90 days, and those that nobody is warned of, to begin with."""
+    def accounts(self, ending: str) -> str:
+        """SQL to begin with: the accounts of the tokens that are `ending`, and those that nobody is warned of."""
         condition = self.selection.condition(self.schema)
-        return ACCOUNTS.format(condition=condition.sql, ending=self.ending(90), **self.words).strip()
+        return ACCOUNTS.format(condition=condition.sql, ending=ending, **self.words).strip()
 
     def soon(self) -> Soon:
         parameters = self.selection.condition(self.schema).parameters
-        return Soon(**self.connection.row(f"{self.accounts()}{SOON}", **parameters)._asdict())
+        return Soon(**self.connection.row(f"{self.accounts(self.ending(90))}{SOON}", **parameters)._asdict())
 
     def tokens(self, which: str, order: str, total: int | None = None, *, unwarned: bool = False) -> Top[TokenRow]:
         """The first tokens of which `which` is true, and how many there are, which is counted unless it is known."""
         condition = self.selection.condition(self.schema)
         statement = TOKENS.format(
-            with_accounts=f"{self.accounts()}," if unwarned else "WITH",
+            # Successors are dear to look for, and those of the tokens that are chosen will do.
+            with_accounts=f"{self.accounts(f'{WORKS} AND t.expires_at <= {TODAY} + 90')}," if unwarned else "WITH",
             condition=condition.sql,
             which=f"{which} AND {UNWARNED.strip()}" if unwarned else which,
             order=order,
