@@ -39,8 +39,10 @@ PROBE = """
 import json, os, subprocess, sys
 import icalendar, prompt_toolkit, psycopg, ssl
 from tokens.upgrade import Branch, revisions
+from tokens.views import page
 
 def main():
+    page._environment(emails=False).get_template("report.html")
     shown = subprocess.run(["/bin/sh", "-c", "echo $LD_LIBRARY_PATH; echo $LD_PRELOAD"], capture_output=True, text=True)
     maps = {line.split(maxsplit=5)[5].strip() for line in open("/proc/self/maps") if "/" in line}
     print(json.dumps({

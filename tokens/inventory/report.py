@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any, Generic, TypeVar
 
 from tokens import database
@@ -22,41 +23,60 @@ from tokens.selection import EVERY_STATE, EVERYTHING, Selection
 from tokens.unmatched import check_names
 
 ROWS = 100  # of each table
-YEAR = 365  # days that the calendar has
+MONTHS = 12  # that the calendar has, the one of tomorrow included
 TEXT = 300  # characters of a name or path that are read
 
 Row = TypeVar("Row")
 
-SOON = """
-    SELECT
-      count(*) FILTER (WHERE soon.days <= 7) AS week,
-      count(*) FILTER (WHERE soon.days <= 30) AS month,
-      count(*) AS quarter,
-      count(*) FILTER (WHERE soon.days <= 30 AND soon.used) AS used,
-      count(*) FILTER (WHERE soon.days <= 30 AND soon.unwarned) AS unwarned_month,
-      count(*) FILTER (WHERE soon.unwarned) AS unwarned_quarter
-    FROM (
+# Whom GitLab mails is the same for all tokens of an account but for these two columns, and there are far fewer accounts
+# than tokens to be looked up.
+ACCOUNTS = """
+    WITH accounts AS MATERIALIZED (
       SELECT
-        t.expires_at - {today} AS days,
-        COALESCE(t.last_used_at >= now() - interval '7 days', false) AS used,
-        {nobody_told} AS unwarned
+        t.user_id,
+        t.impersonation,
+        t.revoked,
+        count(*) FILTER (WHERE t.expires_at <= {today} + 7) AS week,
+        count(*) FILTER (WHERE t.expires_at <= {today} + 30) AS month,
+        count(*) AS quarter,
+        count(*) FILTER (
+          WHERE t.expires_at <= {today} + 30 AND t.last_used_at >= now() - interval '7 days'
+        ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      {place}
       WHERE {condition}
-        AND {works}
-        AND t.expires_at <= {today} + 90
-        {not_renewed}
-    ) soon
+        AND {ending}
+      GROUP BY t.user_id, t.impersonation, t.revoked
+    ),
+    unwarned AS MATERIALIZED (
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      FROM accounts t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      {place}
+      WHERE {nobody_told}
+    )
+"""
+
+SOON = """
+    SELECT
+      CAST(COALESCE(sum(week), 0) AS bigint) AS week,
+      CAST(COALESCE(sum(month), 0) AS bigint) AS month,
+      CAST(COALESCE(sum(quarter), 0) AS bigint) AS quarter,
+      CAST(COALESCE(sum(used), 0) AS bigint) AS used,
+      CAST((SELECT COALESCE(sum(month), 0) FROM unwarned) AS bigint) AS unwarned_month,
+      CAST((SELECT COALESCE(sum(quarter), 0) FROM unwarned) AS bigint) AS unwarned_quarter
+    FROM accounts
+"""
+UNWARNED = """
+    (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
 """
 
 # The tokens that are shown are found first, so that nothing is looked up about those that are not.
 TOKENS = """
-    WITH chosen AS MATERIALIZED (
+    {with_accounts} chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      {place_of_all}
       WHERE {condition}
         AND {which}
       ORDER BY {order}
@@ -280,11 +300,11 @@ def report(
         return Report(
             replace(demands, beyond_maximum=None) if only else demands,
             read_kinds(connection, schema, selection),
-            read_forecast(connection, schema, selection, YEAR, memberships=False),
+            read_forecast(connection, schema, selection, _days(demands.policy.today), memberships=False),
             soon,
             found.owners(),
             found.tokens(found.ending(90), "t.expires_at, t.id", soon.quarter),
-            found.tokens(f"{found.ending(90)} AND {NOBODY_TOLD}", "t.expires_at, t.id", soon.unwarned_quarter),
+            found.tokens(found.ending(90), "t.expires_at, t.id", soon.unwarned_quarter, unwarned=True),
             found.tokens(f"{WORKS} AND t.expires_at IS NULL AND t.last_used_at IS NULL", "t.created_at, t.id"),
             None if rule is None or days is None else found.bots(rule, days),
             None if only or is_all else connection.row(COUNT.format(condition="TRUE", which=WORKS)).tokens,
@@ -328,16 +348,26 @@ class _Reader:
         """SQL: whether a token works and ends within so many days, without a successor."""
         return f"{WORKS} AND t.expires_at <= {TODAY} + {days} {self.not_renewed}"
 
-    def soon(self) -> Soon:
+    def accounts(self, ending: str) -> str:
+        """SQL to begin with: the accounts of the tokens that are `ending`, and those that nobody is warned of."""
         condition = self.selection.condition(self.schema)
-        row = self.connection.row(SOON.format(condition=condition.sql, **self.words), **condition.parameters)
-        return Soon(**row._asdict())
+        return ACCOUNTS.format(condition=condition.sql, ending=ending, **self.words).strip()
 
-    def tokens(self, which: str, order: str, total: int | None = None) -> Top[TokenRow]:
+    def soon(self) -> Soon:
+        parameters = self.selection.condition(self.schema).parameters
+        return Soon(**self.connection.row(f"{self.accounts(self.ending(90))}{SOON}", **parameters)._asdict())
+
+    def tokens(self, which: str, order: str, total: int | None = None, *, unwarned: bool = False) -> Top[TokenRow]:
         """The first tokens of which `which` is true, and how many there are, which is counted unless it is known."""
         condition = self.selection.condition(self.schema)
-        place = PLACE.strip() if "place." in which else ""
-        statement = TOKENS.format(condition=condition.sql, which=which, order=order, place_of_all=place, **self.words)
+        statement = TOKENS.format(
+            # Successors are dear to look for, and those of the tokens that are chosen will do.
+            with_accounts=f"{self.accounts(f'{WORKS} AND t.expires_at <= {TODAY} + 90')}," if unwarned else "WITH",
+            condition=condition.sql,
+            which=f"{which} AND {UNWARNED.strip()}" if unwarned else which,
+            order=order,
+            **self.words,
+        )
         rows = self.connection.rows(statement, **condition.parameters)
         if total is None:
             counting = COUNT.format(condition=condition.sql, which=which)
@@ -374,6 +404,13 @@ class _Reader:
 def _top(rows: Iterable[Any], made: Callable[[Any], Row]) -> Top[Row]:
     found = list(rows)
     return Top(tuple(map(made, found)), found[0].found if found else 0)
+
+
+def _days(today: ExpirationDate) -> int:
+    """How many days there are from tomorrow to the end of the last month of the calendar."""
+    tomorrow = date.fromordinal(int(today.ordinal) + 1)
+    years, month = divmod(tomorrow.month - 1 + MONTHS, 12)
+    return date(tomorrow.year + years, month + 1, 1).toordinal() - 1 - int(today.ordinal)
 
 
 def _date(stored: str | None) -> ExpirationDate | None:

@@ -172,14 +172,15 @@ def report() -> None:
     Active and expired tokens of every kind count unless kinds or states are
     named. There is no e-mail address in it without --with-emails: addresses in
     names are left out, too. With --only --group it is the page of one team. The
-    file is for its owner alone to read. It takes what list reads of the
+    file is for its owner alone to read. Where the target is a container or pod,
+    let standard output go to a file instead. It takes what list reads of the
     database, in one read-only transaction, also on a standby.
 
     Examples:
 
         gitlab-tokens report --file tokens.html
         gitlab-tokens report --only --group platform --file platform.html
-        gitlab-tokens report --target docker:gitlab > tokens.html
+        gitlab-tokens report --kind service-account --with-emails --file page.html
     """
 
 

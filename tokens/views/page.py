@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tokens.counts import counted
+from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Bucket, Day, Forecast
 from tokens.inventory.policy import facts
@@ -22,6 +23,7 @@ from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.version import __version__
+from tokens.views.times import near
 
 PAGES = Path(__file__).parent / "pages"
 LEVELS = 4  # shades of the calendar, beside the one of nothing
@@ -42,6 +44,16 @@ HEADS = {
     "name": ("Name", "w"),
     "created_at": ("Created", "d"),
     "last_used_at": ("Last used", "d"),
+}
+SECTIONS = {
+    "policy": "Policy",
+    "calendar": "Twelve months",
+    "next": "What ends next",
+    "kinds": "By kind",
+    "owners": "Who has most to do",
+    "unwarned": "Nobody is warned",
+    "idle": "Never used",
+    "bots": "Bots",
 }
 OWNER_KINDS = {"User": "account", "Project": "project", "Namespace": "group"}
 
@@ -105,12 +117,14 @@ def report_page(
             title=f"Access tokens of {team or instance.name or 'this GitLab'}",
             rows="; ".join(_rows(report)),
             report=report,
+            sections=SECTIONS.items(),
             policy=[(fact.subject, fact.text) for fact in facts(report.demands)],
             months=months,
             kinds_coming=_kinds(report.forecast.days),
             active=sum(kind.active for kind in report.kinds),
             most_active=max((kind.active for kind in report.kinds), default=0) or 1,
             email=["email"] if emails else [],
+            any_revoked=any(kind.revoked for kind in report.kinds),
             owner_kinds=OWNER_KINDS,
         )
     )
@@ -157,7 +171,7 @@ def calendar(forecast: Forecast) -> Iterator[Month]:
         fullest = max(inside, key=lambda day: day.tokens)
         shift = first.replace(day=1).weekday()
         yield Month(
-            f"{first:%B %Y}",
+            f"{first:%b %Y}",
             first.isoformat(),
             tuple(_cell(day, shift, most) for day in inside),
             sum(day.tokens for day in inside),
@@ -189,6 +203,11 @@ def _cell(day: Day, shift: int, most: int) -> Cell:
 
 def _day(day: date) -> str:
     return f"{day:%Y-%m-%d (%a)}"
+
+
+def _away(day: ExpirationDate) -> str:
+    """The weekday, and how far away it is."""
+    return near(day).removeprefix(str(day)).strip()
 
 
 def _kinds(days: Iterable[Day]) -> list[Kind]:
@@ -252,7 +271,8 @@ def _environment(*, emails: bool) -> Environment:
     found.filters.update(
         shown=shown, short=lambda text: _short(text, SHORTEST), counted=counted, token_head=HEADS.__getitem__
     )
-    found.globals["kinds_heads"] = lambda kinds: [(kind.value, "n") for kind in kinds]
+    found.filters["away"] = _away
+    found.globals["kinds_heads"] = lambda kinds: [(kind.value.capitalize(), "n") for kind in kinds]
     return found
 
 
