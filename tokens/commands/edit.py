@@ -335,8 +335,8 @@ def _result(update: _Update, end: Finished, *, stopped: bool) -> Iterator[str]:
         )
     if end.locked:
         yield (
-            f"NOTE: {end.locked:,} of {counted(tokens, 'token')} {'was' if end.locked == 1 else 'were'} locked by another "
-            f"session and left alone; choose {update.old} again to change them."
+            f"NOTE: {end.locked:,} of {counted(tokens, 'token')} {'was' if end.locked == 1 else 'were'} locked by "
+            f"another session and left alone; choose {update.old} again to change them."
         )
 
 
