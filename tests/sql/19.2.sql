@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, check, report, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, extend, undo, apply, remove, list, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, extend, undo, apply, remove, list, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -151,7 +151,7 @@ SELECT w.privilege, w.table_name, w.column_name
       )
     ORDER BY w.position;
 
--- analyze, extend, apply, remove
+-- analyze, list, extend, apply, remove
 SELECT CASE WHEN started_at BETWEEN '0002-01-01' AND '9999-01-01' THEN started_at END AS started_at, CASE WHEN finished_at BETWEEN '0002-01-01' AND '9999-01-01' THEN finished_at END AS finished_at
     FROM public.batched_background_migrations
     WHERE job_class_name = 'CleanupPersonalAccessTokensWithNilExpiresAt'
@@ -167,10 +167,10 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, extend, undo, apply, remove, list, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, extend, undo, apply, remove, list, history, rotate
+-- analyze, doctor, list, breakdown, check, report, extend, undo, apply, remove, history, rotate
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, extend, undo, apply, remove, list, rotate
+-- doctor, list, forecast, breakdown, check, extend, undo, apply, remove, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -224,7 +224,7 @@ SELECT quote_ident(p.pubname) AS name
       )
     ORDER BY p.pubname;
 
--- doctor
+-- doctor, list, breakdown, check, report
 SAVEPOINT "_pg3_1";
 
 -- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
@@ -451,13 +451,13 @@ SELECT
 -- doctor
 ROLLBACK TO "_pg3_1";
 
--- doctor
+-- doctor, list, breakdown, check, report
 RELEASE "_pg3_1";
 
--- doctor, extend, undo, apply, remove, list, rotate
+-- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, extend, undo, apply, remove, list, rotate
+-- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, rotate
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       require_personal_access_token_expiry AS require_personal_access_token_expiry,
@@ -470,7 +470,7 @@ SELECT
     ORDER BY id DESC
     LIMIT 1;
 
--- doctor, rotate
+-- doctor, list, breakdown, report, rotate
 SELECT
       COALESCE(disable_personal_access_tokens, false) AS disabled,
       CASE
@@ -482,7 +482,7 @@ SELECT
     ORDER BY id DESC
     LIMIT 1;
 
--- doctor
+-- doctor, breakdown, report
 SELECT
       allow_runner_registration_token AS allowed
     FROM public.application_settings
@@ -789,7 +789,353 @@ SELECT
       to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
     FROM token_tasks.runs r;
 
--- extend
+-- list, check, report, extend, undo, apply, remove, rotate
+SELECT
+      c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_attribute a
+          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
+        )
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_index i
+          WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+        )
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid)
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_constraint k
+          JOIN pg_catalog.pg_depend d
+            ON d.classid = CAST('pg_catalog.pg_constraint' AS regclass) AND d.objid = k.oid
+            AND d.refclassid <> CAST('pg_catalog.pg_class' AS regclass)
+          WHERE k.conrelid = c.oid AND k.contype = 'c'
+        )
+        AND EXISTS (
+          SELECT
+          FROM pg_catalog.pg_roles owner
+          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
+          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
+          WHERE owner.oid = c.relowner
+            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
+        ) AS is_trusted,
+      has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
+      quote_ident(current_user) AS role
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+    WHERE n.nspname = 'token_tasks';
+
+-- list, check, report, extend, undo, apply, remove, rotate
+SELECT EXISTS (
+            SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
+              SELECT
+              FROM public.personal_access_tokens g
+              WHERE g.id = r.successor_id AND g.previous_personal_access_token_id IS DISTINCT FROM r.token_id
+            )
+    ) AS found;
+
+-- list
+DECLARE "stream_1" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      t.expires_at::text AS expires_at,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END AS owner,
+      t.name AS name,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.scopes AS scopes,
+      to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created_at,
+      ARRAY(
+        SELECT host(used.ip_address)
+        FROM public.personal_access_token_last_used_ips used
+        WHERE used.personal_access_token_id = t.id AND used.ip_address IS NOT NULL
+        ORDER BY used.id
+      ) AS ips,
+      place.ends_at::text AS membership_ends_at,
+      clean_up.day::text AS clean_up_at,
+      array_remove(ARRAY[
+        CASE WHEN t.sixty_days_notification_sent_at IS NOT NULL THEN '60d ' || to_char(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END,
+        CASE WHEN t.thirty_days_notification_sent_at IS NOT NULL THEN '30d ' || to_char(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END,
+        CASE WHEN t.seven_days_notification_sent_at IS NOT NULL THEN '7d ' || to_char(t.seven_days_notification_sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END,
+        CASE WHEN t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL THEN '7d' END,
+        CASE WHEN t.after_expiry_notification_delivered THEN 'expired' END
+      ]::text[], NULL) AS warned,
+      array_remove(ARRAY[
+        CASE WHEN t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(t.expires_at, CAST('infinity' AS date))
+    )) THEN 'membership-ends-first' END,
+        CASE WHEN clean_up.day IS NOT NULL THEN 'clean-up' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) + (
+    SELECT s.max_personal_access_token_lifetime
+    FROM public.application_settings s
+    ORDER BY s.id DESC
+    LIMIT 1
+  ) THEN 'beyond-maximum' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      ) THEN 'in-its-grace' END,
+        CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      ) THEN 'successor-works' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NOT NULL AND CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
+        ELSE true
+      END THEN 'nobody-warned' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN 'warned' END,
+        CASE WHEN false THEN 'legacy' END,
+        CASE WHEN t.revoked IS NOT TRUE AND (
+          t.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
+          AND t.created_at < CAST($3 AS timestamptz) AT TIME ZONE 'UTC'
+        ) THEN 'migration-date' END,
+        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END
+      ], NULL) AS flags,
+      t.description AS description
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+
+    LEFT JOIN LATERAL (
+      SELECT GREATEST(
+        max(
+          CASE
+            WHEN other.revoked THEN CAST(other.updated_at AS date)
+            WHEN isfinite(other.expires_at) THEN other.expires_at
+          END
+        ) + CAST($4 AS integer) + 1,
+        CAST(now() AT TIME ZONE 'UTC' AS date) + 1
+      ) AS day
+      FROM public.personal_access_tokens other
+      WHERE u.user_type = 6 AND other.user_id = t.user_id
+      HAVING NOT bool_or(COALESCE((other.revoked IS NOT TRUE AND COALESCE(other.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date)), false))
+    ) clean_up ON true
+    WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ORDER BY t.expires_at ASC NULLS LAST, t.id;
+
+-- list
+FETCH FORWARD 2000 FROM "stream_1";
+
+-- list, extend, undo, apply, remove
+CLOSE "stream_1";
+
+-- list
+SELECT pg_catalog.set_config('statement_timeout', '300ms', true);
+
+-- list
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE TRUE
+    GROUP BY 1, 2;
+
+-- list
+WITH chosen AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+      WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ORDER BY CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END ASC NULLS LAST, t.id
+      LIMIT CAST($1 AS bigint)
+    )
+    SELECT
+      t.id AS id,
+      ARRAY(SELECT person.username
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active'
+        ORDER BY person.username) AS told,
+      u.email AS email,
+      (SELECT c.username FROM public.users c WHERE c.id = u.created_by_id) AS created_by
+    FROM chosen
+    JOIN public.personal_access_tokens t ON t.id = chosen.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    ORDER BY CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END ASC NULLS LAST, t.id;
+
+-- list
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date));
+
+-- list, extend
 SELECT named.path AS name
     FROM unnest(CAST($1 AS text[])) AS named (path)
     WHERE NOT EXISTS (
@@ -800,7 +1146,7 @@ SELECT named.path AS name
     )
     ORDER BY named.path;
 
--- extend
+-- list, extend
 SELECT named.path AS name
     FROM unnest(CAST($1 AS text[])) AS named (path)
     WHERE NOT EXISTS (
@@ -810,6 +1156,1248 @@ SELECT named.path AS name
       WHERE r.source_type = 'Project' AND lower(r.path) = lower(named.path)
     )
     ORDER BY named.path;
+
+-- list
+COPY (
+    SELECT
+      t.id AS id,
+      t.expires_at::text AS expires_at,
+      CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST('<day   +0>' AS date) END AS in_days,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      u.username AS account,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END AS owner,
+      t.name AS name,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      CASE
+      WHEN t.scopes LIKE E'---\n- %' AND t.scopes !~ '[^a-z_\n -]'
+      THEN replace(rtrim(substr(t.scopes, 7), E'\n'), E'\n- ', ' ')
+      ELSE t.scopes
+    END AS scopes,
+      to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created_at,
+      u.state AS owner_state
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE t.user_id IN (
+    (
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST('{fleet}' AS text[])) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST('{}' AS text[])) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, d.bot_namespace_id AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    UNION ALL
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
+  )
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ORDER BY t.expires_at ASC NULLS LAST, t.id
+) TO STDOUT (FORMAT csv);
+
+-- forecast
+SELECT t.expires_at::text AS expires_at, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      AND t.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
+      AND t.revoked IS NOT TRUE
+    GROUP BY t.expires_at, 2;
+
+-- forecast
+SELECT m.expires_at::text AS expires_at, count(*) AS memberships
+    FROM public.members m
+    JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
+    WHERE m.requested_at IS NULL
+      AND m.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
+    GROUP BY 1;
+
+-- breakdown, check, report
+SELECT pg_catalog.set_config('enable_sort', 'off', true);
+
+-- breakdown
+SELECT
+      t.kind,
+      sum(t.tokens)::bigint AS tokens,
+      sum(t.active)::bigint AS active,
+      sum(t.week)::bigint AS week,
+      sum(t.month)::bigint AS month,
+      sum(t.quarter)::bigint AS quarter,
+      sum(t.undated)::bigint AS undated,
+      sum(t.never_used)::bigint AS never_used,
+      sum(t.unused)::bigint AS unused,
+      sum(t.expired)::bigint AS expired,
+      sum(t.revoked)::bigint AS revoked,
+      sum(t.owner_inactive)::bigint AS owner_inactive,
+      sum(t.fine_grained)::bigint AS fine_grained,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(api|"api"|''api'')[ \t\r]*$' OR t.scopes ~ '^\s*(---)?\s*(\[\s*\])?\s*$')), 0)::bigint AS api,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(sudo|"sudo"|''sudo'')[ \t\r]*$')), 0)::bigint AS sudo,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(admin_mode|"admin_mode"|''admin_mode'')[ \t\r]*$')), 0)::bigint AS admin_mode
+    FROM (
+      SELECT
+        t.kind,
+        t.scopes,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE t.works) AS active,
+        count(*) FILTER (WHERE t.works AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 7) AS week,
+        count(*) FILTER (WHERE t.works AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 30) AS month,
+        count(*) FILTER (WHERE t.works AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 90) AS quarter,
+        count(*) FILTER (WHERE t.works AND t.expires_at IS NULL) AS undated,
+        count(*) FILTER (WHERE t.works AND t.last_used_at IS NULL) AS never_used,
+        count(*) FILTER (WHERE t.works AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < now() - interval '365 days') AS unused,
+        count(*) FILTER (WHERE t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) AS expired,
+        count(*) FILTER (WHERE t.revoked IS TRUE) AS revoked,
+        count(*) FILTER (WHERE t.works AND t.state IS DISTINCT FROM 'active') AS owner_inactive,
+        count(*) FILTER (WHERE t.works AND t.granular) AS fine_grained
+      FROM (
+        SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, u.state, t.scopes, t.revoked, t.expires_at, t.last_used_at, t.created_at, t.granular
+        FROM public.personal_access_tokens t
+        LEFT JOIN public.users u ON u.id = t.user_id
+        WHERE TRUE
+        OFFSET 0
+      ) t
+      GROUP BY t.kind, t.scopes
+    ) t
+    GROUP BY t.kind;
+
+-- check
+SELECT
+      min(t.expires_at)::text AS first,
+      count(*) AS warning,
+      count(*) FILTER (WHERE t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)) AS critical
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE TRUE
+      AND t.revoked IS NOT TRUE
+      AND t.expires_at BETWEEN (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1 AND (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+      AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+        )
+      );
+
+-- check
+SELECT t.id, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END AS owner, t.name, t.expires_at::text AS expires_at
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE TRUE
+      AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+        )
+      ))
+      AND isfinite(t.expires_at)
+      AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+    ORDER BY t.expires_at, t.id
+    LIMIT CAST($2 AS bigint) + 1;
+
+-- check
+SELECT
+      t.kind,
+      count(*) FILTER (WHERE t.works) AS active,
+      count(*) FILTER (WHERE t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) AS expired,
+      count(*) FILTER (WHERE t.revoked IS TRUE) AS revoked,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 7) AS within_7,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 30) AS within_30,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 60) AS within_60,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 90) AS within_90,
+      count(*) FILTER (WHERE t.works AND t.expires_at IS NULL) AS undated,
+      count(*) FILTER (WHERE t.beyond) AS beyond,
+      min(t.expires_at) FILTER (WHERE t.ends AND isfinite(t.expires_at))::text AS next
+    FROM (
+      SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, t.revoked, t.expires_at, (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+        )
+      )) AS ends, (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + (
+    SELECT s.max_personal_access_token_lifetime
+    FROM public.application_settings s
+    ORDER BY s.id DESC
+    LIMIT 1
+  ) AS beyond
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+      OFFSET 0
+    ) t
+    GROUP BY t.kind;
+
+-- check
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE TRUE
+      AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+        )
+      ))
+      AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      AND u.state = 'active'
+      AND CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
+        ELSE true
+      END
+    GROUP BY 1;
+
+-- check
+SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
+    FROM (
+      SELECT count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+        AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+        )
+      ))
+        AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      GROUP BY t.expires_at
+    ) day;
+
+-- report
+WITH accounts AS MATERIALIZED (
+      SELECT
+        t.user_id,
+        t.impersonation,
+        t.revoked,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
+        count(*) AS quarter,
+        count(*) FILTER (
+          WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND t.last_used_at >= now() - interval '7 days'
+        ) AS used
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      )
+      GROUP BY t.user_id, t.impersonation, t.revoked
+    ),
+    unwarned AS MATERIALIZED (
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      FROM accounts t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+      WHERE CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
+        ELSE true
+      END
+    )
+    SELECT
+      CAST(COALESCE(sum(week), 0) AS bigint) AS week,
+      CAST(COALESCE(sum(month), 0) AS bigint) AS month,
+      CAST(COALESCE(sum(quarter), 0) AS bigint) AS quarter,
+      CAST(COALESCE(sum(used), 0) AS bigint) AS used,
+      CAST((SELECT COALESCE(sum(month), 0) FROM unwarned) AS bigint) AS unwarned_month,
+      CAST((SELECT COALESCE(sum(quarter), 0) FROM unwarned) AS bigint) AS unwarned_quarter
+    FROM accounts;
+
+-- report
+SELECT
+      t.kind,
+      sum(t.tokens)::bigint AS tokens,
+      sum(t.active)::bigint AS active,
+      sum(t.week)::bigint AS week,
+      sum(t.month)::bigint AS month,
+      sum(t.quarter)::bigint AS quarter,
+      sum(t.undated)::bigint AS undated,
+      sum(t.never_used)::bigint AS never_used,
+      sum(t.unused)::bigint AS unused,
+      sum(t.expired)::bigint AS expired,
+      sum(t.revoked)::bigint AS revoked,
+      sum(t.owner_inactive)::bigint AS owner_inactive,
+      sum(t.fine_grained)::bigint AS fine_grained,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(api|"api"|''api'')[ \t\r]*$' OR t.scopes ~ '^\s*(---)?\s*(\[\s*\])?\s*$')), 0)::bigint AS api,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(sudo|"sudo"|''sudo'')[ \t\r]*$')), 0)::bigint AS sudo,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(admin_mode|"admin_mode"|''admin_mode'')[ \t\r]*$')), 0)::bigint AS admin_mode
+    FROM (
+      SELECT
+        t.kind,
+        t.scopes,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE t.works) AS active,
+        count(*) FILTER (WHERE t.works AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 7) AS week,
+        count(*) FILTER (WHERE t.works AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 30) AS month,
+        count(*) FILTER (WHERE t.works AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 90) AS quarter,
+        count(*) FILTER (WHERE t.works AND t.expires_at IS NULL) AS undated,
+        count(*) FILTER (WHERE t.works AND t.last_used_at IS NULL) AS never_used,
+        count(*) FILTER (WHERE t.works AND COALESCE(t.last_used_at, t.created_at AT TIME ZONE 'UTC') < now() - interval '365 days') AS unused,
+        count(*) FILTER (WHERE t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) AS expired,
+        count(*) FILTER (WHERE t.revoked IS TRUE) AS revoked,
+        count(*) FILTER (WHERE t.works AND t.state IS DISTINCT FROM 'active') AS owner_inactive,
+        count(*) FILTER (WHERE t.works AND t.granular) AS fine_grained
+      FROM (
+        SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, u.state, t.scopes, t.revoked, t.expires_at, t.last_used_at, t.created_at, t.granular
+        FROM public.personal_access_tokens t
+        LEFT JOIN public.users u ON u.id = t.user_id
+        WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+        OFFSET 0
+      ) t
+      GROUP BY t.kind, t.scopes
+    ) t
+    GROUP BY t.kind;
+
+-- report
+SELECT t.expires_at::text AS expires_at, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+      AND t.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
+      AND t.revoked IS NOT TRUE
+    GROUP BY t.expires_at, 2;
+
+-- report
+WITH accounts AS MATERIALIZED (
+      SELECT
+        t.user_id,
+        count(*) FILTER (WHERE t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)) AS ended,
+        count(*) FILTER (WHERE t.last_used_at IS NULL) AS never_used,
+        min(t.expires_at) AS first
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND t.revoked IS NOT TRUE
+        AND t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
+        AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      )
+      GROUP BY t.user_id
+    ),
+    owners AS (
+      SELECT
+        CASE WHEN u.user_type = 6 THEN place.source_type ELSE 'User' END AS owner_type,
+        CASE WHEN u.user_type = 6 THEN place.source_id ELSE u.id END AS owner_id,
+        min(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END) AS owner,
+        min(CAST(NULL AS text)) AS email,
+        CAST(sum(accounts.renew) AS bigint) AS renew,
+        CAST(sum(accounts.ended) AS bigint) AS ended,
+        CAST(sum(accounts.never_used) AS bigint) AS never_used,
+        min(accounts.first)::text AS first,
+        count(*) OVER () AS found
+      FROM accounts
+      LEFT JOIN public.users u ON u.id = accounts.user_id
+      LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+      GROUP BY 1, 2
+    )
+    SELECT owner_type, left(owner, 300) AS owner, email, renew, ended, never_used, first, found
+    FROM owners
+    ORDER BY renew + ended DESC, first, owner
+    LIMIT 100;
+
+-- report
+WITH chosen AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      )
+      ORDER BY t.expires_at, t.id
+      LIMIT 100
+    )
+    SELECT
+      t.id,
+      t.expires_at::text AS expires_at,
+      
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind,
+      left(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END, 300) AS owner,
+      left(t.name, 300) AS name,
+      to_char(t.created_at, 'YYYY-MM-DD') AS created_at,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS last_used_at,
+      CAST(NULL AS text) AS email
+    FROM chosen
+    JOIN public.personal_access_tokens t ON t.id = chosen.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    ORDER BY t.expires_at, t.id;
+
+-- report
+WITH accounts AS MATERIALIZED (
+      SELECT
+        t.user_id,
+        t.impersonation,
+        t.revoked,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
+        count(*) AS quarter,
+        count(*) FILTER (
+          WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND t.last_used_at >= now() - interval '7 days'
+        ) AS used
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
+      GROUP BY t.user_id, t.impersonation, t.revoked
+    ),
+    unwarned AS MATERIALIZED (
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      FROM accounts t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+      WHERE CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
+        ELSE true
+      END
+    ), chosen AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      ) AND (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
+      ORDER BY t.expires_at, t.id
+      LIMIT 100
+    )
+    SELECT
+      t.id,
+      t.expires_at::text AS expires_at,
+      
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind,
+      left(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END, 300) AS owner,
+      left(t.name, 300) AS name,
+      to_char(t.created_at, 'YYYY-MM-DD') AS created_at,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS last_used_at,
+      CAST(NULL AS text) AS email
+    FROM chosen
+    JOIN public.personal_access_tokens t ON t.id = chosen.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    ORDER BY t.expires_at, t.id;
+
+-- report
+WITH chosen AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NULL AND t.last_used_at IS NULL
+      ORDER BY t.created_at, t.id
+      LIMIT 100
+    )
+    SELECT
+      t.id,
+      t.expires_at::text AS expires_at,
+      
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind,
+      left(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END, 300) AS owner,
+      left(t.name, 300) AS name,
+      to_char(t.created_at, 'YYYY-MM-DD') AS created_at,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS last_used_at,
+      CAST(NULL AS text) AS email
+    FROM chosen
+    JOIN public.personal_access_tokens t ON t.id = chosen.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    ORDER BY t.created_at, t.id;
+
+-- report
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+      AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NULL AND t.last_used_at IS NULL;
+
+-- report
+WITH accounts AS MATERIALIZED (
+      SELECT DISTINCT t.user_id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+        AND u.user_type = 6
+    ),
+    doomed AS MATERIALIZED (
+      SELECT
+        other.user_id,
+        count(*) AS tokens,
+        GREATEST(
+          max(
+            CASE
+              WHEN other.revoked THEN CAST(other.updated_at AS date)
+              WHEN isfinite(other.expires_at) THEN other.expires_at
+            END
+          ) + CAST($1 AS integer) + 1,
+          CAST(now() AT TIME ZONE 'UTC' AS date) + 1
+        ) AS day
+      FROM public.personal_access_tokens other
+      JOIN accounts ON accounts.user_id = other.user_id
+      GROUP BY other.user_id
+      HAVING NOT bool_or(COALESCE((other.revoked IS NOT TRUE AND COALESCE(other.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date)), false))
+    ),
+    shown AS MATERIALIZED (
+      SELECT *, count(*) OVER () AS found
+      FROM doomed
+      ORDER BY day, user_id
+      LIMIT 100
+    )
+    SELECT u.username, left(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END, 300) AS owner, shown.tokens, shown.day::text AS day, shown.found
+    FROM shown
+    JOIN public.users u ON u.id = shown.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    ORDER BY shown.day, shown.user_id;
 
 -- extend
 SELECT 
@@ -1029,9 +2617,6 @@ DECLARE "stream_1" CURSOR FOR
 -- extend, undo, apply, remove
 FETCH FORWARD 1 FROM "stream_1";
 
--- extend, undo, apply, remove, list
-CLOSE "stream_1";
-
 -- extend
 WITH owners AS (
       SELECT
@@ -1175,53 +2760,6 @@ WITH owners AS (
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id
     ) bot ON o.user_type = 6;
-
--- extend, undo, apply, remove, rotate
-SELECT
-      c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
-        AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_attribute a
-          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
-          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
-        )
-        AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_index i
-          WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
-        )
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid)
-        AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_constraint k
-          JOIN pg_catalog.pg_depend d
-            ON d.classid = CAST('pg_catalog.pg_constraint' AS regclass) AND d.objid = k.oid
-            AND d.refclassid <> CAST('pg_catalog.pg_class' AS regclass)
-          WHERE k.conrelid = c.oid AND k.contype = 'c'
-        )
-        AND EXISTS (
-          SELECT
-          FROM pg_catalog.pg_roles owner
-          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
-          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
-          WHERE owner.oid = c.relowner
-            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
-        ) AS is_trusted,
-      has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
-      quote_ident(current_user) AS role
-    FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
-    WHERE n.nspname = 'token_tasks';
-
--- extend, undo, apply, remove, rotate
-SELECT EXISTS (
-            SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
-              SELECT
-              FROM public.personal_access_tokens g
-              WHERE g.id = r.successor_id AND g.previous_personal_access_token_id IS DISTINCT FROM r.token_id
-            )
-    ) AS found;
 
 -- extend
 WITH replaced AS MATERIALIZED (
@@ -2575,9 +4113,6 @@ DECLARE "stream_1" CURSOR FOR
     ) own
     WHERE (t.revoked IS TRUE) IS NOT TRUE AND (own.ends_at IS NULL OR own.ends_at > now())
     ORDER BY sort_key ASC NULLS LAST, t.id;
-
--- list
-FETCH FORWARD 2000 FROM "stream_1";
 
 -- list
 DECLARE "stream_2" CURSOR FOR 

@@ -45,7 +45,7 @@ def end_dry_run(report: Report) -> Ending:
 def check_guards(
     guards: Sequence[str], tokens: int, handling: Handling, *, leave_out: str = "use --leave-out superseded"
 ) -> None:
-    """Refuse a plan of so many tokens that guards forbid, by their words, and `--allow` does not name.
+    """Refuse a plan of this many tokens for guards, by their words, that `--allow` does not name.
 
     `leave_out` says how to go without what a rotation has replaced.
 

@@ -62,7 +62,7 @@ def _is_plain(rows: bytes) -> bool:
 
 
 def _cells(row: str) -> list[str]:
-    """The cells of a row; whoever writes nothing writes the same for NULL and for no text."""
+    """The cells of a row; an empty one is NULL or no text."""
     return [found[1].replace('""', '"') if found[1] is not None else found[2] for found in CELL.finditer(row)]
 
 
