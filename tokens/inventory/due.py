@@ -292,7 +292,7 @@ def _ends(connection: Connection, schema: Schema) -> str:
 def _each(
     connection: Connection, schema: Schema, condition: Condition, within: int, most: int | None
 ) -> Iterator[DueToken]:
-    """The tokens that stop working within so many days; none where nobody wants them."""
+    """The tokens that stop working within this number of days; none where nobody wants them."""
     if most is None:
         return
     statement = EACH.format(

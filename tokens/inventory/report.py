@@ -345,7 +345,7 @@ class _Reader:
         }
 
     def ending(self, days: int) -> str:
-        """SQL: whether a token works and ends within so many days, without a successor."""
+        """SQL: whether a token works and ends within this number of days, without a successor."""
         return f"{WORKS} AND t.expires_at <= {TODAY} + {days} {self.not_renewed}"
 
     def accounts(self, ending: str) -> str:
