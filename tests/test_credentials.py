@@ -653,6 +653,7 @@ def test_the_printed_grants_are_enough_and_without_them_all_else_works(
         due(address, every, 30, 7)
     with listed(address, Selection((), kinds=EVERY_KIND), Layout(COLUMNS[:3]), counts_others=True) as listing:
         assert len(list(listing.rows)) == 1
+        listing.count()
         assert set(listing.others.values()) == {None}
     told = {one.subject: one for one in diagnose(address)}
     assert told["privileges for list"].text == "sufficient"
@@ -700,6 +701,7 @@ def test_a_ci_database_of_its_own_is_read_and_owners_come_from_main(
     with listed(
         gitlab_database, replace(every, others=frozenset()), Layout(columns), ci=ci, counts_others=True
     ) as listing:
+        listing.count()
         assert {kind: listing.others[kind] for kind in IN_CI} == dict.fromkeys(IN_CI, 1)
     grants = least_privileges(gitlab_database, "auditor", ci=ci)["others, in the ci database"]
     assert any("ON public.ci_runners TO auditor" in statement for statement in grants)

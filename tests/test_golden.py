@@ -220,7 +220,7 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("journal.install",)
     yield ("journal.status",)
     yield ("list", "--wide")
-    yield ("list", "--columns", "id,told,email,created_by", "--sort", "owner", "--first", "2")
+    yield ("list", "--columns", "id,told,created_by", "--sort", "owner", "--first", "2")
     yield ("list", "--output", "csv", "--group", "fleet")
     yield ("forecast", "--sort", "tokens", "--first", "1")
     yield ("breakdown",)

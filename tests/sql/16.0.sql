@@ -1047,7 +1047,6 @@ WITH chosen AS MATERIALIZED (
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         ORDER BY person.username) AS told,
-      u.email AS email,
       (SELECT c.username FROM public.users c WHERE c.id = u.created_by_id) AS created_by
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id

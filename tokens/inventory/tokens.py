@@ -204,7 +204,7 @@ class Listing:
         csv: all rows as PostgreSQL writes them in CSV, where they were asked for like that and there is no `first`; a
             date as it is stored, of lists other than Rails' usual ones of scopes the text.
         notes: what was named and comes to nothing, in sentences.
-        count: sets `more` and `counts`, which takes its time: the tokens can be shown before.
+        count: sets `more`, `counts` and `others`, which takes its time: the tokens can be shown before.
         counts: by kind and state the tokens that fulfil the other options; empty where that would take long.
         others: how many credentials of each kind that was not named have a date and fulfil the options, None where that
             cannot be seen at once; empty where they were not counted.
