@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tokens.call import ARROW
 from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind
@@ -118,7 +119,7 @@ def report_page(
             rows="; ".join(_rows(report)),
             report=report,
             sections=SECTIONS.items(),
-            policy=[(fact.subject, fact.text) for fact in facts(report.demands)],
+            policy=[(fact.subject, fact.text.partition(ARROW)[0]) for fact in facts(report.demands)],
             months=months,
             kinds_coming=_kinds(report.forecast.days),
             active=sum(kind.active for kind in report.kinds),
