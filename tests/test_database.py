@@ -16,8 +16,8 @@ from tests.testbed import pgbouncer
 from tests.testbed.accounts import run_as
 from tests.testbed.gitlab_api import Authority, make_authority
 from tokens.address import Address
-from tokens.database import connect, login
-from tokens.errors import DatabaseError
+from tokens.database import Connection, connect, login
+from tokens.errors import DatabaseError, StatementTimeout
 from tokens.targets.demo.programs import Account
 
 BY_GETENV = ("PGREQUIRESSL", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGLOCALEDIR")
@@ -194,3 +194,19 @@ def test_a_home_that_this_account_may_not_enter_does_not_hinder_tls(
     for account_home in (home, home / "inside"):
         done = run_as(git, gitlab_tokens, "analyze", "--target", url, env={"HOME": str(account_home)})
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_set_for_a_part_of_a_transaction_holds_there_alone(gitlab_database: Address) -> None:
+    def now(connection: Connection) -> tuple[str, str]:
+        row = connection.row(
+            "SELECT current_setting('statement_timeout') AS timeout, current_setting('enable_sort') AS sort"
+        )
+        return row.timeout, row.sort
+
+    with connect(gitlab_database) as connection, connection.transaction(statement_timeout="20s"):
+        with connection.transaction(statement_timeout="300ms", enable_sort="off"):
+            assert now(connection) == ("300ms", "off")
+        assert now(connection) == ("20s", "on")
+        with pytest.raises(StatementTimeout), connection.transaction(statement_timeout="10ms"):
+            connection.row("SELECT count(*) FROM generate_series(1, 100000000)")
+        assert now(connection) == ("20s", "on")

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, LiteralString
 
@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader, Transformer
 from psycopg.pq import TransactionStatus
-from psycopg.rows import namedtuple_row
+from psycopg.rows import namedtuple_row, tuple_row
 
 from tokens.address import Address, Advice
 from tokens.errors import (
@@ -212,20 +212,32 @@ class Connection:
         """`SET LOCAL` for each setting, in one round trip."""
         self._require_transaction()
         with self._translating():
-            self._driver.execute(set_configs(settings))
+            # Each column has the same name, which the rows of this connection cannot have.
+            self._driver.cursor(row_factory=tuple_row).execute(set_configs(settings))
+
+    def _settings(self, names: Iterable[str]) -> dict[str, str]:
+        """What these settings are now."""
+        listed = list(names)
+        calls = sql.SQL(", ").join(sql.SQL("pg_catalog.current_setting({})").format(sql.Literal(one)) for one in listed)
+        row = self._driver.cursor(row_factory=tuple_row).execute(sql.SQL("SELECT {}").format(calls)).fetchone()
+        return dict(zip(listed, row or (), strict=True))
 
     @contextmanager
     def transaction(self, **settings: str) -> Iterator[None]:
         """BEGIN with SETTINGS and `settings`; COMMIT at the end, ROLLBACK after any exception.
 
-        In an open transaction it is a savepoint, and the settings hold from there on.
+        In an open transaction it is a savepoint, and the settings hold in the block alone: PostgreSQL by itself would
+        keep them to the end of the transaction.
         """
         with self._translating():
             if self._driver.info.transaction_status == TransactionStatus.INTRANS:
                 with self._driver.transaction():
+                    before = self._settings(settings) if settings else {}
                     if settings:
                         self.set_locally(**settings)
                     yield
+                    if before:
+                        self.set_locally(**before)
                 return
             try:
                 begin(self._driver, self._address, self._level, settings)

@@ -262,7 +262,7 @@ SELECT quote_ident(p.pubname) AS name
       )
     ORDER BY p.pubname;
 
--- doctor, list, breakdown, check, report
+-- doctor, list, breakdown, check, report, extend, remove
 SAVEPOINT "_pg3_1";
 
 -- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
@@ -489,7 +489,7 @@ SELECT
 -- doctor
 ROLLBACK TO "_pg3_1";
 
--- doctor, list, breakdown, check, report
+-- doctor, list, breakdown, check, report, extend, remove
 RELEASE "_pg3_1";
 
 -- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, rotate
@@ -981,7 +981,19 @@ FETCH FORWARD 2000 FROM "stream_1";
 CLOSE "stream_1";
 
 -- list
+SELECT pg_catalog.current_setting('statement_timeout');
+
+-- list
 SELECT pg_catalog.set_config('statement_timeout', '300ms', true);
+
+-- list
+SAVEPOINT "_pg3_2";
+
+-- list, breakdown, check, report, extend, remove
+SELECT pg_catalog.current_setting('enable_sort');
+
+-- list, breakdown, check, report, extend, remove
+SELECT pg_catalog.set_config('enable_sort', 'off', true);
 
 -- list
 SELECT 
@@ -1009,7 +1021,7 @@ SELECT
  AS kind, 
     CASE
       WHEN t.revoked IS TRUE THEN 'revoked'
-      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
  AS state, count(*) AS tokens
@@ -1017,6 +1029,15 @@ SELECT
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE TRUE
     GROUP BY 1, 2;
+
+-- list, breakdown, check, report, extend, remove
+SELECT pg_catalog.set_config('enable_sort', 'on', true);
+
+-- list
+RELEASE "_pg3_2";
+
+-- list
+SELECT pg_catalog.set_config('statement_timeout', '0', true);
 
 -- list
 WITH chosen AS MATERIALIZED (
@@ -1253,9 +1274,6 @@ SELECT m.expires_at::text AS expires_at, count(*) AS memberships
     WHERE m.requested_at IS NULL
       AND m.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
     GROUP BY 1;
-
--- breakdown, check, report
-SELECT pg_catalog.set_config('enable_sort', 'off', true);
 
 -- breakdown
 SELECT
@@ -2205,7 +2223,7 @@ SELECT
  AS kind, 
     CASE
       WHEN t.revoked IS TRUE THEN 'revoked'
-      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
  AS state, count(*) AS tokens
@@ -2644,7 +2662,7 @@ SELECT
  AS kind, 
     CASE
       WHEN t.revoked IS TRUE THEN 'revoked'
-      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
  AS state, count(*) AS tokens

@@ -18,7 +18,7 @@ from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up
-from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
+from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, count_by_kind, kind_expression
 from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.needs import CHANGE
 from tokens.gitlab.release import estimated_release
@@ -296,7 +296,7 @@ def read_counts(
     """By kind and state the tokens that fulfil the other options, without those of the ids `left_out`."""
     scope = selection.scope(schema).without(left_out)
     statement = COUNTS.format(kind=kind_expression(schema), state=STATE_EXPRESSION, condition=scope.sql)
-    for row in sorted(connection.rows(statement, **scope.parameters)):
+    for row in sorted(count_by_kind(connection, statement, **scope.parameters)):
         kind, state = Kind(row.kind), State(row.state)
         yield KindCount(kind, state, row.tokens, selection.selects(kind, state))
 
