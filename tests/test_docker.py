@@ -265,7 +265,7 @@ def test_a_list_of_ids_goes_along_for_the_run_and_no_longer(
     # The tool that is carried there has no such task: what came along for it goes all the same.
     done = call("--ids=ids")
     assert done.returncode == 2
-    assert "Carrying the tool" in done.stderr
+    assert "Uploading the tool" in done.stderr
     assert 'There is no task "journal.probe"' in done.stderr
     assert fresh.exec(*leftovers).stdout == ""
 
@@ -462,7 +462,7 @@ def test_what_was_carried_is_not_run_where_others_could_have_changed_it(
         done = call("analyze", "--target", "docker:open")
         assert done.returncode == 0, done.stderr
         assert DATES in done.stdout
-        assert "Carrying the tool" in done.stderr
+        assert "Uploading the tool" in done.stderr
         assert call("analyze", "--target", "docker:open").stderr == ""
         removed = call("bundle.clean", "--target", "docker:open").stdout
         assert "Removed /var/lib/gitlab-tokens-0 in container open." in removed
@@ -486,7 +486,7 @@ def test_the_only_container_with_gitlab_in_it_is_found_whatever_its_image_is_cal
             with container(engine, "second", image="registry.example.com/scm/forge:18"):
                 done = call("analyze", "--target", "docker:", env=elsewhere)
                 assert done.returncode == 2
-                assert "Several containers run GitLab: second, forge; say which" in one_line(done)
+                assert "Several containers run GitLab: second, forge; choose one" in one_line(done)
         with other_container(engine, "other"):
             done = call("analyze", "--target", "docker:", env=elsewhere)
             assert "No container runs GitLab; running here: other." in one_line(done)
@@ -507,7 +507,7 @@ def test_a_tool_that_was_damaged_there_is_carried_anew(call: Call, fresh: Contai
     assert fresh.exec("sh", "-c", script).returncode == 0
     done = call("analyze", "--target", "docker:fresh")
     assert done.returncode == 0, done.stderr
-    assert "Carrying the tool" in done.stderr
+    assert "Uploading the tool" in done.stderr
     assert DATES in done.stdout
 
 

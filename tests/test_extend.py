@@ -219,7 +219,7 @@ def test_nothing_selected_is_no_fault(some: Instance) -> None:
         "No token is selected: there is nothing to do.\n"
     )
     out = some.done("remove", "--expires", "2017-12-31", "--yes")
-    assert "Left out: 20 expired personal (--kind and --state take them in)." in out
+    assert "Left out: 20 expired personal (--state takes them in)." in out
     assert "NOTE: All tokens that fulfil the other options are left out by their kind or state." in out
     assert some.json("remove", "--expires", "2001-01-01", "--yes")["plan"]["tokens"] == 0
     assert some.value("SELECT count(*) FROM token_tasks.runs") == 0

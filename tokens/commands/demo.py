@@ -22,7 +22,7 @@ def start(environment: Environment, folder: Path | None, tokens: int | None, exp
         wanted = [] if tokens is None else ["--tokens", tokens]
         wanted += [] if expires_at is None else ["--expires", expires_at]
         raise UsageError(
-            f"The demo is there already, with {found.tokens} tokens that expire on {found.expires_at}."
+            f"The demo is there already, with {found.tokens:,} tokens that expire on {found.expires_at}."
             + to_type("to make a new one", "demo.reset", *wanted)
         )
     _show_with_api(environment, folder)

@@ -98,7 +98,7 @@ def choose_pod(pods: Iterable[dict[str, Any]], target: KubernetesTarget, context
     if len(releases) > 1:
         raise UsageError(
             f"Several releases in namespace {target.namespace} have a toolbox pod: {', '.join(releases)}; "
-            f"say which with --target kubernetes:{target.namespace}/RELEASE."
+            f"choose one with --target kubernetes:{target.namespace}/RELEASE."
         )
     if ready:
         return str(ready[-1]["metadata"]["name"])
