@@ -229,6 +229,7 @@ def test_a_service_accounts_token_is_rotated_in_one_command(gitlab: Instance) ->
             *("expires", "in", "20", "days", "2026-06-01", str(NEXT_YEAR)),
         ],
     ]
+    then = f"{NEXT_YEAR} ({NEXT_YEAR:%a}, in 365 days)"
     assert (
         re.sub(r" in \d+ s\.", " in 1 s.", rest)
         == f"""\
@@ -236,13 +237,13 @@ Copied:  the description "Reads the inventory"
 Verify:  {gitlab.api.url} has to accept the new token
 Deliver: file {path}
 Revoke:  the old token at once, when the new one is in its place
-inventory, "{NAME}" (id {old.id}): the new token has id {new.id} and expires {NEXT_YEAR}, delivered to file {path}; \
+inventory, "{NAME}" (id {old.id}): the new token has id {new.id} and expires {then}, delivered to file {path}; \
 the old one is revoked.
 
 Left to do by hand:
 [ ] Every copy of the old token is replaced: CI/CD variables, .env files, hosts.
 [ ] The pipelines that failed with the old token were run again, and are green.
-[ ] All who work with it know that the new token expires {NEXT_YEAR}.
+[ ] All who work with it know that the new token expires {then}.
 
 Rotated 1 of 1 token in 1 s.
 Recorded as run 1.
