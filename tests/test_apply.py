@@ -682,7 +682,7 @@ def test_an_undo_says_whose_run_it_is_when_it_was_planned_and_why(instance: Inst
     weekday = f"{TODAY:%a}"
     with instance.terminal("undo", "--run", 1, "--dry-run") as program:
         program.wait_for(f"UTC ({weekday}, today) by ")
-    with instance.terminal("history", "--run", 1) as program:
+    with instance.terminal("history", "--run", 1, size=(100, 120)) as program:
         program.wait_for(f"Change      to {LATER} ({LATER:%a}, in {(LATER - TODAY).days} days)")
         program.wait_for(f"UTC ({weekday}, today)")
 
