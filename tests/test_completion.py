@@ -46,6 +46,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "list.txt").touch()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("INVOKE_TOKENS_ROOT", str(tmp_path))
+    monkeypatch.setenv("INVOKE_TOKENS_DEMO_DIRECTORY", str(tmp_path / "demo"))
     monkeypatch.delenv("INVOKE_TOKENS_TARGET", raising=False)
     return tmp_path
 

@@ -48,7 +48,8 @@ from tokens.inventory.credentials import MISSING
 from tokens.inventory.diagnosis import diagnose, least_privileges
 from tokens.inventory.due import due, gauges
 from tokens.inventory.forecast import forecast
-from tokens.inventory.tokens import BY_NAME, COLUMNS, Layout, listed
+from tokens.inventory.token_columns import BY_NAME, COLUMNS
+from tokens.inventory.tokens import Layout, listed
 from tokens.rotation.candidate import Search, find
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 
@@ -302,7 +303,7 @@ def test_every_task_says_what_a_plain_reading_of_the_rows_says(
                     MISSING if one.account is None else one.account,
                     one.name,
                     one.state.value,
-                    None,
+                    None if one.day is None else (one.day - TODAY).days,
                 )
                 for one in expected
             ),

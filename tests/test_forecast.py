@@ -322,6 +322,7 @@ def test_a_check_is_one_line_and_a_status(said: Callable[..., tuple[int, str, st
         5,
         f"TOKENS WARNING - 1 token stops working within 30 days, the first on {in_days(20)}\n",
     )
+    assert said("check", "--warn", "2d")[:2] == said("check", "--warn", "2d", "--critical", "2d")[:2]
     assert said("check", "--warn", "2d", "--critical", "1d")[:2] == (
         0,
         "TOKENS OK - no token stops working within 2 days\n",
@@ -363,7 +364,7 @@ def test_nagios_gets_its_own_contract(said: Callable[..., tuple[int, str, str]])
     )
     assert said("check", "--output", "nagios", "--kind", "group")[0] == 1
     assert said("check", "--output", "nagios", "--kind", "project")[0] == 0
-    for words in (["--kind", "bot"], ["--user", "nobody"], ["--warn", "1d"], ["--file", "x"]):
+    for words in (["--kind", "bot"], ["--user", "nobody"], ["--warn", "1d", "--critical", "7d"], ["--file", "x"]):
         status, printed, complaint = said("check", "--output", "nagios", *words)
         assert (status, complaint) == (3, "")
         assert printed.startswith("TOKENS UNKNOWN - ")
@@ -577,7 +578,10 @@ def test_every_release_can_be_counted(gitlab_database_at: Callable[[str], Addres
         (["forecast", "--until", "soon"], "--until takes a period such as 30d, 2w, 3m or 1y"),
         (["forecast", "--by", "year"], '--by takes day, week or month, not "year".'),
         (["forecast", "--first", "3"], "--first is about the fullest days: use --sort tokens with it."),
-        (["check", "--warn", "1d"], "--critical 7d is longer than --warn 1d: a warning comes first."),
+        (
+            ["check", "--warn", "1d", "--critical", "7d"],
+            "--critical 7d is longer than --warn 1d: a warning comes first.",
+        ),
         (["check", "--state", "expired"], 'check has no option "--state"'),
         (["forecast", "--output", "ics", "--sort", "tokens"], "--sort tokens is about lines, and a calendar has its"),
         (["forecast", "--state", "expired"], "A token that has expired has no date to come: use list --state expired"),

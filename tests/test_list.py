@@ -32,7 +32,8 @@ from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import least_privileges
 from tokens.inventory.due import due, gauges
 from tokens.inventory.forecast import events, forecast
-from tokens.inventory.tokens import BY_NAME, COLUMNS, FLAG_NAMES, UNSORTABLE, Layout, Listing, listed
+from tokens.inventory.token_columns import BY_NAME, COLUMNS, FLAG_NAMES, UNSORTABLE
+from tokens.inventory.tokens import Layout, Listing, listed
 from tokens.selection import EVERY_STATE, EVERYTHING, Selection
 from tokens.terminal.paragraphs import width as width_of
 from tokens.views import tokens as view
@@ -121,6 +122,16 @@ def test_nothing_is_cut_in_a_pipe_however_late_it_comes(gitlab_database: Address
     with listed(gitlab_database, EVERYTHING, Layout(default_columns())) as found:
         *_, last = view.screen(found, width=80)
     assert last.startswith("2000000000  ")
+
+
+def test_how_far_away_a_date_is_needs_no_column_of_the_date(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        owner = make_user(connection)
+        for number, day in enumerate((SOON, None, "infinity", GONE), 1):
+            make_token(connection, id=number, user_id=owner, expires_at=day and str(day))
+    words = ("--columns", "id,in", "--sort", "in", "--state", "active,expired")
+    assert [line.split() for line in show(*words).splitlines()[1:]] == [["4", "-5d"], ["1", "5d"], ["3"], ["2"]]
+    assert show(*words, "--output", "csv").splitlines()[1:] == ["4,-5", "1,5", "3,", "2,"]
 
 
 def test_programs_get_the_same_tokens_in_every_form(

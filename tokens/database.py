@@ -405,6 +405,11 @@ def _begin(driver: psycopg.Connection[Any], level: LiteralString, settings: Mapp
     driver.execute(sql.SQL("BEGIN ISOLATION LEVEL {}; {}").format(sql.SQL(level), set_configs(everything)))
 
 
+def array_literal(values: Iterable[object]) -> str:
+    """An array as PostgreSQL reads it; the driver's own conversion of a list costs ten times as much."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
 def set_configs(settings: Mapping[str, str]) -> sql.Composed:
     """The statement that sets these to the end of the transaction; it needs no search_path to be what it is."""
     calls = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Self
 
+from tokens.database import array_literal
 from tokens.errors import UsageError, shortened
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
@@ -180,7 +181,7 @@ class Condition:
         if not ids:
             return self
         left_out = "t.id NOT IN (SELECT unnest(CAST(%(left_out)s AS bigint[])))"
-        literal = "{" + ",".join(map(str, ids)) + "}"
+        literal = array_literal(ids)
         return Condition(f"{self.sql}\n  AND {left_out}", {**self.parameters, "left_out": literal})
 
 
@@ -331,7 +332,7 @@ class Selection:
             terms.add_any(list(self._expires(terms)))
         if self.ids is not None:
             # An array literal, because the driver's own conversion of a list costs ten times as much.
-            ids = terms.value("ids", "{" + ",".join(map(str, self.ids)) + "}", "bigint[]")
+            ids = terms.value("ids", array_literal(self.ids), "bigint[]")
             terms.add(f"t.id IN (SELECT unnest({ids}))")
         if self.users or self.groups or self.projects:
             terms.add(f"t.user_id IN (\n    {self._owners(schema, terms)}\n  )")

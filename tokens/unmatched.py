@@ -4,9 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tokens import database
-from tokens.address import Address
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import LIST
@@ -187,7 +185,7 @@ def ids_without_effect(
     rest = sorted(set(selection.ids).difference(chosen))
     if not rest:
         return [], []
-    existing = {row.id for row in connection.rows(EXISTING_IDS, ids="{" + ",".join(map(str, rest)) + "}")}
+    existing = {row.id for row in connection.rows(EXISTING_IDS, ids=array_literal(rest))}
     return [one for one in rest if one not in existing], [one for one in rest if one in existing]
 
 
@@ -205,17 +203,17 @@ def why_nothing(connection: Connection, schema: Schema, selection: Selection) ->
     return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
 
 
-def gaps(address: Address, selection: Selection, *, nothing: bool) -> list[str]:
-    """What may be missing in a count of the tokens of `selection`, in sentences.
+def gaps(connection: Connection, schema: Schema, selection: Selection, *, nothing: bool) -> tuple[str, ...]:
+    """What a count of the tokens of `selection` may lack, in sentences.
 
-    Rows that may be hidden from the role; and where `nothing` was counted, what none fulfils, kind and state apart.
+    Rows that may be hidden from the role; and where `nothing` was counted, what none fulfils, kind and state apart:
+    what was mistyped would count as none for ever.
 
     Raises what `check_scopes` raises.
     """
-    with database.reading(address) as connection:
-        schema = preflight.check(connection, LIST)
-        hidden = preflight.hidden_rows(connection, LIST)
-        return [text for text in (hidden, nothing and _why_none(connection, schema, selection)) if text]
+    hidden = preflight.hidden_rows(connection, LIST)
+    why = _why_none(connection, schema, selection) if nothing and not selection.others else None
+    return tuple(text for text in (hidden, why) if text)
 
 
 def _why_none(connection: Connection, schema: Schema, selection: Selection) -> str | None:

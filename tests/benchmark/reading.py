@@ -28,7 +28,8 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.due import due
 from tokens.inventory.forecast import forecast
-from tokens.inventory.tokens import COLUMNS, Layout, Shown, listed
+from tokens.inventory.token_columns import COLUMNS, Shown
+from tokens.inventory.tokens import Layout, listed
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 
 PROGRAM = str(Path(sys.executable).parent / "gitlab-tokens")

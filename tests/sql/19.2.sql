@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, list, forecast, breakdown, check, extend, undo, apply, remove, rotate
+-- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -841,6 +841,7 @@ DECLARE "stream_1" CURSOR FOR
     SELECT
       t.id AS id,
       t.expires_at::text AS expires_at,
+      CASE WHEN isfinite(t.expires_at) THEN t.expires_at - (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) END AS in_days,
       CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -880,14 +881,14 @@ DECLARE "stream_1" CURSOR FOR
       WHERE d.user_id = u.id
     )) ELSE u.username END AS owner,
       t.name AS name,
-      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CASE
       WHEN t.revoked IS TRUE THEN 'revoked'
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
       ELSE 'active'
     END AS state,
       t.scopes AS scopes,
-      to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created_at,
+      to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       ARRAY(
         SELECT host(used.ip_address)
         FROM public.personal_access_token_last_used_ips used
@@ -1182,7 +1183,7 @@ COPY (
     SELECT
       t.id AS id,
       t.expires_at::text AS expires_at,
-      CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST('<day   +0>' AS date) END AS in_days,
+      CASE WHEN isfinite(t.expires_at) THEN t.expires_at - (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) END AS in_days,
       CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -1223,7 +1224,7 @@ COPY (
       WHERE d.user_id = u.id
     )) ELSE u.username END AS owner,
       t.name AS name,
-      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CASE
       WHEN t.revoked IS TRUE THEN 'revoked'
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
@@ -1234,7 +1235,7 @@ COPY (
       THEN replace(rtrim(substr(t.scopes, 7), E'\n'), E'\n- ', ' ')
       ELSE t.scopes
     END AS scopes,
-      to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created_at,
+      to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       u.state AS owner_state
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
@@ -2379,14 +2380,14 @@ WITH accounts AS MATERIALIZED (
         other.user_id,
         count(*) AS tokens,
         GREATEST(
-          max(
-            CASE
-              WHEN other.revoked THEN CAST(other.updated_at AS date)
-              WHEN isfinite(other.expires_at) THEN other.expires_at
-            END
-          ) + CAST($1 AS integer) + 1,
-          CAST(now() AT TIME ZONE 'UTC' AS date) + 1
-        ) AS day
+        max(
+          CASE
+            WHEN other.revoked THEN CAST(other.updated_at AS date)
+            WHEN isfinite(other.expires_at) THEN other.expires_at
+          END
+        ) + CAST($1 AS integer) + 1,
+        CAST(now() AT TIME ZONE 'UTC' AS date) + 1
+      ) AS day
       FROM public.personal_access_tokens other
       JOIN accounts ON accounts.user_id = other.user_id
       GROUP BY other.user_id
@@ -4110,9 +4111,10 @@ DECLARE "stream_1" CURSOR FOR
     SELECT
       t.id AS id,
       CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CASE WHEN isfinite(own.ends_at) THEN CAST(own.ends_at AT TIME ZONE 'UTC' AS date) - CAST(now() AT TIME ZONE 'UTC' AS date) END AS in_days,
       CAST('deploy-token' AS text) AS kind,
       CAST(t.name AS text) AS name,
-      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST(NULL AS bigint) AS user_id,
       CAST(t.creator_id AS bigint) AS creator_id,
       own.projects[1] AS project_id,
@@ -4136,9 +4138,10 @@ DECLARE "stream_2" CURSOR FOR
     SELECT
       t.id AS id,
       CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CASE WHEN isfinite(own.ends_at) THEN CAST(own.ends_at AT TIME ZONE 'UTC' AS date) - CAST(now() AT TIME ZONE 'UTC' AS date) END AS in_days,
       CAST('membership' AS text) AS kind,
       CAST((SELECT l.username FROM public.users l WHERE l.id = t.user_id) AS text) AS name,
-      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST(t.user_id AS bigint) AS user_id,
       CAST(t.created_by_id AS bigint) AS creator_id,
       own.projects[1] AS project_id,
@@ -4178,9 +4181,10 @@ DECLARE "stream_3" CURSOR FOR
     SELECT
       t.id AS id,
       CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CASE WHEN isfinite(own.ends_at) THEN CAST(own.ends_at AT TIME ZONE 'UTC' AS date) - CAST(now() AT TIME ZONE 'UTC' AS date) END AS in_days,
       CAST('ssh-key' AS text) AS kind,
       CAST(t.title AS text) AS name,
-      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST(t.user_id AS bigint) AS user_id,
       CAST(NULL AS bigint) AS creator_id,
       own.projects[1] AS project_id,
@@ -4211,9 +4215,10 @@ DECLARE "stream_4" CURSOR FOR
     SELECT
       t.id AS id,
       CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CASE WHEN isfinite(own.ends_at) THEN CAST(own.ends_at AT TIME ZONE 'UTC' AS date) - CAST(now() AT TIME ZONE 'UTC' AS date) END AS in_days,
       CAST('deploy-key' AS text) AS kind,
       CAST(t.title AS text) AS name,
-      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST(NULL AS bigint) AS user_id,
       CAST(t.user_id AS bigint) AS creator_id,
       own.projects[1] AS project_id,
@@ -4244,9 +4249,10 @@ DECLARE "stream_5" CURSOR FOR
     SELECT
       t.id AS id,
       CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CASE WHEN isfinite(own.ends_at) THEN CAST(own.ends_at AT TIME ZONE 'UTC' AS date) - CAST(now() AT TIME ZONE 'UTC' AS date) END AS in_days,
       CAST('trigger' AS text) AS kind,
       CAST(t.description AS text) AS name,
-      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST(t.owner_id AS bigint) AS user_id,
       CAST(NULL AS bigint) AS creator_id,
       own.projects[1] AS project_id,
@@ -4276,9 +4282,10 @@ DECLARE "stream_6" CURSOR FOR
     SELECT
       t.id AS id,
       CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CASE WHEN isfinite(own.ends_at) THEN CAST(own.ends_at AT TIME ZONE 'UTC' AS date) - CAST(now() AT TIME ZONE 'UTC' AS date) END AS in_days,
       CAST('runner' AS text) AS kind,
       CAST(COALESCE(NULLIF(t.description, ''), t.name) AS text) AS name,
-      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST(NULL AS bigint) AS user_id,
       CAST(t.creator_id AS bigint) AS creator_id,
       own.projects[1] AS project_id,
@@ -4308,9 +4315,10 @@ DECLARE "stream_7" CURSOR FOR
     SELECT
       t.id AS id,
       CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CASE WHEN isfinite(own.ends_at) THEN CAST(own.ends_at AT TIME ZONE 'UTC' AS date) - CAST(now() AT TIME ZONE 'UTC' AS date) END AS in_days,
       CAST('secure-file' AS text) AS kind,
       CAST(t.name AS text) AS name,
-      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST(NULL AS bigint) AS user_id,
       CAST(NULL AS bigint) AS creator_id,
       own.projects[1] AS project_id,
@@ -4340,9 +4348,10 @@ DECLARE "stream_8" CURSOR FOR
     SELECT
       t.id AS id,
       CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text) AS expires_at,
+      CASE WHEN isfinite(own.ends_at) THEN CAST(own.ends_at AT TIME ZONE 'UTC' AS date) - CAST(now() AT TIME ZONE 'UTC' AS date) END AS in_days,
       CAST('agent' AS text) AS kind,
       CAST(t.name AS text) AS name,
-      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS last_used_at,
+      to_char(own.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST(NULL AS bigint) AS user_id,
       CAST(t.created_by_user_id AS bigint) AS creator_id,
       own.projects[1] AS project_id,

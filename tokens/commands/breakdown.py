@@ -2,7 +2,6 @@
 
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
-from tokens.commands.options.selecting import note_gaps
 from tokens.commands.show import show
 from tokens.inventory.breakdown import breakdown as breakdown_of
 from tokens.selection import Selection
@@ -20,7 +19,6 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
     with environment.announced("Counting the tokens"):
         found = breakdown_of(site.address, selection, release=site.release, ci=site.ci)
     environment.note(found.notes)
-    note_gaps(environment, site.address, selection, nothing=not found.kinds)
     show(
         environment,
         output,

@@ -8,7 +8,6 @@ from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.days import days_of
-from tokens.commands.options.selecting import note_gaps
 from tokens.commands.options.values import MOST_TOKENS, whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.commands.whole_file import replace
@@ -19,6 +18,8 @@ from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.views import due as view
 
+CRITICAL = 7  # days, unless something else is said
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -28,13 +29,16 @@ class Thresholds:
     critical: int
 
 
-def thresholds(_: Environment, warn: str, critical: str) -> Thresholds:
-    """What these options mean.
+def thresholds(_: Environment, warn: str, critical: str | None) -> Thresholds:
+    """What these options mean. Where nothing else is said, what is a warning for fewer days is urgent from the first.
 
     Raises:
         UsageError: what cannot be read, or a warning that comes later than what is urgent.
     """
-    found = Thresholds(days_of("warn", warn), days_of("critical", critical))
+    days = days_of("warn", warn)
+    if critical is None:
+        return Thresholds(days, min(days, CRITICAL))
+    found = Thresholds(days, days_of("critical", critical))
     if found.critical > found.warn:
         raise UsageError(f"--critical {critical} is longer than --warn {warn}: a warning comes first.")
     return found
@@ -80,8 +84,6 @@ def check(
         numbers = gauges(site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each)
         text = metrics(numbers, time.monotonic() - began)
         environment.note(numbers.notes)
-        nothing = not any(count for one in numbers.kinds for count in one.by_state.values())
-        note_gaps(environment, site.address, selection, nothing=nothing)
         if file is None:
             environment.write(text)
         else:
@@ -98,7 +100,6 @@ def check(
         most_of_each=most_of_each,
     )
     environment.note(found.notes)
-    note_gaps(environment, site.address, selection, nothing=not found.warning)
     show(
         environment,
         output,

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.days import day_of, days_of, today
-from tokens.commands.options.selecting import note_gaps
 from tokens.commands.options.values import whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.errors import UsageError
@@ -80,7 +79,6 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
             site.address, selection, window.days, ci=site.ci, counts_others=counts_others, revoked=revoked
         )
     environment.note(found.notes)
-    note_gaps(environment, site.address, selection, nothing=not found.tokens)
     width = shutil.get_terminal_size().columns if on_terminal else WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
 

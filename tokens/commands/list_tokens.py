@@ -10,7 +10,8 @@ from tokens.commands.instance import described
 from tokens.commands.options.values import whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
-from tokens.inventory.tokens import BY_NAME, COLUMNS, UNSORTABLE, Column, Layout, Shown, listed
+from tokens.inventory.token_columns import BY_NAME, COLUMNS, UNSORTABLE, Column, Shown
+from tokens.inventory.tokens import Layout, listed
 from tokens.selection import Selection
 from tokens.spelling import meant
 from tokens.targets.places import Locate

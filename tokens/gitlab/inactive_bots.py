@@ -86,6 +86,22 @@ def is_active(clean_up: CleanUp, expires_at: str, revoked: str, day: str) -> str
     return f"({revoked} IS NOT TRUE AND COALESCE({expires_at}, CAST('infinity' AS date)) > {day})"
 
 
+def clean_up_day(days: str, day: str) -> str:
+    """SQL, for a bot's tokens `other` together: the day on which the clean-up takes it, if none of them is active.
+
+    That is `days` days after the last of them has ended, at the next midnight after `day` at the earliest.
+    """
+    return f"""GREATEST(
+        max(
+          CASE
+            WHEN other.revoked THEN CAST(other.updated_at AS date)
+            WHEN isfinite(other.expires_at) THEN other.expires_at
+          END
+        ) + CAST({days} AS integer) + 1,
+        {day} + 1
+      )"""
+
+
 def holds(clean_up: CleanUp, expires_at: str, revoked: str, updated_at: str, day: str, days: str) -> str:
     """SQL: whether a token keeps its bot from the clean-up of `day` where it comes after `days` days, all of them SQL.
 

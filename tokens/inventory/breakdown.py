@@ -13,11 +13,11 @@ from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import Policy
 from tokens.inventory import credentials
-from tokens.inventory.credentials import Words
+from tokens.inventory.credential_columns import Words
 from tokens.inventory.ids import notes_on_ids
 from tokens.inventory.policy import Demands, read_demands
 from tokens.selection import Selection, has_scope
-from tokens.unmatched import check_names
+from tokens.unmatched import check_names, gaps
 
 HURTFUL = ("api", "sudo", "admin_mode")
 """Scopes that let a token change everything its owner may change, or more."""
@@ -115,7 +115,7 @@ def breakdown(
         check_names(connection, schema, selection)
         found = read_kinds(connection, schema, selection)
         demands = read_demands(connection, schema, release)
-        notes = notes_on_ids(connection, schema, selection)
+        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not found)
         with credentials.named(connection, schema, ci, selection) as named:
             others = [_of_another_kind(kind, row) for kind, row in named.each(_counts_of_others) if row.tokens]
     return Breakdown((*found, *others), demands, (*notes, *named.notes))

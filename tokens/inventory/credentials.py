@@ -1,7 +1,7 @@
 """Credentials that are no access tokens: which there are and how many end when, from one database or from two.
 
-What GitLab keeps of CI is in a database of its own on some instances. Only the main
-database knows whose something is, so that is looked up there, some rows at once.
+What GitLab keeps of CI is in a database of its own on some instances. Only the main database knows whose something is,
+so that is looked up there, some rows at once.
 """
 
 import itertools
@@ -15,32 +15,18 @@ from typing import Any
 from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.errors import Refused, StatementTimeout, TokensError, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import BY_KIND, OTHERS, Credential, OtherKind
 from tokens.gitlab.kind import State
 from tokens.gitlab.schema import Schema, read_schema
+from tokens.inventory.credential_columns import LOOKED_UP, OF_A_PERSON, Words
 from tokens.selection import NAMED_USERS, DateRange, Selection, pattern
 
 AT_ONCE = 2000  # rows in one round trip
 WHILE_MAIN_IS_READ = "1h"  # for which the ci database may not be asked anything
 PATIENCE = 0.3  # seconds for all numbers that were not asked for
-
-STATEMENT = """
-    SELECT
-      {columns}
-    FROM public.{table} t
-    CROSS JOIN LATERAL (
-      SELECT
-        CAST({ends_at} AS timestamptz) AS ends_at,
-        CAST({used_at} AS timestamptz) AS used_at,
-        {projects} AS projects,
-        {groups} AS groups
-    ) own
-    WHERE {condition}
-    {rest}
-"""
 
 # GitLab locks the tables that it keeps in another database against being written.
 KEPT = """
@@ -76,13 +62,6 @@ ELSEWHERE = (
     "--target docker:… or kubernetes:…"
 )
 
-OF_A_PERSON = {"account": "username", "created_by": "username", "owner_state": "state", "email": "email"}
-
-LOOKED_UP = frozenset({"owner", *OF_A_PERSON})
-"""Columns that come from the main database, wherever the rows are; nothing can be sorted by them."""
-
-LISTS = frozenset({"scopes", "ips", "flags", "told"})
-
 
 class Missing:
     """The value of a column that a kind does not have: nothing in every output."""
@@ -98,124 +77,6 @@ class Source:
     connection: Connection
     schema: Schema
     rows: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Words:
-    """What a kind's rows say, as SQL in one release of GitLab."""
-
-    credential: Credential
-    schema: Schema
-
-    moment = "own.ends_at"
-    """When it stops working, with a time zone; a day's is 00:00 UTC."""
-
-    day = "CAST(CAST(own.ends_at AT TIME ZONE 'UTC' AS date) AS text)"
-    """The UTC date of that as text."""
-
-    last_used = "own.used_at"
-
-    def statement(self, columns: str, condition: str, rest: str) -> str:
-        """What asks for these columns of the rows that fulfil a condition."""
-        return STATEMENT.format(
-            columns=columns,
-            table=self.credential.table,
-            ends_at=self._first(self.credential.expires),
-            used_at=self._first(self.credential.last_used),
-            projects=self._ids(self.credential.projects),
-            groups=self._ids(self.credential.groups),
-            condition=condition,
-            rest=rest,
-        ).rstrip()
-
-    @property
-    def user(self) -> str:
-        return f"CAST({self._first(self.credential.user)} AS bigint)"
-
-    @property
-    def creator(self) -> str:
-        return f"CAST({self._first(self.credential.creator)} AS bigint)"
-
-    @property
-    def works(self) -> str:
-        return self.is_in(State.ACTIVE)
-
-    def is_in(self, state: State) -> str:
-        """Whether it is in this state; one that is revoked and expired counts as revoked."""
-        revoked = "".join(self.credential.known(self.schema, self.credential.revoked))
-        if state is State.REVOKED:
-            return revoked or "false"
-        ended = "own.ends_at <= now()" if state is State.EXPIRED else "(own.ends_at IS NULL OR own.ends_at > now())"
-        return f"({revoked}) IS NOT TRUE AND {ended}" if revoked else ended
-
-    @property
-    def state(self) -> str:
-        cases = " ".join(f"WHEN {self.is_in(state)} THEN '{state}'" for state in State)
-        return f"CASE {cases} END"
-
-    @property
-    def text(self) -> Mapping[str, str]:
-        """The columns of a list that are texts here, by their names."""
-        return {
-            "kind": f"CAST('{self.credential.kind}' AS text)",
-            "name": f"CAST({self._first(self.credential.name)} AS text)",
-            "state": f"CAST({self.state} AS text)",
-            "description": f"CAST({self._first(self.credential.description)} AS text)",
-        }
-
-    def shown(self, name: str) -> str:
-        """The column of a list with this name, if it is one that the kind has in its own tables."""
-        if name == "id":
-            return "t.id"
-        if name == "expires_at":
-            return self.day
-        if name == "last_used_at":
-            return _to_the_second(self.last_used)
-        if name == "created_at":
-            return _to_the_second("CAST(t.created_at AS timestamptz)")
-        if name == "scopes":
-            words = (f"CASE WHEN t.{one} THEN '{one}' END" for one in self.credential.scopes)
-            own = self.credential.known(self.schema, *words)
-            return f"array_remove(CAST(ARRAY[{', '.join(own)}] AS text[]), NULL)"
-        if name == "place_id":
-            return "COALESCE(own.projects[1], own.groups[1])"
-        return self.text.get(name, "CAST('{}' AS text[])" if name in LISTS else "NULL")
-
-    def sorted_by(self, name: str) -> str:
-        """What the rows of several kinds are compared by: a number, or text in an order that no locale changes."""
-        if name in self.text:
-            return f'({self.text[name]}) COLLATE "C"'
-        if name == "id":
-            return "CAST(t.id AS bigint)"
-        if name == "place_id":
-            return self.shown(name)
-        moments = {
-            "expires_at": self.moment,
-            "last_used_at": self.last_used,
-            "created_at": "CAST(t.created_at AS timestamptz)",
-        }
-        if name not in moments:
-            return "CAST(NULL AS float8)"
-        return f"CAST(extract(epoch FROM {moments[name]}) AS float8)"
-
-    @property
-    def without_place(self) -> str:
-        return f"CAST({self._first(self.credential.without_place)} AS text)"
-
-    def _first(self, *texts: str) -> str:
-        known = self.credential.known(self.schema, *texts)
-        return f"COALESCE({', '.join(known)})" if len(known) > 1 else "".join(known) or "NULL"
-
-    def _ids(self, texts: tuple[str, ...]) -> str:
-        arrays = [text for text in texts if text.startswith("ARRAY")]
-        if arrays:
-            return f"CAST({self._first(*arrays)} AS bigint[])"
-        one = self._first(*texts)
-        return "CAST('{}' AS bigint[])" if one == "NULL" else f"array_remove(ARRAY[CAST({one} AS bigint)], NULL)"
-
-
-def _to_the_second(moment: str) -> str:
-    return f"to_char({moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 
 
 @dataclass
@@ -317,8 +178,9 @@ class Others:
         people = PEOPLE.format(email=", u.email" if "email" in names else "")
         projects = {row.project_id for row in page} - {None}
         groups = {row.group_id for row in page} - {None}
-        found = self.main.rows(people, ids=_array(ids - {None})) if ids - {None} else []
-        routes = self.main.rows(PATHS, projects=_array(projects), groups=_array(groups)) if projects | groups else []
+        found = self.main.rows(people, ids=array_literal(ids - {None})) if ids - {None} else []
+        places = {"projects": array_literal(projects), "groups": array_literal(groups)}
+        routes = self.main.rows(PATHS, **places) if projects | groups else []
         return Owners(
             {row.id: row for row in found}, {(row.source_type == "Project", row.source_id): row.path for row in routes}
         )
@@ -354,7 +216,7 @@ class Others:
         selection = self.selection
         if not (selection.users or selection.groups or selection.projects):
             return
-        values |= {name: _array(ids) for name, ids in self._named.items()}
+        values |= {name: array_literal(ids) for name, ids in self._named.items()}
         users = f"{words.user} = ANY(CAST(%(users)s AS bigint[]))" if words.credential.user else ""
         places = [
             "own.projects && CAST(%(projects)s AS bigint[])" if words.credential.projects else "",
@@ -557,7 +419,3 @@ def _ends_in(words: Words, days: DateRange | None, number: int, values: dict[str
 def _any(terms: Iterable[str]) -> str:
     found = list(terms)
     return f"({' OR '.join(found)})" if len(found) > 1 else "".join(found) or "false"
-
-
-def _array(ids: Iterable[int]) -> str:
-    return "{" + ",".join(map(str, sorted(ids))) + "}"

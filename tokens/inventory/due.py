@@ -18,10 +18,11 @@ from tokens.gitlab.schema import SETTINGS, Schema
 from tokens.gitlab.settings import read_policy
 from tokens.gitlab.succession import read_line
 from tokens.inventory import credentials
-from tokens.inventory.credentials import Others, Words
+from tokens.inventory.credential_columns import Words
+from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_ids
 from tokens.selection import BEYOND_MAXIMUM, Condition, DateRange, Selection
-from tokens.unmatched import check_names
+from tokens.unmatched import check_names, gaps
 
 MOST_SERIES = 5000  # of single tokens; one series a token is fine for some thousands
 UNWARNED_WITHIN = 30  # days
@@ -213,7 +214,8 @@ def due(
         if counts_others and not selection.others:
             others = credentials.coming(connection, schema, ci, selection, window)
         each = tuple(_each(connection, schema, condition, warn, most_of_each))
-        notes = notes_on_ids(connection, schema, selection)
+        nothing = not any(row.warning for row in rows)
+        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=nothing)
     dates = [ExpirationDate.stored(row.first) for row in rows if row.first is not None]
     warning, urgent = sum(row.warning for row in rows), sum(row.critical for row in rows)
     first = min(dates, default=None)
@@ -273,7 +275,7 @@ def gauges(
         statement = once(FULLEST_DAY.format(ends=ends, **parts))
         day = connection.row(statement, cliff_within=CLIFF_WITHIN, **condition.parameters)
         each = tuple(_each(connection, schema, condition, FOR_EVER, most_of_each))
-        notes = notes_on_ids(connection, schema, selection)
+        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not rows)
         release = release or read_release(connection, schema)
         with credentials.named(connection, schema, ci, selection) as named:
             _require_all(named)
@@ -292,7 +294,7 @@ def _ends(connection: Connection, schema: Schema) -> str:
 def _each(
     connection: Connection, schema: Schema, condition: Condition, within: int, most: int | None
 ) -> Iterator[DueToken]:
-    """The tokens that stop working within this number of days; none where nobody wants them."""
+    """The tokens that stop working within this number of days; none without `most`."""
     if most is None:
         return
     statement = EACH.format(

@@ -21,7 +21,7 @@ from tokens.gitlab.settings import read_policy
 from tokens.inventory import credentials
 from tokens.inventory.ids import notes_on_ids
 from tokens.selection import Condition, DateRange, Selection
-from tokens.unmatched import check_names
+from tokens.unmatched import check_names, gaps
 
 CLIFF = 5  # a day with more than the fifth part of all tokens
 FEW = 10  # tokens that are no cliff, however many of them have one day
@@ -235,7 +235,11 @@ def read_forecast(
         others = credentials.coming(connection, schema, ci, selection, inside, membership)
     members = connection.rows(MEMBERSHIPS, **bounds) if memberships else ()
     ending = {_date(row.expires_at): row.memberships for row in members}
-    notes = (*named.notes, *notes_on_ids(connection, schema, selection))
+    notes = (
+        *named.notes,
+        *notes_on_ids(connection, schema, selection),
+        *gaps(connection, schema, selection, nothing=not counts),
+    )
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
     return Forecast(_day(window.first), _day(window.last), tuple(found), window.maximum, named.kinds, notes, others)
 
@@ -270,7 +274,7 @@ def events(
         for row in connection.rows(statement, **window.inside.parameters):
             owner = Owner(OwnerType(row.owner_type), row.owner_id, row.owner)
             counts.setdefault((_date(row.expires_at), owner), Counter())[Kind(row.kind)] += row.tokens
-        notes = notes_on_ids(connection, schema, selection)
+        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not counts)
     if len(counts) > MOST_EVENTS:
         raise Refused(
             f"{len(counts):,} events are more than a calendar takes ({MOST_EVENTS:,}): choose fewer owners, or leave "

@@ -40,7 +40,7 @@ class Demands:
         registration_tokens: whether runners can register by a registration token.
         has_maintenance: whether there is a maintenance mode.
         clean_up: how this release deletes inactive bots; None if it does not.
-        beyond_maximum: active tokens beyond the maximum lifetime by kind; None where nobody counted them.
+        beyond_maximum: active tokens beyond the maximum lifetime by kind; None where they were not counted.
     """
 
     policy: Policy

@@ -10,7 +10,7 @@ from tokens.address import Address
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.inactive_bots import CleanUp, is_active
+from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import PROJECT_BOT, TODAY, WORKS, Kind, kind_expression
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
@@ -158,15 +158,7 @@ BOTS = """
       SELECT
         other.user_id,
         count(*) AS tokens,
-        GREATEST(
-          max(
-            CASE
-              WHEN other.revoked THEN CAST(other.updated_at AS date)
-              WHEN isfinite(other.expires_at) THEN other.expires_at
-            END
-          ) + CAST(%(report_inactive_days)s AS integer) + 1,
-          {today} + 1
-        ) AS day
+        {day} AS day
       FROM public.personal_access_tokens other
       JOIN accounts ON accounts.user_id = other.user_id
       GROUP BY other.user_id
@@ -396,8 +388,9 @@ class _Reader:
     def bots(self, rule: CleanUp, days: int) -> Top[BotRow]:
         condition = replace(self.selection, states=EVERY_STATE).condition(self.schema)
         active = is_active(rule, "other.expires_at", "other.revoked", TODAY)
-        statement = BOTS.format(condition=condition.sql, is_active=active, **self.words)
-        rows = self.connection.rows(statement, report_inactive_days=days, **condition.parameters)
+        day = clean_up_day("%(inactive_days)s", TODAY)
+        statement = BOTS.format(condition=condition.sql, is_active=active, day=day, **self.words)
+        rows = self.connection.rows(statement, inactive_days=days, **condition.parameters)
         return _top(rows, lambda row: BotRow(row.username, row.owner, row.tokens, ExpirationDate.stored(row.day)))
 
 

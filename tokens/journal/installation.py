@@ -65,8 +65,8 @@ class RunState(StrEnum):
 class Standing:
     """What is there of the journal's schema, and what the role that is logged in may do about it.
 
-    `database`, `grantee` (that role) and `owner` are quoted for a statement. None is what nobody can be asked about a
-    schema that is not there; without tables the role may do everything with them.
+    `database`, `grantee` (that role) and `owner` are quoted for a statement. Of a schema that is not there some
+    are None; without tables the role may do everything with them.
     """
 
     database: str

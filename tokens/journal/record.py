@@ -5,12 +5,12 @@ an attempt that has been taken over can commit nothing any more, however late it
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tokens.change.plan import Chunk, Plan, RunKind
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule
@@ -245,9 +245,9 @@ class Record(Recorder):
                     MARK_PARTLY,
                     run=self.run,
                     position=outcome.chunk.position,
-                    left_alone=literal(outcome.left_alone),
-                    locked=literal(outcome.locked),
-                    tried=literal(outcome.chunk.ids) if outcome.chunk.again else "{}",
+                    left_alone=array_literal(outcome.left_alone),
+                    locked=array_literal(outcome.locked),
+                    tried=array_literal(outcome.chunk.ids) if outcome.chunk.again else "{}",
                 )
         self._advance(
             connection,
@@ -263,16 +263,16 @@ class Record(Recorder):
             STORE_MEMBERSHIPS,
             run=self.run,
             position=chunk.position,
-            members=literal(members),
-            old=literal(f'"{day}"' for day in old),
+            members=array_literal(members),
+            old=array_literal(f'"{day}"' for day in old),
             new=new,
-            ids=literal(chunk.ids),
+            ids=array_literal(chunk.ids),
         )
 
     def split(self, connection: Connection, whole: Chunk, lower: Chunk, upper: Chunk) -> None:
         # Of a chunk that has had its turn the journal goes on to hold all tokens, and which of them are locked.
         if not whole.again:
-            connection.execute(SHORTEN, run=self.run, position=whole.position, ids=literal(lower.ids))
+            connection.execute(SHORTEN, run=self.run, position=whole.position, ids=array_literal(lower.ids))
             connection.execute(STORE_CHUNK, run=self.run, **_chunk(upper))
         self._advance(connection, 0, 0)
 
@@ -285,7 +285,7 @@ class Record(Recorder):
 
     def _advance(self, connection: Connection, changed: int, changed_meanwhile: int, whole: Sequence[int] = ()) -> None:
         counts = {"changed": changed, "changed_meanwhile": changed_meanwhile}
-        statement, more = (ADVANCE_AND_MARK, {"positions": literal(whole)}) if whole else (ADVANCE, {})
+        statement, more = (ADVANCE_AND_MARK, {"positions": array_literal(whole)}) if whole else (ADVANCE, {})
         if not connection.execute(statement, run=self.run, attempt=self.attempt, **counts, **more):
             raise TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
 
@@ -313,10 +313,10 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
         connection.execute(
             STORE_CHUNKS,
             run=run,
-            positions=literal(chunk.position for chunk in stored),
-            old=literal(quoted(chunk.old) for chunk in stored),
-            new=literal(quoted(chunk.new) for chunk in stored),
-            ids=literal(f'"{literal(chunk.ids)}"' for chunk in stored),
+            positions=array_literal(chunk.position for chunk in stored),
+            old=array_literal(quoted(chunk.old) for chunk in stored),
+            new=array_literal(quoted(chunk.new) for chunk in stored),
+            ids=array_literal(f'"{array_literal(chunk.ids)}"' for chunk in stored),
         )
     return run
 
@@ -401,11 +401,6 @@ def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Reco
     return _attempt(connection, run, wanted, origin)
 
 
-def literal(values: Iterable[object]) -> str:
-    """An array as PostgreSQL reads it; the driver's own conversion of a list costs ten times as much."""
-    return "{" + ",".join(map(str, values)) + "}"
-
-
 def quoted(day: ExpirationDate | None) -> str:
     """A date as an element of such an array."""
     return f'"{day.literal}"' if day else "NULL"
@@ -436,5 +431,5 @@ def _chunk(chunk: Chunk) -> dict[str, object]:
         "position": chunk.position,
         "old": chunk.old and chunk.old.literal,
         "new": chunk.new and chunk.new.literal,
-        "ids": literal(chunk.ids),
+        "ids": array_literal(chunk.ids),
     }

@@ -4,10 +4,10 @@ GitLab deletes a bot whose membership ends, whatever dates its tokens have. GitL
 over a later one or none; here a membership that outlasts the new token stays, for the bot may have other tokens.
 """
 
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.triggers import change
-from tokens.journal.record import Record, literal
+from tokens.journal.record import Record
 from tokens.rotation.stage import Entry
 
 ENDING_BEFORE = f"""
@@ -67,9 +67,9 @@ def move(connection: Connection, run: Record, token_id: int, entry: Entry) -> No
         found = connection.rows(ENDING_BEFORE, token=token_id, end=_end(entry))
         members, old = [row.id for row in found], [row.expires_at for row in found]
     if members:
-        change(connection, MOVE, members=literal(members), end=_end(entry))
-    ends = literal(f'"{day}"' for day in old)
-    connection.execute(KEEP, run=run.run, token=token_id, members=literal(members), old=ends)
+        change(connection, MOVE, members=array_literal(members), end=_end(entry))
+    ends = array_literal(f'"{day}"' for day in old)
+    connection.execute(KEEP, run=run.run, token=token_id, members=array_literal(members), old=ends)
 
 
 def put_back(connection: Connection, run: Record, token_id: int, entry: Entry) -> None:

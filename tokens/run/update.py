@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tokens.change.plan import Chunk, Plan
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
-from tokens.journal.record import ChunkOutcome, Recorder, literal, quoted
+from tokens.journal.record import ChunkOutcome, Recorder, quoted
 from tokens.run.stored_plans import OUTLIVES_SINCE
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
@@ -214,10 +214,10 @@ class Update:
         if others:
             olds = _dates((chunk.old, len(chunk.ids)) for chunk in batch)
             news = _dates((chunk.new, len(chunk.ids)) for chunk in batch)
-            updated = change(connection, UPDATE_EACH, ids=literal(ids), old=olds, new=news)
+            updated = change(connection, UPDATE_EACH, ids=array_literal(ids), old=olds, new=news)
         else:
             parameters = {"old": old and old.literal, "new": new and new.literal}
-            updated = change(connection, UPDATE, ids=literal(ids), **parameters)
+            updated = change(connection, UPDATE, ids=array_literal(ids), **parameters)
         if updated != len(ids):
             raise NotAll
         return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
@@ -230,7 +230,7 @@ class Update:
             memberships, busy = self._lock_memberships(connection, chunk)
         wanted = [id_ for id_ in chunk.ids if id_ not in busy] if busy else list(chunk.ids)
         about = {
-            "ids": literal(wanted),
+            "ids": array_literal(wanted),
             "old": chunk.old and chunk.old.literal,
             "new": chunk.new and chunk.new.literal,
         }
@@ -243,7 +243,7 @@ class Update:
         if len(changed) == len(chunk.ids):
             return ChunkOutcome(chunk, len(changed))
         done = set(changed)
-        still_old = {row.id for row in connection.rows(STILL_OLD, **about | {"ids": literal(chunk.ids)})}
+        still_old = {row.id for row in connection.rows(STILL_OLD, **about | {"ids": array_literal(chunk.ids)})}
         locked = [id_ for id_ in chunk.ids if id_ in still_old and id_ not in done]
         return ChunkOutcome(chunk, len(changed), [i for i in chunk.ids if i not in still_old and i not in done], locked)
 
@@ -264,7 +264,7 @@ class Update:
 
     def _lock_memberships(self, connection: Connection, chunk: Chunk) -> tuple[list["_Membership"], set[int]]:
         """The memberships to be moved, locked, and the tokens whose owner has one that somebody else holds."""
-        about: dict[str, object] = {"ids": literal(chunk.ids)}
+        about: dict[str, object] = {"ids": array_literal(chunk.ids)}
         if not self._plan.is_undo:
             statement = MEMBERSHIPS
             about["new"] = chunk.new and chunk.new.literal
@@ -278,13 +278,13 @@ class Update:
             return held, set()
         ids = {one.id for one in held}
         users = {row.user_id for row in wanted if row.id not in ids}
-        busy = {row.id for row in connection.rows(TOKENS_OF, ids=literal(chunk.ids), users=literal(users))}
+        busy = {row.id for row in connection.rows(TOKENS_OF, ids=array_literal(chunk.ids), users=array_literal(users))}
         return [one for one in held if one.user_id not in users], busy
 
     def _move_memberships(
         self, connection: Connection, chunk: Chunk, memberships: Sequence["_Membership"], changed: Sequence[int]
     ) -> None:
-        owners = {row.user_id for row in connection.rows(OWNERS, ids=literal(changed))}
+        owners = {row.user_id for row in connection.rows(OWNERS, ids=array_literal(changed))}
         moved = [one for one in memberships if one.user_id in owners]
         if not moved:
             return
@@ -292,12 +292,12 @@ class Update:
         if chunk.new is not None and self._plan.memberships is MembershipRule.UNTIL_TOKEN:
             end = chunk.new.literal
         members = [one.id for one in moved]
-        change(connection, MOVE_MEMBERSHIPS, members=literal(members), end=end)
+        change(connection, MOVE_MEMBERSHIPS, members=array_literal(members), end=end)
         self._recorder.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
 
     def _restore(self, connection: Connection, chunk: Chunk, changed: Sequence[int]) -> None:
         """Put back the notices and memberships that the undone run has touched along with these tokens."""
-        about = {"undoes": self._plan.undoes, "position": chunk.position, "changed": literal(changed)}
+        about = {"undoes": self._plan.undoes, "position": chunk.position, "changed": array_literal(changed)}
         columns = notices.columns(self._schema)
         if self._plan.notices:
             statement = RESTORE_NOTICES.format(
@@ -314,7 +314,7 @@ class Update:
 
 def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:
     """How many of the tokens of these chunks have their new date now."""
-    ids = literal(id_ for chunk in chunks for id_ in chunk.ids)
+    ids = array_literal(id_ for chunk in chunks for id_ in chunk.ids)
     new, *others = {chunk.new for chunk in chunks}
     if others:
         news = _dates((chunk.new, len(chunk.ids)) for chunk in chunks)
@@ -335,4 +335,4 @@ def _rearmed(column: str) -> str:
 
 def _dates(found: Iterable[tuple[ExpirationDate | None, int]]) -> str:
     """An array of dates, each of them for a number of tokens."""
-    return literal(text for day, tokens in found for text in [quoted(day)] * tokens)
+    return array_literal(text for day, tokens in found for text in [quoted(day)] * tokens)

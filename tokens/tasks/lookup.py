@@ -13,7 +13,7 @@ from tokens.tasks.target import local_address
 
 MOST_RUNS = 100
 PLAIN = re.compile(r"[\w./-]+")  # as GitLab allows them; nothing else may reach a shell
-LONGEST = "2s"  # that the server works for a key: completion itself gives up soon after
+LONGEST = "2s"  # that the server works for a key; completion itself ends soon after
 
 
 def look_up(context: invoke.Context, what: str, words: Sequence[str], begun: str) -> Iterable[str]:

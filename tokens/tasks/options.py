@@ -433,8 +433,7 @@ THRESHOLDS = Argument(
         Option("warn", "Tokens that stop working within this period are a warning. Default: 30d.", "30d", value=PERIOD),
         Option(
             "critical",
-            "Those within this one are critical. Default: 7d.",
-            "7d",
+            "Those within this one are critical. Default: 7d, or as --warn if that is shorter.",
             value=Value("PERIOD", "a period", "7d"),
         ),
     ),

@@ -135,25 +135,20 @@ def _finished(row: dict[str, str]) -> Iterable[str]:
 
 
 def _values(row: Sequence[Any], listing: Listing) -> Sequence[Any]:
-    """A row as programs get it: the date as everywhere, and how far away it is."""
+    """A row as programs get it: the date as everywhere."""
     names = [column.name for column in listing.layout.columns]
     if "expires_at" not in names:
         return row
     values = list(row)
     at = names.index("expires_at")
-    values[at], days = _day(values[at], listing.today)
-    if "in_days" in names:
-        values[names.index("in_days")] = days
+    values[at] = _day(values[at])
     return values
 
 
 @functools.lru_cache(maxsize=10_000)  # millions of tokens have a few hundred dates
-def _day(stored: str | None, today: ExpirationDate) -> tuple[str | None, int | None]:
-    """A date as it is shown, and how many days it is away; None for "never", and for a date without an end."""
-    if stored is None:
-        return None, None
-    day = ExpirationDate.stored(stored)
-    return str(day), int(day.ordinal - today.ordinal) if day.is_finite else None
+def _day(stored: str | None) -> str | None:
+    """A date as it is shown; None for "never"."""
+    return None if stored is None else str(ExpirationDate.stored(stored))
 
 
 def _cells(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[list[str]]:

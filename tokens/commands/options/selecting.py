@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from tokens.address import Address
 from tokens.commands.environment import Environment
 from tokens.commands.options.days import HOW, day_of, days_since, days_within, range_of
 from tokens.commands.options.values import free_text
@@ -17,7 +16,6 @@ from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, OwnerState, State
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, refuse_others
 from tokens.spelling import meant
-from tokens.unmatched import gaps
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
 OTHER_KINDS = tuple(kind.value for kind in OtherKind)
@@ -128,16 +126,6 @@ def to_count(environment: Environment, **options: Any) -> Selection:
     """The same for what only counts: every state, too, unless states are named."""
     found = to_read(environment, **options)
     return found if options.get("state") or options.get("expired_within") else replace(found, states=EVERY_STATE)
-
-
-def note_gaps(environment: Environment, address: Address, selection: Selection, *, nothing: bool) -> None:
-    """Say what a count may lack, and why `nothing` was counted: what was mistyped would count as none for ever.
-
-    Raises:
-        UsageError: a scope that no token has and that GitLab has never had.
-    """
-    for text in gaps(address, selection, nothing=nothing and not selection.others):
-        environment.tell(f"NOTE: {text}")
 
 
 def to_report(environment: Environment, **options: Any) -> Selection:

@@ -192,7 +192,7 @@ class Server:
 
     def _is_foreign(self) -> bool:
         """Whether the folder holds something, but not the empty file that we lock before all else."""
-        # The names are read once: whoever makes or removes a server here at this moment adds or takes away the lock.
+        # The names are read once: another process that makes or removes a server here now adds or removes the lock.
         try:
             names = os.listdir(self.folder)
             lock = (self.folder / "lock").lstat() if "lock" in names else None
