@@ -288,7 +288,7 @@ def test_the_pod_that_is_meant_is_found(call: Call, cluster: Cluster, toolbox_ro
     assert call("analyze", target="kubernetes:gitlab@test").returncode == 0
     assert {executed.pod for executed in cluster.execs[-1:]} == {"gitlab-toolbox-2"}
     cluster.add(toolbox(toolbox_root, "other-toolbox", labels={"app": "toolbox", "release": "other"}))
-    assert "gitlab, other; say which" in one_line(call("analyze"))
+    assert "gitlab, other; choose one" in one_line(call("analyze"))
     assert call("analyze", target="kubernetes:gitlab/other").returncode == 0
 
 

@@ -27,7 +27,11 @@ CALLS = [
     "forecast --by day --output csv",
     "breakdown",
     "breakdown --output json",
-    "check --output prometheus",
+    "check --output prometheus --each",
+    "forecast --output ics --group platform",
+    "forecast --output html",
+    "report --with-emails",
+    "report --only --group platform",
 ]
 
 
