@@ -119,7 +119,7 @@ def in_csv(name: str, sql: str) -> str:
     """SQL: a column, whose SQL is this one, as text; of scopes the usual lists alone, the rest is left to the view."""
     if name == "scopes":
         return USUAL_SCOPES
-    return f"array_to_string({sql}, ' ')" if name in UNSORTABLE else sql
+    return f"NULLIF(array_to_string({sql}, ' '), '')" if name in UNSORTABLE else sql
 
 
 @dataclass(frozen=True)

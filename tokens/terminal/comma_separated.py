@@ -13,9 +13,10 @@ INSIDE = re.compile(r""";(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")  # where
 OURS = re.compile(r"-?[0-9]+(\.[0-9]+|-[0-9]{2}-[0-9]{2})?|-[Ii]nfinity")
 
 # What may have to be written otherwise than PostgreSQL does: all but printable ASCII, quotes, dates without an end or
-# before Christ, and what `line` takes for a formula. A number below 0 is none.
-PLAIN = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '";=+@') + b"\n"
-ODD = (b", ", b"\n ", b"\n-", b"infinity", b" BC")
+# before Christ, and what `line` takes for a formula, by a cell's first character. A number below 0 is none.
+PLAIN = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '";') + b"\n"
+FIRST = (b" ", b"-", b"=", b"+", b"@")
+ODD = (*(b"\n" + one for one in FIRST), *(b"," + one for one in FIRST if one != b"-"), b"infinity", b" BC")
 ODD_MINUS = re.compile(rb",-(?!\d+[,\n])")
 CELL = re.compile(r"""(?:"((?:[^"]|"")*)"|([^",\n]*))(?:,|\n\Z)""")
 AT_ONCE = 1000  # rows
@@ -56,7 +57,7 @@ def harmless(rows: Iterable[bytes], finished: Callable[[Sequence[str]], Iterable
 
 def _is_plain(rows: bytes) -> bool:
     """Whether these rows stay as PostgreSQL has written them; quick, as most of millions of rows do."""
-    if rows.translate(None, PLAIN) or rows.startswith((b" ", b"-")) or any(odd in rows for odd in ODD):
+    if rows.translate(None, PLAIN) or rows.startswith(FIRST) or any(odd in rows for odd in ODD):
         return False
     return b",-" not in rows or ODD_MINUS.search(rows) is None
 
