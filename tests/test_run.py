@@ -683,15 +683,19 @@ def test_staggered_dates_go_evenly_over_the_days_in_the_plans_order(address: Add
     assert everything(address) == before
 
 
+@pytest.mark.parametrize("warned", [False, True], ids=["plain", "warned"])
 def test_many_dates_are_stored_changed_and_counted_in_few_statements(
-    address: Address, monkeypatch: pytest.MonkeyPatch
+    address: Address, monkeypatch: pytest.MonkeyPatch, *, warned: bool
 ) -> None:
     install(address)
     with make_engine(address).begin() as connection:
-        ids = make_tokens(connection, 300, expires_at="2024-06-15")
+        ids = make_tokens(connection, 300, expires_at="2024-06-15", expire_notification_delivered=warned)
+        if warned:  # and a bot, with whose token a membership is moved
+            bots = Bots(connection)
+            bots.token(bots.member("2024-06-20", moved=True), "2024-06-15")
     before = everything(address)
     sent: list[str] = []
-    execute_one, ask_one = Connection.execute, Connection.row
+    execute_one, ask_one, ask_some = Connection.execute, Connection.row, Connection.rows
 
     def executed(self: Connection, statement: str, **parameters: object) -> int:
         sent.append(statement)
@@ -701,19 +705,44 @@ def test_many_dates_are_stored_changed_and_counted_in_few_statements(
         sent.append(statement)
         return ask_one(self, statement, **parameters)
 
+    def asked_some(self: Connection, statement: str, **parameters: object) -> list[Any]:
+        sent.append(statement)
+        return ask_some(self, statement, **parameters)
+
     monkeypatch.setattr(Connection, "execute", executed)
     monkeypatch.setattr(Connection, "row", asked)
-    plan = make_plan(address, RunKind.EXTEND, every(days("2024-06-15")), Change(NEW, days=300))
-    assert len(plan.chunks) == 300
+    monkeypatch.setattr(Connection, "rows", asked_some)
+    tokens = 300 + warned
+    plan = make_plan(address, RunKind.EXTEND, every(days("2024-06-15")), Change(NEW, days=tokens))
+    assert (len(plan.chunks), plan.notices, plan.memberships is None) == (tokens, warned, not warned)
+    sent.clear()
     record = begin_run(address, plan)
-    assert carry_out(address, plan, record) == Finished(changed=300)
-    about_tokens = [
-        statement for statement in sent if "token_ids" in statement or "personal_access_tokens" in statement
-    ]
-    assert len(about_tokens) < 30
+    assert carry_out(address, plan, record) == Finished(changed=tokens)
+    assert sum("token_ids" in statement or "personal_access_tokens" in statement for statement in sent) < 40
     assert [rows(address)[id_] for id_ in ids] == [str(NEW + day) for day in range(300)]
-    assert undo(address, record.run) == Finished(changed=300)
+    sent.clear()
+    assert undo(address, record.run) == Finished(changed=tokens)
+    assert sum("token_ids" in statement or "personal_access_tokens" in statement for statement in sent) < 60
     assert everything(address) == before
+
+
+def test_of_many_dates_those_are_put_aside_that_others_hold_or_have_changed(address: Address) -> None:
+    install(address)
+    with make_engine(address).begin() as connection:
+        ids = make_tokens(connection, 30, expires_at="2024-06-15", expire_notification_delivered=True)
+    plan = make_plan(address, RunKind.EXTEND, every(days("2024-06-15")), Change(NEW, days=30))
+    record = begin_run(address, plan)
+    execute(address, f"UPDATE personal_access_tokens SET expires_at = NULL WHERE id = {ids[7]}")
+    lock = f"SELECT FROM public.personal_access_tokens WHERE id IN ({ids[3]}, {ids[20]}) FOR UPDATE"
+    with somebody_else(address, lock):
+        assert carry_out(address, plan, record) == Finished(changed=27, changed_meanwhile=1, locked=2)
+    left = {ids[3]: "2024-06-15", ids[7]: None, ids[20]: "2024-06-15"}
+    assert rows(address) == {id_: str(NEW + day) for day, id_ in enumerate(ids)} | left
+    assert query(address, "SELECT sum(cardinality(token_ids)) FROM token_tasks.notices") == [(27,)]
+    assert query(address, "SELECT left_alone, locked FROM token_tasks.chunks WHERE position IN (3, 7) ORDER BY 1") == [
+        ([ids[7]], None),
+        (None, [ids[3]]),
+    ]
 
 
 @given(

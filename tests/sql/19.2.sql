@@ -3107,6 +3107,23 @@ INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '250ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, remove
+SELECT DISTINCT chunk.position
+    FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[]), CAST($3 AS date[]), CAST($4 AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id
+    JOIN public.users u ON u.id = t.user_id
+    JOIN public.members m ON m.user_id = u.id
+    WHERE t.revoked IS NOT TRUE
+      AND (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(chunk.new, CAST('infinity' AS date))
+    );
+
+-- extend, remove
 SELECT m.id, m.user_id, m.expires_at::text AS expires_at
     FROM public.members m
     JOIN public.users u ON u.id = m.user_id
@@ -3165,21 +3182,24 @@ SELECT EXISTS (
 
 -- extend
 WITH unlocked AS MATERIALIZED (
-      SELECT id, expire_notification_delivered, after_expiry_notification_delivered, seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at
-      FROM public.personal_access_tokens
-      WHERE id = ANY(CAST($1 AS bigint[]))
-        AND expires_at IS NOT DISTINCT FROM CAST($2 AS date)
-      ORDER BY id
-      FOR NO KEY UPDATE SKIP LOCKED
+      SELECT t.id, chunk.position, chunk.new, t.expire_notification_delivered, t.after_expiry_notification_delivered, t.seven_days_notification_sent_at, t.thirty_days_notification_sent_at, t.sixty_days_notification_sent_at
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[]), CAST($3 AS date[]), CAST($4 AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id
+      WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
     ), kept AS (
       INSERT INTO token_tasks.notices (run_id, position, token_ids, expire_notification_delivered, after_expiry_notification_delivered, seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at)
-      SELECT CAST($3 AS bigint), CAST($4 AS bigint), array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id), array_agg(t.seven_days_notification_sent_at ORDER BY t.id), array_agg(t.thirty_days_notification_sent_at ORDER BY t.id), array_agg(t.sixty_days_notification_sent_at ORDER BY t.id)
+      SELECT CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id), array_agg(t.seven_days_notification_sent_at ORDER BY t.id), array_agg(t.thirty_days_notification_sent_at ORDER BY t.id), array_agg(t.sixty_days_notification_sent_at ORDER BY t.id)
       FROM unlocked t
       WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)
-      HAVING count(*) > 0
+      GROUP BY t.position
     )
     UPDATE public.personal_access_tokens t
-    SET expires_at = CAST($5 AS date), expire_notification_delivered = false, after_expiry_notification_delivered = false, seven_days_notification_sent_at = NULL, thirty_days_notification_sent_at = NULL, sixty_days_notification_sent_at = NULL
+    SET expires_at = unlocked.new, expire_notification_delivered = false, after_expiry_notification_delivered = false, seven_days_notification_sent_at = NULL, thirty_days_notification_sent_at = NULL, sixty_days_notification_sent_at = NULL
     FROM unlocked
     WHERE t.id = unlocked.id
     RETURNING t.id;
@@ -3499,6 +3519,20 @@ WITH owners AS (
     ) bot ON o.user_type = 6;
 
 -- undo
+SELECT mine.position
+    FROM unnest(CAST($1 AS bigint[])) AS mine (position)
+    WHERE EXISTS (
+      SELECT
+      FROM token_tasks.memberships n
+      WHERE n.run_id = $2
+        AND n.position = (
+          SELECT max(c.position)
+          FROM token_tasks.chunks c
+          WHERE c.run_id = $2 AND c.position <= mine.position
+        )
+    );
+
+-- undo
 SELECT m.id, m.user_id, m.expires_at::text AS expires_at
     FROM token_tasks.memberships n
     CROSS JOIN LATERAL unnest(n.member_ids) AS kept (id)
@@ -3539,15 +3573,18 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
 
 -- undo, remove
 WITH unlocked AS MATERIALIZED (
-      SELECT id
-      FROM public.personal_access_tokens
-      WHERE id = ANY(CAST($1 AS bigint[]))
-        AND expires_at IS NOT DISTINCT FROM CAST($2 AS date)
-      ORDER BY id
-      FOR NO KEY UPDATE SKIP LOCKED
+      SELECT t.id, chunk.position, chunk.new
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[]), CAST($3 AS date[]), CAST($4 AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id
+      WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
     )
     UPDATE public.personal_access_tokens t
-    SET expires_at = CAST($3 AS date)
+    SET expires_at = unlocked.new
     FROM unlocked
     WHERE t.id = unlocked.id
     RETURNING t.id;
@@ -3558,10 +3595,13 @@ UPDATE public.personal_access_tokens t
     FROM token_tasks.notices n
     CROSS JOIN LATERAL unnest(n.token_ids, n.expire_notification_delivered, n.after_expiry_notification_delivered, n.seven_days_notification_sent_at, n.thirty_days_notification_sent_at, n.sixty_days_notification_sent_at) AS kept (id, expire_notification_delivered, after_expiry_notification_delivered, seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at)
     WHERE n.run_id = $1
-      AND n.position = (
-        SELECT max(c.position)
-        FROM token_tasks.chunks c
-        WHERE c.run_id = $1 AND c.position <= $2
+      AND n.position IN (
+        SELECT (
+          SELECT max(c.position)
+          FROM token_tasks.chunks c
+          WHERE c.run_id = $1 AND c.position <= mine.position
+        )
+        FROM unnest(CAST($2 AS bigint[])) AS mine (position)
       )
       AND t.id = kept.id
       AND t.id = ANY(CAST($3 AS bigint[]))

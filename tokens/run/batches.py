@@ -317,7 +317,7 @@ class _Run:
             self._show_life(connection)
             try:
                 with self._transaction(connection):
-                    outcomes = [self.update.of_unlocked(connection, chunk) for chunk in batch]
+                    outcomes = self.update.of_unlocked(connection, batch)
                     self.recorder.mark(connection, outcomes)
             except LockTimeout:
                 if self.stop_requested():

@@ -3,10 +3,10 @@
 Every statement works in the transaction that the caller has opened.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 
-from tokens.change.plan import Chunk, Plan
+from tokens.change.plan import Chunk, Plan, TokenIds
 from tokens.database import Connection, array_literal
 from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate
@@ -35,18 +35,25 @@ UPDATE_EACH = """
       AND t.expires_at IS NOT DISTINCT FROM wanted.old
 """
 
-UNLOCKED = """unlocked AS MATERIALIZED (
-      SELECT id{notices}
-      FROM public.personal_access_tokens
-      WHERE id = ANY(CAST(%(ids)s AS bigint[]))
-        AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
-      ORDER BY id
-      FOR NO KEY UPDATE SKIP LOCKED
-    ){kept}"""
+# A row a chunk: its position, its dates and its ids, which are an array as text.
+CHUNKS = """unnest(
+        CAST(%(positions)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date[]), CAST(%(ids)s AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id"""
+
+# One statement for all chunks of a transaction: a staggered change may have a chunk for each token.
+UNLOCKED = f"""unlocked AS MATERIALIZED (
+      SELECT t.id, chunk.position, chunk.new{{notices}}
+      FROM {CHUNKS}
+      WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    ){{kept}}"""  # noqa: S608 - a constant
 
 UPDATE_UNLOCKED = """
     UPDATE public.personal_access_tokens t
-    SET expires_at = CAST(%(new)s AS date){rearmed}
+    SET expires_at = unlocked.new{rearmed}
     FROM unlocked
     WHERE t.id = unlocked.id
     RETURNING t.id
@@ -54,19 +61,17 @@ UPDATE_UNLOCKED = """
 
 KEPT_NOTICES = """, kept AS (
       INSERT INTO token_tasks.notices (run_id, position, token_ids, {columns})
-      SELECT CAST(%(run)s AS bigint), CAST(%(position)s AS bigint), array_agg(t.id ORDER BY t.id), {arrays}
+      SELECT CAST(%(run)s AS bigint), t.position, array_agg(t.id ORDER BY t.id), {arrays}
       FROM unlocked t
       WHERE {any_set}
-      HAVING count(*) > 0
+      GROUP BY t.position
     )"""
 
-STILL_OLD = """
-    SELECT id
-    FROM public.personal_access_tokens
-    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
-    ORDER BY id
-"""
+STILL_OLD = f"""
+    SELECT t.id
+    FROM {CHUNKS}
+    WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+"""  # noqa: S608 - a constant
 
 # A revoked token is no reason to keep its bot.
 MEMBERSHIPS = f"""
@@ -83,7 +88,31 @@ MEMBERSHIPS = f"""
     ORDER BY m.id
 """  # noqa: S608 - a constant
 
+WITH_MEMBERSHIPS = f"""
+    SELECT DISTINCT chunk.position
+    FROM {CHUNKS}
+    JOIN public.users u ON u.id = t.user_id
+    JOIN public.members m ON m.user_id = u.id
+    WHERE t.revoked IS NOT TRUE
+      AND {ends_before("chunk.new")}
+"""  # noqa: S608 - a constant
+
 # What an undo puts back.
+WITH_MOVED_MEMBERSHIPS = """
+    SELECT mine.position
+    FROM unnest(CAST(%(positions)s AS bigint[])) AS mine (position)
+    WHERE EXISTS (
+      SELECT
+      FROM token_tasks.memberships n
+      WHERE n.run_id = %(undoes)s
+        AND n.position = (
+          SELECT max(c.position)
+          FROM token_tasks.chunks c
+          WHERE c.run_id = %(undoes)s AND c.position <= mine.position
+        )
+    )
+"""
+
 MOVED_MEMBERSHIPS = """
     SELECT m.id, m.user_id, m.expires_at::text AS expires_at
     FROM token_tasks.memberships n
@@ -131,10 +160,13 @@ RESTORE_NOTICES = """
     FROM token_tasks.notices n
     CROSS JOIN LATERAL unnest(n.token_ids, {arrays}) AS kept (id, {columns})
     WHERE n.run_id = %(undoes)s
-      AND n.position = (
-        SELECT max(c.position)
-        FROM token_tasks.chunks c
-        WHERE c.run_id = %(undoes)s AND c.position <= %(position)s
+      AND n.position IN (
+        SELECT (
+          SELECT max(c.position)
+          FROM token_tasks.chunks c
+          WHERE c.run_id = %(undoes)s AND c.position <= mine.position
+        )
+        FROM unnest(CAST(%(positions)s AS bigint[])) AS mine (position)
       )
       AND t.id = kept.id
       AND t.id = ANY(CAST(%(changed)s AS bigint[]))
@@ -222,32 +254,40 @@ class Update:
             raise NotAll
         return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
 
-    def of_unlocked(self, connection: Connection, chunk: Chunk) -> ChunkOutcome:
-        """Change what can be changed of one chunk, and what belongs to it, passing over what others have locked."""
-        busy: set[int] = set()
-        memberships: list[_Membership] = []
-        if self._plan.memberships:
-            memberships, busy = self._lock_memberships(connection, chunk)
-        wanted = [id_ for id_ in chunk.ids if id_ not in busy] if busy else list(chunk.ids)
-        about = {
-            "ids": array_literal(wanted),
-            "old": chunk.old and chunk.old.literal,
-            "new": chunk.new and chunk.new.literal,
-        }
-        unlocked, statement, more = self._update(chunk)
-        changed = change_returning(connection, statement, unlocked, **about, **more)
+    def of_unlocked(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
+        """Change what can be changed of these chunks, and what belongs to it, passing over what others have locked."""
+        moving = self._with_memberships(connection, batch)
+        changed = self._change(connection, [chunk for chunk in batch if chunk.position not in moving])
+        for chunk in batch:
+            if chunk.position in moving:
+                changed |= self._change_with_memberships(connection, chunk)
+        if len(changed) == sum(len(chunk.ids) for chunk in batch):
+            return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
+        still_old = {row.id for row in connection.rows(STILL_OLD, **_about(batch))}
+        return [_outcome(chunk, changed, still_old) for chunk in batch]
+
+    def _change(self, connection: Connection, chunks: Sequence[Chunk]) -> set[int]:
+        """Change those tokens of the chunks that nobody holds, and put their notices right; the ids."""
+        if not chunks:
+            return set()
+        unlocked, statement, more = self._update()
+        changed = change_returning(connection, statement, unlocked, **_about(chunks), **more)
+        if self._plan.is_undo and self._plan.notices:
+            self._restore_notices(connection, chunks, changed)
+        return set(changed)
+
+    def _change_with_memberships(self, connection: Connection, chunk: Chunk) -> set[int]:
+        """The same of one chunk, with the memberships of its bots; tokens whose bot's somebody holds are left."""
+        memberships, busy = self._lock_memberships(connection, chunk)
+        free = [id_ for id_ in chunk.ids if id_ not in busy]
+        changed = self._change(connection, [replace(chunk, ids=TokenIds(free))]) if free else set()
         if self._plan.is_undo:
-            self._restore(connection, chunk, changed)
+            self._restore_memberships(connection, chunk, changed)
         elif memberships:
             self._move_memberships(connection, chunk, memberships, changed)
-        if len(changed) == len(chunk.ids):
-            return ChunkOutcome(chunk, len(changed))
-        done = set(changed)
-        still_old = {row.id for row in connection.rows(STILL_OLD, **about | {"ids": array_literal(chunk.ids)})}
-        locked = [id_ for id_ in chunk.ids if id_ in still_old and id_ not in done]
-        return ChunkOutcome(chunk, len(changed), [i for i in chunk.ids if i not in still_old and i not in done], locked)
+        return changed
 
-    def _update(self, chunk: Chunk) -> tuple[str, str, dict[str, object]]:
+    def _update(self) -> tuple[str, str, dict[str, object]]:
         """What changes the tokens that nobody holds, and re-arms their notices if the plan says so."""
         if not self._plan.notices or self._plan.is_undo:
             return UNLOCKED.format(notices="", kept=""), UPDATE_UNLOCKED.format(rearmed=""), {}
@@ -258,9 +298,18 @@ class Update:
         if self._recorder.run is not None:
             arrays = ", ".join(f"array_agg(t.{column} ORDER BY t.id)" for column in columns)
             kept = KEPT_NOTICES.format(columns=", ".join(columns), arrays=arrays, any_set=notices.any_set(self._schema))
-            parameters = {"run": self._recorder.run, "position": chunk.position}
-        unlocked = UNLOCKED.format(notices=", " + ", ".join(columns), kept=kept)
+            parameters = {"run": self._recorder.run}
+        unlocked = UNLOCKED.format(notices="".join(f", t.{column}" for column in columns), kept=kept)
         return unlocked, UPDATE_UNLOCKED.format(rearmed=rearmed), parameters
+
+    def _with_memberships(self, connection: Connection, batch: Sequence[Chunk]) -> set[int]:
+        """The positions of the chunks that have memberships to be moved or put back."""
+        if not self._plan.memberships:
+            return set()
+        if self._plan.is_undo:
+            about: dict[str, object] = {"undoes": self._plan.undoes, "positions": _positions(batch)}
+            return {row.position for row in connection.rows(WITH_MOVED_MEMBERSHIPS, **about)}
+        return {row.position for row in connection.rows(WITH_MEMBERSHIPS, **_about(batch))}
 
     def _lock_memberships(self, connection: Connection, chunk: Chunk) -> tuple[list["_Membership"], set[int]]:
         """The memberships to be moved, locked, and the tokens whose owner has one that somebody else holds."""
@@ -282,7 +331,7 @@ class Update:
         return [one for one in held if one.user_id not in users], busy
 
     def _move_memberships(
-        self, connection: Connection, chunk: Chunk, memberships: Sequence["_Membership"], changed: Sequence[int]
+        self, connection: Connection, chunk: Chunk, memberships: Sequence["_Membership"], changed: Iterable[int]
     ) -> None:
         owners = {row.user_id for row in connection.rows(OWNERS, ids=array_literal(changed))}
         moved = [one for one in memberships if one.user_id in owners]
@@ -295,21 +344,23 @@ class Update:
         change(connection, MOVE_MEMBERSHIPS, members=array_literal(members), end=end)
         self._recorder.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
 
-    def _restore(self, connection: Connection, chunk: Chunk, changed: Sequence[int]) -> None:
-        """Put back the notices and memberships that the undone run has touched along with these tokens."""
-        about = {"undoes": self._plan.undoes, "position": chunk.position, "changed": array_literal(changed)}
+    def _restore_notices(self, connection: Connection, chunks: Sequence[Chunk], changed: Iterable[int]) -> None:
+        """Put back the notices of these tokens that the undone run has re-armed."""
         columns = notices.columns(self._schema)
-        if self._plan.notices:
-            statement = RESTORE_NOTICES.format(
-                restored=", ".join(f"{column} = kept.{column}" for column in columns),
-                arrays=", ".join(f"n.{column}" for column in columns),
-                columns=", ".join(columns),
-                any_set=notices.any_set(self._schema),
-            )
-            change(connection, statement, **about)
-        if self._plan.memberships:
-            statement = RESTORE_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(undoes)s"))
-            change(connection, statement, **about)
+        statement = RESTORE_NOTICES.format(
+            restored=", ".join(f"{column} = kept.{column}" for column in columns),
+            arrays=", ".join(f"n.{column}" for column in columns),
+            columns=", ".join(columns),
+            any_set=notices.any_set(self._schema),
+        )
+        about = {"undoes": self._plan.undoes, "positions": _positions(chunks), "changed": array_literal(changed)}
+        change(connection, statement, **about)
+
+    def _restore_memberships(self, connection: Connection, chunk: Chunk, changed: Iterable[int]) -> None:
+        """Put back the memberships that the undone run has moved along with these tokens."""
+        statement = RESTORE_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(undoes)s"))
+        about = {"undoes": self._plan.undoes, "position": chunk.position, "changed": array_literal(changed)}
+        change(connection, statement, **about)
 
 
 def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:
@@ -327,6 +378,27 @@ class _Membership:
     id: int
     user_id: int
     expires_at: str
+
+
+def _about(chunks: Sequence[Chunk]) -> dict[str, object]:
+    """The parameters of CHUNKS."""
+    return {
+        "positions": _positions(chunks),
+        "old": array_literal(quoted(chunk.old) for chunk in chunks),
+        "new": array_literal(quoted(chunk.new) for chunk in chunks),
+        "ids": array_literal(f'"{array_literal(chunk.ids)}"' for chunk in chunks),
+    }
+
+
+def _positions(chunks: Sequence[Chunk]) -> str:
+    return array_literal(chunk.position for chunk in chunks)
+
+
+def _outcome(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:
+    """What became of a chunk, by the tokens of its transaction that were changed, and those with their old date."""
+    others = [id_ for id_ in chunk.ids if id_ not in changed]
+    left_alone = [id_ for id_ in others if id_ not in still_old]
+    return ChunkOutcome(chunk, len(chunk.ids) - len(others), left_alone, [id_ for id_ in others if id_ in still_old])
 
 
 def _rearmed(column: str) -> str:
