@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import invoke
 import pytest
@@ -13,11 +15,12 @@ import sqlalchemy as sa
 
 import tokens
 from tests.testbed.addresses import url
-from tests.testbed.commands import call_here
+from tests.testbed.commands import call_here, typed
 from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV, call
 from tokens.address import Address
 from tokens.engine import make_engine
+from tokens.tasks import target as target_option
 from tokens.tasks.target import later_tasks
 from tokens.terminal.debug_log import without_addresses
 
@@ -88,6 +91,24 @@ def test_the_help_of_a_task_reads_well() -> None:
 def test_somebody_elses_tasks_can_take_the_collection(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text("from invoke import Collection\nimport tokens\nns = Collection(tokens)\n")
     assert "tokens.analyze" in call(INV, "--list", cwd=tmp_path).stdout
+
+
+def test_target_and_configuration_are_read_once(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Counter[str]()
+
+    def counted(name: str) -> None:
+        original = getattr(target_option, name)
+
+        def function(*words: Any) -> Any:
+            read[name] += 1
+            return original(*words)
+
+        monkeypatch.setattr(target_option, name, function)
+
+    counted("parse_target")
+    counted("read_configuration")
+    typed("extend", "--expires", "2024-06-15", "--to", "2035-01-01", "--dry-run", "--target", target)
+    assert read == {"parse_target": 1, "read_configuration": 1}
 
 
 def test_both_commands_print_the_same(target: str) -> None:

@@ -263,12 +263,12 @@ def _answer_rotation() -> None:
             context = _context()
             from tokens.rotation.agent import answer
             from tokens.tasks.configuration import unknown_keys
-            from tokens.tasks.target import locator
+            from tokens.tasks.target import TargetOption, locator
 
             for sentence in unknown_keys(context):
                 environment.tell(f"NOTE: {sentence}")
             with under_way(Call.of_environment() or Call()):
-                environment.print(answer(stdin.read(), locator(context, environment, None)))
+                environment.print(answer(stdin.read(), locator(TargetOption(context, None), environment)))
     except invoke.Exit as error:
         environment.tell(error.message or "")
         sys.exit(error.code)

@@ -101,20 +101,21 @@ def task(
             environment = Environment.of_process()
             values = {option.name: _value(option, given.get(option.name)) for option in options.values()}
             output = values.get("output")
+            option = target.TargetOption(context, values.get("target"))
             with (
                 _sparing_the_collector(),
-                under_way(target.call_of(context, full_name, values.get("target"))),
+                under_way(target.call_of(option, full_name)),
                 interruptible(),
                 _faults_as_exits(environment, output),
                 termination_as_error(),
             ):
                 _refuse_empty(given)
-                _note_mistakes(context, environment, given)
+                _note_mistakes(option, environment, values)
                 if context.config.run.dry:
                     _take_for_dry_run(full_name, values)
                 _check_forms(options.values(), values)
                 into = _file_to_write(options.values(), values)
-                place = target.remote(context, values["target"]) if travels and "target" in values else None
+                place = option.remote if travels and "target" in values else None
                 if without_terminal:
                     environment.require_person(full_name, without_terminal)
                 if place is not None:
@@ -125,9 +126,9 @@ def task(
                         if _is_given(one, values) and not one.takes_form
                     }
                     files = [one.name for one in options.values() if one.is_file]
-                    ending = target.run_there(context, environment, place, full_name, there, files, into)
+                    ending = target.run_there(option, environment, place, full_name, there, files, into)
                 else:
-                    made = {one.name: _made(context, environment, one, values) for one in arguments}
+                    made = {one.name: _made(option, environment, one, values) for one in arguments}
                     ending = _found(f"tokens.commands.{command}")(environment, **made)
                 environment.flush()
                 if ending is not None and ending.status != ExitStatus.DONE:
@@ -178,14 +179,16 @@ def _is_given(option: Option, values: Mapping[str, Any]) -> bool:
     return option.name != "target" and values[option.name] not in (option.default, [])
 
 
-def _made(context: invoke.Context, environment: Environment, one: Option | Argument, values: Mapping[str, Any]) -> Any:
+def _made(
+    option: target.TargetOption, environment: Environment, one: Option | Argument, values: Mapping[str, Any]
+) -> Any:
     """What a command is given for an option, or for several together."""
     if isinstance(one, Option):
         return values[one.name]
-    own = {option.name: values[option.name] for option in one.options}
+    own = {each.name: values[each.name] for each in one.options if each.name != "target"}
     if isinstance(one.made_by, str):
         return _found(one.made_by)(environment, **own)
-    return one.made_by(context, environment, **own)
+    return one.made_by(option, environment, **own)
 
 
 def _found(path: str) -> Callable[..., Any]:
@@ -218,17 +221,16 @@ def _refuse_empty(given: Mapping[str, Any]) -> None:
                 raise UsageError(f"--{name.replace('_', '-')} was given nothing; give a value or leave it out.")
 
 
-def _note_mistakes(context: invoke.Context, environment: Environment, given: Mapping[str, Any]) -> None:
+def _note_mistakes(option: target.TargetOption, environment: Environment, values: Mapping[str, Any]) -> None:
     """Say what is no fault and yet not as it was meant: keys that nobody reads, a password that all can read."""
-    for sentence in unknown_keys(context):
+    for sentence in unknown_keys(option.context):
         environment.tell(f"NOTE: {sentence}")
-    for name in ("target", "standby"):
-        value = given.get(name)
-        if any(map(target.holds_password, value if isinstance(value, list) else (value or "",))):
-            environment.tell(
-                f"NOTE: The address of --{name} holds a password, which everybody on this machine can read (ps): keep "
-                "it in ~/.pgpass or PGPASSWORD."
-            )
+    shown = {"target": option.shows_password, "standby": any(map(target.holds_password, values.get("standby") or ()))}
+    for name in (name for name, is_shown in shown.items() if is_shown):
+        environment.tell(
+            f"NOTE: The address of --{name} holds a password, which everybody on this machine can read (ps): keep "
+            "it in ~/.pgpass or PGPASSWORD."
+        )
 
 
 def _check_forms(options: Any, values: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import invoke
 from tokens.commands.environment import Environment
 from tokens.errors import TokensError
 from tokens.tasks.configuration import read_configuration
-from tokens.tasks.target import local_address
+from tokens.tasks.target import TargetOption, local_address
 
 MOST_RUNS = 100
 PLAIN = re.compile(r"[\w./-]+")  # as GitLab allows them; nothing else may reach a shell
@@ -47,7 +47,7 @@ def _runs(context: invoke.Context, target: str | None) -> list[str]:
     from tokens import database
     from tokens.journal import installation, runs
 
-    address = local_address(context, Environment(None, None, None), target)
+    address = local_address(TargetOption(context, target), Environment(None, None, None))
     if address is None:
         return []
     with database.reading(address) as connection:
@@ -60,7 +60,7 @@ def _names(context: invoke.Context, target: str | None, what: str, begun: str) -
     from tokens import database
     from tokens.unmatched import names_beginning
 
-    address = local_address(context, Environment(None, None, None), target)
+    address = local_address(TargetOption(context, target), Environment(None, None, None))
     if address is None:
         return []
     with database.connect(address, read_only=True) as connection, connection.transaction(statement_timeout=LONGEST):

@@ -109,8 +109,8 @@ class Argument:
     """What a command is given under `name`, and the options that it is made of.
 
     `made_by` gets the options' values by their names. It is a function of the commands' room as `module:name`, imported
-    when the task is called, since the database's driver comes along; or one of this room, which gets Invoke's context
-    and the Environment before them.
+    when the task is called, since the database's driver comes along; or one of this room, which gets the TargetOption
+    in place of `--target`, and the Environment, before them.
     """
 
     name: str

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import invoke
-
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import GUARDS, Handling, handling
 from tokens.tasks import target
@@ -527,9 +525,10 @@ def handling_of(task: str, *more: Option) -> Argument:
         group=Group.CARE,
     )
 
-    def made(context: invoke.Context, environment: Environment, standby: Sequence[str] | None, **own: Any) -> Handling:
-        standbys = target.standbys(context, environment, standby)
-        return handling(environment, task=task, standbys=standbys, **own)
+    def made(
+        option: target.TargetOption, environment: Environment, standby: Sequence[str] | None, **own: Any
+    ) -> Handling:
+        return handling(environment, task=task, standbys=target.standbys(option, standby), **own)
 
     return Argument("handling", made, (*CARRYING_OUT, allow, *more))
 

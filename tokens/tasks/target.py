@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from tokens.targets.target import (
     Target,
     parse_target,
 )
-from tokens.tasks.configuration import read_configuration, refuse_others, source_of
+from tokens.tasks.configuration import Configuration, read_configuration, refuse_others, source_of
 
 if TYPE_CHECKING:
     from tokens.address import Address
@@ -35,39 +36,81 @@ if TYPE_CHECKING:
 VARIABLE = "INVOKE_TOKENS_TARGET"
 
 
-def remote(context: invoke.Context, target: str | None) -> RemoteTarget | None:
-    """The container or pod that a task has to go into; None where it runs right here."""
-    found = _parse(context, target)
-    return found if isinstance(found, DockerTarget | KubernetesTarget) else None
+class TargetOption:
+    """What `--target` says in one call, and the configuration that counts there: each is read once, and when asked for.
+
+    Args:
+        context: Invoke's.
+        typed: what the option was given, None where it was not.
+    """
+
+    def __init__(self, context: invoke.Context, typed: str | None) -> None:
+        self.context = context
+        self.typed = typed
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """Raises UsageError where it cannot be used."""
+        return read_configuration(self.context)
+
+    @cached_property
+    def target(self) -> Target:
+        """What the option means, else the configuration. Raises UsageError where that is nothing."""
+        text = self.typed or self.configuration.target
+        _refuse_empty_variable(text)
+        return self.parsed(text)
+
+    @property
+    def remote(self) -> RemoteTarget | None:
+        """The container or pod that a task has to go into; None where it runs right here."""
+        return self.target if isinstance(self.target, DockerTarget | KubernetesTarget) else None
+
+    @property
+    def shows_password(self) -> bool:
+        """Whether an address was typed that has a password in it."""
+        return self.typed is not None and self._holds_password(self.typed)
+
+    @property
+    def may_hold_password(self) -> bool:
+        """Whether what counts is such an address, or no target at all."""
+        return self._holds_password(self.typed or self.configuration.target, in_doubt=True)
+
+    def parsed(self, text: str) -> Target:
+        """What `text` means beside it. Raises UsageError where that is nothing."""
+        return parse_target(text, self.configuration.targets)
+
+    def _holds_password(self, text: str, *, in_doubt: bool = False) -> bool:
+        try:
+            found = self.target
+            names = self.configuration.targets
+        except UsageError:
+            return in_doubt
+        return text not in names and isinstance(found, DatabaseTarget) and found.has_password
 
 
-def there(
-    context: invoke.Context, environment: Environment, target: str | None
-) -> tuple[RemoteTarget, tuple[str, ...], Path | None] | None:
+def there(option: TargetOption, environment: Environment) -> tuple[RemoteTarget, tuple[str, ...], Path | None] | None:
     """The container or pod that is meant, with what it takes to go there; None for right here.
 
     That is the words of the program that goes into it, and the folder of bundles, None for the usual one.
     """
-    found = remote(context, target)
-    return None if found is None else (found, client(context, found), bundle_folder(context, environment))
+    found = option.remote
+    return None if found is None else (found, client(option, found), bundle_folder(option, environment))
 
 
-def locator(context: invoke.Context, environment: Environment, target: str | None) -> "Callable[[], Site]":
+def locator(option: TargetOption, environment: Environment) -> "Callable[[], Site]":
     """What finds the database and the installation around it, and becomes its user from then on."""
 
     def locate() -> "Site":
         from tokens.targets.here import identity
         from tokens.targets.places import open_place
 
-        refuse_others(context, "root")
+        refuse_others(option.context, "root")
         before = identity.account_name()
-        found = _parse(context, target)
-        configuration = read_configuration(context)
         steps = environment.steps()
         site = open_place(
-            found,
-            root=configuration.root,
-            demo_directory=demo_directory(context, environment),
+            option.target,
+            root=option.configuration.root,
+            demo_directory=demo_directory(option, environment),
             report=lambda progress: steps.show(progress.text, progress.done, progress.total),
         )
         notes = list(site.notes)
@@ -82,36 +125,35 @@ def locator(context: invoke.Context, environment: Environment, target: str | Non
     return locate
 
 
-def local_address(context: invoke.Context, environment: Environment, target: str | None) -> "Address | None":
+def local_address(option: TargetOption, environment: Environment) -> "Address | None":
     """The database that a target means, None where that is in a container, or a demo that does not run."""
-    found = _parse(context, target)
-    if isinstance(found, DockerTarget | KubernetesTarget):
+    if option.remote is not None:
         return None
-    if isinstance(found, DemoTarget):
+    if isinstance(option.target, DemoTarget):
         from tokens.targets import demo
 
-        return demo.address_if_ready(demo_directory(context, environment))
-    return locator(context, environment, target)().address
+        return demo.address_if_ready(demo_directory(option, environment))
+    return locator(option, environment)().address
 
 
-def configured(context: invoke.Context, environment: Environment) -> "Configured":
+def configured(option: TargetOption, environment: Environment) -> "Configured":
     """The targets that have names, and which one counts without `--target`."""
     from tokens.targets.known import Configured
 
-    refuse_others(context, "root")
-    configuration = read_configuration(context)
+    refuse_others(option.context, "root")
+    configuration = option.configuration
     _refuse_empty_variable(configuration.target)
     return Configured(
         names=configuration.targets,
         default=configuration.target,
-        source=source_of(context, "target", VARIABLE),
+        source=source_of(option.context, "target", VARIABLE),
         root=configuration.root,
-        demo_directory=demo_directory(context, environment),
+        demo_directory=demo_directory(option, environment),
     )
 
 
 def run_there(
-    context: invoke.Context,
+    option: TargetOption,
     environment: Environment,
     target: RemoteTarget,
     name: str,
@@ -122,7 +164,7 @@ def run_there(
     """Run a task where `target` is, on these very streams; it says everything itself.
 
     Args:
-        context: Invoke's, for the configuration.
+        option: for the configuration.
         environment: the streams.
         target: a container or pod.
         name: the task's, such as `analyze` or `journal.install`.
@@ -139,13 +181,13 @@ def run_there(
         options,
         files=files,
         into=None if into is None else Path(into),
-        client=client(context, target),
-        bundles=bundle_folder(context, environment),
+        client=client(option, target),
+        bundles=bundle_folder(option, environment),
         debug=logging.getLogger().isEnabledFor(logging.DEBUG),
     )
 
 
-def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
+def client(option: TargetOption, target: RemoteTarget) -> tuple[str, ...]:
     """The words of the program that goes into containers or pods, as the configuration names it.
 
     Raises:
@@ -153,9 +195,8 @@ def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
         Refused: this is root, and others may write the file that names it.
     """
     name = "docker" if isinstance(target, DockerTarget) else "kubectl"
-    refuse_others(context, name)
-    configuration = read_configuration(context)
-    said = configuration.docker if name == "docker" else configuration.kubectl
+    refuse_others(option.context, name)
+    said = option.configuration.docker if name == "docker" else option.configuration.kubectl
     try:
         words = shlex.split(said)
     except ValueError as error:
@@ -163,11 +204,7 @@ def client(context: invoke.Context, target: RemoteTarget) -> tuple[str, ...]:
     return tuple(words) or (name,)
 
 
-def standbys(
-    context: invoke.Context,
-    environment: Environment,  # noqa: ARG001
-    standby: Sequence[str] | None,
-) -> "tuple[Address, ...] | None":
+def standbys(option: TargetOption, standby: Sequence[str] | None) -> "tuple[Address, ...] | None":
     """The standbys that an option names, each a database or a configured name for one; None where it names none.
 
     Raises:
@@ -175,7 +212,7 @@ def standbys(
     """
     addresses = []
     for word in standby or ():
-        found = _parse(context, word)
+        found = option.parsed(word)
         if not isinstance(found, DatabaseTarget):
             raise UsageError(
                 "--standby takes postgresql://… or a configured name for one, and was given another target."
@@ -184,43 +221,31 @@ def standbys(
     return tuple(addresses) or None
 
 
-def call_of(context: invoke.Context, task: str, target: str | None) -> Call:
+def call_of(option: TargetOption, task: str) -> Call:
     """How `task`, by its full name, was called: what begins a command line that can be typed next.
 
-    A `target` that may hold a password is left out of it: an address with one, and what is no target at all.
+    A target that may hold a password is left out of it: an address with one, and what is no target at all.
     """
     began = Call.of_environment()
     if began is not None:
         return began
+    program = f"{_program()}{_prefix(task)}"
     try:
-        configuration = read_configuration(context)
+        place = option.typed or option.configuration.target or None
     except UsageError:  # which the task itself says
-        return Call(f"{_program()}{_prefix(task)}", withheld=bool(target))
-    place = target or configuration.target or None
-    for_others = place is not None and not _may_hold_password(place, configuration.targets)
-    return Call(
-        f"{_program()}{_prefix(task)}",
-        target if for_others else None,
-        withheld=bool(target) and not for_others,
-        place=place if for_others else None,
-    )
+        return Call(program, withheld=bool(option.typed))
+    if option.may_hold_password:
+        return Call(program, withheld=bool(option.typed))
+    return Call(program, option.typed, place=place)
 
 
 def holds_password(text: str) -> bool:
-    """Whether a target, as it was typed, is an address with a password in it."""
+    """Whether text that was typed is an address with a password in it."""
     try:
         found = parse_target(text, {})
     except UsageError:
         return False
     return isinstance(found, DatabaseTarget) and found.has_password
-
-
-def _may_hold_password(target: str, names: Mapping[str, object]) -> bool:
-    try:
-        parse_target(target, names)
-    except UsageError:
-        return True
-    return target not in names and holds_password(target)
 
 
 def _program() -> str:
@@ -262,50 +287,43 @@ def _calls() -> tuple[str, list[str]]:
 
 
 def bundle_place(
-    context: invoke.Context, environment: Environment, target: str | None, directory: str | None
+    option: TargetOption, environment: Environment, directory: str | None
 ) -> tuple[RemoteTarget, tuple[str, ...]] | Path | None:
     """Where bundles lie: a container or pod with the words of its program, or a folder here, None for the usual one.
 
     Raises:
         UsageError: a target was given with a folder, or one that is no container and no pod.
     """
-    found = remote(context, target)
-    if target and (found is None or directory):
+    found = option.remote
+    if option.typed and (found is None or directory):
         raise UsageError("bundle.clean takes a container or pod as target, or else the folder of bundles here.")
-    return bundle_folder(context, environment, directory) if found is None else (found, client(context, found))
+    return bundle_folder(option, environment, directory) if found is None else (found, client(option, found))
 
 
 def bundle_folder(
-    context: invoke.Context,
+    option: TargetOption,
     environment: Environment,  # noqa: ARG001
     directory: str | None = None,
 ) -> Path | None:
     """The folder that the option or the configuration gives bundles, None for the usual one."""
     if not directory:
-        refuse_others(context, "bundle")
-    named = directory or read_configuration(context).bundle_directory
+        refuse_others(option.context, "bundle")
+    named = directory or option.configuration.bundle_directory
     return _absolute(Path(named)) if named else None
 
 
 def demo_directory(
-    context: invoke.Context,
+    option: TargetOption,
     environment: Environment,  # noqa: ARG001
 ) -> Path | None:
     """The folder that the configuration gives the demo, None for the usual one."""
-    directory = read_configuration(context).demo_directory
+    directory = option.configuration.demo_directory
     try:
         return Path(directory).expanduser() if directory else None
     except RuntimeError:
         raise UsageError(
             f"tokens.demo.directory is in the home folder of an account that is not here: {directory}."
         ) from None
-
-
-def _parse(context: invoke.Context, target: str | None) -> Target:
-    configuration = read_configuration(context)
-    text = target or configuration.target
-    _refuse_empty_variable(text)
-    return parse_target(text, configuration.targets)
 
 
 def _refuse_empty_variable(text: str) -> None:
