@@ -1,14 +1,10 @@
 """Yes or no: whether a person agrees, and to what is deleted for good."""
 
-from typing import TYPE_CHECKING
-
 from tokens.commands.environment import Environment
 from tokens.terminal import console
 from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
-
-if TYPE_CHECKING:
-    from tokens.terminal.prompts import Prompts
+from tokens.terminal.questions import Questions
 
 GLUE = "\N{NO-BREAK SPACE}"
 
@@ -26,7 +22,7 @@ def agreed(environment: Environment, task: str, warning: str) -> bool:
     return yes
 
 
-def confirmed(environment: Environment, prompts: "Prompts", question: str) -> bool:
+def confirmed(environment: Environment, prompts: Questions, question: str) -> bool:
     """Whether the answer is yes. Only the last line of a long question is asked: a terminal would break its words."""
     *lines, last = laid_out(f"{printable(question)}{GLUE}(y/N)", console.columns(environment.stdout)).split("\n")
     for line in lines:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tokens.call import to_type
 from tokens.change.notes import notes_on_ids
@@ -14,10 +13,8 @@ from tokens.rotation.backend import Survey
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.local import SOON
 from tokens.terminal.printable import printable
+from tokens.terminal.questions import Questions
 from tokens.views import rotation as view
-
-if TYPE_CHECKING:
-    from tokens.terminal.prompts import Prompts
 
 MOST_NAMED = 5
 ABORT = "--> Abort"
@@ -35,7 +32,7 @@ class Chosen:
     deliberate: bool = False
 
 
-def choose_tokens(survey: Survey, options: RotateOptions, prompts: "Prompts | None", report: Report) -> Chosen:
+def choose_tokens(survey: Survey, options: RotateOptions, prompts: Questions | None, report: Report) -> Chosen:
     """The tokens that the options mean, or the one that a person chooses; none where there is nothing to do.
 
     Raises:
@@ -71,7 +68,7 @@ def _chosen_by_person(
     free: Sequence[Candidate],
     passed_over: Sequence[str],
     options: RotateOptions,
-    prompts: "Prompts | None",
+    prompts: Questions | None,
     report: Report,
 ) -> Chosen:
     if prompts is None or not options.asks:
@@ -88,7 +85,7 @@ def _chosen_by_person(
     return Chosen((chosen,), deliberate=True)
 
 
-def _choose(prompts: "Prompts", candidates: Sequence[Candidate]) -> Candidate | None:
+def _choose(prompts: Questions, candidates: Sequence[Candidate]) -> Candidate | None:
     """One of the tokens, the nearest to today first; None to abort. Where there is one account it is not asked for."""
     accounts: dict[str, list[Candidate]] = {}
     for one in candidates:

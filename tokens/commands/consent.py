@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from tokens.change.notes import refuse_guarded
 from tokens.change.plan import Plan
@@ -15,11 +14,8 @@ from tokens.counts import counted
 from tokens.errors import Refused
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
+from tokens.terminal.questions import Questions
 from tokens.views import plan as view
-
-if TYPE_CHECKING:
-    from tokens.terminal.prompts import Prompts
-
 
 TYPED_FROM = 10_000
 """From this number of tokens on the number is typed: a key too many is no answer then."""
@@ -78,7 +74,7 @@ def agreed(environment: Environment, handling: Handling, deed: str, tokens: int,
     return asked(environment, environment.prompts(), deed, tokens, instance)
 
 
-def asked(environment: Environment, prompts: "Prompts", deed: str, tokens: int, instance: Instance) -> bool:
+def asked(environment: Environment, prompts: Questions, deed: str, tokens: int, instance: Instance) -> bool:
     """Whether the person at the terminal wants this deed, such as `rotate 7 tokens`, there.
 
     From TYPED_FROM `tokens` on the number has to be typed.

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from tokens import database, origin
 from tokens.change.change import Change
@@ -33,10 +32,8 @@ from tokens.terminal import console
 from tokens.terminal.interruption import stop_requests
 from tokens.terminal.printable import printable
 from tokens.terminal.progress import ProgressBar
+from tokens.terminal.questions import Questions
 from tokens.views.analysis import screen
-
-if TYPE_CHECKING:
-    from tokens.terminal.prompts import Prompts
 
 
 class Action(IntEnum):
@@ -64,7 +61,7 @@ class _Conversation:
     who: Origin
     reason: str | None
     journal: bool
-    prompts: "Prompts"
+    prompts: Questions
     recorded: dict[int, bool] = field(default_factory=dict)
     in_part: set[ExpirationDate] = field(default_factory=set)
 

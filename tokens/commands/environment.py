@@ -4,17 +4,15 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from tokens.errors import TerminalRequired
 from tokens.terminal import console
 from tokens.terminal.paragraphs import laid_out, painted
 from tokens.terminal.progress import ProgressBar
+from tokens.terminal.questions import Questions
 from tokens.terminal.silence import muted_keyboard
 from tokens.terminal.steps import Steps, announced
-
-if TYPE_CHECKING:
-    from tokens.terminal.prompts import Prompts
 
 
 def for_people(text: str, stream: TextIO | None, hanging: int = 0) -> str:
@@ -33,7 +31,7 @@ class Environment:
     stdin: TextIO | None
     stdout: TextIO | None
     stderr: TextIO | None
-    ask: Callable[[], "Prompts"] | None = None
+    ask: Callable[[], Questions] | None = None
 
     @classmethod
     def of_process(cls) -> "Environment":
@@ -71,7 +69,7 @@ class Environment:
                 "one use --yes. Nothing was changed."
             )
 
-    def prompts(self) -> "Prompts":
+    def prompts(self) -> Questions:
         """Questions to the person at the terminal."""
         if self.ask:
             return self.ask()

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tokens import database
 from tokens.address import Address
@@ -16,9 +15,7 @@ from tokens.journal.opening import open_journal
 from tokens.journal.record import Recorder
 from tokens.journal.runs import PLAN_LIFETIME
 from tokens.origin import Origin
-
-if TYPE_CHECKING:
-    from tokens.terminal.prompts import Prompts
+from tokens.terminal.questions import Questions
 
 NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."
 INSTALL = "There is no journal here yet: install it (schema token_tasks), so that this can be undone?"
@@ -52,7 +49,7 @@ def begin(
     *,
     reason: str | None,
     allow: Collection[str] = (),
-    prompts: "Prompts | None",
+    prompts: Questions | None,
 ) -> Recorder:
     """Store a plan that has just been agreed to and begin it.
 

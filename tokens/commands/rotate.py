@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tokens import origin
 from tokens.call import current
@@ -41,11 +40,9 @@ from tokens.targets.target import RemoteTarget
 from tokens.targets.there.tool import RemoteTool
 from tokens.terminal.interruption import termination_as_error
 from tokens.terminal.printable import printable
+from tokens.terminal.questions import Questions
 from tokens.views import rotation as view
 from tokens.views.rotation import Verification
-
-if TYPE_CHECKING:
-    from tokens.terminal.prompts import Prompts
 
 There = tuple[RemoteTarget, tuple[str, ...], Path | None]
 """A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
@@ -68,7 +65,7 @@ class _Call:
     options: RotateOptions
     delivery: Delivery | None
     report: Report
-    prompts: "Prompts | None"
+    prompts: Questions | None
     """None where nobody is there who could be asked."""
 
     @property

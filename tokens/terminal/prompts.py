@@ -26,7 +26,7 @@ from tokens.terminal.screen import Colour, Fragment, Line, Screen, View, plain
 
 
 class Prompts:
-    """Questions to the person at the terminal.
+    """The `Questions` of `tokens.terminal.questions`, on a terminal.
 
     Every question takes lines of its own, starting with the one that the cursor is on; what was printed above stays.
     Keys typed before a question shows answer it, unless `discard_typeahead` is called in between. Every question raises
