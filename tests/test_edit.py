@@ -375,7 +375,7 @@ def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
         program.signal(number)
     assert program.wait() == status
     assert (
-        "500 of 1,200 tokens were updated and stay so. → to go on: inv tokens.apply --run 1 → to take it back: "
+        "500 of 1,200 tokens were changed and stay so. → to go on: inv tokens.apply --run 1 → to take it back: "
         "inv tokens.undo --run 1"
     ).replace(" ", "") in said(program)
     assert counts(engine)["2019-06-30"] == 500
@@ -395,7 +395,7 @@ def test_a_signal_in_the_last_batch_ends_the_program_after_it(
     program.signal(number)
     assert program.wait() == status
     recorded = "Recorded as run 1.\n→ to take it back: inv tokens.undo --run 1"
-    assert f"Updated 500 tokens!\n{recorded}\nStopped; the update is complete." in program.text
+    assert f"Updated 500 tokens!\n{recorded}\nStopped. The update is complete." in program.text
     assert counts(engine)["2019-06-30"] == 500
 
 
@@ -521,7 +521,7 @@ def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
     assert program.wait() == 1
     assert "Traceback" not in program.text
     assert "was lost" in program.text
-    assert "500of1,200tokenswereupdatedandstayso.→togoon:invtokens.apply--run1" in said(program)
+    assert "500of1,200tokenswerechangedandstayso.→togoon:invtokens.apply--run1" in said(program)
 
 
 def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> None:
@@ -726,7 +726,7 @@ def test_without_the_journal_it_is_said_what_is_lost_and_how_to_go_on(
     program.signal(signal.SIGTERM)
     assert program.wait() == 143
     assert program.lines[-1] == (
-        "Stopped. 500 of 1,200 tokens were updated and stay so. To go on, run edit again and choose 2018-06-30."
+        "Stopped. 500 of 1,200 tokens were changed and stay so. To go on, run edit again and choose 2018-06-30."
     )
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM token_tasks.runs")).scalar_one() == 0

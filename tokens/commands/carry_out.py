@@ -2,15 +2,15 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
 
 from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.plan import Plan, RunKind
 from tokens.commands import next_steps
-from tokens.commands.ending import DONE, Ending
+from tokens.commands.course import Course
+from tokens.commands.ending import DONE, Ending, so_far
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
@@ -18,47 +18,17 @@ from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import ExitStatus
 from tokens.journal.record import Recorder
-from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Reread, RunFailed, Waiting, run
+from tokens.run.batches import Event, Finished, Reread, RunFailed, run
 from tokens.run.standbys import reasons_to_wait
 from tokens.targets.here.site import Site
 from tokens.terminal.interruption import stop_requests
-from tokens.terminal.progress import ProgressBar, duration
+from tokens.terminal.progress import duration
 
 MAX_LAG = 10.0  # seconds
 DISCOVERED = (
     "Standbys that database.yml has GitLab find by DNS (load_balancing: discover) are not waited for: name them with "
     "--standby."
 )
-
-
-@dataclass
-class _Course:
-    """How far a run is: what there is to say of it, whenever it has to be said.
-
-    `tokens` are those of the plan, or what is left of it where another process has gone on with the run; `end` is None
-    until all of them have had their turn.
-    """
-
-    plan: Plan
-    recorder: Recorder
-    tokens: int
-    began: float = field(default_factory=time.monotonic)
-    dealt_with: int = 0
-    recounted: int | None = None
-    end: Finished | None = None
-
-    def changed(self) -> str | None:
-        """What has been changed and what to type next, None as long as nothing has."""
-        if not self.dealt_with:
-            return None
-        run, kind = self.recorder.run, self.plan.kind
-        if self.end is None:
-            return f"{self.count(self.dealt_with)}{next_steps.to_go_on(run, kind)}"
-        return f"{self.count(self.end.changed)}{next_steps.recorded(run, kind)}"
-
-    def count(self, changed: int) -> str:
-        """The sentence about what stays."""
-        return f"{changed:,} of {counted(self.tokens, 'token')} were changed and stay so."
 
 
 def carry_out(
@@ -79,25 +49,21 @@ def carry_out(
     with ExitStack() as stack:
         reason_to_wait = stack.enter_context(waiting_for(environment, site, handling.standbys, handling.max_lag))
         recorder = begin()
-        course = _Course(plan, recorder, plan.tokens)
-        report.changed = course.changed
+        began = time.monotonic()
+        course = Course(plan, recorder)
+        report.changed = lambda: _changed(course)
         stack.enter_context(environment.muted_keyboard())
         stop = stack.enter_context(stop_requests())
         progress = environment.progress(plan.tokens, "tokens")
         stack.callback(progress.erase)
         events = run(site.address, plan, recorder, reason_to_wait=reason_to_wait, stop_requested=stop.made)
         try:
-            _follow(events, course, environment, progress, report)
+            course.follow(events, environment, progress, lambda event: _tell(event, course, report))
         except KeyboardInterrupt:
-            return Ending(
-                ExitStatus.INTERRUPTED,
-                f"Stopped in the middle of a transaction, after {course.dealt_with:,} of "
-                f"{counted(course.tokens, 'token')}.{next_steps.to_go_on(recorder.run, plan.kind)}",
-            )
+            return course.interrupted()
         except RunFailed as error:
-            going_on = next_steps.to_go_on(recorder.run, plan.kind, reversible=error.reversible)
-            return Ending(ExitStatus.FAILED, f"{error} {course.count(error.changed)}{going_on}", error)
-    return _conclude(course, course.end or Finished(0), report, stop.by)
+            return course.failed(error)
+    return _conclude(course, course.end or Finished(0), report, stop.by, time.monotonic() - began)
 
 
 def waiting_for(
@@ -122,37 +88,28 @@ def waiting_for(
     )
 
 
-def _follow(
-    events: Iterable[Event], course: _Course, environment: Environment, progress: ProgressBar, report: Report
-) -> None:
-    """Show what happens, and note it in `course`."""
-    with ExitStack() as recounting:
-        for event in events:
-            recounting.close()
-            match event:
-                case Reread(tokens):
-                    course.tokens = tokens
-                    progress.expect(tokens)
-                    report.add(left=tokens)
-                    report.say(
-                        "NOTE: Another process has gone on with this run since it was shown: "
-                        f"{tokens:,} of {counted(course.plan.tokens, 'token')} are left."
-                    )
-                case BatchCommitted(dealt_with):
-                    course.dealt_with = dealt_with
-                    progress.update(dealt_with)
-                    if dealt_with == course.tokens:
-                        progress.erase()
-                        recounting.enter_context(environment.announced("Counting the tokens again"))
-                case Waiting(reason):
-                    progress.waiting(reason)
-                case Recounted(tokens):
-                    course.recounted = tokens
-                case Finished():
-                    course.end = event
+def _changed(course: Course) -> str | None:
+    """What has been changed and what to type next, None as long as nothing has."""
+    if not course.dealt_with:
+        return None
+    if course.end is None:
+        return course.so_far(course.dealt_with)
+    recorded = next_steps.recorded(course.recorder.run, course.plan.kind)
+    return f"{so_far(course.end.changed, course.tokens, 'changed')}{recorded}"
 
 
-def _conclude(course: _Course, end: Finished, report: Report, stopped_by: signal.Signals | None) -> Ending:
+def _tell(event: Event, course: Course, report: Report) -> None:
+    if isinstance(event, Reread):
+        report.add(left=event.tokens)
+        report.say(
+            "NOTE: Another process has gone on with this run since it was shown: "
+            f"{event.tokens:,} of {counted(course.plan.tokens, 'token')} are left."
+        )
+
+
+def _conclude(
+    course: Course, end: Finished, report: Report, stopped_by: signal.Signals | None, seconds: float
+) -> Ending:
     run, kind = course.recorder.run, course.plan.kind
     report.add(
         run=run,
@@ -163,15 +120,10 @@ def _conclude(course: _Course, end: Finished, report: Report, stopped_by: signal
         recounted=course.recounted,
     )
     reversible = course.recorder.has_changed(end.changed)
-    going_on = next_steps.to_go_on(run, kind, reversible=reversible)
     if end.untouched or (stopped_by and end.locked):
-        terminated = stopped_by in (signal.SIGTERM, signal.SIGHUP)
-        return Ending(
-            ExitStatus.TERMINATED if terminated else ExitStatus.INTERRUPTED,
-            f"Stopped. {course.count(end.changed)}{going_on}",
-        )
+        return course.stopped(end, stopped_by)
     tokens = counted(course.tokens, "token")
-    report.say(f"Updated {end.changed:,} of {tokens} in {duration(time.monotonic() - course.began)}.")
+    report.say(f"Updated {end.changed:,} of {tokens} in {duration(seconds)}.")
     if course.recounted is not None:
         date = "their old date again" if kind is RunKind.UNDO else "their new date"
         report.say(f"Recounted: {course.recounted:,} of {tokens} have {date}.")
@@ -181,7 +133,9 @@ def _conclude(course: _Course, end: Finished, report: Report, stopped_by: signal
     if not left:
         return DONE
     listed = to_type("to see them", "history", "--run", run) if run is not None else ""
-    return Ending(ExitStatus.PARTIAL, f"{'; '.join(left)}.{listed}{going_on if end.locked else ''}")
+    return Ending(
+        ExitStatus.PARTIAL, f"{'; '.join(left)}.{listed}{course.to_go_on(reversible=reversible) if end.locked else ''}"
+    )
 
 
 def _left(end: Finished, recounted: int | None) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from tokens.commands import next_steps
-from tokens.commands.ending import DONE, Ending
+from tokens.commands.ending import DONE, Ending, so_far, stopped
 from tokens.commands.environment import Environment
 from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.report import Report
@@ -158,10 +158,9 @@ def _ending(
     """How a run that no fault has ended has ended; `faults` are what failed after rotations."""
     done = _done(outcomes)
     if stopped_by is not None:
-        status = ExitStatus.INTERRUPTED if stopped_by == signal.SIGINT else ExitStatus.TERMINATED
         if len(done) == len(left):
-            return Ending(status, " ".join(("Stopped; the rotation is complete.", *faults)))
-        return Ending(status, " ".join(("Stopped.", *faults, _so_far(outcomes, left))) + _to_go_on(run, left))
+            return stopped(stopped_by, "The rotation is complete.", *faults)
+        return stopped(stopped_by, *faults, _so_far(outcomes, left) + _to_go_on(run, left))
     if len(done) == len(left):
         if not faults:
             return DONE
@@ -183,7 +182,7 @@ def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _so_far(outcomes: Sequence[Outcome], left: Sequence[object]) -> str:
-    return f"{len(_done(outcomes)):,} of {counted(len(left), 'token')} were rotated and stay so."
+    return so_far(len(_done(outcomes)), len(left), "rotated")
 
 
 def _to_go_on(run: int, left: Sequence[object]) -> str:

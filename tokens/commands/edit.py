@@ -1,8 +1,7 @@
 """`edit`: the conversation in which dates are extended or removed, in the original's words."""
 
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -12,7 +11,8 @@ from tokens.change.notes import Concern
 from tokens.change.plan import Plan, RunKind, make_plan, read_current_policy
 from tokens.commands import next_steps, recording
 from tokens.commands.carry_out import waiting_for
-from tokens.commands.ending import Ending
+from tokens.commands.course import Course
+from tokens.commands.ending import Ending, stopped
 from tokens.commands.environment import Environment
 from tokens.counts import counted
 from tokens.database import Connection
@@ -24,7 +24,7 @@ from tokens.inventory.analysis import Analysis, analyze
 from tokens.journal import beginning
 from tokens.journal.record import Recorder
 from tokens.origin import Origin
-from tokens.run.batches import BatchCommitted, BatchStarting, Event, Finished, Recounted, RunFailed, Waiting, run
+from tokens.run.batches import BatchStarting, Event, Finished, RunFailed, run
 from tokens.selection import Selection
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
@@ -64,32 +64,6 @@ class _Conversation:
     prompts: Questions
     recorded: dict[int, bool] = field(default_factory=dict)
     in_part: set[ExpirationDate] = field(default_factory=set)
-
-
-@dataclass
-class _Update:
-    """The tokens of one date while they are changed: how many have been dealt with, and how many were counted again."""
-
-    plan: Plan
-    old: ExpirationDate
-    recorder: Recorder
-    done: int = 0
-    recounted: int | None = None
-    end: Finished | None = None
-
-    def so_far(self, changed: int, *, reversible: bool) -> str:
-        """What stays, and what to type next."""
-        stays = f"{changed:,} of {counted(self.plan.tokens, 'token')} were updated and stay so."
-        return f"{stays}{self.to_go_on(reversible=reversible)}"
-
-    def to_go_on(self, *, reversible: bool = True) -> str:
-        """What to type next; `reversible` is whether there may be anything to take back."""
-        again = f"run edit again and choose {self.old}"
-        return next_steps.to_go_on(self.recorder.run, self.plan.kind, reversible=reversible, unrecorded=again)
-
-    def is_whole(self, end: Finished) -> bool:
-        """Whether every token of the plan has got its new date and kept it."""
-        return not (end.changed_meanwhile or end.locked) and (self.recounted is None or self.recounted >= end.changed)
 
 
 def edit(environment: Environment, locate: Locate, reason: str | None, no_journal: bool) -> Ending:
@@ -239,101 +213,79 @@ def _begin(talk: _Conversation, plan: Plan) -> Recorder:
 def _carry_out(talk: _Conversation, plan: Plan, old: ExpirationDate, heading: str = "") -> Ending | None:
     """Change the tokens and say what came of it; None to go on with the conversation."""
     with waiting_for(talk.environment, talk.site) as reason_to_wait:
-        update = _Update(plan, old, _begin(talk, plan))
+        course = Course(plan, _begin(talk, plan), unrecorded=f"run edit again and choose {old}")
         talk.environment.print(heading, end="")
-        ending = _run(talk, update, reason_to_wait)
+        ending = _run(talk, course, old, reason_to_wait)
         if ending is None:
             # What was typed meanwhile was not an answer to the next question.
             talk.prompts.discard_typeahead()
         return ending
 
 
-def _run(talk: _Conversation, update: _Update, reason_to_wait: Callable[[Connection], str | None]) -> Ending | None:
-    address, plan = talk.site.address, update.plan
+def _run(
+    talk: _Conversation, course: Course, old: ExpirationDate, reason_to_wait: Callable[[Connection], str | None]
+) -> Ending | None:
+    address, plan = talk.site.address, course.plan
     progress = ProgressBar(talk.environment.stdout, plan.tokens, "tokens")
+
+    def tell(event: Event) -> None:
+        if isinstance(event, BatchStarting):
+            progress.print(f"Updating personal access tokens from ID {event.first_id} to {event.last_id}...")
+
     with talk.environment.muted_keyboard(), stop_requests() as stop:
-        events = run(address, plan, update.recorder, reason_to_wait=reason_to_wait, stop_requested=stop.made)
+        events = run(address, plan, course.recorder, reason_to_wait=reason_to_wait, stop_requested=stop.made)
         try:
-            _follow(talk, update, events, progress)
-            return _conclude(talk, update, update.end or Finished(0), stop.by)
+            course.follow(events, talk.environment, progress, tell)
+            return _conclude(talk, course, old, course.end or Finished(0), stop.by)
         except KeyboardInterrupt:
             progress.erase()
-            return Ending(
-                ExitStatus.INTERRUPTED,
-                f"Stopped in the middle of a batch, after {update.done:,} of {counted(plan.tokens, 'token')}."
-                f"{update.to_go_on()}",
-            )
+            return course.interrupted()
         except RunFailed as error:
             progress.erase()
-            _note(talk, update, reversible=error.reversible)
-            so_far = update.so_far(error.changed, reversible=error.reversible)
-            return Ending(ExitStatus.FAILED, f"{error} {so_far}", error)
+            _note(talk, course, reversible=error.reversible)
+            return course.failed(error)
 
 
-def _follow(talk: _Conversation, update: _Update, events: Iterable[Event], progress: ProgressBar) -> None:
-    """Show what happens, and note it in `update`."""
-    with ExitStack() as recounting:
-        for event in events:
-            recounting.close()
-            match event:
-                case BatchStarting(first, last):
-                    progress.print(f"Updating personal access tokens from ID {first} to {last}...")
-                case BatchCommitted(done):
-                    update.done = done
-                    progress.update(done)
-                    if done == update.plan.tokens:
-                        progress.erase()
-                        recounting.enter_context(talk.environment.announced("Counting the tokens again"))
-                case Waiting(reason):
-                    progress.waiting(reason)
-                case Recounted(tokens):
-                    update.recounted = tokens
-                case Finished():
-                    progress.erase()
-                    update.end = event
-
-
-def _conclude(talk: _Conversation, update: _Update, end: Finished, stopped_by: signal.Signals | None) -> Ending | None:
+def _conclude(
+    talk: _Conversation, course: Course, old: ExpirationDate, end: Finished, stopped_by: signal.Signals | None
+) -> Ending | None:
     """Say what came of an update; None to go on with the conversation."""
-    reversible = update.recorder.has_changed(end.changed)
-    _note(talk, update, reversible=reversible)
-    if update.is_whole(end):
-        talk.in_part.discard(update.old)
+    _note(talk, course, reversible=course.recorder.has_changed(end.changed))
+    kept = course.recounted is None or course.recounted >= end.changed
+    if kept and not (end.changed_meanwhile or end.locked):
+        talk.in_part.discard(old)
     else:
-        talk.in_part.add(update.old)
-    for line in _result(update, end, stopped=stopped_by is not None):
+        talk.in_part.add(old)
+    for line in _result(course, old, end, stopped=stopped_by is not None):
         talk.environment.print_prose(line)
     if stopped_by is None:
         return None
-    going_on = f"Stopped. {update.so_far(end.changed, reversible=reversible)}"
-    return Ending(
-        ExitStatus.INTERRUPTED if stopped_by == signal.SIGINT else ExitStatus.TERMINATED,
-        going_on if end.untouched or end.locked else "Stopped; the update is complete.",
-    )
+    if end.untouched or end.locked:
+        return course.stopped(end, stopped_by)
+    return stopped(stopped_by, "The update is complete.")
 
 
-def _note(talk: _Conversation, update: _Update, *, reversible: bool) -> None:
-    if update.recorder.run is not None:
-        talk.recorded[update.recorder.run] = reversible
+def _note(talk: _Conversation, course: Course, *, reversible: bool) -> None:
+    if course.recorder.run is not None:
+        talk.recorded[course.recorder.run] = reversible
 
 
-def _result(update: _Update, end: Finished, *, stopped: bool) -> Iterator[str]:
+def _result(course: Course, old: ExpirationDate, end: Finished, *, stopped: bool) -> Iterator[str]:
     """What came of an update, line by line."""
-    tokens = update.plan.tokens
+    tokens = counted(course.plan.tokens, "token")
     if not (stopped and end.untouched):
         yield f"Updated {end.changed} tokens!"
-    if update.recounted is not None and update.recounted < end.changed:
-        lost = end.changed - update.recounted
+    if course.recounted is not None and course.recounted < end.changed:
+        lost = end.changed - course.recounted
         yield f"NOTE: {counted(lost, 'token')} did not keep the new date, so something else changes them."
     if end.changed_meanwhile:
         yield (
-            f"NOTE: {end.changed_meanwhile:,} of {counted(tokens, 'token')} no longer had the expiration date "
-            f"{update.old} and were left alone."
+            f"NOTE: {end.changed_meanwhile:,} of {tokens} no longer had the expiration date {old} and were left alone."
         )
     if end.locked:
         yield (
-            f"NOTE: {end.locked:,} of {counted(tokens, 'token')} {'was' if end.locked == 1 else 'were'} locked by "
-            f"another session and left alone; choose {update.old} again to change them."
+            f"NOTE: {end.locked:,} of {tokens} {'was' if end.locked == 1 else 'were'} locked by another session and "
+            f"left alone; choose {old} again to change them."
         )
 
 

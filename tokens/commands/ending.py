@@ -1,7 +1,9 @@
 """How a command has ended."""
 
+import signal
 from dataclasses import dataclass
 
+from tokens.counts import counted
 from tokens.errors import ExitStatus
 
 
@@ -26,3 +28,14 @@ class Ending:
 
 
 DONE = Ending()
+
+
+def stopped(by: signal.Signals | None, *sentences: str) -> Ending:
+    """A command was asked to stop, by this signal or a closed terminal; the sentences say what stays as it is."""
+    status = ExitStatus.TERMINATED if by in (signal.SIGTERM, signal.SIGHUP) else ExitStatus.INTERRUPTED
+    return Ending(status, " ".join(("Stopped.", *sentences)))
+
+
+def so_far(done: int, of: int, deed: str) -> str:
+    """What stays when something ends a command halfway; `deed` is `changed` or `rotated`."""
+    return f"{done:,} of {counted(of, 'token')} were {deed} and stay so."

@@ -3,10 +3,10 @@
 from tokens.call import to_type
 from tokens.change.plan import RunKind
 
+AGAIN = "give the same command again"
 
-def to_go_on(
-    run: int | None, kind: RunKind, *, reversible: bool = True, unrecorded: str = "give the same command again"
-) -> str:
+
+def to_go_on(run: int | None, kind: RunKind, *, reversible: bool = True, unrecorded: str = AGAIN) -> str:
     """How a run that is not complete is gone on with, or taken back.
 
     `run` is None where nothing is recorded, and `unrecorded` says what to do then; `reversible` is whether there may be

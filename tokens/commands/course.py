@@ -1,0 +1,93 @@
+"""How far a run is, for all who carry one out: what has been done so far, and how it ends where something ends it."""
+
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from tokens.change.plan import Plan
+from tokens.commands import next_steps
+from tokens.commands.ending import Ending, so_far, stopped
+from tokens.commands.environment import Environment
+from tokens.counts import counted
+from tokens.errors import ExitStatus
+from tokens.journal.record import Recorder
+from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Reread, RunFailed, Waiting
+from tokens.terminal.progress import ProgressBar
+
+
+@dataclass
+class Course:
+    """How far a run is: what there is to say of it, whenever it has to be said.
+
+    Attributes:
+        plan: its plan.
+        recorder: where it is written down.
+        unrecorded: what to type next where that is nowhere.
+        tokens: those of the plan, or what is left of it where another process has gone on with the run.
+        dealt_with: how many of them have had their turn.
+        recounted: how many have their new date, counted at the end.
+        end: what became of them, None until then.
+    """
+
+    plan: Plan
+    recorder: Recorder
+    unrecorded: str = next_steps.AGAIN
+    tokens: int = field(init=False)
+    dealt_with: int = 0
+    recounted: int | None = None
+    end: Finished | None = None
+
+    def __post_init__(self) -> None:
+        self.tokens = self.plan.tokens
+
+    def follow(
+        self, events: Iterable[Event], environment: Environment, progress: ProgressBar, tell: Callable[[Event], None]
+    ) -> None:
+        """Show how far it is until its last event; `tell` says what else there is to say of one."""
+        with ExitStack() as recounting:
+            for event in events:
+                recounting.close()
+                match event:
+                    case Reread(tokens):
+                        self.tokens = tokens
+                        progress.expect(tokens)
+                    case BatchCommitted(dealt_with):
+                        self.dealt_with = dealt_with
+                        progress.update(dealt_with)
+                        if dealt_with == self.tokens:
+                            progress.erase()
+                            recounting.enter_context(environment.announced("Counting the tokens again"))
+                    case Waiting(reason):
+                        progress.waiting(reason)
+                    case Recounted(tokens):
+                        self.recounted = tokens
+                    case Finished():
+                        progress.erase()
+                        self.end = event
+                tell(event)
+
+    def so_far(self, changed: int, *, reversible: bool = True) -> str:
+        """What stays, and what to type next; `reversible` is whether there may be anything to take back."""
+        return f"{so_far(changed, self.tokens, 'changed')}{self.to_go_on(reversible=reversible)}"
+
+    def to_go_on(self, *, reversible: bool = True) -> str:
+        """What to type next."""
+        return next_steps.to_go_on(self.recorder.run, self.plan.kind, reversible=reversible, unrecorded=self.unrecorded)
+
+    def interrupted(self) -> Ending:
+        """It was told to end at once."""
+        tokens = counted(self.tokens, "token")
+        return Ending(
+            ExitStatus.INTERRUPTED,
+            f"Stopped in the middle of a transaction, after {self.dealt_with:,} of {tokens}.{self.to_go_on()}",
+        )
+
+    def failed(self, error: RunFailed) -> Ending:
+        """The database failed."""
+        so_far = self.so_far(error.changed, reversible=error.reversible)
+        return Ending(ExitStatus.FAILED, f"{error} {so_far}", error)
+
+    def stopped(self, end: Finished, by: signal.Signals | None) -> Ending:
+        """It was asked to stop, and did between two transactions."""
+        return stopped(by, self.so_far(end.changed, reversible=self.recorder.has_changed(end.changed)))
