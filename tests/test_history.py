@@ -5,7 +5,8 @@ import io
 import itertools
 import json
 from collections.abc import Iterable
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -415,6 +416,19 @@ def test_a_terminal_gets_fifty_runs_and_how_to_see_the_rest(installed: Address) 
     assert shown[-1] == "... and 10 more → to see all: gitlab-tokens history --output csv"
     assert all(len(line) <= 80 for line in shown)
     assert len(list(runs_screen((run,) * 60))) == 2 + 60
+
+
+def test_a_narrow_terminal_has_room_for_kind_state_time_and_date(installed: Address) -> None:
+    run = stored(installed, make_run(installed, make_plan([1]), RunState.DONE))
+    now = datetime.now(UTC)
+    moments = [now - timedelta(days) for days in (0, 3, 400)]
+    runs = [replace(run, undone_by=12, put_back=run.changed, created_at=moment.isoformat()) for moment in moments]
+    heading, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in runs_screen(runs, 80)]
+    assert heading == ["Run", "Kind", "State", "When (UTC)", "Change", "Tokens"]
+    brief = [f"today {now:%H:%M}", f"{moments[1]:%a %H:%M}", f"{moments[2]:%Y-%m-%d}"]
+    assert [line[1:5] for line in lines] == [
+        ["extend", "done, undone by 12", time, f"to {run.change.to}"] for time in brief
+    ]
 
 
 def test_an_empty_journal_says_so(installed: Address) -> None:

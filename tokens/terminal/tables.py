@@ -39,13 +39,14 @@ def table(
     widths: Sequence[int] | None = None,
     spare: Sequence[str] = (),
     whole: Sequence[str] = (),
+    least: int = LEAST,
 ) -> list[str]:
     """A heading, a rule and the rows.
 
     On a terminal no line is wider than its `columns`: where there is no room, those with a heading in `spare` are
-    left out, in that order, then text is cut with a …, that below a heading in `whole` last. Numbers are grouped
-    and stand on the right. Where there is no terminal nothing is cut, left out or grouped; `widths` are the least
-    ones then.
+    left out, in that order, then text is cut with a …, to `least` first, that below a heading in `whole` last.
+    Numbers are grouped and stand on the right. Where there is no terminal nothing is cut, left out or grouped;
+    `widths` are the least ones then.
 
     >>> print(*table(("Kind", "Tokens"), [("service-account", 1565353)], 24), sep="\\n")
     | Kind     |    Tokens |
@@ -56,7 +57,7 @@ def table(
         natural = widths or [max(len(str(cell)) for cell in column) for column in zip(heading, *cells, strict=True)]
         first, *others = rows([heading, *cells], natural)
         return [first, rule(natural), *others]
-    found = [_Column(name, column, name in whole) for name, *column in zip(heading, *cells, strict=True)]
+    found = [_Column(name, column, name in whole, least) for name, *column in zip(heading, *cells, strict=True)]
     for name in spare:
         if sum(one.least for one in found) + _drawn(found) > columns:
             found = [one for one in found if one.heading != name]
@@ -71,14 +72,14 @@ def table(
 class _Column:
     """One column on a terminal: `shown` are its cells as text, `least` and `most` how wide it may be."""
 
-    def __init__(self, heading: str, cells: Sequence[object], whole: bool) -> None:
+    def __init__(self, heading: str, cells: Sequence[object], whole: bool, least: int) -> None:
         self.heading = heading
         self.shown = [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells]
         self.on_right = bool(cells) and all(isinstance(cell, int) for cell in cells)
         self.most = max(map(width, (heading, *self.shown)))
         whole = whole or self.on_right or (bool(cells) and all(WHOLE.fullmatch(text) for text in self.shown))
-        named = min(width(heading), LEAST)
-        self.least = max(named, *map(width, self.shown)) if whole else min(self.most, LEAST)
+        named = min(width(heading), least)
+        self.least = max(named, *map(width, self.shown)) if whole else min(self.most, least)
 
     def padded(self, text: str, cells: int) -> str:
         fitting = cut(text, cells)

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tokens.call import to_type
@@ -25,12 +25,15 @@ from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
 from tokens.views import document
 from tokens.views.history_columns import Columns, columns_of
-from tokens.views.times import near, to_the_minute, to_the_second, when
+from tokens.views.times import in_brief, near, to_the_minute, to_the_second, when
 
 MOST_SHOWN = 50  # lines on a terminal
 
 RUNS_HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Change", "Tokens", "Changed", "By", "Reason")
-RUNS_SPARE = ("Changed", "Reason")  # on a narrow terminal; the run itself has them
+WHEN = "When (UTC)"  # on a terminal, as people say it
+RUNS_SPARE = ("Changed", "Reason", "By")  # on a narrow terminal; the run itself has them
+RUNS_WHOLE = ("Kind", "State", WHEN)
+LEAST = len("to 2027-06-15")  # of what the terminal has no room for
 
 RUN_FIELDS = (
     "run",
@@ -56,8 +59,13 @@ def runs_screen(runs: Sequence[StoredRun], columns: int | None = None) -> Iterat
     if not runs:
         yield "The journal has no runs."
         return
-    shown = runs if columns is None else runs[:MOST_SHOWN]
-    yield from tables.table(RUNS_HEADING, [_run_row(run) for run in shown], columns, spare=RUNS_SPARE)
+    if columns is None:
+        yield from tables.table(RUNS_HEADING, [_run_row(run, to_the_minute) for run in runs], None)
+        return
+    shown = runs[:MOST_SHOWN]
+    heading = [WHEN if name.startswith("Planned") else name for name in RUNS_HEADING]
+    rows = [_run_row(run, in_brief) for run in shown]
+    yield from tables.table(heading, rows, columns, spare=RUNS_SPARE, whole=RUNS_WHOLE, least=LEAST)
     if len(shown) < len(runs):
         yield f"... and {len(runs) - len(shown):,} more{to_type('to see all', 'history', '--output', 'csv')}"
 
@@ -160,13 +168,13 @@ def tokens_csv(columns: Columns, listed: Iterable[TokenOutcome | RotationOutcome
         yield comma_separated.line(" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
 
 
-def _run_row(run: StoredRun) -> tuple[object, ...]:
+def _run_row(run: StoredRun, time: Callable[[str], str]) -> tuple[object, ...]:
     state = state_in_words(run)
     return (
         str(run.id),
         kind_in_words(run),
         f"{state}, undone {_in_part(run)}by {run.undone_by}" if run.undone_by else state,
-        to_the_minute(run.created_at),
+        time(run.created_at),
         change_in_words(run.kind, run.change),
         run.tokens,
         run.changed,

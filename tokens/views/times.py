@@ -24,6 +24,15 @@ def to_the_minute(moment: str) -> str:
     return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M")
 
 
+def in_brief(moment: str) -> str:
+    """The same in fewer columns: `today 03:04`, `Fri 03:04` in the last six days, before that the day alone."""
+    at = datetime.fromisoformat(moment).astimezone(UTC)
+    passed = (datetime.now(UTC).date() - at.date()).days
+    if passed not in range(7):
+        return f"{at:%Y-%m-%d}"
+    return f"{WEEKDAYS[at.weekday()] if passed else 'today'} {at:%H:%M}"
+
+
 def near(day: ExpirationDate | None) -> str:
     """A date with its weekday and how far it is from today (UTC): `2026-12-04 (Fri, in 7 days)`."""
     return "(none)" if day is None else day.beside(ExpirationDate(datetime.now(UTC).date().toordinal()))
