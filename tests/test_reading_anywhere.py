@@ -31,6 +31,7 @@ CALLS = [
     "forecast --output ics --group platform",
     "forecast --output html",
     "report --with-emails",
+    "report --kind personal,deploy-token,membership,ssh-key",
     "report --only --group platform",
 ]
 

@@ -16,10 +16,12 @@ from tests.testbed import browser as browsers
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.factories import (
+    make_deploy_token,
     make_group,
     make_membership,
     make_project,
     make_settings,
+    make_ssh_key,
     make_token,
     make_tokens,
     make_user,
@@ -155,7 +157,7 @@ def test_the_page_begins_with_the_sentence_that_matters(page: Show) -> None:
     assert "4 tokens stop working in the next 30 days. 3 of them were used in the last week." in said
     assert "365 days, today until" in said
     headings = re.findall(r"<h2 id=\"(\w+)\"", made)
-    assert headings == ["policy", "calendar", "next", "kinds", "owners", "unwarned", "idle", "bots"]
+    assert headings == ["policy", "calendar", "next", "kinds", "owners", "unwarned", "idle", "bots", "others"]
     assert re.search(r"Read at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", said)
     assert "Selection kind any; state active, expired" in said
     assert "ending 5 of 5; owners 3 of 3" in said
@@ -180,6 +182,33 @@ def test_a_teams_page_says_nothing_of_the_others(
     assert report(gitlab_database, Selection((), groups=("platform",)), only=True).whole is None
     assert typed("report", "--target", url(gitlab_database), "--only") == 2
     assert "use --group with it" in capsys.readouterr().err
+
+
+def test_other_credentials_have_a_table_where_they_are_named_and_else_one_line(
+    gitlab_database: Address, page: Show
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        erika = make_user(connection, username="erika")
+        project = make_project(connection, namespace_id=make_group(connection, path="platform"), path="web")
+        make_token(connection, user_id=erika, expires_at=after(2))
+        make_deploy_token(connection, project_id=project, name="pull images", expires_at=f"{after(3)} 12:00+00")
+        make_deploy_token(connection, project_id=project, name="for ever")
+        make_ssh_key(connection, user_id=erika, title="at home", expires_at=f"{after(80)} 12:00+00")
+    plain = text_of(page())
+    assert "Within 90 days end, too: 1 deploy-token, 1 ssh-key." in plain
+    assert "pull images" not in plain
+    both = text_of(page("--kind", "personal,deploy-token,ssh-key"))
+    assert "1 token stops working in the next 30 days." in both
+    assert "1 other credential ends in the next 30 days." in both
+    assert "3 credentials expire from tomorrow" in both
+    of_others = both.partition("Other credentials Kind")[2]
+    assert "deploy-token 2 1 1 1 1" in of_others
+    rows = (f"{day(3).beside(day(0))} platform/web pull images", f"{day(80).beside(day(0))} erika at home")
+    assert [row in of_others for row in rows] == [True, True]
+    assert "for ever" not in of_others
+    alone = text_of(page("--kind", "deploy-token"))
+    assert "1 credential ends in the next 30 days." in alone
+    assert "No token" not in alone.partition("Twelve months")[0]
 
 
 def test_each_table_ends_after_a_hundred_rows_and_counts_the_rest(gitlab_database: Address, page: Show) -> None:
@@ -260,7 +289,8 @@ def evil_page(gitlab_database: Address, page: Show, tmp_path: Path) -> Path:
             make_token(connection, user_id=owner, name=name, expires_at=after(number + 1))
             make_token(connection, user_id=owner, name=name)
             make_token(connection, user_id=bot_of(connection, group_id=group), name=name, expires_at=after(-3))
-    page()
+            make_ssh_key(connection, user_id=owner, title=name[:200].replace("\0", ""), expires_at=after(9))
+    page("--kind", "personal,project,group,service-account,ssh-key")
     return tmp_path / "tokens.html"
 
 

@@ -981,7 +981,7 @@ FETCH FORWARD 2000 FROM "stream_1";
 -- list, extend, undo, apply, remove
 CLOSE "stream_1";
 
--- list
+-- list, report
 SELECT pg_catalog.current_setting('statement_timeout');
 
 -- list
@@ -1037,7 +1037,7 @@ SELECT pg_catalog.set_config('enable_sort', 'on', true);
 -- list
 RELEASE "_pg3_2";
 
--- list
+-- list, report
 SELECT pg_catalog.set_config('statement_timeout', '0', true);
 
 -- list
@@ -2197,6 +2197,143 @@ SELECT count(*) AS tokens
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
       AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NULL AND t.last_used_at IS NULL;
+
+-- report, list
+SELECT
+      c.relname AS name,
+      c.reltuples AS rows,
+      row_security_active(c.oid) AS hides,
+      EXISTS (
+        SELECT
+        FROM pg_catalog.pg_trigger g
+        WHERE g.tgrelid = c.oid AND g.tgname = 'gitlab_schema_write_trigger_for_' || c.relname AND g.tgenabled <> 'D'
+      ) AS elsewhere
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+    WHERE c.relname = ANY(CAST($1 AS text[]));
+
+-- report
+SELECT pg_catalog.set_config('statement_timeout', '299ms', true);
+
+-- report
+SELECT
+      count(own.ends_at) AS number
+    FROM public.deploy_tokens t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(CASE WHEN t.expires_at < CAST('<time>+00' AS timestamptz) THEN t.expires_at END AS timestamptz) AS ends_at,
+        CAST(NULL AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST((SELECT min(l.project_id) FROM public.project_deploy_tokens l WHERE l.deploy_token_id = t.id) AS bigint)], NULL) AS projects,
+        array_remove(ARRAY[CAST((SELECT min(l.group_id) FROM public.group_deploy_tokens l WHERE l.deploy_token_id = t.id) AS bigint)], NULL) AS groups
+    ) own
+    WHERE (t.revoked IS TRUE) IS NOT TRUE AND (own.ends_at IS NULL OR own.ends_at > now())
+      AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
+
+-- report
+SELECT pg_catalog.set_config('statement_timeout', '266ms', true);
+
+-- report
+SELECT
+      count(own.ends_at) AS number
+    FROM public.members t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(NULL AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST(CASE WHEN t.source_type = 'Project' THEN t.source_id END AS bigint)], NULL) AS projects,
+        array_remove(ARRAY[CAST(CASE WHEN t.source_type = 'Namespace' THEN t.source_id END AS bigint)], NULL) AS groups
+    ) own
+    WHERE t.requested_at IS NULL
+      AND EXISTS (SELECT FROM public.users l WHERE l.id = t.user_id AND l.user_type = 6)
+      AND (own.ends_at IS NULL OR own.ends_at > now())
+      AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
+
+-- report
+SELECT pg_catalog.set_config('statement_timeout', '265ms', true);
+
+-- report
+SELECT
+      count(own.ends_at) AS number
+    FROM public.keys t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(t.last_used_at AS timestamptz) AS used_at,
+        CAST('{}' AS bigint[]) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE t.type IS DISTINCT FROM 'DeployKey'
+      AND (own.ends_at IS NULL OR own.ends_at > now())
+      AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
+
+-- report
+SELECT pg_catalog.set_config('statement_timeout', '256ms', true);
+
+-- report
+SELECT
+      count(own.ends_at) AS number
+    FROM public.keys t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(t.last_used_at AS timestamptz) AS used_at,
+        CAST(ARRAY(SELECT l.project_id FROM public.deploy_keys_projects l WHERE l.deploy_key_id = t.id ORDER BY l.id) AS bigint[]) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE t.type = 'DeployKey'
+      AND (own.ends_at IS NULL OR own.ends_at > now())
+      AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
+
+-- report
+SELECT pg_catalog.set_config('statement_timeout', '255ms', true);
+
+-- report
+SELECT
+      count(own.ends_at) AS number
+    FROM public.ci_triggers t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(NULL AS timestamptz) AS ends_at,
+        CAST(NULL AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST(t.project_id AS bigint)], NULL) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE (own.ends_at IS NULL OR own.ends_at > now())
+      AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
+
+-- report
+SELECT pg_catalog.set_config('statement_timeout', '254ms', true);
+
+-- report
+SELECT
+      count(own.ends_at) AS number
+    FROM public.ci_runners t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.token_expires_at AS timestamptz) AS ends_at,
+        CAST(t.contacted_at AS timestamptz) AS used_at,
+        CAST(ARRAY(SELECT l.project_id FROM public.ci_runner_projects l WHERE l.runner_id = t.id ORDER BY l.id) AS bigint[]) AS projects,
+        CAST(ARRAY(SELECT l.namespace_id FROM public.ci_runner_namespaces l WHERE l.runner_id = t.id ORDER BY l.id) AS bigint[]) AS groups
+    ) own
+    WHERE (own.ends_at IS NULL OR own.ends_at > now())
+      AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
+
+-- report
+SELECT pg_catalog.set_config('statement_timeout', '253ms', true);
+
+-- report
+SELECT
+      count(own.ends_at) AS number
+    FROM public.ci_secure_files t
+    CROSS JOIN LATERAL (
+      SELECT
+        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(NULL AS timestamptz) AS used_at,
+        array_remove(ARRAY[CAST(t.project_id AS bigint)], NULL) AS projects,
+        CAST('{}' AS bigint[]) AS groups
+    ) own
+    WHERE (own.ends_at IS NULL OR own.ends_at > now())
+      AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- extend
 SELECT 
@@ -3798,20 +3935,6 @@ WITH replaced AS MATERIALIZED (
         WHERE line.revoked IS NOT TRUE
       )
     ORDER BY t.id;
-
--- list
-SELECT
-      c.relname AS name,
-      c.reltuples AS rows,
-      row_security_active(c.oid) AS hides,
-      EXISTS (
-        SELECT
-        FROM pg_catalog.pg_trigger g
-        WHERE g.tgrelid = c.oid AND g.tgname = 'gitlab_schema_write_trigger_for_' || c.relname AND g.tgenabled <> 'D'
-      ) AS elsewhere
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
-    WHERE c.relname = ANY(CAST($1 AS text[]));
 
 -- list
 DECLARE "stream_1" CURSOR FOR 

@@ -45,7 +45,14 @@ def report(
         raise UsageError("The page is for a browser: use --file, such as --file tokens.html.")
     site = locate()
     with environment.announced("Reading the tokens"):
-        found = report_of(site.address, selection, release=site.release, emails=contents.emails, only=contents.only)
+        found = report_of(
+            site.address,
+            selection,
+            release=site.release,
+            ci=site.ci,
+            emails=contents.emails,
+            only=contents.only,
+        )
     page = report_page(
         found,
         described(site),

@@ -14,6 +14,7 @@ from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import Policy
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
+from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_ids
 from tokens.inventory.policy import Demands, read_demands
 from tokens.selection import Selection, has_scope
@@ -117,7 +118,7 @@ def breakdown(
         demands = read_demands(connection, schema, release)
         notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not found)
         with credentials.named(connection, schema, ci, selection) as named:
-            others = [_of_another_kind(kind, row) for kind, row in named.each(_counts_of_others) if row.tokens]
+            others = read_other_kinds(named)
     return Breakdown((*found, *others), demands, (*notes, *named.notes))
 
 
@@ -138,6 +139,12 @@ def read_kinds(connection: Connection, schema: Schema, selection: Selection) -> 
     rows = {Kind(row.kind): row for row in count_by_kind(connection, statement, **condition.parameters)}
     found = (rows[kind] for kind in Kind if kind in rows)
     return tuple(KindBreakdown(**{**row._asdict(), "kind": Kind(row.kind)}) for row in found)
+
+
+def read_other_kinds(named: Others) -> tuple[KindBreakdown, ...]:
+    """The credentials that were named beside tokens by kind, without kinds that none is of."""
+    found = named.each(_counts_of_others)
+    return tuple(_of_another_kind(kind, row) for kind, row in found if row.tokens)
 
 
 def _of_another_kind(kind: OtherKind, row: Any) -> KindBreakdown:

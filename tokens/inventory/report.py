@@ -1,5 +1,7 @@
 """What a page about an instance's tokens, or a team's, says: numbers, and of each table its first hundred rows."""
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -9,6 +11,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
 from tokens.gitlab import preflight
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import PROJECT_BOT, TODAY, WORKS, Kind, kind_expression
@@ -16,15 +19,18 @@ from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.succession import Line, read_line
-from tokens.inventory.breakdown import KindBreakdown, read_kinds
+from tokens.inventory import credentials
+from tokens.inventory.breakdown import KindBreakdown, read_kinds, read_other_kinds
+from tokens.inventory.credentials import MISSING
 from tokens.inventory.forecast import Forecast, read_forecast
 from tokens.inventory.policy import Demands, read_demands
-from tokens.selection import EVERY_STATE, EVERYTHING, Selection
+from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
 from tokens.unmatched import check_names
 
 ROWS = 100  # of each table
 MONTHS = 12  # that the calendar has, the one of tomorrow included
 TEXT = 300  # characters of a name or path that are read
+OTHER_COLUMNS = ("id", "expires_at", "kind", "owner", "name")
 
 Row = TypeVar("Row")
 
@@ -247,6 +253,34 @@ class BotRow:
 
 
 @dataclass(frozen=True)
+class OtherRow:
+    """A credential that is no token, in a table; `owner` None where the kind has none or it is gone."""
+
+    id: int
+    expires_at: ExpirationDate
+    kind: OtherKind
+    owner: str | None
+    name: str | None
+
+
+@dataclass(frozen=True)
+class OtherKinds:
+    """What a page says of credentials that are no tokens.
+
+    Attributes:
+        named: those of the kinds that were named, without kinds that none is of.
+        soonest: the named ones that end within 90 days, the soonest first.
+        notes: which of the named ones cannot be seen, and why.
+        coming: where none was named, how many of each kind end within 90 days, None for what is not seen at once.
+    """
+
+    named: tuple[KindBreakdown, ...]
+    soonest: Top[OtherRow]
+    notes: tuple[str, ...]
+    coming: Mapping[OtherKind, int | None]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that the page says. `bots` is None where there is no clean-up; `whole` are all active tokens.
 
@@ -263,17 +297,27 @@ class Report:
     idle: Top[TokenRow]
     bots: Top[BotRow] | None
     whole: int | None
+    others: OtherKinds
 
 
 def report(
-    address: Address, selection: Selection, *, release: str | None = None, emails: bool = False, only: bool = False
+    address: Address,
+    selection: Selection,
+    *,
+    release: str | None = None,
+    ci: Address | None = None,
+    emails: bool = False,
+    only: bool = False,
 ) -> Report:
     """What there is to say of the tokens of `selection`, in one snapshot; a standby will do.
+
+    Credentials of other kinds have tables of their own. Those of a ci database are seen in a snapshot of its own.
 
     Args:
         address: GitLab's main database.
         selection: which tokens.
         release: GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells.
+        ci: GitLab's ci database, where it has one of its own.
         emails: whether to read the owners' addresses, too, which takes more privileges.
         only: whether nothing is counted beyond the selection.
 
@@ -292,7 +336,7 @@ def report(
         return Report(
             replace(demands, beyond_maximum=None) if only else demands,
             read_kinds(connection, schema, selection),
-            read_forecast(connection, schema, selection, _days(demands.policy.today), memberships=False),
+            read_forecast(connection, schema, selection, _days(demands.policy.today), ci=ci, memberships=False),
             soon,
             found.owners(),
             found.tokens(found.ending(90), "t.expires_at, t.id", soon.quarter),
@@ -300,7 +344,29 @@ def report(
             found.tokens(f"{WORKS} AND t.expires_at IS NULL AND t.last_used_at IS NULL", "t.created_at, t.id"),
             None if rule is None or days is None else found.bots(rule, days),
             None if only or is_all else connection.row(COUNT.format(condition="TRUE", which=WORKS)).tokens,
+            _read_others(connection, schema, ci, selection, demands.policy.today),
         )
+
+
+def _read_others(
+    connection: Connection, schema: Schema, ci: Address | None, selection: Selection, today: ExpirationDate
+) -> OtherKinds:
+    days = DateRange(today + 1, today + 90)
+    if not selection.others:
+        return OtherKinds((), Top((), 0), (), credentials.coming(connection, schema, ci, selection, days))
+    with credentials.named(connection, schema, ci, selection) as named:
+        ending = named.narrowed(days)
+        streams = ending.streams(OTHER_COLUMNS, "expires_at", False, ROWS)
+        first = itertools.islice(heapq.merge(*streams, key=lambda keyed: keyed[0]), ROWS)
+        rows = tuple(_other_row(*values) for _, values in first)
+        return OtherKinds(read_other_kinds(named), Top(rows, ending.count()), named.notes, {})
+
+
+def _other_row(id_: int, expires_at: str, kind: str, owner: Any, name: Any) -> OtherRow:
+    def text(value: Any) -> str | None:
+        return None if value is MISSING or value is None else str(value)[:TEXT]
+
+    return OtherRow(id_, ExpirationDate.stored(expires_at), OtherKind(kind), text(owner), text(name))
 
 
 @dataclass(frozen=True)

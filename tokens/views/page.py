@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from tokens.call import ARROW
 from tokens.counts import counted
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Bucket, Day, Forecast
@@ -55,7 +56,9 @@ SECTIONS = {
     "unwarned": "Nobody is warned",
     "idle": "Never used",
     "bots": "Bots",
+    "others": "Other credentials",
 }
+EVERY_KIND: tuple[Kind | OtherKind, ...] = (*Kind, *OtherKind)
 OWNER_KINDS = {"User": "account", "Project": "project", "Namespace": "group"}
 
 
@@ -78,16 +81,17 @@ class Month:
     first: str
     cells: tuple[Cell, ...]
     tokens: int
-    by_kind: dict[Kind, int]
+    by_kind: dict[Kind | OtherKind, int]
     fullest: str | None
     most: int
+    noun: str = "token"
 
     @property
     def words(self) -> str:
         """What a person hears who does not see the picture."""
         if self.fullest is None:
-            return f"{self.name}: no token expires"
-        return f"{self.name}: {counted(self.tokens, 'token')}, most of them on {self.fullest}: {self.most:,}"
+            return f"{self.name}: no {self.noun} expires"
+        return f"{self.name}: {counted(self.tokens, self.noun)}, most of them on {self.fullest}: {self.most:,}"
 
 
 def report_page(
@@ -122,11 +126,17 @@ def report_page(
             policy=[(fact.subject, fact.text.partition(ARROW)[0]) for fact in facts(report.demands)],
             months=months,
             kinds_coming=_kinds(report.forecast.days),
+            noun=_noun(report.forecast),
             active=sum(kind.active for kind in report.kinds),
             most_active=max((kind.active for kind in report.kinds), default=0) or 1,
             email=["email"] if emails else [],
             any_revoked=any(kind.revoked for kind in report.kinds),
             owner_kinds=OWNER_KINDS,
+            about_tokens=bool(selection.kinds),
+            selection_has_others=bool(selection.others),
+            others_soon=sum(kind.month or 0 for kind in report.others.named),
+            others_coming={kind: number for kind, number in report.others.coming.items() if number},
+            others_unseen=[kind for kind, number in report.others.coming.items() if number is None],
         )
     )
 
@@ -157,12 +167,14 @@ def forecast_page(
             left_out=len(buckets[MOST_BUCKETS:]),
             most=max((bucket.tokens for bucket in buckets), default=0) or 1,
             kinds_coming=_kinds(forecast.days),
+            noun=_noun(forecast),
         )
     )
 
 
 def calendar(forecast: Forecast) -> Iterator[Month]:
     """The months of a forecast, with a cell for each of its days."""
+    noun = _noun(forecast)
     days = {day.day: day for day in forecast.days}
     most = max((day.tokens for day in forecast.days), default=0)
     first = forecast.first
@@ -174,11 +186,12 @@ def calendar(forecast: Forecast) -> Iterator[Month]:
         yield Month(
             f"{first:%b %Y}",
             first.isoformat(),
-            tuple(_cell(day, shift, most) for day in inside),
+            tuple(_cell(day, shift, most, noun) for day in inside),
             sum(day.tokens for day in inside),
-            {kind: sum(day.by_kind.get(kind, 0) for day in inside) for kind in Kind},
+            {kind: sum(day.by_kind.get(kind, 0) for day in inside) for kind in EVERY_KIND},
             fullest.day.isoformat() if fullest.tokens else None,
             fullest.tokens,
+            noun,
         )
         first = last + timedelta(1)
 
@@ -196,9 +209,14 @@ def level(tokens: int, most: int) -> int:
     return 1 + int((LEVELS - 1) * math.log(tokens) / math.log(most))
 
 
-def _cell(day: Day, shift: int, most: int) -> Cell:
+def _noun(forecast: Forecast) -> str:
+    """What is counted: tokens, unless other kinds were named."""
+    return "credential" if forecast.kinds else "token"
+
+
+def _cell(day: Day, shift: int, most: int, noun: str) -> Cell:
     at = day.day.day - 1 + shift
-    words = f"{_day(day.day)}: {counted(day.tokens, 'token')}"
+    words = f"{_day(day.day)}: {counted(day.tokens, noun)}"
     return Cell(day.day.day, at % 7, at // 7, level(day.tokens, most), words)
 
 
@@ -211,10 +229,10 @@ def _away(day: ExpirationDate) -> str:
     return near(day).removeprefix(str(day)).strip()
 
 
-def _kinds(days: Iterable[Day]) -> list[Kind]:
+def _kinds(days: Iterable[Day]) -> list[Kind | OtherKind]:
     """The kinds that there are."""
     found = {kind for day in days for kind, tokens in day.by_kind.items() if tokens}
-    return [kind for kind in Kind if kind in found]
+    return [kind for kind in EVERY_KIND if kind in found]
 
 
 def _rows(report: Report) -> Iterator[str]:
@@ -225,6 +243,8 @@ def _rows(report: Report) -> Iterator[str]:
         "without a warning": (len(report.unwarned.rows), report.unwarned.total),
         "idle": (len(report.idle.rows), report.idle.total),
     }
+    if report.others.named:
+        counts["other credentials"] = (len(report.others.soonest.rows), report.others.soonest.total)
     if report.bots is not None:
         counts["bots"] = (len(report.bots.rows), report.bots.total)
     return (f"{name} {shown:,} of {total:,}" for name, (shown, total) in counts.items())
