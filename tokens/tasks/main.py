@@ -210,7 +210,7 @@ def check() -> None:
     """
 
 
-@task("whose:whose", WHOSE, LOCATED, THERE, WHOSE_OUTPUT, travels=False)
+@task("whose:whose", WHOSE, LOCATED, THERE, WHOSE_OUTPUT, travels=False, reads_secret=True)
 def whose() -> None:
     r"""Say whose a token is, by its text.
 

@@ -26,6 +26,7 @@ KINDS = {
     "agent": "agent token",
 }
 BOTS = ("project", "group")
+WITHOUT_USE = ("deploy-token", "trigger")
 NAMES = ("file", "line", "looks_like", "why", *COLUMNS, "replaced_by")
 
 
@@ -91,7 +92,8 @@ def _parts(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"scopes {' '.join(facts['scopes'])}"
     yield _expires(facts["expires_at"])
     yield f"created {_moment(facts['created_at'])}"
-    used = "last used " + _moment(facts["last_used_at"]) if facts["last_used_at"] else "use not known"
+    used = f"last used {_moment(facts['last_used_at'])}" if facts["last_used_at"] else "never used"
+    used = "use not known" if kind in WITHOUT_USE else used
     yield f"{used} from {', '.join(facts['ips'])}" if facts["ips"] else used
     if facts["replaced_by"]:
         yield f"replaced by {', '.join(map(str, facts['replaced_by']))}"
