@@ -1,4 +1,4 @@
-"""A scan by a process of its own, as whoever has called: this one may become GitLab's user in the meantime.
+"""A scan by a process of its own, as the account that has called: this one may become GitLab's user in the meantime.
 
 The two speak in lines of JSON over pipes. A token that was found is a Secret again as soon as its line has been parsed.
 """

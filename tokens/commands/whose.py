@@ -81,7 +81,7 @@ def wanted(_: Environment, scan: str | None, secrets_file: str | None) -> Wanted
 def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There | None, output: str) -> None:
     """Say whose the tokens are whose texts come on standard input, or that are found in files.
 
-    Files are read as whoever has called, before this process may become the GitLab user.
+    Files are read as the account that has called, though this process may become the GitLab user.
 
     Raises:
         TokensError: see `tokens.errors`.

@@ -214,11 +214,12 @@ def check() -> None:
 def whose() -> None:
     r"""Say whose a token is, by its text.
 
-    Type or pipe the token: it is read from standard input, a line each, and a
-    terminal asks for one without showing it. It is never an argument, which all
-    on the machine could read. Each token gets one line: id, kind, owner, project
-    or group, scopes, state, dates, last use with its addresses, and the tokens
-    that have replaced it. The token itself is in no output, message or log.
+    A token comes on standard input; of several each has a line (whose <
+    leaked.txt). At a terminal it asks for one, and does not show it. A token is
+    never an argument, which everybody on the machine could read. Each gets one
+    line: id, kind, owner, project or group, scopes, state, dates, last use with
+    its addresses, and what has replaced it. The token itself is in no output,
+    message or log.
 
     GitLab keeps a digest of access tokens, so any of them is found, live or dead.
     It keeps deploy tokens and those of runners, agents and triggers (from 18.3
@@ -227,7 +228,7 @@ def whose() -> None:
 
     --scan FOLDER finds tokens in files by their prefixes, also the instance's own
     ones, and shows file and line. A wrong checksum means that it is none. What
-    has no prefix, as before GitLab 13.12, counts if this GitLab knows it. Links
+    has no prefix, as before GitLab 14.5, counts if this GitLab knows it. Links
     are not followed. What is compressed, as in a .git folder, is not looked into.
 
     The instance's db_key_base makes the digests, and is read from GitLab's own
@@ -237,10 +238,10 @@ def whose() -> None:
     Examples:
 
         gitlab-tokens whose
-        gitlab-tokens whose --target docker:gitlab < leaked.txt
+        gitlab-tokens whose --target docker:gitlab
         gitlab-tokens whose --scan /srv/scripts --output csv
         gitlab-tokens whose --target postgresql://gitlab@db/gitlabhq_production \
-          --secrets-file /root/gitlab-secrets.json < leaked.txt
+          --secrets-file /root/gitlab-secrets.json
     """
 
 
