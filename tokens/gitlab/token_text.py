@@ -127,7 +127,10 @@ class Finder:
 
     def find(self, text: bytes) -> Iterator[Found]:
         """What is there, in its order."""
-        yield from sorted((*self._with_prefix(text), *self._without(text)), key=lambda one: one.position)
+        named = list(self._with_prefix(text))
+        within = {place for one in named for place in range(one.position, one.position + len(one.texts[-1].reveal()))}
+        rest = (one for one in self._without(text) if one.position not in within)
+        yield from sorted((*named, *rest), key=lambda one: one.position)
 
     def _with_prefix(self, text: bytes) -> Iterator[Found]:
         for match in self._prefixed.finditer(text):

@@ -1,5 +1,6 @@
 """Where in files a token may be. Files are read as bytes, a part at a time, whatever is in them."""
 
+import codecs
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,8 @@ from tokens.secret import Secret
 
 PART = 1 << 20  # bytes that are looked at together
 OF_THE_KERNEL = ("/proc", "/sys")
-SIXTEEN_BITS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # how texts of Windows begin
+# How texts of Windows begin. The codecs are files of Python, which GitLab's user may not be able to read later on.
+SIXTEEN_BITS = {b"\xff\xfe": codecs.lookup("utf-16-le"), b"\xfe\xff": codecs.lookup("utf-16-be")}
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,11 @@ def _parts(file: FileIO) -> Iterator[tuple[bytes, int, int]]:
     """
     left = os.fstat(file.fileno()).st_size
     part = file.read(min(PART, left)) or b""
-    encoding = SIXTEEN_BITS.get(part[:2])
+    codec = SIXTEEN_BITS.get(part[:2])
     text, begins = b"", 0
     while True:
         left -= len(part)
-        text += part if encoding is None else part.decode(encoding, errors="replace").encode(errors="replace")
+        text += part if codec is None else codec.decode(part, "replace")[0].encode(errors="replace")
         following = file.read(min(PART, left)) or b""
         ends = max(begins, len(text) - LONGEST) if following else len(text)
         yield text, begins, ends
