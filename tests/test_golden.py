@@ -35,6 +35,7 @@ from tokens import __version__, origin
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.digest import Keys
+from tokens.secret import Secret
 from tokens.targets.demo import population
 from tokens.targets.demo.embedded import Server
 from tokens.terminal.console import PATIENCE_VARIABLE
@@ -44,6 +45,7 @@ pytestmark = pytest.mark.newest_server
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 KEY = "0badcafe" * 16
+LEAKED = Secret("glpat-s3cr3t-of-A-bot-0123")
 
 TODAY = datetime.now(UTC).date()
 SOON, WEEK_LATER, NEXT_YEAR, TOMORROW = (str(TODAY + timedelta(days)) for days in (20, 27, 300, 1))
@@ -201,7 +203,8 @@ def fill(address: Address) -> None:
         bot, group = make_user(connection, username="group_1_bot", user_type=6), make_group(connection, path="fleet")
         make_membership(connection, user_id=bot, group_id=group, expires_at=soon)
         for number in range(3):
-            make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=soon)
+            digest = {"token_digest": Keys.of([KEY]).digest_with_current(LEAKED)} if number == 2 else {}
+            make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=soon, **digest)
         make_token(connection, expires_at=date(2024, 6, 15))
 
 
@@ -237,6 +240,8 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("apply", "--run", "3", "--yes")
     yield ("remove", "--expires", SOON, "--kind", "group", "--yes", "--allow", "doomed")
     yield ("list", "--kind", "deploy-token,membership,ssh-key,deploy-key,trigger,runner,secure-file,agent")
+    (folder / "leaked.txt").write_text(f"user: inventory\ntoken: {LEAKED.reveal()}\n", encoding="utf-8")
+    yield ("whose", "--scan", str(folder / "leaked.txt"), "--secrets-file", str(secrets))
     yield ("history",)
     yield ("history", "--run", "1")
     yield ("history", "--run", "2", "--output", "json")

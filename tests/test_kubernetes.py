@@ -27,6 +27,7 @@ from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.gitlab.api import verify
 from tokens.gitlab.digest import Keys
+from tokens.gitlab.plaintext import legacy_token
 from tokens.secret import Secret
 from tokens.targets.there import bundle
 from tokens.targets.there.bundle import Bundle
@@ -354,6 +355,32 @@ def test_a_token_is_rotated_inside_and_delivered_outside(
         assert connection.execute(live).fetchall() == [(new,)]
     sent = json.dumps([executed.command for executed in cluster.execs[before:]])
     assert token not in sent
+    assert not any(key.reveal() in sent for key in KEYS.values)
+
+
+def test_whose_asks_inside_for_a_token_that_is_outside(
+    outside: Mapping[str, str], carried: None, cluster: Cluster, rotating: Address, tmp_path: Path
+) -> None:
+    token = legacy_token("glpat-")
+    with psycopg.connect(rotating.conninfo) as connection:
+        digest = KEYS.digests(token)[1]  # by a key that was replaced since
+        connection.execute("UPDATE personal_access_tokens SET token_digest = %s WHERE id = 4", [digest])
+    (tmp_path / "pipeline.yml").write_text(f"variables:\n  TOKEN: {token.reveal()}\n")
+    before = len(cluster.execs)
+    for words, place in (((), "1"), (("--scan", str(tmp_path)), f"{tmp_path}/pipeline.yml:2")):
+        done = subprocess.run(
+            [GITLAB_TOKENS, "whose", "--target", TARGET, *words],
+            env=outside,
+            input=f"{token.reveal()}\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f'{place}: access token of a service account 4 "scanner" of inventory, ')
+        assert token.reveal() not in done.stdout
+    sent = json.dumps([executed.command for executed in cluster.execs[before:]])
+    assert token.reveal() not in sent
     assert not any(key.reveal() in sent for key in KEYS.values)
 
 

@@ -1,4 +1,4 @@
-"""`rotate` where GitLab is installed: begun by root, gone on with as GitLab's user, believed by TLS.
+"""`rotate` and `whose` where GitLab is installed: begun by root, gone on with as GitLab's user, believed by TLS.
 
 A Linux package or an installation from source is laid out below a folder with its real owners and modes, PostgreSQL
 asks the kernel who is calling, and GitLab is the stand-in of testbed/gitlab_api.py. The program is the bundle, since
@@ -33,6 +33,7 @@ from tests.testbed.rotation import CONTENT, KEYS, TABLES, TOKEN
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.api import VerificationFailed, verify
+from tokens.gitlab.plaintext import legacy_token
 from tokens.secret import Secret
 from tokens.targets.demo.programs import Account
 from tokens.terminal.console import PATIENCE_VARIABLE
@@ -479,3 +480,37 @@ def test_a_certificate_of_another_day_or_host_is_one_line_though_its_authority_i
         assert [one.revoked for one in host.rows(account)] == [False, True]
         assert (api.requests, os.listdir(host.out)) == (0, [])
         host.check_secrets(done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_root_asks_whose_a_token_is_and_roots_own_files_are_searched_as_root(
+    install: Install, api: GitLabApi, kind: str, tmp_path: Path
+) -> None:
+    host = install(kind, api)
+    account, token = host.account(), legacy_token("glpat-")
+    with make_engine(host.address).begin() as connection:
+        digest = {"digest": KEYS.digest_with_current(token), "id": host.rows(account)[0].id}
+        connection.execute(sa.text("UPDATE personal_access_tokens SET token_digest = :digest WHERE id = :id"), digest)
+    closed = tmp_path / "closed"  # below a folder that is root's alone
+    closed.mkdir(mode=0o700)
+    (closed / ".netrc").write_text(f"machine gitlab\npassword {token.reveal()}\n")
+    (closed / ".netrc").chmod(0o600)
+    for words, place in (((), "1"), (("--scan", str(closed)), f"{closed}/.netrc:2")):
+        process = subprocess.Popen(
+            [*("/bin/sh", "-c", 'ulimit -c unlimited && exec "$@"', "sh"), host.program, "whose", *words],
+            env=host.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin
+        process.stdin.write(f"{token.reveal()}\n")
+        process.stdin.close()
+        process.stdin = None
+        status, out, err = ended(process)
+        assert (status, err) == (0, ""), err
+        assert out.startswith(f'{place}: access token of a service account {digest["id"]} "Token of {account}" of ')
+        assert out.count("\n") == 1
+        for text in (out, *(one.decode(errors="replace") for one in host.everywhere())):
+            assert token.reveal() not in text

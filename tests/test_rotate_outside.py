@@ -1,4 +1,4 @@
-"""`rotate` from outside of a container of a real Docker engine: the key stays inside, vaults and files are outside.
+"""`rotate` and `whose` from outside of a container of a real Docker engine: the key stays inside, files are outside.
 
 GitLab is the stand-in of testbed/gitlab_api.py: the container shares the network of the machine, and the database
 inside is asked by psql.
@@ -23,11 +23,13 @@ import pytest
 from tests.testbed.docker.engine import Engine
 from tests.testbed.docker.image import GITLAB_IMAGE, Container, hosted_container
 from tests.testbed.gitlab_api import LOOK_UP, GitLabApi, gitlab_api
+from tests.testbed.processes import process_list
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
+from tokens.gitlab.plaintext import legacy_token
 from tokens.rotation import AGENT, wire
 from tokens.secret import Secret
 
@@ -402,3 +404,68 @@ def test_the_step_inside_is_not_for_people(outside: Outside) -> None:
         assert json.loads(done.stdout)["fault"]["kinds"][0] == "UsageError", done
     listed = subprocess.run([GITLAB_TOKENS, "--list"], capture_output=True, text=True, check=True).stdout
     assert ("rotate" in listed, "inside" in listed, AGENT in listed) == (True, False, False)
+
+
+def whose(outside: Outside, *words: object, stdin: str = "") -> tuple[int, str, str]:
+    """How `whose` ends; the token is in no process's words or environment as long as it runs, inside or outside."""
+    command = [GITLAB_TOKENS, "--debug", "whose", "--target", f"docker:{outside.container.name}", *map(str, words)]
+    process = subprocess.Popen(
+        command,
+        env={**outside.environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    process.stdin.write(stdin)
+    process.stdin.close()
+    process.stdin = None
+    while process.poll() is None:
+        assert OLD.reveal() not in process_list()
+    out, err = process.communicate()
+    assert OLD.reveal() not in out + err
+    assert not any(key.reveal() in out + err for key in KEYS.values)
+    return process.returncode, out, err
+
+
+def test_whose_goes_in_by_the_pipe_and_leaves_nothing_behind(outside: Outside) -> None:
+    status, out, _ = whose(outside, stdin=f"glpat-{'x' * 20}\n\n{OLD.reveal()}\nä\n")
+    lines = out.splitlines()
+    assert (status, len(lines)) == (0, 3)
+    assert lines[0].startswith("1: not known: it has the form of an access token")
+    assert lines[1].startswith(f'3: access token of a service account 4 "{NAME}" of inventory, active; scopes ')
+    assert lines[2].startswith("4: not known")
+    assert outside.container.exec("grep", "-rqF", OLD.reveal(), "/var", "/tmp", "/etc", "/opt").returncode == 1
+    status, out, _ = whose(outside, "--output", "json", stdin=OLD.reveal())
+    document = json.loads(out)
+    assert [one["id"] for one in document["tokens"]] == [4]
+    assert document["instance"]["target"] == f"docker:{outside.container.name}"
+    assert document["prefixes"] == ["glpat-"]
+
+
+def test_whose_scans_files_out_here_and_asks_in_there(outside: Outside) -> None:
+    leaked = legacy_token("glpat-")
+    digest = KEYS.digest_with_current(leaked)
+    outside.container.rows(f"UPDATE personal_access_tokens SET token_digest = '{digest}' WHERE id = 4")
+    for number in range(3):
+        (outside.folder / f"{number}.txt").write_text("\n" * number + f"a {leaked.reveal()} b\nAbCdEfGhIjKlMnOpQr12\n")
+    status, out, err = whose(outside, "--scan", outside.folder)
+    assert status == 0, err
+    assert leaked.reveal() not in out + err
+    assert [line.partition(": access token of a service account 4 ")[0] for line in out.splitlines()] == [
+        f"{outside.folder}/{number}.txt:{number + 1}" for number in range(3)
+    ]
+
+
+def test_whose_says_what_was_refused_in_there(outside: Outside) -> None:
+    status, _, err = whose(outside, "--secrets-file", "/etc/passwd", stdin=OLD.reveal())
+    assert (status, "leave --secrets-file out" in err) == (2, True)
+    secrets = f"{RAILS}/config/secrets.yml"
+    assert outside.container.exec("mv", secrets, f"{secrets}.away").returncode == 0
+    try:
+        status, out, err = whose(outside, "--output", "json", stdin=OLD.reveal())
+    finally:
+        outside.container.exec("mv", f"{secrets}.away", secrets)
+    assert (status, json.loads(out)["status"]) == (2, 2)
+    assert "GitLab's db_key_base cannot be read" in err

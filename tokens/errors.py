@@ -44,15 +44,25 @@ class TokensError(Exception):
 PASSWORD = re.compile(r"""(://[^\s/@:"]*:)[^\s"]*(?=@)|(?<=password=)('[^']*'|[^\s"]+)""")
 
 
+# A token of GitLab's by its prefix, whatever follows: somebody has typed it where it does not belong.
+TOKEN = re.compile(r"(gl(?:pat|dt|rtr?|ptt|ft|imt|agent|cbt|oas|soat|ffct|wt)-|GR1348941)[\w-]{8}[\w.-]*")
+WITHOUT_PREFIX = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9_-])[A-Za-z0-9_-]{20,64}")
+
+
+def may_be_token(word: str) -> bool:
+    """Whether a word of a command line may be a token, also one without a prefix."""
+    return TOKEN.search(word) is not None or WITHOUT_PREFIX.fullmatch(word) is not None
+
+
 def shortened(message: str) -> str:
-    """`message` without the passwords of addresses, and without the middle of long values in quotation marks.
+    """`message` without passwords of addresses and tokens, and without the middle of long values in quotation marks.
 
     >>> shortened('There is no "' + "x" * 70_000 + '" here.')[:20]
     'There is no "xxxxxxx'
     >>> len(shortened('There is no "' + "x" * 70_000 + '" here.'))
     235
     """
-    message = PASSWORD.sub(r"\1…", message)
+    message = TOKEN.sub(r"\1…", PASSWORD.sub(r"\1…", message))
     if len(message) <= LONGEST_VALUE:
         return message
     message = re.sub(r'"[^"]*"', lambda found: _without_middle(found[0], LONGEST_VALUE), message)

@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, check, report, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, check, report, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -151,7 +151,7 @@ SELECT w.privilege, w.table_name, w.column_name
       )
     ORDER BY w.position;
 
--- analyze, list, extend, apply, remove
+-- analyze, list, extend, apply, remove, whose
 SELECT CASE WHEN started_at BETWEEN '0002-01-01' AND '9999-01-01' THEN started_at END AS started_at, CAST(NULL AS timestamptz) AS finished_at
     FROM public.batched_background_migrations
     WHERE job_class_name = 'CleanupPersonalAccessTokensWithNilExpiresAt'
@@ -167,7 +167,7 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
 -- analyze, doctor, breakdown, check, report, extend, undo, apply, remove, history, rotate
@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, list, check, report, extend, undo, apply, remove, rotate
+-- doctor, list, check, report, extend, undo, apply, remove, whose, rotate
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -236,7 +236,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, rotate
+-- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -492,10 +492,10 @@ ROLLBACK TO "_pg3_1";
 -- doctor, list, breakdown, check, report, extend, remove
 RELEASE "_pg3_1";
 
--- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, rotate
+-- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, rotate
+-- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, rotate
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       maintenance_mode AS maintenance_mode
@@ -4206,6 +4206,200 @@ FETCH FORWARD 2000 FROM "stream_8";
 -- list
 CLOSE "stream_8";
 
+-- whose, rotate
+SELECT
+      COALESCE(personal_access_token_prefix, '') AS prefix
+    FROM public.application_settings
+    ORDER BY id DESC
+    LIMIT 1;
+
+-- whose
+SELECT
+      array_position(CAST($1 AS text[]), CAST(t.token_digest AS text)) - 1 AS place,
+      t.id AS id,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      u.username AS account,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END AS owner,
+      place.source_id AS place_id,
+      t.name AS name,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.scopes AS scopes,
+      t.expires_at::text AS expires_at,
+      CASE WHEN isfinite(t.expires_at) THEN t.expires_at - (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) END AS in_days,
+      to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
+      CAST('{}' AS text[]) AS ips,
+      place.ends_at::text AS membership_ends_at,
+      CAST(NULL AS date)::text AS clean_up_at,
+      array_remove(ARRAY[
+        CASE WHEN t.expire_notification_delivered THEN '7d' END,
+        CASE WHEN t.after_expiry_notification_delivered THEN 'expired' END
+      ]::text[], NULL) AS warned,
+      array_remove(ARRAY[
+        CASE WHEN t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(t.expires_at, CAST('infinity' AS date))
+    )) THEN 'membership-ends-first' END,
+        CASE WHEN CAST(NULL AS date) IS NOT NULL THEN 'clean-up' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) + (
+    SELECT s.max_personal_access_token_lifetime
+    FROM public.application_settings s
+    ORDER BY s.id DESC
+    LIMIT 1
+  ) THEN 'beyond-maximum' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        (t.id IN (
+          SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      ) THEN 'in-its-grace' END,
+        CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        (t.id IN (
+          SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      ) THEN 'successor-works' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NOT NULL AND CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
+        ELSE true
+      END THEN 'nobody-warned' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN 'warned' END,
+        CASE WHEN false THEN 'legacy' END,
+        CASE WHEN t.revoked IS NOT TRUE AND (
+          t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date)
+          AND t.created_at < CAST($4 AS timestamptz) AT TIME ZONE 'UTC'
+        ) THEN 'migration-date' END,
+        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END
+      ], NULL) AS flags,
+      CAST(NULL AS text) AS description,
+      u.state AS owner_state,
+      ARRAY(
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+        SELECT line.id
+        FROM line
+        ORDER BY line.id
+      ) AS replaced_by
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE t.token_digest = ANY(CAST($1 AS text[]));
+
 -- history
 SELECT
       a.number, a.carried_out_by, a.process, a.tool_version, a.stopped_because,
@@ -4417,13 +4611,6 @@ SELECT t.user_id, 0 AS organization_id
     FROM public.personal_access_tokens t
     WHERE t.id = $1
     FOR UPDATE;
-
--- rotate
-SELECT
-      COALESCE(personal_access_token_prefix, '') AS prefix
-    FROM public.application_settings
-    ORDER BY id DESC
-    LIMIT 1;
 
 -- rotate
 INSERT INTO public.personal_access_tokens

@@ -48,6 +48,7 @@ class Credential:
         description: what else is written about it.
         scopes: the columns that say what it may do, each a boolean.
         in_ci: whether the table is in the ci database where GitLab has one of its own.
+        sealed: the column with its token as GitLab encrypts it, which is compared and never read; empty for none.
     """
 
     kind: OtherKind
@@ -66,6 +67,7 @@ class Credential:
     description: str = ""
     scopes: tuple[str, ...] = ()
     in_ci: bool = False
+    sealed: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -131,6 +133,7 @@ CREDENTIALS = (
             "read_package_registry",
             "write_package_registry",
         ),
+        sealed="token_encrypted",
     ),
     # GitLab deletes the bot with its membership. Those of people and service accounts are left to GitLab's own pages.
     Credential(
@@ -175,6 +178,7 @@ CREDENTIALS = (
         user="t.owner_id",
         projects=("t.project_id",),
         in_ci=True,
+        sealed="token_encrypted",
     ),
     Credential(
         OtherKind.RUNNER,
@@ -191,6 +195,7 @@ CREDENTIALS = (
         creator="t.creator_id",
         last_used="t.contacted_at",
         in_ci=True,
+        sealed="token_encrypted",
     ),
     Credential(
         OtherKind.SECURE_FILE,
@@ -210,6 +215,7 @@ CREDENTIALS = (
         creator="t.created_by_user_id",
         last_used="t.last_used_at",
         description="t.description",
+        sealed="token_encrypted",
     ),
 )
 BY_KIND = {credential.kind: credential for credential in CREDENTIALS}
@@ -218,4 +224,10 @@ OTHERS = Needs(reads=_collected(CREDENTIALS))
 """The columns of all kinds; those of tables that are in another database do not count."""
 
 OTHERS_IN_CI = Needs(reads=_collected(credential for credential in CREDENTIALS if credential.in_ci))
+"""Those of them that are in the ci database, where GitLab has one of its own."""
+
+SEALED = Needs(reads={one.table: (one.sealed,) for one in CREDENTIALS if one.sealed})
+"""The columns in which a token is looked for; a release may lack one."""
+
+SEALED_IN_CI = Needs(reads={one.table: (one.sealed,) for one in CREDENTIALS if one.sealed and one.in_ci})
 """Those of them that are in the ci database, where GitLab has one of its own."""

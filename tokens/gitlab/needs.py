@@ -148,6 +148,15 @@ LIST = Needs(
 # The columns about people are for those who may read their addresses.
 LIST_ACCOUNTS = Needs(reads={**LIST.reads, USERS: (*LIST.reads[USERS], "email", "created_by_id")})
 
+# A digest is compared with that of a token that somebody has, and never read.
+WHOSE = Needs(
+    reads={
+        **LIST.reads,
+        TOKENS: (*LIST.reads[TOKENS], "token_digest"),
+        SETTINGS: (*LIST.reads[SETTINGS], "personal_access_token_prefix", "token_prefixes"),
+    }
+)
+
 # Digests are written and never read.
 ROTATE = Needs(
     reads={

@@ -122,6 +122,11 @@ def read_prefix(connection: Connection, schema: Schema) -> str:
     return prefix
 
 
+def checksum_holds(token: Secret) -> bool:
+    """Whether the last characters of a routable token are the checksum of what is before them."""
+    return _checksum(token.reveal()[:-CHECKSUM_DIGITS]) == token.reveal()[-CHECKSUM_DIGITS:]
+
+
 def base36(number: int, width: int = 1) -> str:
     """A number from 0 on in base 36, lower case, filled up with zeros to `width`.
 
@@ -146,7 +151,7 @@ def _body(prefix: str, encoded: str) -> str:
 
 
 def _checksum(body: str) -> str:
-    return base36(zlib.crc32(body.encode()), CHECKSUM_DIGITS)
+    return base36(zlib.crc32(body.encode(errors="surrogatepass")), CHECKSUM_DIGITS)
 
 
 def _with_checksum(body: str) -> Secret:

@@ -1,6 +1,6 @@
 """What somebody has meant by a command line that cannot be understood, in one line.
 
-A word that is not plain is never repeated: it may be an address with a password.
+A word that is not plain is never repeated: it may be an address with a password, or a token.
 """
 
 import difflib
@@ -8,9 +8,11 @@ import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from tokens.errors import may_be_token
 from tokens.help.catalogue import Catalogue
 from tokens.help.words import is_about_a_run, option_of
 from tokens.targets.target import WORDS
+from tokens.tasks.declaration import no_argument
 from tokens.tasks.option import Option, listed
 
 PLAIN = re.compile(r"-{0,2}[A-Za-z0-9._+,-]{1,60}")
@@ -49,7 +51,7 @@ def unknown_word(
 
 def no_task(catalogue: Catalogue, word: str, typed: Sequence[str] = ()) -> str:
     """What to say of a name that no task has."""
-    if not PLAIN.fullmatch(word):
+    if not _is_plain(word):
         return f"There is no task of that name ({UNSHOWN}); {catalogue.program} help lists them."
     following = _following(typed, word)
     if word in catalogue.groups:
@@ -65,7 +67,7 @@ def no_task(catalogue: Catalogue, word: str, typed: Sequence[str] = ()) -> str:
 
 def _option_first(catalogue: Catalogue, word: str, typed: Sequence[str]) -> str:
     """An option where a task has to be."""
-    named = word if PLAIN.fullmatch(word) else "An option"
+    named = word if _is_plain(word) else "An option"
     later = [one for one in typed if one in catalogue.tasks]
     for task in (*later, *catalogue.tasks):
         option = option_of(catalogue.tasks[task].options, word)
@@ -79,7 +81,7 @@ def _option_first(catalogue: Catalogue, word: str, typed: Sequence[str]) -> str:
 
 def _no_option(catalogue: Catalogue, task: str, word: str) -> str:
     options = catalogue.tasks[task].options
-    if not PLAIN.fullmatch(word):
+    if not _is_plain(word):
         return f"{task} has no such option ({UNSHOWN}); {catalogue.program} help {task} lists its options."
     said = f'{task} has no option "{word}"'
     bare = word.lstrip("-").lower().replace("_", "-")
@@ -107,7 +109,9 @@ def _no_place_for(catalogue: Catalogue, task: str, word: str, typed: Sequence[st
         target = word if word in targets else word.lower()
         if _is_target(target, targets):
             return f"A target follows --target: {catalogue.program} {task} --target {target}"
-    if not PLAIN.fullmatch(word):
+    if catalogue.tasks[task].reads_secret:
+        return no_argument(f"{catalogue.program} {task}")
+    if not _is_plain(word):
         return f"{task} does not understand one word ({UNSHOWN}). Each value follows its option, as in --target TARGET."
     if meant := _closest(word.replace("_", "-"), [option.flag[2:] for option in options]):
         return f'{task} does not understand "{word}"; did you mean --{meant}?'
@@ -127,7 +131,11 @@ def _is_target(word: str, targets: Collection[str]) -> bool:
 
 
 def _may_be_shown(word: str) -> bool:
-    return bool(word) and (PLAIN.fullmatch(word) or PLACE.fullmatch(word)) is not None
+    return _is_plain(word) or PLACE.fullmatch(word) is not None
+
+
+def _is_plain(word: str) -> bool:
+    return PLAIN.fullmatch(word) is not None and not may_be_token(word)
 
 
 def _options_of(catalogue: Catalogue, task: str | None) -> Sequence[Option]:

@@ -135,9 +135,45 @@ class Others:
         """The rows of each kind in the order of `sort`, with what it is by, none of more than `first`."""
         return [self._stream(kind, names, sort, descending, first) for kind in self.sources]
 
+    def with_token(
+        self, kind: OtherKind, names: Sequence[str], sealed: Sequence[str]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """Those of a kind whose token GitLab has encrypted as one of these: which of them it is, and its row."""
+        source = self.sources[kind]
+        column = f"t.{BY_KIND[kind].sealed}"
+        if not source.schema.has(BY_KIND[kind].table, BY_KIND[kind].sealed):
+            return
+        sql, parameters = self._condition(Words(BY_KIND[kind], source.schema))
+        yield from self._found(
+            kind,
+            names,
+            f"array_position(CAST(%(sealed)s AS text[]), CAST({column} AS text)) - 1",
+            f"{sql}\n      AND {column} = ANY(CAST(%(sealed)s AS text[]))",
+            "ORDER BY t.id",
+            {**parameters, "sealed": list(sealed)},
+        )
+
     def _stream(
         self, kind: OtherKind, names: Sequence[str], sort: str, descending: bool, first: int | None
     ) -> Iterator[tuple[Any, list[Any]]]:
+        words = Words(BY_KIND[kind], self.sources[kind].schema)
+        sql, parameters = self._condition(words)
+        rest = f"ORDER BY sort_key {'DESC' if descending else 'ASC'} NULLS LAST, t.id"
+        if first is not None:
+            rest += "\n    LIMIT CAST(%(others_first)s AS bigint)"
+            parameters = {**parameters, "others_first": first}
+        return self._found(kind, names, words.sorted_by(sort), sql, rest, parameters)
+
+    def _found(
+        self,
+        kind: OtherKind,
+        names: Sequence[str],
+        key: str,
+        condition: str,
+        rest: str,
+        parameters: Mapping[str, object],
+    ) -> Iterator[tuple[Any, list[Any]]]:
+        """The rows of a kind that fulfil a condition, each behind the key that is asked for."""
         source = self.sources[kind]
         words = Words(BY_KIND[kind], source.schema)
         own = [name for name in names if name not in LOOKED_UP]
@@ -149,14 +185,9 @@ class Others:
             "own.groups[1] AS group_id",
             "cardinality(own.projects) + cardinality(own.groups) AS places",
             f"{words.without_place} AS without_place",
-            f"{words.sorted_by(sort)} AS sort_key",
+            f"{key} AS sort_key",
         ]
-        sql, parameters = self._condition(words)
-        rest = f"ORDER BY sort_key {'DESC' if descending else 'ASC'} NULLS LAST, t.id"
-        if first is not None:
-            rest += "\n    LIMIT CAST(%(others_first)s AS bigint)"
-            parameters = {**parameters, "others_first": first}
-        statement = words.statement(",\n      ".join(columns), sql, rest)
+        statement = words.statement(",\n      ".join(columns), condition, rest)
         looked_up = [(place, name) for place, name in enumerate(names) if name in LOOKED_UP]
         unknown = own.index("last_used_at") if "last_used_at" in own and not BY_KIND[kind].last_used else None
         rows = source.connection.stream(statement, AT_ONCE, **parameters)

@@ -11,8 +11,8 @@ from tokens.call import ARROW, to_type
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
-from tokens.gitlab.credentials import OTHERS, OTHERS_IN_CI
-from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE
+from tokens.gitlab.credentials import OTHERS, OTHERS_IN_CI, SEALED, SEALED_IN_CI
+from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, WHOSE, Needs
 from tokens.gitlab.preflight import ServerState
 from tokens.gitlab.release import readable_release
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
@@ -25,11 +25,12 @@ from tokens.journal.trust import JournalUntrusted
 CLOCK_TOLERANCE = 60  # seconds
 
 # What the tasks need that read GitLab's data or the journal, those that change dates, and the one that makes tokens.
-# `others` is what those that read can be asked for beside tokens.
+# `others` is what those that read can be asked for beside tokens; for these `whose` takes it, too.
 TASKS = {
     "analyze": ANALYZE,
     "list": LIST_ACCOUNTS,
     "others": OTHERS,
+    "whose": Needs(reads={**WHOSE.reads, **SEALED.reads}),
     "history": listing.NEEDS,
     "changes": CHANGE,
     "rotate": ROTATE,
@@ -118,7 +119,7 @@ def _ci(address: Address) -> Finding:
 def least_privileges(address: Address, role: str, *, ci: Address | None = None) -> dict[str, list[str]]:
     """The statements that let `role` do what a task needs and nothing else, by task; columns that exist here only.
 
-    Those for `others, in the ci database` are for that one, where `ci` is its address.
+    Those for a task `in the ci database` are for that one, where `ci` is its address.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -141,8 +142,11 @@ def least_privileges(address: Address, role: str, *, ci: Address | None = None) 
     if ci is not None:
         with database.reading(ci) as connection:
             name = connection.row(IDENTIFIER, name=preflight.read_state(connection).database).quoted
-            needed = preflight.existing_privileges(connection, OTHERS_IN_CI)
-        found["others, in the ci database"] = [*_entry(name, grantee), *preflight.grants(needed, grantee)]
+            in_ci = {"others": OTHERS_IN_CI, "whose": SEALED_IN_CI}
+            needed = {task: preflight.existing_privileges(connection, needs) for task, needs in in_ci.items()}
+        for task, privileges_there in needed.items():
+            grants = preflight.grants(privileges_there, grantee)
+            found[f"{task}, in the ci database"] = [*_entry(name, grantee), *grants]
     return found
 
 

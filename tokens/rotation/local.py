@@ -25,10 +25,9 @@ from tokens.rotation.retirement import Retirement
 from tokens.rotation.stage import Stage
 from tokens.rotation.successor import Successor
 from tokens.targets import demo
-from tokens.targets.demo.secrets import secrets_file
 from tokens.targets.here.instance_url import read_instance_url, trusted_certificates
-from tokens.targets.here.secrets import read_keys, read_keys_file
 from tokens.targets.here.site import Site
+from tokens.targets.keys import keys_of
 
 POLL = 0.1  # seconds
 SOON = 30  # days: what is looked for first where nobody has said which tokens
@@ -223,15 +222,8 @@ class LocalBackend:
         return str(Endpoint.at(read_instance_url(self._site.installation)))
 
     def _check_keys(self) -> Keys:
-        if self._keys is None and self._site.demo is not None:
-            self._keys = read_keys_file(secrets_file(self._site.demo))
         if self._keys is None:
-            if self._site.installation is None:
-                raise UsageError(
-                    "A database does not hold GitLab's db_key_base, with which a new token is digested: use "
-                    "--secrets-file with a copy of its secrets.yml or gitlab-secrets.json."
-                )
-            self._keys = read_keys(self._site.installation)
+            self._keys = keys_of(self._site)
         return self._keys
 
     def _check_journal(self) -> None:

@@ -6,10 +6,13 @@ import gc
 import importlib
 import inspect
 import logging
+import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from itertools import dropwhile
 from typing import Any, NoReturn
 
 import invoke
@@ -18,7 +21,7 @@ from tokens.call import under_way
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment, for_people
 from tokens.commands.faults import ended_by, for_nagios, print_document
-from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.errors import ExitStatus, TokensError, UsageError, may_be_token
 from tokens.tasks import target
 from tokens.tasks.configuration import unknown_keys
 from tokens.tasks.option import Argument, Option, listed, options_of
@@ -55,8 +58,11 @@ class Task(invoke.Task[Body]):
 
     options: Sequence[Option] = ()
     family = Family.LOOK
+    reads_secret = False
 
     def get_arguments(self, *args: Any, **options: Any) -> list[invoke.Argument]:
+        if self.reads_secret:
+            self._refuse_as_argument()
         arguments: list[invoke.Argument] = super().get_arguments(*args, **options)
         short = {option.name: option.short for option in self.options if option.short}
         for argument in arguments:
@@ -66,6 +72,20 @@ class Task(invoke.Task[Body]):
                 argument.names = (*argument.names, short[argument.name])
         return arguments
 
+    def _refuse_as_argument(self) -> None:
+        """Refuse a secret among the words of the command line, before Invoke's parser repeats it."""
+        words = list(dropwhile(lambda word: word.rpartition(".")[2] != self.name, sys.argv[1:]))
+        if any(map(may_be_token, words[1:])):
+            raise invoke.Exit(no_argument(f"{os.path.basename(sys.argv[0])} {words[0]}"), code=ExitStatus.USAGE)
+
+
+def no_argument(typed: str) -> str:
+    """What to say of a token that was given as an argument; `typed` is the task as it was called."""
+    return (
+        "A token is never an argument, which everybody on this machine could read (ps): "
+        f"{typed} alone asks for it, and a pipe may bring it."
+    )
+
 
 def task(
     command: str,
@@ -74,6 +94,7 @@ def task(
     travels: bool = True,
     without_terminal: str | None = None,
     family: Family | None = None,
+    reads_secret: bool = False,
 ) -> Callable[[Callable[[], None]], Task]:
     """Make an Invoke task of a command; the decorated function gives its name and its manual.
 
@@ -85,6 +106,7 @@ def task(
         travels: where `--target` is a container or pod, run the task there instead of here.
         without_terminal: what to use where there is no terminal, for a task that does nothing but ask.
         family: where the list of tasks shows it; default: that of its group, or to look.
+        reads_secret: it reads a secret from standard input, which is refused as an argument without being repeated.
 
     No positional arguments (Invoke would take a following `--dry` for one and run the task), no short options but those
     that an option has in every task (Invoke's own move when an option is added), every foreseeable fault as one line on
@@ -144,6 +166,7 @@ def task(
             auto_shortflags=False,
         )(called)
         result.options = tuple(options.values())
+        result.reads_secret = reads_secret
         result.family = family or FAMILIES.get(full_name.partition(".")[0], Family.LOOK)
         return result
 

@@ -37,6 +37,8 @@ from tokens.tasks.options import (
     THERE,
     THRESHOLDS,
     TOP,
+    WHOSE,
+    WHOSE_OUTPUT,
     handling_of,
 )
 
@@ -206,6 +208,41 @@ def check() -> None:
         gitlab-tokens check --output nagios --kind project,group
         gitlab-tokens check --each --group platform
         gitlab-tokens check --output prometheus --file /tmp/gitlab_tokens.prom
+    """
+
+
+@task("whose:whose", WHOSE, LOCATED, THERE, WHOSE_OUTPUT, travels=False, reads_secret=True)
+def whose() -> None:
+    r"""Say whose a token is, by its text.
+
+    A token comes on standard input; of several each has a line (whose <
+    leaked.txt). At a terminal it asks for one, and does not show it. A token is
+    never an argument, which everybody on the machine could read. Each gets one
+    line: id, kind, owner, project or group, scopes, state, dates, last use with
+    its addresses, and what has replaced it. The token itself is in no output,
+    message or log.
+
+    GitLab keeps a digest of access tokens, so any of them is found, live or dead.
+    It keeps deploy tokens and those of runners, agents and triggers (from 18.3
+    on) encrypted, and these are found likewise. Of every other kind it says what
+    it is by its prefix, and that it cannot be looked up.
+
+    --scan FOLDER finds tokens in files by their prefixes, also the instance's own
+    ones, and shows file and line. A wrong checksum means that it is none. What
+    has no prefix, as before GitLab 14.5, counts if this GitLab knows it. Links
+    are not followed. What is compressed, as in a .git folder, is not looked into.
+
+    The instance's db_key_base makes the digests, and is read from GitLab's own
+    secrets, or from --secrets-file. With --target docker:... or kubernetes:... it
+    stays inside. Files are read out here, and the tokens go in over a pipe.
+
+    Examples:
+
+        gitlab-tokens whose
+        gitlab-tokens whose --target docker:gitlab
+        gitlab-tokens whose --scan /srv/scripts --output csv
+        gitlab-tokens whose --target postgresql://gitlab@db/gitlabhq_production \
+          --secrets-file /root/gitlab-secrets.json
     """
 
 

@@ -50,6 +50,26 @@ LOCATED = Argument("locate", target.locator, (TARGET,))
 TARGETS_CONFIGURED = Argument("configured", target.configured)
 THERE = Argument("there", target.there, (TARGET,))
 
+SECRETS_FILE = Option(
+    "secrets_file",
+    "A copy of GitLab's secrets.yml or gitlab-secrets.json. Default: that of the GitLab right here.",
+    value=Value("FILE", "a file", "/root/gitlab-secrets.json", lookup="files"),
+    group=Group.PLACE,
+)
+WHOSE = Argument(
+    "wanted",
+    "tokens.commands.whose:wanted",
+    (
+        Option(
+            "scan",
+            "Instead of reading standard input, look for tokens in the files of this folder, or in this file.",
+            value=Value("FOLDER", "a folder or a file", "/srv/scripts", lookup="files"),
+            group=Group.TOKENS,
+        ),
+        SECRETS_FILE,
+    ),
+)
+
 RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
 RUN_TO_CHANGE = Argument("run", "tokens.commands.options.values:run_to_change", (RUN,))
 REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
@@ -88,6 +108,14 @@ RUN_SHOWN = Argument(
     "run",
     "tokens.commands.options.values:number_of_run",
     (RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),),
+)
+WHOSE_OUTPUT = Option(
+    "output",
+    "text (a line a token), json or csv; none of them ever holds a token. Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
 )
 HISTORY_OUTPUT = Option(
     "output",
@@ -637,12 +665,7 @@ ROTATION = Argument(
             "A command for each token that was rotated, at the very end, with the same facts, without the token.",
             value=Value("COMMAND", "a command", "'glab ci run --branch main'"),
         ),
-        Option(
-            "secrets_file",
-            "A copy of GitLab's secrets.yml or gitlab-secrets.json. Default: that of the GitLab right here.",
-            value=Value("FILE", "a file", "/root/gitlab-secrets.json", lookup="files"),
-            group=Group.PLACE,
-        ),
+        SECRETS_FILE,
         DRY_RUN.saying("Show the plan, make and change nothing. Needs no secrets."),
         YES.saying("Do not ask; needed where there is no terminal."),
         REASON,

@@ -1,10 +1,12 @@
-"""What Invoke writes into its own log under `--debug`, without addresses and passwords."""
+"""What Invoke writes into its own log under `--debug`, without addresses, passwords and tokens."""
 
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
+
+from tokens.errors import may_be_token
 
 HIDDEN = "…"
 HARMLESS = re.compile(r"[\w.,/+-]*|gitlab:tokens(:[\w.-]+)*|(docker|kubernetes|source)(:[\w.,/+-]*)+")
@@ -39,8 +41,8 @@ def _typed() -> Iterator[str]:
     for word in (*sys.argv[1:], *(value for name, value in os.environ.items() if name.startswith("INVOKE_TOKENS_"))):
         option, _, value = word.partition("=")
         if not re.fullmatch(r"--?[\w-]+", option):
-            yield from (part for part in (word, value) if part and not HARMLESS.fullmatch(word))
-        elif not HARMLESS.fullmatch(value):
+            yield from (part for part in (word, value) if part and not _is_harmless(word))
+        elif not _is_harmless(value):
             yield from (word, value)
 
 
@@ -50,4 +52,8 @@ def _without_address(found: re.Match[str]) -> str:
 
 def _discreetly(found: re.Match[str]) -> str:
     inside = found[1] if found[1] is not None else found[2]
-    return found[0] if HARMLESS.fullmatch(inside) else f"{found[0][0]}{HIDDEN}{found[0][0]}"
+    return found[0] if _is_harmless(inside) else f"{found[0][0]}{HIDDEN}{found[0][0]}"
+
+
+def _is_harmless(word: str) -> bool:
+    return HARMLESS.fullmatch(word) is not None and not may_be_token(word)

@@ -1,7 +1,7 @@
-"""A keyboard whose keys do not show up while nobody is asked anything."""
+"""A keyboard whose keys do not show up: while nobody is asked anything, or while a secret is typed."""
 
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
@@ -14,6 +14,19 @@ def muted_keyboard(stdin: TextIO | None) -> Iterator[None]:
 
     Of the keys that send a signal only Ctrl-C works: Ctrl-Z would suspend us with rows locked.
     """
+    with _without(stdin, termios.ECHO | termios.ICANON, (termios.VSUSP, termios.VQUIT)):
+        yield
+
+
+@contextmanager
+def hidden_answer(stdin: TextIO | None) -> Iterator[None]:
+    """Keep a line from showing up on the screen while it is typed or pasted; without a terminal nothing is done."""
+    with _without(stdin, termios.ECHO, (termios.VSUSP,)):
+        yield
+
+
+@contextmanager
+def _without(stdin: TextIO | None, flags: int, keys: Iterable[int]) -> Iterator[None]:
     try:
         if stdin is None:
             raise ValueError
@@ -22,8 +35,8 @@ def muted_keyboard(stdin: TextIO | None) -> Iterator[None]:
         yield
         return
     muted = termios.tcgetattr(stdin)
-    muted[3] &= ~(termios.ECHO | termios.ICANON)
-    for key in (termios.VSUSP, termios.VQUIT):
+    muted[3] &= ~flags
+    for key in keys:
         muted[6][key] = DISABLED
     termios.tcsetattr(stdin, termios.TCSADRAIN, muted)
     try:

@@ -99,8 +99,8 @@ def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | byte
     return Answer(done.returncode, done.stderr.decode(errors="replace"), done.stdout.decode(errors="replace"))
 
 
-def ask_secretly(command: Sequence[str], *, patience: float, feed: bytes) -> SecretAnswer:
-    """The same of a command whose output may hold a token: no frame and no exception of it ever does.
+def ask_secretly(command: Sequence[str], *, patience: float, feed: bytes | Secret) -> SecretAnswer:
+    """The same of a command whose input or output may hold a token: no frame and no exception of it ever does.
 
     Ctrl-C is kept from it, so it cannot ask for anything on the terminal.
 
@@ -118,11 +118,12 @@ def ask_secretly(command: Sequence[str], *, patience: float, feed: bytes) -> Sec
     raise _no_answer(command[0], patience)
 
 
-def _secret_answer(command: Sequence[str], feed: bytes, patience: float) -> SecretAnswer:
+def _secret_answer(command: Sequence[str], feed: bytes | Secret, patience: float) -> SecretAnswer:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, process_group=0) as process:
         try:
-            return _secret(process, *process.communicate(feed, patience))
+            whole = feed.reveal().encode() if isinstance(feed, Secret) else feed
+            return _secret(process, *process.communicate(whole, patience))
         finally:
             process.kill()
             process.wait()  # else Ctrl-C would leave it to nobody

@@ -119,7 +119,7 @@ def run(
 def consult(
     place: Place,
     command: RemoteCommand,
-    feed: bytes,
+    feed: bytes | Secret,
     patience: float,
     found: Bundle | None,
     build: Callable[[], Bundle],
@@ -166,7 +166,7 @@ def _check_began(place: Place, status: int) -> None:
 
 
 def _consultation(
-    place: Place, command: RemoteCommand, feed: bytes, patience: float, bundle: Bundle | None
+    place: Place, command: RemoteCommand, feed: bytes | Secret, patience: float, bundle: Bundle | None
 ) -> SecretAnswer:
     """One run there whose output is kept; that it is whole is proven by the mark at its end."""
     run, files = os.urandom(16).hex(), os.urandom(16).hex()

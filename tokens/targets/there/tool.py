@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tokens.secret import Secret
 from tokens.targets.target import RemoteTarget
 from tokens.targets.there import bundle, remote
 from tokens.targets.there.client import Place, SecretAnswer
@@ -35,7 +36,7 @@ class RemoteTool:
         """What messages call the container or pod, once it was found."""
         return self._place.shown if self._place else "the container"
 
-    def ask(self, words: Sequence[str], feed: bytes, patience: float) -> SecretAnswer:
+    def ask(self, words: Sequence[str], feed: bytes | Secret, patience: float) -> SecretAnswer:
         """Run the tool there with `feed` on its standard input; what it said within this number of seconds.
 
         Raises:

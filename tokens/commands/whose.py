@@ -1,0 +1,272 @@
+"""`whose`: which token is this, by its text, which comes on standard input or is found in files."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tokens.call import current
+from tokens.commands.environment import Environment
+from tokens.commands.instance import described
+from tokens.commands.scanning import Scanning
+from tokens.commands.show import show
+from tokens.commands.travel import caller
+from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.gitlab.token_text import LONGEST
+from tokens.inventory.scan import Occurrence, check_place
+from tokens.inventory.whose import Answer, Known
+from tokens.inventory.whose import whose as known_of
+from tokens.secret import Secret, forbid_core_dumps
+from tokens.targets.here.secrets import read_keys_file
+from tokens.targets.instance import Instance
+from tokens.targets.keys import keys_of
+from tokens.targets.places import Locate
+from tokens.targets.target import RemoteTarget
+from tokens.targets.there.remote import SessionLost
+from tokens.targets.there.tool import RemoteTool
+from tokens.terminal import console
+from tokens.terminal.printable import printable
+from tokens.terminal.silence import hidden_answer
+from tokens.views import whose as view
+from tokens.views.whose import Row
+
+There = tuple[RemoteTarget, tuple[str, ...], Path | None]
+"""A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
+
+AT_ONCE = 1000  # texts that are looked up together
+PATIENCE = 120.0  # seconds for an answer from a container
+QUESTION = "Paste the token; it is not shown. Enter ends it: "
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the options say: the folder or file to look into, None for standard input; a copy of GitLab's secrets."""
+
+    scan: str | None
+    secrets_file: Path | None
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A text that was given or found, which may mean one of several; where, and whether it is a token for sure."""
+
+    file: str | None
+    line: int
+    texts: tuple[Secret, ...]
+    sure: bool = True
+
+
+@dataclass
+class _Side:
+    """The side of GitLab: what is known there of some texts, and what the instance is called, once it was asked."""
+
+    ask: Callable[[Sequence[Secret]], Known]
+    instance: Callable[[], Instance]
+
+
+def wanted(_: Environment, scan: str | None, secrets_file: str | None) -> Wanted:
+    """What these options mean.
+
+    Raises:
+        UsageError: what is to be scanned is not there.
+    """
+    if scan is not None:
+        check_place(scan)
+    return Wanted(scan, Path(secrets_file).expanduser() if secrets_file else None)
+
+
+def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There | None, output: str) -> None:
+    """Say whose the tokens are whose texts come on standard input, or that are found in files.
+
+    Files are read as the account that has called, though this process may become the GitLab user.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    forbid_core_dumps()
+    if there and wanted.secrets_file is not None:
+        raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
+    if wanted.scan is None:
+        given, numbered = _given(environment)
+        _show(environment, _side(environment, wanted, locate, there), given, output, numbered=numbered)
+        return
+    scanning = Scanning.started(wanted.scan)
+    with closing(scanning):
+        side = _side(environment, wanted, locate, there)
+        prefixes = side.ask(()).prefixes
+        found = map(_found, scanning.occurrences(prefixes))
+        _show(environment, side, found, output, notes=lambda: scanning.notes)
+
+
+def _show(
+    environment: Environment,
+    side: _Side,
+    given: Iterable[_Given],
+    output: str,
+    *,
+    numbered: bool = True,
+    notes: Callable[[], Sequence[str]] = tuple,
+) -> None:
+    """Look the texts up and show what is known; `notes` are known when all of them were taken."""
+    with environment.announced("Looking the tokens up"):
+        batches = _batches(side, given)
+        first, known = next(batches)
+    noted = list(known.notes)
+    shown = 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal shown
+        for batch, more in itertools.chain([(first, known)], batches):
+            noted.extend(note for note in more.notes if note not in noted)
+            shown += len(batch)
+            yield from batch
+        noted.extend(notes())
+
+    show(
+        environment,
+        output,
+        text=lambda: view.lines(rows(), numbered=numbered),
+        json=lambda: view.as_json(rows(), side.instance(), known.prefixes, noted),
+        csv=lambda: view.as_csv(rows()),
+        at_once=True,
+    )
+    environment.flush()
+    environment.note(map(printable, noted))
+    if not shown and output == "text":
+        environment.tell("There is no token.")
+
+
+def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], Known]]:
+    """What is known of the texts, some at once; the first batch comes in any case."""
+    left = iter(given)
+    batch = list(itertools.islice(left, AT_ONCE))
+    while True:
+        known = side.ask([text for one in batch for text in one.texts])
+        answers = iter(known.answers)
+        rows = [_row(one, list(itertools.islice(answers, len(one.texts)))) for one in batch]
+        yield [row for row in rows if row is not None], known
+        batch = list(itertools.islice(left, AT_ONCE))
+        if not batch:
+            return
+
+
+def _row(given: _Given, answers: Sequence[Answer]) -> Row | None:
+    """What is known of the likeliest text that is known; None where nothing is, and it may be no token at all."""
+    answer = next((one for one in answers if one.facts is not None), answers[0])
+    return Row(given.file, given.line, answer) if given.sure or answer.facts is not None else None
+
+
+def _found(one: Occurrence) -> _Given:
+    return _Given(one.path, one.line, one.texts, one.sure)
+
+
+def _given(environment: Environment) -> tuple[Iterator[_Given], bool]:
+    """The texts of standard input, and whether there can be several; a person at a terminal is asked for one."""
+    if environment.stdin is None:
+        raise UsageError("whose reads a token from standard input, which is closed.")
+    if not console.is_terminal(environment.stdin):
+        return _lines(environment.stdin.buffer), True
+    environment.tell(QUESTION, end="")
+    with hidden_answer(environment.stdin):
+        text = _line(environment.stdin.buffer)
+    environment.tell("")
+    return iter([_Given(None, 1, (text,))] if text and text.reveal() else []), False
+
+
+def _lines(stream: BinaryIO) -> Iterator[_Given]:
+    for number in itertools.count(1):
+        text = _line(stream)
+        if text is None:
+            return
+        if text.reveal():
+            yield _Given(None, number, (text,))
+
+
+def _line(stream: BinaryIO) -> Secret | None:
+    """The next line without blanks around it, None at the end. Of one that is too long only the beginning is kept."""
+    raw = Secret(stream.readline(2 * LONGEST).decode(errors="surrogateescape"))
+    if not raw.reveal():
+        return None
+    while not raw.reveal().endswith("\n") and not _ends(stream.readline(1 << 16)):
+        pass
+    return Secret(raw.reveal().strip("\ufeff \t\r\n\f\v"))
+
+
+def _ends(piece: bytes) -> bool:
+    """Whether this is the last piece of a line, or there is none any more."""
+    return piece[-1:] in (b"\n", b"")
+
+
+def _side(environment: Environment, wanted: Wanted, locate: Locate, there: There | None) -> _Side:
+    side = _there(environment, *there) if there else _here(wanted, locate)
+    forbid_core_dumps()  # to become another user has allowed them again
+    return side
+
+
+def _here(wanted: Wanted, locate: Locate) -> _Side:
+    """GitLab right here, as its user from now on, or its database."""
+    keys = None if wanted.secrets_file is None else read_keys_file(wanted.secrets_file)
+    site = locate()
+    found = keys or keys_of(site)
+    return _Side(
+        lambda texts: known_of(site.address, found, texts, release=site.release, ci=site.ci),
+        lambda: described(site),
+    )
+
+
+def _there(environment: Environment, target: RemoteTarget, client: tuple[str, ...], bundles: Path | None) -> _Side:
+    """GitLab in a container or pod: this very task is asked there, over a pipe."""
+    tool = RemoteTool(target, client=client, bundles=bundles, caller=caller(), report=environment.steps().show)
+    instances: list[Instance] = []
+    told: set[str] = set()
+
+    def ask(texts: Sequence[Secret]) -> Known:
+        feed = Secret("".join(f"{_one_line(text)}\n" for text in texts))
+        said = tool.ask(("whose", "--output=json"), feed, PATIENCE)
+        try:
+            document = json.loads(said.out.reveal())
+        except ValueError:
+            raise SessionLost(f"The tool in {tool.shown} did not do its work: {said.reason}.") from None
+        if said.status != ExitStatus.DONE:
+            raise _fault(document, said.status)
+        # What it tells people, once: each run there says it again. Some of it is in the document, and comes from that.
+        for line in said.err.splitlines():
+            if line not in told and line.removeprefix("NOTE: ") not in document["notes"]:
+                told.add(line)
+                environment.tell(printable(line))
+        facts = document["instance"]
+        instances[:] = [Instance(facts["url"], None, current().place, facts["release"])]
+        return _known(document, len(texts))
+
+    return _Side(ask, lambda: replace(instances[-1], place="the GitLab there"))
+
+
+def _one_line(text: Secret) -> str:
+    """As it is sent: one that is nothing, or has anything in it that no token has, as a text that is none either."""
+    return text.reveal() if text.reveal().isascii() and text.reveal().isprintable() else "?"
+
+
+def _known(document: dict[str, Any], number: int) -> Known:
+    """What the task there has found."""
+    names = view.NAMES[4:]
+    answers = tuple(
+        Answer(
+            one["looks_like"],
+            None if one["id"] is None else {name: one[name] for name in names},
+            one["why"] or "",
+        )
+        for one in document["tokens"]
+    )
+    if len(answers) != number:
+        raise SessionLost(f"The tool there has answered {len(answers)} of {number} questions.")
+    return Known(answers, tuple(document["notes"]), tuple(document["prefixes"]))
+
+
+def _fault(document: dict[str, Any], status: int) -> TokensError:
+    """What the task there has met, with the exit status that it had."""
+    fault = TokensError(document.get("error") or "The tool there did not do its work.")
+    fault.status = ExitStatus(document.get("status") or status)
+    return fault
