@@ -20,6 +20,7 @@ from tokens.tasks.options import (
     LISTED,
     LISTING,
     LOCATED,
+    LOGS,
     NO_JOURNAL,
     OUTPUT,
     PAGE,
@@ -59,7 +60,7 @@ def analyze() -> None:
     """
 
 
-@task("list_tokens:list_tokens", LOCATED, LISTED, LISTING, LIST_OUTPUT, name="list")
+@task("list_tokens:list_tokens", LOCATED, LISTED, LISTING, LOGS, LIST_OUTPUT, name="list")
 def list_tokens() -> None:
     """Show which tokens expire when, and whose they are.
 
@@ -158,7 +159,7 @@ def breakdown() -> None:
     """
 
 
-@task("page:report", LOCATED, REPORTED, PAGE, PAGE_FILE)
+@task("page:report", LOCATED, REPORTED, PAGE, LOGS, PAGE_FILE)
 def report() -> None:
     """Make a page to look at and to hand over.
 
@@ -184,7 +185,7 @@ def report() -> None:
     """
 
 
-@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, CHECK_OUTPUT, CHECK_FILE)
+@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, LOGS, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
 
@@ -245,6 +246,7 @@ def edit() -> None:
     EXTENSION,
     handling_of("extend", *PLANNING),
     HANGING_ON,
+    LOGS,
     SELECTION,
     family=Family.CHANGE,
 )
@@ -288,7 +290,15 @@ def extend() -> None:
     """
 
 
-@task("change:remove", LOCATED, handling_of("remove", *PLANNING), HANGING_ON, SELECTION, family=Family.CHANGE)
+@task(
+    "change:remove",
+    LOCATED,
+    handling_of("remove", *PLANNING),
+    HANGING_ON,
+    LOGS,
+    SELECTION,
+    family=Family.CHANGE,
+)
 def remove() -> None:
     """Remove the expiration date of selected tokens.
 
@@ -355,7 +365,7 @@ def undo() -> None:
     """
 
 
-@task("rotate:rotate", ROTATION, LOCATED, THERE, travels=False, family=Family.ROTATE)
+@task("rotate:rotate", ROTATION, LOCATED, THERE, LOGS, travels=False, family=Family.ROTATE)
 def rotate() -> None:
     r"""Replace service accounts' tokens by new ones.
 

@@ -438,6 +438,9 @@ THRESHOLDS = Argument(
         ),
     ),
 )
+LOGS = Argument("logs", "tokens.commands.options.logs:logs_named", (LOG,))
+"""Logs from which a task says how its tokens are used."""
+
 EACH = Argument(
     "most_of_each",
     "tokens.commands.check:most_of_each",
