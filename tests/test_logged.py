@@ -36,7 +36,7 @@ class Logged:
 
 @pytest.fixture
 def logged(instance: Instance, tmp_path: Path) -> Logged:
-    """Beside the tokens of `instance` one used daily from one address, one from two, one weekly, two dead ones tried."""
+    """Beside the tokens of `instance` one used daily by one address, one by two, one weekly, two dead ones tried."""
     with make_engine(instance.address).begin() as connection:
         robot = make_user(connection, username="robot", user_type=13)
         daily, busy, weekly = make_tokens(connection, 3, user_id=robot, expires_at=SOON)

@@ -19,6 +19,7 @@ from tokens.tasks.main import (
     rotate,
     targets,
     undo,
+    used,
 )
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
@@ -35,6 +36,7 @@ ns = invoke.Collection(
     breakdown,
     report,
     check,
+    used,
     edit,
     extend,
     remove,

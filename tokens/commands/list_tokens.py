@@ -71,7 +71,12 @@ def layout(_: Environment, wide: bool, columns: Sequence[str] | None, sort: str 
 
 
 def list_tokens(
-    environment: Environment, locate: Locate, selection: Selection, layout: Wanted, logs: Sequence[Log] | None, output: str
+    environment: Environment,
+    locate: Locate,
+    selection: Selection,
+    layout: Wanted,
+    logs: Sequence[Log] | None,
+    output: str,
 ) -> None:
     """Show the tokens of `selection`, soonest first, as a table, for a program, or for `--ids -`.
 

@@ -37,6 +37,11 @@ class Log(Protocol):
         """What a message calls it."""
         ...
 
+    @property
+    def grows(self) -> bool:
+        """Whether its last line may be written at this very moment."""
+        ...
+
     def open(self) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Its bytes as they are, compressed or not."""
         ...
@@ -47,6 +52,7 @@ class LogFile:
     """A file that lies here."""
 
     path: Path
+    grows: bool = True
 
     @property
     def name(self) -> str:
@@ -67,10 +73,11 @@ class LogFile:
 
 @dataclass(frozen=True)
 class LogStream:
-    """Standard input; to be read once."""
+    """What is open already, standard input or a file; to be read once."""
 
-    stream: BinaryIO = field(repr=False)
+    stream: IO[bytes] = field(repr=False)
     name: str = "standard input"
+    grows: bool = False
 
     def open(self) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Its bytes."""
@@ -94,6 +101,17 @@ def logs(words: Sequence[str], stdin: BinaryIO | None) -> tuple[Log, ...]:
         else:
             found.update(dict.fromkeys(_files(word)))
     return (*map(LogFile, sorted(found, key=age, reverse=True)), *streams)
+
+
+@contextlib.contextmanager
+def opened(found: Sequence[Log]) -> Iterator[tuple[Log, ...]]:
+    """The same logs, opened now, for whoever may become another account before they are read.
+
+    Raises:
+        UsageError: one of them cannot be opened.
+    """
+    with contextlib.ExitStack() as stack:
+        yield tuple(LogStream(stack.enter_context(log.open()), log.name, log.grows) for log in found)
 
 
 def rotated(path: Path) -> tuple[Log, ...]:

@@ -1,14 +1,19 @@
 """Logs read into counts."""
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from tokens.usage.files import LONGEST_LINE, Log, LogStream, Reading, blocks
-from tokens.usage.line import MARK, Damaged, call_in, time_in
+from tokens.usage.files import LONGEST_LINE, Log, Reading, blocks
+from tokens.usage.line import MARK, Call, Damaged, call_in, time_in
 from tokens.usage.tally import Burst, Limit, Tallies, TokenUse, days_between
 
 BRACE = ord("}")
+CONDENSED = b'{"condensed:'
+"""How each line of `tokens.usage.condensed` begins."""
+ALIKE, TRY, END = (CONDENSED + name + b'": ' for name in (b"alike", b"try", b"end"))
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,37 @@ def read_usage(
         TokensError: a log cannot be opened or decompressed.
     """
     tallies = Tallies(limits)
-    found = [_read(log, tallies, only, since, positions) for log in logs]
+    return summed_up(tallies, read_into(tallies, logs, only, since, positions), since)
+
+
+@dataclass
+class Read:
+    """What came of one log."""
+
+    first: str = ""
+    last: str = ""
+    lines: int = 0
+    damaged: int = 0
+    digest: str = ""
+    position: int = 0
+    cut: tuple[str, ...] = ()
+    end: list[Any] | None = None
+    """What a condensed log says of those that it was made of."""
+
+
+def read_into(
+    tallies: Tallies,
+    logs: Sequence[Log],
+    only: Collection[int] | None = None,
+    since: str | None = None,
+    positions: Mapping[str, int] | None = None,
+) -> list[Read]:
+    """The same, into these tallies; how far each log reaches."""
+    return [_read(log, tallies, only, since, positions) for log in logs]
+
+
+def summed_up(tallies: Tallies, found: Sequence[Read], since: str | None = None) -> Usage:
+    """What was read, of all logs together."""
     by_token = tallies.by_token()
     first = [*(one.first for one in found), *(use.first for use in by_token.values())]
     last = [*(one.last for one in found), *(use.last for use in by_token.values())]
@@ -98,23 +133,10 @@ def read_usage(
         max(last, default=""),
         sum(one.lines for one in found),
         sum(one.damaged for one in found),
-        tuple(log.name for log, one in zip(logs, found, strict=True) if one.is_cut),
+        tuple(name for one in found for name in one.cut),
         tallies.bursts(),
-        {digest: one.position for one in found for digest in [one.digest] if digest},
+        {one.digest: one.position for one in found if one.digest},
     )
-
-
-@dataclass
-class _Read:
-    """What came of one log."""
-
-    first: str = ""
-    last: str = ""
-    lines: int = 0
-    damaged: int = 0
-    digest: str = ""
-    position: int = 0
-    is_cut: bool = False
 
 
 def _read(
@@ -123,8 +145,8 @@ def _read(
     only: Collection[int] | None,
     since: str | None,
     positions: Mapping[str, int] | None,
-) -> _Read:
-    found = _Read()
+) -> Read:
+    found = Read()
     reading = Reading()
     with log.open() as stream:
         rest = b""
@@ -146,14 +168,17 @@ def _read(
             if skip:
                 part, skip = part[skip:], max(0, skip - end)
             _count(part.split(b"\n")[:-1], found, tallies, only, since)
-        if rest and (positions is None or isinstance(log, LogStream)):
+        if rest and (positions is None or not log.grows):
             found.position += len(rest)
             _count([rest], found, tallies, only, since)
-    found.is_cut = reading.is_cut
+    if reading.is_cut:
+        found.cut = (log.name,)
+    if found.end is not None:
+        found.first, found.last, found.lines, found.damaged, found.cut = found.end
     return found
 
 
-def _count(lines: list[bytes], found: _Read, tallies: Tallies, only: Collection[int] | None, since: str | None) -> None:
+def _count(lines: list[bytes], found: Read, tallies: Tallies, only: Collection[int] | None, since: str | None) -> None:
     """Count whole lines; the first and the last that have a time say how far they reach."""
     add = tallies.add
     damaged = 0
@@ -164,14 +189,39 @@ def _count(lines: list[bytes], found: _Read, tallies: Tallies, only: Collection[
             except Damaged:
                 damaged += 1
                 continue
-            if call is not None and (only is None or call.token_id in only) and (since is None or call.time >= since):
+            if call is None or (since is not None and call.time < since):
+                continue
+            if call.refused:
+                tallies.watch(call)  # whichever token it was tried with
+            if only is None or call.token_id in only:
                 add(call)
+        elif line.startswith(CONDENSED):
+            try:
+                _count_condensed(line, found, tallies, only, since)
+            except (ValueError, TypeError, AttributeError):
+                damaged += 1
         elif line and line[-1] != BRACE and _is_half(line):
             damaged += 1
     found.lines += len(lines)
     found.damaged += damaged
     found.first = found.first or next(filter(None, map(time_in, lines)), "")
     found.last = max(found.last, next(filter(None, map(time_in, reversed(lines))), ""))
+
+
+def _count_condensed(
+    line: bytes, found: Read, tallies: Tallies, only: Collection[int] | None, since: str | None
+) -> None:
+    ((begin, values),) = json.loads(line).items()
+    if begin == "condensed:end":
+        found.end = values
+    elif begin == "condensed:try":
+        time, address = values
+        if since is None or time >= since:
+            tallies.watch_address(time, address)
+    else:
+        number, first, last, *alike = values
+        if (only is None or alike[0] in only) and (since is None or first >= since):
+            tallies.add_alike(number, first, last, Call(first, *alike))
 
 
 def _is_half(line: bytes) -> bool:

@@ -19,7 +19,7 @@ MOST_ALIKE = 50_000  # calls that differ in more than their time, until they are
 SHIFT = 40
 ANSWERED_ONLY = (1 << SHIFT) - 1
 
-_Alike = list[Any]
+Alike = list[Any]
 """Of calls that differ in nothing but their time: how many, the first time, the last."""
 
 
@@ -68,8 +68,8 @@ class TokenUse:
         return self.calls > 0
 
     def is_daily(self, days: int) -> bool:
-        """Whether it was let in on five of seven days, of a log of this number of days."""
-        return 7 * sum(1 for count in self.days.values() if count.calls) >= 5 * days > 0
+        """Whether it was let in on five of seven days, of a log of this number of days; one day alone says nothing."""
+        return days > 1 and 7 * sum(1 for count in self.days.values() if count.calls) >= 5 * days
 
     @property
     def is_of_one_address(self) -> bool:
@@ -139,29 +139,53 @@ class Tallies:
         self._by_token: dict[int, _Tally] = {}
         self._limits = limits
         self._tries: dict[str, list[_Watch]] = {}
-        self._alike: dict[tuple[Any, ...], _Alike] = {}
+        self.alike: dict[tuple[Any, ...], Alike] = {}
+        """Of a day and a call without its time."""
 
     def add(self, call: Call) -> None:
         """Count this call, too."""
         time = call[0]
         key = (time[:10], call[1:])
-        alike = self._alike.get(key)
+        alike = self.alike.get(key)
         if alike is None:
-            if len(self._alike) >= MOST_ALIKE:
-                self._sort_in()
-            self._alike[key] = [1, time, time]
+            if len(self.alike) >= MOST_ALIKE:
+                self.sort_in()
+            self.alike[key] = [1, time, time]
         else:
             alike[0] += 1
             if time > alike[2]:
                 alike[2] = time
             elif time < alike[1]:
                 alike[1] = time
-        if call.refused and time and self._limits and call.address is not None:
-            self._watch(call.address, time)
 
-    def _sort_in(self) -> None:
+    def add_alike(self, number: int, first: str, last: str, call: Call) -> None:
+        """Count so many calls like this one, from the first time to the last, all of one day."""
+        if len(self.alike) >= MOST_ALIKE:
+            self.sort_in()
+        alike = self.alike.setdefault((first[:10], call[1:]), [0, first, last])
+        alike[0] += number
+        alike[1] = min(alike[1], first)
+        alike[2] = max(alike[2], last)
+
+    def watch(self, call: Call) -> None:
+        """Look how close together this one is to others of its address; for those that were refused."""
+        if call.time and call.address is not None:
+            self.watch_address(call.time, call.address)
+
+    def watch_address(self, time: str, address: str) -> None:
+        """The same of a refused call of which no more is known."""
+        watches = self._tries.get(address)
+        if watches is None:
+            if len(self._tries) >= MOST_ADDRESSES or not self._limits:
+                return
+            watches = self._tries[address] = [_Watch(limit.seconds) for limit in self._limits]
+        seconds = datetime.fromisoformat(time).timestamp()
+        for watch in watches:
+            watch.see(seconds, time)
+
+    def sort_in(self) -> None:
         """Add what was counted together to its tokens."""
-        for (day, alike), (number, first, last) in self._alike.items():
+        for (day, alike), (number, first, last) in self.alike.items():
             token_id, is_refused, reason, scopes, status, route, project, address, agent = alike
             tally = self._by_token.get(token_id)
             if tally is None:
@@ -185,11 +209,11 @@ class Tallies:
             for part, key in zip(tally.parts, (route, project, address, agent), strict=True):
                 if key is not None:
                     _count(part, key, one)
-        self._alike.clear()
+        self.alike.clear()
 
     def by_token(self) -> dict[int, TokenUse]:
         """What was counted, the token of the most calls and tries first."""
-        self._sort_in()
+        self.sort_in()
         found = [_frozen(token_id, tally) for token_id, tally in self._by_token.items()]
         return {use.id: use for use in sorted(found, key=lambda use: (-use.calls - use.refused, use.id))}
 
@@ -198,16 +222,6 @@ class Tallies:
         return {
             address: tuple(Burst(watch.most, watch.at) for watch in watches) for address, watches in self._tries.items()
         }
-
-    def _watch(self, address: str, time: str) -> None:
-        watches = self._tries.get(address)
-        if watches is None:
-            if len(self._tries) >= MOST_ADDRESSES:
-                return
-            watches = self._tries[address] = [_Watch(limit.seconds) for limit in self._limits]
-        seconds = datetime.fromisoformat(time).timestamp()
-        for watch in watches:
-            watch.see(seconds, time)
 
 
 class _Watch:
