@@ -5,9 +5,11 @@ import io
 import json
 import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 
 import pytest
 import sqlalchemy as sa
+from icalendar import Calendar
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.testbed.factories import make_group, make_membership, make_token, make_user
@@ -59,13 +61,19 @@ FORMULA = re.compile(r"""[ "]*[=+@\t\r\uff1d\uff0b\uff0d\uff20]|[ "]*-(?!\d)""")
 
 @pytest.fixture
 def named(instance: Instance, request: pytest.FixtureRequest) -> Instance:
-    """The `instance` with one token of a person and one of a group's bot, all of whose names are the parameter's."""
+    """The `instance` with one token of a person and one of a group's bot, all of whose names are the parameter's.
+
+    The group is in the group `plain`, by which it can be selected.
+    """
     name = NAMES[request.param]
     short = name[:200]  # an index has no room for more
     with make_engine(instance.address).begin() as connection:
         connection.execute(sa.text("TRUNCATE public.personal_access_tokens CASCADE"))
         person = make_user(connection, username=short, name=short, email=short)
         group = make_group(connection, path=short, name=short)
+        parent = make_group(connection, path="plain")
+        moved = "UPDATE public.namespaces SET parent_id = :parent, traversal_ids = ARRAY[:parent, id] WHERE id = :group"
+        connection.execute(sa.text(moved), {"parent": parent, "group": group})
         make_membership(connection, user_id=person, group_id=group, access_level=50)
         bot = make_user(connection, username=short, user_type=6, created_by_id=person)
         make_membership(connection, user_id=bot, group_id=group)
@@ -91,13 +99,17 @@ def test_a_table_has_a_line_a_token(named: Instance) -> None:
         lines = rows(named.done(*words))
         assert len(lines) == 3
         assert [line.split()[0] for line in lines[1:]] == ids(named)
-    for size in ((50, 80), (50, 30)):
-        with named.terminal(*FEW, size=size) as program:
-            assert program.wait() == 0
-            text = re.sub(r"\x1b\[[0-9;]*m", "", program.raw.decode()).replace("\r\n", "\n")
-            lines = rows(text)
-            assert max(map(width, lines)) <= size[1]
-            assert [id_ for id_ in ids(named) if any(re.search(rf"\b{id_}\b", line) for line in lines)] == ids(named)
+
+
+@pytest.mark.parametrize("named", ["wide", "turned around", "stacked", "escapes", "long"], indirect=True)
+@pytest.mark.parametrize("columns", [80, 30])
+def test_a_table_fits_the_terminal(named: Instance, columns: int) -> None:
+    with named.terminal(*FEW, size=(50, columns)) as program:
+        assert program.wait() == 0
+        text = re.sub(r"\x1b\[[0-9;]*m", "", program.raw.decode()).replace("\r\n", "\n")
+    lines = rows(text)
+    assert max(map(width, lines)) <= columns
+    assert [id_ for id_ in ids(named) if any(re.search(rf"\b{id_}\b", line) for line in lines)] == ids(named)
 
 
 @every_name
@@ -124,11 +136,49 @@ def test_a_spreadsheet_gets_a_row_a_token_and_no_formula(named: Instance) -> Non
     assert not [part for row in table for cell in row for part in cell.split(";") if FORMULA.match(part)]
 
 
+def is_a_page(printed: str) -> bool:
+    """Whether it has no element and no attribute that a name could have brought along."""
+    elements: list[str] = []
+    attributes: set[str] = set()
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            elements.append(tag)
+            attributes.update(name for name, _ in attrs)
+
+    Reader().feed(printed)
+    handlers = [name for name in attributes if name.startswith("on")]
+    return elements.count("script") == 1 and "img" not in elements and not handlers and "style" not in attributes
+
+
+def events(printed: str) -> list[str]:
+    """What a calendar says, which has a line an item."""
+    rows(printed)
+    return [str(event["SUMMARY"]) for event in Calendar.from_ical(printed).walk("VEVENT")]
+
+
 VIEWS: dict[str, Callable[[str], object]] = {
+    "check --warn 3y --each": lambda printed: len(rows(printed)) == 3,
+    "check --warn 3y --each --output nagios": lambda printed: [row.count("|") for row in rows(printed)] == [1, 0, 0],
+    "check --warn 3y --each --output json": json.loads,
+    "check --each --output prometheus": lambda printed: [
+        family
+        for family in text_string_to_metric_families(printed)
+        if family.name == "gitlab_token_expiration_timestamp_seconds" and len(family.samples) == 2
+    ],
+    "forecast --until 3y --group plain --output ics": lambda printed: (
+        [bool(re.fullmatch(r"1 token of .* expires", event)) for event in events(printed)] == [True]
+    ),
+    "report": is_a_page,
+}
+"""What shows names, and what reads it as its own reader would."""
+
+NUMBERS: dict[str, Callable[[str], object]] = {
     "forecast": rows,
     "forecast --sort tokens": rows,
     "forecast --output json": json.loads,
     "forecast --output csv": lambda printed: [len(row) == 9 for row in csv.reader(rows(printed))],
+    "forecast --output html": is_a_page,
     "breakdown": rows,
     "breakdown --output json": json.loads,
     "check --warn 3y": lambda printed: re.fullmatch(r"TOKENS WARNING - 2 tokens [^|\n]*\n", printed),
@@ -139,12 +189,21 @@ VIEWS: dict[str, Callable[[str], object]] = {
 
 
 @every_name
+def test_a_name_stays_in_its_place_in_every_view(named: Instance) -> None:
+    read(named, VIEWS)
+
+
+@pytest.mark.parametrize("named", ["control", "page", "metric", "nagios"], indirect=True)
 def test_numbers_about_tokens_stay_numbers(named: Instance) -> None:
-    for words, read in VIEWS.items():
-        done = named.run(*words.split())
+    read(named, NUMBERS)
+
+
+def read(instance: Instance, views: dict[str, Callable[[str], object]]) -> None:
+    for words, is_right in views.items():
+        done = instance.run(*words.split())
         assert done.returncode in (0, 1, 5), done
         assert done.stderr == ""
-        assert read(done.stdout), words
+        assert is_right(done.stdout), words
 
 
 def ids(instance: Instance) -> list[str]:

@@ -211,12 +211,18 @@ def test_other_credentials_have_a_table_where_they_are_named_and_else_one_line(
     assert "No token" not in alone.partition("Twelve months")[0]
 
 
-def test_each_table_ends_after_a_hundred_rows_and_counts_the_rest(gitlab_database: Address, page: Show) -> None:
+@pytest.fixture
+def many(gitlab_database: Address) -> None:
+    """More accounts and tokens than a table has rows, all with long names."""
     with make_engine(gitlab_database).begin() as connection:
         for number in range(ROWS + 1):
             account = make_user(connection, username=f"account{number}", user_type=13)
             make_tokens(connection, 2, user_id=account, expires_at=after(5), name="日" * 3_000)
         make_tokens(connection, 250, user_id=account, name="日" * 3_000)
+
+
+@pytest.mark.usefixtures("many")
+def test_each_table_ends_after_a_hundred_rows_and_counts_the_rest(page: Show) -> None:
     made = page()
     assert "102 more tokens are not in this table." in text_of(made)
     assert "1 more owners are not in this table." in text_of(made)
@@ -302,6 +308,36 @@ def test_a_browser_shows_it_to_everybody_whatever_tokens_are_called(browser: "Br
             assert (seen.requests, seen.complaints) == ([], [])
             assert seen.page.locator("h1").count() == 1
             assert seen.page.locator("main img, main [style], main [onmouseover]").count() == 0
+
+
+@pytest.mark.usefixtures("many")
+def test_a_telephone_shows_full_tables_too(browser: "Browser", page: Show, tmp_path: Path) -> None:
+    page()
+    with browsers.opened(browser, tmp_path / "tokens.html", width=390) as seen:
+        assert not seen.overflows()
+        assert (seen.requests, seen.complaints) == ([], [])
+        assert seen.page.locator("section:has(#next) tbody tr").count() == ROWS
+        assert seen.page.get_by_text("102 more tokens are not in this table.").first.is_visible()
+
+
+def test_a_browser_shows_a_forecast_to_everybody(
+    browser: "Browser", gitlab_database: Address, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        owner = make_user(connection)
+        for days in range(1, 700, 3):
+            make_tokens(connection, 10, user_id=owner, expires_at=after(days))
+    words = ("forecast", "--target", url(gitlab_database), "--until", "2y", "--output", "html")
+    for more in (["--by", "day"], ["--sort", "tokens"]):
+        assert typed(*words, *more) == 0
+        path = tmp_path / f"{more[1]}.html"
+        path.write_text(capsys.readouterr().out, encoding="utf-8")
+        for width, scheme in ((390, "dark"), (1440, "light")):
+            with browsers.opened(browser, path, width=width, color_scheme=scheme) as seen:
+                assert seen.violations() == []
+                assert not seen.overflows()
+                assert (seen.requests, seen.complaints) == ([], [])
+                assert seen.page.locator("h1").inner_text().startswith("2,330 tokens expire")
 
 
 def test_it_is_sorted_by_keyboard_and_read_without_a_script(browser: "Browser", evil_page: Path) -> None:

@@ -19,6 +19,7 @@ from tokens.tasks.main import (
     rotate,
     targets,
     undo,
+    used,
     whose,
 )
 from tokens.terminal import console
@@ -37,6 +38,7 @@ ns = invoke.Collection(
     report,
     check,
     whose,
+    used,
     edit,
     extend,
     remove,

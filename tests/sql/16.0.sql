@@ -959,7 +959,8 @@ DECLARE "stream_1" CURSOR FOR
           t.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
           AND t.created_at < CAST($3 AS timestamptz) AT TIME ZONE 'UTC'
         ) THEN 'migration-date' END,
-        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END
+        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END,
+        CASE WHEN false THEN 'failed-tries' END
       ], NULL) AS flags,
       CAST(NULL AS text) AS description
     FROM public.personal_access_tokens t
@@ -2230,7 +2231,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '266ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '244ms', true);
 
 -- report
 SELECT
@@ -2249,7 +2250,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '265ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '240ms', true);
 
 -- report
 SELECT
@@ -2267,7 +2268,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '256ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '196ms', true);
 
 -- report
 SELECT
@@ -2285,7 +2286,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '255ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '191ms', true);
 
 -- report
 SELECT
@@ -2302,7 +2303,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '254ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '184ms', true);
 
 -- report
 SELECT
@@ -2319,7 +2320,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '253ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '180ms', true);
 
 -- report
 SELECT
@@ -4357,7 +4358,8 @@ SELECT
           t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date)
           AND t.created_at < CAST($4 AS timestamptz) AT TIME ZONE 'UTC'
         ) THEN 'migration-date' END,
-        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END
+        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END,
+        CASE WHEN false THEN 'failed-tries' END
       ], NULL) AS flags,
       CAST(NULL AS text) AS description,
       u.state AS owner_state,

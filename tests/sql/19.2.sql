@@ -990,7 +990,8 @@ DECLARE "stream_1" CURSOR FOR
           t.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
           AND t.created_at < CAST($3 AS timestamptz) AT TIME ZONE 'UTC'
         ) THEN 'migration-date' END,
-        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END
+        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END,
+        CASE WHEN false THEN 'failed-tries' END
       ], NULL) AS flags,
       t.description AS description
     FROM public.personal_access_tokens t
@@ -2449,7 +2450,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '293ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '289ms', true);
 
 -- report
 SELECT
@@ -2468,7 +2469,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '289ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '282ms', true);
 
 -- report
 SELECT
@@ -2486,7 +2487,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '285ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '277ms', true);
 
 -- report
 SELECT
@@ -2504,7 +2505,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '281ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '269ms', true);
 
 -- report
 SELECT
@@ -2521,7 +2522,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '279ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '265ms', true);
 
 -- report
 SELECT
@@ -2538,7 +2539,7 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '270ms', true);
+SELECT pg_catalog.set_config('statement_timeout', '251ms', true);
 
 -- report
 SELECT
@@ -4703,7 +4704,8 @@ SELECT
           t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date)
           AND t.created_at < CAST($4 AS timestamptz) AT TIME ZONE 'UTC'
         ) THEN 'migration-date' END,
-        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END
+        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END,
+        CASE WHEN false THEN 'failed-tries' END
       ], NULL) AS flags,
       t.description AS description,
       u.state AS owner_state,

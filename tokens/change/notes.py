@@ -19,6 +19,7 @@ IDS_SHOWN = 5
 class Concern(Enum):
     """Why a change deserves a second look, in the order in which notes are shown."""
 
+    USED = "used"
     MAINTENANCE = "maintenance"
     PAST = "past"
     SAME = "same"

@@ -1,16 +1,19 @@
 """`extend` and `remove`: change the expiration dates of selected tokens, with a plan before and a record after."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from tokens import origin
 from tokens.change.change import Change
-from tokens.change.notes import guards
+from tokens.change.notes import Concern, Note, guards
 from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.commands import recording
 from tokens.commands.carry_out import carry_out
 from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
+from tokens.commands.logged import located
 from tokens.commands.options.days import EARLIEST, LATEST, day_of, days_of
 from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
@@ -22,6 +25,9 @@ from tokens.origin import Origin
 from tokens.selection import DateRange, Selection
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
+from tokens.usage.files import Log
+from tokens.usage.reading import Usage
+from tokens.views import logged
 from tokens.views import plan as view
 
 
@@ -53,6 +59,7 @@ def extend(
     change: Change,
     options: Options,
     handling: Handling,
+    logs: Sequence[Log] | None,
 ) -> Ending:
     """Give selected tokens a later expiration date.
 
@@ -63,7 +70,7 @@ def extend(
         raise UsageError("--by counts from a token's own date, so it cannot go with --expires none; use --to.")
     if change.by is not None and not selection.expires:
         selection = replace(selection, expires=(DateRange(EARLIEST, LATEST),))  # ids of any date, but with one
-    return _change(environment, locate, RunKind.EXTEND, selection, change, options, handling)
+    return _change(environment, locate, RunKind.EXTEND, selection, change, options, handling, logs)
 
 
 def remove(
@@ -72,13 +79,14 @@ def remove(
     selection: Selection,
     options: Options,
     handling: Handling,
+    logs: Sequence[Log] | None,
 ) -> Ending:
     """Remove the expiration date of selected tokens.
 
     Raises:
         TokensError: see `tokens.errors`.
     """
-    return _change(environment, locate, RunKind.REMOVE, selection, Change(), options, handling)
+    return _change(environment, locate, RunKind.REMOVE, selection, Change(), options, handling, logs)
 
 
 def _change(
@@ -89,16 +97,17 @@ def _change(
     change: Change,
     options: Options,
     handling: Handling,
+    logs: Sequence[Log] | None,
 ) -> Ending:
     who = origin.here()  # asked before this process may become the GitLab user
-    site = locate()
+    site, usage = located(environment, locate, logs)
     cannot_ask = handling.store or handling.json or not handling.asks
     if handling.journal and cannot_ask and not handling.dry_run:
         opening.check_beforehand(site.address, handling.allow)
     with environment.announced("Making the plan"):
         plan = make_plan(site.address, kind, selection, change, options=options, release=site.release)
     report = Report(environment, as_json=handling.json, instance=known(site.instance, plan))
-    return report.concluding(lambda: _carry_out(environment, site, plan, who, handling, report))
+    return report.concluding(lambda: _carry_out(environment, site, plan, who, handling, report, usage))
 
 
 def _carry_out(
@@ -108,9 +117,10 @@ def _carry_out(
     who: Origin,
     handling: Handling,
     report: Report,
+    usage: Usage | None,
 ) -> Ending:
     deed = view.deed(plan, plan.tokens)
-    propose(plan, report, f"Plan to {deed} on {report.instance}")
+    propose(_with_use(plan, report, usage), report, f"Plan to {deed} on {report.instance}")
     if not plan.tokens:
         report.say("No token is selected: there is nothing to do.")
         return DONE
@@ -134,3 +144,13 @@ def _carry_out(
         )
 
     return carry_out(environment, site, plan, begin, handling, report)
+
+
+def _with_use(plan: Plan, report: Report, usage: Usage | None) -> Plan:
+    """The plan with a note first on how its tokens are used, as far as logs say so; programs get it as numbers, too."""
+    if usage is None or not plan.tokens:
+        return plan
+    use = logged.use_of(usage, chain.from_iterable(chunk.ids for chunk in plan.chunks), plan.tokens)
+    report.add(use=logged.as_dict(use, usage))
+    note = Note(Concern.USED, logged.sentence(use, usage), len(use.ids), use.ids)
+    return replace(plan, notes=(note, *plan.notes))

@@ -1,12 +1,14 @@
 """`check`: one line and an exit status for monitoring, before tokens stop working."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
+from tokens.commands.logged import located
 from tokens.commands.options.days import days_of
 from tokens.commands.options.values import MOST_TOKENS, whole_number
 from tokens.commands.show import show, tell_of_others
@@ -16,6 +18,7 @@ from tokens.inventory.due import MOST_SERIES, due, gauges
 from tokens.selection import Selection
 from tokens.targets.places import Locate
 from tokens.terminal import console
+from tokens.usage.files import Log
 from tokens.views import due as view
 
 CRITICAL = 7  # days, unless something else is said
@@ -64,10 +67,11 @@ def check(
     selection: Selection,
     thresholds: Thresholds,
     most_of_each: int | None,
+    logs: Sequence[Log] | None,
     output: str,
     file: str | None,
 ) -> Ending:
-    """Tell monitoring what of `selection` stops working soon.
+    """Tell monitoring what of `selection` stops working soon, and what has done so and is still tried.
 
     Ends with DUE if something does; for Nagios with its own statuses; for Prometheus with DONE.
 
@@ -76,12 +80,14 @@ def check(
     """
     if most_of_each is not None and selection.others:
         raise UsageError("--each names access tokens alone: leave the other kinds out, or use list.")
-    site = locate()
+    site, usage = located(environment, locate, logs)
     if output == "prometheus":
         from tokens.views.metrics import metrics  # its library loads a web server
 
         began = time.monotonic()
-        numbers = gauges(site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each)
+        numbers = gauges(
+            site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each, usage=usage
+        )
         text = metrics(numbers, time.monotonic() - began)
         environment.note(numbers.notes)
         if file is None:
@@ -98,6 +104,7 @@ def check(
         ci=site.ci,
         counts_others=counts_others,
         most_of_each=most_of_each,
+        usage=usage,
     )
     environment.note(found.notes)
     show(
@@ -110,4 +117,4 @@ def check(
     tell_of_others(environment, output, found.others)
     if output == "nagios":
         return Ending(view.severity(found))
-    return Ending(ExitStatus.DUE) if found.warning else DONE
+    return DONE if view.severity(found) is view.Severity.OK else Ending(ExitStatus.DUE)

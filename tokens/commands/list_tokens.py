@@ -7,20 +7,29 @@ from dataclasses import dataclass
 
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
+from tokens.commands.logged import located
 from tokens.commands.options.values import whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
-from tokens.inventory.token_columns import BY_NAME, COLUMNS, UNSORTABLE, Column, Shown
+from tokens.inventory.token_columns import BY_NAME, COLUMNS, OF_LOGS, UNSORTABLE, Column, Shown
 from tokens.inventory.tokens import Layout, listed
 from tokens.selection import Selection
 from tokens.spelling import meant
 from tokens.targets.places import Locate
 from tokens.terminal import console
+from tokens.usage.files import Log
 from tokens.views import tokens as view
+from tokens.views.logged import reach
 
 FIRST_ON_A_TERMINAL = 50
 MOST = 2**31 - 1
-SHORT = {"expires": "expires_at", "in": "in_days", "used": "last_used_at", "created": "created_at"}
+SHORT = {
+    "expires": "expires_at",
+    "in": "in_days",
+    "used": "last_used_at",
+    "created": "created_at",
+    "calls": "calls_a_day",
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,14 @@ def layout(_: Environment, wide: bool, columns: Sequence[str] | None, sort: str 
     )
 
 
-def list_tokens(environment: Environment, locate: Locate, selection: Selection, layout: Wanted, output: str) -> None:
+def list_tokens(
+    environment: Environment,
+    locate: Locate,
+    selection: Selection,
+    layout: Wanted,
+    logs: Sequence[Log] | None,
+    output: str,
+) -> None:
     """Show the tokens of `selection`, soonest first, as a table, for a program, or for `--ids -`.
 
     Raises:
@@ -71,12 +87,14 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
         raise UsageError(
             "--output ids gives ids of access tokens, for --ids of another task; leave the other kinds out."
         )
-    site = locate()
+    if not logs and (of_logs := {column.name for column in layout.columns} | {layout.sort}) & OF_LOGS:
+        raise UsageError(f"{', '.join(sorted(of_logs & OF_LOGS))} come from a log: use --log FILE with it.")
+    site, usage = located(environment, locate, logs)
     on_terminal = output == "text" and console.is_terminal(environment.stdout)
     first = layout.first
     if first is None and on_terminal and not layout.all:
         first = FIRST_ON_A_TERMINAL
-    wanted = Layout(_columns(layout, output), layout.sort, layout.descending, first)
+    wanted = Layout(_columns(layout, output, has_log=usage is not None), layout.sort, layout.descending, first)
     instance = described(site) if output == "json" else site.instance  # before the tokens' own transaction begins
     with ExitStack() as stack:
         with environment.announced("Reading the tokens"):
@@ -90,6 +108,7 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
                     ci=site.ci,
                     counts_others=on_terminal or output == "json",
                     as_csv=output == "csv",
+                    usage=usage,
                 )
             )
         environment.note(found.notes)
@@ -109,14 +128,16 @@ def list_tokens(environment: Environment, locate: Locate, selection: Selection, 
             environment.flush()
             for line in view.remark(found, selection):
                 environment.tell(line)
+            if usage is not None:
+                environment.tell(reach(usage))
 
 
-def _columns(wanted: Wanted, output: str) -> tuple[Column, ...]:
+def _columns(wanted: Wanted, output: str, *, has_log: bool) -> tuple[Column, ...]:
     if output == "ids":
         return (BY_NAME["id"],)
     if wanted.columns:
         return wanted.columns
-    shown = (Shown.ALWAYS, Shown.WIDE) if wanted.wide else (Shown.ALWAYS,)
+    shown = {Shown.ALWAYS, *([Shown.WIDE] if wanted.wide else []), *([Shown.LOGGED] if has_log else [])}
     for_programs = output != "text"
     return tuple(column for column in COLUMNS if column.shown in shown or (for_programs and column.cheap))
 

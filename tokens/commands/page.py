@@ -1,10 +1,12 @@
 """`report`: a page to look at and to hand over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
+from tokens.commands.logged import located
 from tokens.commands.show import show
 from tokens.commands.whole_file import replace
 from tokens.errors import UsageError
@@ -12,6 +14,7 @@ from tokens.inventory.report import report as report_of
 from tokens.selection import Selection
 from tokens.targets.places import Locate
 from tokens.terminal import console
+from tokens.usage.files import Log
 from tokens.views.page import report_page
 
 FOR_ITS_OWNER = 0o600  # it says whose tokens are whose
@@ -31,7 +34,12 @@ def contents(_: Environment, with_emails: bool, only: bool) -> Contents:
 
 
 def report(
-    environment: Environment, locate: Locate, selection: Selection, contents: Contents, file: str | None
+    environment: Environment,
+    locate: Locate,
+    selection: Selection,
+    contents: Contents,
+    logs: Sequence[Log] | None,
+    file: str | None,
 ) -> None:
     """Write the page about the tokens of `selection`, or print it where no file is named.
 
@@ -43,7 +51,7 @@ def report(
         raise UsageError("--only makes the page of one team: use --group with it.")
     if file is None and console.is_terminal(environment.stdout):
         raise UsageError("The page is for a browser: use --file, such as --file tokens.html.")
-    site = locate()
+    site, usage = located(environment, locate, logs)
     with environment.announced("Reading the tokens"):
         found = report_of(
             site.address,
@@ -52,6 +60,7 @@ def report(
             ci=site.ci,
             emails=contents.emails,
             only=contents.only,
+            usage=usage,
         )
     page = report_page(
         found,

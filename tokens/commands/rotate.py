@@ -15,6 +15,7 @@ from tokens.commands.consent import asked, end_dry_run, refuse_more
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
+from tokens.commands.logged import read
 from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.report import Report
 from tokens.commands.travel import caller
@@ -41,6 +42,9 @@ from tokens.targets.there.tool import RemoteTool
 from tokens.terminal.interruption import termination_as_error
 from tokens.terminal.printable import printable
 from tokens.terminal.questions import Questions
+from tokens.usage.files import Log, opened
+from tokens.usage.reading import Usage
+from tokens.views import logged
 from tokens.views import rotation as view
 from tokens.views.rotation import Verification
 
@@ -67,6 +71,8 @@ class _Call:
     report: Report
     prompts: Questions | None
     """None where nobody is there who could be asked."""
+    usage: Usage | None
+    """What logs say, where one was named."""
 
     @property
     def is_attended(self) -> bool:
@@ -74,7 +80,9 @@ class _Call:
         return self.options.asks and self.prompts is not None
 
 
-def rotate(environment: Environment, options: RotateOptions, locate: Locate, there: There | None) -> Ending:
+def rotate(
+    environment: Environment, options: RotateOptions, locate: Locate, there: There | None, logs: Sequence[Log] | None
+) -> Ending:
     """Replace tokens by new ones: plan, show, ask, carry out.
 
     What is read or asked of this process comes before it may become the GitLab user. `there` is None where GitLab is
@@ -92,17 +100,19 @@ def rotate(environment: Environment, options: RotateOptions, locate: Locate, the
         forbid_core_dumps()
     delivery = _destination(options, environment)
     backend: Backend
-    if there:
-        backend = _backend_there(environment, options, *there)
-        instance = Instance(target=current().place, place="the GitLab there")
-    else:
-        backend, instance = _backend_here(environment, options, locate)
+    with opened(logs or ()) as found:  # root opens them before it becomes the GitLab user
+        if there:
+            backend = _backend_there(environment, options, *there)
+            instance = Instance(target=current().place, place="the GitLab there")
+        else:
+            backend, instance = _backend_here(environment, options, locate)
+        usage = read(environment, found)
     if not options.dry_run:
         forbid_core_dumps()  # to become another user has allowed them again
     aside = isinstance(delivery, OutputDelivery) and not delivery.is_terminal and not options.dry_run
     report = Report(environment, as_json=options.json, instance=instance, aside=aside)
     prompts = environment.prompts() if environment.has_person and not options.json else None
-    call = _Call(environment, options, delivery, report, prompts)
+    call = _Call(environment, options, delivery, report, prompts, usage)
     return report.concluding(lambda: _rotate(backend, call))
 
 
@@ -134,7 +144,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         if survey.plan is None:
             raise survey.fault or TokensError("There is no plan for this token.")
         deliberate = chosen.deliberate
-        notes = (*chosen.passed_over, *survey.plan.notes)
+        notes = (*_on_use(call, survey), *chosen.passed_over, *survey.plan.notes)
     left = survey.remaining
     proof = _proof(survey, options)
     report.instance = _known(report.instance, survey)
@@ -162,6 +172,16 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         options=options,
         report=report,
     )
+
+
+def _on_use(call: _Call, survey: Survey) -> tuple[str, ...]:
+    """How the tokens of the plan are used, as far as logs say so; programs get it as numbers, too."""
+    if call.usage is None:
+        return ()
+    ids = [one.token_id for one in survey.remaining]
+    use = logged.use_of(call.usage, ids, len(ids))
+    call.report.add(use=logged.as_dict(use, call.usage))
+    return (logged.sentence(use, call.usage),)
 
 
 def _known(instance: Instance, survey: Survey) -> Instance:

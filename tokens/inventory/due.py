@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tokens import database
 from tokens.address import Address
 from tokens.change.plan import read_release
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
@@ -23,6 +23,7 @@ from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_ids
 from tokens.selection import BEYOND_MAXIMUM, Condition, DateRange, Selection
 from tokens.unmatched import check_names, gaps
+from tokens.usage.reading import Usage
 
 MOST_SERIES = 5000  # of single tokens; one series a token is fine for some thousands
 UNWARNED_WITHIN = 30  # days
@@ -92,6 +93,18 @@ FULLEST_DAY = """
     ) day
 """
 
+# Of few tokens, each of which is found by its id.
+EXPIRED_IN_USE = """
+    SELECT {kind} AS kind, count(*) AS tokens
+    FROM unnest(CAST(%(tried)s AS bigint[])) AS tried (id)
+    JOIN public.personal_access_tokens t ON t.id = tried.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE {condition}
+      AND {expired}
+    GROUP BY 1
+"""
+AS_EXPIRED = "token_expired"  # GitLab's word for why it has refused a token
+
 EACH = """
     SELECT t.id, {kind} AS kind, {owner} AS owner, t.name, t.expires_at::text AS expires_at
     FROM public.personal_access_tokens t
@@ -124,7 +137,8 @@ class Due:
 
     A token whose successor works is not among them. `each` are the tokens themselves, soonest first, where they were
     asked for. `notes` are sentences about ids that come to nothing. `others` and `named` are as in
-    `tokens.inventory.tokens.Listing`.
+    `tokens.inventory.tokens.Listing`. `expired_in_use` tokens have expired, and logs have tries of them; None without
+    logs.
     """
 
     warn: int
@@ -137,6 +151,7 @@ class Due:
     named: frozenset[OtherKind] = frozenset()
     each: tuple[DueToken, ...] = ()
     notes: tuple[str, ...] = ()
+    expired_in_use: int | None = None
 
     @property
     def days(self) -> int | None:
@@ -149,7 +164,7 @@ class KindGauge:
     """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in this number of days.
 
     `unwarned` expire within UNWARNED_WITHIN days, have an active owner, and GitLab tells nobody. Neither this nor
-    `within` nor `next` is about a token whose successor works.
+    `within` nor `next` is about a token whose successor works. `expired_in_use` is as in `Due`; None for other kinds.
     """
 
     kind: Kind | OtherKind
@@ -159,6 +174,7 @@ class KindGauge:
     next: ExpirationDate | None
     beyond_maximum: int = 0
     unwarned: int = 0
+    expired_in_use: int | None = None
 
 
 @dataclass(frozen=True)
@@ -185,11 +201,13 @@ def due(
     ci: Address | None = None,
     counts_others: bool = False,
     most_of_each: int | None = None,
+    usage: Usage | None = None,
 ) -> Due:
     """What of `selection` stops working within `warn` days, and within `critical` days; a standby will do.
 
     `ci` is GitLab's ci database where it has one of its own; with `counts_others` the credentials are counted that are
     no tokens, where none of them is named. With `most_of_each` the tokens come, too, if there are no more than that.
+    `usage` is what logs say.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`; also where a kind that was named cannot be seen, and more tokens
@@ -214,12 +232,13 @@ def due(
         if counts_others and not selection.others:
             others = credentials.coming(connection, schema, ci, selection, window)
         each = tuple(_each(connection, schema, condition, warn, most_of_each))
+        in_use = None if usage is None else sum(_expired_in_use(connection, schema, condition, usage).values())
         nothing = not any(row.warning for row in rows)
         notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=nothing)
     dates = [ExpirationDate.stored(row.first) for row in rows if row.first is not None]
     warning, urgent = sum(row.warning for row in rows), sum(row.critical for row in rows)
     first = min(dates, default=None)
-    return Due(warn, critical, warning, urgent, first, today, others, selection.others, each, notes)
+    return Due(warn, critical, warning, urgent, first, today, others, selection.others, each, notes, in_use)
 
 
 def _require_all(named: Others) -> None:
@@ -242,12 +261,14 @@ def gauges(
     release: str | None = None,
     ci: Address | None = None,
     most_of_each: int | None = None,
+    usage: Usage | None = None,
 ) -> Gauges:
     """The tokens of `selection` by kind, every kind that can be named, those without tokens too.
 
     `release` is GitLab's version where it is known; else the database tells. With `most_of_each` every token comes that
     works and has a date, if there are no more than that. Tokens of GitLab's own bots, and those without an owner, are
-    left out: nobody can do anything about them. Other kinds are among them where they were named.
+    left out: nobody can do anything about them. Other kinds are among them where they were named. `usage` is what logs
+    say.
 
     Raises what `due` raises.
     """
@@ -275,12 +296,17 @@ def gauges(
         statement = once(FULLEST_DAY.format(ends=ends, **parts))
         day = connection.row(statement, cliff_within=CLIFF_WITHIN, **condition.parameters)
         each = tuple(_each(connection, schema, condition, FOR_EVER, most_of_each))
+        in_use = None if usage is None else _expired_in_use(connection, schema, condition, usage)
         notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not rows)
         release = release or read_release(connection, schema)
         with credentials.named(connection, schema, ci, selection) as named:
             _require_all(named)
             others = [_gauge(kind, row) for kind, row in named.each(_gauges)]
-    kinds = (_gauge(kind, rows.get(kind), unwarned.get(kind, 0)) for kind in Kind if kind is not Kind.OTHER)
+    kinds = (
+        _gauge(kind, rows.get(kind), unwarned.get(kind, 0), None if in_use is None else in_use.get(kind, 0))
+        for kind in Kind
+        if kind is not Kind.OTHER
+    )
     ratio = day.fullest / day.tokens if day.tokens else 0.0
     return Gauges((*kinds, *others), ratio, release, each, notes)
 
@@ -289,6 +315,16 @@ def _ends(connection: Connection, schema: Schema) -> str:
     """SQL: whether a token works and nothing has replaced it that does, too."""
     line = read_line(connection, schema)
     return f"({WORKS} AND NOT {line.has_live})" if line else WORKS
+
+
+def _expired_in_use(connection: Connection, schema: Schema, condition: Condition, usage: Usage) -> Mapping[Kind, int]:
+    """How many tokens of each kind have expired and are still tried."""
+    statement = EXPIRED_IN_USE.format(
+        kind=kind_expression(schema), condition=condition.sql, expired=STATE_CONDITIONS[State.EXPIRED]
+    )
+    tried = array_literal(use.id for use in usage.by_token.values() if AS_EXPIRED in use.reasons)
+    rows = connection.rows(once(statement), tried=tried, **condition.parameters)
+    return {Kind(row.kind): row.tokens for row in rows}
 
 
 def _each(
@@ -328,7 +364,7 @@ def _gauges(words: Words) -> str:
     return ",\n      ".join((*columns, f"CAST({soonest} AS text) AS next"))
 
 
-def _gauge(kind: Kind | OtherKind, row: object, unwarned: int = 0) -> KindGauge:
+def _gauge(kind: Kind | OtherKind, row: object, unwarned: int = 0, expired_in_use: int | None = None) -> KindGauge:
     def of(name: str) -> int:
         return int(getattr(row, name, 0))
 
@@ -341,4 +377,5 @@ def _gauge(kind: Kind | OtherKind, row: object, unwarned: int = 0) -> KindGauge:
         None if first is None else ExpirationDate.stored(first),
         of("beyond"),
         unwarned,
+        expired_in_use,
     )

@@ -9,12 +9,12 @@ from typing import Any, Generic, TypeVar
 
 from tokens import database
 from tokens.address import Address
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
-from tokens.gitlab.kind import PROJECT_BOT, TODAY, WORKS, Kind, kind_expression
+from tokens.gitlab.kind import PROJECT_BOT, STATE_EXPRESSION, TODAY, WORKS, Kind, State, kind_expression
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
 from tokens.gitlab.schema import Schema
@@ -23,9 +23,12 @@ from tokens.inventory import credentials
 from tokens.inventory.breakdown import KindBreakdown, read_kinds, read_other_kinds
 from tokens.inventory.credentials import MISSING
 from tokens.inventory.forecast import Forecast, read_forecast
+from tokens.inventory.logged import IS_TRIED, IS_USED_DAILY, LOGGED
+from tokens.inventory.logged import parameters as logged_parameters
 from tokens.inventory.policy import Demands, read_demands
 from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
 from tokens.unmatched import check_names
+from tokens.usage.reading import Usage
 
 ROWS = 100  # of each table
 MONTHS = 12  # that the calendar has, the one of tomorrow included
@@ -46,10 +49,10 @@ ACCOUNTS = """
         count(*) FILTER (WHERE t.expires_at <= {today} + 30) AS month,
         count(*) AS quarter,
         count(*) FILTER (
-          WHERE t.expires_at <= {today} + 30 AND t.last_used_at >= now() - interval '7 days'
+          WHERE t.expires_at <= {today} + 30 AND {used}
         ) AS used
       FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN public.users u ON u.id = t.user_id{logged}
       WHERE {condition}
         AND {ending}
       GROUP BY t.user_id, t.impersonation, t.revoked
@@ -120,9 +123,9 @@ OWNERS = """
         count(*) FILTER (WHERE t.expires_at > {today}) AS renew,
         count(*) FILTER (WHERE t.expires_at <= {today}) AS ended,
         count(*) FILTER (WHERE t.last_used_at IS NULL) AS never_used,
-        min(t.expires_at) AS first
+        min(t.expires_at) AS first{use_of_account}
       FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN public.users u ON u.id = t.user_id{logged}
       WHERE {condition}
         AND t.revoked IS NOT TRUE
         AND t.expires_at BETWEEN {today} - 30 AND {today} + 30
@@ -138,16 +141,49 @@ OWNERS = """
         CAST(sum(accounts.renew) AS bigint) AS renew,
         CAST(sum(accounts.ended) AS bigint) AS ended,
         CAST(sum(accounts.never_used) AS bigint) AS never_used,
-        min(accounts.first)::text AS first,
+        min(accounts.first)::text AS first{use_of_owner},
         count(*) OVER () AS found
       FROM accounts
       LEFT JOIN public.users u ON u.id = accounts.user_id
       {place}
       GROUP BY 1, 2
     )
-    SELECT owner_type, left(owner, {text}) AS owner, email, renew, ended, never_used, first, found
+    SELECT owner_type, left(owner, {text}) AS owner, email, renew, ended, never_used, first{use}, found
     FROM owners
     ORDER BY renew + ended DESC, first, owner
+    LIMIT {rows}
+"""
+
+USED_LATELY = "t.last_used_at >= now() - interval '7 days'"
+
+USE_OF_ACCOUNT = f""",
+        count(*) FILTER (WHERE {IS_USED_DAILY}) AS daily,
+        count(*) FILTER (WHERE {IS_TRIED}) AS tried"""
+
+USE_OF_OWNER = """,
+        CAST(sum(accounts.daily) AS bigint) AS daily,
+        CAST(sum(accounts.tried) AS bigint) AS tried"""
+
+# Whatever state the selection names: of those that are dead.
+TRIED = """
+    SELECT
+      t.id,
+      t.expires_at::text AS expires_at,
+      {state} AS state,
+      {kind} AS kind,
+      left({owner}, {text}) AS owner,
+      left(t.name, {text}) AS name,
+      {email} AS email,
+      count(*) OVER () AS found
+    FROM public.personal_access_tokens t
+    JOIN unnest(
+      CAST(%(tried_ids)s AS bigint[]), CAST(%(tried_times)s AS bigint[])
+    ) AS tried (id, times) ON tried.id = t.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {place}
+    WHERE {condition}
+      AND NOT {works}
+    ORDER BY tried.times DESC, t.id
     LIMIT {rows}
 """
 
@@ -200,8 +236,8 @@ class Top(Generic[Row]):
 class Soon:
     """Tokens that stop working within 7, 30 and 90 days (UTC), each counting those before.
 
-    Of those within 30 days `used` were used in the last 7. Nobody is warned of `unwarned_month` and `unwarned_quarter`.
-    A token whose successor works is not among them.
+    Of those within 30 days `used` were used in the last 7; where there are logs, these say that they are used daily.
+    Nobody is warned of `unwarned_month` and `unwarned_quarter`. A token whose successor works is not among them.
     """
 
     week: int
@@ -230,7 +266,8 @@ class TokenRow:
 class OwnerRow:
     """An owner, and what it has to replace: tokens that end within 30 days, and those that ended in the last 30.
 
-    `what` is User, Project or Namespace (a group); `owner` None stands for bots that belong nowhere.
+    `what` is User, Project or Namespace (a group); `owner` None stands for bots that belong nowhere. Of all these
+    tokens `daily` are used daily and `tried` are refused, as far as logs say so.
     """
 
     what: str | None
@@ -240,6 +277,27 @@ class OwnerRow:
     ended: int
     never_used: int
     first: ExpirationDate
+    daily: int = 0
+    tried: int = 0
+
+
+@dataclass(frozen=True)
+class TriedRow:
+    """A token that works no more, and how often GitLab has refused it: since when, and from how many addresses.
+
+    `last_tried_at` is a day in ISO 8601 (UTC), None where the log has no times.
+    """
+
+    id: int
+    expires_at: ExpirationDate | None
+    state: State
+    kind: Kind
+    owner: str | None
+    name: str
+    email: str | None
+    tries: int
+    last_tried_at: str | None
+    addresses: int
 
 
 @dataclass(frozen=True)
@@ -284,7 +342,8 @@ class OtherKinds:
 class Report:
     """Everything that the page says. `bots` is None where there is no clean-up; `whole` are all active tokens.
 
-    `whole` is None where the page is about all of them, or is to say nothing of others.
+    `whole` is None where the page is about all of them, or is to say nothing of others. `tried` is None without logs,
+    and `usage` what these say.
     """
 
     demands: Demands
@@ -298,6 +357,8 @@ class Report:
     bots: Top[BotRow] | None
     whole: int | None
     others: OtherKinds
+    tried: Top[TriedRow] | None = None
+    usage: Usage | None = None
 
 
 def report(
@@ -308,6 +369,7 @@ def report(
     ci: Address | None = None,
     emails: bool = False,
     only: bool = False,
+    usage: Usage | None = None,
 ) -> Report:
     """What there is to say of the tokens of `selection`, in one snapshot; a standby will do.
 
@@ -320,6 +382,7 @@ def report(
         ci: GitLab's ci database, where it has one of its own.
         emails: whether to read the owners' addresses, too, which takes more privileges.
         only: whether nothing is counted beyond the selection.
+        usage: what logs say.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -330,7 +393,7 @@ def report(
         check_names(connection, schema, selection)
         demands = read_demands(connection, schema, release)
         days, rule = demands.policy.inactive_days, demands.clean_up
-        found = _Reader(connection, schema, selection, read_line(connection, schema), emails)
+        found = _Reader(connection, schema, selection, read_line(connection, schema), emails, usage)
         is_all = replace(selection, states=EVERY_STATE) == EVERYTHING
         soon = found.soon()
         return Report(
@@ -345,6 +408,8 @@ def report(
             None if rule is None or days is None else found.bots(rule, days),
             None if only or is_all else connection.row(COUNT.format(condition="TRUE", which=WORKS)).tokens,
             _read_others(connection, schema, ci, selection, demands.policy.today),
+            None if usage is None else found.tried(usage),
+            usage,
         )
 
 
@@ -378,6 +443,7 @@ class _Reader:
     selection: Selection
     line: Line | None
     emails: bool
+    usage: Usage | None
 
     @property
     def not_renewed(self) -> str:
@@ -400,7 +466,27 @@ class _Reader:
             "text": TEXT,
             "rows": ROWS,
             "nobody_told": NOBODY_TOLD.strip(),
+            **self.of_logs,
         }
+
+    @property
+    def of_logs(self) -> Mapping[str, str]:
+        """What they have of logs, where there are any."""
+        if self.usage is None:
+            return {"used": USED_LATELY, **dict.fromkeys(("logged", "use_of_account", "use_of_owner", "use"), "")}
+        return {
+            "used": IS_USED_DAILY,
+            "logged": LOGGED.rstrip().replace("\n", "\n  "),
+            "use_of_account": USE_OF_ACCOUNT,
+            "use_of_owner": USE_OF_OWNER,
+            "use": ", daily, tried",
+        }
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """The values of the selection's condition, and of what logs say."""
+        of_logs = {} if self.usage is None else logged_parameters(self.usage)
+        return {**self.selection.condition(self.schema).parameters, **of_logs}
 
     def ending(self, days: int) -> str:
         """SQL: whether a token works and ends within this number of days, without a successor."""
@@ -412,8 +498,8 @@ class _Reader:
         return ACCOUNTS.format(condition=condition.sql, ending=ending, **self.words).strip()
 
     def soon(self) -> Soon:
-        parameters = self.selection.condition(self.schema).parameters
-        return Soon(**self.connection.row(f"{self.accounts(self.ending(90))}{SOON}", **parameters)._asdict())
+        statement = f"{self.accounts(self.ending(90))}{SOON}"
+        return Soon(**self.connection.row(statement, **self.parameters)._asdict())
 
     def tokens(self, which: str, order: str, total: int | None = None, *, unwarned: bool = False) -> Top[TokenRow]:
         """The first tokens of which `which` is true, and how many there are, which is counted unless it is known."""
@@ -426,7 +512,7 @@ class _Reader:
             order=order,
             **self.words,
         )
-        rows = self.connection.rows(statement, **condition.parameters)
+        rows = self.connection.rows(statement, **(self.parameters if unwarned else condition.parameters))
         if total is None:
             counting = COUNT.format(condition=condition.sql, which=which)
             total = int(self.connection.row(counting, **condition.parameters).tokens)
@@ -437,7 +523,7 @@ class _Reader:
 
     def owners(self) -> Top[OwnerRow]:
         condition = self.selection.condition(self.schema)
-        rows = self.connection.rows(OWNERS.format(condition=condition.sql, **self.words), **condition.parameters)
+        rows = self.connection.rows(OWNERS.format(condition=condition.sql, **self.words), **self.parameters)
         return _top(
             rows,
             lambda row: OwnerRow(
@@ -448,8 +534,37 @@ class _Reader:
                 row.ended,
                 row.never_used,
                 ExpirationDate.stored(row.first),
+                *((row.daily, row.tried) if self.usage else ()),
             ),
         )
+
+    def tried(self, usage: Usage) -> Top[TriedRow]:
+        condition = replace(self.selection, states=EVERY_STATE).condition(self.schema)
+        statement = TRIED.format(condition=condition.sql, state=STATE_EXPRESSION, **self.words)
+        refused = [use for use in usage.by_token.values() if use.refused]
+        rows = self.connection.rows(
+            statement,
+            tried_ids=array_literal(use.id for use in refused),
+            tried_times=array_literal(use.refused for use in refused),
+            **condition.parameters,
+        )
+
+        def made(row: Any) -> TriedRow:
+            use = usage.by_token[row.id]
+            return TriedRow(
+                row.id,
+                _date(row.expires_at),
+                State(row.state),
+                Kind(row.kind),
+                row.owner,
+                row.name,
+                row.email,
+                use.refused,
+                use.last_refused[:10] or None,
+                sum(1 for count in use.addresses.values() if count.refused),
+            )
+
+        return _top(rows, made)
 
     def bots(self, rule: CleanUp, days: int) -> Top[BotRow]:
         condition = replace(self.selection, states=EVERY_STATE).condition(self.schema)

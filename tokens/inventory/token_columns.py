@@ -15,6 +15,7 @@ from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
 from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import read_rules
 from tokens.gitlab.succession import read_line
+from tokens.inventory.logged import CALLS_A_DAY, IS_TRIED, LOGGED, REFUSED
 from tokens.selection import BEYOND_MAXIMUM, Condition
 
 ADDRESSES = """ARRAY(
@@ -44,13 +45,15 @@ FLAG_NAMES = (
     "legacy",
     "migration-date",
     "owner-inactive",
+    "failed-tries",
 )
 
 
 class Shown(Enum):
-    """Where a column is shown by default: always, with `--wide`, or nowhere."""
+    """Where a column is shown by default: always, where a log is read, with `--wide`, or nowhere."""
 
     ALWAYS = "always"
+    LOGGED = "logged"
     WIDE = "wide"
     BY_NAME = "by name"
 
@@ -81,6 +84,8 @@ COLUMNS = (
     Column("owner", "Owner", Shown.ALWAYS),
     Column("name", "Name", Shown.ALWAYS),
     Column("last_used_at", "Used", Shown.ALWAYS),
+    Column("calls_a_day", "Calls/day", Shown.LOGGED),
+    Column("refused", "Refused", Shown.LOGGED),
     Column("state", "State", cheap=True),
     Column("scopes", "Scopes", cheap=True),
     Column("created_at", "Created", cheap=True),
@@ -112,6 +117,7 @@ OF_PEOPLE = frozenset({"email", "created_by", "told"})
 DATES = frozenset({"expires_at", "in_days", "membership_ends_at", "clean_up_at"})
 TIMES = frozenset({"last_used_at", "created_at"})
 NO_FLAGS = Condition("CAST('{}' AS text[])", {})
+OF_LOGS = frozenset(column.name for column in COLUMNS if column.shown is Shown.LOGGED)
 UNSORTABLE = frozenset({"scopes", "ips", "warned", "flags", "told"})
 
 
@@ -149,6 +155,8 @@ def expressions(schema: Schema, flags: str, *, has_clean_up: bool) -> Mapping[st
         "owner": (owner, owner),
         "name": ("t.name", "t.name"),
         "last_used_at": (moment("t.last_used_at AT TIME ZONE 'UTC'"), "t.last_used_at"),
+        "calls_a_day": (CALLS_A_DAY, CALLS_A_DAY),
+        "refused": (REFUSED, REFUSED),
         "state": (STATE_EXPRESSION, STATE_EXPRESSION),
         "scopes": ("t.scopes", ""),
         "created_at": (moment("t.created_at"), "t.created_at"),
@@ -167,7 +175,7 @@ def expressions(schema: Schema, flags: str, *, has_clean_up: bool) -> Mapping[st
     return {name: Expression(sql, sort) for name, (sql, sort) in found.items()}
 
 
-def flags(connection: Connection, schema: Schema, *, has_clean_up: bool) -> Condition:
+def flags(connection: Connection, schema: Schema, *, has_clean_up: bool, has_log: bool = False) -> Condition:
     """An array of the flags that a token has, in the order of FLAG_NAMES."""
     # GitLab lets people replace a legacy token by a fine-grained one alone.
     granular_only = schema.has(TOKENS, "granular") and read_rules(connection, schema).granular_only
@@ -187,6 +195,7 @@ def flags(connection: Connection, schema: Schema, *, has_clean_up: bool) -> Cond
         "legacy": f"{WORKS} AND NOT t.granular AND COALESCE(u.user_type, 0) = 0" if granular_only else "false",
         "migration-date": f"t.revoked IS NOT TRUE AND {migrated.sql}",
         "owner-inactive": "u.state IS DISTINCT FROM 'active'",
+        "failed-tries": IS_TRIED if has_log else "false",
     }
     cases = ",\n        ".join(f"CASE WHEN {conditions[name]} THEN '{name}' END" for name in FLAG_NAMES)
     return Condition(f"array_remove(ARRAY[\n        {cases}\n      ], NULL)", migrated.parameters)
@@ -200,6 +209,8 @@ def moment(utc: str) -> str:
 def joins(sql: str, rule: CleanUp | None) -> str:
     """What a part of a statement asks beside tokens and their owners; `rule` is the clean-up's, if there is one."""
     found = [PLACE] if "place." in sql else []
+    if "logged." in sql:
+        found.append(LOGGED)
     if rule is not None and "clean_up." in sql:
         active = is_active(rule, "other.expires_at", "other.revoked", TODAY)
         found.append(CLEAN_UP.format(day=clean_up_day("%(inactive_days)s", TODAY), is_active=active))
@@ -210,6 +221,8 @@ def comparable(name: str, sort: str) -> str:
     """What a column is sorted by, as a number or as text in an order that no locale changes."""
     if name in ("id", "place_id"):
         return f"CAST({sort} AS bigint)"
+    if name in OF_LOGS:
+        return f"CAST({sort} AS float8)"
     if name in DATES:  # a time cannot be as far away as a date
         sort = f"LEAST({sort}, CAST('200000-01-01' AS date))"
     if name in DATES | TIMES:

@@ -21,7 +21,7 @@ from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.inventory import credentials
+from tokens.inventory import credentials, logged
 from tokens.inventory import token_columns as columns
 from tokens.inventory.credential_columns import LOOKED_UP
 from tokens.inventory.credentials import Others
@@ -29,6 +29,7 @@ from tokens.inventory.ids import notes_on_ids
 from tokens.inventory.token_columns import Column
 from tokens.selection import Condition, Selection
 from tokens.unmatched import check_names, check_scopes, why_nothing
+from tokens.usage.reading import Usage
 
 AT_ONCE = 2000  # rows in one round trip
 PATIENCE = "300ms"  # for a count that was not asked for
@@ -126,6 +127,7 @@ def listed(
     ci: Address | None = None,
     counts_others: bool = False,
     as_csv: bool = False,
+    usage: Usage | None = None,
 ) -> Iterator[Listing]:
     """The tokens of `selection`, in one snapshot that is open as long as the block; a standby will do.
 
@@ -140,6 +142,7 @@ def listed(
         ci: GitLab's ci database, where it has one of its own.
         counts_others: whether to count the credentials that are no tokens, where none of them is named.
         as_csv: whether rows are wanted as CSV.
+        usage: what logs say, for the columns of token_columns.OF_LOGS.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -161,7 +164,7 @@ def listed(
         others = stack.enter_context(credentials.named(connection, schema, ci, selection))
         listing.notes = (*others.notes, *listing.notes)
         written: Generator[bytes] | None = None
-        asked = (connection, schema, layout, condition, policy, release)
+        asked = (connection, schema, layout, condition, policy, release, usage)
         if as_csv and layout.first is None and not selection.others:
             statement, parameters = _statement(*asked, as_csv=True)
             written = connection.stream_csv(statement.replace(CONDITION, condition.sql), **parameters)
@@ -205,6 +208,7 @@ def _statement(
     condition: Condition,
     policy: Policy,
     release: str | None,
+    usage: Usage | None,
     *,
     keyed: bool = False,
     as_csv: bool = False,
@@ -215,7 +219,9 @@ def _statement(
     """
     rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
     names = [column.name for column in layout.columns]
-    flags = columns.flags(connection, schema, has_clean_up=rule is not None) if "flags" in names else columns.NO_FLAGS
+    flags = columns.NO_FLAGS
+    if "flags" in names:
+        flags = columns.flags(connection, schema, has_clean_up=rule is not None, has_log=usage is not None)
     known = columns.expressions(schema, flags.sql, has_clean_up=rule is not None)
     selected = {name: columns.in_csv(name, known[name].sql) if as_csv else known[name].sql for name in names}
     sort = known[layout.sort].sort.strip()
@@ -227,6 +233,8 @@ def _statement(
     parameters: dict[str, object] = {**condition.parameters, **flags.parameters}
     if rule is not None and "clean_up." in listed + order:
         parameters["inactive_days"] = policy.inactive_days
+    if usage is not None and "logged." in listed + order:
+        parameters.update(logged.parameters(usage))
     every = {"columns": listed, "joins": columns.joins(listed + order, rule), "condition": CONDITION, "order": order}
     if layout.first is None:
         return EVERY.format(**every), parameters

@@ -20,6 +20,7 @@ from tokens.tasks.options import (
     LISTED,
     LISTING,
     LOCATED,
+    LOGS,
     NO_JOURNAL,
     OUTPUT,
     PAGE,
@@ -37,6 +38,8 @@ from tokens.tasks.options import (
     THERE,
     THRESHOLDS,
     TOP,
+    USED,
+    USED_OUTPUT,
     WHOSE,
     WHOSE_OUTPUT,
     handling_of,
@@ -61,7 +64,7 @@ def analyze() -> None:
     """
 
 
-@task("list_tokens:list_tokens", LOCATED, LISTED, LISTING, LIST_OUTPUT, name="list")
+@task("list_tokens:list_tokens", LOCATED, LISTED, LISTING, LOGS, LIST_OUTPUT, name="list")
 def list_tokens() -> None:
     """Show which tokens expire when, and whose they are.
 
@@ -160,7 +163,7 @@ def breakdown() -> None:
     """
 
 
-@task("page:report", LOCATED, REPORTED, PAGE, PAGE_FILE)
+@task("page:report", LOCATED, REPORTED, PAGE, LOGS, PAGE_FILE)
 def report() -> None:
     """Make a page to look at and to hand over.
 
@@ -187,7 +190,42 @@ def report() -> None:
     """
 
 
-@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, CHECK_OUTPUT, CHECK_FILE)
+@task("used:used", LOCATED, COUNTED, USED, USED_OUTPUT)
+def used() -> None:
+    """Show what uses tokens, by GitLab's API log.
+
+    Before a change: does anybody use these tokens, and what? After a leak: what
+    did this one do? GitLab writes the token of each call into api_json.log, and
+    from 17.2 on that of each refused one. Tokens of every kind and state count
+    unless they are named. Without --log the log of the GitLab right here is
+    read, with its rotated files, also in a container. The webservice pods of a
+    Helm chart write it to standard output: pipe that in with --log -. Other
+    lines between do no harm.
+
+    Each token has its calls, those a day, the refused ones and from where they
+    came. Of up to three tokens, and in JSON of each, it shows routes, projects,
+    addresses, programs, and why it was refused: expired, revoked, or the scopes
+    that were missing. An address that is refused too often is named with the
+    limit of GitLab's settings: throttle_unauthenticated_api of the instance, and
+    rack_attack: git_basic_auth of gitlab.yml, which bans it.
+
+    --top-refused shows dead tokens that somebody still tries, with their owner,
+    their date and what replaced them. The log has the REST API alone. Of a token
+    that is used for GraphQL, or for Git over HTTP, it says nothing.
+
+    Lines that are damaged are counted and left out. With --state each run reads
+    on where the last one ended, also where files were rotated since.
+
+    Examples:
+
+        gitlab-tokens used --user erika
+        gitlab-tokens used --log '/srv/logs/api_json.log*' --by address
+        gitlab-tokens used --top-refused --since 2024-06-15
+        gitlab-tokens used --group platform --output json
+    """
+
+
+@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, LOGS, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
 
@@ -283,6 +321,7 @@ def edit() -> None:
     EXTENSION,
     handling_of("extend", *PLANNING),
     HANGING_ON,
+    LOGS,
     SELECTION,
     family=Family.CHANGE,
 )
@@ -326,7 +365,15 @@ def extend() -> None:
     """
 
 
-@task("change:remove", LOCATED, handling_of("remove", *PLANNING), HANGING_ON, SELECTION, family=Family.CHANGE)
+@task(
+    "change:remove",
+    LOCATED,
+    handling_of("remove", *PLANNING),
+    HANGING_ON,
+    LOGS,
+    SELECTION,
+    family=Family.CHANGE,
+)
 def remove() -> None:
     """Remove the expiration date of selected tokens.
 
@@ -393,7 +440,7 @@ def undo() -> None:
     """
 
 
-@task("rotate:rotate", ROTATION, LOCATED, THERE, travels=False, family=Family.ROTATE)
+@task("rotate:rotate", ROTATION, LOCATED, THERE, LOGS, travels=False, family=Family.ROTATE)
 def rotate() -> None:
     r"""Replace service accounts' tokens by new ones.
 

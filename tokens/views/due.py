@@ -21,8 +21,8 @@ class Severity(IntEnum):
 
 
 def severity(due: Due) -> Severity:
-    """How bad it is."""
-    if due.urgent:
+    """How bad it is. A token that is tried although it has expired is urgent: something is broken already."""
+    if due.urgent or due.expired_in_use:
         return Severity.CRITICAL
     return Severity.WARNING if due.warning else Severity.OK
 
@@ -36,7 +36,8 @@ def lines(due: Due) -> Iterator[str]:
 def nagios(due: Due) -> Iterator[str]:
     """The same with performance data, which a bar begins: so there is none in a name."""
     first = "" if due.days is None else f" first_days={due.days};{due.warn};{due.critical}"
-    yield f"{_line(due)} | expiring={due.warning};0 urgent={due.urgent};;0{first}"
+    in_use = "" if due.expired_in_use is None else f" expired_in_use={due.expired_in_use};;0"
+    yield f"{_line(due)} | expiring={due.warning};0 urgent={due.urgent};;0{first}{in_use}"
     yield from (_of_token(token).replace("|", "/") for token in due.each)
 
 
@@ -51,6 +52,7 @@ def as_json(due: Due, instance: Instance, *, each: bool) -> str:
             "expiring": due.warning,
             "urgent": due.urgent,
             "first": None if due.first is None else str(due.first),
+            **({} if due.expired_in_use is None else {"expired_in_use": due.expired_in_use}),
             "notes": list(due.notes),
             "others": others.as_json(due.others),
             **({"tokens": [_as_dict(token) for token in due.each]} if each else {}),
@@ -59,7 +61,12 @@ def as_json(due: Due, instance: Instance, *, each: bool) -> str:
 
 
 def _line(due: Due) -> str:
-    return f"TOKENS {severity(due).name} - {_sentence(due)}"
+    tried = ""
+    if due.expired_in_use is not None:
+        number = due.expired_in_use
+        expired = counted(number, "expired token is", "expired tokens are") if number else "no expired token is"
+        tried = f"; {expired} still tried"
+    return f"TOKENS {severity(due).name} - {_sentence(due)}{tried}"
 
 
 def _of_token(token: DueToken) -> str:

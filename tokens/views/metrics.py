@@ -1,4 +1,4 @@
-"""How tokens look to Prometheus: at most 60 series unless each token is asked for, and points in time.
+"""How tokens look to Prometheus: at most 60 series, 65 with a log, unless each token is asked for; points in time.
 
 Days left would change by themselves. There is no series for a failure: the file then stays as it was.
 """
@@ -41,6 +41,10 @@ def metrics(found: Gauges, seconds: float) -> str:
     soonest = gauge(
         "gitlab_tokens_next_expiration_timestamp_seconds", "When the next active token stops working.", "kind"
     )
+    in_use = None
+    if any(one.expired_in_use is not None for one in found.kinds):
+        text = "Tokens that have expired, and of which the log has tries."
+        in_use = gauge("gitlab_tokens_expired_in_use", text, "kind")
     for one in found.kinds:
         for state in State:
             tokens.labels(one.kind, state).set(one.by_state[state])
@@ -49,6 +53,8 @@ def metrics(found: Gauges, seconds: float) -> str:
         undated.labels(one.kind).set(one.undated)
         beyond.labels(one.kind).set(one.beyond_maximum)
         unwarned.labels(one.kind).set(one.unwarned)
+        if in_use is not None and one.expired_in_use is not None:
+            in_use.labels(one.kind).set(one.expired_in_use)
         if one.next is not None:
             soonest.labels(one.kind).set(_midnight(one.next))
     gauge(

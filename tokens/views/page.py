@@ -25,6 +25,7 @@ from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.version import __version__
+from tokens.views.logged import reach
 from tokens.views.times import near
 
 PAGES = Path(__file__).parent / "pages"
@@ -53,6 +54,7 @@ SECTIONS = {
     "next": "What ends next",
     "kinds": "By kind",
     "owners": "Who has most to do",
+    "tried": "Dead but tried",
     "unwarned": "Nobody is warned",
     "idle": "Never used",
     "bots": "Bots",
@@ -122,7 +124,8 @@ def report_page(
             title=f"Access tokens of {team or instance.name or 'this GitLab'}",
             rows="; ".join(_rows(report)),
             report=report,
-            sections=SECTIONS.items(),
+            sections=[(key, name) for key, name in SECTIONS.items() if key != "tried" or report.tried is not None],
+            log="" if report.usage is None else reach(report.usage),
             policy=[(fact.subject, fact.text.partition(ARROW)[0]) for fact in facts(report.demands)],
             months=months,
             kinds_coming=_kinds(report.forecast.days),
@@ -247,6 +250,8 @@ def _rows(report: Report) -> Iterator[str]:
         counts["other credentials"] = (len(report.others.soonest.rows), report.others.soonest.total)
     if report.bots is not None:
         counts["bots"] = (len(report.bots.rows), report.bots.total)
+    if report.tried is not None:
+        counts["dead but tried"] = (len(report.tried.rows), report.tried.total)
     return (f"{name} {shown:,} of {total:,}" for name, (shown, total) in counts.items())
 
 

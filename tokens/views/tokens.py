@@ -23,7 +23,7 @@ GAP = "  "
 SAMPLE = 1000  # rows that say how wide the columns of a pipe are
 NARROWEST = 8  # characters that a column of text keeps
 WIDEST = 60  # characters to which a column is filled up where there is no terminal
-NUMBERS = frozenset({"id", "in_days", "place_id"})
+NUMBERS = frozenset({"id", "in_days", "place_id", "calls_a_day", "refused"})
 TEXTS = frozenset(
     {"account", "owner", "name", "description", "email", "created_by", "told", "scopes", "ips", "warned", "flags"}
 )
@@ -135,13 +135,16 @@ def _finished(row: dict[str, str]) -> Iterable[str]:
 
 
 def _values(row: Sequence[Any], listing: Listing) -> Sequence[Any]:
-    """A row as programs get it: the date as everywhere."""
+    """A row as programs get it: the date as everywhere, and of a whole number no fraction."""
     names = [column.name for column in listing.layout.columns]
-    if "expires_at" not in names:
-        return row
     values = list(row)
-    at = names.index("expires_at")
-    values[at] = _day(values[at])
+    if "expires_at" in names:
+        at = names.index("expires_at")
+        values[at] = _day(values[at])
+    if "calls_a_day" in names:
+        at = names.index("calls_a_day")
+        calls = values[at]
+        values[at] = int(calls) if calls is not None and calls == int(calls) else calls
     return values
 
 
@@ -162,6 +165,8 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if name == "in_days":
         return "" if value is None else f"{value:,}d"
+    if name in ("calls_a_day", "refused"):
+        return "" if value is None else f"{value:,}"
     if name == "expires_at":
         return "never" if value is None else str(value)
     if name == "last_used_at":
