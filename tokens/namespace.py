@@ -17,6 +17,7 @@ from tokens.tasks.main import (
     remove,
     report,
     rotate,
+    simulate,
     targets,
     undo,
 )
@@ -35,6 +36,7 @@ ns = invoke.Collection(
     breakdown,
     report,
     check,
+    simulate,
     edit,
     extend,
     remove,
