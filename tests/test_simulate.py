@@ -135,6 +135,8 @@ class Nights:
         self.working &= now
 
     def delete_bots(self, bots: set[int], night: date) -> None:
+        if not bots:
+            return
         values = {"bots": list(bots)}
         for token in self.ids("SELECT id FROM personal_access_tokens WHERE user_id = ANY(:bots)", **values):
             self.happened.gone[token] = night
@@ -160,6 +162,8 @@ class Nights:
 
     def end_memberships(self, night: date) -> None:
         rows = self.connection.execute(sa.text(EXPIRED_MEMBERS), {"night": night}).all()
+        if not rows:
+            return
         bots = self.ids("SELECT id FROM users WHERE user_type = 6")
         self.connection.execute(sa.text("DELETE FROM members WHERE id = ANY(:ids)"), {"ids": [row.id for row in rows]})
         for row in rows:
@@ -361,14 +365,14 @@ def check(found: Simulation, with_it: Happened, without: Happened) -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda one: one.version)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(more, marks=pytest.mark.slow) for more in range(2, 6))])
 def test_what_is_predicted_is_what_gitlabs_own_statements_do(
     gitlab_database_at: Callable[[str], Address], release: Release, seed: int
 ) -> None:
     address = gitlab_database_at(release.revision)
     populate(address, seed, null_types=release.revision == "16.0", early=release.warns_early)
     without = passed(address, release, Scenario(NIGHTS))
-    assert without.died and without.notices and bool(without.gone) == (seed > 0)
+    assert min(len(without.died), len(without.gone) or 99, len(without.notices)) > 10
     for scenario in scenarios(release):
         with_it = passed(address, release, scenario)
         with simulated(address, EVERYTHING, scenario, release=release.version) as found:

@@ -34,9 +34,8 @@ def lines(events: Iterable[Event], instance: Instance, selection: Selection, mad
     The calendar of a selection and its events keep their UIDs, whatever an owner or GitLab's release is called by then.
     """
     name = f"Tokens of {printable(instance.name or 'GitLab')} that expire"
-    yield from _lines(
-        _uid(instance, "calendar", str(selection)), name, (_event(one, instance, made_at) for one in events)
-    )
+    made = (_event(one, instance, made_at) for one in events)
+    yield from _lines(_uid(instance, "calendar", str(selection)), name, made)
 
 
 def endings(found: Simulation, instance: Instance, selection: Selection, made_at: datetime) -> Iterator[str]:
@@ -47,14 +46,14 @@ def endings(found: Simulation, instance: Instance, selection: Selection, made_at
     """
     what = (str(selection), *(str(one) for one in found.scenario.as_dict().items()))
     name = f"Tokens of {printable(instance.name or 'GitLab')} that stop working"
-    by_owner = selection.users or selection.groups or selection.projects or found.scenario.block_users
+    by_owner = selection.users or selection.groups or selection.projects
     numbers = _by_owner(found) if by_owner else _by_night(found)
     events = (
         _entry(
             _uid(instance, "simulation", *what, str(night), f"{owner.type} {owner.id}" if owner else ""),
             night,
             f"{counted(tokens, 'token')}{f' of {_name(owner)}' if owner else ''} {_verb('stop', tokens)} working",
-            f"If {printable(str(found.scenario))}." if found.scenario.is_change else "As things are.",
+            f"If {printable(str(found.scenario))}." if found.scenario.is_change else "As things are: no decision is made.",
             made_at,
         )
         for night, owner, tokens in numbers
