@@ -227,6 +227,7 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("check", "--warn", "30d", "--each")
     yield ("check", "--output", "prometheus", "--file", str(folder / "tokens.prom"))
     yield ("report", "--file", str(folder / "tokens.html"))
+    yield ("simulate", "--max-lifetime", "15d", "--nights", "30d")
     yield ("extend", "--expires", SOON, *selected, "--by", "7d", "--dry-run")
     yield ("extend", "--expires", SOON, "--to", NEXT_YEAR, "--dry-run", "--output", "json")
     yield ("extend", "--expires", SOON, "--to", TOMORROW, "--yes")

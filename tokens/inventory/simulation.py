@@ -32,6 +32,7 @@ from tokens.unmatched import check_names, gaps
 
 AT_ONCE = 2000  # rows in one round trip
 RELEASE_PARTS = 2
+LAST_MINOR = 11  # of a major release
 
 TODAY = "CAST(%(simulated_today)s AS date)"
 LAST = "CAST(%(simulated_last)s AS date)"
@@ -446,13 +447,13 @@ def simulated(
         policy = read_policy(connection, schema)
         rule = clean_up(release, estimate)
         resolved = resolve(connection, schema, scenario, policy, rule)
-        asked = _Asked(connection, schema, selection, resolved, policy, rule, _parts(release or estimate))
+        asked = _Asked(connection, schema, selection, resolved, policy, rule, _at_least(release, estimate))
         counts = tuple(asked.counts())
         without = asked.bots_without_tokens()
         notes = (
             *resolved.notes,
             *asked.notes_on_replacing(),
-            *_notes_on_release(rule, policy, scenario, certain=release is not None),
+            *_notes_on_release(rule, policy, scenario),
             *notes_on_ids(connection, schema, selection),
             *gaps(connection, schema, selection, nothing=not counts),
         )
@@ -469,6 +470,15 @@ def simulated(
         )
 
 
+def _at_least(exact: str | None, estimate: str | None) -> tuple[int, int] | None:
+    """The major and the minor number of the release, or of the earlier one that an estimate may stand for."""
+    found = _parts(exact)
+    if found is not None or (found := _parts(estimate)) is None:
+        return found
+    major, minor = found
+    return (major, minor - 1) if minor else (major - 1, LAST_MINOR)
+
+
 def _parts(release: str | None) -> tuple[int, int] | None:
     """The major and the minor number of a release such as `17.11.1-ee`."""
     numbers = (release or "").strip().removeprefix("v").split(".")[:RELEASE_PARTS]
@@ -477,12 +487,10 @@ def _parts(release: str | None) -> tuple[int, int] | None:
     )
 
 
-def _notes_on_release(rule: CleanUp | None, policy: Policy, scenario: Scenario, *, certain: bool) -> Iterator[str]:
+def _notes_on_release(rule: CleanUp | None, policy: Policy, scenario: Scenario) -> Iterator[str]:
     if rule is not None and not rule.certain and (policy.inactive_days is not None or scenario.clean_up_days):
         worse = f" ({FAULTY} take tokens without a date for ended)" if rule.takes_undated else ""
         yield f"GitLab's exact release is not known here: of the clean-ups that it may have the worst counts{worse}."
-    elif not certain:
-        yield "GitLab's exact release is not known here: the database's newest migration tells it."
     if rule is not None and rule.may_block:
         yield "Where a feature flag of this release is off, GitLab blocks inactive bots instead of deleting them."
 

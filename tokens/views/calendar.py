@@ -39,7 +39,7 @@ def lines(events: Iterable[Event], instance: Instance, selection: Selection, mad
 
 
 def endings(found: Simulation, instance: Instance, selection: Selection, made_at: datetime) -> Iterator[str]:
-    """The lines of a calendar of what stops working: one event a night, or one a night and owner where owners are named.
+    """The lines of a calendar of what stops working: an event a night, or a night and owner where owners are named.
 
     Raises:
         Refused: more than MOST_EVENTS events.
@@ -53,7 +53,9 @@ def endings(found: Simulation, instance: Instance, selection: Selection, made_at
             _uid(instance, "simulation", *what, str(night), f"{owner.type} {owner.id}" if owner else ""),
             night,
             f"{counted(tokens, 'token')}{f' of {_name(owner)}' if owner else ''} {_verb('stop', tokens)} working",
-            f"If {printable(str(found.scenario))}." if found.scenario.is_change else "As things are: no decision is made.",
+            f"If {printable(str(found.scenario))}."
+            if found.scenario.is_change
+            else "As things are: no decision is made.",
             made_at,
         )
         for night, owner, tokens in numbers
