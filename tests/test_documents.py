@@ -58,7 +58,8 @@ def test_the_schema_is_one() -> None:
 
 def test_every_task_that_prints_json_is_tried_here() -> None:
     changing = {"apply", "extend", "remove", "rotate", "undo"}
-    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.status", "list", "targets"}
+    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.status", "list"}
+    reading |= {"simulate", "targets"}
     assert {
         name for name in ns.task_names if any("json" in one.forms for one in ns[name].options)
     } == changing | reading | {"whose"}  # which has tests/test_whose.py
@@ -80,6 +81,8 @@ def test_what_is_only_read(database: Instance, document: Document) -> None:
     assert document("forecast", "forecast", target=there)["tokens"] == 6
     assert [one["active"] for one in document("breakdown", "breakdown", target=there)["kinds"]] == [5, 1]
     assert document("check", "check", "--warn", "90d", target=there, status=5)["expiring"] == 6
+    simulated = document("simulate", "simulate", "--max-lifetime", "5d", "--nights", "90d", target=there)
+    assert (simulated["dies"], simulated["because_of_the_change"], len(simulated["tokens"])) == (6, 6, 6)
     assert document("doctor", "doctor", target=there)["findings"]
     assert document("doctor", "doctor", "--grants", "auditor", target=there)["grants"]
     assert document("journal.status", "journal.status", target=there)["tokens"] == 0

@@ -30,6 +30,9 @@ CALLS = [
     "check --output prometheus --each",
     "forecast --output ics --group platform",
     "forecast --output html",
+    "simulate --block-user jo --by owner",
+    "simulate --output json --nights 90d",
+    "simulate --output ics --group platform",
     "report --with-emails",
     "report --kind personal,deploy-token,membership,ssh-key",
     "report --only --group platform",
@@ -41,7 +44,7 @@ def fill(address: Address) -> None:
     with make_engine(address).begin() as connection:
         bot = make_user(connection, user_type=6)
         make_membership(connection, user_id=bot, group_id=make_group(connection, path="platform"))
-        for owner in (bot, make_user(connection)):
+        for owner in (bot, make_user(connection, username="jo")):
             make_token(connection, user_id=owner, expires_at=SOON)
 
 

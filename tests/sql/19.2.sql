@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, check, report, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -167,10 +167,10 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, list, breakdown, check, report, extend, undo, apply, remove, whose, history, rotate
+-- analyze, doctor, list, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -454,10 +454,10 @@ ROLLBACK TO "_pg3_1";
 -- doctor, list, breakdown, check, report, extend, remove
 RELEASE "_pg3_1";
 
--- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, list, forecast, breakdown, check, report, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, rotate
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       require_personal_access_token_expiry AS require_personal_access_token_expiry,
@@ -1022,17 +1022,17 @@ DECLARE "stream_1" CURSOR FOR
     WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
     ORDER BY t.expires_at ASC NULLS LAST, t.id;
 
--- list
+-- list, simulate
 FETCH FORWARD 2000 FROM "stream_1";
 
--- list, extend, undo, apply, remove
+-- list, simulate, extend, undo, apply, remove
 CLOSE "stream_1";
 
 -- list, report
 SELECT pg_catalog.current_setting('statement_timeout');
 
--- list
-SELECT pg_catalog.set_config('statement_timeout', '300ms', true);
+-- list, report
+SELECT pg_catalog.set_config('statement_timeout', '<rest>ms', true);
 
 -- list
 SAVEPOINT "_pg3_2";
@@ -2433,9 +2433,6 @@ SELECT
     WHERE c.relname = ANY(CAST($1 AS text[]));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '299ms', true);
-
--- report
 SELECT
       count(own.ends_at) AS number
     FROM public.deploy_tokens t
@@ -2448,9 +2445,6 @@ SELECT
     ) own
     WHERE (t.revoked IS TRUE) IS NOT TRUE AND (own.ends_at IS NULL OR own.ends_at > now())
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
-
--- report
-SELECT pg_catalog.set_config('statement_timeout', '289ms', true);
 
 -- report
 SELECT
@@ -2469,9 +2463,6 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '282ms', true);
-
--- report
 SELECT
       count(own.ends_at) AS number
     FROM public.keys t
@@ -2485,9 +2476,6 @@ SELECT
     WHERE t.type IS DISTINCT FROM 'DeployKey'
       AND (own.ends_at IS NULL OR own.ends_at > now())
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
-
--- report
-SELECT pg_catalog.set_config('statement_timeout', '277ms', true);
 
 -- report
 SELECT
@@ -2505,9 +2493,6 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '269ms', true);
-
--- report
 SELECT
       count(own.ends_at) AS number
     FROM public.ci_triggers t
@@ -2520,9 +2505,6 @@ SELECT
     ) own
     WHERE (own.ends_at IS NULL OR own.ends_at > now())
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
-
--- report
-SELECT pg_catalog.set_config('statement_timeout', '265ms', true);
 
 -- report
 SELECT
@@ -2539,9 +2521,6 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- report
-SELECT pg_catalog.set_config('statement_timeout', '251ms', true);
-
--- report
 SELECT
       count(own.ends_at) AS number
     FROM public.ci_secure_files t
@@ -2554,6 +2533,1737 @@ SELECT
     ) own
     WHERE (own.ends_at IS NULL OR own.ends_at > now())
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
+
+-- simulate
+WITH
+    cleaned_plain AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_plain AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    cleaned_changed AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_changed AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    moments AS (
+      SELECT
+        t.id,
+        t.user_id,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_plain,
+        LEAST(CASE
+        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_plain,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_plain,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_changed,
+        LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_changed,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed,
+        ARRAY(
+          SELECT notice.at
+          FROM unnest(CAST(ARRAY[CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
+      END] AS integer[])) AS notice (at)
+          WHERE notice.at / 32 < COALESCE(LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) / 32, notice.at)
+          ORDER BY notice.at
+        ) AS notices
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
+      LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      WHERE TRUE
+    ),
+    lives AS (
+      SELECT
+        moments.*,
+        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+      FROM moments
+    ),
+    events AS (
+      SELECT
+        lives.id,
+        lives.user_id,
+        one.worked,
+        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
+        CASE
+          WHEN sort.spared THEN 'spared'
+          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
+          ELSE 'change'
+        END AS difference,
+        lives.notices
+      FROM lives
+      CROSS JOIN LATERAL (
+        VALUES
+          (true, lives.dies_plain, lives.dies_changed, false, false),
+          (
+            false,
+            lives.goes_plain,
+            lives.goes_changed,
+            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
+            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
+          ),
+          (
+            true,
+            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
+            CASE
+              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
+            END,
+            false,
+            false
+          )
+      ) AS one (worked, plain, changed, plain_said, changed_said)
+      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
+      WHERE CASE
+        WHEN sort.spared THEN NOT one.plain_said
+          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
+        ELSE NOT one.changed_said AND one.changed IS NOT NULL
+      END
+    )
+    SELECT
+      at / 32 AS night,
+      mod(at, 32) AS rule,
+      difference,
+      worked,
+      count(*) AS tokens,
+      count(DISTINCT user_id) AS accounts
+    FROM events
+    GROUP BY 1, 2, 3, 4
+    ORDER BY 1, 2, 3, 4;
+
+-- simulate
+SELECT count(*) AS bots
+    FROM public.users u
+    WHERE u.user_type = 6
+      AND NOT EXISTS (SELECT FROM public.personal_access_tokens t WHERE t.user_id = u.id);
+
+-- simulate
+WITH
+    cleaned_plain AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_plain AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    cleaned_changed AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_changed AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    moments AS (
+      SELECT
+        t.id,
+        t.user_id,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_plain,
+        LEAST(CASE
+        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_plain,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_plain,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_changed,
+        LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_changed,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed,
+        ARRAY(
+          SELECT notice.at
+          FROM unnest(CAST(ARRAY[CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
+      END] AS integer[])) AS notice (at)
+          WHERE notice.at / 32 < COALESCE(LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) / 32, notice.at)
+          ORDER BY notice.at
+        ) AS notices
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
+      LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      WHERE TRUE
+    ),
+    lives AS (
+      SELECT
+        moments.*,
+        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+      FROM moments
+    )
+    SELECT
+      notice.at / 32 AS night,
+      mod(notice.at, 32) AS rule,
+      count(*) AS tokens,
+      count(DISTINCT lives.user_id) AS accounts
+    FROM lives
+    CROSS JOIN LATERAL unnest(lives.notices) AS notice (at)
+    GROUP BY 1, 2
+    ORDER BY 1, 2;
+
+-- simulate
+WITH
+    cleaned_plain AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_plain AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    cleaned_changed AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_changed AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    moments AS (
+      SELECT
+        t.id,
+        t.user_id,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_plain,
+        LEAST(CASE
+        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_plain,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_plain,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_changed,
+        LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_changed,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed,
+        ARRAY(
+          SELECT notice.at
+          FROM unnest(CAST(ARRAY[CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
+      END] AS integer[])) AS notice (at)
+          WHERE notice.at / 32 < COALESCE(LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) / 32, notice.at)
+          ORDER BY notice.at
+        ) AS notices
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
+      LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      WHERE TRUE
+    ),
+    lives AS (
+      SELECT
+        moments.*,
+        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+      FROM moments
+    )
+    SELECT
+      GREATEST(m.expires_at, CAST($3 AS date) + 1) - CAST($3 AS date) AS night,
+      count(*) FILTER (WHERE u.user_type = 6) AS of_bots,
+      count(*) FILTER (WHERE u.user_type IS DISTINCT FROM 6) AS of_others
+    FROM public.members m
+    JOIN public.users u ON u.id = m.user_id
+    LEFT JOIN cleaned_changed cleaned ON cleaned.user_id = u.id
+    LEFT JOIN ended_changed ended ON ended.user_id = u.id
+    WHERE m.requested_at IS NULL
+      AND m.expires_at <= CAST($1 AS date)
+      AND NOT false
+      AND (
+        u.user_type IS DISTINCT FROM 6
+        OR (
+          GREATEST(m.expires_at, CAST($3 AS date) + 1) = ended.night
+          AND ended.night < COALESCE(cleaned.night, CAST('infinity' AS date))
+        )
+      )
+      
+    GROUP BY 1;
+
+-- simulate
+DECLARE "stream_1" CURSOR FOR WITH
+    cleaned_plain AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_plain AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    cleaned_changed AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_changed AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    moments AS (
+      SELECT
+        t.id,
+        t.user_id,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_plain,
+        LEAST(CASE
+        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_plain,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_plain,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_changed,
+        LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_changed,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed,
+        ARRAY(
+          SELECT notice.at
+          FROM unnest(CAST(ARRAY[CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
+      END] AS integer[])) AS notice (at)
+          WHERE notice.at / 32 < COALESCE(LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) / 32, notice.at)
+          ORDER BY notice.at
+        ) AS notices
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
+      LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      WHERE TRUE
+    ),
+    lives AS (
+      SELECT
+        moments.*,
+        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+      FROM moments
+    ),
+    events AS (
+      SELECT
+        lives.id,
+        lives.user_id,
+        one.worked,
+        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
+        CASE
+          WHEN sort.spared THEN 'spared'
+          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
+          ELSE 'change'
+        END AS difference,
+        lives.notices
+      FROM lives
+      CROSS JOIN LATERAL (
+        VALUES
+          (true, lives.dies_plain, lives.dies_changed, false, false),
+          (
+            false,
+            lives.goes_plain,
+            lives.goes_changed,
+            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
+            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
+          ),
+          (
+            true,
+            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
+            CASE
+              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
+            END,
+            false,
+            false
+          )
+      ) AS one (worked, plain, changed, plain_said, changed_said)
+      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
+      WHERE CASE
+        WHEN sort.spared THEN NOT one.plain_said
+          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
+        ELSE NOT one.changed_said AND one.changed IS NOT NULL
+      END
+    )
+    , accounts AS MATERIALIZED (
+      SELECT
+        user_id,
+        CAST(NULL AS integer) AS night,
+        count(*) FILTER (WHERE worked AND mod(at, 32) IN (0, 1, 3, 4, 5, 6) AND difference = 'anyway') AS anyway,
+        count(*) FILTER (WHERE worked AND mod(at, 32) IN (0, 1, 3, 4, 5, 6) AND difference = 'change') AS change,
+        count(*) FILTER (WHERE worked AND mod(at, 32) IN (0, 1, 3, 4, 5, 6) AND difference = 'spared') AS spared,
+        count(*) FILTER (WHERE mod(at, 32) IN (5, 6) AND difference <> 'spared') AS deleted,
+        min(at / 32) AS first
+      FROM events
+      GROUP BY 1, 2
+    )
+    SELECT
+      accounts.night,
+      COALESCE(place.source_type, 'User') AS owner_type,
+      COALESCE(place.source_id, accounts.user_id) AS owner_id,
+      min(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END) AS owner,
+      CAST(sum(anyway) AS bigint) AS anyway,
+      CAST(sum(change) AS bigint) AS change,
+      CAST(sum(spared) AS bigint) AS spared,
+      CAST(sum(deleted) AS bigint) AS deleted,
+      min(first) AS first
+    FROM accounts
+    LEFT JOIN public.users u ON u.id = accounts.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    GROUP BY 1, 2, 3
+    ORDER BY sum(anyway) + sum(change) DESC, min(first), 2, 3
+    LIMIT CAST($6 AS bigint);
+
+-- simulate
+DECLARE "stream_2" CURSOR FOR WITH
+    cleaned_plain AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_plain AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    cleaned_changed AS MATERIALIZED (
+      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max(CASE
+            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
+            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
+          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+    ),
+    ended_changed AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    moments AS (
+      SELECT
+        t.id,
+        t.user_id,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_plain,
+        LEAST(CASE
+        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_plain,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_plain,
+        LEAST(CASE
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+      END, CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+      END, CASE
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+      END, CASE
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+      END) AS ends_changed,
+        LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) AS goes_changed,
+        LEAST(CASE
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+      END, CASE
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed,
+        ARRAY(
+          SELECT notice.at
+          FROM unnest(CAST(ARRAY[CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
+      END, CASE
+        WHEN CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END <= CAST($1 AS date) THEN (GREATEST(CASE
+          WHEN (
+            t.revoked IS FALSE
+            AND NOT t.impersonation
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND CASE
+              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
+              WHEN u.user_type = 6 THEN EXISTS (
+                SELECT
+                FROM public.members m
+                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+              )
+              ELSE false
+            END
+          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          THEN t.expires_at
+        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
+      END] AS integer[])) AS notice (at)
+          WHERE notice.at / 32 < COALESCE(LEAST(CASE
+        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+      END, CASE
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+      END) / 32, notice.at)
+          ORDER BY notice.at
+        ) AS notices
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
+      LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
+      LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      WHERE TRUE
+    ),
+    lives AS (
+      SELECT
+        moments.*,
+        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+      FROM moments
+    ),
+    events AS (
+      SELECT
+        lives.id,
+        lives.user_id,
+        one.worked,
+        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
+        CASE
+          WHEN sort.spared THEN 'spared'
+          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
+          ELSE 'change'
+        END AS difference,
+        lives.notices
+      FROM lives
+      CROSS JOIN LATERAL (
+        VALUES
+          (true, lives.dies_plain, lives.dies_changed, false, false),
+          (
+            false,
+            lives.goes_plain,
+            lives.goes_changed,
+            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
+            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
+          ),
+          (
+            true,
+            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
+            CASE
+              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
+            END,
+            false,
+            false
+          )
+      ) AS one (worked, plain, changed, plain_said, changed_said)
+      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
+      WHERE CASE
+        WHEN sort.spared THEN NOT one.plain_said
+          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
+        ELSE NOT one.changed_said AND one.changed IS NOT NULL
+      END
+    )
+    , shown AS MATERIALIZED (
+      SELECT *
+      FROM events
+      ORDER BY worked DESC, at, id, difference
+      LIMIT CAST($6 AS bigint)
+    )
+    SELECT
+      shown.at / 32 AS night,
+      mod(shown.at, 32) AS rule,
+      shown.difference,
+      shown.worked,
+      t.id,
+      t.expires_at::text AS expires_at,
+      
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind,
+      u.username AS account,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END AS owner,
+      t.name,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      u.state AS owner_state,
+      shown.notices,
+      CASE
+        WHEN t.impersonation OR t.revoked IS DISTINCT FROM false THEN CAST('{}' AS text[])
+        WHEN u.user_type = 6 THEN ARRAY(
+          SELECT CAST(person.username AS text)
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active'
+        AND person.id NOT IN (-1)
+        AND NOT false
+          ORDER BY person.username
+        )
+        WHEN COALESCE(u.user_type, 0) = 0 AND u.state = 'active' AND u.id NOT IN (-1)
+        THEN ARRAY[CAST(u.username AS text)]
+        ELSE CAST('{}' AS text[])
+      END AS told
+    FROM shown
+    JOIN public.personal_access_tokens t ON t.id = shown.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    ORDER BY shown.worked DESC, shown.at, shown.id, shown.difference;
+
+-- simulate, list
+FETCH FORWARD 2000 FROM "stream_2";
+
+-- simulate, undo, list
+CLOSE "stream_2";
 
 -- extend
 SELECT 
@@ -3242,7 +4952,7 @@ INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_
     VALUES ($1, $2, CAST($3 AS jsonb), $4, $5);
 
 -- extend, undo, apply, remove
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '250ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '<rest>ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, remove
 SELECT DISTINCT chunk.position
@@ -3505,9 +5215,6 @@ DECLARE "stream_2" CURSOR FOR
 
 -- undo
 FETCH FORWARD 1 FROM "stream_2";
-
--- undo, list
-CLOSE "stream_2";
 
 -- undo
 WITH replaced AS MATERIALIZED (
@@ -4048,9 +5755,6 @@ WITH replaced AS MATERIALIZED (
     ORDER BY t.id;
 
 -- apply
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '50ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
-
--- apply
 UPDATE public.personal_access_tokens
     SET expires_at = CAST($1 AS date)
     WHERE id = ANY(CAST($2 AS bigint[]))
@@ -4325,9 +6029,6 @@ DECLARE "stream_2" CURSOR FOR
       AND EXISTS (SELECT FROM public.users l WHERE l.id = t.user_id AND l.user_type = 6)
       AND (own.ends_at IS NULL OR own.ends_at > now())
     ORDER BY sort_key ASC NULLS LAST, t.id;
-
--- list
-FETCH FORWARD 2000 FROM "stream_2";
 
 -- list
 SELECT u.id, u.username, u.state

@@ -76,7 +76,7 @@ class Course:
         return next_steps.to_go_on(self.recorder.run, self.plan.kind, reversible=reversible, unrecorded=self.unrecorded)
 
     def interrupted(self) -> Ending:
-        """It was told to end at once."""
+        """Ctrl-C has ended it in the middle."""
         tokens = counted(self.tokens, "token")
         return Ending(
             ExitStatus.INTERRUPTED,

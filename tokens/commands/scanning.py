@@ -19,7 +19,7 @@ from tokens.rotation import wire
 
 @dataclass
 class Scanning:
-    """A scan of one folder that waits until it is told what to look for; it ends with this process at the latest."""
+    """A scan of one folder that waits for what it is to look for. It ends with this process at the latest."""
 
     folder: str
     process: int

@@ -118,6 +118,61 @@ def holds(clean_up: CleanUp, expires_at: str, revoked: str, updated_at: str, day
     )
 
 
+def first_free_night(clean_up: CleanUp, revoked: str, days: str, today: str, last: str) -> str:
+    """The statement for the bots that the clean-up takes from the night after `today` until `last`: `user_id`, `night`.
+
+    All arguments but the first are SQL. `revoked` is about a token `t` and may differ from its column, as after a
+    revocation that leaves `updated_at` alone. The night is the first on which no token `holds` its bot; one without
+    tokens goes at once. Dates beyond `last` are taken as the day after it, so that no sum leaves the calendar.
+    """
+    date, touched = f"LEAST(t.expires_at, {last} + 1)", f"LEAST(CAST(t.updated_at AS date), {last} + 1)"
+    if clean_up.takes_undated:
+        until = f"""CASE
+            WHEN t.expires_at IS NULL THEN {today} - {days}
+            WHEN {revoked} IS FALSE THEN {date}
+            ELSE LEAST({date}, {touched})
+          END + {days}"""
+        again = "false"
+    else:
+        # A revoked token holds its bot a second time, around its date.
+        again = f"({revoked} IS TRUE AND t.expires_at > {touched} + {days} + 1)"
+        until = f"""CASE
+            WHEN {revoked} IS NOT TRUE THEN {date}
+            WHEN {again} OR t.expires_at IS NULL THEN {touched}
+            ELSE GREATEST({date}, {touched})
+          END + {days}"""
+    held_until = "COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until))"
+    return f"""
+      SELECT span.user_id, {held_until} + 1 AS night
+      FROM (
+        SELECT
+          one.user_id,
+          one.since,
+          one.until,
+          max(one.until) OVER (
+            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+          ) AS before
+        FROM (
+          SELECT
+            u.id AS user_id,
+            CAST('-infinity' AS date) AS since,
+            GREATEST(max({until}) FILTER (WHERE t.id IS NOT NULL), {today}) AS until
+          FROM public.users u
+          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
+          WHERE u.user_type = 6
+          GROUP BY u.id
+          UNION ALL
+          SELECT DISTINCT t.user_id, t.expires_at, {date} + {days}
+          FROM public.personal_access_tokens t
+          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
+          WHERE {again} AND t.expires_at <= {last} AND {date} + {days} > {today}
+        ) one
+      ) span
+      GROUP BY span.user_id
+      HAVING {held_until} < {last}
+    """  # noqa: S608 - every part is ours
+
+
 def _span(release: str | None, off: int) -> tuple[Version, Version] | None:
     """The first and the last version that `release`, which may be `off` minor releases off, can mean."""
     found = RELEASE.match(release.strip()) if release else None

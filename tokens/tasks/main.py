@@ -33,6 +33,8 @@ from tokens.tasks.options import (
     RUN_SHOWN,
     RUN_TO_CHANGE,
     SELECTION,
+    SIMULATED,
+    SIMULATION_OUTPUT,
     SUPERSEDED,
     TARGETS_CONFIGURED,
     THERE,
@@ -281,6 +283,47 @@ def whose() -> None:
         gitlab-tokens whose --scan /srv/scripts --output csv
         gitlab-tokens whose --target postgresql://gitlab@db/gitlabhq_production \
           --secrets-file /root/gitlab-secrets.json
+    """
+
+
+@task("simulate:simulate", LOCATED, SIMULATED, SIMULATION_OUTPUT)
+def simulate() -> None:
+    """Show what would die, and when.
+
+    It goes through GitLab's own nightly work for the next nights: tokens expire,
+    memberships end, bots without an active token are deleted with their tokens,
+    and mail goes out. Without a decision it shows what happens as things are.
+    With one or several it shows what happens if they are made today, and says of
+    each token whether it ends because of that (change), with or without it
+    (anyway), or later or not at all (spared). Nothing is changed.
+
+        --max-lifetime   GitLab revokes what is beyond it, after three hours
+        --clean-up-days  bots go sooner or later
+        --disable        no access token works
+        --block-user     no token of that user works
+        --remove-member  the user's tokens lose a project or group; what is
+                         below it, too
+        --require-expiry, --no-require-expiry, --granular-after
+                         concern new tokens; old ones work on
+
+    An effect is stops, revoked, expires, deleted or loses-access; "dead" is said
+    of tokens that do not work by then. The columns notices and told (JSON, CSV)
+    say when GitLab sends mail about a token, and to whom. Tokens of every kind
+    and state count unless they are named. With --remove-member the place chooses
+    no tokens.
+
+    Where GitLab's exact release is not known, the worst of the possible rules
+    counts, and a line says so. A night is the one that begins its day in UTC. It
+    reads in one read-only transaction, also on a standby. Its rules, with their
+    sources, are in tokens/gitlab/rules.py.
+
+    Examples:
+
+        gitlab-tokens simulate
+        gitlab-tokens simulate --max-lifetime 90d
+        gitlab-tokens simulate --clean-up-days 7 --nights 30d --by night
+        gitlab-tokens simulate --block-user jo --output csv
+        gitlab-tokens simulate --remove-member jo --project platform/deploy
     """
 
 

@@ -312,6 +312,7 @@ SELECTING = (
 KINDS_SHOWN = (
     f"Only of this kind: {KINDS}; or one that is no access token: {OTHER_KINDS}. Default: {{default}}. {SEVERAL}"
 )
+EVERY_TOKEN = f"Only of this kind: {KINDS}. Default: every kind of token. {SEVERAL}"
 LEAVE_OUT = Option(
     "leave_out",
     "Leave out tokens that a guard is about: superseded (a rotation has replaced them).",
@@ -550,6 +551,72 @@ PAGE_FILE = Option(
     "The file to write, in place of an older one. A failure leaves that as it was. Default: standard output.",
     only_here=True,
     value=Value("FILE", "a file", "tokens.html", lookup="files"),
+)
+
+SIMULATED = Argument(
+    "asked",
+    "tokens.commands.simulate:asked",
+    (
+        Option(
+            "nights",
+            "How far to look: a period (60d, 3m) or a day. Default: 60d.",
+            "60d",
+            value=Value("PERIOD", "a period or a day", "3m"),
+        ),
+        Option(
+            "max_lifetime",
+            "If the instance's maximum lifetime were set to this period, 400 days at most.",
+            value=Value("PERIOD", "a period", "90d"),
+        ),
+        Option("require_expiry", "If new tokens had to have a date.", False),
+        Option("no_require_expiry", "If new tokens needed no date.", False),
+        Option(
+            "clean_up_days",
+            "If GitLab deleted inactive bots after this number of days, or never.",
+            value=Value("DAYS", "a number of days, or never", "7"),
+        ),
+        Option("disable", "If access tokens were disabled.", False),
+        Option(
+            "granular_after",
+            "If people could make fine-grained tokens alone from this day on.",
+            value=DAY,
+        ),
+        Option(
+            "block_user",
+            f"If the user with this username, or URL, were blocked. {SEVERAL}",
+            several=True,
+            value=USERNAME,
+        ),
+        Option(
+            "remove_member",
+            "If the user with this username were removed from the place that --project or --group names then.",
+            value=USERNAME,
+        ),
+        Option(
+            "by",
+            "token, owner or night: what the lines of text and CSV are about. Default: token.",
+            "token",
+            forms=("token", "owner", "night"),
+        ),
+        Option(
+            "first",
+            "This number of lines, or all. Default: 50 for people, else all.",
+            value=Value("NUMBER", "a number, or all", "100"),
+        ),
+        *(
+            replace(_of_every(option), value=option.value) if option.name != "kind" else option.saying(EVERY_TOKEN)
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+SIMULATION_OUTPUT = Option(
+    "output",
+    "text, json (all nights, owners and tokens), csv or ics (a calendar). Default: text.",
+    "text",
+    forms=("text", "json", "csv", "ics"),
+    value=FORM,
+    short="o",
 )
 
 STANDBY = Option(

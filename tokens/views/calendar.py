@@ -1,8 +1,10 @@
-"""How a forecast looks in a calendar: iCalendar (RFC 5545), one event a date and owner, without names of tokens."""
+"""How what ends looks in a calendar: iCalendar (RFC 5545), one event a date and owner, without names of tokens."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from itertools import islice
 
 from icalendar import Alarm, Calendar
 from icalendar import Event as CalendarEvent
@@ -10,8 +12,11 @@ from icalendar.enums import TRANSP
 
 from tokens.call import current
 from tokens.counts import counted
+from tokens.errors import Refused
 from tokens.gitlab.kind import Kind
-from tokens.inventory.forecast import Event, Owner, OwnerType
+from tokens.gitlab.rules import ENDS
+from tokens.inventory.forecast import MOST_EVENTS, Event, Owner, OwnerType
+from tokens.inventory.simulation import Difference, Simulation
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
@@ -28,13 +33,58 @@ def lines(events: Iterable[Event], instance: Instance, selection: Selection, mad
 
     The calendar of a selection and its events keep their UIDs, whatever an owner or GitLab's release is called by then.
     """
-    calendar = Calendar.new(
-        uid=_uid(instance, "calendar", str(selection)),
-        prodid=f"-//invoke-gitlab-tokens//gitlab-tokens {__version__}//EN",
-        name=f"Tokens of {printable(instance.name or 'GitLab')} that expire",
+    name = f"Tokens of {printable(instance.name or 'GitLab')} that expire"
+    made = (_event(one, instance, made_at) for one in events)
+    yield from _lines(_uid(instance, "calendar", str(selection)), name, made)
+
+
+def endings(found: Simulation, instance: Instance, selection: Selection, made_at: datetime) -> Iterator[str]:
+    """The lines of a calendar of what stops working: an event a night, or a night and owner where owners are named.
+
+    Raises:
+        Refused: more than MOST_EVENTS events.
+    """
+    what = (str(selection), *(str(one) for one in found.scenario.as_dict().items()))
+    name = f"Tokens of {printable(instance.name or 'GitLab')} that stop working"
+    by_owner = selection.users or selection.groups or selection.projects
+    numbers = _by_owner(found) if by_owner else _by_night(found)
+    events = (
+        _entry(
+            _uid(instance, "simulation", *what, str(night), f"{owner.type} {owner.id}" if owner else ""),
+            night,
+            f"{counted(tokens, 'token')}{f' of {_name(owner)}' if owner else ''} {_verb('stop', tokens)} working",
+            f"If {printable(str(found.scenario))}."
+            if found.scenario.is_change
+            else "As things are: no decision is made.",
+            made_at,
+        )
+        for night, owner, tokens in numbers
     )
+    yield from _lines(_uid(instance, "calendar of a simulation", *what), name, events)
+
+
+def _by_night(found: Simulation) -> list[tuple[date, Owner | None, int]]:
+    numbers: Counter[date] = Counter()
+    for one in found.counts:
+        if one.worked and one.rule.effect in ENDS and one.difference is not Difference.SPARED:
+            numbers[one.night] += one.tokens
+    return [(night, None, tokens) for night, tokens in sorted(numbers.items())]
+
+
+def _by_owner(found: Simulation) -> list[tuple[date, Owner | None, int]]:
+    some = islice(found.owners(None, by_night=True), MOST_EVENTS + 1)
+    numbers: list[tuple[date, Owner | None, int]] = [
+        (one.night or one.first, one.owner, one.dies) for one in some if one.dies
+    ]
+    if len(numbers) > MOST_EVENTS:
+        raise Refused(f"More than {MOST_EVENTS:,} events are too many for a calendar: choose fewer owners.")
+    return numbers
+
+
+def _lines(uid: uuid.UUID, name: str, events: Iterable[CalendarEvent]) -> Iterator[str]:
+    calendar = Calendar.new(uid=uid, prodid=f"-//invoke-gitlab-tokens//gitlab-tokens {__version__}//EN", name=name)
     for event in events:
-        calendar.add_component(_event(event, instance, made_at))
+        calendar.add_component(event)
     yield from (f"{line}\r" for line in calendar.to_ical().decode().split("\r\n")[:-1])
 
 
@@ -45,15 +95,21 @@ def _event(event: Event, instance: Instance, made_at: datetime) -> CalendarEvent
         *([f"{counted(event.tokens, 'token')}{of} {_verb('expire', event.tokens)}"] if event.tokens else []),
         *([f"{_memberships(event.memberships)} {_verb('end', event.memberships)}"] if event.memberships else []),
     ]
+    uid = _uid(instance, str(event.day), f"{owner.type} {owner.id}" if owner else "")
+    return _entry(uid, event.day, ", ".join(ends), _description(event), made_at)
+
+
+def _entry(uid: uuid.UUID, day: date, summary: str, description: str, made_at: datetime) -> CalendarEvent:
+    """An event of a whole day, with a reminder."""
     found = CalendarEvent.new(
-        uid=_uid(instance, str(event.day), f"{owner.type} {owner.id}" if owner else ""),
+        uid=uid,
         stamp=made_at,
-        start=event.day,
-        summary=", ".join(ends),
-        description=_description(event),
+        start=day,
+        summary=summary,
+        description=description,
         transparency=TRANSP.TRANSPARENT,
     )
-    alarm = Alarm.new(description=", ".join(ends))
+    alarm = Alarm.new(description=summary)
     alarm.add("action", "DISPLAY")
     alarm.TRIGGER = -AHEAD
     found.add_component(alarm)

@@ -1,0 +1,155 @@
+"""`simulate`: what GitLab's nightly work will do to tokens, and what a decision would change about that."""
+
+import functools
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from tokens.commands.environment import Environment
+from tokens.commands.instance import described
+from tokens.commands.options.days import day_of, days_of, today
+from tokens.commands.options.selecting import to_count
+from tokens.commands.options.values import free_text, whole_number
+from tokens.commands.show import show
+from tokens.errors import UsageError
+from tokens.inventory.scenario import Scenario
+from tokens.inventory.simulation import simulated
+from tokens.selection import Selection, refuse_others
+from tokens.targets.places import Locate
+from tokens.terminal import console
+from tokens.views import simulation as view
+
+FIRST = 50  # lines for people
+LONGEST = 3_660  # nights
+LONGEST_LIFETIME = 400  # days; GitLab takes 365, and 400 behind a feature flag
+MOST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which tokens, what is decided, and how much is shown: `first` None is all."""
+
+    selection: Selection
+    scenario: Scenario
+    by: str
+    first: int | None
+
+
+def asked(
+    environment: Environment,
+    *,
+    nights: str,
+    max_lifetime: str | None,
+    require_expiry: bool,
+    no_require_expiry: bool,
+    clean_up_days: str | None,
+    disable: bool,
+    granular_after: str | None,
+    block_user: Sequence[str] | None,
+    remove_member: str | None,
+    by: str,
+    first: str | None,
+    group: Sequence[str] | None,
+    project: Sequence[str] | None,
+    **selecting: Any,
+) -> Asked:
+    """What these options mean. With `--remove-member` the place is where it is removed from, and chooses no tokens.
+
+    Raises:
+        UsageError: what cannot be read, or does not go together, in one line.
+    """
+    if require_expiry and no_require_expiry:
+        raise UsageError("--require-expiry and --no-require-expiry are opposites: use one of them.")
+    if disable and (max_lifetime or granular_after):
+        other = "--max-lifetime" if max_lifetime else "--granular-after"
+        raise UsageError(f"--disable stops every token at once, so {other} would change nothing: use one of them.")
+    places = {"group": list(group or ()), "project": list(project or ())}
+    if remove_member is not None:
+        named = [word.strip() for values in places.values() for value in values for word in value.split(",")]
+        if len(named) != 1:
+            raise UsageError(
+                "--remove-member needs the one place that it is about: use --project PATH or --group PATH."
+            )
+    selection = to_count(environment, **places, **selecting)
+    refuse_others(kind.value for kind in selection.others)
+    users = to_count(environment, user=block_user).users if block_user else ()
+    member = to_count(environment, user=[free_text("remove-member", remove_member)]).users if remove_member else ()
+    if len(member) > 1:
+        raise UsageError("--remove-member takes one username.")
+    scenario = Scenario(
+        _nights(nights),
+        max_lifetime=None if max_lifetime is None else _lifetime(max_lifetime),
+        requires_expiry=True if require_expiry else False if no_require_expiry else None,
+        clean_up_days=_days(clean_up_days) if clean_up_days not in (None, "never") else None,
+        keeps_bots=clean_up_days == "never",
+        disable=disable,
+        granular_after=None if granular_after is None else day_of("granular-after", granular_after),
+        block_users=users,
+    )
+    if remove_member is not None:
+        scenario = replace(
+            scenario,
+            remove_member=member[0],
+            project=next(iter(selection.projects), None),
+            group=next(iter(selection.groups), None),
+        )
+        selection = replace(selection, projects=(), groups=())
+    number = None if first in (None, "all") else whole_number(first or "", 1, MOST)
+    if first not in (None, "all") and number is None:
+        raise UsageError(f'--first takes a number of lines, or all, not "{first}".')
+    return Asked(selection, scenario, by, FIRST if first is None else number)
+
+
+def simulate(environment: Environment, locate: Locate, asked: Asked, output: str) -> None:
+    """Show what happens to the tokens of the selection in the next nights.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    site = locate()
+    instance = described(site) if output == "json" else site.instance  # before the transaction begins
+    on_terminal = output == "text" and console.is_terminal(environment.stdout)
+    with ExitStack() as stack:
+        with environment.announced("Going through the nights"):
+            found = stack.enter_context(simulated(site.address, asked.selection, asked.scenario, release=site.release))
+        environment.note(found.notes)
+
+        def ics() -> Any:
+            from tokens.views import calendar  # its library takes a tenth of a second
+
+            return calendar.endings(found, site.instance, asked.selection, datetime.now(UTC))
+
+        show(
+            environment,
+            output,
+            text=functools.partial(
+                view.screen, found, asked.by, asked.first, shutil.get_terminal_size().columns if on_terminal else None
+            ),
+            json=lambda: view.as_json(found, instance, asked.selection),
+            csv=lambda: view.as_csv(found, asked.by),
+            others={"ics": ics},
+        )
+
+
+def _nights(text: str) -> int:
+    found = (day_of("nights", text) - today()).days if "-" in text else days_of("nights", text)
+    if not 1 <= found <= LONGEST:
+        raise UsageError(f"--nights takes a period or a day from tomorrow on, at most {LONGEST:,} days away.")
+    return found
+
+
+def _lifetime(text: str) -> int:
+    days = days_of("max-lifetime", text)
+    if days > LONGEST_LIFETIME:
+        raise UsageError(f"--max-lifetime takes {LONGEST_LIFETIME} days at most, as GitLab does.")
+    return days
+
+
+def _days(text: str | None) -> int:
+    try:
+        return days_of("clean-up-days", text or "")
+    except UsageError:
+        raise UsageError(f'--clean-up-days takes a number of days such as 7, or never, not "{text}".') from None

@@ -1,0 +1,334 @@
+"""How a simulation looks: a sentence, why, whose, and token by token; JSON and CSV."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from itertools import islice
+from typing import Any
+
+from tokens.counts import counted
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.rules import ENDS, Effect
+from tokens.inventory.simulation import Difference, OwnerEvents, Simulation, TokenEvent
+from tokens.selection import Selection
+from tokens.targets.instance import Instance
+from tokens.terminal import comma_separated
+from tokens.terminal.paragraphs import laid_out
+from tokens.terminal.printable import printable
+from tokens.terminal.tables import table
+from tokens.views import document
+
+OWNERS = 10  # beside the tokens
+NOBODY = "(no membership)"
+TOKEN_FIELDS = (
+    "night",
+    "rule",
+    "effect",
+    "difference",
+    "works_until_then",
+    "id",
+    "kind",
+    "account",
+    "owner",
+    "name",
+    "expires_at",
+    "state",
+    "owner_state",
+    "last_used_at",
+    "notices",
+    "told",
+)
+OWNER_FIELDS = ("owner_type", "owner_id", "owner", "first", "anyway", "change", "spared", "deleted")
+NIGHT_FIELDS = (
+    "night",
+    "stops",
+    "revoked",
+    "expires",
+    "deleted",
+    "because_of_the_change",
+    "spared",
+    "dead_rows_deleted",
+    "loses_access",
+    "memberships_of_bots",
+    "memberships_of_others",
+    "notices",
+)
+
+
+def screen(found: Simulation, by: str, first: int | None, columns: int | None) -> Iterator[str]:
+    """What a person wants to know first, then why, then whose and which tokens, `first` of them."""
+    for sentence in sentences(found):
+        yield laid_out(sentence, columns)
+    why = list(_why(found))
+    if why:
+        yield ""
+        yield from table(("Tokens", "Effect", "Because of", "First", "Last", "Why"), why, columns, spare=("Last",))
+    if by == "night":
+        yield from _below(_nights(found, first), NIGHTS_SHOWN, columns, first)
+        return
+    owners = _owners(found, OWNERS if by == "token" else first, changed=found.scenario.is_change)
+    yield from _below(owners, OWNERS_SHOWN, columns, OWNERS if by == "token" else first, "owner")
+    if by == "token":
+        yield from _below(_tokens(found, first), TOKENS_SHOWN, columns, first, "event")
+
+
+def sentences(found: Simulation) -> Iterator[str]:
+    """How many tokens stop working, when the first does, and what the decision has to do with it."""
+    scenario = found.scenario
+    dies = found.dies()
+    nights = f"in the next {counted(scenario.nights, 'night')} (until {found.last})"
+    if scenario.is_change:
+        yield (
+            f"If today {printable(str(scenario))}: {counted(dies, 'token')} {_verb(dies, 'stop')} working {nights}, "
+            f"{found.dies(Difference.CHANGE):,} because of it, {found.dies(Difference.ANYWAY):,} anyway."
+        )
+    else:
+        yield f"{counted(dies, 'token')} {_verb(dies, 'stop')} working {nights}."
+    soonest = min((one.night for one in found.counts if one.ends), default=None)
+    if soonest is not None and dies:
+        yield f"The first {_verb(1, 'stop')} on {_near(soonest, found.today)}."
+    spared = found.dies(Difference.SPARED)
+    if spared:
+        yield f"{counted(spared, 'token')} would work longer than without it."
+    rows = {
+        difference: sum(
+            one.tokens
+            for one in found.counts
+            if one.rule.effect is Effect.DELETED and one.difference is difference and not one.worked
+        )
+        for difference in Difference
+    }
+    if gone := rows[Difference.ANYWAY] + rows[Difference.CHANGE]:
+        because = f", {rows[Difference.CHANGE]:,} of them because of it" if scenario.is_change else ""
+        yield f"GitLab deletes {counted(gone, 'dead token')} with {_its(gone)} bots, too{because}."
+    if later := rows[Difference.SPARED]:
+        yield f"{counted(later, 'dead token')} {_verb(later, 'stay')} longer than without it."
+    if found.bots_without_tokens:
+        number = found.bots_without_tokens
+        yield f"{counted(number, 'bot')} without any token {_verb(number, 'go', 'goes')} in the next night."
+    mailed = sum(one.tokens for one in found.notices)
+    if mailed:
+        yield f"GitLab sends mail about tokens {counted(mailed, 'time')} until then."
+
+
+def as_json(found: Simulation, instance: Instance, selection: Selection) -> Iterator[str]:
+    """One document in pieces: all nights, owners and events, a line each."""
+    head = {
+        **document.head(instance),
+        "selection": selection.as_dict(),
+        "change": found.scenario.as_dict(),
+        "notes": list(found.notes),
+        "first": str(found.first),
+        "last": str(found.last),
+        "dies": found.dies(),
+        "because_of_the_change": found.dies(Difference.CHANGE),
+        "anyway": found.dies(Difference.ANYWAY),
+        "spared": found.dies(Difference.SPARED),
+        "bots_without_tokens": found.bots_without_tokens,
+        "rules": [
+            {
+                "night": str(one.night),
+                "rule": one.rule.name,
+                "effect": one.rule.effect.value,
+                "difference": one.difference.value,
+                "works_until_then": one.worked,
+                "tokens": one.tokens,
+                "accounts": one.accounts,
+            }
+            for one in found.counts
+        ],
+        "notices": [
+            {"night": str(one.night), "notice": one.rule.name, "tokens": one.tokens, "accounts": one.accounts}
+            for one in found.notices
+        ],
+        "memberships": [
+            {"night": str(one.night), "of_bots": one.of_bots, "of_others": one.of_others} for one in found.memberships
+        ],
+    }
+    yield json.dumps(head, indent=2).removesuffix("\n}") + ","
+    yield from _listed("owners", (_owner(one) for one in found.owners(None)), ",")
+    yield from _listed("tokens", (_token(one) for one in found.tokens(None)), "")
+    yield "}"
+
+
+def as_csv(found: Simulation, by: str) -> Iterator[str]:
+    """A row for each event, each owner, or each night."""
+    if by == "night":
+        yield comma_separated.line(NIGHT_FIELDS)
+        for night, numbers in by_night(found).items():
+            yield comma_separated.line((str(night), *(numbers[name] for name in NIGHT_FIELDS[1:])))
+        return
+    fields = TOKEN_FIELDS if by == "token" else OWNER_FIELDS
+    rows = map(_token, found.tokens(None)) if by == "token" else map(_owner, found.owners(None))
+    yield comma_separated.line(fields)
+    for row in rows:
+        yield comma_separated.line(_flat(row[name]) for name in fields)
+
+
+def by_night(found: Simulation) -> Mapping[date, Mapping[str, int]]:
+    """The numbers of each night on which anything happens, by NIGHT_FIELDS."""
+    nights: dict[date, dict[str, int]] = defaultdict(lambda: dict.fromkeys(NIGHT_FIELDS[1:], 0))
+    for one in found.counts:
+        numbers = nights[one.night]
+        if one.difference is Difference.SPARED:
+            numbers["spared"] += one.tokens
+        elif one.rule.effect is Effect.DELETED and not one.worked:
+            numbers["dead_rows_deleted"] += one.tokens
+        else:
+            numbers[one.rule.effect.value.replace("-", "_")] += one.tokens
+            numbers["because_of_the_change"] += one.tokens if one.difference is Difference.CHANGE else 0
+    for membership in found.memberships:
+        nights[membership.night]["memberships_of_bots"] += membership.of_bots
+        nights[membership.night]["memberships_of_others"] += membership.of_others
+    for notice in found.notices:
+        nights[notice.night]["notices"] += notice.tokens
+    return dict(sorted(nights.items()))
+
+
+TOKENS_SHOWN = ("Night", "Effect", "Because of", "Change", "Id", "Kind", "Owner", "Name", "Used", "Notices")
+OWNERS_SHOWN = ("Owner", "Stop working", "Because of it", "Rows deleted", "First")
+NIGHTS_SHOWN = ("Night", "Stop working", "Because of it", "Lose access", "Rows deleted", "Memberships", "Notices")
+
+
+def _why(found: Simulation) -> Iterator[tuple[object, ...]]:
+    """A line for each rule that applies, what works until then first."""
+    groups: dict[tuple[object, ...], list[Any]] = defaultdict(list)
+    for one in found.counts:
+        if one.difference is not Difference.SPARED:
+            groups[not one.worked, list(Effect).index(one.rule.effect), one.rule.name].append(one)
+    for (_, _, name), counts in sorted(groups.items(), key=lambda item: item[0][:2]):
+        rule, worked = counts[0].rule, counts[0].worked
+        effect = rule.effect.value if worked else f"{rule.effect} (dead)"
+        days = [one.night for one in counts]
+        yield sum(one.tokens for one in counts), effect, name, min(days), max(days), rule.means
+
+
+def _owners(found: Simulation, first: int | None, *, changed: bool) -> Iterator[tuple[object, ...]]:
+    for one in found.owners(None if first is None else first + 1):
+        because = one.change if changed else 0
+        yield _owner_name(one), one.dies, because, one.deleted, one.first
+
+
+def _tokens(found: Simulation, first: int | None) -> Iterator[tuple[object, ...]]:
+    for one in found.tokens(None if first is None else first + 1):
+        notices = " ".join(name for _, name in one.notices) or ("none" if one.worked else "")
+        yield (
+            one.night,
+            one.rule.effect.value if one.worked else f"{one.rule.effect} (dead)",
+            one.rule.name,
+            one.difference.value if found.scenario.is_change else "",
+            one.id,
+            one.kind.value,
+            NOBODY if one.owner is None else printable(one.owner),
+            printable(one.name),
+            "never" if one.last_used_at is None else one.last_used_at.partition("T")[0],
+            notices,
+        )
+
+
+def _nights(found: Simulation, first: int | None) -> Iterator[tuple[object, ...]]:
+    for night, numbers in islice(by_night(found).items(), None if first is None else first + 1):
+        ends = sum(numbers[effect.value] for effect in ENDS)
+        yield (
+            night,
+            ends,
+            numbers["because_of_the_change"],
+            numbers["loses_access"],
+            numbers["deleted"] + numbers["dead_rows_deleted"],
+            numbers["memberships_of_bots"] + numbers["memberships_of_others"],
+            numbers["notices"],
+        )
+
+
+def _below(
+    rows: Iterable[tuple[object, ...]],
+    heading: tuple[str, ...],
+    columns: int | None,
+    first: int | None,
+    what: str = "night",
+) -> Iterator[str]:
+    """A table after an empty line, and that there is more; nothing where there is none. Empty columns are left out."""
+    cells = list(rows)
+    if not cells:
+        return
+    shown = cells if first is None else cells[:first]
+    used = [number for number in range(len(heading)) if any(row[number] not in ("", 0) for row in shown)]
+    yield ""
+    yield from table(
+        [heading[number] for number in used],
+        [[row[number] for number in used] for row in shown],
+        columns,
+        spare=("Notices", "Used", "Id"),
+    )
+    if len(cells) > len(shown):
+        yield f"There are more {what}s: --first all shows them." if what != "owner" else "More owners: --by owner."
+
+
+def _listed(name: str, rows: Iterable[Mapping[str, Any]], after: str) -> Iterator[str]:
+    yield f'  "{name}": ['
+    before = None
+    for row in rows:
+        if before is not None:
+            yield f"{before},"
+        before = f"    {json.dumps(row)}"
+    if before is not None:
+        yield before
+    yield f"  ]{after}"
+
+
+def _token(one: TokenEvent) -> dict[str, Any]:
+    return {
+        "night": str(one.night),
+        "rule": one.rule.name,
+        "effect": one.rule.effect.value,
+        "difference": one.difference.value,
+        "works_until_then": one.worked,
+        "id": one.id,
+        "kind": one.kind.value,
+        "account": one.account,
+        "owner": one.owner,
+        "name": one.name,
+        "expires_at": None if one.expires_at is None else str(one.expires_at),
+        "state": one.state,
+        "owner_state": one.owner_state,
+        "last_used_at": one.last_used_at,
+        "notices": [{"night": str(night), "notice": name} for night, name in one.notices],
+        "told": list(one.told),
+    }
+
+
+def _owner(one: OwnerEvents) -> dict[str, Any]:
+    return {
+        "owner_type": one.owner.type.value,
+        "owner_id": one.owner.id,
+        "owner": one.owner.name,
+        "first": str(one.first),
+        "anyway": one.anyway,
+        "change": one.change,
+        "spared": one.spared,
+        "deleted": one.deleted,
+    }
+
+
+def _flat(value: Any) -> Any:
+    """A value as a cell: a space is between several."""
+    if isinstance(value, list):
+        return " ".join(f"{one['night']}/{one['notice']}" if isinstance(one, dict) else one for one in value)
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _owner_name(one: OwnerEvents) -> str:
+    return NOBODY if one.owner.name is None else printable(one.owner.name)
+
+
+def _near(day: date, today: date) -> str:
+    return ExpirationDate(day.toordinal()).beside(ExpirationDate(today.toordinal()))
+
+
+def _verb(number: int, plural: str, singular: str = "") -> str:
+    return (singular or f"{plural}s") if number == 1 else plural
+
+
+def _its(number: int) -> str:
+    return "its" if number == 1 else "their"
