@@ -2335,7 +2335,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($2 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
@@ -2542,7 +2542,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($2 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
@@ -2708,7 +2708,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($2 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
@@ -2885,7 +2885,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($2 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
@@ -3117,7 +3117,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($2 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,

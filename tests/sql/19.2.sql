@@ -2614,7 +2614,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
@@ -2955,7 +2955,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
@@ -3249,7 +3249,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
@@ -3554,7 +3554,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
@@ -3919,7 +3919,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,

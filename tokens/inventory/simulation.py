@@ -57,7 +57,7 @@ ENDED = """
 NONE_FREE = "SELECT CAST(NULL AS bigint) AS user_id, CAST(NULL AS date) AS night WHERE false"
 
 MOMENTS = """
-    moments AS (
+    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
         t.id,
         t.user_id,
