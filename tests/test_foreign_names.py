@@ -90,7 +90,12 @@ def rows(printed: str) -> list[str]:
     return lines
 
 
-every_name = pytest.mark.parametrize("named", NAMES, indirect=True)
+OFTEN = ("escapes", "turned around", "page", "formula")  # the others are for runs that have the time
+every_name = pytest.mark.parametrize(
+    "named",
+    [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in NAMES],
+    indirect=True,
+)
 
 
 @every_name
@@ -193,6 +198,7 @@ def test_a_name_stays_in_its_place_in_every_view(named: Instance) -> None:
     read(named, VIEWS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["control", "page", "metric", "nagios"], indirect=True)
 def test_numbers_about_tokens_stay_numbers(named: Instance) -> None:
     read(named, NUMBERS)
