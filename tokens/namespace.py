@@ -19,6 +19,7 @@ from tokens.tasks.main import (
     rotate,
     targets,
     undo,
+    used,
     whose,
 )
 from tokens.terminal import console
@@ -36,6 +37,7 @@ ns = invoke.Collection(
     breakdown,
     report,
     check,
+    used,
     whose,
     edit,
     extend,

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,10 +11,12 @@ from typing import Any, BinaryIO
 from tokens.call import current
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
+from tokens.commands.options.logs import logs_named
 from tokens.commands.scanning import Scanning
 from tokens.commands.show import show
 from tokens.commands.travel import caller
 from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.gitlab.kind import Kind
 from tokens.gitlab.token_text import LONGEST
 from tokens.inventory.scan import Occurrence, check_place
 from tokens.inventory.whose import Answer, Known
@@ -30,7 +32,11 @@ from tokens.targets.there.tool import RemoteTool
 from tokens.terminal import console
 from tokens.terminal.printable import printable
 from tokens.terminal.silence import hidden_answer
+from tokens.usage.files import Log, opened
+from tokens.usage.reading import read_usage
+from tokens.usage.tally import TokenUse
 from tokens.views import whose as view
+from tokens.views.used import NOT_IN_IT, faults, reach
 from tokens.views.whose import Row
 
 There = tuple[RemoteTarget, tuple[str, ...], Path | None]
@@ -43,10 +49,17 @@ QUESTION = "Paste the token; it is not shown. Enter ends it: "
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the options say: the folder or file to look into, None for standard input; a copy of GitLab's secrets."""
+    """What the options say.
+
+    Attributes:
+        scan: the folder or file to look into, None for standard input.
+        secrets_file: a copy of GitLab's secrets; None for those of the GitLab that is found.
+        logs: which say what the tokens did, oldest first; None for none.
+    """
 
     scan: str | None
     secrets_file: Path | None
+    logs: tuple[Log, ...] | None
 
 
 @dataclass(frozen=True)
@@ -67,15 +80,17 @@ class _Side:
     instance: Callable[[], Instance]
 
 
-def wanted(_: Environment, scan: str | None, secrets_file: str | None) -> Wanted:
+def wanted(environment: Environment, scan: str | None, log: Sequence[str] | None, secrets_file: str | None) -> Wanted:
     """What these options mean.
 
     Raises:
-        UsageError: what is to be scanned is not there.
+        UsageError: what is to be read is not there, or tokens and a log would both come on standard input.
     """
     if scan is not None:
         check_place(scan)
-    return Wanted(scan, Path(secrets_file).expanduser() if secrets_file else None)
+    elif "-" in (log or ()):
+        raise UsageError("--log - reads standard input, on which the tokens come: name a file, or use --scan.")
+    return Wanted(scan, Path(secrets_file).expanduser() if secrets_file else None, logs_named(environment, log))
 
 
 def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There | None, output: str) -> None:
@@ -89,54 +104,89 @@ def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There
     forbid_core_dumps()
     if there and wanted.secrets_file is not None:
         raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
-    if wanted.scan is None:
-        given, numbered = _given(environment)
-        _show(environment, _side(environment, wanted, locate, there), given, output, numbered=numbered)
-        return
-    scanning = Scanning.started(wanted.scan)
-    with closing(scanning):
-        side = _side(environment, wanted, locate, there)
-        prefixes = side.ask(()).prefixes
-        found = map(_found, scanning.occurrences(prefixes))
-        _show(environment, side, found, output, notes=lambda: scanning.notes)
-
-
-def _show(
-    environment: Environment,
-    side: _Side,
-    given: Iterable[_Given],
-    output: str,
-    *,
-    numbered: bool = True,
-    notes: Callable[[], Sequence[str]] = tuple,
-) -> None:
-    """Look the texts up and show what is known; `notes` are known when all of them were taken."""
-    with environment.announced("Looking the tokens up"):
-        batches = _batches(side, given)
-        first, known = next(batches)
-    noted = list(known.notes)
-    shown = 0
-
-    def rows() -> Iterator[Row]:
-        nonlocal shown
-        for batch, more in itertools.chain([(first, known)], batches):
-            noted.extend(note for note in more.notes if note not in noted)
-            shown += len(batch)
-            yield from batch
-        noted.extend(notes())
-
-    show(
-        environment,
-        output,
-        text=lambda: view.lines(rows(), numbered=numbered),
-        json=lambda: view.as_json(rows(), side.instance(), known.prefixes, noted),
-        csv=lambda: view.as_csv(rows()),
-        at_once=True,
-    )
+    with ExitStack() as stack:
+        # Root opens them before it becomes the GitLab user.
+        logs = None if wanted.logs is None else stack.enter_context(opened(wanted.logs))
+        if wanted.scan is None:
+            given, numbered = _given(environment)
+            answers = _Answers(environment, _side(environment, wanted, locate, there), given, logs)
+        else:
+            scanning = stack.enter_context(closing(Scanning.started(wanted.scan)))
+            side = _side(environment, wanted, locate, there)
+            found = map(_found, scanning.occurrences(side.ask(()).prefixes))
+            answers, numbered = _Answers(environment, side, found, logs, lambda: scanning.notes), True
+        show(
+            environment,
+            output,
+            text=lambda: view.lines(answers.rows(), numbered=numbered),
+            json=lambda: view.as_json(answers.rows(), answers.instance, answers.prefixes, answers.notes),
+            csv=lambda: view.as_csv(answers.rows()),
+            at_once=True,
+        )
     environment.flush()
-    environment.note(map(printable, noted))
-    if not shown and output == "text":
+    environment.note(map(printable, answers.notes))
+    if not answers.shown and output == "text":
         environment.tell("There is no token.")
+
+
+class _Answers:
+    """What is known of the texts, as they come; with logs when all of them have come.
+
+    Attributes:
+        prefixes: what this instance's access tokens begin with.
+        notes: what a person should know, too; complete when all rows were taken.
+        shown: how many rows there were so far.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        side: _Side,
+        given: Iterable[_Given],
+        logs: Sequence[Log] | None,
+        more_notes: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self._environment = environment
+        self._side = side
+        self._logs = logs
+        self._more_notes = more_notes
+        self._batches = _batches(side, given)
+        with environment.announced("Looking the tokens up"):
+            self._first = next(self._batches)
+        self.prefixes = self._first[1].prefixes
+        self.notes: list[str] = []
+        self.shown = 0
+
+    @property
+    def instance(self) -> Instance:
+        """What the instance is called."""
+        return self._side.instance()
+
+    def rows(self) -> Iterator[Row]:
+        """The rows, once."""
+        rows = self._looked_up()
+        for row in rows if self._logs is None else self._with_use(list(rows), self._logs):
+            self.shown += 1
+            yield row
+
+    def _looked_up(self) -> Iterator[Row]:
+        for rows, known in itertools.chain([self._first], self._batches):
+            self._note(known.notes)
+            yield from rows
+        self._note(self._more_notes())
+
+    def _with_use(self, rows: Sequence[Row], logs: Sequence[Log]) -> Iterator[Row]:
+        """The rows with what the logs say of each access token; other kinds have numbers of their own."""
+        ids = {token for token in map(_access_token, rows) if token is not None}
+        with self._environment.announced("Reading the log"):
+            usage = read_usage(logs, only=ids)
+        self._note([*faults(usage), reach(usage), NOT_IN_IT])
+        for row in rows:
+            token = _access_token(row)
+            yield row if token is None else replace(row, use=usage.by_token.get(token, TokenUse(token)))
+
+    def _note(self, notes: Iterable[str]) -> None:
+        self.notes += (note for note in notes if note not in self.notes)
 
 
 def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], Known]]:
@@ -157,6 +207,12 @@ def _row(given: _Given, answers: Sequence[Answer]) -> Row | None:
     """What is known of the likeliest text that is known; None where nothing is, and it may be no token at all."""
     answer = next((one for one in answers if one.facts is not None), answers[0])
     return Row(given.file, given.line, answer) if given.sure or answer.facts is not None else None
+
+
+def _access_token(row: Row) -> int | None:
+    """The id of the access token that it is; None where it is none, or not known."""
+    facts = row.answer.facts
+    return int(facts["id"]) if facts is not None and facts["kind"] in list(Kind) else None
 
 
 def _found(one: Occurrence) -> _Given:
@@ -251,11 +307,10 @@ def _one_line(text: Secret) -> str:
 
 def _known(document: dict[str, Any], number: int) -> Known:
     """What the task there has found."""
-    names = view.NAMES[4:]
     answers = tuple(
         Answer(
             one["looks_like"],
-            None if one["id"] is None else {name: one[name] for name in names},
+            None if one["id"] is None else {name: one[name] for name in view.FACTS},
             one["why"] or "",
         )
         for one in document["tokens"]

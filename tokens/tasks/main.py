@@ -37,6 +37,8 @@ from tokens.tasks.options import (
     THERE,
     THRESHOLDS,
     TOP,
+    USED,
+    USED_OUTPUT,
     WHOSE,
     WHOSE_OUTPUT,
     handling_of,
@@ -186,6 +188,41 @@ def report() -> None:
     """
 
 
+@task("used:used", LOCATED, COUNTED, USED, USED_OUTPUT)
+def used() -> None:
+    """Show what uses tokens, by GitLab's API log.
+
+    Before a change: does anybody use these tokens, and what? After a leak: what
+    did this one do? GitLab writes the token of each call into api_json.log, and
+    from 17.2 on that of each refused one. Tokens of every kind and state count
+    unless they are named. Without --log the log of the GitLab right here is
+    read, with its rotated files, also in a container. The webservice pods of a
+    Helm chart write it to standard output: pipe that in with --log -. Other
+    lines between do no harm.
+
+    Each token has its calls, those a day, the refused ones and from where they
+    came. Of up to three tokens, and in JSON of each, it shows routes, projects,
+    addresses, programs, and why it was refused: expired, revoked, or the scopes
+    that were missing. An address that is refused too often is named with the
+    limit of GitLab's settings: throttle_unauthenticated_api of the instance, and
+    rack_attack: git_basic_auth of gitlab.yml, which bans it.
+
+    --top-refused shows dead tokens that somebody still tries, with their owner,
+    their date and what replaced them. The log has the REST API alone. Of a token
+    that is used for GraphQL, or for Git over HTTP, it says nothing.
+
+    Lines that are damaged are counted and left out. With --state each run reads
+    on where the last one ended, also where files were rotated since.
+
+    Examples:
+
+        gitlab-tokens used --user erika
+        gitlab-tokens used --log '/srv/logs/api_json.log*' --by address
+        gitlab-tokens used --top-refused --since 2024-06-15
+        gitlab-tokens used --group platform --output json
+    """
+
+
 @task("check:check", LOCATED, COMING, THRESHOLDS, EACH, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
@@ -231,6 +268,9 @@ def whose() -> None:
     has no prefix, as before GitLab 14.5, counts if this GitLab knows it. Links
     are not followed. What is compressed, as in a .git folder, is not looked into.
 
+    --log adds what each access token did: calls, routes, projects, addresses,
+    programs, and why it was refused (see used).
+
     The instance's db_key_base makes the digests, and is read from GitLab's own
     secrets, or from --secrets-file. With --target docker:... or kubernetes:... it
     stays inside. Files are read out here, and the tokens go in over a pipe.
@@ -239,6 +279,7 @@ def whose() -> None:
 
         gitlab-tokens whose
         gitlab-tokens whose --target docker:gitlab
+        gitlab-tokens whose --log '/var/log/gitlab/gitlab-rails/api_json.log*'
         gitlab-tokens whose --scan /srv/scripts --output csv
         gitlab-tokens whose --target postgresql://gitlab@db/gitlabhq_production \
           --secrets-file /root/gitlab-secrets.json

@@ -58,6 +58,15 @@ SECRETS_FILE = Option(
     value=Value("FILE", "a file", "/root/gitlab-secrets.json", lookup="files"),
     group=Group.PLACE,
 )
+LOG = Option(
+    "log",
+    "GitLab's api_json.log: a file, a pattern such as 'api_json.log*', or - for standard input; plain, gzip or zstd. "
+    f"Rotated files are read in their order. {SEVERAL}",
+    several=True,
+    is_log=True,
+    value=Value("FILE", "a file", "'/var/log/gitlab/gitlab-rails/api_json.log*'", lookup="files"),
+    group=Group.PLACE,
+)
 WHOSE = Argument(
     "wanted",
     "tokens.commands.whose:wanted",
@@ -67,6 +76,10 @@ WHOSE = Argument(
             "Instead of reading standard input, look for tokens in the files of this folder, or in this file.",
             value=Value("FOLDER", "a folder or a file", "/srv/scripts", lookup="files"),
             group=Group.TOKENS,
+        ),
+        LOG.saying(
+            "Show what each token did, too, by GitLab's api_json.log: a file, or a pattern such as 'api_json.log*'; "
+            f"plain, gzip or zstd. {SEVERAL}"
         ),
         SECRETS_FILE,
     ),
@@ -451,6 +464,40 @@ FORECAST_OUTPUT = Option(
     "text, json, csv, ics (a calendar) or html (a page for a browser). Default: text.",
     "text",
     forms=("text", "json", "csv", "ics", "html"),
+    value=FORM,
+    short="o",
+)
+USED = Argument(
+    "wanted",
+    "tokens.commands.used:wanted",
+    (
+        LOG.saying(f"{LOG.text} Default: the log of the GitLab right here, with its rotated files."),
+        Option("since", "Leave out calls before this day (2024-06-15, UTC).", value=PAST_DAY),
+        Option(
+            "state",
+            "Read on from where the last run with this file ended, and write down where this one ends. For a timer.",
+            only_here=True,
+            value=Value("FILE", "a file", "/var/lib/gitlab-tokens/used.json", lookup="files"),
+        ),
+        Option(
+            "by",
+            "A row for each token, address, route or day. Default: token.",
+            "token",
+            forms=("token", "address", "route", "day"),
+        ),
+        Option("top_refused", "Only dead tokens that are still being tried, most often first.", False),
+        Option(
+            "first",
+            "This number of rows, or all. Default: 50 on a terminal, else all.",
+            value=Value("NUMBER", "a number, or all", "100"),
+        ),
+    ),
+)
+USED_OUTPUT = Option(
+    "output",
+    "text, json, ndjson (a document a line) or csv. Default: text.",
+    "text",
+    forms=("text", "json", "ndjson", "csv"),
     value=FORM,
     short="o",
 )
