@@ -1,24 +1,18 @@
 """`whose`: which token is this, by its text, which comes on standard input or is found in files."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from tokens.call import current
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
-from tokens.commands.options.logs import logs_named
-from tokens.commands.scanning import Scanning
 from tokens.commands.show import show
-from tokens.commands.travel import caller
-from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.errors import UsageError
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.token_text import LONGEST
-from tokens.inventory.scan import Occurrence, check_place
 from tokens.inventory.whose import Answer, Known
 from tokens.inventory.whose import whose as known_of
 from tokens.secret import Secret, forbid_core_dumps
@@ -27,23 +21,20 @@ from tokens.targets.instance import Instance
 from tokens.targets.keys import keys_of
 from tokens.targets.places import Locate
 from tokens.targets.target import RemoteTarget
-from tokens.targets.there.remote import SessionLost
-from tokens.targets.there.tool import RemoteTool
 from tokens.terminal import console
 from tokens.terminal.printable import printable
 from tokens.terminal.silence import hidden_answer
-from tokens.usage.files import Log, opened
-from tokens.usage.reading import read_usage
-from tokens.usage.tally import TokenUse
 from tokens.views import whose as view
-from tokens.views.used import NOT_IN_IT, faults, reach
 from tokens.views.whose import Row
+
+if TYPE_CHECKING:
+    from tokens.inventory.scan import Occurrence
+    from tokens.usage.files import Log
 
 There = tuple[RemoteTarget, tuple[str, ...], Path | None]
 """A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
 
 AT_ONCE = 1000  # texts that are looked up together
-PATIENCE = 120.0  # seconds for an answer from a container
 QUESTION = "Paste the token; it is not shown. Enter ends it: "
 
 
@@ -59,7 +50,7 @@ class Wanted:
 
     scan: str | None
     secrets_file: Path | None
-    logs: tuple[Log, ...] | None
+    logs: "tuple[Log, ...] | None"
 
 
 @dataclass(frozen=True)
@@ -87,10 +78,17 @@ def wanted(environment: Environment, scan: str | None, log: Sequence[str] | None
         UsageError: what is to be read is not there, or tokens and a log would both come on standard input.
     """
     if scan is not None:
+        from tokens.inventory.scan import check_place
+
         check_place(scan)
-    elif "-" in (log or ()):
+    elif any(word.strip() == "-" for value in log or () for word in value.split(",")):
         raise UsageError("--log - reads standard input, on which the tokens come: name a file, or use --scan.")
-    return Wanted(scan, Path(secrets_file).expanduser() if secrets_file else None, logs_named(environment, log))
+    logs = None
+    if log:
+        from tokens.commands.options.logs import logs_named
+
+        logs = logs_named(environment, log)
+    return Wanted(scan, Path(secrets_file).expanduser() if secrets_file else None, logs)
 
 
 def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There | None, output: str) -> None:
@@ -106,11 +104,13 @@ def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There
         raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
     with ExitStack() as stack:
         # Root opens them before it becomes the GitLab user.
-        logs = None if wanted.logs is None else stack.enter_context(opened(wanted.logs))
+        logs = _opened(stack, wanted.logs)
         if wanted.scan is None:
             given, numbered = _given(environment)
             answers = _Answers(environment, _side(environment, wanted, locate, there), given, logs)
         else:
+            from tokens.commands.scanning import Scanning
+
             scanning = stack.enter_context(closing(Scanning.started(wanted.scan)))
             side = _side(environment, wanted, locate, there)
             found = map(_found, scanning.occurrences(side.ask(()).prefixes))
@@ -143,7 +143,7 @@ class _Answers:
         environment: Environment,
         side: _Side,
         given: Iterable[_Given],
-        logs: Sequence[Log] | None,
+        logs: "Sequence[Log] | None",
         more_notes: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._environment = environment
@@ -175,8 +175,12 @@ class _Answers:
             yield from rows
         self._note(self._more_notes())
 
-    def _with_use(self, rows: Sequence[Row], logs: Sequence[Log]) -> Iterator[Row]:
+    def _with_use(self, rows: Sequence[Row], logs: "Sequence[Log]") -> Iterator[Row]:
         """The rows with what the logs say of each access token; other kinds have numbers of their own."""
+        from tokens.usage.reading import read_usage
+        from tokens.usage.tally import TokenUse
+        from tokens.views.used import NOT_IN_IT, faults, reach
+
         ids = {token for token in map(_access_token, rows) if token is not None}
         with self._environment.announced("Reading the log"):
             usage = read_usage(logs, only=ids)
@@ -187,6 +191,14 @@ class _Answers:
 
     def _note(self, notes: Iterable[str]) -> None:
         self.notes += (note for note in notes if note not in self.notes)
+
+
+def _opened(stack: ExitStack, logs: "Sequence[Log] | None") -> "Sequence[Log] | None":
+    if logs is None:
+        return None
+    from tokens.usage.files import opened
+
+    return stack.enter_context(opened(logs))
 
 
 def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], Known]]:
@@ -215,7 +227,7 @@ def _access_token(row: Row) -> int | None:
     return int(facts["id"]) if facts is not None and facts["kind"] in list(Kind) else None
 
 
-def _found(one: Occurrence) -> _Given:
+def _found(one: "Occurrence") -> _Given:
     return _Given(one.path, one.line, one.texts, one.sure)
 
 
@@ -257,7 +269,13 @@ def _ends(piece: bytes) -> bool:
 
 
 def _side(environment: Environment, wanted: Wanted, locate: Locate, there: There | None) -> _Side:
-    side = _there(environment, *there) if there else _here(wanted, locate)
+    if there:
+        # What leads into containers takes a while to import, as does what reads files and logs.
+        from tokens.commands.whose_there import WhoseThere
+
+        elsewhere = WhoseThere(environment, *there)
+        return _Side(elsewhere.ask, elsewhere.instance)
+    side = _here(wanted, locate)
     forbid_core_dumps()  # to become another user has allowed them again
     return side
 
@@ -271,57 +289,3 @@ def _here(wanted: Wanted, locate: Locate) -> _Side:
         lambda texts: known_of(site.address, found, texts, release=site.release, ci=site.ci),
         lambda: described(site),
     )
-
-
-def _there(environment: Environment, target: RemoteTarget, client: tuple[str, ...], bundles: Path | None) -> _Side:
-    """GitLab in a container or pod: this very task is asked there, over a pipe."""
-    tool = RemoteTool(target, client=client, bundles=bundles, caller=caller(), report=environment.steps().show)
-    instances: list[Instance] = []
-    told: set[str] = set()
-
-    def ask(texts: Sequence[Secret]) -> Known:
-        feed = Secret("".join(f"{_one_line(text)}\n" for text in texts))
-        said = tool.ask(("whose", "--output=json"), feed, PATIENCE)
-        try:
-            document = json.loads(said.out.reveal())
-        except ValueError:
-            raise SessionLost(f"The tool in {tool.shown} did not do its work: {said.reason}.") from None
-        if said.status != ExitStatus.DONE:
-            raise _fault(document, said.status)
-        # What it tells people, once: each run there says it again. Some of it is in the document, and comes from that.
-        for line in said.err.splitlines():
-            if line not in told and line.removeprefix("NOTE: ") not in document["notes"]:
-                told.add(line)
-                environment.tell(printable(line))
-        facts = document["instance"]
-        instances[:] = [Instance(facts["url"], None, current().place, facts["release"])]
-        return _known(document, len(texts))
-
-    return _Side(ask, lambda: replace(instances[-1], place="the GitLab there"))
-
-
-def _one_line(text: Secret) -> str:
-    """As it is sent: one that is nothing, or has anything in it that no token has, as a text that is none either."""
-    return text.reveal() if text.reveal().isascii() and text.reveal().isprintable() else "?"
-
-
-def _known(document: dict[str, Any], number: int) -> Known:
-    """What the task there has found."""
-    answers = tuple(
-        Answer(
-            one["looks_like"],
-            None if one["id"] is None else {name: one[name] for name in view.FACTS},
-            one["why"] or "",
-        )
-        for one in document["tokens"]
-    )
-    if len(answers) != number:
-        raise SessionLost(f"The tool there has answered {len(answers)} of {number} questions.")
-    return Known(answers, tuple(document["notes"]), tuple(document["prefixes"]))
-
-
-def _fault(document: dict[str, Any], status: int) -> TokensError:
-    """What the task there has met, with the exit status that it had."""
-    fault = TokensError(document.get("error") or "The tool there did not do its work.")
-    fault.status = ExitStatus(document.get("status") or status)
-    return fault

@@ -350,7 +350,7 @@ def _document(found: Used, use: TokenUse) -> dict[str, Any]:
         **_identity(found, use),
         **_numbers(found, use),
         "days": [{"day": day, "calls": count.calls, "refused": count.refused} for day, count in use.days.items()],
-        **{part: listed(part, getattr(use, part)) for part in PARTS},
+        **{part: _listed(part, getattr(use, part)) for part in PARTS},
         "reasons": dict(use.reasons),
         "missing_scopes": dict(use.scopes),
         "statuses": {str(status): number for status, number in use.statuses.items()},
@@ -363,8 +363,7 @@ def _document(found: Used, use: TokenUse) -> dict[str, Any]:
     }
 
 
-def listed(part: str, counts: Mapping[str, Count]) -> list[dict[str, Any]]:
-    """Routes, projects and the like as programs get them."""
+def _listed(part: str, counts: Mapping[str, Count]) -> list[dict[str, Any]]:
     name = "address" if part == "addresses" else part.removesuffix("s")
     return [{name: key, "calls": count.calls, "refused": count.refused} for key, count in counts.items()]
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
@@ -11,10 +11,11 @@ from tokens.inventory.whose import COLUMNS, Answer
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
 from tokens.terminal.printable import printable
-from tokens.usage.tally import Count, TokenUse
 from tokens.views import document
 from tokens.views.times import near, to_the_minute
-from tokens.views.used import PARTS, listed
+
+if TYPE_CHECKING:
+    from tokens.usage.tally import Count, TokenUse
 
 KINDS = {
     "personal": "personal access token",
@@ -31,6 +32,9 @@ KINDS = {
 BOTS = ("project", "group")
 WITHOUT_USE = ("deploy-token", "trigger")
 FACTS = (*COLUMNS, "replaced_by")
+PARTS = {"routes": "route", "projects": "project", "addresses": "address", "agents": "agent"}
+"""What a log says of a token, and one of each."""
+
 MOST_OF_EACH = 5  # routes, projects, addresses and programs of a token, in a line
 
 
@@ -44,7 +48,7 @@ class Row:
     file: str | None
     line: int
     answer: Answer
-    use: TokenUse | None = None
+    use: "TokenUse | None" = None
 
 
 def lines(rows: Iterable[Row], *, numbered: bool = True) -> Iterator[str]:
@@ -86,18 +90,22 @@ def _as_dict(row: Row) -> dict[str, Any]:
     return {**_known(row), "use": None if row.use is None else _use(row.use)}
 
 
-def _use(use: TokenUse) -> dict[str, Any]:
+def _use(use: "TokenUse") -> dict[str, Any]:
     return {
         "calls": use.calls,
         "refused": use.refused,
         "first": use.first or None,
         "last": use.last or None,
-        **{part: listed(part, dict(getattr(use, part))) for part in PARTS},
+        **{part: _listed(one, dict(getattr(use, part))) for part, one in PARTS.items()},
         "reasons": dict(use.reasons),
     }
 
 
-def _did(use: TokenUse) -> Iterator[str]:
+def _listed(one: str, counts: "Mapping[str, Count]") -> list[dict[str, Any]]:
+    return [{one: name, "calls": count.calls, "refused": count.refused} for name, count in counts.items()]
+
+
+def _did(use: "TokenUse") -> Iterator[str]:
     """What a log says, each part with what was most."""
     yield f"by the log {counted(use.calls, 'call')}" + (f", last {to_the_minute(use.last)} UTC" if use.last else "")
     if use.refused:
