@@ -20,7 +20,7 @@ from tokens.rotation import wire
 
 @dataclass
 class Scanning:
-    """A scan of one folder that waits until it is told what to look for; it ends with this process at the latest."""
+    """A scan of one folder that waits until it knows what to look for; it ends with this process at the latest."""
 
     folder: str
     process: int
