@@ -432,6 +432,61 @@ def test_at_a_terminal_it_asks_and_shows_nothing_of_what_is_pasted(gitlab: GitLa
         assert program.wait() == 130
 
 
+def log_line(token: int, at: str, **fields: object) -> str:
+    usual = {
+        "time": at,
+        "severity": "INFO",
+        "route": "/api/:version/projects/:id/repository/files/:file_path",
+        "meta.caller_id": "GET /api/:version/projects/:id/repository/files/:file_path",
+        "meta.project": "platform/tools",
+        "meta.remote_ip": "192.0.2.9",
+        "ua": "curl/8.5.0",
+        "token_type": "PersonalAccessToken",
+        "token_id": token,
+        "status": 200,
+    }
+    return json.dumps({**usual, **fields}) + "\n"
+
+
+def test_with_a_log_it_says_what_each_token_did(gitlab: GitLab) -> None:
+    with make_engine(gitlab.address).begin() as connection:
+        kept = sealed(Secret(DEPLOY), KEYS)[0]
+        make_deploy_token(connection, group_id=make_group(connection), token_encrypted=kept)
+    dead = {
+        "status": 401,
+        "token_type": None,
+        "token_id": None,
+        "meta.auth_fail_reason": "token_revoked",
+        "meta.auth_fail_token_id": "PersonalAccessToken/1",
+    }
+    (gitlab.folder / "api_json.log").write_text(
+        log_line(2, "2026-06-01T10:00:00.000Z") * 3
+        + log_line(4, "2026-06-01T10:00:00.000Z")
+        + log_line(0, "2026-06-02T11:30:00.000Z", **dead)
+    )
+    words = ("--log", gitlab.folder / "api_json.log")
+    given = f"{NEW}\n{OLD}\n{DEPLOY}\nhello\n"
+    new, old, deploy, unknown = gitlab.rows(*words, stdin=given)
+    assert (new["use"]["calls"], new["use"]["refused"]) == (3, 0)
+    assert new["use"]["projects"] == [{"project": "platform/tools", "calls": 3, "refused": 0}]
+    assert (old["use"]["calls"], old["use"]["refused"], old["use"]["reasons"]) == (0, 1, {"token_revoked": 1})
+    assert (deploy["id"], deploy["use"], unknown["use"]) == (1, None, None)  # it is another token 1
+    done = gitlab.run(*words, stdin=given)
+    first, second, *_ = done.stdout.splitlines()
+    assert "; by the log 3 calls, last 2026-06-01 10:00 UTC; routes GET /api/:version/projects/" in first
+    assert "; projects platform/tools (3); addresses 192.0.2.9 (3); agents curl/8.5.0 (3)" in first
+    assert "; by the log 0 calls, last 2026-06-02 11:30 UTC; 1 refused (token_revoked 1)" in second
+    assert "NOTE: The log reaches from 2026-06-01 10:00 to 2026-06-02 11:30 UTC" in done.stderr
+    (row,) = csv.DictReader(io.StringIO(gitlab.run(*words, "--output", "csv", stdin=NEW).stdout))
+    assert (row["calls"], row["refused"]) == ("3", "0")
+
+
+def test_a_log_and_tokens_cannot_both_come_on_standard_input(gitlab: GitLab, leaks: Path) -> None:
+    assert "--log - reads standard input" in gitlab.run("--log", "-", stdin=OLD, status=2).stderr
+    rows = gitlab.rows("--log", "-", "--scan", leaks / "a.sh", stdin=log_line(1, "2026-06-01T10:00:00.000Z"))
+    assert [one["use"]["calls"] for one in rows] == [1, 0]
+
+
 def everywhere(replicated: Replicated, gitlab: GitLab, *words: object, stdin: str) -> dict[str, str]:
     """All that a run leaves or shows, by where that is."""
     temporary = gitlab.folder / "temporary"

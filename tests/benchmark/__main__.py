@@ -16,8 +16,9 @@ from tests.benchmark.journal import measure_journal
 from tests.benchmark.programs import built_bundle, measure_bundle, measure_docker, measure_start
 from tests.benchmark.reading import measure_reading
 from tests.benchmark.waits import measure_waits
+from tests.benchmark.whose import measure_whose
 
-PARTS = ["start", "bundle", "docker", "analyze", "extend", "reading", "journal", "waits"]
+PARTS = ["start", "bundle", "docker", "analyze", "extend", "reading", "whose", "journal", "waits"]
 
 
 def main() -> None:
@@ -37,13 +38,15 @@ def main() -> None:
                 measure_bundle(bundle, program)
             if "docker" in parts:
                 measure_docker(bundle)
-    if {"analyze", "extend", "reading"} & set(parts):
+    if {"analyze", "extend", "reading", "whose"} & set(parts):
         tokens = arguments.tokens or 5_000_000
         with table(tokens, arguments.postgresql) as copies:
             if "analyze" in parts:
                 measure_analyze(copies)
             if "extend" in parts:
                 measure_extend(copies, tokens)
+            if "whose" in parts:
+                measure_whose(copies, tokens)
             if "reading" in parts:
                 measure_reading(copies)  # last, since it makes bots of people
     if "journal" in parts:

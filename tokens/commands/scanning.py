@@ -5,6 +5,7 @@ The two speak in lines of JSON over pipes. A token that was found is a Secret ag
 
 import json
 import os
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -66,7 +67,8 @@ class Scanning:
         for pipe in (self.questions, self.answers):
             with suppress(OSError):
                 pipe.close()
-        with suppress(ChildProcessError):
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.process, signal.SIGKILL)  # nobody wants to know any more
             os.waitpid(self.process, 0)
 
 

@@ -1,22 +1,18 @@
 """`whose`: which token is this, by its text, which comes on standard input or is found in files."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from tokens.call import current
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
-from tokens.commands.scanning import Scanning
 from tokens.commands.show import show
-from tokens.commands.travel import caller
-from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.errors import UsageError
+from tokens.gitlab.kind import Kind
 from tokens.gitlab.token_text import LONGEST
-from tokens.inventory.scan import Occurrence, check_place
 from tokens.inventory.whose import Answer, Known
 from tokens.inventory.whose import whose as known_of
 from tokens.secret import Secret, forbid_core_dumps
@@ -25,28 +21,36 @@ from tokens.targets.instance import Instance
 from tokens.targets.keys import keys_of
 from tokens.targets.places import Locate
 from tokens.targets.target import RemoteTarget
-from tokens.targets.there.remote import SessionLost
-from tokens.targets.there.tool import RemoteTool
 from tokens.terminal import console
 from tokens.terminal.printable import printable
 from tokens.terminal.silence import hidden_answer
 from tokens.views import whose as view
 from tokens.views.whose import Row
 
+if TYPE_CHECKING:
+    from tokens.inventory.scan import Occurrence
+    from tokens.usage.files import Log
+
 There = tuple[RemoteTarget, tuple[str, ...], Path | None]
 """A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
 
 AT_ONCE = 1000  # texts that are looked up together
-PATIENCE = 120.0  # seconds for an answer from a container
 QUESTION = "Paste the token; it is not shown. Enter ends it: "
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the options say: the folder or file to look into, None for standard input; a copy of GitLab's secrets."""
+    """What the options say.
+
+    Attributes:
+        scan: the folder or file to look into, None for standard input.
+        secrets_file: a copy of GitLab's secrets; None for those of the GitLab that is found.
+        logs: which say what the tokens did, oldest first; None for none.
+    """
 
     scan: str | None
     secrets_file: Path | None
+    logs: "tuple[Log, ...] | None"
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,24 @@ class _Side:
     instance: Callable[[], Instance]
 
 
-def wanted(_: Environment, scan: str | None, secrets_file: str | None) -> Wanted:
+def wanted(environment: Environment, scan: str | None, log: Sequence[str] | None, secrets_file: str | None) -> Wanted:
     """What these options mean.
 
     Raises:
-        UsageError: what is to be scanned is not there.
+        UsageError: what is to be read is not there, or tokens and a log would both come on standard input.
     """
     if scan is not None:
+        from tokens.inventory.scan import check_place
+
         check_place(scan)
-    return Wanted(scan, Path(secrets_file).expanduser() if secrets_file else None)
+    elif any(word.strip() == "-" for value in log or () for word in value.split(",")):
+        raise UsageError("--log - reads standard input, on which the tokens come: name a file, or use --scan.")
+    logs = None
+    if log:
+        from tokens.commands.options.logs import logs_named
+
+        logs = logs_named(environment, log)
+    return Wanted(scan, Path(secrets_file).expanduser() if secrets_file else None, logs)
 
 
 def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There | None, output: str) -> None:
@@ -89,54 +102,103 @@ def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There
     forbid_core_dumps()
     if there and wanted.secrets_file is not None:
         raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
-    if wanted.scan is None:
-        given, numbered = _given(environment)
-        _show(environment, _side(environment, wanted, locate, there), given, output, numbered=numbered)
-        return
-    scanning = Scanning.started(wanted.scan)
-    with closing(scanning):
-        side = _side(environment, wanted, locate, there)
-        prefixes = side.ask(()).prefixes
-        found = map(_found, scanning.occurrences(prefixes))
-        _show(environment, side, found, output, notes=lambda: scanning.notes)
+    with ExitStack() as stack:
+        # Root opens them before it becomes the GitLab user.
+        logs = _opened(stack, wanted.logs)
+        if wanted.scan is None:
+            given, numbered = _given(environment)
+            answers = _Answers(environment, _side(environment, wanted, locate, there), given, logs)
+        else:
+            from tokens.commands.scanning import Scanning
 
-
-def _show(
-    environment: Environment,
-    side: _Side,
-    given: Iterable[_Given],
-    output: str,
-    *,
-    numbered: bool = True,
-    notes: Callable[[], Sequence[str]] = tuple,
-) -> None:
-    """Look the texts up and show what is known; `notes` are known when all of them were taken."""
-    with environment.announced("Looking the tokens up"):
-        batches = _batches(side, given)
-        first, known = next(batches)
-    noted = list(known.notes)
-    shown = 0
-
-    def rows() -> Iterator[Row]:
-        nonlocal shown
-        for batch, more in itertools.chain([(first, known)], batches):
-            noted.extend(note for note in more.notes if note not in noted)
-            shown += len(batch)
-            yield from batch
-        noted.extend(notes())
-
-    show(
-        environment,
-        output,
-        text=lambda: view.lines(rows(), numbered=numbered),
-        json=lambda: view.as_json(rows(), side.instance(), known.prefixes, noted),
-        csv=lambda: view.as_csv(rows()),
-        at_once=True,
-    )
+            scanning = stack.enter_context(closing(Scanning.started(wanted.scan)))
+            side = _side(environment, wanted, locate, there)
+            found = map(_found, scanning.occurrences(side.ask(()).prefixes))
+            answers, numbered = _Answers(environment, side, found, logs, lambda: scanning.notes), True
+        show(
+            environment,
+            output,
+            text=lambda: view.lines(answers.rows(), numbered=numbered),
+            json=lambda: view.as_json(answers.rows(), answers.instance, answers.prefixes, answers.notes),
+            csv=lambda: view.as_csv(answers.rows()),
+            at_once=True,
+        )
     environment.flush()
-    environment.note(map(printable, noted))
-    if not shown and output == "text":
+    environment.note(map(printable, answers.notes))
+    if not answers.shown and output == "text":
         environment.tell("There is no token.")
+
+
+class _Answers:
+    """What is known of the texts, as they come; with logs when all of them have come.
+
+    Attributes:
+        prefixes: what this instance's access tokens begin with.
+        notes: what a person should know, too; complete when all rows were taken.
+        shown: how many rows there were so far.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        side: _Side,
+        given: Iterable[_Given],
+        logs: "Sequence[Log] | None",
+        more_notes: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self._environment = environment
+        self._side = side
+        self._logs = logs
+        self._more_notes = more_notes
+        self._batches = _batches(side, given)
+        with environment.announced("Looking the tokens up"):
+            self._first = next(self._batches)
+        self.prefixes = self._first[1].prefixes
+        self.notes: list[str] = []
+        self.shown = 0
+
+    @property
+    def instance(self) -> Instance:
+        """What the instance is called."""
+        return self._side.instance()
+
+    def rows(self) -> Iterator[Row]:
+        """The rows, once."""
+        rows = self._looked_up()
+        for row in rows if self._logs is None else self._with_use(list(rows), self._logs):
+            self.shown += 1
+            yield row
+
+    def _looked_up(self) -> Iterator[Row]:
+        for rows, known in itertools.chain([self._first], self._batches):
+            self._note(known.notes)
+            yield from rows
+        self._note(self._more_notes())
+
+    def _with_use(self, rows: Sequence[Row], logs: "Sequence[Log]") -> Iterator[Row]:
+        """The rows with what the logs say of each access token; other kinds have numbers of their own."""
+        from tokens.usage.reading import read_usage
+        from tokens.usage.tally import TokenUse
+        from tokens.views.used import NOT_IN_IT, faults, reach
+
+        ids = {token for token in map(_access_token, rows) if token is not None}
+        with self._environment.announced("Reading the log"):
+            usage = read_usage(logs, only=ids)
+        self._note([*faults(usage), reach(usage), NOT_IN_IT])
+        for row in rows:
+            token = _access_token(row)
+            yield row if token is None else replace(row, use=usage.by_token.get(token, TokenUse(token)))
+
+    def _note(self, notes: Iterable[str]) -> None:
+        self.notes += (note for note in notes if note not in self.notes)
+
+
+def _opened(stack: ExitStack, logs: "Sequence[Log] | None") -> "Sequence[Log] | None":
+    if logs is None:
+        return None
+    from tokens.usage.files import opened
+
+    return stack.enter_context(opened(logs))
 
 
 def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], Known]]:
@@ -159,7 +221,13 @@ def _row(given: _Given, answers: Sequence[Answer]) -> Row | None:
     return Row(given.file, given.line, answer) if given.sure or answer.facts is not None else None
 
 
-def _found(one: Occurrence) -> _Given:
+def _access_token(row: Row) -> int | None:
+    """The id of the access token that it is; None where it is none, or not known."""
+    facts = row.answer.facts
+    return int(facts["id"]) if facts is not None and facts["kind"] in list(Kind) else None
+
+
+def _found(one: "Occurrence") -> _Given:
     return _Given(one.path, one.line, one.texts, one.sure)
 
 
@@ -201,7 +269,13 @@ def _ends(piece: bytes) -> bool:
 
 
 def _side(environment: Environment, wanted: Wanted, locate: Locate, there: There | None) -> _Side:
-    side = _there(environment, *there) if there else _here(wanted, locate)
+    if there:
+        # What leads into containers takes a while to import, as does what reads files and logs.
+        from tokens.commands.whose_there import WhoseThere
+
+        elsewhere = WhoseThere(environment, *there)
+        return _Side(elsewhere.ask, elsewhere.instance)
+    side = _here(wanted, locate)
     forbid_core_dumps()  # to become another user has allowed them again
     return side
 
@@ -215,58 +289,3 @@ def _here(wanted: Wanted, locate: Locate) -> _Side:
         lambda texts: known_of(site.address, found, texts, release=site.release, ci=site.ci),
         lambda: described(site),
     )
-
-
-def _there(environment: Environment, target: RemoteTarget, client: tuple[str, ...], bundles: Path | None) -> _Side:
-    """GitLab in a container or pod: this very task is asked there, over a pipe."""
-    tool = RemoteTool(target, client=client, bundles=bundles, caller=caller(), report=environment.steps().show)
-    instances: list[Instance] = []
-    told: set[str] = set()
-
-    def ask(texts: Sequence[Secret]) -> Known:
-        feed = Secret("".join(f"{_one_line(text)}\n" for text in texts))
-        said = tool.ask(("whose", "--output=json"), feed, PATIENCE)
-        try:
-            document = json.loads(said.out.reveal())
-        except ValueError:
-            raise SessionLost(f"The tool in {tool.shown} did not do its work: {said.reason}.") from None
-        if said.status != ExitStatus.DONE:
-            raise _fault(document, said.status)
-        # What it tells people, once: each run there says it again. Some of it is in the document, and comes from that.
-        for line in said.err.splitlines():
-            if line not in told and line.removeprefix("NOTE: ") not in document["notes"]:
-                told.add(line)
-                environment.tell(printable(line))
-        facts = document["instance"]
-        instances[:] = [Instance(facts["url"], None, current().place, facts["release"])]
-        return _known(document, len(texts))
-
-    return _Side(ask, lambda: replace(instances[-1], place="the GitLab there"))
-
-
-def _one_line(text: Secret) -> str:
-    """As it is sent: one that is nothing, or has anything in it that no token has, as a text that is none either."""
-    return text.reveal() if text.reveal().isascii() and text.reveal().isprintable() else "?"
-
-
-def _known(document: dict[str, Any], number: int) -> Known:
-    """What the task there has found."""
-    names = view.NAMES[4:]
-    answers = tuple(
-        Answer(
-            one["looks_like"],
-            None if one["id"] is None else {name: one[name] for name in names},
-            one["why"] or "",
-        )
-        for one in document["tokens"]
-    )
-    if len(answers) != number:
-        raise SessionLost(f"The tool there has answered {len(answers)} of {number} questions.")
-    return Known(answers, tuple(document["notes"]), tuple(document["prefixes"]))
-
-
-def _fault(document: dict[str, Any], status: int) -> TokensError:
-    """What the task there has met, with the exit status that it had."""
-    fault = TokensError(document.get("error") or "The tool there did not do its work.")
-    fault.status = ExitStatus(document.get("status") or status)
-    return fault

@@ -11,6 +11,7 @@ from tokens.secret import Secret
 LONGEST = 400
 """Characters that no token has: the routable form has 300 at most, with the longest prefix that GitLab allows."""
 
+COMMON = "gl"  # how nearly all of GitLab's own prefixes begin
 LONGEST_PREFIX = 21  # characters that an instance may put before GitLab's own, with a dash
 
 IN_CLEAR = "GitLab keeps these in clear, so it cannot be looked up without showing it to the database"
@@ -63,7 +64,12 @@ TEXT_KINDS = (
 # no version.
 ROUTABLE = r"[A-Za-z0-9_-]{20,330}(?:\.[0-9a-z]{2})?\.[0-9a-z]{9}"
 
-BARE = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{20}(?![A-Za-z0-9_-])")
+RUN = r"([A-Za-z0-9_-]{20,}(?:\.[A-Za-z0-9_-]+){0,2})"
+
+# For what has no prefix: a text in which each character that a token may have is an x, and any other one a blank. A
+# search for a fixed text is ten times as fast as one for an expression.
+SHAPES = bytes(120 if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"_-") else 32 for byte in range(256))
+BARE_SHAPE = b" " + b"x" * 20 + b" "
 BEFORE = re.compile(rb"[A-Za-z0-9_.+-]{1,20}-\Z")
 
 FEED_OF = re.compile(r".*-[0-9a-f]{64}-([0-9]{1,18})")
@@ -122,8 +128,12 @@ class Finder:
         own = {one: ACCESS_TOKEN for one in prefixes if one and not one.endswith(tuple(standard))}
         self._kinds = standard | own
         self.damaged = 0
-        either = "|".join(map(re.escape, sorted(self._kinds, key=len, reverse=True)))
-        self._prefixed = re.compile(rf"({either})([A-Za-z0-9_-]{{20,}}(?:\.[A-Za-z0-9_-]+){{0,2}})".encode())
+        # Each begins with a fixed text, which makes the search many times as fast.
+        usual = [prefix for prefix in standard if prefix.startswith(COMMON)]
+        others = [prefix for prefix in self._kinds if prefix not in usual]
+        either = "|".join(re.escape(prefix.removeprefix(COMMON)) for prefix in usual)
+        shapes = [f"({COMMON}(?:{either})){RUN}", *(f"({re.escape(prefix)}){RUN}" for prefix in others)]
+        self._shapes = [re.compile(shape.encode()) for shape in shapes]
 
     def find(self, text: bytes) -> Iterator[Found]:
         """What is there, in its order."""
@@ -133,7 +143,7 @@ class Finder:
         yield from sorted((*named, *rest), key=lambda one: one.position)
 
     def _with_prefix(self, text: bytes) -> Iterator[Found]:
-        for match in self._prefixed.finditer(text):
+        for match in (match for shape in self._shapes for match in shape.finditer(text)):
             kind = self._kinds[match[1].decode()]
             form, length = _behind(kind, match[2].decode())
             begins, ends = match.start(), match.start(2) + length
@@ -147,11 +157,14 @@ class Finder:
                 yield Found(begins, texts, kind, sure=form is not None)
 
     def _without(self, text: bytes) -> Iterator[Found]:
-        for match in BARE.finditer(text):
-            word = match[0].decode()
+        shape = b" %b " % text.translate(SHAPES)
+        place = shape.find(BARE_SHAPE)
+        while place >= 0:
+            word = text[place : place + 20].decode()
             # Random characters have both; names in programs and numbers in base 16 mostly do not.
             if word.lower() != word and word.upper() != word:
-                yield Found(match.start(), (Secret(word),), None, sure=False)
+                yield Found(place, (Secret(word),), None, sure=False)
+            place = shape.find(BARE_SHAPE, place + 21)
 
 
 def _behind(kind: TextKind, run: str) -> tuple[Form | None, int]:

@@ -272,6 +272,9 @@ def whose() -> None:
     has no prefix, as before GitLab 14.5, counts if this GitLab knows it. Links
     are not followed. What is compressed, as in a .git folder, is not looked into.
 
+    --log adds what each access token did: calls, routes, projects, addresses,
+    programs, and why it was refused (see used).
+
     The instance's db_key_base makes the digests, and is read from GitLab's own
     secrets, or from --secrets-file. With --target docker:... or kubernetes:... it
     stays inside. Files are read out here, and the tokens go in over a pipe.
@@ -280,6 +283,7 @@ def whose() -> None:
 
         gitlab-tokens whose
         gitlab-tokens whose --target docker:gitlab
+        gitlab-tokens whose --log '/var/log/gitlab/gitlab-rails/api_json.log*'
         gitlab-tokens whose --scan /srv/scripts --output csv
         gitlab-tokens whose --target postgresql://gitlab@db/gitlabhq_production \
           --secrets-file /root/gitlab-secrets.json

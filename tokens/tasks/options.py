@@ -56,6 +56,15 @@ SECRETS_FILE = Option(
     value=Value("FILE", "a file", "/root/gitlab-secrets.json", lookup="files"),
     group=Group.PLACE,
 )
+LOG = Option(
+    "log",
+    "GitLab's api_json.log: a file, a pattern such as 'api_json.log*', or - for standard input; plain, gzip or zstd. "
+    f"Rotated files are read in their order. {SEVERAL}",
+    several=True,
+    is_log=True,
+    value=Value("FILE", "a file", "'/var/log/gitlab/gitlab-rails/api_json.log*'", lookup="files"),
+    group=Group.PLACE,
+)
 WHOSE = Argument(
     "wanted",
     "tokens.commands.whose:wanted",
@@ -65,6 +74,10 @@ WHOSE = Argument(
             "Instead of reading standard input, look for tokens in the files of this folder, or in this file.",
             value=Value("FOLDER", "a folder or a file", "/srv/scripts", lookup="files"),
             group=Group.TOKENS,
+        ),
+        LOG.saying(
+            "Show what each token did, too, by GitLab's api_json.log: a file, or a pattern such as 'api_json.log*'; "
+            f"plain, gzip or zstd. {SEVERAL}"
         ),
         SECRETS_FILE,
     ),
@@ -452,15 +465,6 @@ FORECAST_OUTPUT = Option(
     forms=("text", "json", "csv", "ics", "html"),
     value=FORM,
     short="o",
-)
-LOG = Option(
-    "log",
-    "GitLab's api_json.log: a file, a pattern such as 'api_json.log*', or - for standard input; plain, gzip or zstd. "
-    f"Rotated files are read in their order. {SEVERAL}",
-    several=True,
-    is_log=True,
-    value=Value("FILE", "a file", "'/var/log/gitlab/gitlab-rails/api_json.log*'", lookup="files"),
-    group=Group.PLACE,
 )
 USED = Argument(
     "wanted",

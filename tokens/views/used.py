@@ -88,7 +88,7 @@ def faults(usage: Usage) -> Iterator[str]:
 def screen(found: Used, first: int | None, width: int | None) -> Iterator[str]:
     """How far the log reaches, the numbers, and a table not wider than `width`; of few tokens everything."""
     usage = found.usage
-    yield _reach(usage)
+    yield reach(usage)
     yield _summary(found)
     if found.by != "token":
         rows = rows_by(found)[:first]
@@ -212,7 +212,8 @@ def as_csv(found: Used, first: int | None) -> Iterator[str]:
         yield comma_separated.line(_flat(found, TokenUse(0)))
 
 
-def _reach(usage: Usage) -> str:
+def reach(usage: Usage) -> str:
+    """From when to when the log has lines."""
     if not usage.since:
         return "The log has no line with a time." if usage.lines else "The log has nothing new in it."
     return (

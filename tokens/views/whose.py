@@ -3,8 +3,9 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.whose import COLUMNS, Answer
 from tokens.targets.instance import Instance
@@ -12,6 +13,9 @@ from tokens.terminal import comma_separated
 from tokens.terminal.printable import printable
 from tokens.views import document
 from tokens.views.times import near, to_the_minute
+
+if TYPE_CHECKING:
+    from tokens.usage.tally import Count, TokenUse
 
 KINDS = {
     "personal": "personal access token",
@@ -27,23 +31,32 @@ KINDS = {
 }
 BOTS = ("project", "group")
 WITHOUT_USE = ("deploy-token", "trigger")
-NAMES = ("file", "line", "looks_like", "why", *COLUMNS, "replaced_by")
+FACTS = (*COLUMNS, "replaced_by")
+PARTS = {"routes": "route", "projects": "project", "addresses": "address", "agents": "agent"}
+"""What a log says of a token, and one of each."""
+
+MOST_OF_EACH = 5  # routes, projects, addresses and programs of a token, in a line
 
 
 @dataclass(frozen=True)
 class Row:
-    """A token that was given or found: in which file, None for standard input, and in which line; and what is known."""
+    """A token that was given or found: in which file, None for standard input, and in which line; and what is known.
+
+    `use` is what a log says of it, None where no log was read.
+    """
 
     file: str | None
     line: int
     answer: Answer
+    use: "TokenUse | None" = None
 
 
 def lines(rows: Iterable[Row], *, numbered: bool = True) -> Iterator[str]:
     """A line for each token; without its number where there can be only one."""
     for row in rows:
         place = f"{row.line}: " if row.file is None else f"{row.file}:{row.line}: "
-        yield printable(f"{place if numbered else ''}{_said(row.answer)}")
+        said = [_said(row.answer), *(_did(row.use) if row.use else ())]
+        yield printable(f"{place if numbered else ''}{'; '.join(said)}")
 
 
 def as_json(rows: Iterable[Row], instance: Instance, prefixes: Iterable[str], notes: list[str]) -> Iterator[str]:
@@ -65,16 +78,51 @@ def as_json(rows: Iterable[Row], instance: Instance, prefixes: Iterable[str], no
 
 def as_csv(rows: Iterable[Row]) -> Iterator[str]:
     """The rows with a heading; empty is what is not known, and a space is between several values."""
-    yield comma_separated.line(NAMES)
+    heading = ("file", "line", "looks_like", "why", *FACTS, "calls", "refused")
+    yield comma_separated.line(heading)
     for row in rows:
-        values = _as_dict(row).values()
+        counts = (None, None) if row.use is None else (row.use.calls, row.use.refused)
+        values = (*_known(row).values(), *counts)
         yield comma_separated.line(" ".join(map(str, one)) if isinstance(one, list) else one for one in values)
 
 
 def _as_dict(row: Row) -> dict[str, Any]:
+    return {**_known(row), "use": None if row.use is None else _use(row.use)}
+
+
+def _use(use: "TokenUse") -> dict[str, Any]:
+    return {
+        "calls": use.calls,
+        "refused": use.refused,
+        "first": use.first or None,
+        "last": use.last or None,
+        **{part: _listed(one, dict(getattr(use, part))) for part, one in PARTS.items()},
+        "reasons": dict(use.reasons),
+    }
+
+
+def _listed(one: str, counts: "Mapping[str, Count]") -> list[dict[str, Any]]:
+    return [{one: name, "calls": count.calls, "refused": count.refused} for name, count in counts.items()]
+
+
+def _did(use: "TokenUse") -> Iterator[str]:
+    """What a log says, each part with what was most."""
+    yield f"by the log {counted(use.calls, 'call')}" + (f", last {to_the_minute(use.last)} UTC" if use.last else "")
+    if use.refused:
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in use.reasons.items())
+        yield f"{use.refused:,} refused ({reasons})" if reasons else f"{use.refused:,} refused"
+    for part in PARTS:
+        counts: Mapping[str, Count] = dict(getattr(use, part))
+        shown = [f"{name} ({sum(count):,})" for name, count in list(counts.items())[:MOST_OF_EACH]]
+        more = [f"{len(counts) - MOST_OF_EACH:,} more"] if len(counts) > MOST_OF_EACH else []
+        if shown:
+            yield f"{part} {', '.join(shown + more)}"
+
+
+def _known(row: Row) -> dict[str, Any]:
     facts = row.answer.facts or {}
     found = {"file": row.file, "line": row.line, "looks_like": row.answer.looks_like, "why": row.answer.why or None}
-    return found | {name: facts.get(name) for name in NAMES[len(found) :]}
+    return found | {name: facts.get(name) for name in FACTS}
 
 
 def _said(answer: Answer) -> str:
