@@ -87,7 +87,7 @@ class TokenUse:
 
 @dataclass(frozen=True)
 class Limit:
-    """This number of tries of one address within these seconds is too many."""
+    """This number of tries of one address within these seconds is looked for."""
 
     tries: int
     seconds: int
