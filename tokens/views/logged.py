@@ -54,7 +54,9 @@ def sentence(use: Use, usage: Usage) -> str:
         if use.by_one_address:
             found += f", {use.by_one_address:,} of them by one address"
     elif use.used:
-        found = f"{use.used:,} {these} {'is' if use.used == 1 else 'are'} used, but none daily"
+        found = f"{use.used:,} {these} {'is' if use.used == 1 else 'are'} used"
+        if usage.days > 1:
+            found += ", but none daily"
     else:
         found = f"None {these} is used"
     if use.refused:
