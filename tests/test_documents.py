@@ -135,7 +135,11 @@ def test_what_a_log_adds(database: Instance, document: Document, tmp_path: Path)
     there = url(database.address)
     log = plain(tmp_path / "api_json.log", written([Use(6, 10)], [TODAY - timedelta(1), TODAY]).lines)
     empty = plain(tmp_path / "empty", [])
-    plans = [["extend", "--expires", SOON, "--to", LATER], ["remove", "--expires", SOON], ["rotate", "--within", "60d"]]
+    plans: list[list[object]] = [
+        ["extend", "--expires", SOON, "--to", LATER],
+        ["remove", "--expires", SOON],
+        ["rotate", "--within", "60d"],
+    ]
     for words in plans:
         kind = "rotate" if words[0] == "rotate" else "change"
         found = document(kind, *words, "--dry-run", "--log", log, target=there)
