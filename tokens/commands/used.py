@@ -40,7 +40,7 @@ class Wanted:
     Attributes:
         logs: oldest first; None for the log of the GitLab right here.
         since: a day in UTC; older calls are left out.
-        state: the file that remembers how far the logs were read.
+        state_file: the file that remembers how far the logs were read.
         by: what has a row: `token`, `address`, `route` or `day`.
         top_refused: only dead tokens that are still being tried.
         first: how many rows; None is whatever suits the output.
@@ -49,7 +49,7 @@ class Wanted:
 
     logs: tuple[Log, ...] | None
     since: str | None
-    state: Path | None
+    state_file: Path | None
     by: str
     top_refused: bool
     first: int | None
@@ -60,7 +60,7 @@ def wanted(
     environment: Environment,
     log: Sequence[str] | None,
     since: str | None,
-    state: str | None,
+    state_file: str | None,
     by: str,
     top_refused: bool,
     first: str | None,
@@ -78,7 +78,7 @@ def wanted(
     return Wanted(
         logs_named(environment, log),
         None if since is None else day_of("since", since).isoformat(),
-        None if state is None else Path(state),
+        None if state_file is None else Path(state_file),
         by,
         top_refused,
         number,
@@ -95,7 +95,7 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
     with ExitStack() as stack:
         # Root opens them before it becomes the GitLab user, as it reads `--ids`.
         found_logs = None if wanted.logs is None else stack.enter_context(opened(wanted.logs))
-        positions = None if wanted.state is None else _remembered(wanted.state)
+        positions = None if wanted.state_file is None else _remembered(wanted.state_file)
         site = locate()
         if found_logs is None:
             found_logs = stack.enter_context(opened(rotated(api_log(site.installation))))
@@ -146,9 +146,9 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
         environment.flush()
         for line in view.remarks(found, first):
             environment.tell(line)
-    if wanted.state is not None:
+    if wanted.state_file is not None:
         environment.flush()
-        _remember(wanted.state, usage.positions)
+        _remember(wanted.state_file, usage.positions)
 
 
 def _is_dead(token: KnownToken | None, refused: int) -> bool:
@@ -179,13 +179,13 @@ def _remembered(state: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise UsageError(f'--state cannot read "{state}": {error.strerror}.') from None
+        raise UsageError(f'--state-file cannot read "{state}": {error.strerror}.') from None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UsageError(
-            f'--state "{state}" is no file of this task; remove it to read the logs from the start.'
+            f'--state-file "{state}" is no file of this task; remove it to read the logs from the start.'
         ) from None
 
 
 def _remember(state: Path, positions: object) -> None:
     """Keep how far the logs were read: last, so that what was not shown is read again."""
-    replace_file(state, json.dumps({"schema": STATE_SCHEMA, "positions": positions}, indent=2).encode() + b"\n")
+    replace_file(state, json.dumps({"schema": STATE_SCHEMA, "positions": positions}, indent=2).encode() + b"\n", 0o600)

@@ -14,9 +14,12 @@ BAN = "git_basic_auth"
 # GitLab's own (config/initializers/1_settings.rb), where gitlab.yml says nothing.
 DEFAULT_TRIES, DEFAULT_SECONDS, DEFAULT_BAN = 10, 60, 3600
 
-# Since 14.3, each a column of its own; who may not read it is told so.
+# Since 14.3, each a column of its own.
 COLUMNS = tuple(f"throttle_{THROTTLE}_{name}" for name in ("enabled", "requests_per_period", "period_in_seconds"))
-MAY_READ = "SELECT bool_and(has_column_privilege('public.application_settings', c, 'SELECT')) FROM unnest(%(names)s) c"
+MAY_READ = """
+    SELECT bool_and(has_column_privilege('public.application_settings', name, 'SELECT'))
+    FROM unnest(CAST(%(names)s AS text[])) name
+"""
 
 
 @dataclass(frozen=True)

@@ -214,8 +214,8 @@ def used() -> None:
     their date and what replaced them. The log has the REST API alone. Of a token
     that is used for GraphQL, or for Git over HTTP, it says nothing.
 
-    Lines that are damaged are counted and left out. With --state each run reads
-    on where the last one ended, also where files were rotated since.
+    Lines that are damaged are counted and left out. With --state-file each run
+    reads on where the last one ended, also where files were rotated since.
 
     Examples:
 

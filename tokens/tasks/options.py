@@ -442,7 +442,7 @@ USED = Argument(
         LOG.saying(f"{LOG.text} Default: the log of the GitLab right here, with its rotated files."),
         Option("since", "Leave out calls before this day (2024-06-15, UTC).", value=PAST_DAY),
         Option(
-            "state",
+            "state_file",
             "Read on from where the last run with this file ended, and write down where this one ends. For a timer.",
             only_here=True,
             value=Value("FILE", "a file", "/var/lib/gitlab-tokens/used.json", lookup="files"),

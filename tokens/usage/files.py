@@ -26,6 +26,8 @@ LONGEST_LINE = 64 * 1024 * 1024  # bytes; a longer one is damaged
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 # logrotate's: .1, .2.gz; with dateext -20260615, -20260615.gz, -20260615-1750000000
+# runit's: @ and a moment in TAI64N, beside the live one named current
+STAMPED = re.compile(r"@(?P<moment>[0-9a-f]{16,24})\.[su]")
 ROTATED = re.compile(r"(?:\.(?P<number>\d{1,4})|[-.](?P<date>\d{4}-?\d{2}-?\d{2}(?:[-T]?\d+)?))(?:\.(?:gz|zst|zstd))?$")
 
 
@@ -122,6 +124,8 @@ def rotated(path: Path) -> tuple[Log, ...]:
 
 def age(path: Path) -> tuple[int, float, str]:
     """Sorts rotated files, the youngest first: the live one, then .1, .2; those with a date by that."""
+    if stamped := STAMPED.fullmatch(path.name):
+        return (1, -int(stamped["moment"][:16], 16), path.name)
     found = ROTATED.search(path.name)
     if found is None:
         return (0, 0, path.name)
