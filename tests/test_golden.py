@@ -230,7 +230,7 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("report", "--file", str(folder / "tokens.html"))
     uses = [Use(1, 5), Use(2, 3, address="198.51.100.7"), Use(5, 2, refused=Reason.EXPIRED)]
     log = str(plain(folder / "api_json.log", written(uses, [date(2024, 6, day) for day in (19, 20, 21)]).lines))
-    yield ("list", "--log", log, "--state", "active,expired", "--columns", "id,name,calls,refused,flags")
+    yield ("list", "--log", log, "--state", "active,expired", "--columns", "id,calls,refused,flags")
     yield ("check", "--log", log, "--output", "nagios")
     yield ("check", "--log", log, "--output", "prometheus", "--file", str(folder / "tokens.prom"))
     yield ("report", "--log", log, "--file", str(folder / "tokens.html"))
