@@ -13,6 +13,7 @@ from tests.testbed import commands, logs
 from tests.testbed.addresses import url
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance
+from tests.testbed.logs import Use, plain, written
 from tests.testbed.replication import Replicated
 from tokens.engine import make_engine
 from tokens.namespace import ns
@@ -136,6 +137,24 @@ def test_a_rotation_and_its_history(database: Instance, document: Document, tmp_
     (rotation,) = document("history --run", "history", "--run", done["run"], target=there)["rotations"]
     assert (rotation["id"], rotation["old_expires_at"]) == (6, str(SOON))
     assert rotation["grace_until"] == str(TODAY + timedelta(7))
+
+
+def test_what_a_log_adds(database: Instance, document: Document, tmp_path: Path) -> None:
+    there = url(database.address)
+    log = plain(tmp_path / "api_json.log", written([Use(6, 10)], [TODAY - timedelta(1), TODAY]).lines)
+    empty = plain(tmp_path / "empty", [])
+    plans: list[list[object]] = [
+        ["extend", "--expires", SOON, "--to", LATER],
+        ["remove", "--expires", SOON],
+        ["rotate", "--within", "60d"],
+    ]
+    for words in plans:
+        kind = "rotate" if words[0] == "rotate" else "change"
+        found = document(kind, *words, "--dry-run", "--log", log, target=there)
+        assert found["use"]["used_daily"] == 1
+        assert document(kind, *words, "--dry-run", "--log", empty, target=there)["use"]["since"] is None
+    assert document("list", "list", "--log", log, "--sort=-calls", target=there)["tokens"][0]["calls_a_day"] == 10
+    assert document("check", "check", "--log", log, "--warn", "1d", target=there)["expired_in_use"] == 0
 
 
 @pytest.mark.parametrize(

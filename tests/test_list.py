@@ -104,7 +104,7 @@ def test_every_row_fits_the_terminal_and_the_rest_is_counted(gitlab_database: Ad
     assert len(lines) == 51
     assert max(map(width_of, lines)) == 80
     assert all(line.count("…") == 1 for line in lines[1:])
-    with listed(gitlab_database, EVERYTHING, Layout(COLUMNS[:17])) as found:
+    with listed(gitlab_database, EVERYTHING, Layout(COLUMNS[:19])) as found:
         below = list(view.screen(found, width=80))
     assert max(map(width_of, below)) <= 80
     assert below[1] == f"Expires      {SOON:%Y-%m-%d (%a}, in 5 days)"
@@ -265,7 +265,7 @@ def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show:
         "owner-inactive": ["nobody-warned", "owner-inactive"],
         **{name: [name] for name in flags if name in FLAG_NAMES and name != "owner-inactive"},
     }
-    assert {name for one in flags.values() for name in one} == set(FLAG_NAMES) - {"legacy"}
+    assert {name for one in flags.values() for name in one} == set(FLAG_NAMES) - {"legacy", "failed-tries"}
     assert found[made["clean-up"]]["clean_up_at"] == str(GONE + timedelta(31))
     assert found[made["membership-ends-first"]]["membership_ends_at"] == str(SOON)
     assert found[made["membership-ends-first"]]["told"] == ["boss"]

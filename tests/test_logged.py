@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from tests.testbed.factories import make_group, make_membership, make_token, mak
 from tests.testbed.instance import LATER, SOON, TODAY, Instance
 from tests.testbed.logs import Reason, Use
 from tokens.engine import make_engine
+from tokens.usage.reading import Usage
+from tokens.views import logged as view
+from tokens.views.logged import Use as Sum
 
 GONE = TODAY - timedelta(3)
 DAYS = [TODAY - timedelta(days) for days in range(6, -1, -1)]
@@ -163,6 +166,29 @@ SENTENCE = {
     "remove": "2 of these 63 tokens are used daily, 1 of them by one address.",
     "rotate": "2 of these 3 tokens are used daily, 1 of them by one address.",
 }
+
+
+def test_a_sentence_for_each_case() -> None:
+    long, short = usage_of(DAYS), usage_of(DAYS[-1:])
+
+    def said(usage: Usage, tokens: int, used: int, daily: int, by_one_address: int, refused: int) -> str:
+        use = Sum(tokens, used, daily, by_one_address, refused, ())
+        sentence, _, reach = view.sentence(use, usage).partition(". ")
+        assert reach.startswith("The log reaches from")
+        return sentence
+
+    assert said(long, 1874, 50, 37, 12, 0) == "37 of these 1,874 tokens are used daily, 12 of them by one address"
+    assert said(long, 4, 2, 2, 2, 1) == "2 of these 4 tokens are used daily, each by one address, and GitLab refuses 1"
+    assert said(long, 4, 1, 0, 0, 0) == "1 of these 4 tokens is used, but none daily"
+    assert said(short, 4, 2, 0, 0, 0) == "2 of these 4 tokens are used"
+    assert said(long, 4, 0, 0, 0, 4) == "None of these 4 tokens is used, and GitLab refuses 4"
+    assert said(long, 1, 1, 1, 1, 0) == "This token is used daily, by one address"
+    assert said(long, 1, 0, 0, 0, 1) == "This token is not used, and GitLab refuses it"
+    assert view.reach(Usage()).startswith("The log has no call with a time.")
+
+
+def usage_of(days: list[date]) -> Usage:
+    return Usage(since=f"{days[0]}T00:00:00.000Z", until=f"{days[-1]}T23:59:59.000Z")
 
 
 @pytest.mark.parametrize("task", PLANS)

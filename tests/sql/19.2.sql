@@ -4265,6 +4265,736 @@ FETCH FORWARD 2000 FROM "stream_2";
 -- simulate, undo, list
 CLOSE "stream_2";
 
+-- list
+DECLARE "stream_1" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      COALESCE(logged.calls, 0) AS calls_a_day,
+      COALESCE(logged.refused, 0) AS refused,
+      array_remove(ARRAY[
+        CASE WHEN t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(t.expires_at, CAST('infinity' AS date))
+    )) THEN 'membership-ends-first' END,
+        CASE WHEN clean_up.day IS NOT NULL THEN 'clean-up' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) + (
+    SELECT s.max_personal_access_token_lifetime
+    FROM public.application_settings s
+    ORDER BY s.id DESC
+    LIMIT 1
+  ) THEN 'beyond-maximum' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      ) THEN 'in-its-grace' END,
+        CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      ) THEN 'successor-works' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NOT NULL AND CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
+        ELSE true
+      END THEN 'nobody-warned' END,
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN 'warned' END,
+        CASE WHEN false THEN 'legacy' END,
+        CASE WHEN t.revoked IS NOT TRUE AND (
+          t.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
+          AND t.created_at < CAST($3 AS timestamptz) AT TIME ZONE 'UTC'
+        ) THEN 'migration-date' END,
+        CASE WHEN u.state IS DISTINCT FROM 'active' THEN 'owner-inactive' END,
+        CASE WHEN COALESCE(logged.refused > 0, false) THEN 'failed-tries' END
+      ], NULL) AS flags
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+
+    LEFT JOIN unnest(
+      CAST($4 AS bigint[]),
+      CAST($5 AS float8[]),
+      CAST($6 AS bigint[]),
+      CAST($7 AS boolean[])
+    ) AS logged (id, calls, refused, daily) ON logged.id = t.id
+
+    LEFT JOIN LATERAL (
+      SELECT GREATEST(
+        max(
+          CASE
+            WHEN other.revoked THEN CAST(other.updated_at AS date)
+            WHEN isfinite(other.expires_at) THEN other.expires_at
+          END
+        ) + CAST($8 AS integer) + 1,
+        CAST(now() AT TIME ZONE 'UTC' AS date) + 1
+      ) AS day
+      FROM public.personal_access_tokens other
+      WHERE u.user_type = 6 AND other.user_id = t.user_id
+      HAVING NOT bool_or(COALESCE((other.revoked IS NOT TRUE AND COALESCE(other.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date)), false))
+    ) clean_up ON true
+    WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+    ORDER BY t.expires_at ASC NULLS LAST, t.id;
+
+-- check
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, count(*) AS tokens
+    FROM unnest(CAST($1 AS bigint[])) AS tried (id)
+    JOIN public.personal_access_tokens t ON t.id = tried.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE TRUE
+      AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
+    GROUP BY 1;
+
+-- report
+WITH accounts AS MATERIALIZED (
+      SELECT
+        t.user_id,
+        t.impersonation,
+        t.revoked,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
+        count(*) AS quarter,
+        count(*) FILTER (
+          WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND COALESCE(logged.daily, false)
+        ) AS used
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN unnest(
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
+      ) AS logged (id, calls, refused, daily) ON logged.id = t.id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      )
+      GROUP BY t.user_id, t.impersonation, t.revoked
+    ),
+    unwarned AS MATERIALIZED (
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      FROM accounts t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+      WHERE CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
+        ELSE true
+      END
+    )
+    SELECT
+      CAST(COALESCE(sum(week), 0) AS bigint) AS week,
+      CAST(COALESCE(sum(month), 0) AS bigint) AS month,
+      CAST(COALESCE(sum(quarter), 0) AS bigint) AS quarter,
+      CAST(COALESCE(sum(used), 0) AS bigint) AS used,
+      CAST((SELECT COALESCE(sum(month), 0) FROM unwarned) AS bigint) AS unwarned_month,
+      CAST((SELECT COALESCE(sum(quarter), 0) FROM unwarned) AS bigint) AS unwarned_quarter
+    FROM accounts;
+
+-- report
+WITH accounts AS MATERIALIZED (
+      SELECT
+        t.user_id,
+        count(*) FILTER (WHERE t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)) AS ended,
+        count(*) FILTER (WHERE t.last_used_at IS NULL) AS never_used,
+        min(t.expires_at) AS first,
+        count(*) FILTER (WHERE COALESCE(logged.daily, false)) AS daily,
+        count(*) FILTER (WHERE COALESCE(logged.refused > 0, false)) AS tried
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN unnest(
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
+      ) AS logged (id, calls, refused, daily) ON logged.id = t.id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND t.revoked IS NOT TRUE
+        AND t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
+        AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      )
+      GROUP BY t.user_id
+    ),
+    owners AS (
+      SELECT
+        CASE WHEN u.user_type = 6 THEN place.source_type ELSE 'User' END AS owner_type,
+        CASE WHEN u.user_type = 6 THEN place.source_id ELSE u.id END AS owner_id,
+        min(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END) AS owner,
+        min(CAST(NULL AS text)) AS email,
+        CAST(sum(accounts.renew) AS bigint) AS renew,
+        CAST(sum(accounts.ended) AS bigint) AS ended,
+        CAST(sum(accounts.never_used) AS bigint) AS never_used,
+        min(accounts.first)::text AS first,
+        CAST(sum(accounts.daily) AS bigint) AS daily,
+        CAST(sum(accounts.tried) AS bigint) AS tried,
+        count(*) OVER () AS found
+      FROM accounts
+      LEFT JOIN public.users u ON u.id = accounts.user_id
+      LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+      GROUP BY 1, 2
+    )
+    SELECT owner_type, left(owner, 300) AS owner, email, renew, ended, never_used, first, daily, tried, found
+    FROM owners
+    ORDER BY renew + ended DESC, first, owner
+    LIMIT 100;
+
+-- report
+WITH accounts AS MATERIALIZED (
+      SELECT
+        t.user_id,
+        t.impersonation,
+        t.revoked,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
+        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
+        count(*) AS quarter,
+        count(*) FILTER (
+          WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND COALESCE(logged.daily, false)
+        ) AS used
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN unnest(
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
+      ) AS logged (id, calls, refused, daily) ON logged.id = t.id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
+      GROUP BY t.user_id, t.impersonation, t.revoked
+    ),
+    unwarned AS MATERIALIZED (
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      FROM accounts t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+      WHERE CASE
+        WHEN t.impersonation OR t.revoked IS NULL THEN true
+        WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
+        WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
+        ELSE true
+      END
+    ), chosen AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ))
+        AND EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+          SELECT
+          FROM line
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        )
+      ) AND (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
+      ORDER BY t.expires_at, t.id
+      LIMIT 100
+    )
+    SELECT
+      t.id,
+      t.expires_at::text AS expires_at,
+      
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind,
+      left(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END, 300) AS owner,
+      left(t.name, 300) AS name,
+      to_char(t.created_at, 'YYYY-MM-DD') AS created_at,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS last_used_at,
+      CAST(NULL AS text) AS email
+    FROM chosen
+    JOIN public.personal_access_tokens t ON t.id = chosen.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    ORDER BY t.expires_at, t.id;
+
+-- report
+SELECT
+      t.id,
+      t.expires_at::text AS expires_at,
+      
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state,
+      
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind,
+      left(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END, 300) AS owner,
+      left(t.name, 300) AS name,
+      CAST(NULL AS text) AS email,
+      count(*) OVER () AS found
+    FROM public.personal_access_tokens t
+    JOIN unnest(
+      CAST($1 AS bigint[]), CAST($2 AS bigint[])
+    ) AS tried (id, times) ON tried.id = t.id
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE TRUE
+      AND NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)))
+    ORDER BY tried.times DESC, t.id
+    LIMIT 100;
+
+-- extend, remove
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST($1 AS date)
+    GROUP BY 1, 2;
+
+-- extend, remove
+SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
+
+-- extend
+DECLARE "stream_1" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- extend, undo, apply, remove
+FETCH FORWARD 1 FROM "stream_1";
+
+-- extend
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
+        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
+        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+          t.revoked = false
+          AND NOT t.impersonation
+          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+        )), false) AS due,
+        count(*) FILTER (WHERE (
+          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
+          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+        )) AS migrated,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($8 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.reviving), 0)::bigint AS reviving,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      COALESCE(sum(o.warned), 0)::bigint AS warned,
+      count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
+      count(*) FILTER (WHERE o.due AND (
+        CASE
+          WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
+          WHEN o.user_type = 6 THEN EXISTS (
+            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+          )
+        END
+      )) AS mailed_owners,
+      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
+      count(*) FILTER (WHERE (
+          NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
+          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
+        )) AS doomed_anyway_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
+      COALESCE(sum(o.migrated), 0)::bigint AS migrated,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- extend
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
+        AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT t.id
+    FROM replaced t
+    WHERE EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      )
+    ORDER BY t.id;
+
 -- extend
 SELECT 
     CASE
@@ -4387,9 +5117,6 @@ SELECT
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
     GROUP BY 1, 2;
 
--- extend, remove
-SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
-
 -- extend
 DECLARE "stream_1" CURSOR FOR 
     SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
@@ -4479,9 +5206,6 @@ DECLARE "stream_1" CURSOR FOR
     ) numbered
     GROUP BY numbered.expires_at, numbered.chunk
     ORDER BY numbered.expires_at, numbered.chunk;
-
--- extend, undo, apply, remove
-FETCH FORWARD 1 FROM "stream_1";
 
 -- extend
 WITH owners AS (
@@ -4713,173 +5437,6 @@ WITH replaced AS MATERIALIZED (
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > CAST($8 AS date))
         AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
-        AND EXISTS (
-          SELECT
-          FROM public.personal_access_tokens s
-          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
-        )
-    )
-    SELECT t.id
-    FROM replaced t
-    WHERE EXISTS (
-        WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM public.personal_access_tokens s
-          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
-          UNION
-          SELECT s.id, s.revoked, s.expires_at
-          FROM line
-          CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM public.personal_access_tokens s
-          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
-          ) s
-        )
-
-        SELECT
-        FROM line
-        WHERE line.revoked IS NOT TRUE
-      )
-    ORDER BY t.id;
-
--- extend, remove
-SELECT 
-    CASE
-      WHEN t.impersonation THEN 'impersonation'
-      WHEN u.id IS NULL THEN 'other'
-      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
-      WHEN u.user_type = 13 THEN 'service-account'
-      WHEN u.user_type <> 6 THEN 'other'
-      WHEN EXISTS (
-        SELECT
-        FROM public.members m
-        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
-      ) THEN 'project'
-      WHEN EXISTS (
-        SELECT
-        FROM public.members m
-        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
-      ) THEN 'group'
-      WHEN EXISTS (
-        SELECT
-        FROM public.user_details d
-        JOIN public.namespaces n ON n.id = d.bot_namespace_id
-        WHERE d.user_id = u.id AND n.type = 'Project'
-      ) THEN 'project'
-      WHEN EXISTS (
-        SELECT
-        FROM public.user_details d
-        JOIN public.namespaces n ON n.id = d.bot_namespace_id
-        WHERE d.user_id = u.id AND n.type = 'Group'
-      ) THEN 'group'
-      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
-      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
-      ELSE 'other'
-    END
- AS kind, 
-    CASE
-      WHEN t.revoked IS TRUE THEN 'revoked'
-      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
-      ELSE 'active'
-    END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST($1 AS date)
-    GROUP BY 1, 2;
-
--- extend
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
-    FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
-
--- extend
-WITH owners AS (
-      SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
-        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
-          t.revoked = false
-          AND NOT t.impersonation
-          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
-        count(*) FILTER (WHERE (
-          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
-          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
-        )) AS migrated,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($8 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
-    )
-    SELECT
-      COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
-      COALESCE(sum(o.warned), 0)::bigint AS warned,
-      count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
-      count(*) FILTER (WHERE o.due AND (
-        CASE
-          WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
-          WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-          )
-        END
-      )) AS mailed_owners,
-      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
-      count(*) FILTER (WHERE (
-          NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)
-          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
-        )) AS doomed_anyway_bots,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
-      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
-      COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o
-    LEFT JOIN LATERAL (
-      SELECT
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
-      FROM public.personal_access_tokens t
-      WHERE t.user_id = o.user_id
-    ) bot ON o.user_type = 6;
-
--- extend
-WITH replaced AS MATERIALIZED (
-      SELECT t.id
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
-        AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
           SELECT
           FROM public.personal_access_tokens s

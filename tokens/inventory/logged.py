@@ -28,7 +28,7 @@ def parameters(usage: Usage) -> Mapping[str, object]:
     days = usage.days
     return {
         "logged_ids": array_literal(use.id for use in uses),
-        "logged_calls": array_literal(round(use.calls_a_day(days), 1) for use in uses),
+        "logged_calls": array_literal(round(use.calls_a_day(days), 2) for use in uses),
         "logged_refused": array_literal(use.refused for use in uses),
         "logged_daily": array_literal(use.is_daily(days) for use in uses),
     }

@@ -140,7 +140,8 @@ def _cleaned(*, has_clean_up: bool) -> str:
     return "clean_up.day" if has_clean_up else "CAST(NULL AS date)"
 
 
-def expressions(schema: Schema, flags: str, *, has_clean_up: bool) -> Mapping[str, Expression]:
+def expressions(schema: Schema, flags: str, *, has_clean_up: bool, has_log: bool = False) -> Mapping[str, Expression]:
+    calls, refused = (CALLS_A_DAY, REFUSED) if has_log else ("CAST(NULL AS float8)", "CAST(NULL AS bigint)")
     cleaned = _cleaned(has_clean_up=has_clean_up)
     owner = owner_shown(schema)
     kind = kind_expression(schema)
@@ -155,8 +156,8 @@ def expressions(schema: Schema, flags: str, *, has_clean_up: bool) -> Mapping[st
         "owner": (owner, owner),
         "name": ("t.name", "t.name"),
         "last_used_at": (moment("t.last_used_at AT TIME ZONE 'UTC'"), "t.last_used_at"),
-        "calls_a_day": (CALLS_A_DAY, CALLS_A_DAY),
-        "refused": (REFUSED, REFUSED),
+        "calls_a_day": (calls, calls),
+        "refused": (refused, refused),
         "state": (STATE_EXPRESSION, STATE_EXPRESSION),
         "scopes": ("t.scopes", ""),
         "created_at": (moment("t.created_at"), "t.created_at"),

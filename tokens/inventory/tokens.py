@@ -142,7 +142,7 @@ def listed(
         ci: GitLab's ci database, where it has one of its own.
         counts_others: whether to count the credentials that are no tokens, where none of them is named.
         as_csv: whether rows are wanted as CSV.
-        usage: what logs say, for the columns of token_columns.OF_LOGS.
+        usage: what logs say, for the columns of token_columns.OF_LOGS; else these are None.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -222,7 +222,7 @@ def _statement(
     flags = columns.NO_FLAGS
     if "flags" in names:
         flags = columns.flags(connection, schema, has_clean_up=rule is not None, has_log=usage is not None)
-    known = columns.expressions(schema, flags.sql, has_clean_up=rule is not None)
+    known = columns.expressions(schema, flags.sql, has_clean_up=rule is not None, has_log=usage is not None)
     selected = {name: columns.in_csv(name, known[name].sql) if as_csv else known[name].sql for name in names}
     sort = known[layout.sort].sort.strip()
     if keyed:

@@ -92,11 +92,13 @@ def list_tokens() -> None:
         legacy                 not fine-grained, and its owner may make no other
         migration-date         its date is probably from GitLab 16.0's migration
         owner-inactive         the owner is blocked, banned or deactivated
+        failed-tries           GitLab has refused it, as far as --log says so
 
-    More columns come by name alone: email, place_id, created_by, told (who gets
-    GitLab's mail about a bot), owner_state and account. --output ids feeds
-    --ids - of another task. It reads in one read-only transaction, also on a
-    standby.
+    With --log there are two more columns: calls_a_day, and refused (how many
+    tries GitLab has refused). --sort=-calls shows the busiest first. More columns
+    come by name alone: email, place_id, created_by, told (who gets GitLab's mail
+    about a bot), owner_state and account. --output ids feeds --ids - of another
+    task. It reads in one read-only transaction, also on a standby.
 
     More than access tokens expires, and --kind shows that by name:
 
@@ -120,6 +122,7 @@ def list_tokens() -> None:
         gitlab-tokens list --kind project,group --expires 2026-12 --wide
         gitlab-tokens list --kind deploy-token,ssh-key --within 60d
         gitlab-tokens list --never-used --sort created --output csv
+        gitlab-tokens list --log api_json.log --within 30d --sort=-calls
     """
 
 
@@ -175,7 +178,8 @@ def report() -> None:
     the kinds, the owners with most to do, what nobody is warned of, what never
     expires and was never used, and the bots that GitLab will delete. Each table
     has at most a hundred rows and the number of the rest, so the page stays
-    below 2 MB.
+    below 2 MB. With --log it says what is used daily, and which dead tokens are
+    still tried.
 
     Active and expired tokens of every kind count unless kinds or states are
     named. Other credentials that are named, such as --kind personal,ssh-key,
@@ -237,7 +241,8 @@ def check() -> None:
     exit statuses 0, 1, 2, and 3 for whatever goes wrong. With --output
     prometheus it prints numbers for a textfile collector, and --file replaces a
     file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
-    no access tokens (see list) count where they are named.
+    no access tokens (see list) count where they are named. With --log an expired
+    token that is still tried is critical.
 
     --each adds a line or a series for each token; for Prometheus that is every
     token with a date, whatever --warn is. More than 5000 are refused: monitoring
@@ -378,9 +383,10 @@ def extend() -> None:
 
     The options say which tokens; a token must fulfil all of them. The plan is
     shown before anything is asked: how many tokens of which kind, from which date
-    to which, what is left out, and what a person should know. --dry-run ends
-    there. --plan stores the plan for a second person, who has a day to apply it.
-    --yes skips the question, and is needed where there is no terminal.
+    to which, what is left out, and what a person should know, with --log also how
+    many of them are used daily. --dry-run ends there. --plan stores the plan for
+    a second person, who has a day to apply it. --yes skips the question, and is
+    needed where there is no terminal.
 
     A guard refuses a plan with exit status 3, and --allow WORD lets it through:
 

@@ -42,24 +42,32 @@ def use_of(usage: Usage, ids: Iterable[int], tokens: int) -> Use:
 
 def sentence(use: Use, usage: Usage) -> str:
     """How many of the tokens of a plan are used, as a person should know before saying yes."""
-    these = f"of these {use.tokens:,} tokens" if use.tokens > 1 else "this token"
-    if use.tokens == 1:
-        found = (
-            "This token is used daily" if use.daily else "This token is used" if use.used else "This token is not used"
-        )
-        if use.by_one_address:
-            found += ", by one address"
-    elif use.daily:
-        found = f"{use.daily:,} {these} {'is' if use.daily == 1 else 'are'} used daily"
-        if use.by_one_address:
-            found += f", {use.by_one_address:,} of them by one address"
-    elif use.used:
-        found = f"{use.used:,} {these} {'is' if use.used == 1 else 'are'} used, but none daily"
-    else:
-        found = f"None {these} is used"
-    if use.refused:
-        found += ", and GitLab refuses it" if use.tokens == 1 else f", and GitLab refuses {use.refused:,}"
+    found = _of_one(use) if use.tokens == 1 else _of_several(use, is_long=usage.days > 1)
     return f"{found}. {reach(usage)}"
+
+
+def _of_one(use: Use) -> str:
+    found = "This token is used" if use.used else "This token is not used"
+    if use.daily:
+        found += " daily"
+    if use.by_one_address:
+        found += ", by one address"
+    return f"{found}, and GitLab refuses it" if use.refused else found
+
+
+def _of_several(use: Use, *, is_long: bool) -> str:
+    """Whether something is done daily a log says that is long enough."""
+    number = use.daily or use.used
+    found = f"{number:,}" if number else "None"
+    found += f" of these {use.tokens:,} tokens {'are' if number > 1 else 'is'} used"
+    if use.daily:
+        found += " daily"
+    elif use.used and is_long:
+        found += ", but none daily"
+    if use.by_one_address:
+        found += ", each" if use.by_one_address == use.daily else f", {use.by_one_address:,} of them"
+        found += " by one address"
+    return f"{found}, and GitLab refuses {use.refused:,}" if use.refused else found
 
 
 def reach(usage: Usage) -> str:
