@@ -80,6 +80,14 @@ def test_a_list_has_calls_a_day_and_refused_tries(logged: Logged) -> None:
     assert f"The log reaches from {DAYS[0]} to {DAYS[-1]} (7 days)." in done.stderr
 
 
+def test_a_narrow_terminal_has_a_line_a_token_with_them_too(logged: Logged) -> None:
+    words = ("list", "--log", logged.log, "--kind", "service-account")
+    with logged.instance.terminal(*words, size=(24, 80)) as program:
+        assert program.wait() == 0
+        heading = next(line for line in program.text.splitlines() if line.startswith("Id"))
+    assert heading.split() == ["Id", "Expires", "In", "Kind", "Owner", "Name", "Calls/day", "Refused"]
+
+
 def test_programs_get_them_as_numbers_and_a_flag(logged: Logged) -> None:
     words = ("--log", logged.log, "--state", "expired,revoked", "--columns", "id,calls,refused,flags")
     document = logged.instance.json("list", *words, "--sort=-refused")

@@ -22,6 +22,7 @@ from tokens.views import tokens as view
 from tokens.views.logged import reach
 
 FIRST_ON_A_TERMINAL = 50
+ROOM = 100  # columns of a terminal that a log's columns and the time of the last use need
 MOST = 2**31 - 1
 SHORT = {
     "expires": "expires_at",
@@ -94,7 +95,8 @@ def list_tokens(
     first = layout.first
     if first is None and on_terminal and not layout.all:
         first = FIRST_ON_A_TERMINAL
-    wanted = Layout(_columns(layout, output, has_log=usage is not None), layout.sort, layout.descending, first)
+    width = shutil.get_terminal_size().columns if on_terminal else None
+    wanted = Layout(_columns(layout, output, width, has_log=usage is not None), layout.sort, layout.descending, first)
     instance = described(site) if output == "json" else site.instance  # before the tokens' own transaction begins
     with ExitStack() as stack:
         with environment.announced("Reading the tokens"):
@@ -117,7 +119,7 @@ def list_tokens(
             output,
             text=lambda: view.screen(
                 found,
-                width=shutil.get_terminal_size().columns if on_terminal else None,
+                width=width,
                 colour=on_terminal and console.has_colour(environment.stdout),
             ),
             json=lambda: view.as_json(found, instance, selection),
@@ -132,14 +134,17 @@ def list_tokens(
                 environment.tell(reach(usage))
 
 
-def _columns(wanted: Wanted, output: str, *, has_log: bool) -> tuple[Column, ...]:
+def _columns(wanted: Wanted, output: str, width: int | None, *, has_log: bool) -> tuple[Column, ...]:
     if output == "ids":
         return (BY_NAME["id"],)
     if wanted.columns:
         return wanted.columns
     shown = {Shown.ALWAYS, *([Shown.WIDE] if wanted.wide else []), *([Shown.LOGGED] if has_log else [])}
     for_programs = output != "text"
-    return tuple(column for column in COLUMNS if column.shown in shown or (for_programs and column.cheap))
+    found = tuple(column for column in COLUMNS if column.shown in shown or (for_programs and column.cheap))
+    if has_log and not wanted.wide and width is not None and width < ROOM:
+        return tuple(column for column in found if column.name != "last_used_at")  # the log knows better
+    return found
 
 
 def _column(option: str, name: str) -> Column:
