@@ -508,7 +508,7 @@ def test_what_a_kind_does_not_have_is_empty(gitlab_database: Address, show: Call
 def test_no_task_that_writes_takes_them(words: list[str], kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(*words, "--kind", f"project,{kind}", "--target", "postgresql://nobody@127.0.0.1:1/x") == 2
     complaint = capsys.readouterr().err
-    assert complaint.startswith(f"--kind {kind} is for list, forecast, breakdown and check alone: ")
+    assert complaint.startswith(f"--kind {kind} is for list, forecast, breakdown, check and report alone: ")
     assert complaint.count("\n") == 1
 
 

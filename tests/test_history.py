@@ -426,6 +426,8 @@ def test_a_narrow_terminal_has_room_for_kind_state_time_and_date(installed: Addr
     heading, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in runs_screen(runs, 80)]
     assert heading == ["Run", "Kind", "State", "When (UTC)", "Change", "Tokens"]
     brief = [f"today {now:%H:%M}", f"{moments[1]:%a %H:%M}", f"{moments[2]:%Y-%m-%d}"]
+    run = replace(run, undone_by=None)
+    assert f"| to {run.change.to} |" in list(runs_screen([run], 80))[-1]
     assert [line[1:5] for line in lines] == [
         ["extend", "done, undone by 12", time, f"to {run.change.to}"] for time in brief
     ]

@@ -170,6 +170,15 @@ def test_no_address_is_in_it_unasked(page: Show) -> None:
     assert "erika@example.com" in page("--with-emails")
 
 
+def test_no_part_of_an_address_is_in_it_where_a_name_is_cut(gitlab_database: Address, page: Show) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        for length in range(75, 100):
+            name = f"{'x' * length} alice.smith@example.com"
+            make_token(connection, user_id=make_user(connection), name=name, expires_at=after(3))
+    assert "alice" not in page()
+    assert "alice.smith@exam" in page("--with-emails")
+
+
 @pytest.mark.usefixtures("tokens")
 def test_a_teams_page_says_nothing_of_the_others(
     gitlab_database: Address, page: Show, capsys: pytest.CaptureFixture[str]
@@ -193,22 +202,25 @@ def test_other_credentials_have_a_table_where_they_are_named_and_else_one_line(
         make_token(connection, user_id=erika, expires_at=after(2))
         make_deploy_token(connection, project_id=project, name="pull images", expires_at=f"{after(3)} 12:00+00")
         make_deploy_token(connection, project_id=project, name="for ever")
+        make_ssh_key(connection, user_id=erika, title="tonight", expires_at=f"{after(0)} 23:59:59.9+00")
         make_ssh_key(connection, user_id=erika, title="at home", expires_at=f"{after(80)} 12:00+00")
     plain = text_of(page())
-    assert "Within 90 days end, too: 1 deploy-token, 1 ssh-key." in plain
+    assert "Within 90 days end, too: 1 deploy-token, 2 ssh-key." in plain
     assert "pull images" not in plain
     both = text_of(page("--kind", "personal,deploy-token,ssh-key"))
     assert "1 token stops working in the next 30 days." in both
-    assert "1 other credential ends in the next 30 days." in both
+    assert "2 other credentials end in the next 30 days." in both
     assert "3 credentials expire from tomorrow" in both
     of_others = both.partition("Other credentials Kind")[2]
     assert "deploy-token 2 1 1 1 1" in of_others
+    assert of_others.index("tonight") < of_others.index("pull images")
     rows = (f"{day(3).beside(day(0))} platform/web pull images", f"{day(80).beside(day(0))} erika at home")
     assert [row in of_others for row in rows] == [True, True]
     assert "for ever" not in of_others
     alone = text_of(page("--kind", "deploy-token"))
     assert "1 credential ends in the next 30 days." in alone
-    assert "No token" not in alone.partition("Twelve months")[0]
+    for of_tokens in ("No token", "There are no tokens", "Nobody has anything to do", "never used", "Bots"):
+        assert of_tokens not in alone.partition("Other credentials Kind")[0]
 
 
 @pytest.fixture

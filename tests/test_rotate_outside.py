@@ -312,7 +312,7 @@ def test_a_stop_lets_the_delivery_under_way_end(outside: Outside, number: signal
         os.killpg(process.pid, number)
         go()
         _, errors = process.communicate(timeout=60)
-    assert "the rotation is complete" in errors
+    assert "The rotation is complete" in errors
     assert outside.accepts(path.read_text()) is not None
     assert outside.stages() == ["done"]
 

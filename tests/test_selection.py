@@ -504,7 +504,8 @@ def test_who_and_what_is_not_there_is_named(gitlab_database: Address) -> None:
             check_names(connection, schema, faulty)
         assert str(raised.value) == (
             'This GitLab has 2 users "Twin", no user "nobody", no group "erika", no group "group/project", '
-            'no project "group"; give usernames, and full paths such as group/subgroup/project.'
+            'no project "group" (did you mean "Group/project"?); '
+            "give usernames, and full paths such as group/subgroup/project."
         )
         with pytest.raises(UsageError, match="leave --group and --project out"):
             check_names(connection, NO_SCHEMA, fine)

@@ -415,8 +415,8 @@ def refuse_others(kinds: Iterable[str]) -> None:
     words = ",".join(kinds)
     if words:
         raise UsageError(
-            f"--kind {words} is for list, forecast, breakdown and check alone: no task changes or replaces what is no "
-            f"access token; there are {', '.join(kind for kind in Kind if kind is not Kind.OTHER)}."
+            f"--kind {words} is for list, forecast, breakdown, check and report alone: no task changes or replaces "
+            f"what is no access token; there are {', '.join(kind for kind in Kind if kind is not Kind.OTHER)}."
         )
 
 

@@ -74,6 +74,16 @@ NAMES_LIKE = """
     LIMIT 10000
 """
 
+# Whoever types a path by its last words, or not to its end, means one that has them.
+PATHS_WITH = """
+    SELECT named.name
+    FROM ({names}) named
+    WHERE right(lower(named.name), length(%(name)s) + 1) = '/' || lower(%(name)s)
+      OR starts_with(lower(named.name), lower(%(name)s))
+    ORDER BY starts_with(lower(named.name), lower(%(name)s)), length(named.name), named.name
+    LIMIT 10
+"""
+
 USERNAMES = "SELECT u.username AS name FROM public.users u"
 GROUP_PATHS = """
       SELECT r.path AS name
@@ -156,6 +166,10 @@ def check_names(connection: Connection, schema: Schema, selection: Selection) ->
 
 def _near(connection: Connection, names: str, typed: str) -> str:
     """What may be meant by a name that is not among `names`, a statement."""
+    if names != USERNAMES:
+        for row in connection.rows(PATHS_WITH.format(names=names), name=typed):
+            if row.name.isprintable():
+                return f' (did you mean "{row.name}"?)'
     found = [row.name for row in connection.rows(NAMES_LIKE.format(names=names), name=typed)]
     return meant(typed, filter(str.isprintable, found))
 

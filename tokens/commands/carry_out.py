@@ -143,7 +143,9 @@ def _left(end: Finished, recounted: int | None) -> Iterator[str]:
     if recounted is not None and recounted < end.changed:
         yield f"{counted(end.changed - recounted, 'token')} did not keep their new date, so something else changes them"
     if end.changed_meanwhile:
-        yield f"{counted(end.changed_meanwhile, 'token')} had another date by then, or were gone, and were left alone"
+        were = "was" if end.changed_meanwhile == 1 else "were"
+        tokens = counted(end.changed_meanwhile, "token")
+        yield f"{tokens} had another date by then, or {were} gone, and {were} left alone"
     if end.locked:
         were = "was" if end.locked == 1 else "were"
         yield f"{counted(end.locked, 'token')} {were} held by another session to the end"

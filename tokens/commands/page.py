@@ -62,6 +62,7 @@ def report(
             only=contents.only,
             usage=usage,
         )
+    environment.note(found.others.notes)
     page = report_page(
         found,
         described(site),

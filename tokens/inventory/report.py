@@ -416,7 +416,7 @@ def report(
 def _read_others(
     connection: Connection, schema: Schema, ci: Address | None, selection: Selection, today: ExpirationDate
 ) -> OtherKinds:
-    days = DateRange(today + 1, today + 90)
+    days = DateRange(today, today + 90)  # a token has ended by 00:00 of its day, a key may end later on
     if not selection.others:
         return OtherKinds((), Top((), 0), (), credentials.coming(connection, schema, ci, selection, days))
     with credentials.named(connection, schema, ci, selection) as named:

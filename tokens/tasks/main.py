@@ -183,10 +183,10 @@ def report() -> None:
 
     Active and expired tokens of every kind count unless kinds or states are
     named. Other credentials that are named, such as --kind personal,ssh-key,
-    have a table of their own. There is no e-mail address in it without --with-emails: addresses in
-    names are left out, too. With --only --group it is the page of one team. The
-    file is for its owner alone to read. Where the target is a container or pod,
-    let standard output go to a file instead. It takes what list reads of the
+    have a table of their own. There is no e-mail address in it without
+    --with-emails: addresses in names are left out, too. With --only --group it is
+    the page of one team. The file is for its owner alone to read. Where the
+    target is a container or pod, let standard output go to a file instead. It takes what list reads of the
     database, in one read-only transaction, also on a standby.
 
     Examples:

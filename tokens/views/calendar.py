@@ -10,7 +10,7 @@ from icalendar import Alarm, Calendar
 from icalendar import Event as CalendarEvent
 from icalendar.enums import TRANSP
 
-from tokens.call import current
+from tokens.call import Call, current
 from tokens.counts import counted
 from tokens.errors import Refused
 from tokens.gitlab.kind import Kind
@@ -129,7 +129,7 @@ def _description(event: Event) -> str:
         words: list[object] = ["--expires", event.day]
         if event.owner and event.owner.name:
             words += [OPTIONS[event.owner.type], printable(event.owner.name)]
-        found.append(current().line("list", *words))
+        found.append(Call(target=current().target).line("list", *words))  # read on another machine
     return "\n".join(found)
 
 

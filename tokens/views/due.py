@@ -6,9 +6,12 @@ from enum import IntEnum
 from tokens.counts import counted
 from tokens.inventory.due import Due, DueToken
 from tokens.targets.instance import Instance
+from tokens.terminal.paragraphs import cut
 from tokens.terminal.printable import printable
 from tokens.views import document, others
 from tokens.views.times import near
+
+LONGEST = 100  # columns of a name or path
 
 
 class Severity(IntEnum):
@@ -35,7 +38,8 @@ def lines(due: Due) -> Iterator[str]:
 
 def nagios(due: Due) -> Iterator[str]:
     """The same with performance data, which a bar begins: so there is none in a name."""
-    first = "" if due.days is None else f" first_days={due.days};{due.warn};{due.critical}"
+    # `8:` is an alarm below 8.
+    first = "" if due.days is None else f" first_days={due.days};{due.warn + 1}:;{due.critical + 1}:"
     in_use = "" if due.expired_in_use is None else f" expired_in_use={due.expired_in_use};;0"
     yield f"{_line(due)} | expiring={due.warning};0 urgent={due.urgent};;0{first}{in_use}"
     yield from (_of_token(token).replace("|", "/") for token in due.each)
@@ -71,7 +75,8 @@ def _line(due: Due) -> str:
 
 def _of_token(token: DueToken) -> str:
     owner = "(no membership)" if token.owner is None else printable(token.owner)
-    return f'{near(token.expires_at)}: {token.kind} token {token.id} of {owner}, "{printable(token.name)}"'
+    name = cut(printable(token.name), LONGEST)
+    return f'{near(token.expires_at)}: {token.kind} token {token.id} of {cut(owner, LONGEST)}, "{name}"'
 
 
 def _as_dict(token: DueToken) -> dict[str, object]:

@@ -11,6 +11,7 @@ from tokens.inventory.forecast import Bucket, Day, Forecast, Step
 from tokens.selection import EVERY_KIND, Selection
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
+from tokens.terminal.paragraphs import laid_out
 from tokens.views import document, others
 from tokens.views.times import near
 
@@ -32,7 +33,7 @@ LETTERS = {
 }
 EVERY = (*Kind, *OtherKind)
 MEMBERSHIP = "m"
-HEADING = f"{'From':<10}  {'To':<10}  {'Tokens':>9}  {'In all':>9}"
+NUMBERS = f"{'Tokens':>9}  {'In all':>9}"
 STAGGER = 30  # days
 
 
@@ -43,20 +44,23 @@ def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> 
     """
     buckets = list(forecast.buckets(step))
     most = max((max(bucket.tokens, bucket.memberships) for bucket in buckets), default=0)
-    room = max(width - len(HEADING) - 2, 10)
-    yield HEADING
+    by_day = step is Step.DAY
+    when = f"{'Day':<29}" if by_day else f"{'From':<16}  {'To':<16}"
+    room = max(width - len(when) - len(NUMBERS) - 4, 10)
+    yield f"{when}  {NUMBERS}"
     for bucket in buckets:
         bar = _bar(bucket, most, room)
-        yield f"{bucket.first}  {bucket.last}  {bucket.tokens:>9,}  {bucket.total:>9,}  {bar}".rstrip()
+        days = f"{near(_expiration(bucket.first)):<29}" if by_day else f"{_day(bucket.first)}  {_day(bucket.last)}"
+        yield f"{days}  {bucket.tokens:>9,}  {bucket.total:>9,}  {bar}".rstrip()
         if bucket.memberships:
             bar = MEMBERSHIP * _length(bucket.memberships, most, room)
-            yield f"{'memberships of bots':>22}  {bucket.memberships:>9,}  {'':>9}  {bar}"
+            yield f"{'memberships of bots':>{len(when)}}  {bucket.memberships:>9,}  {'':>9}  {bar}"
     used = [f"{LETTERS[kind]} {kind}" for kind in EVERY if any(bucket.by_kind.get(kind) for bucket in buckets)]
     if any(bucket.memberships for bucket in buckets):
         used.append(f"{MEMBERSHIP} membership of a bot, which GitLab deletes with it")
     if used:
         yield ""
-        yield f"Bars: {', '.join(used)}."
+        yield laid_out(f"Bars: {', '.join(used)}.", width)
     yield from _cliffs(forecast, selection)
 
 
@@ -99,6 +103,10 @@ def as_csv(buckets: Iterable[Bucket], named: Sequence[OtherKind] = ()) -> Iterat
     for bucket in buckets:
         counts = [bucket.by_kind.get(kind, 0) for kind in kinds]
         yield comma_separated.line((str(bucket.first), str(bucket.last), bucket.tokens, *counts, bucket.memberships))
+
+
+def _day(day: date) -> str:
+    return f"{day:%Y-%m-%d (%a)}"
 
 
 def _bar(bucket: Bucket, most: int, room: int) -> str:

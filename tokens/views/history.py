@@ -33,7 +33,7 @@ RUNS_HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Change", "Tokens", "Ch
 WHEN = "When (UTC)"  # on a terminal, as people say it
 RUNS_SPARE = ("Changed", "Reason", "By")  # on a narrow terminal; the run itself has them
 RUNS_WHOLE = ("Kind", "State", WHEN)
-LEAST = len("to 2027-06-15")  # of what the terminal has no room for
+LEAST = len("to 2027-06-15…")  # of what the terminal has no room for
 
 RUN_FIELDS = (
     "run",

@@ -60,6 +60,7 @@ SECTIONS = {
     "bots": "Bots",
     "others": "Other credentials",
 }
+OF_ALL = ("policy", "calendar", "others")  # sections of a page that is about no access token
 EVERY_KIND: tuple[Kind | OtherKind, ...] = (*Kind, *OtherKind)
 OWNER_KINDS = {"User": "account", "Project": "project", "Namespace": "group"}
 
@@ -122,7 +123,7 @@ def report_page(
         .render(
             **_frame(instance, selection, moment),
             title=f"Access tokens of {team or instance.name or 'this GitLab'}",
-            rows="; ".join(_rows(report)),
+            rows="; ".join(_rows(report, about_tokens=bool(selection.kinds))),
             report=report,
             sections=[(key, name) for key, name in SECTIONS.items() if key != "tried" or report.tried is not None],
             log="" if report.usage is None else reach(report.usage),
@@ -136,6 +137,7 @@ def report_page(
             any_revoked=any(kind.revoked for kind in report.kinds),
             owner_kinds=OWNER_KINDS,
             about_tokens=bool(selection.kinds),
+            others_notes=[note.partition(ARROW)[0] for note in report.others.notes],
             selection_has_others=bool(selection.others),
             others_soon=sum(kind.month or 0 for kind in report.others.named),
             others_coming={kind: number for kind, number in report.others.coming.items() if number},
@@ -238,17 +240,18 @@ def _kinds(days: Iterable[Day]) -> list[Kind | OtherKind]:
     return [kind for kind in EVERY_KIND if kind in found]
 
 
-def _rows(report: Report) -> Iterator[str]:
+def _rows(report: Report, *, about_tokens: bool) -> Iterator[str]:
     """How many rows the tables have, and of how many."""
-    counts = {
+    of_tokens = {
         "ending": (len(report.soonest.rows), report.soonest.total),
         "owners": (len(report.owners.rows), report.owners.total),
         "without a warning": (len(report.unwarned.rows), report.unwarned.total),
         "idle": (len(report.idle.rows), report.idle.total),
     }
+    counts = of_tokens if about_tokens else {}
     if report.others.named:
         counts["other credentials"] = (len(report.others.soonest.rows), report.others.soonest.total)
-    if report.bots is not None:
+    if report.bots is not None and about_tokens:
         counts["bots"] = (len(report.bots.rows), report.bots.total)
     if report.tried is not None:
         counts["dead but tried"] = (len(report.tried.rows), report.tried.total)
@@ -291,8 +294,8 @@ def _environment(*, emails: bool) -> Environment:
 
     def shown(text: str) -> str:
         """Harmless, without what would turn or hide it, and not endless."""
-        text = _short(printable(text), LONGEST)
-        return text if emails else ADDRESS.sub("(address)", text)
+        text = printable(text)
+        return _short(text if emails else ADDRESS.sub("(address)", text), LONGEST)
 
     found.filters.update(
         shown=shown, short=lambda text: _short(text, SHORTEST), counted=counted, token_head=HEADS.__getitem__
