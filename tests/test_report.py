@@ -219,7 +219,7 @@ def test_other_credentials_have_a_table_where_they_are_named_and_else_one_line(
     assert "for ever" not in of_others
     alone = text_of(page("--kind", "deploy-token"))
     assert "1 credential ends in the next 30 days." in alone
-    for of_tokens in ("No token", "There are no tokens", "Nobody has anything to do", "never used", "Bots"):
+    for of_tokens in ("No token", "There are no tokens", "Nobody has anything to do", "never used", "Bots that"):
         assert of_tokens not in alone.partition("Other credentials Kind")[0]
 
 
