@@ -39,6 +39,7 @@ from tokens.tasks.options import (
     TOP,
     USED,
     USED_OUTPUT,
+    USED_TOKENS,
     WHOSE,
     WHOSE_OUTPUT,
     handling_of,
@@ -188,7 +189,7 @@ def report() -> None:
     """
 
 
-@task("used:used", LOCATED, COUNTED, USED, USED_OUTPUT)
+@task("used:used", LOCATED, USED_TOKENS, USED, USED_OUTPUT)
 def used() -> None:
     """Show what uses tokens, by GitLab's API log.
 
