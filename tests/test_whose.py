@@ -46,6 +46,7 @@ from tokens.gitlab.plaintext import Payload, routable_token
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.sealed import sealed
 from tokens.inventory import scan
+from tokens.inventory import whose as inventory
 from tokens.inventory.scan import Scan
 from tokens.inventory.whose import _access_tokens
 from tokens.secret import Secret
@@ -59,8 +60,8 @@ SCHEMA = json.loads(Path(__file__).with_name("documents.schema.json").read_text(
 OLD = "glpat-s3cr3tOLD_of-A-bot_1"
 NEW = routable_token("glpat-", Payload(1, 1)).reveal()
 BARE = "s3cr3tWithoutPrefix_"
-DEPLOY = "gldt-s3cr3tOfADeploy-tk_"
-RUNNER = "glrt-s3cr3tOfARunner-tk_"
+DEPLOY = "gldt-s3cr3tOfADeploy-tok_"
+RUNNER = "glrt-s3cr3tOfARunner-tok_"
 AGENT = "glagent-" + "s3cr3tAgent" * 4 + "_-_-_-"
 TRIGGER = "glptt-" + "5ec4e7ab" * 5
 SECRETS = (OLD, NEW, BARE, DEPLOY, RUNNER, AGENT, TRIGGER)
@@ -396,6 +397,24 @@ def test_an_instances_own_prefix_is_read_from_its_settings(gitlab: GitLab, tmp_p
     assert (row["line"], row["name"], row["looks_like"]) == (2, "custom", "access-token")
 
 
+def test_a_word_that_may_be_an_old_token_is_looked_for_among_access_tokens_alone(
+    gitlab: GitLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are full of words with 20 characters, and to encrypt each of them takes a thousand times as long."""
+    asked: list[str] = []
+
+    def counted(token: Secret, keys: Keys) -> tuple[str, ...]:
+        asked.append(token.reveal())
+        return sealed(token, keys)
+
+    monkeypatch.setattr(inventory, "sealed", counted)
+    (tmp_path / "file").write_text(f"{BARE} AbCdEfGhIjKlMnOpQr12 {DEPLOY}\n")
+    assert [one["id"] for one in gitlab.rows("--scan", tmp_path / "file")] == [3, None]
+    assert asked == [DEPLOY]
+    assert [one["id"] for one in gitlab.rows(stdin=f"?{BARE}\n?AbCdEfGhIjKlMnOpQr12\n")] == [3, None]
+    assert asked == [DEPLOY]
+
+
 def test_the_scan_takes_a_folder_or_a_file(gitlab: GitLab, tmp_path: Path) -> None:
     for place, said in ((tmp_path / "none", "No such file"), (Path("/dev/null"), "neither")):
         done = gitlab.run("--scan", place, status=2)
@@ -426,6 +445,13 @@ def test_at_a_terminal_it_asks_and_shows_nothing_of_what_is_pasted(gitlab: GitLa
         assert program.wait() == 0
         assert 'project access token 1 "deploy"' in program.text
         assert OLD.encode() not in program.raw
+    with Program(["/bin/sh", "-c", '"$@"; cat', "sh", *gitlab.words()], size=(20, 200)) as program:
+        program.wait_for("Paste the token; it is not shown.")
+        program.send(f"\x1b[200~{OLD}\x1b[201~\n{NEW}\nrm -rf x\n")
+        program.wait_for('project access token 1 "deploy"')
+        program.press("ctrl-d")
+        assert program.wait() == 0
+        assert not any(word in program.raw for word in (OLD.encode(), NEW.encode(), b"rm -rf"))
     with Program(gitlab.words(), size=(20, 200)) as program:
         program.wait_for("Paste the token; it is not shown.")
         program.press("ctrl-c")
