@@ -251,8 +251,8 @@ def _given(environment: Environment) -> tuple[Iterator[_Given], bool]:
         raise UsageError("whose reads a token from standard input, which is closed.")
     if not console.is_terminal(environment.stdin):
         return _lines(environment.stdin.buffer), True
-    environment.tell(QUESTION, end="")
     with hidden_answer(environment.stdin):
+        environment.tell(QUESTION, end="")  # only now: somebody may have it in the clipboard
         text = _line(environment.stdin.buffer) or Secret("")
     environment.tell("")
     text = Secret(text.reveal().removeprefix(PASTE_BEGINS).removesuffix(PASTE_ENDS))
