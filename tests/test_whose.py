@@ -40,6 +40,7 @@ from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
 from tokens import database
 from tokens.address import Address
+from tokens.commands.scanning import Scanning
 from tokens.engine import make_engine
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.plaintext import Payload, routable_token
@@ -384,6 +385,24 @@ def test_a_huge_file_is_searched_in_constant_memory(tmp_path: Path) -> None:
     (one,) = [one for one in Scan(str(tmp_path), ["glpat-"]).occurrences() if one.sure]
     assert one.line == 40 * 80_000 + 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # kilobytes
+
+
+def test_a_scan_ends_when_nobody_wants_to_know_any_more(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)  # which would take hours
+    (tmp_path / "a").write_text(f"{OLD}\n")
+    scanning = Scanning.started(str(tmp_path))
+    found = scanning.occurrences(["glpat-"])
+    scanning.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(scanning.process, os.WNOHANG)
+    with pytest.raises(ValueError, match="closed file"):
+        next(found)
+    scanning = Scanning.started(str(tmp_path))
+    assert scanning.questions
+    scanning.questions.write("[]\n")
+    scanning.questions.flush()
+    scanning.close()
 
 
 def test_an_instances_own_prefix_is_read_from_its_settings(gitlab: GitLab, tmp_path: Path) -> None:
