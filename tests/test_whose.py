@@ -151,6 +151,34 @@ def test_every_release_is_asked_by_the_digest_alone(
     assert [one["looks_like"] for one in rows] == ["access-token", "access-token", None, "access-token"]
 
 
+def test_each_server_can_be_asked(gitlab_database: Address, tmp_path: Path) -> None:
+    fill(gitlab_database)
+    rows = GitLab(gitlab_database, tmp_path).rows(stdin=f"{OLD}\n{NEW}\n{BARE}\n{DEPLOY}\n")
+    assert [one["id"] for one in rows] == [1, 2, 3, None]
+
+
+def test_a_standby_will_do(replicated: Replicated, tmp_path: Path) -> None:
+    with replicated.database() as pair:
+        fill(pair.primary)
+        replicated.catch_up()
+        assert [one["id"] for one in GitLab(pair.standby, tmp_path).rows(stdin=f"{OLD}\n{DEPLOY}\n")] == [1, None]
+
+
+def test_runners_are_looked_for_in_a_ci_database_of_its_own(gitlab: GitLab, replicated: Replicated) -> None:
+    with replicated.database() as ci:
+        with make_engine(gitlab.address).begin() as connection:
+            group = make_group(connection, path="fleet")
+        with make_engine(ci.primary).begin() as connection:
+            make_runner(connection, group_id=group, name="builder", token_encrypted=sealed(Secret(RUNNER), KEYS)[0])
+        texts = [Secret(RUNNER), Secret(NEW)]
+        found = inventory.whose(gitlab.address, KEYS, texts, ci=ci.primary)
+        elsewhere = inventory.whose(gitlab.address, KEYS, texts)
+    runner = found.answers[0].facts
+    assert runner is not None
+    assert (runner["kind"], runner["owner"]) == ("runner", "fleet")
+    assert [one.facts is None for one in elsewhere.answers] == [True, False]
+
+
 def test_it_is_found_by_the_index_on_the_digest(gitlab: GitLab) -> None:
     statements: list[str] = []
     with database.reading(gitlab.address) as connection:
