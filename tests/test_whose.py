@@ -40,12 +40,14 @@ from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
 from tokens import database
 from tokens.address import Address
+from tokens.commands.scanning import Scanning
 from tokens.engine import make_engine
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.plaintext import Payload, routable_token
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.sealed import sealed
 from tokens.inventory import scan
+from tokens.inventory import whose as inventory
 from tokens.inventory.scan import Scan
 from tokens.inventory.whose import _access_tokens
 from tokens.secret import Secret
@@ -59,8 +61,8 @@ SCHEMA = json.loads(Path(__file__).with_name("documents.schema.json").read_text(
 OLD = "glpat-s3cr3tOLD_of-A-bot_1"
 NEW = routable_token("glpat-", Payload(1, 1)).reveal()
 BARE = "s3cr3tWithoutPrefix_"
-DEPLOY = "gldt-s3cr3tOfADeploy-tk_"
-RUNNER = "glrt-s3cr3tOfARunner-tk_"
+DEPLOY = "gldt-s3cr3tOfADeploy-tok_"
+RUNNER = "glrt-s3cr3tOfARunner-tok_"
 AGENT = "glagent-" + "s3cr3tAgent" * 4 + "_-_-_-"
 TRIGGER = "glptt-" + "5ec4e7ab" * 5
 SECRETS = (OLD, NEW, BARE, DEPLOY, RUNNER, AGENT, TRIGGER)
@@ -147,6 +149,34 @@ def test_every_release_is_asked_by_the_digest_alone(
     assert [one["id"] for one in rows] == [1, 2, 3, None]
     assert rows[0]["replaced_by"] == ([2] if has_line else [])
     assert [one["looks_like"] for one in rows] == ["access-token", "access-token", None, "access-token"]
+
+
+def test_each_server_can_be_asked(gitlab_database: Address, tmp_path: Path) -> None:
+    fill(gitlab_database)
+    rows = GitLab(gitlab_database, tmp_path).rows(stdin=f"{OLD}\n{NEW}\n{BARE}\n{DEPLOY}\n")
+    assert [one["id"] for one in rows] == [1, 2, 3, None]
+
+
+def test_a_standby_will_do(replicated: Replicated, tmp_path: Path) -> None:
+    with replicated.database() as pair:
+        fill(pair.primary)
+        replicated.catch_up()
+        assert [one["id"] for one in GitLab(pair.standby, tmp_path).rows(stdin=f"{OLD}\n{DEPLOY}\n")] == [1, None]
+
+
+def test_runners_are_looked_for_in_a_ci_database_of_its_own(gitlab: GitLab, replicated: Replicated) -> None:
+    with replicated.database() as ci:
+        with make_engine(gitlab.address).begin() as connection:
+            group = make_group(connection, path="fleet")
+        with make_engine(ci.primary).begin() as connection:
+            make_runner(connection, group_id=group, name="builder", token_encrypted=sealed(Secret(RUNNER), KEYS)[0])
+        texts = [Secret(RUNNER), Secret(NEW)]
+        found = inventory.whose(gitlab.address, KEYS, texts, ci=ci.primary)
+        elsewhere = inventory.whose(gitlab.address, KEYS, texts)
+    runner = found.answers[0].facts
+    assert runner is not None
+    assert (runner["kind"], runner["owner"]) == ("runner", "fleet")
+    assert [one.facts is None for one in elsewhere.answers] == [True, False]
 
 
 def test_it_is_found_by_the_index_on_the_digest(gitlab: GitLab) -> None:
@@ -385,6 +415,24 @@ def test_a_huge_file_is_searched_in_constant_memory(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # kilobytes
 
 
+def test_a_scan_ends_when_nobody_wants_to_know_any_more(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)  # which would take hours
+    (tmp_path / "a").write_text(f"{OLD}\n")
+    scanning = Scanning.started(str(tmp_path))
+    found = scanning.occurrences(["glpat-"])
+    scanning.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(scanning.process, os.WNOHANG)
+    with pytest.raises(ValueError, match="closed file"):
+        next(found)
+    scanning = Scanning.started(str(tmp_path))
+    assert scanning.questions
+    scanning.questions.write("[]\n")
+    scanning.questions.flush()
+    scanning.close()
+
+
 def test_an_instances_own_prefix_is_read_from_its_settings(gitlab: GitLab, tmp_path: Path) -> None:
     token = "pat.of:acme/s3cr3tWithCustom-pfx_"[:12] + BARE
     with make_engine(gitlab.address).begin() as connection:
@@ -394,6 +442,24 @@ def test_an_instances_own_prefix_is_read_from_its_settings(gitlab: GitLab, tmp_p
     (tmp_path / "file").write_text(f"x\n{token}\n")
     (row,) = gitlab.rows("--scan", tmp_path / "file")  # and not the 20 characters behind it, which are BARE
     assert (row["line"], row["name"], row["looks_like"]) == (2, "custom", "access-token")
+
+
+def test_a_word_that_may_be_an_old_token_is_looked_for_among_access_tokens_alone(
+    gitlab: GitLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are full of words with 20 characters, and to encrypt each of them takes a thousand times as long."""
+    asked: list[str] = []
+
+    def counted(token: Secret, keys: Keys) -> tuple[str, ...]:
+        asked.append(token.reveal())
+        return sealed(token, keys)
+
+    monkeypatch.setattr(inventory, "sealed", counted)
+    (tmp_path / "file").write_text(f"{BARE} AbCdEfGhIjKlMnOpQr12 {DEPLOY}\n")
+    assert [one["id"] for one in gitlab.rows("--scan", tmp_path / "file")] == [3, None]
+    assert asked == [DEPLOY]
+    assert [one["id"] for one in gitlab.rows(stdin=f"?{BARE}\n?AbCdEfGhIjKlMnOpQr12\n")] == [3, None]
+    assert asked == [DEPLOY]
 
 
 def test_the_scan_takes_a_folder_or_a_file(gitlab: GitLab, tmp_path: Path) -> None:
@@ -426,6 +492,13 @@ def test_at_a_terminal_it_asks_and_shows_nothing_of_what_is_pasted(gitlab: GitLa
         assert program.wait() == 0
         assert 'project access token 1 "deploy"' in program.text
         assert OLD.encode() not in program.raw
+    with Program(["/bin/sh", "-c", '"$@"; cat', "sh", *gitlab.words()], size=(20, 200)) as program:
+        program.wait_for("Paste the token; it is not shown.")
+        program.send(f"\x1b[200~{OLD}\x1b[201~\n{NEW}\nrm -rf x\n")
+        program.wait_for('project access token 1 "deploy"')
+        program.press("ctrl-d")
+        assert program.wait() == 0
+        assert not any(word in program.raw for word in (OLD.encode(), NEW.encode(), b"rm -rf"))
     with Program(gitlab.words(), size=(20, 200)) as program:
         program.wait_for("Paste the token; it is not shown.")
         program.press("ctrl-c")

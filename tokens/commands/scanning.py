@@ -5,7 +5,7 @@ The two speak in lines of JSON over pipes. A token that was found is a Secret ag
 
 import json
 import os
-import signal
+import select
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -55,7 +55,7 @@ class Scanning:
             TokensError: the scan did not come to its end.
         """
         self.questions.write(f"{json.dumps(list(prefixes))}\n")
-        self.questions.close()
+        self.questions.flush()
         while (found := _read(self.answers)) and "path" in found:
             yield Occurrence(found["path"], found["line"], tuple(found["texts"]), found["sure"])
         if not found:
@@ -63,12 +63,11 @@ class Scanning:
         self.notes = tuple(_notes(found))
 
     def close(self) -> None:
-        """End it, wherever it is."""
+        """End it, wherever it is. It looks whether the pipe is open, since a signal of ours may not reach root's."""
         for pipe in (self.questions, self.answers):
             with suppress(OSError):
                 pipe.close()
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self.process, signal.SIGKILL)  # nobody wants to know any more
+        with suppress(ChildProcessError):
             os.waitpid(self.process, 0)
 
 
@@ -76,7 +75,7 @@ def _scan(folder: str, questions: IO[str], answers: IO[str]) -> None:
     line = questions.readline()
     if not line:
         return  # nobody wants to know
-    scan = Scan(folder, json.loads(line))
+    scan = Scan(folder, json.loads(line), is_wanted=lambda: not select.select([questions], [], [], 0)[0])
     for one in scan.occurrences():
         _write(answers, {"path": one.path, "line": one.line, "texts": wire.encode(one.texts), "sure": one.sure})
     _write(answers, {"unread": scan.unread, "more_unread": scan.more_unread, "damaged": scan.damaged})

@@ -12,7 +12,7 @@ from tokens.commands.instance import described
 from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.gitlab.kind import Kind
-from tokens.gitlab.token_text import LONGEST
+from tokens.gitlab.token_text import LONGEST, kind_of
 from tokens.inventory.whose import Answer, Known
 from tokens.inventory.whose import whose as known_of
 from tokens.secret import Secret, forbid_core_dumps
@@ -35,6 +35,10 @@ There = tuple[RemoteTarget, tuple[str, ...], Path | None]
 """A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
 
 AT_ONCE = 1000  # texts that are looked up together
+GUESS = "?"
+"""How a line begins that a scan outside of a container sends in for what may be any text; no token has it in it."""
+
+PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"  # what some terminals send around a text that is pasted
 QUESTION = "Paste the token; it is not shown. Enter ends it: "
 
 
@@ -55,19 +59,26 @@ class Wanted:
 
 @dataclass(frozen=True)
 class _Given:
-    """A text that was given or found, which may mean one of several; where, and whether it is a token for sure."""
+    """A text that was given or found, and where.
+
+    Attributes:
+        texts: what it may mean, the likeliest first.
+        sure: whether it is shown even if it is not known.
+        guess: whether it may be any text, and is looked for among access tokens alone.
+    """
 
     file: str | None
     line: int
     texts: tuple[Secret, ...]
     sure: bool = True
+    guess: bool = False
 
 
 @dataclass
 class _Side:
     """The side of GitLab: what is known there of some texts, and what the instance is called, once it was asked."""
 
-    ask: Callable[[Sequence[Secret]], Known]
+    ask: Callable[[Sequence[Secret], frozenset[int]], Known]
     instance: Callable[[], Instance]
 
 
@@ -113,7 +124,7 @@ def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There
 
             scanning = stack.enter_context(closing(Scanning.started(wanted.scan)))
             side = _side(environment, wanted, locate, there)
-            found = map(_found, scanning.occurrences(side.ask(()).prefixes))
+            found = map(_found, scanning.occurrences(side.ask((), frozenset()).prefixes))
             answers, numbered = _Answers(environment, side, found, logs, lambda: scanning.notes), True
         show(
             environment,
@@ -206,7 +217,9 @@ def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], 
     left = iter(given)
     batch = list(itertools.islice(left, AT_ONCE))
     while True:
-        known = side.ask([text for one in batch for text in one.texts])
+        texts = [(text, one.guess) for one in batch for text in one.texts]
+        guesses = frozenset(number for number, (_, guess) in enumerate(texts) if guess)
+        known = side.ask([text for text, _ in texts], guesses)
         answers = iter(known.answers)
         rows = [_row(one, list(itertools.islice(answers, len(one.texts)))) for one in batch]
         yield [row for row in rows if row is not None], known
@@ -228,7 +241,8 @@ def _access_token(row: Row) -> int | None:
 
 
 def _found(one: "Occurrence") -> _Given:
-    return _Given(one.path, one.line, one.texts, one.sure)
+    guess = not one.sure and kind_of(one.texts[0]) is None
+    return _Given(one.path, one.line, one.texts, one.sure, guess)
 
 
 def _given(environment: Environment) -> tuple[Iterator[_Given], bool]:
@@ -237,11 +251,12 @@ def _given(environment: Environment) -> tuple[Iterator[_Given], bool]:
         raise UsageError("whose reads a token from standard input, which is closed.")
     if not console.is_terminal(environment.stdin):
         return _lines(environment.stdin.buffer), True
-    environment.tell(QUESTION, end="")
     with hidden_answer(environment.stdin):
-        text = _line(environment.stdin.buffer)
+        environment.tell(QUESTION, end="")  # only now: somebody may have it in the clipboard
+        text = _line(environment.stdin.buffer) or Secret("")
     environment.tell("")
-    return iter([_Given(None, 1, (text,))] if text and text.reveal() else []), False
+    text = Secret(text.reveal().removeprefix(PASTE_BEGINS).removesuffix(PASTE_ENDS))
+    return iter([_Given(None, 1, (text,))] if text.reveal() else []), False
 
 
 def _lines(stream: BinaryIO) -> Iterator[_Given]:
@@ -250,7 +265,8 @@ def _lines(stream: BinaryIO) -> Iterator[_Given]:
         if text is None:
             return
         if text.reveal():
-            yield _Given(None, number, (text,))
+            guess = text.reveal().startswith(GUESS)
+            yield _Given(None, number, (Secret(text.reveal().removeprefix(GUESS)),), guess=guess)
 
 
 def _line(stream: BinaryIO) -> Secret | None:
@@ -286,6 +302,6 @@ def _here(wanted: Wanted, locate: Locate) -> _Side:
     site = locate()
     found = keys or keys_of(site)
     return _Side(
-        lambda texts: known_of(site.address, found, texts, release=site.release, ci=site.ci),
+        lambda texts, guesses: known_of(site.address, found, texts, guesses=guesses, release=site.release, ci=site.ci),
         lambda: described(site),
     )

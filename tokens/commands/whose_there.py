@@ -9,6 +9,7 @@ from typing import Any
 from tokens.call import current
 from tokens.commands.environment import Environment
 from tokens.commands.travel import caller
+from tokens.commands.whose import GUESS
 from tokens.errors import ExitStatus, TokensError
 from tokens.inventory.whose import Answer, Known
 from tokens.secret import Secret
@@ -45,14 +46,14 @@ class WhoseThere:
         """What the instance is called, once it was asked."""
         return self._instance
 
-    def ask(self, texts: Sequence[Secret]) -> Known:
-        """What is known there of tokens with these texts.
+    def ask(self, texts: Sequence[Secret], guesses: frozenset[int]) -> Known:
+        """What is known there of tokens with these texts; `guesses` are the places of those that may be any text.
 
         Raises:
             TokensError: what the task there has met, with its exit status.
             SessionLost, ClientError: see `tokens.targets.there.remote`.
         """
-        feed = Secret("".join(f"{_one_line(text)}\n" for text in texts))
+        feed = Secret("".join(f"{GUESS if n in guesses else ''}{_one_line(text)}\n" for n, text in enumerate(texts)))
         said = self._tool.ask(("whose", "--output=json"), feed, PATIENCE)
         try:
             document = json.loads(said.out.reveal())
@@ -72,7 +73,7 @@ class WhoseThere:
 
 def _one_line(text: Secret) -> str:
     """As it is sent: one that is nothing, or has anything in it that no token has, as a text that is none either."""
-    return text.reveal() if text.reveal().isascii() and text.reveal().isprintable() else "?"
+    return text.reveal() if text.reveal().isascii() and text.reveal().isprintable() else "!"
 
 
 def _known(document: dict[str, Any], number: int) -> Known:

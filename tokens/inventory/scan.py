@@ -1,9 +1,10 @@
 """Where in files a token may be. Files are read as bytes, a part at a time, whatever is in them."""
 
 import codecs
+import itertools
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
@@ -35,6 +36,7 @@ class Scan:
     Attributes:
         folder: where they are.
         prefixes: what this instance's access tokens begin with.
+        is_wanted: asked again and again whether to go on.
         files: how many were read.
         unread: why a file or folder could not be read, by its path; the first ones.
         more_unread: how many more could not be read.
@@ -43,6 +45,7 @@ class Scan:
 
     folder: str
     prefixes: Sequence[str]
+    is_wanted: Callable[[], bool] = lambda: True
     files: int = 0
     unread: dict[str, str] = field(default_factory=dict)
     more_unread: int = 0
@@ -52,11 +55,13 @@ class Scan:
         """Every place, file by file in the order of their names."""
         finder = Finder(self.prefixes)
         for path in self._files():
+            if not self.is_wanted():
+                return
             try:
                 with _opened(path, follow=path == self.folder) as file:
                     if file is None:
                         continue
-                    yield from _in_file(path, file, finder)
+                    yield from _in_file(path, file, finder, self.is_wanted)
                     self.files += 1
             except OSError as error:
                 self._leave_out(path, error)
@@ -120,9 +125,9 @@ def _opened(path: str, *, follow: bool) -> Iterator[FileIO | None]:
         os.close(descriptor)
 
 
-def _in_file(path: str, file: FileIO, finder: Finder) -> Iterator[Occurrence]:
+def _in_file(path: str, file: FileIO, finder: Finder, is_wanted: Callable[[], bool]) -> Iterator[Occurrence]:
     line = 1
-    for text, begins, ends in _parts(file):
+    for text, begins, ends in itertools.takewhile(lambda _: is_wanted(), _parts(file)):
         counted = begins
         for found in finder.find(text):
             if begins <= found.position < ends:

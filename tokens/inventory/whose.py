@@ -3,7 +3,7 @@
 The text stays here. What goes to the database is what GitLab keeps instead: a digest, or the token encrypted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,7 +121,13 @@ class _Search:
 
 
 def whose(
-    address: Address, keys: Keys, texts: Sequence[Secret], *, release: str | None = None, ci: Address | None = None
+    address: Address,
+    keys: Keys,
+    texts: Sequence[Secret],
+    *,
+    guesses: Collection[int] = (),
+    release: str | None = None,
+    ci: Address | None = None,
 ) -> Known:
     """What GitLab knows of the tokens with these texts, in one snapshot; a standby will do.
 
@@ -129,6 +135,8 @@ def whose(
         address: GitLab's main database.
         keys: the instance's, under each of which it looks for a token.
         texts: the tokens, some thousands at most.
+        guesses: the places of those that may be any text: they are looked for among access tokens alone, which costs
+            next to nothing.
         release: GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells.
         ci: GitLab's ci database, where it has one of its own.
 
@@ -150,7 +158,8 @@ def whose(
                 digests.setdefault(digest, []).append(number)
         if digests:
             search.take(digests, _access_tokens(connection, schema, list(digests), rule, policy.inactive_days))
-        notes += _look_for_others(connection, schema, ci, search, kinds, usual)
+        likely = [number for number in usual if number not in guesses]
+        notes += _look_for_others(connection, schema, ci, search, kinds, likely)
     answers = (
         Answer(
             kind.name if kind else None,
@@ -190,11 +199,11 @@ def _look_for_others(
     ci: Address | None,
     search: _Search,
     kinds: Sequence[TextKind | None],
-    usual: Sequence[int],
+    likely: Sequence[int],
 ) -> list[str | None]:
     """Look for what GitLab encrypts: a text with the prefix of such a kind, and one with none, which may be older."""
     wanted: dict[OtherKind, dict[str, list[int]]] = {}
-    for number in usual:
+    for number in likely:
         kind = kinds[number]
         if number in search.found or (kind is not None and kind.other is None):
             continue

@@ -20,13 +20,16 @@ def muted_keyboard(stdin: TextIO | None) -> Iterator[None]:
 
 @contextmanager
 def hidden_answer(stdin: TextIO | None) -> Iterator[None]:
-    """Keep a line from showing up on the screen while it is typed or pasted; without a terminal nothing is done."""
-    with _without(stdin, termios.ECHO, (termios.VSUSP,)):
+    """Keep a line from showing up on the screen while it is typed or pasted; without a terminal nothing is done.
+
+    What was pasted beyond that line is thrown away: a shell would take it for commands, and remember them.
+    """
+    with _without(stdin, termios.ECHO, (termios.VSUSP,), after=termios.TCSAFLUSH):
         yield
 
 
 @contextmanager
-def _without(stdin: TextIO | None, flags: int, keys: Iterable[int]) -> Iterator[None]:
+def _without(stdin: TextIO | None, flags: int, keys: Iterable[int], after: int = termios.TCSADRAIN) -> Iterator[None]:
     try:
         if stdin is None:
             raise ValueError
@@ -43,4 +46,4 @@ def _without(stdin: TextIO | None, flags: int, keys: Iterable[int]) -> Iterator[
         yield
     finally:
         with suppress(termios.error):  # the terminal may be gone by now
-            termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+            termios.tcsetattr(stdin, after, before)
