@@ -24,7 +24,7 @@ MAY_READ = """
 
 @dataclass(frozen=True)
 class RateLimit:
-    """So many tries of one address within so many seconds, and what comes then.
+    """How often GitLab lets one address try within a number of seconds, and what comes then.
 
     Attributes:
         name: `unauthenticated_api` for application_settings.throttle_unauthenticated_api_*: a call whose token is not

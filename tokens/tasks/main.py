@@ -40,6 +40,7 @@ from tokens.tasks.options import (
     TOP,
     USED,
     USED_OUTPUT,
+    USED_TOKENS,
     handling_of,
 )
 
@@ -191,7 +192,7 @@ def report() -> None:
     """
 
 
-@task("used:used", LOCATED, COUNTED, USED, USED_OUTPUT)
+@task("used:used", LOCATED, USED_TOKENS, USED, USED_OUTPUT)
 def used() -> None:
     """Show what uses tokens, by GitLab's API log.
 

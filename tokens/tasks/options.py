@@ -435,6 +435,21 @@ LOG = Option(
     value=Value("FILE", "a file", "'/var/log/gitlab/gitlab-rails/api_json.log*'", lookup="files"),
     group=Group.PLACE,
 )
+USED_TOKENS = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_count",
+    (
+        *(
+            option.saying(f"Only of this kind: {KINDS}. Default: every kind of token. {SEVERAL}")
+            if option.name == "kind"
+            else _of_every(option)
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+"""The same where no other kinds can be named."""
+
 USED = Argument(
     "wanted",
     "tokens.commands.used:wanted",

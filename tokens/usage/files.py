@@ -107,7 +107,7 @@ def logs(words: Sequence[str], stdin: BinaryIO | None) -> tuple[Log, ...]:
 
 @contextlib.contextmanager
 def opened(found: Sequence[Log]) -> Iterator[tuple[Log, ...]]:
-    """The same logs, opened now, for whoever may become another account before they are read.
+    """The same logs, opened before this process may become another account and read them.
 
     Raises:
         UsageError: one of them cannot be opened.

@@ -87,7 +87,7 @@ class TokenUse:
 
 @dataclass(frozen=True)
 class Limit:
-    """So many tries of one address within so many seconds are too many."""
+    """This number of tries of one address within these seconds is looked for."""
 
     tries: int
     seconds: int
@@ -159,7 +159,7 @@ class Tallies:
                 alike[1] = time
 
     def add_alike(self, number: int, first: str, last: str, call: Call) -> None:
-        """Count so many calls like this one, from the first time to the last, all of one day."""
+        """Count this number of calls like this one, from the first time to the last, all of one day."""
         if len(self.alike) >= MOST_ALIKE:
             self.sort_in()
         alike = self.alike.setdefault((first[:10], call[1:]), [0, first, last])
