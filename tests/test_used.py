@@ -20,12 +20,16 @@ from tests.testbed.replication import Replicated
 from tokens.call import Call, under_way
 from tokens.engine import make_engine
 from tokens.gitlab.rate_limits import RateLimit, ban_of
+from tokens.inventory.usage import known
+from tokens.selection import EVERYTHING
 from tokens.targets.here.installation import Installation, Kind
 from tokens.targets.here.log import NoLog, api_log
+from tokens.terminal.paragraphs import width as width_of
 from tokens.usage.condensed import condensed
 from tokens.usage.files import logs as logs_of
 from tokens.usage.reading import read_usage
 from tokens.usage.tally import Limit
+from tokens.views import used as view
 
 TODAY = datetime.now(UTC).date()
 DAYS = [date(2026, 2, 16) + timedelta(days) for days in range(4)]
@@ -184,8 +188,8 @@ def test_an_address_that_is_refused_too_often_is_named_with_the_limit(gitlab: In
     ]
     said = gitlab.run("used", "--log", log).stderr
     assert "10.0.0.9 was refused 25 times within 60 seconds" in said
-    assert "it will be turned away; GitLab answers more than 20 with status 429." in said
-    assert "it will be banned if gitlab.yml, which is not read here, turns that on" in said
+    assert "It will be turned away: GitLab answers more than 20 with status 429." in said
+    assert "By Git it may be banned for that" in said
 
 
 def test_gitlab_yml_says_how_many_failed_logins_ban_an_address() -> None:
@@ -306,3 +310,23 @@ class TestCondensed:
         lines = b'{"condensed:alike": [1]}\n{"condensed:what": 3}\n{"condensed:try": "x"}\n'
         usage = read_usage(logs_of(["-"], io.BytesIO(gzip.compress(lines))))
         assert (usage.damaged, usage.by_token) == (3, {})
+
+
+def test_no_line_is_wider_than_the_terminal_and_no_text_of_a_log_reaches_it_raw(
+    gitlab: Instance, tmp_path: Path
+) -> None:
+    fields = logs.call("19.2", datetime(2026, 2, 16, tzinfo=UTC), USES[0])
+    other = {
+        **logs.strange(fields),
+        "meta.remote_ip": "10.0.0.1\x1b[2J",
+        "meta.caller_id": "GET \x1b]0;t\x07" + "x" * 300,
+    }
+    logs.plain(tmp_path / "odd.log", [logs.line(logs.strange(fields)), logs.line(other)])
+    words = ("used", "--log", tmp_path / "odd.log")
+    text = gitlab.run(*words).stdout
+    assert "Token 1" in text
+    assert not [c for c in text if c != "\n" and not c.isprintable()]
+    usage = read_usage(logs_of([str(tmp_path / "odd.log")], None))
+    found = view.Used(usage, known(gitlab.address, EVERYTHING, usage.by_token), 4, (), ("odd.log",))
+    for width in (60, 80, 132):
+        assert max(map(width_of, "\n".join(view.screen(found, None, width)).split("\n"))) <= width
