@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -996,23 +997,31 @@ def test_neither_a_token_nor_its_digest_is_found_anywhere_but_where_it_belongs(
     seen: dict[str, str] = {}
 
     def rotate(token: int, command: str, *words: object, killed: bool = False) -> int:
-        process = subprocess.Popen(
-            [GITLAB_TOKENS, "--debug", *gitlab.command("--token", token, "--yes", "--deliver", command, *words)[1:]],
-            cwd=gitlab.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if str(gate) in command:
-            gate.wait()
-            seen[f"processes {token}"] = process_list()
-            if killed:
-                process.kill()
-            gate.open()
-        status, seen[f"out {token}"], seen[f"err {token}"] = ended(process)
-        return status
+        # Files, since the log of --debug is larger than what a pipe holds while nobody reads it.
+        with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+            process = subprocess.Popen(
+                [
+                    GITLAB_TOKENS,
+                    "--debug",
+                    *gitlab.command("--token", token, "--yes", "--deliver", command, *words)[1:],
+                ],
+                cwd=gitlab.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+            if str(gate) in command:
+                gate.wait()
+                seen[f"processes {token}"] = process_list()
+                if killed:
+                    process.kill()
+                gate.open()
+            status = process.wait(timeout=60)
+            for name, file in (("out", out), ("err", err)):
+                file.seek(0)
+                seen[f"{name} {token}"] = file.read()
+            return status
 
     assert rotate(1, f"command:cat > {vault}/1; {gate}") == 0
     assert rotate(2, f"file:{vault}/2", "--secrets-file", gitlab.secrets([WRONG])) == 1
