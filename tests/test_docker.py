@@ -310,6 +310,8 @@ def test_a_log_is_found_there_and_one_of_here_goes_along(
     found = [json.loads(done.stdout) for done in (out_here, piped, in_there)]
     assert [[(one["id"], one["calls"]) for one in document["tokens"]] for document in found] == [[(1, 20)]] * 3
     assert [document["log"]["lines"] for document in found] == [len(log.lines)] * 3
+    beside = call("check", *words[1:], "--log", str(tmp_path / "api_json.log.1.gz"))
+    assert json.loads(beside.stdout)["expired_in_use"] == 0
     refused = call(*words, "--state-file", str(tmp_path / "state"))
     assert "is about this machine, and the target is elsewhere" in json.loads(refused.stdout)["error"]
 

@@ -18,6 +18,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.testbed import logs
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import (
@@ -29,7 +30,6 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.gitlab_api import gitlab_api
-from tests.testbed.logs import Reason, Use, plain, written
 from tests.testbed.pages import MANUAL, Screen, screen
 from tests.testbed.screen import Program
 from tokens import __version__, origin
@@ -214,6 +214,7 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     """Every task that asks a database, in an order in which each finds something to do."""
     secrets = folder / "secrets.yml"
     secrets.write_text(json.dumps({"production": {"db_key_base": KEY}}))
+    log = logs.plain(folder / "api_json.log", logs.written(logs.population(range(1, 8)), [date(2026, 2, 16)]).lines)
     rotate = ("rotate", "--token", "nightly", "--no-verify", "--secrets-file", str(secrets), "--deliver")
     selected = ("--group", "fleet", "--name", "*", "--scope", "api", "--state", "active,expired")
     yield ("analyze",)
@@ -229,17 +230,20 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("list", "--output", "csv", "--group", "fleet")
     yield ("forecast", "--sort", "tokens", "--first", "1")
     yield ("breakdown",)
+    yield ("used", "--log", str(log), "--name", "*")
+    yield ("used", "--log", str(log), "--top-refused")
     yield ("check", "--warn", "30d", "--each")
     yield ("check", "--output", "prometheus", "--file", str(folder / "tokens.prom"))
     yield ("report", "--file", str(folder / "tokens.html"))
     yield ("simulate", "--max-lifetime", "15d", "--nights", "30d")
-    uses = [Use(1, 5), Use(2, 3, address="198.51.100.7"), Use(5, 2, refused=Reason.EXPIRED)]
-    log = str(plain(folder / "api_json.log", written(uses, [date(2024, 6, day) for day in (19, 20, 21)]).lines))
-    yield ("list", "--log", log, "--state", "active,expired", "--columns", "id,calls,refused,flags")
-    yield ("check", "--log", log, "--output", "nagios")
-    yield ("check", "--log", log, "--output", "prometheus", "--file", str(folder / "tokens.prom"))
-    yield ("report", "--log", log, "--file", str(folder / "tokens.html"))
-    yield ("extend", "--log", log, "--expires", SOON, "--to", NEXT_YEAR, "--dry-run")
+    uses = [logs.Use(1, 5), logs.Use(2, 3, address="198.51.100.7"), logs.Use(5, 2, refused=logs.Reason.EXPIRED)]
+    days = [date(2024, 6, day) for day in (19, 20, 21)]
+    of_days = str(logs.plain(folder / "days.log", logs.written(uses, days).lines))
+    yield ("list", "--log", of_days, "--state", "active,expired", "--columns", "id,calls,refused,flags")
+    yield ("check", "--log", of_days, "--output", "nagios")
+    yield ("check", "--log", of_days, "--output", "prometheus", "--file", str(folder / "tokens.prom"))
+    yield ("report", "--log", of_days, "--file", str(folder / "tokens.html"))
+    yield ("extend", "--log", of_days, "--expires", SOON, "--to", NEXT_YEAR, "--dry-run")
     yield ("extend", "--expires", SOON, *selected, "--by", "7d", "--dry-run")
     yield ("extend", "--expires", SOON, "--to", NEXT_YEAR, "--dry-run", "--output", "json")
     yield ("extend", "--expires", SOON, "--to", TOMORROW, "--yes")
@@ -257,7 +261,7 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("history", "--run", "2", "--output", "json")
     yield ("history", "--output", "csv")
     yield (*rotate, f"file:{folder}/token", "--dry-run")
-    yield (*rotate, f"file:{folder}/token", "--dry-run", "--log", log)
+    yield (*rotate, f"file:{folder}/token", "--dry-run", "--log", of_days)
     yield (*rotate, f"file:{folder}/token", "--yes")
     yield ("history", "--run", "5")
     yield ("history", "--run", "5", "--output", "csv")

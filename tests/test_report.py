@@ -26,6 +26,7 @@ from tests.testbed.factories import (
     make_tokens,
     make_user,
 )
+from tests.testbed.logs import Reason, Use, plain, written
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
@@ -300,15 +301,19 @@ def test_a_forecast_is_a_page_too(gitlab_database: Address, capsys: pytest.Captu
 @pytest.fixture
 def evil_page(gitlab_database: Address, page: Show, tmp_path: Path) -> Path:
     """A page that is full of what people may call their tokens and groups."""
+    dead = []
     with make_engine(gitlab_database).begin() as connection:
         for number, name in enumerate(EVIL):
             group = make_group(connection, path=f"evil{number}", name=name[:200])
             owner = make_user(connection, username=name[:200], user_type=13)
             make_token(connection, user_id=owner, name=name, expires_at=after(number + 1))
             make_token(connection, user_id=owner, name=name)
-            make_token(connection, user_id=bot_of(connection, group_id=group), name=name, expires_at=after(-3))
             make_ssh_key(connection, user_id=owner, title=name[:200].replace("\0", ""), expires_at=after(9))
-    page("--kind", "personal,project,group,service-account,ssh-key")
+            bot = bot_of(connection, group_id=group)
+            dead.append(make_token(connection, user_id=bot, name=name, expires_at=after(-3)))
+    uses = [Use(token, 1 + token, refused=Reason.EXPIRED) for token in dead]
+    log = plain(tmp_path / "api_json.log", written(uses, [TODAY]).lines)
+    page("--log", str(log), "--kind", "personal,project,group,service-account,ssh-key")
     return tmp_path / "tokens.html"
 
 
@@ -319,6 +324,7 @@ def test_a_browser_shows_it_to_everybody_whatever_tokens_are_called(browser: "Br
             assert not seen.overflows()
             assert (seen.requests, seen.complaints) == ([], [])
             assert seen.page.locator("h1").count() == 1
+            assert seen.page.locator("section:has(#tried) tbody tr").count() == len(EVIL)
             assert seen.page.locator("main img, main [style], main [onmouseover]").count() == 0
 
 
