@@ -207,7 +207,8 @@ def fill(address: Address) -> None:
         for number in range(3):
             digest = {"token_digest": Keys.of([KEY]).digest_with_current(LEAKED)} if number == 2 else {}
             make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=soon, **digest)
-        make_token(connection, expires_at=date(2024, 6, 15))
+        erika = make_user(connection, username="erika")
+        make_token(connection, user_id=erika, name="laptop", expires_at=date(2024, 6, 15))
 
 
 def calls(folder: Path) -> Iterator[tuple[str, ...]]:
