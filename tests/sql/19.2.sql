@@ -2418,9 +2418,10 @@ WITH accounts AS MATERIALIZED (
     ORDER BY shown.day, shown.user_id;
 
 -- simulate
-WITH
-    cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+SELECT
+      CAST(COALESCE(array_agg(bot.user_id), '{}') AS text) AS bots,
+      CAST(COALESCE(array_agg(bot.night), '{}') AS text) AS nights
+    FROM (SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
       FROM (
         SELECT
           one.user_id,
@@ -2450,16 +2451,13 @@ WITH
         ) one
       ) span
       GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
-    ),
-    ended_plain AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
-      FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
-      GROUP BY m.user_id
-    ),
-    cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)) bot;
+
+-- simulate
+SELECT
+      CAST(COALESCE(array_agg(bot.user_id), '{}') AS text) AS bots,
+      CAST(COALESCE(array_agg(bot.night), '{}') AS text) AS nights
+    FROM (SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
       FROM (
         SELECT
           one.user_id,
@@ -2473,28 +2471,48 @@ WITH
             u.id AS user_id,
             CAST('-infinity' AS date) AS since,
             GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($1 AS date) + CAST($2 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($3 AS date) + 1)
+            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($1 AS date) + CAST($2 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($3 AS date) + 1) + CAST($4 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($3 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($3 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($3 AS date) + 1))
+          END + CAST($4 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($1 AS date)) AS until
           FROM public.users u
           LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
           WHERE u.user_type = 6
           GROUP BY u.id
           UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($3 AS date) + 1) + CAST($4 AS integer)
           FROM public.personal_access_tokens t
           JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
+          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($1 AS date) + CAST($2 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($3 AS date) + 1) + CAST($4 AS integer) + 1) AND t.expires_at <= CAST($3 AS date) AND LEAST(t.expires_at, CAST($3 AS date) + 1) + CAST($4 AS integer) > CAST($1 AS date)
         ) one
       ) span
       GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($3 AS date)) bot;
+
+-- simulate
+WITH
+    cleaned_plain AS MATERIALIZED (
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
+    ),
+    ended_plain AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    cleaned_changed AS MATERIALIZED (
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS (
@@ -2503,189 +2521,43 @@ WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
-      END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -2693,61 +2565,66 @@ WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
+      OFFSET 0
     ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+    lives AS MATERIALIZED (
+      SELECT *
+      FROM (
+        SELECT
+          moments.*,
+          LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+          LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+        FROM moments
+        OFFSET 0
+      ) life
+      WHERE COALESCE(dies_plain, goes_plain, loses_plain, dies_changed, goes_changed, loses_changed) IS NOT NULL
     ),
     events AS (
       SELECT
-        lives.id,
-        lives.user_id,
-        one.worked,
-        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
-        CASE
-          WHEN sort.spared THEN 'spared'
-          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
-          ELSE 'change'
-        END AS difference,
-        lives.notices
+        id,
+        user_id,
+        true AS worked,
+        dies_changed AS at,
+        CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
-      CROSS JOIN LATERAL (
-        VALUES
-          (true, lives.dies_plain, lives.dies_changed, false, false),
-          (
-            false,
-            lives.goes_plain,
-            lives.goes_changed,
-            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
-            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
-          ),
-          (
-            true,
-            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
-            CASE
-              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
-            END,
-            false,
-            false
-          )
-      ) AS one (worked, plain, changed, plain_said, changed_said)
-      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
-      WHERE CASE
-        WHEN sort.spared THEN NOT one.plain_said
-          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
-        ELSE NOT one.changed_said AND one.changed IS NOT NULL
-      END
+      WHERE dies_changed IS NOT NULL 
+      UNION ALL
+      SELECT id, user_id, true, dies_plain, 'spared'
+      FROM lives
+      WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        false AS worked,
+        goes_changed AS at,
+        CASE WHEN goes_plain / 32 <= goes_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE goes_changed IS NOT NULL AND goes_changed IS DISTINCT FROM dies_changed
+      UNION ALL
+      SELECT id, user_id, false, goes_plain, 'spared'
+      FROM lives
+      WHERE goes_plain / 32 < COALESCE(goes_changed / 32, goes_plain + 1) AND goes_plain IS DISTINCT FROM dies_plain
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        true AS worked,
+        loses_changed AS at,
+        CASE WHEN loses_plain / 32 <= loses_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE loses_changed IS NOT NULL AND loses_changed < COALESCE(dies_changed, loses_changed + 1)
+      UNION ALL
+      SELECT id, user_id, true, loses_plain, 'spared'
+      FROM lives
+      WHERE loses_plain / 32 < COALESCE(loses_changed / 32, loses_plain + 1) AND loses_plain < COALESCE(dies_plain, loses_plain + 1)
     )
     SELECT
       at / 32 AS night,
       mod(at, 32) AS rule,
       difference,
       worked,
-      count(*) AS tokens,
-      count(DISTINCT user_id) AS accounts
+      count(*) AS tokens
     FROM events
     GROUP BY 1, 2, 3, 4
     ORDER BY 1, 2, 3, 4;
@@ -2761,81 +2638,27 @@ SELECT count(*) AS bots
 -- simulate
 WITH
     cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_plain AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS (
@@ -2844,51 +2667,49 @@ WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
+        CAST(ARRAY[CASE
         WHEN CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -2900,11 +2721,11 @@ WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -2922,7 +2743,7 @@ WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -2934,11 +2755,11 @@ WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -2956,7 +2777,7 @@ WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -2968,11 +2789,11 @@ WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -2990,7 +2811,7 @@ WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3002,11 +2823,11 @@ WITH
             END
           ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
           THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3019,14 +2840,7 @@ WITH
           ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
           THEN t.expires_at
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+      END] AS integer[]) AS notices
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -3034,102 +2848,42 @@ WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
-    ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+      OFFSET 0
     )
     SELECT
       notice.at / 32 AS night,
       mod(notice.at, 32) AS rule,
-      count(*) AS tokens,
-      count(DISTINCT lives.user_id) AS accounts
-    FROM lives
-    CROSS JOIN LATERAL unnest(lives.notices) AS notice (at)
+      count(*) AS tokens
+    FROM moments
+    CROSS JOIN LATERAL unnest(moments.notices) AS notice (at)
+    WHERE notice.at / 32 < COALESCE(moments.goes_changed / 32, notice.at)
     GROUP BY 1, 2
     ORDER BY 1, 2;
 
 -- simulate
 WITH
     cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_plain AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS (
@@ -3138,189 +2892,43 @@ WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
-      END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -3328,13 +2936,7 @@ WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
-    ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+      OFFSET 0
     )
     SELECT
       GREATEST(m.expires_at, CAST($3 AS date) + 1) - CAST($3 AS date) AS night,
@@ -3345,7 +2947,7 @@ WITH
     LEFT JOIN cleaned_changed cleaned ON cleaned.user_id = u.id
     LEFT JOIN ended_changed ended ON ended.user_id = u.id
     WHERE m.requested_at IS NULL
-      AND m.expires_at <= CAST($1 AS date)
+      AND m.expires_at <= CAST($4 AS date)
       AND NOT false
       AND (
         u.user_type IS DISTINCT FROM 6
@@ -3360,81 +2962,27 @@ WITH
 -- simulate
 DECLARE "stream_1" CURSOR FOR WITH
     cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_plain AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS (
@@ -3443,189 +2991,43 @@ DECLARE "stream_1" CURSOR FOR WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
-      END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -3633,53 +3035,59 @@ DECLARE "stream_1" CURSOR FOR WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
+      OFFSET 0
     ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+    lives AS MATERIALIZED (
+      SELECT *
+      FROM (
+        SELECT
+          moments.*,
+          LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+          LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+        FROM moments
+        OFFSET 0
+      ) life
+      WHERE COALESCE(dies_plain, goes_plain, loses_plain, dies_changed, goes_changed, loses_changed) IS NOT NULL
     ),
     events AS (
       SELECT
-        lives.id,
-        lives.user_id,
-        one.worked,
-        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
-        CASE
-          WHEN sort.spared THEN 'spared'
-          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
-          ELSE 'change'
-        END AS difference,
-        lives.notices
+        id,
+        user_id,
+        true AS worked,
+        dies_changed AS at,
+        CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
-      CROSS JOIN LATERAL (
-        VALUES
-          (true, lives.dies_plain, lives.dies_changed, false, false),
-          (
-            false,
-            lives.goes_plain,
-            lives.goes_changed,
-            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
-            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
-          ),
-          (
-            true,
-            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
-            CASE
-              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
-            END,
-            false,
-            false
-          )
-      ) AS one (worked, plain, changed, plain_said, changed_said)
-      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
-      WHERE CASE
-        WHEN sort.spared THEN NOT one.plain_said
-          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
-        ELSE NOT one.changed_said AND one.changed IS NOT NULL
-      END
+      WHERE dies_changed IS NOT NULL 
+      UNION ALL
+      SELECT id, user_id, true, dies_plain, 'spared'
+      FROM lives
+      WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        false AS worked,
+        goes_changed AS at,
+        CASE WHEN goes_plain / 32 <= goes_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE goes_changed IS NOT NULL AND goes_changed IS DISTINCT FROM dies_changed
+      UNION ALL
+      SELECT id, user_id, false, goes_plain, 'spared'
+      FROM lives
+      WHERE goes_plain / 32 < COALESCE(goes_changed / 32, goes_plain + 1) AND goes_plain IS DISTINCT FROM dies_plain
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        true AS worked,
+        loses_changed AS at,
+        CASE WHEN loses_plain / 32 <= loses_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE loses_changed IS NOT NULL AND loses_changed < COALESCE(dies_changed, loses_changed + 1)
+      UNION ALL
+      SELECT id, user_id, true, loses_plain, 'spared'
+      FROM lives
+      WHERE loses_plain / 32 < COALESCE(loses_changed / 32, loses_plain + 1) AND loses_plain < COALESCE(dies_plain, loses_plain + 1)
     )
     , accounts AS MATERIALIZED (
       SELECT
@@ -3720,86 +3128,32 @@ DECLARE "stream_1" CURSOR FOR WITH
     ) place ON true
     GROUP BY 1, 2, 3
     ORDER BY sum(anyway) + sum(change) DESC, min(first), 2, 3
-    LIMIT CAST($6 AS bigint);
+    LIMIT CAST($8 AS bigint);
 
 -- simulate
 DECLARE "stream_2" CURSOR FOR WITH
     cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_plain AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS (
@@ -3808,51 +3162,49 @@ DECLARE "stream_2" CURSOR FOR WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
+        CAST(ARRAY[CASE
         WHEN CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3864,11 +3216,11 @@ DECLARE "stream_2" CURSOR FOR WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3886,7 +3238,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3898,11 +3250,11 @@ DECLARE "stream_2" CURSOR FOR WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3920,7 +3272,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3932,11 +3284,11 @@ DECLARE "stream_2" CURSOR FOR WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3954,7 +3306,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3966,11 +3318,11 @@ DECLARE "stream_2" CURSOR FOR WITH
             END
           ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
           THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3983,14 +3335,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
           THEN t.expires_at
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+      END] AS integer[]) AS notices
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -3998,59 +3343,65 @@ DECLARE "stream_2" CURSOR FOR WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
+      OFFSET 0
     ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+    lives AS MATERIALIZED (
+      SELECT *
+      FROM (
+        SELECT
+          moments.*,
+          LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+          LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+        FROM moments
+        OFFSET 0
+      ) life
+      WHERE COALESCE(dies_plain, goes_plain, loses_plain, dies_changed, goes_changed, loses_changed) IS NOT NULL
     ),
     events AS (
       SELECT
-        lives.id,
-        lives.user_id,
-        one.worked,
-        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
-        CASE
-          WHEN sort.spared THEN 'spared'
-          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
-          ELSE 'change'
-        END AS difference,
-        lives.notices
+        id,
+        user_id,
+        true AS worked,
+        dies_changed AS at,
+        CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
-      CROSS JOIN LATERAL (
-        VALUES
-          (true, lives.dies_plain, lives.dies_changed, false, false),
-          (
-            false,
-            lives.goes_plain,
-            lives.goes_changed,
-            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
-            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
-          ),
-          (
-            true,
-            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
-            CASE
-              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
-            END,
-            false,
-            false
-          )
-      ) AS one (worked, plain, changed, plain_said, changed_said)
-      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
-      WHERE CASE
-        WHEN sort.spared THEN NOT one.plain_said
-          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
-        ELSE NOT one.changed_said AND one.changed IS NOT NULL
-      END
+      WHERE dies_changed IS NOT NULL 
+      UNION ALL
+      SELECT id, user_id, true, dies_plain, 'spared'
+      FROM lives
+      WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        false AS worked,
+        goes_changed AS at,
+        CASE WHEN goes_plain / 32 <= goes_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE goes_changed IS NOT NULL AND goes_changed IS DISTINCT FROM dies_changed
+      UNION ALL
+      SELECT id, user_id, false, goes_plain, 'spared'
+      FROM lives
+      WHERE goes_plain / 32 < COALESCE(goes_changed / 32, goes_plain + 1) AND goes_plain IS DISTINCT FROM dies_plain
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        true AS worked,
+        loses_changed AS at,
+        CASE WHEN loses_plain / 32 <= loses_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE loses_changed IS NOT NULL AND loses_changed < COALESCE(dies_changed, loses_changed + 1)
+      UNION ALL
+      SELECT id, user_id, true, loses_plain, 'spared'
+      FROM lives
+      WHERE loses_plain / 32 < COALESCE(loses_changed / 32, loses_plain + 1) AND loses_plain < COALESCE(dies_plain, loses_plain + 1)
     )
     , shown AS MATERIALIZED (
       SELECT *
       FROM events
       ORDER BY worked DESC, at, id, difference
-      LIMIT CAST($6 AS bigint)
+      LIMIT CAST($8 AS bigint)
     )
     SELECT
       shown.at / 32 AS night,
@@ -4108,7 +3459,11 @@ DECLARE "stream_2" CURSOR FOR WITH
       ELSE 'active'
     END AS state,
       u.state AS owner_state,
-      shown.notices,
+      ARRAY(
+        SELECT notice.at
+        FROM unnest(lives.notices) AS notice (at)
+        WHERE notice.at / 32 < COALESCE(lives.goes_changed / 32, notice.at)
+      ) AS notices,
       CASE
         WHEN t.impersonation OR t.revoked IS DISTINCT FROM false THEN CAST('{}' AS text[])
         WHEN u.user_type = 6 THEN ARRAY(
@@ -4130,6 +3485,7 @@ DECLARE "stream_2" CURSOR FOR WITH
         ELSE CAST('{}' AS text[])
       END AS told
     FROM shown
+    JOIN lives ON lives.id = shown.id
     JOIN public.personal_access_tokens t ON t.id = shown.id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (

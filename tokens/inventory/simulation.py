@@ -6,7 +6,7 @@ finds the end of every token at once, in both worlds: `plain`, as things are, an
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
@@ -36,7 +36,7 @@ LAST_MINOR = 11  # of a major release
 
 TODAY = "CAST(%(simulated_today)s AS date)"
 LAST = "CAST(%(simulated_last)s AS date)"
-DAYS = "CAST(%(simulated_days_{world})s AS integer)"
+DAYS = "CAST(%(simulated_days)s AS integer)"
 
 RULES_A_DAY = 32
 
@@ -54,8 +54,23 @@ ENDED = """
       GROUP BY m.user_id
     )"""
 
-NONE_FREE = "SELECT CAST(NULL AS bigint) AS user_id, CAST(NULL AS date) AS night WHERE false"
+# To find the bots reads all their tokens, so it is done once; there are far fewer bots than tokens.
+FREE = """
+    SELECT
+      CAST(COALESCE(array_agg(bot.user_id), '{{}}') AS text) AS bots,
+      CAST(COALESCE(array_agg(bot.night), '{{}}') AS text) AS nights
+    FROM ({free}) bot
+"""
 
+CLEANED = """
+    cleaned_{world} AS MATERIALIZED (
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST(%(simulated_bots_{world})s AS bigint[]), CAST(%(simulated_nights_{world})s AS date[])
+      ) AS bot (user_id, night)
+    )"""
+
+# Each column is worked out once a token: OFFSET keeps PostgreSQL from putting it wherever its name is.
 MOMENTS = """
     moments AS (
       SELECT
@@ -67,17 +82,8 @@ MOMENTS = """
       LEFT JOIN public.users u ON u.id = t.user_id
       {joins}
       WHERE {condition}
+      OFFSET 0
     )"""
-
-# None about a token that GitLab has deleted by then.
-SENT = """
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[{notices}] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE({gone} / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
-"""
 
 MAILED = """(
             t.revoked IS FALSE
@@ -94,57 +100,44 @@ MAILED = """(
             END
           )"""
 
-# A token that works ends once; whether it works or not, GitLab may delete it later on.
+# A token that works ends once; whether it works or not, GitLab may delete it later on. Most tokens do neither.
 LIVES = """
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+    lives AS MATERIALIZED (
+      SELECT *
+      FROM (
+        SELECT
+          moments.*,
+          LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+          LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+        FROM moments
+        OFFSET 0
+      ) life
+      WHERE COALESCE(dies_plain, goes_plain, loses_plain, dies_changed, goes_changed, loses_changed) IS NOT NULL
     )"""
 
+# What happens to a token, as it does with the decision, and in which nights it would without.
 EVENTS = """
     events AS (
-      SELECT
-        lives.id,
-        lives.user_id,
-        one.worked,
-        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
-        CASE
-          WHEN sort.spared THEN 'spared'
-          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
-          ELSE 'change'
-        END AS difference,
-        lives.notices
-      FROM lives
-      CROSS JOIN LATERAL (
-        VALUES
-          (true, lives.dies_plain, lives.dies_changed, false, false),
-          (
-            false,
-            lives.goes_plain,
-            lives.goes_changed,
-            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
-            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
-          ),
-          (
-            true,
-            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
-            CASE
-              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
-            END,
-            false,
-            false
-          )
-      ) AS one (worked, plain, changed, plain_said, changed_said)
-      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
-      WHERE CASE
-        WHEN sort.spared THEN NOT one.plain_said
-          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
-        ELSE NOT one.changed_said AND one.changed IS NOT NULL
-      END
+      {parts}
     )"""
+HAPPENS = """SELECT
+        id,
+        user_id,
+        {worked} AS worked,
+        {name}_changed AS at,
+        CASE WHEN {name}_plain / 32 <= {name}_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE {name}_changed IS NOT NULL {counts_changed}"""
+SPARED = """SELECT id, user_id, {worked}, {name}_plain, 'spared'
+      FROM lives
+      WHERE {name}_plain / 32 < COALESCE({name}_changed / 32, {name}_plain + 1) {counts_plain}"""
+
+# Who has gone with its bot has not died before; who has died can lose no access.
+SORTS = (
+    ("dies", "true", ""),
+    ("goes", "false", "AND goes_{world} IS DISTINCT FROM dies_{world}"),
+    ("loses", "true", "AND loses_{world} < COALESCE(dies_{world}, loses_{world} + 1)"),
+)
 
 COUNTS = """
     SELECT
@@ -152,8 +145,7 @@ COUNTS = """
       mod(at, 32) AS rule,
       difference,
       worked,
-      count(*) AS tokens,
-      count(DISTINCT user_id) AS accounts
+      count(*) AS tokens
     FROM events
     GROUP BY 1, 2, 3, 4
     ORDER BY 1, 2, 3, 4
@@ -181,9 +173,14 @@ ROWS = """
       to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       {state} AS state,
       u.state AS owner_state,
-      shown.notices,
+      ARRAY(
+        SELECT notice.at
+        FROM unnest(lives.notices) AS notice (at)
+        WHERE notice.at / 32 < COALESCE(lives.goes_changed / 32, notice.at)
+      ) AS notices,
       {told} AS told
     FROM shown
+    JOIN lives ON lives.id = shown.id
     JOIN public.personal_access_tokens t ON t.id = shown.id
     LEFT JOIN public.users u ON u.id = t.user_id
     {place}
@@ -227,10 +224,10 @@ NOTICES = """
     SELECT
       notice.at / 32 AS night,
       mod(notice.at, 32) AS rule,
-      count(*) AS tokens,
-      count(DISTINCT lives.user_id) AS accounts
-    FROM lives
-    CROSS JOIN LATERAL unnest(lives.notices) AS notice (at)
+      count(*) AS tokens
+    FROM moments
+    CROSS JOIN LATERAL unnest(moments.notices) AS notice (at)
+    WHERE notice.at / 32 < COALESCE(moments.goes_changed / 32, notice.at)
     GROUP BY 1, 2
     ORDER BY 1, 2
 """
@@ -305,14 +302,13 @@ class Difference(StrEnum):
 
 @dataclass(frozen=True)
 class Count:
-    """How many tokens a rule ends in one night, and of how many accounts; `worked` is whether they work until then."""
+    """To how many tokens a rule does something in one night; `worked` is whether they work until then."""
 
     night: date
     rule: Rule
     difference: Difference
     worked: bool
     tokens: int
-    accounts: int
 
     @property
     def ends(self) -> bool:
@@ -327,7 +323,6 @@ class Notices:
     night: date
     rule: Rule
     tokens: int
-    accounts: int
 
 
 @dataclass(frozen=True)
@@ -448,6 +443,7 @@ def simulated(
         rule = clean_up(release, estimate)
         resolved = resolve(connection, schema, scenario, policy, rule)
         asked = _Asked(connection, schema, selection, resolved, policy, rule, _at_least(release, estimate))
+        asked = replace(asked, bots={world: asked.free(world) for world in asked.worlds})
         counts = tuple(asked.counts())
         without = asked.bots_without_tokens()
         notes = (
@@ -506,6 +502,7 @@ class _Asked:
     policy: Policy
     clean_up: CleanUp | None
     release: tuple[int, int] | None
+    bots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def condition(self) -> Condition:
@@ -532,25 +529,27 @@ class _Asked:
             "simulated_last": (self.policy.today + self.resolved.scenario.nights).literal,
             "simulated_first": first,
         }
-        for world in self.worlds:
-            if (days := self.days(world)) is not None:
-                found[f"simulated_days_{world}"] = days
+        for world, (bots, nights) in self.bots.items():
+            found |= {f"simulated_bots_{world}": bots, f"simulated_nights_{world}": nights}
         return found
 
-    def with_(self, *parts: str) -> str:
+    def with_(self, *parts: str, notices: bool = False) -> str:
         """The beginning of every statement: what happens to each token of the selection."""
-        ctes = [*(cte for world in self.worlds for cte in (self._cleaned(world), self._ended(world)))]
-        return "WITH" + ",".join([*ctes, self._moments(), LIVES, *parts])
+        ctes = [*(cte for world in self.worlds for cte in (CLEANED.format(world=world), self._ended(world)))]
+        return "WITH" + ",".join([*ctes, self._moments(notices=notices), *parts])
+
+    def with_events(self, *, notices: bool = False) -> str:
+        return self.with_(LIVES, self._events(), notices=notices)
 
     def counts(self) -> Iterator[Count]:
-        for row in self.connection.rows(self.with_(EVENTS) + COUNTS, **self._used(self.with_(EVENTS) + COUNTS)):
+        statement = self.with_events() + COUNTS
+        for row in self.connection.rows(statement, **self._used(statement)):
             yield Count(
                 self._night(row.night),
                 BY_NUMBER[row.rule],
                 Difference(row.difference),
                 row.worked,
                 row.tokens,
-                row.accounts,
             )
 
     def tokens(self, first: int | None) -> Iterator[TokenEvent]:
@@ -559,7 +558,7 @@ class _Asked:
             blocked=self.resolved.blocked_sql if self.resolved.blocked else "-1",
             is_removed=self.resolved.is_removed("looking_after.id"),
         )
-        statement = self.with_(EVENTS) + ROWS.format(
+        statement = self.with_events(notices=True) + ROWS.format(
             kind=kind_expression(self.schema),
             owner=owner_shown(self.schema),
             told=told.strip(),
@@ -589,7 +588,7 @@ class _Asked:
     def owners(self, first: int | None, *, by_night: bool) -> Iterator[OwnerEvents]:
         deletions = [str(number) for number, rule in BY_NUMBER.items() if rule.effect is Effect.DELETED]
         ends = [str(number) for number, rule in BY_NUMBER.items() if rule.effect in ENDS]
-        statement = self.with_(EVENTS) + BY_OWNER.format(
+        statement = self.with_events() + BY_OWNER.format(
             night=f"at / {RULES_A_DAY}" if by_night else "CAST(NULL AS integer)",
             dies=f"worked AND mod(at, {RULES_A_DAY}) IN ({', '.join(ends)})",
             deletions=", ".join(deletions),
@@ -609,9 +608,9 @@ class _Asked:
             )
 
     def notices(self) -> Iterator[Notices]:
-        statement = self.with_() + NOTICES
+        statement = self.with_(notices=True) + NOTICES
         for row in self.connection.rows(statement, **self._used(statement)):
-            yield Notices(self._night(row.night), BY_NUMBER[row.rule], row.tokens, row.accounts)
+            yield Notices(self._night(row.night), BY_NUMBER[row.rule], row.tokens)
 
     def memberships(self) -> Iterator[EndingMemberships]:
         is_all = self.selection == EVERYTHING
@@ -634,7 +633,7 @@ class _Asked:
         day = self.resolved.scenario.granular_after
         if day is None:
             return
-        statement = self.with_() + IRREPLACEABLE.format(today=TODAY)
+        statement = self.with_(LIVES) + IRREPLACEABLE.format(today=TODAY)
         values = {**self._used(statement), "simulated_granular_after": str(day)}
         number = self.connection.row(statement, **values).tokens
         people = counted(number, "of these tokens is a person's", "of these tokens are people's")
@@ -647,19 +646,30 @@ class _Asked:
     def _night(self, number: int) -> date:
         return day_of(self.policy.today + int(number))
 
-    def _cleaned(self, world: str) -> str:
-        free = NONE_FREE
-        if self.clean_up is not None and self.days(world) is not None:
-            beyond = self.resolved.beyond_sql(TODAY) if world == "changed" else "false"
-            revoked = "t.revoked" if beyond == "false" else f"(t.revoked OR (t.revoked IS FALSE AND {beyond}))"
-            free = first_free_night(self.clean_up, revoked, DAYS.format(world=world), TODAY, LAST).strip()
-        return f"\n    cleaned_{world} AS MATERIALIZED (\n      {free}\n    )"
+    def free(self, world: str) -> tuple[str, str]:
+        """The bots that the clean-up takes and their nights, as literals of arrays."""
+        days = self.days(world)
+        if self.clean_up is None or days is None:
+            return "{}", "{}"
+        beyond = self.resolved.beyond_sql(TODAY) if world == "changed" else "false"
+        revoked = "t.revoked" if beyond == "false" else f"(t.revoked OR (t.revoked IS FALSE AND {beyond}))"
+        found = first_free_night(self.clean_up, revoked, DAYS, TODAY, LAST).strip()
+        statement = FREE.format(free=found)
+        row = self.connection.row(statement, **{**self._used(statement), "simulated_days": days})
+        return row.bots, row.nights
 
     def _ended(self, world: str) -> str:
         is_removed = self.resolved.is_removed("m.id") if world == "changed" else "false"
         return ENDED.format(world=world, is_removed=is_removed, today=TODAY, last=LAST)
 
-    def _moments(self) -> str:
+    def _events(self) -> str:
+        parts = []
+        for name, worked, counts in SORTS:
+            counted = {f"counts_{world}": counts.format(world=world) for world in ("plain", "changed")}
+            parts += [one.format(name=name, worked=worked, **counted) for one in (HAPPENS, SPARED)[: len(self.worlds)]]
+        return EVENTS.format(parts="\n      UNION ALL\n      ".join(parts))
+
+    def _moments(self, *, notices: bool) -> str:
         columns = []
         for world in ("plain", "changed"):
             asked = world if world in self.worlds else "changed"
@@ -671,9 +681,9 @@ class _Asked:
                     ("loses", (Effect.LOSES_ACCESS,)),
                 )
             ]
-        gone = self._soonest("changed", (Effect.DELETED,))
-        notices = ", ".join(self._at("changed", (Effect.NOTICE,)))
-        columns.append(SENT.format(notices=notices, gone=gone).strip())
+        if notices:
+            sent = ", ".join(self._at("changed", (Effect.NOTICE,)))
+            columns.append(f"CAST(ARRAY[{sent}] AS integer[]) AS notices")
         joins = [
             f"LEFT JOIN {name}_{world} ON {name}_{world}.user_id = t.user_id{of_bots}"
             for world in self.worlds

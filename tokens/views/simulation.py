@@ -134,14 +134,10 @@ def as_json(found: Simulation, instance: Instance, selection: Selection) -> Iter
                 "difference": one.difference.value,
                 "works_until_then": one.worked,
                 "tokens": one.tokens,
-                "accounts": one.accounts,
             }
             for one in found.counts
         ],
-        "notices": [
-            {"night": str(one.night), "notice": one.rule.name, "tokens": one.tokens, "accounts": one.accounts}
-            for one in found.notices
-        ],
+        "notices": [{"night": str(one.night), "notice": one.rule.name, "tokens": one.tokens} for one in found.notices],
         "memberships": [
             {"night": str(one.night), "of_bots": one.of_bots, "of_others": one.of_others} for one in found.memberships
         ],
