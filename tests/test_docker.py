@@ -1,5 +1,6 @@
 """Into a container of a real Docker engine and back: the same screens, keys, streams and exit statuses."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -8,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.testbed import logs
 from tests.testbed.docker.engine import Engine
 from tests.testbed.docker.image import (
     GITLAB_IMAGE,
@@ -284,6 +288,30 @@ def test_a_list_of_ids_goes_along_for_the_run_and_no_longer(
         assert re.fullmatch(r"--ids=/var/lib/\.gitlab-tokens-[0-9a-f]{32}\.ids", file)
         assert (mode, checksum.split()[0]) == ("root 600", hashlib.sha256(ids.encode()).hexdigest())
         assert fresh.exec(*leftovers).stdout == ""
+
+
+def test_a_log_is_found_there_and_one_of_here_goes_along(
+    call: Call, outside: Mapping[str, str], fresh: Container, tmp_path: Path
+) -> None:
+    log = logs.written([logs.Use(1, 20)], [date(2026, 2, 16)])
+    words = ("used", "--target", "docker:fresh", "--output", "json")
+    nothing = call(*words)
+    assert nothing.returncode == 2
+    assert "log/api_json.log is not there" in json.loads(nothing.stdout)["error"]
+
+    out_here = call(*words, "--log", str(logs.gzipped(tmp_path / "api_json.log.1.gz", log.lines)))
+    piped = subprocess.run(
+        [GITLAB_TOKENS, *words, "--log", "-"], env=outside, input=b"".join(log.lines), capture_output=True, check=False
+    )
+    place = "/opt/gitlab/embedded/service/gitlab-rails/log"
+    lines = b64encode(gzip.compress(b"".join(log.lines))).decode()
+    fresh.exec("sh", "-c", f"mkdir {place} && cd {place} && echo {lines} | base64 -d > api_json.log && chown -R git .")
+    in_there = call(*words)
+    found = [json.loads(done.stdout) for done in (out_here, piped, in_there)]
+    assert [[(one["id"], one["calls"]) for one in document["tokens"]] for document in found] == [[(1, 20)]] * 3
+    assert [document["log"]["lines"] for document in found] == [len(log.lines)] * 3
+    refused = call(*words, "--state-file", str(tmp_path / "state"))
+    assert "is about this machine, and the target is elsewhere" in json.loads(refused.stdout)["error"]
 
 
 @pytest.fixture(scope="module")

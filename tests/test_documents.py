@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.testbed import commands
+from tests.testbed import commands, logs
 from tests.testbed.addresses import url
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance
@@ -58,14 +58,14 @@ def test_the_schema_is_one() -> None:
 
 def test_every_task_that_prints_json_is_tried_here() -> None:
     changing = {"apply", "extend", "remove", "rotate", "undo"}
-    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.status", "list"}
-    reading |= {"simulate", "targets"}
+    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.status", "list", "targets"}
+    reading |= {"simulate", "used"}
     assert {
         name for name in ns.task_names if any("json" in one.forms for one in ns[name].options)
     } == changing | reading
 
 
-def test_what_is_only_read(database: Instance, document: Document) -> None:
+def test_what_is_only_read(database: Instance, document: Document, tmp_path: Path) -> None:
     there = url(database.address)
     found = document("analyze", "analyze", target=there)
     assert found["instance"] == {
@@ -83,6 +83,11 @@ def test_what_is_only_read(database: Instance, document: Document) -> None:
     assert document("check", "check", "--warn", "90d", target=there, status=5)["expiring"] == 6
     simulated = document("simulate", "simulate", "--max-lifetime", "5d", "--nights", "90d", target=there)
     assert (simulated["dies"], simulated["because_of_the_change"], len(simulated["tokens"])) == (6, 6, 6)
+    log = logs.plain(tmp_path / "api_json.log", logs.written(logs.population(range(1, 7)), [TODAY]).lines)
+    for by in ("token", "address", "route", "day"):
+        used = document("used", "used", "--log", log, "--by", by, target=there)
+        assert (used["selected"], used["used"]) == (6, 4)
+    assert [one["id"] for one in document("used", "used", "--log", log, target=there)["tokens"]][:1] == [1]
     assert document("doctor", "doctor", target=there)["findings"]
     assert document("doctor", "doctor", "--grants", "auditor", target=there)["grants"]
     assert document("journal.status", "journal.status", target=there)["tokens"] == 0

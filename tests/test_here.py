@@ -7,11 +7,13 @@ has to go on as the GitLab user, who may not be able to read the Python that run
 import os
 import subprocess
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.testbed import logs
 from tests.testbed.accounts import (
     DATABASE,
     EXTERNAL,
@@ -463,6 +465,22 @@ def test_a_pooler_in_front_is_noticed_and_no_hindrance(as_root: Call, tmp_path: 
     assert (done.returncode, done.stderr) == (0, "")
     assert "OK   route                   through a pooler" in done.stdout
     assert as_root("analyze").returncode == 0
+
+
+def test_the_log_of_the_gitlab_right_here_is_read_with_its_rotated_files(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    folder = tmp_path / "opt/gitlab/embedded/service/gitlab-rails/log"
+    folder.mkdir()
+    logs.logrotate(folder, logs.written([logs.Use(1, 20)], [date(2026, 2, 16), date(2026, 2, 17)]))
+    done = as_root("used", "--output", "csv")
+    assert (done.returncode, done.stderr) == (0, "NOTE: 1 line is damaged and not counted.\n")
+    assert done.stdout.splitlines()[1].startswith("1,")
+    assert ",40,20.0," in done.stdout
+    mine = tmp_path / "mine.log"
+    logs.plain(mine, logs.written([logs.Use(2, 5)], [date(2026, 2, 16)]).lines).chmod(0o600)
+    assert ",5,5.0," in as_root("used", "--log", str(mine), "--output", "csv").stdout
 
 
 def test_a_geo_secondary_is_a_warning(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:

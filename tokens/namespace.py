@@ -20,6 +20,7 @@ from tokens.tasks.main import (
     simulate,
     targets,
     undo,
+    used,
 )
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
@@ -36,6 +37,7 @@ ns = invoke.Collection(
     breakdown,
     report,
     check,
+    used,
     simulate,
     edit,
     extend,

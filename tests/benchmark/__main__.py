@@ -15,9 +15,10 @@ from tests.benchmark.extend import measure_extend
 from tests.benchmark.journal import measure_journal
 from tests.benchmark.programs import built_bundle, measure_bundle, measure_docker, measure_start
 from tests.benchmark.reading import measure_reading
+from tests.benchmark.used import measure_used
 from tests.benchmark.waits import measure_waits
 
-PARTS = ["start", "bundle", "docker", "analyze", "extend", "reading", "journal", "waits"]
+PARTS = ["start", "bundle", "docker", "analyze", "extend", "reading", "used", "journal", "waits"]
 
 
 def main() -> None:
@@ -46,6 +47,8 @@ def main() -> None:
                 measure_extend(copies, tokens)
             if "reading" in parts:
                 measure_reading(copies)  # last, since it makes bots of people
+    if "used" in parts:
+        measure_used()
     if "journal" in parts:
         tokens = arguments.tokens or 10_000_000
         with table(tokens, arguments.postgresql) as copies:

@@ -12,11 +12,13 @@ from typing import Any, BinaryIO
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import told_in_document
+from tokens.commands.options.logs import logs_named
 from tokens.commands.whole_file import replace
 from tokens.errors import ExitStatus, UsageError
 from tokens.targets.target import RemoteTarget
 from tokens.targets.there import bundle, remote
 from tokens.terminal import console
+from tokens.usage.condensed import condensed
 
 
 def travel(
@@ -26,6 +28,7 @@ def travel(
     options: Mapping[str, Any],
     *,
     files: Sequence[str],
+    logs: Sequence[str],
     into: Path | None,
     client: tuple[str, ...],
     bundles: Path | None,
@@ -39,6 +42,7 @@ def travel(
         name: such as `analyze` or `journal.install`.
         options: those that differ from their defaults, by parameter.
         files: those of them that name a file right here; its content goes along.
+        logs: those of them that name logs right here; what they come to goes along.
         into: a file right here that takes its output if it ends well; None for standard output.
         client: the words of docker or kubectl.
         bundles: the folder with the program's bundles, None for the usual one.
@@ -50,6 +54,10 @@ def travel(
         SessionLost, ClientError: see `tokens.targets.there.remote`.
     """
     carried = {option: read_here(environment, option, options[option]) for option in files if option in options}
+    for option in logs:
+        if option in options:
+            with environment.announced("Reading the log"):
+                carried[option] = condensed(logs_named(environment, options[option]) or ())
     words = ["--debug"] if debug else []
     words.append(name)
     for option, value in options.items():

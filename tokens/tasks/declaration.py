@@ -125,7 +125,8 @@ def task(
                         if _is_given(one, values) and not one.takes_form
                     }
                     files = [one.name for one in options.values() if one.is_file]
-                    ending = target.run_there(context, environment, place, full_name, there, files, into)
+                    logs = [one.name for one in options.values() if one.is_log]
+                    ending = target.run_there(context, environment, place, full_name, there, files, logs, into)
                 else:
                     made = {one.name: _made(context, environment, one, values) for one in arguments}
                     ending = _found(f"tokens.commands.{command}")(environment, **made)

@@ -39,6 +39,9 @@ from tokens.tasks.options import (
     THERE,
     THRESHOLDS,
     TOP,
+    USED,
+    USED_OUTPUT,
+    USED_TOKENS,
     handling_of,
 )
 
@@ -183,6 +186,41 @@ def report() -> None:
         gitlab-tokens report --file tokens.html
         gitlab-tokens report --only --group platform --file platform.html
         gitlab-tokens report --kind service-account --with-emails --file page.html
+    """
+
+
+@task("used:used", LOCATED, USED_TOKENS, USED, USED_OUTPUT)
+def used() -> None:
+    """Show what uses tokens, by GitLab's API log.
+
+    Before a change: does anybody use these tokens, and what? After a leak: what
+    did this one do? GitLab writes the token of each call into api_json.log, and
+    from 17.2 on that of each refused one. Tokens of every kind and state count
+    unless they are named. Without --log the log of the GitLab right here is
+    read, with its rotated files, also in a container. The webservice pods of a
+    Helm chart write it to standard output: pipe that in with --log -. Other
+    lines between do no harm.
+
+    Each token has its calls, those a day, the refused ones and from where they
+    came. Of up to three tokens, and in JSON of each, it shows routes, projects,
+    addresses, programs, and why it was refused: expired, revoked, or the scopes
+    that were missing. An address that is refused too often is named with the
+    limit of GitLab's settings: throttle_unauthenticated_api of the instance, and
+    rack_attack: git_basic_auth of gitlab.yml, which bans it.
+
+    --top-refused shows dead tokens that somebody still tries, with their owner,
+    their date and what replaced them. The log has the REST API alone. Of a token
+    that is used for GraphQL, or for Git over HTTP, it says nothing.
+
+    Lines that are damaged are counted and left out. With --state-file each run
+    reads on where the last one ended, also where files were rotated since.
+
+    Examples:
+
+        gitlab-tokens used --user erika
+        gitlab-tokens used --log '/srv/logs/api_json.log*' --by address
+        gitlab-tokens used --top-refused --since 2024-06-15
+        gitlab-tokens used --group platform --output json
     """
 
 

@@ -52,6 +52,7 @@ class Option:
         forms: the words that it takes, where they are few.
         only_here: it means something of this machine, so a task that runs elsewhere refuses it.
         is_file: it names a file right here, or `-`; a task that runs elsewhere finds it there under another name.
+        is_log: it names logs right here; a task that runs elsewhere gets what they come to.
         takes_form: the form of --output that is written into the file right here that it names, wherever the task runs.
         value: what has to follow it, where `forms` do not say so; of no use for a flag.
         group: where help shows it.
@@ -64,6 +65,7 @@ class Option:
     several: bool = False
     forms: tuple[str, ...] = ()
     is_file: bool = False
+    is_log: bool = False
     only_here: bool = False
     takes_form: str = ""
     value: Value = ANYTHING

@@ -427,6 +427,64 @@ FORECAST_OUTPUT = Option(
     value=FORM,
     short="o",
 )
+LOG = Option(
+    "log",
+    "GitLab's api_json.log: a file, a pattern such as 'api_json.log*', or - for standard input; plain, gzip or zstd. "
+    f"Rotated files are read in their order. {SEVERAL}",
+    several=True,
+    is_log=True,
+    value=Value("FILE", "a file", "'/var/log/gitlab/gitlab-rails/api_json.log*'", lookup="files"),
+    group=Group.PLACE,
+)
+USED_TOKENS = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_count",
+    (
+        *(
+            option.saying(f"Only of this kind: {KINDS}. Default: every kind of token. {SEVERAL}")
+            if option.name == "kind"
+            else _of_every(option)
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+"""The same where no other kinds can be named."""
+
+USED = Argument(
+    "wanted",
+    "tokens.commands.used:wanted",
+    (
+        LOG.saying(f"{LOG.text} Default: the log of the GitLab right here, with its rotated files."),
+        Option("since", "Leave out calls before this day (2024-06-15, UTC).", value=PAST_DAY),
+        Option(
+            "state_file",
+            "Read on from where the last run with this file ended, and write down where this one ends. For a timer.",
+            only_here=True,
+            value=Value("FILE", "a file", "/var/lib/gitlab-tokens/used.json", lookup="files"),
+        ),
+        Option(
+            "by",
+            "A row for each token, address, route or day. Default: token.",
+            "token",
+            forms=("token", "address", "route", "day"),
+        ),
+        Option("top_refused", "Only dead tokens that are still being tried, most often first.", False),
+        Option(
+            "first",
+            "This number of rows, or all. Default: 50 on a terminal, else all.",
+            value=Value("NUMBER", "a number, or all", "100"),
+        ),
+    ),
+)
+USED_OUTPUT = Option(
+    "output",
+    "text, json, ndjson (a document a line) or csv. Default: text.",
+    "text",
+    forms=("text", "json", "ndjson", "csv"),
+    value=FORM,
+    short="o",
+)
 THRESHOLDS = Argument(
     "thresholds",
     "tokens.commands.check:thresholds",

@@ -117,6 +117,7 @@ def run_there(
     name: str,
     options: Mapping[str, Any],
     files: Sequence[str],
+    logs: Sequence[str],
     into: str | None,
 ) -> Ending:
     """Run a task where `target` is, on these very streams; it says everything itself.
@@ -128,6 +129,7 @@ def run_there(
         name: the task's, such as `analyze` or `journal.install`.
         options: those that differ from their defaults, by parameter.
         files: those of them that name a file right here.
+        logs: those of them that name logs right here.
         into: the file right here that takes its output; None for standard output.
     """
     from tokens.commands.travel import travel
@@ -138,6 +140,7 @@ def run_there(
         name,
         options,
         files=files,
+        logs=logs,
         into=None if into is None else Path(into),
         client=client(context, target),
         bundles=bundle_folder(context, environment),

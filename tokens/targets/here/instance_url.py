@@ -25,7 +25,7 @@ STANDARD_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
-class _Fault:
+class Fault:
     """What is wrong with a file, as the end of a sentence about it."""
 
     reason: str
@@ -42,9 +42,9 @@ def read_instance_url(installation: Installation) -> str:
         UnknownUrl: gitlab.yml is missing, closed to this user, or not what GitLab could read without Ruby.
     """
     path = installation.rails / GITLAB_YML
-    gitlab = _section(path)
-    found = gitlab if isinstance(gitlab, _Fault) else _url(gitlab)
-    if isinstance(found, _Fault):
+    settings = production(path)
+    found = settings if isinstance(settings, Fault) else _url(by_text(settings.get("gitlab")))
+    if isinstance(found, Fault):
         raise UnknownUrl(f"The instance's own URL is not known, because {path} {found.reason}: use --verify URL.")
     return found
 
@@ -78,46 +78,50 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-def _section(path: Path) -> Mapping[str, Any] | _Fault:
-    """`production: gitlab:`. It raises nothing: a traceback may show variables, and the file may hold passwords."""
+def production(path: Path) -> Mapping[str, Any] | Fault:
+    """`production:` of gitlab.yml.
+
+    It raises nothing: a traceback may show variables, and the file may hold passwords.
+    """
     try:
         text = path.read_bytes().decode()
     except PermissionError:
-        return _Fault("may not be read by this user")
+        return Fault("may not be read by this user")
     except FileNotFoundError:
-        return _Fault("is not there")
+        return Fault("is not there")
     except (OSError, UnicodeDecodeError):
-        return _Fault("cannot be read")
+        return Fault("cannot be read")
     if "<%" in text:
-        return _Fault("contains ERB, which only Rails can evaluate")
+        return Fault("contains ERB, which only Rails can evaluate")
     try:
-        content = _by_text(read_yaml(text))
+        content = by_text(read_yaml(text))
     except Unreadable as error:
-        return _Fault(str(error))
-    section = _by_text(_by_text(content.get(ENVIRONMENT)).get("gitlab"))
-    return section or _Fault("has no production: gitlab:")
+        return Fault(str(error))
+    return by_text(content.get(ENVIRONMENT))
 
 
-def _by_text(value: object) -> dict[str, Any]:
+def by_text(value: object) -> dict[str, Any]:
     """A map by the text of its keys, as GitLab takes it; empty where it is none."""
     return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
 
 
-def _url(gitlab: Mapping[str, Any]) -> str | _Fault:
+def _url(gitlab: Mapping[str, Any]) -> str | Fault:
     """GitLab: https is off and the port is the protocol's own where nothing else is said.
 
     To Ruby all but `false` and nothing at all is true, also an empty text and 0.
     """
+    if not gitlab:
+        return Fault("has no production: gitlab:")
     protocol = "http" if gitlab.get("https") in (None, False) else "https"
     host = gitlab.get("host")
     if not isinstance(host, str) or not HOST.fullmatch(host):
-        return _Fault("names no host below production: gitlab:")
+        return Fault("names no host below production: gitlab:")
     root = str(gitlab.get("relative_url_root") or "").rstrip("/")
     if root and not ROOT.fullmatch(root):
-        return _Fault("has a relative_url_root that is no path")
+        return Fault("has a relative_url_root that is no path")
     try:
         port = int(gitlab.get("port") or STANDARD_PORTS[protocol])
     except (TypeError, ValueError):
-        return _Fault("has a port that is no number")
+        return Fault("has a port that is no number")
     name = f"[{host}]" if ":" in host else host
     return f"{protocol}://{name}{'' if port == STANDARD_PORTS[protocol] else f':{port}'}{root}"

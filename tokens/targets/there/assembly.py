@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 DISTRIBUTION = "invoke-gitlab-tokens"
+EXTRA = "logs"
 
 ENTRIES = {"gitlab-tokens": "main", "inv": "inv"}
 """The programs in the bundle, and the function of `tokens.start` that each one is."""
@@ -162,7 +163,7 @@ def _shared_objects(stdlib: Path) -> list[Path]:
 
 
 def _distributions() -> "list[Distribution]":
-    """Our distribution and all that it requires, whatever is installed beside them.
+    """Our distribution and all that it requires, whatever is installed beside them, and EXTRA where that is installed.
 
     Of a requirement's conditions only `extra` is looked at: what another one excludes here is not installed, as a rule.
     """
@@ -171,7 +172,7 @@ def _distributions() -> "list[Distribution]":
 
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, str]] = set()
-    wanted = [(DISTRIBUTION, "", False)]
+    wanted = [(DISTRIBUTION, EXTRA, False)]
     while wanted:
         name, extras, optional = wanted.pop()
         if (name, extras) in seen:

@@ -1,0 +1,308 @@
+"""What uses tokens: by GitLab's log and its database, in every form, from every place."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.testbed import logs
+from tests.testbed.factories import make_settings, make_token, make_user
+from tests.testbed.instance import Instance
+from tests.testbed.logs import Reason, Use
+from tests.testbed.replication import Replicated
+from tokens.call import Call, under_way
+from tokens.engine import make_engine
+from tokens.gitlab.rate_limits import RateLimit, ban_of
+from tokens.targets.here.installation import Installation, Kind
+from tokens.targets.here.log import NoLog, api_log
+from tokens.usage.condensed import condensed
+from tokens.usage.files import logs as logs_of
+from tokens.usage.reading import read_usage
+from tokens.usage.tally import Limit
+
+TODAY = datetime.now(UTC).date()
+DAYS = [date(2026, 2, 16) + timedelta(days) for days in range(4)]
+LIVE, DEAD, IDLE, SUCCESSOR, GONE = 1, 2, 3, 4, 77
+USES = (
+    Use(LIVE, 20, address="10.0.0.1", agent="Jenkins/2.440"),
+    Use(LIVE, 2, address="10.0.0.2", route="/api/:version/user", path="/api/v4/user", project=None),
+    Use(LIVE, 1, address="10.0.0.1", refused=Reason.SCOPE, scopes="sudo"),
+    Use(DEAD, 30, address="10.0.0.9", refused=Reason.EXPIRED, every=3),
+    Use(GONE, 5, address="10.0.0.8", refused=Reason.REVOKED),
+)
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def gitlab(replicated: Replicated) -> Iterator[Instance]:
+    """A live token of a person, a dead one that was rotated and its successor, and one that nobody uses."""
+    with replicated.database() as pair:
+        with make_engine(pair.primary).begin() as connection:
+            erika = make_user(connection, username="erika")
+            bot = make_user(connection, username="renovate", user_type=13)
+            make_token(connection, user_id=erika, name="deploy", expires_at=TODAY + timedelta(30))
+            make_token(connection, user_id=bot, name="nightly", expires_at=date(2026, 2, 1), revoked=True)
+            make_token(connection, user_id=erika, name="idle", expires_at=TODAY + timedelta(30))
+            make_token(
+                connection,
+                user_id=bot,
+                name="nightly",
+                expires_at=TODAY + timedelta(30),
+                previous_personal_access_token_id=DEAD,
+            )
+        yield Instance(pair.primary)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes rotated logs of these uses, and says by which pattern they are found."""
+
+    def written(*uses: Use, release: str = "19.2", **options: Any) -> str:
+        found = logs.written(uses or USES, DAYS, release)
+        logs.logrotate(tmp_path, found, **options)
+        return str(tmp_path / "api_json.log*")
+
+    return written
+
+
+def documents(gitlab: Instance, *words: object) -> dict[str, Any]:
+    done = gitlab.run("used", *words, "--output", "json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def execute(gitlab: Instance, *statements: str) -> None:
+    with make_engine(gitlab.address).begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+@pytest.mark.parametrize("release", logs.RELEASES)
+@pytest.mark.parametrize("packed", ["gz", "zst", ""])
+def test_every_release_and_compression_comes_to_what_was_written(tmp_path: Path, release: str, packed: str) -> None:
+    written = logs.written(logs.population(range(1, 101)), DAYS, release)
+    logs.logrotate(tmp_path, written, packed=packed, dated=packed == "zst")
+    usage = read_usage(logs_of([str(tmp_path / "api_json.log*")], None))
+    assert {use.id: use.calls for use in usage.by_token.values() if use.calls} == written.calls
+    assert {use.id: use.refused for use in usage.by_token.values() if use.refused} == written.refused
+    assert (usage.damaged, usage.cut) == (1, ())
+    assert usage.days == len(DAYS)
+
+
+def test_a_webservice_pods_lines_come_to_the_same(tmp_path: Path) -> None:
+    written = logs.written(USES, DAYS, chart=True)
+    usage = read_usage(logs_of([str(logs.plain(tmp_path / "pod.log", written.lines))], None))
+    assert {use.id: use.calls for use in usage.by_token.values() if use.calls} == written.calls
+
+
+def test_lines_with_other_orders_and_strange_texts_are_read(tmp_path: Path) -> None:
+    fields = logs.call("19.2", datetime(2026, 2, 16, tzinfo=UTC), USES[0])
+    lines = [logs.line(form(fields)) for form in (logs.reordered, logs.long, logs.strange)]
+    usage = read_usage(logs_of([str(logs.plain(tmp_path / "odd.log", lines))], None))
+    assert (usage.by_token[LIVE].calls, usage.damaged) == (3, 0)
+
+
+def test_each_token_has_its_calls_and_from_where_they_came(gitlab: Instance, write: Write) -> None:
+    found = documents(gitlab, "--log", write())
+    live = next(one for one in found["tokens"] if one["id"] == LIVE)
+    assert (live["owner"], live["name"], live["state"]) == ("erika", "deploy", "active")
+    assert (live["calls"], live["calls_a_day"], live["refused"]) == (88, 22.0, 4)
+    assert [(one["address"], one["calls"]) for one in live["addresses"]] == [("10.0.0.1", 80), ("10.0.0.2", 8)]
+    assert live["routes"][1] == {"route": "GET /api/:version/user", "calls": 8, "refused": 0}
+    assert live["agents"][0] == {"agent": "Jenkins/2.440", "calls": 80, "refused": 0}
+    assert live["projects"] == [{"project": "billing/api", "calls": 80, "refused": 0}]
+    assert (live["reasons"], live["missing_scopes"]) == ({"insufficient_scope": 4}, {"sudo": 4})
+    assert (found["selected"], found["used"], found["daily"], found["refused"]) == (4, 1, 1, 3)
+    assert (found["log"]["since"][:10], found["log"]["days"], found["log"]["damaged"]) == ("2026-02-16", 4, 1)
+    assert len(found["log"]["files"]) == 4
+
+
+def test_a_token_that_is_gone_is_named_where_everything_is_shown(gitlab: Instance, write: Write) -> None:
+    log = write()
+    gone = [one for one in documents(gitlab, "--log", log)["tokens"] if one["id"] == GONE]
+    assert [(one["state"], one["owner"], one["refused"]) for one in gone] == [("deleted", None, 20)]
+    chosen = documents(gitlab, "--log", log, "--state", "active,expired,revoked", "--user", "erika")
+    assert [one["id"] for one in chosen["tokens"]] == [LIVE]
+    assert chosen["selected"] == 2
+
+
+def test_dead_tokens_that_are_still_tried_come_with_owner_date_and_successor(gitlab: Instance, write: Write) -> None:
+    found = documents(gitlab, "--log", write(), "--top-refused")
+    assert [one["id"] for one in found["tokens"]] == [DEAD, GONE]
+    dead = found["tokens"][0]
+    assert (dead["owner"], dead["expires_at"], dead["replaced_by"]) == ("renovate", "2026-02-01", SUCCESSOR)
+    text = gitlab.run("used", "--log", write(), "--top-refused").stdout
+    assert "2 dead tokens are still being tried." in text
+    assert "renovate" in text
+    assert "2026-02-01" in text
+
+
+def test_rows_can_be_addresses_routes_and_days(gitlab: Instance, write: Write) -> None:
+    log = write()
+    addresses = documents(gitlab, "--log", log, "--by", "address")["addresses"]
+    assert [(one["address"], one["calls"], one["refused"], one["tokens"]) for one in addresses] == [
+        ("10.0.0.9", 0, 120, 1),
+        ("10.0.0.1", 80, 4, 1),
+        ("10.0.0.8", 0, 20, 1),
+        ("10.0.0.2", 8, 0, 1),
+    ]
+    days = documents(gitlab, "--log", log, "--by", "day")["days"]
+    assert [one["day"] for one in days] == [str(day) for day in DAYS]
+    assert days[0] == {"day": "2026-02-16", "calls": 22, "refused": 36, "tokens": 3}
+    routes = documents(gitlab, "--log", log, "--by", "route", "--first", 1)["routes"]
+    assert [one["tokens"] for one in routes] == [3]
+
+
+def test_an_address_that_is_refused_too_often_is_named_with_the_limit(gitlab: Instance, write: Write) -> None:
+    execute(
+        gitlab,
+        "ALTER TABLE application_settings ADD throttle_unauthenticated_api_enabled boolean DEFAULT true NOT NULL",
+        "ALTER TABLE application_settings ADD throttle_unauthenticated_api_requests_per_period int DEFAULT 20 NOT NULL",
+        "ALTER TABLE application_settings ADD throttle_unauthenticated_api_period_in_seconds int DEFAULT 60 NOT NULL",
+    )
+    with make_engine(gitlab.address).begin() as connection:
+        make_settings(connection)
+    log = write(Use(DEAD, 25, address="10.0.0.9", refused=Reason.EXPIRED, every=2))
+    found = documents(gitlab, "--log", log, "--by", "address")
+    assert [(one["name"], one["enabled"], one["tries"], one["seconds"]) for one in found["limits"]] == [
+        ("unauthenticated_api", True, 20, 60),
+        ("git_basic_auth", None, 10, 60),
+    ]
+    (address,) = found["addresses"]
+    assert [(one["limit"], one["tries"]) for one in address["over"]] == [
+        ("unauthenticated_api", 25),
+        ("git_basic_auth", 25),
+    ]
+    said = gitlab.run("used", "--log", log).stderr
+    assert "10.0.0.9 was refused 25 times within 60 seconds" in said
+    assert "it will be turned away; GitLab answers more than 20 with status 429." in said
+    assert "it will be banned if gitlab.yml, which is not read here, turns that on" in said
+
+
+def test_gitlab_yml_says_how_many_failed_logins_ban_an_address() -> None:
+    assert ban_of(None) == RateLimit("git_basic_auth", None, 10, 60, 3600)
+    assert ban_of({}) == RateLimit("git_basic_auth", False, 10, 60, 3600)
+    said = {"enabled": True, "maxretry": 30, "findtime": 180, "bantime": "x"}
+    assert ban_of(said) == RateLimit("git_basic_auth", True, 30, 180, 3600)
+
+
+def test_what_the_log_cannot_know_is_said(gitlab: Instance, write: Write) -> None:
+    said = gitlab.run("used", "--log", write(release="16.0")).stderr
+    assert "No refused call is in it; GitLab names the token of one from 17.2 on." in said
+    assert "The log has calls of the REST API alone" in said
+    assert "1 line is damaged and not counted." in said
+
+
+def test_everything_of_few_tokens_is_shown(gitlab: Instance, write: Write) -> None:
+    text = gitlab.run("used", "--log", write(), "--user", "erika").stdout
+    assert text.splitlines()[:2] == [
+        "The log reaches from 2026-02-16 00:00 to 2026-02-19 22:47 UTC (4 days, 405 lines).",
+        "1 of 2 tokens are used, 1 of these daily; 1 token was refused.",
+    ]
+    assert "  refused    4, last 2026-02-19 00:00: insufficient_scope 4\n  needed     sudo (4)\n" in text
+    assert "  addresses  10.0.0.1 (84); 10.0.0.2 (8)\n" in text
+
+
+def test_csv_has_a_row_a_token_and_ndjson_a_document(gitlab: Instance, write: Write) -> None:
+    log = write()
+    rows = list(csv.DictReader(io.StringIO(gitlab.run("used", "--log", log, "--output", "csv").stdout)))
+    assert [(row["id"], row["calls"], row["addresses"]) for row in rows if row["state"] == "active"] == [
+        ("1", "88", "2")
+    ]
+    lines = gitlab.run("used", "--log", log, "--output", "ndjson").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [int(row["id"]) for row in rows]
+
+
+def test_the_next_run_reads_on_where_this_one_ended(gitlab: Instance, tmp_path: Path) -> None:
+    state, live = tmp_path / "state.json", tmp_path / "api_json.log"
+    first = logs.written(USES[:1], DAYS[:1])
+    logs.plain(live, first.lines)
+    words = ("--log", f"{tmp_path}/api_json.log*", "--state-file", state)
+    assert documents(gitlab, *words)["tokens"][0]["calls"] == 20
+    assert documents(gitlab, *words)["tokens"] == []
+    second = logs.written(USES[:1], DAYS[1:2])
+    logs.gzipped(tmp_path / "api_json.log.1.gz", [*first.lines, *second.lines])
+    logs.plain(live, logs.written(USES[1:2], DAYS[2:3]).lines)
+    assert documents(gitlab, *words)["tokens"][0]["calls"] == 22
+    assert oct(state.stat().st_mode)[-3:] == "600"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "A database has no log of calls; use --log."),
+        (("--log", "nowhere"), '--log has no file "nowhere".'),
+        (("--log", "-", "--by", "day", "--top-refused"), "--top-refused shows tokens: leave --by out."),
+        (("--log", "-", "--first", "few"), '--first takes a number of rows, or all, not "few".'),
+        (("--log", "-", "--kind", "ssh-key"), "no access token"),
+        (("--log", "-", "--since", "soon"), "--since"),
+    ],
+)
+def test_wrong_use_is_one_line(gitlab: Instance, words: tuple[str, ...], said: str) -> None:
+    done = gitlab.run("used", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_a_state_that_is_none_of_ours_is_refused(gitlab: Instance, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("[]")
+    done = gitlab.run("used", "--log", write(), "--state-file", tmp_path / "state")
+    assert done.returncode == 2
+    assert "is no file of this task" in done.stderr
+
+
+class TestRightHere:
+    def installation(self, kind: Kind, rails: Path) -> Installation:
+        return Installation(kind, rails, None)
+
+    def test_the_log_is_in_the_applications_folder_wherever_that_leads(self, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "rails").mkdir()
+        (tmp_path / "rails/log").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere/api_json.log").touch()
+        for kind in (Kind.OMNIBUS, Kind.DOCKER, Kind.SOURCE):
+            found = api_log(self.installation(kind, tmp_path / "rails"))
+            assert found.resolve() == tmp_path / "elsewhere/api_json.log"
+
+    def test_a_node_without_one_says_where_it_is(self, tmp_path: Path) -> None:
+        with pytest.raises(NoLog, match="GitLab writes it where its web server runs"):
+            api_log(self.installation(Kind.OMNIBUS, tmp_path))
+
+    def test_a_pod_says_what_to_type_out_here(self, tmp_path: Path) -> None:
+        call = Call("gitlab-tokens ", "kubernetes:prod/gitlab@cluster", place="kubernetes:prod/gitlab@cluster")
+        with under_way(call), pytest.raises(NoLog) as caught:
+            api_log(self.installation(Kind.TOOLBOX, tmp_path))
+        assert str(caught.value).endswith(
+            "→ kubectl logs --namespace prod --selector app=webservice --container webservice --tail=-1 "
+            "--context cluster | gitlab-tokens used --target kubernetes:prod/gitlab@cluster --log -"
+        )
+
+
+class TestCondensed:
+    def test_it_comes_to_what_the_logs_come_to(self, tmp_path: Path, write: Write) -> None:
+        found = logs_of([write()], None)
+        limits = [Limit(5, 60), Limit(5, 3600)]
+        little = condensed(found)
+        again = logs_of(["-"], io.BytesIO(little))
+        assert len(little) < sum(len(path.read_bytes()) for path in tmp_path.glob("api_json.log*"))
+        assert read_usage(again, limits=limits) == read_usage(found, limits=limits)
+
+    def test_days_and_tokens_can_be_chosen_of_it_too(self, write: Write) -> None:
+        found = logs_of([write()], None)
+        again = logs_of(["-"], io.BytesIO(condensed(found)))
+        options: dict[str, Any] = {"only": {LIVE}, "since": "2026-02-18"}
+        assert read_usage(again, **options).by_token == read_usage(found, **options).by_token
+
+    def test_what_only_looks_like_it_is_a_damaged_line(self) -> None:
+        lines = b'{"condensed:alike": [1]}\n{"condensed:what": 3}\n{"condensed:try": "x"}\n'
+        usage = read_usage(logs_of(["-"], io.BytesIO(gzip.compress(lines))))
+        assert (usage.damaged, usage.by_token) == (3, {})

@@ -1,0 +1,240 @@
+"""Logs read into counts."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tokens.usage.files import LONGEST_LINE, Log, Reading, blocks
+from tokens.usage.line import MARK, Call, Damaged, call_in, time_in
+from tokens.usage.tally import Burst, Limit, Tallies, TokenUse, days_between
+
+BRACE = ord("}")
+CONDENSED = b'{"condensed:'
+"""How each line of `tokens.usage.condensed` begins."""
+ALIKE, TRY, END = (CONDENSED + name + b'": ' for name in (b"alike", b"try", b"end"))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What logs say of the use of tokens. Times are in ISO 8601, UTC.
+
+    Attributes:
+        by_token: of each token that called or tried to, the busiest first.
+        since: how far the logs reach back; empty where no line has a time.
+        until: how far they reach.
+        lines: how many lines they have.
+        damaged: how many of them are no whole line of JSON.
+        cut: the logs whose compressed data ends too early.
+        bursts: the most refused tries of each address, by the limits that were given.
+        positions: how far each log was read, in bytes, by a digest of its first line.
+    """
+
+    by_token: Mapping[int, TokenUse] = field(default_factory=dict)
+    since: str = ""
+    until: str = ""
+    lines: int = 0
+    damaged: int = 0
+    cut: tuple[str, ...] = ()
+    bursts: Mapping[str, tuple[Burst, ...]] = field(default_factory=dict)
+    positions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def days(self) -> int:
+        """How many days in UTC the logs touch."""
+        return days_between(self.since, self.until)
+
+    def used(self, ids: Iterable[int] | None = None) -> int:
+        """How many of these tokens (None for all) GitLab let in."""
+        return sum(1 for use in self.of(ids) if use.is_used)
+
+    def daily(self, ids: Iterable[int] | None = None) -> int:
+        """How many of them are used daily: on five of seven days."""
+        return sum(1 for use in self.of(ids) if use.is_daily(self.days))
+
+    def daily_by_one_address(self, ids: Iterable[int] | None = None) -> int:
+        """How many of those by one address."""
+        return sum(1 for use in self.of(ids) if use.is_daily(self.days) and use.is_of_one_address)
+
+    def tried(self, ids: Iterable[int] | None = None) -> int:
+        """How many of them were refused."""
+        return sum(1 for use in self.of(ids) if use.refused)
+
+    def of(self, ids: Iterable[int] | None) -> Iterator[TokenUse]:
+        """The use of those of these tokens that are in the logs."""
+        if ids is None:
+            yield from self.by_token.values()
+            return
+        for token_id in ids:
+            if (use := self.by_token.get(token_id)) is not None:
+                yield use
+
+
+def read_usage(
+    logs: Sequence[Log],
+    *,
+    only: Collection[int] | None = None,
+    since: str | None = None,
+    limits: Sequence[Limit] = (),
+    positions: Mapping[str, int] | None = None,
+) -> Usage:
+    """Count the calls in these logs, one after the other.
+
+    Args:
+        logs: oldest first, see `tokens.usage.files.logs`.
+        only: ids of the tokens that are counted, None for all: a set, since each call is looked up in it.
+        since: a day or time in ISO 8601, UTC; older calls are left out.
+        limits: by which addresses that were refused are watched.
+        positions: how far logs were read before; they are read on from there, and a last line without an end is left
+            for the next time. None reads all.
+
+    Raises:
+        TokensError: a log cannot be opened or decompressed.
+    """
+    tallies = Tallies(limits)
+    return summed_up(tallies, read_into(tallies, logs, only, since, positions), since)
+
+
+@dataclass
+class Read:
+    """What came of one log."""
+
+    first: str = ""
+    last: str = ""
+    lines: int = 0
+    damaged: int = 0
+    digest: str = ""
+    position: int = 0
+    cut: tuple[str, ...] = ()
+    end: list[Any] | None = None
+    """What a condensed log says of those that it was made of."""
+
+
+def read_into(
+    tallies: Tallies,
+    logs: Sequence[Log],
+    only: Collection[int] | None = None,
+    since: str | None = None,
+    positions: Mapping[str, int] | None = None,
+) -> list[Read]:
+    """The same, into these tallies; how far each log reaches."""
+    return [_read(log, tallies, only, since, positions) for log in logs]
+
+
+def summed_up(tallies: Tallies, found: Sequence[Read], since: str | None = None) -> Usage:
+    """What was read, of all logs together."""
+    by_token = tallies.by_token()
+    first = [*(one.first for one in found), *(use.first for use in by_token.values())]
+    last = [*(one.last for one in found), *(use.last for use in by_token.values())]
+    return Usage(
+        by_token,
+        max(min(filter(None, first), default=""), since or ""),
+        max(last, default=""),
+        sum(one.lines for one in found),
+        sum(one.damaged for one in found),
+        tuple(name for one in found for name in one.cut),
+        tallies.bursts(),
+        {one.digest: one.position for one in found if one.digest},
+    )
+
+
+def _read(
+    log: Log,
+    tallies: Tallies,
+    only: Collection[int] | None,
+    since: str | None,
+    positions: Mapping[str, int] | None,
+) -> Read:
+    found = Read()
+    reading = Reading()
+    with log.open() as stream:
+        rest = b""
+        skip = 0
+        for block in blocks(stream, reading):
+            rest += block
+            end = rest.rfind(b"\n") + 1
+            if not end:
+                if len(rest) > LONGEST_LINE:
+                    found.position += len(rest)
+                    found.damaged += 1
+                    rest = b""
+                continue
+            if positions is not None and not found.digest:
+                found.digest = _digest(rest[:end])
+                skip = positions.get(found.digest, 0)
+            part, rest = rest[:end], rest[end:]
+            found.position += end
+            if skip:
+                part, skip = part[skip:], max(0, skip - end)
+            _count(part.split(b"\n")[:-1], found, tallies, only, since)
+        if rest and (positions is None or not log.grows):
+            found.position += len(rest)
+            _count([rest], found, tallies, only, since)
+    if reading.is_cut:
+        found.cut = (log.name,)
+    if found.end is not None:
+        found.first, found.last, found.lines, found.damaged, found.cut = found.end
+    return found
+
+
+def _count(lines: list[bytes], found: Read, tallies: Tallies, only: Collection[int] | None, since: str | None) -> None:
+    """Count whole lines; the first and the last that have a time say how far they reach."""
+    add = tallies.add
+    damaged = 0
+    for line in lines:
+        if MARK in line:
+            try:
+                call = call_in(line)
+            except Damaged:
+                damaged += 1
+                continue
+            if call is None or (since is not None and call.time < since):
+                continue
+            if call.refused:
+                tallies.watch(call)  # whichever token it was tried with
+            if only is None or call.token_id in only:
+                add(call)
+        elif line.startswith(CONDENSED):
+            try:
+                _count_condensed(line, found, tallies, only, since)
+            except (ValueError, TypeError, AttributeError):
+                damaged += 1
+        elif line and line[-1] != BRACE and _is_half(line):
+            damaged += 1
+    found.lines += len(lines)
+    found.damaged += damaged
+    found.first = found.first or next(filter(None, map(time_in, lines)), "")
+    found.last = max(found.last, next(filter(None, map(time_in, reversed(lines))), ""))
+
+
+def _count_condensed(
+    line: bytes, found: Read, tallies: Tallies, only: Collection[int] | None, since: str | None
+) -> None:
+    ((begin, values),) = json.loads(line).items()
+    if begin == "condensed:end":
+        found.end = values
+    elif begin == "condensed:try":
+        time, address = values
+        if since is None or time >= since:
+            tallies.watch_address(time, address)
+    else:
+        number, first, last, *alike = values
+        if (only is None or alike[0] in only) and (since is None or first >= since):
+            tallies.add_alike(number, first, last, Call(first, *alike))
+
+
+def _is_half(line: bytes) -> bool:
+    line = line.strip(b"\0\r ")
+    return line.startswith(b"{") and not line.endswith(b"}")
+
+
+def _digest(lines: bytes) -> str:
+    """By which a log is known again when it has been renamed or compressed: of the first line that GitLab wrote.
+
+    Empty where there is none yet. Ruby begins a log with a line of its own, which others may share.
+    """
+    for line in lines.split(b"\n", 20)[:20]:
+        if line.startswith(b"{"):
+            return hashlib.sha256(line).hexdigest()
+    return ""
