@@ -3396,18 +3396,28 @@ DECLARE "stream_2" CURSOR FOR WITH
       SELECT id, user_id, true, loses_plain, 'spared'
       FROM lives
       WHERE loses_plain / 32 < COALESCE(loses_changed / 32, loses_plain + 1) AND loses_plain < COALESCE(dies_plain, loses_plain + 1)
+    ),
+    used AS MATERIALIZED (
+      SELECT use.id, use.calls_a_day, use.daily
+      FROM unnest(
+        CAST($8 AS bigint[]),
+        CAST($9 AS float8[]),
+        CAST($10 AS boolean[])
+      ) AS use (id, calls_a_day, daily)
     )
     , shown AS MATERIALIZED (
-      SELECT *
+      SELECT events.*, used.calls_a_day
       FROM events
-      ORDER BY worked DESC, at, id, difference
-      LIMIT CAST($8 AS bigint)
+      LEFT JOIN used ON used.id = events.id
+      ORDER BY worked DESC, used.calls_a_day DESC NULLS LAST, at, id, difference
+      LIMIT CAST($11 AS bigint)
     )
     SELECT
       shown.at / 32 AS night,
       mod(shown.at, 32) AS rule,
       shown.difference,
       shown.worked,
+      shown.calls_a_day,
       t.id,
       t.expires_at::text AS expires_at,
       
@@ -3496,7 +3506,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-    ORDER BY shown.worked DESC, shown.at, shown.id, shown.difference;
+    ORDER BY shown.worked DESC, shown.calls_a_day DESC NULLS LAST, shown.at, shown.id, shown.difference;
 
 -- simulate, list
 FETCH FORWARD 2000 FROM "stream_2";

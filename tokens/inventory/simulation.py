@@ -14,7 +14,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.plan import read_release
 from tokens.counts import counted
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, clean_up, first_free_night
@@ -151,12 +151,31 @@ COUNTS = """
     ORDER BY 1, 2, 3, 4
 """
 
+# Those that a log names.
+USED = """
+    used AS MATERIALIZED (
+      SELECT use.id, use.calls_a_day, use.daily
+      FROM unnest(
+        CAST(%(simulated_used)s AS bigint[]),
+        CAST(%(simulated_calls)s AS float8[]),
+        CAST(%(simulated_daily)s AS boolean[])
+      ) AS use (id, calls_a_day, daily)
+    )"""
+
+DIE_IN_USE = """
+    SELECT count(*) AS used, count(*) FILTER (WHERE used.daily) AS daily
+    FROM events
+    JOIN used ON used.id = events.id
+    WHERE events.worked AND events.difference <> 'spared' AND mod(events.at, 32) IN ({ends})
+"""
+
 # The tokens that are shown are found first, so that nothing is looked up about those that are not.
 ROWS = """
     , shown AS MATERIALIZED (
-      SELECT *
+      SELECT events.*, used.calls_a_day
       FROM events
-      ORDER BY worked DESC, at, id, difference
+      LEFT JOIN used ON used.id = events.id
+      ORDER BY worked DESC, used.calls_a_day DESC NULLS LAST, at, id, difference
       LIMIT CAST(%(simulated_first)s AS bigint)
     )
     SELECT
@@ -164,6 +183,7 @@ ROWS = """
       mod(shown.at, 32) AS rule,
       shown.difference,
       shown.worked,
+      shown.calls_a_day,
       t.id,
       t.expires_at::text AS expires_at,
       {kind} AS kind,
@@ -184,7 +204,7 @@ ROWS = """
     JOIN public.personal_access_tokens t ON t.id = shown.id
     LEFT JOIN public.users u ON u.id = t.user_id
     {place}
-    ORDER BY shown.worked DESC, shown.at, shown.id, shown.difference
+    ORDER BY shown.worked DESC, shown.calls_a_day DESC NULLS LAST, shown.at, shown.id, shown.difference
 """
 
 # By account first: of a million tokens far fewer accounts are left to be looked up.
@@ -292,6 +312,29 @@ TOLD_OF = """
 """
 
 
+@dataclass(frozen=True)
+class Uses:
+    """What a log knows: calls a day of each token that GitLab let in, which of them are used daily.
+
+    It begins at `since` (ISO 8601, UTC) and has this number of days.
+    """
+
+    calls_a_day: Mapping[int, float] = field(default_factory=dict)
+    daily: frozenset[int] = frozenset()
+    since: str = ""
+    days: int = 0
+
+
+@dataclass(frozen=True)
+class InUse:
+    """Of the tokens that stop working, those that the log says are used at all, and daily; how far it reaches back."""
+
+    used: int
+    daily: int
+    since: str
+    days: int
+
+
 class Difference(StrEnum):
     """What an event owes to the decision: nothing, all, or that it does not come to be on its night."""
 
@@ -339,7 +382,8 @@ class TokenEvent:
     """What happens to one token in one night.
 
     `worked` is whether it works until then. `notices` are the nights before it in which GitLab mails `told`, each with
-    the notice's name. `owner` is None for a bot that has lost its project or group.
+    the notice's name. `owner` is None for a bot that has lost its project or group. `calls_a_day` is None where no log
+    has been read, or names no call.
     """
 
     night: date
@@ -357,6 +401,7 @@ class TokenEvent:
     owner_state: str | None
     notices: tuple[tuple[date, str], ...]
     told: tuple[str, ...]
+    calls_a_day: float | None = None
 
 
 @dataclass(frozen=True)
@@ -390,6 +435,7 @@ class Simulation:
         notices, memberships: by night, with the decision.
         bots_without_tokens: how many of them the next clean-up deletes.
         notes: sentences about what is not known, and about the decision.
+        in_use: what a log says of the tokens that stop working; None without one.
     """
 
     scenario: Scenario
@@ -400,6 +446,7 @@ class Simulation:
     memberships: tuple[EndingMemberships, ...]
     bots_without_tokens: int
     notes: tuple[str, ...]
+    in_use: InUse | None
     _asked: "_Asked" = field(repr=False, compare=False)
 
     @property
@@ -424,12 +471,12 @@ class Simulation:
 
 @contextmanager
 def simulated(
-    address: Address, selection: Selection, scenario: Scenario, *, release: str | None = None
+    address: Address, selection: Selection, scenario: Scenario, *, release: str | None = None, uses: Uses | None = None
 ) -> Iterator[Simulation]:
     """What happens to the tokens of `selection`, in one snapshot that is open as long as the block; a standby will do.
 
     `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells, and where that is
-    not enough the worse case counts.
+    not enough the worse case counts. With `uses` the tokens that are used most come first.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -443,7 +490,7 @@ def simulated(
         rule = clean_up(release, estimate)
         resolved = resolve(connection, schema, scenario, policy, rule)
         asked = _Asked(connection, schema, selection, resolved, policy, rule, _at_least(release, estimate))
-        asked = replace(asked, bots={world: asked.free(world) for world in asked.worlds})
+        asked = replace(asked, uses=uses or Uses(), bots={world: asked.free(world) for world in asked.worlds})
         counts = tuple(asked.counts())
         without = asked.bots_without_tokens()
         notes = (
@@ -462,6 +509,7 @@ def simulated(
             tuple(asked.memberships()),
             without,
             notes,
+            None if uses is None else asked.in_use(uses),
             asked,
         )
 
@@ -503,6 +551,7 @@ class _Asked:
     clean_up: CleanUp | None
     release: tuple[int, int] | None
     bots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    uses: Uses = Uses()
 
     @property
     def condition(self) -> Condition:
@@ -529,6 +578,10 @@ class _Asked:
             "simulated_last": (self.policy.today + self.resolved.scenario.nights).literal,
             "simulated_first": first,
         }
+        ids = list(self.uses.calls_a_day)
+        found["simulated_used"] = array_literal(ids)
+        found["simulated_calls"] = array_literal(self.uses.calls_a_day.values())
+        found["simulated_daily"] = array_literal(one in self.uses.daily for one in ids)
         for world, (bots, nights) in self.bots.items():
             found |= {f"simulated_bots_{world}": bots, f"simulated_nights_{world}": nights}
         return found
@@ -538,8 +591,18 @@ class _Asked:
         ctes = [*(cte for world in self.worlds for cte in (CLEANED.format(world=world), self._ended(world)))]
         return "WITH" + ",".join([*ctes, self._moments(notices=notices), *parts])
 
-    def with_events(self, *, notices: bool = False) -> str:
-        return self.with_(LIVES, self._events(), notices=notices)
+    def with_events(self, *more: str, notices: bool = False) -> str:
+        return self.with_(LIVES, self._events(), *more, notices=notices)
+
+    def in_use(self, uses: Uses) -> InUse:
+        statement = self.with_events(USED) + DIE_IN_USE.format(ends=self._ends)
+        row = self.connection.row(statement, **self._used(statement))
+        return InUse(row.used, row.daily, uses.since, uses.days)
+
+    @property
+    def _ends(self) -> str:
+        """The numbers of the rules after which a token does not work."""
+        return ", ".join(str(number) for number, rule in BY_NUMBER.items() if rule.effect in ENDS)
 
     def counts(self) -> Iterator[Count]:
         statement = self.with_events() + COUNTS
@@ -558,7 +621,7 @@ class _Asked:
             blocked=self.resolved.blocked_sql if self.resolved.blocked else "-1",
             is_removed=self.resolved.is_removed("looking_after.id"),
         )
-        statement = self.with_events(notices=True) + ROWS.format(
+        statement = self.with_events(USED, notices=True) + ROWS.format(
             kind=kind_expression(self.schema),
             owner=owner_shown(self.schema),
             told=told.strip(),
@@ -583,14 +646,14 @@ class _Asked:
                 row.owner_state,
                 tuple((self._night(at // RULES_A_DAY), BY_NUMBER[at % RULES_A_DAY].name) for at in row.notices),
                 tuple(row.told),
+                row.calls_a_day,
             )
 
     def owners(self, first: int | None, *, by_night: bool) -> Iterator[OwnerEvents]:
         deletions = [str(number) for number, rule in BY_NUMBER.items() if rule.effect is Effect.DELETED]
-        ends = [str(number) for number, rule in BY_NUMBER.items() if rule.effect in ENDS]
         statement = self.with_events() + BY_OWNER.format(
             night=f"at / {RULES_A_DAY}" if by_night else "CAST(NULL AS integer)",
-            dies=f"worked AND mod(at, {RULES_A_DAY}) IN ({', '.join(ends)})",
+            dies=f"worked AND mod(at, {RULES_A_DAY}) IN ({self._ends})",
             deletions=", ".join(deletions),
             owner=owner_shown(self.schema),
             place=PLACE.strip(),
