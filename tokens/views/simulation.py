@@ -147,6 +147,8 @@ def as_json(found: Simulation, instance: Instance, selection: Selection) -> Iter
                 "difference": one.difference.value,
                 "works_until_then": one.worked,
                 "tokens": one.tokens,
+                "at": one.rule.at,
+                "source": one.rule.source,
             }
             for one in found.counts
         ],
