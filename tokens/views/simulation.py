@@ -283,7 +283,7 @@ def _below(
         [heading[number] for number in used],
         [[row[number] for number in used] for row in shown],
         columns,
-        spare=("Mail", "Notices", "Used", "Id"),
+        spare=("Mail", "Notices", "Used", "Kind", "Id"),
     )
     if len(cells) > len(shown):
         yield f"There are more {what}s: --first all shows them." if what != "owner" else "More owners: --by owner."
