@@ -18,6 +18,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.testbed import logs
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import (
@@ -202,13 +203,15 @@ def fill(address: Address) -> None:
         make_membership(connection, user_id=bot, group_id=group, expires_at=soon)
         for number in range(3):
             make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=soon)
-        make_token(connection, expires_at=date(2024, 6, 15))
+        erika = make_user(connection, username="erika")
+        make_token(connection, user_id=erika, name="laptop", expires_at=date(2024, 6, 15))
 
 
 def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     """Every task that asks a database, in an order in which each finds something to do."""
     secrets = folder / "secrets.yml"
     secrets.write_text(json.dumps({"production": {"db_key_base": KEY}}))
+    log = logs.plain(folder / "api_json.log", logs.written(logs.population(range(1, 8)), [date(2026, 2, 16)]).lines)
     rotate = ("rotate", "--token", "nightly", "--no-verify", "--secrets-file", str(secrets), "--deliver")
     selected = ("--group", "fleet", "--name", "*", "--scope", "api", "--state", "active,expired")
     yield ("analyze",)
@@ -224,6 +227,8 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("list", "--output", "csv", "--group", "fleet")
     yield ("forecast", "--sort", "tokens", "--first", "1")
     yield ("breakdown",)
+    yield ("used", "--log", str(log), "--name", "*")
+    yield ("used", "--log", str(log), "--top-refused")
     yield ("check", "--warn", "30d", "--each")
     yield ("check", "--output", "prometheus", "--file", str(folder / "tokens.prom"))
     yield ("report", "--file", str(folder / "tokens.html"))

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.testbed import logs
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.factories import make_group, make_membership, make_token, make_user
@@ -35,7 +37,16 @@ CALLS = [
     "simulate --output ics --group platform",
     "report --with-emails",
     "report --only --group platform",
+    "used --log {log} --output csv",
+    "used --log {log} --output json --by address",
 ]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A day of GitLab's API log in which the person's token and the bot's are used and refused."""
+    uses = [logs.Use(1, 3), logs.Use(2, 3, refused=logs.Reason.EXPIRED)]
+    return logs.plain(tmp_path / "api_json.log", logs.written(uses, [SOON]).lines)
 
 
 def fill(address: Address) -> None:
@@ -47,41 +58,41 @@ def fill(address: Address) -> None:
             make_token(connection, user_id=owner, expires_at=SOON)
 
 
-def read_all(address: Address, capsys: pytest.CaptureFixture[str]) -> None:
+def read_all(address: Address, capsys: pytest.CaptureFixture[str], log: Path) -> None:
     """Every call finds tokens and has nothing to complain about."""
     for call in CALLS:
-        assert typed(*call.split(), "--target", url(address)) == 0, call
+        assert typed(*call.format(log=log).split(), "--target", url(address)) == 0, call
         printed = capsys.readouterr()
         assert (bool(printed.out), printed.err) == (True, ""), call
     assert typed("check", "--target", url(address)) == 5
     assert capsys.readouterr().out.startswith("TOKENS CRITICAL - 2 tokens stop working")
 
 
-def test_each_server_can_be_read(gitlab_database: Address, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_server_can_be_read(gitlab_database: Address, capsys: pytest.CaptureFixture[str], log: Path) -> None:
     fill(gitlab_database)
-    read_all(gitlab_database, capsys)
+    read_all(gitlab_database, capsys, log)
 
 
 @pytest.mark.newest_server
 @pytest.mark.parametrize("revision", ["16.0", "19.2"])
 def test_the_oldest_and_the_newest_release_can_be_read(
-    gitlab_database_at: Callable[[str], Address], revision: str, capsys: pytest.CaptureFixture[str]
+    gitlab_database_at: Callable[[str], Address], revision: str, capsys: pytest.CaptureFixture[str], log: Path
 ) -> None:
     address = gitlab_database_at(revision)
     fill(address)
-    read_all(address, capsys)
+    read_all(address, capsys, log)
 
 
-def test_a_standby_can_be_read(replicated: Replicated, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_standby_can_be_read(replicated: Replicated, capsys: pytest.CaptureFixture[str], log: Path) -> None:
     with replicated.database() as pair:
         fill(pair.primary)
         replicated.catch_up()
-        read_all(pair.standby, capsys)
+        read_all(pair.standby, capsys, log)
 
 
 @pytest.mark.newest_server
 def test_a_role_with_the_printed_grants_and_nothing_else_can_read(
-    gitlab_database: Address, superuser: Callable[[Address], Address], capsys: pytest.CaptureFixture[str]
+    gitlab_database: Address, superuser: Callable[[Address], Address], capsys: pytest.CaptureFixture[str], log: Path
 ) -> None:
     fill(gitlab_database)
     administrator = make_engine(superuser(gitlab_database))
@@ -92,7 +103,7 @@ def test_a_role_with_the_printed_grants_and_nothing_else_can_read(
         with administrator.begin() as connection:
             for grant in least_privileges(gitlab_database, "reader_of_all")["list"]:
                 connection.exec_driver_sql(grant)
-        read_all(Address(make_conninfo(gitlab_database.conninfo, user="reader_of_all"), "reader"), capsys)
+        read_all(Address(make_conninfo(gitlab_database.conninfo, user="reader_of_all"), "reader"), capsys, log)
     finally:
         with administrator.begin() as connection:
             connection.exec_driver_sql(f"DROP OWNED BY {role}; DROP ROLE {role}")

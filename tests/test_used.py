@@ -17,15 +17,23 @@ from tests.testbed.factories import make_settings, make_token, make_user
 from tests.testbed.instance import Instance
 from tests.testbed.logs import Reason, Use
 from tests.testbed.replication import Replicated
+from tokens.address import Address
 from tokens.call import Call, under_way
+from tokens.commands.used import limits_of
 from tokens.engine import make_engine
 from tokens.gitlab.rate_limits import RateLimit, ban_of
+from tokens.inventory.usage import known
+from tokens.selection import EVERYTHING
+from tokens.targets.here import log as here
 from tokens.targets.here.installation import Installation, Kind
 from tokens.targets.here.log import NoLog, api_log
+from tokens.targets.here.site import Site
+from tokens.terminal.paragraphs import width as width_of
 from tokens.usage.condensed import condensed
 from tokens.usage.files import logs as logs_of
 from tokens.usage.reading import read_usage
 from tokens.usage.tally import Limit
+from tokens.views import used as view
 
 TODAY = datetime.now(UTC).date()
 DAYS = [date(2026, 2, 16) + timedelta(days) for days in range(4)]
@@ -184,8 +192,8 @@ def test_an_address_that_is_refused_too_often_is_named_with_the_limit(gitlab: In
     ]
     said = gitlab.run("used", "--log", log).stderr
     assert "10.0.0.9 was refused 25 times within 60 seconds" in said
-    assert "it will be turned away; GitLab answers more than 20 with status 429." in said
-    assert "it will be banned if gitlab.yml, which is not read here, turns that on" in said
+    assert "It will be turned away: GitLab answers more than 20 with status 429." in said
+    assert "By Git it may be banned for that" in said
 
 
 def test_gitlab_yml_says_how_many_failed_logins_ban_an_address() -> None:
@@ -193,6 +201,48 @@ def test_gitlab_yml_says_how_many_failed_logins_ban_an_address() -> None:
     assert ban_of({}) == RateLimit("git_basic_auth", False, 10, 60, 3600)
     said = {"enabled": True, "maxretry": 30, "findtime": 180, "bantime": "x"}
     assert ban_of(said) == RateLimit("git_basic_auth", True, 30, 180, 3600)
+
+
+@pytest.mark.parametrize(
+    ("said", "enabled", "tries"),
+    [
+        # As the Linux package writes it: JSON, or nothing.
+        ('rack_attack:\n    git_basic_auth: {"enabled":true,"ip_whitelist":["127.0.0.1"],"maxretry":30}', True, 30),
+        ("rack_attack:\n    git_basic_auth: ", False, 10),
+        ("gitlab:\n    host: a", False, 10),
+        ("<%= 1 %>", None, 10),
+    ],
+)
+def test_the_ban_is_that_of_the_installations_gitlab_yml(
+    tmp_path: Path, said: str, enabled: bool | None, tries: int
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/gitlab.yml").write_text(f"production:\n  {said}\n")
+    site = Site(Address("", "here"), Installation(Kind.OMNIBUS, tmp_path, None))
+    throttle = RateLimit("unauthenticated_api", True, 20, 60)
+    assert limits_of(site, throttle) == (throttle, RateLimit("git_basic_auth", enabled, tries, 60, 3600))
+
+
+def test_a_limit_that_is_off_turns_nobody_away(gitlab: Instance, write: Write) -> None:
+    usage = read_usage(logs_of([write()], None), limits=[Limit(10, 60)])
+    for enabled, said in ((False, 0), (True, 1), (None, 1)):
+        found = view.Used(usage, {}, 4, (RateLimit("git_basic_auth", enabled, 10, 60, 3600),), ())
+        assert sum("10.0.0.9 was refused" in line for line in view.remarks(found, None)) == said
+        assert len(found.over("10.0.0.9")) == said
+
+
+def test_a_tokens_text_in_a_log_goes_nowhere(gitlab: Instance, tmp_path: Path) -> None:
+    text = "glpat-" + "s3cretS3cretS3cret00"
+    fields = logs.call("19.2", datetime(2026, 2, 16, tzinfo=UTC), USES[0])
+    fields |= {"params": [{"key": "private_token", "value": text}], "path": f"/api/v4/user?private_token={text}"}
+    fields |= {"meta.caller_id": None, "route": None}
+    path = logs.plain(tmp_path / "api_json.log", [logs.line(fields)])
+    for words in ((), ("--output", "json"), ("--output", "csv"), ("--by", "route"), ("--debug",)):
+        done = gitlab.run("used", "--log", path, "--state-file", tmp_path / str(len(words)), *words)
+        assert done.returncode == 0
+        assert text not in done.stdout + done.stderr
+    assert text.encode() not in gzip.decompress(condensed(logs_of([str(path)], None)))
+    assert [one.name for one in tmp_path.iterdir() if text in one.read_text()] == ["api_json.log"]
 
 
 def test_what_the_log_cannot_know_is_said(gitlab: Instance, write: Write) -> None:
@@ -220,6 +270,16 @@ def test_csv_has_a_row_a_token_and_ndjson_a_document(gitlab: Instance, write: Wr
     ]
     lines = gitlab.run("used", "--log", log, "--output", "ndjson").stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == [int(row["id"]) for row in rows]
+
+
+@pytest.mark.parametrize("words", [(), ("--top-refused",), ("--by", "day"), ("--by", "address")])
+def test_an_empty_log_is_said_to_be_one_in_every_form(gitlab: Instance, tmp_path: Path, words: tuple[str, ...]) -> None:
+    log = logs.plain(tmp_path / "api_json.log", [])
+    assert gitlab.run("used", "--log", log, *words).stdout.startswith("The log is empty, or has nothing new.\n")
+    assert len(gitlab.run("used", "--log", log, *words, "--output", "csv").stdout.splitlines()) == 1
+    assert gitlab.run("used", "--log", log, *words, "--output", "ndjson").stdout == ""
+    found = documents(gitlab, "--log", log, *words)
+    assert (found["log"]["since"], found["log"]["days"], found["used"]) == (None, 0, 0)
 
 
 def test_the_next_run_reads_on_where_this_one_ended(gitlab: Instance, tmp_path: Path) -> None:
@@ -277,13 +337,27 @@ class TestRightHere:
         with pytest.raises(NoLog, match="GitLab writes it where its web server runs"):
             api_log(self.installation(Kind.OMNIBUS, tmp_path))
 
-    def test_a_pod_says_what_to_type_out_here(self, tmp_path: Path) -> None:
-        call = Call("gitlab-tokens ", "kubernetes:prod/gitlab@cluster", place="kubernetes:prod/gitlab@cluster")
-        with under_way(call), pytest.raises(NoLog) as caught:
+    @pytest.mark.parametrize(
+        ("place", "own", "kubectl"),
+        [
+            ("kubernetes:prod", "", "prod --selector app=webservice"),
+            ("kubernetes:prod/rel@cluster", "", "prod --selector app=webservice,release=rel"),
+            ("production", "prod\n", "prod --selector app=webservice"),
+            ("production", "", "NAMESPACE --selector app=webservice"),
+        ],
+    )
+    def test_a_pod_says_what_to_type_out_here(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, own: str, kubectl: str
+    ) -> None:
+        monkeypatch.setattr(here, "NAMESPACE", tmp_path / "namespace")
+        if own:
+            (tmp_path / "namespace").write_text(own)
+        with under_way(Call("gitlab-tokens ", place, place=place)), pytest.raises(NoLog) as caught:
             api_log(self.installation(Kind.TOOLBOX, tmp_path))
+        context = " --context cluster" if "@" in place else ""
         assert str(caught.value).endswith(
-            "→ kubectl logs --namespace prod --selector app=webservice --container webservice --tail=-1 "
-            "--context cluster | gitlab-tokens used --target kubernetes:prod/gitlab@cluster --log -"
+            f"→ kubectl logs --namespace {kubectl} --container webservice --tail=-1{context} | "
+            f"gitlab-tokens used --target {place} --log -"
         )
 
 
@@ -306,3 +380,23 @@ class TestCondensed:
         lines = b'{"condensed:alike": [1]}\n{"condensed:what": 3}\n{"condensed:try": "x"}\n'
         usage = read_usage(logs_of(["-"], io.BytesIO(gzip.compress(lines))))
         assert (usage.damaged, usage.by_token) == (3, {})
+
+
+def test_no_line_is_wider_than_the_terminal_and_no_text_of_a_log_reaches_it_raw(
+    gitlab: Instance, tmp_path: Path
+) -> None:
+    fields = logs.call("19.2", datetime(2026, 2, 16, tzinfo=UTC), USES[0])
+    other = {
+        **logs.strange(fields),
+        "meta.remote_ip": "10.0.0.1\x1b[2J",
+        "meta.caller_id": "GET \x1b]0;t\x07" + "x" * 300,
+    }
+    logs.plain(tmp_path / "odd.log", [logs.line(logs.strange(fields)), logs.line(other)])
+    words = ("used", "--log", tmp_path / "odd.log")
+    text = gitlab.run(*words).stdout
+    assert "Token 1" in text
+    assert not [c for c in text if c != "\n" and not c.isprintable()]
+    usage = read_usage(logs_of([str(tmp_path / "odd.log")], None))
+    found = view.Used(usage, known(gitlab.address, EVERYTHING, usage.by_token), 4, (), ("odd.log",))
+    for width in (60, 80, 132):
+        assert max(map(width_of, "\n".join(view.screen(found, None, width)).split("\n"))) <= width

@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -167,7 +167,7 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
 -- analyze, doctor, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate
@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, list, check, report, extend, undo, apply, remove, rotate
+-- doctor, list, used, check, report, extend, undo, apply, remove, rotate
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -236,7 +236,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -492,10 +492,10 @@ ROLLBACK TO "_pg3_1";
 -- doctor, list, breakdown, check, report, extend, remove
 RELEASE "_pg3_1";
 
--- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, rotate
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       maintenance_mode AS maintenance_mode
@@ -975,10 +975,10 @@ DECLARE "stream_1" CURSOR FOR
     WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
     ORDER BY t.expires_at ASC NULLS LAST, t.id;
 
--- list, simulate
+-- list, used, simulate
 FETCH FORWARD 2000 FROM "stream_1";
 
--- list, simulate, extend, undo, apply, remove
+-- list, used, simulate, extend, undo, apply, remove
 CLOSE "stream_1";
 
 -- list
@@ -1342,6 +1342,168 @@ SELECT
       GROUP BY t.kind, t.scopes
     ) t
     GROUP BY t.kind;
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST($1 AS text)
+ LIMIT 100001;
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
+  AND t.name LIKE CAST($2 AS text);
+
+-- used
+DECLARE "stream_1" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      u.username AS account,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END AS owner,
+      t.name AS name,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.expires_at::text AS expires_at
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
+  AND t.name LIKE CAST($2 AS text)
+    ORDER BY t.id ASC NULLS LAST, t.id;
+
+-- used
+SELECT t.id, found.id AS successor
+    FROM public.personal_access_tokens t
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+      SELECT line.id
+      FROM line
+      ORDER BY line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (now() AT TIME ZONE 'UTC')::date) DESC, line.id DESC
+      LIMIT 1
+    ) found
+    WHERE t.id = ANY($1) AND (t.id IN (
+          SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+        ));
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE TRUE
+ LIMIT 100001;
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])));
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    WHERE t.id = ANY(CAST($1 AS bigint[]));
+
+-- used
+DECLARE "stream_1" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      u.username AS account,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END AS owner,
+      t.name AS name,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.expires_at::text AS expires_at
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
+    ORDER BY t.id ASC NULLS LAST, t.id;
 
 -- check
 SELECT

@@ -101,7 +101,7 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
             found_logs = stack.enter_context(opened(rotated(api_log(site.installation))))
         with environment.announced("Choosing the tokens"):
             tokens = chosen(site.address, selection)
-        limits = _limits(site, tokens.throttle)
+        limits = limits_of(site, tokens.throttle)
         everything = selection == EVERYTHING
         with environment.announced("Reading the log"):
             usage = read_usage(
@@ -156,7 +156,8 @@ def _is_dead(token: KnownToken | None, refused: int) -> bool:
     return refused > 0 and (token is None or token.state != "active")
 
 
-def _limits(site: Site, throttle: RateLimit | None) -> tuple[RateLimit, ...]:
+def limits_of(site: Site, throttle: RateLimit | None) -> tuple[RateLimit, ...]:
+    """When this GitLab turns an address away, as far as its settings can be read here."""
     ban = ban_of(None)
     if site.installation is not None:
         settings = production(site.installation.rails / GITLAB_YML)

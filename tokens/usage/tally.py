@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -53,14 +53,14 @@ class TokenUse:
     last: str = ""
     last_call: str = ""
     last_refused: str = ""
-    days: Mapping[str, Count] = ()  # type: ignore[assignment]
-    routes: Mapping[str, Count] = ()  # type: ignore[assignment]
-    projects: Mapping[str, Count] = ()  # type: ignore[assignment]
-    addresses: Mapping[str, Count] = ()  # type: ignore[assignment]
-    agents: Mapping[str, Count] = ()  # type: ignore[assignment]
-    reasons: Mapping[str, int] = ()  # type: ignore[assignment]
-    scopes: Mapping[str, int] = ()  # type: ignore[assignment]
-    statuses: Mapping[int, int] = ()  # type: ignore[assignment]
+    days: Mapping[str, Count] = field(default_factory=dict)
+    routes: Mapping[str, Count] = field(default_factory=dict)
+    projects: Mapping[str, Count] = field(default_factory=dict)
+    addresses: Mapping[str, Count] = field(default_factory=dict)
+    agents: Mapping[str, Count] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    scopes: Mapping[str, int] = field(default_factory=dict)
+    statuses: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def is_used(self) -> bool:

@@ -11,12 +11,14 @@ from tokens.inventory.usage import KnownToken
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated, tables
+from tokens.terminal.paragraphs import cut, laid_out
 from tokens.terminal.printable import printable
 from tokens.usage.reading import Usage
 from tokens.usage.tally import Burst, Count, TokenUse
 from tokens.views import document
 
 DETAILED = 3  # tokens of which everything is shown
+MARGIN = 13  # characters before what is said of it
 MOST_OF_EACH = 5  # routes, addresses and so on of one of them
 MOST_ADDRESSES = 5  # that are named because GitLab turns them away
 PARTS = ("routes", "projects", "addresses", "agents")
@@ -60,10 +62,12 @@ class Used:
         return list(self.usage.by_token.values())
 
     def over(self, address: str) -> list[tuple[RateLimit, Burst]]:
-        """The limits that this address has gone beyond."""
+        """The limits that this address has gone beyond, without those that are off."""
         bursts = self.usage.bursts.get(address, ())
         return [
-            (limit, burst) for limit, burst in zip(self.limits, bursts, strict=False) if _is_over(limit, burst.tries)
+            (limit, burst)
+            for limit, burst in zip(self.limits, bursts, strict=False)
+            if limit.enabled is not False and _is_over(limit, burst.tries)
         ]
 
 
@@ -88,14 +92,20 @@ def faults(usage: Usage) -> Iterator[str]:
 def screen(found: Used, first: int | None, width: int | None) -> Iterator[str]:
     """How far the log reaches, the numbers, and a table not wider than `width`; of few tokens everything."""
     usage = found.usage
-    yield _reach(usage)
-    yield _summary(found)
+    yield laid_out(_reach(usage), width)
+    yield laid_out(_summary(found), width)
     if found.by != "token":
         rows = rows_by(found)[:first]
         if rows:
             yield ""
-            heading = (found.by.capitalize(), "Calls", "Refused", "Tokens")
-            cells = [(printable(row.name), row.calls, row.refused, row.tokens) for row in rows]
+            heading: tuple[str, ...] = (found.by.capitalize(), "Calls", "Refused", "Tokens")
+            cells: list[tuple[object, ...]] = [
+                (printable(row.name), row.calls, row.refused, row.tokens) for row in rows
+            ]
+            if found.by == "address":
+                heading += ("Beyond",)
+                limits = (", ".join(limit.name for limit, _ in found.over(row.name)) for row in rows)
+                cells = [(*cell, names) for cell, names in zip(cells, limits, strict=True)]
             yield from tables.table(heading, cells, width)
         return
     uses = found.uses[:first]
@@ -105,7 +115,13 @@ def screen(found: Used, first: int | None, width: int | None) -> Iterator[str]:
     if 0 < len(uses) <= DETAILED:
         for use in uses:
             yield ""
-            yield from _details(found, use)
+            yield f"Token {use.id}"
+            for name, text in _details(found, use):
+                room = None if width is None else max(width - MARGIN, MARGIN)
+                lines = laid_out(text, room).split("\n")
+                begins = [f"  {name}".ljust(MARGIN), *[" " * MARGIN] * (len(lines) - 1)]
+                for begin, line in zip(begins, lines, strict=True):
+                    yield begin + (line if room is None else cut(line, room))
 
 
 def remarks(found: Used, first: int | None) -> Iterator[str]:
@@ -214,7 +230,7 @@ def as_csv(found: Used, first: int | None) -> Iterator[str]:
 
 def _reach(usage: Usage) -> str:
     if not usage.since:
-        return "The log has no line with a time." if usage.lines else "The log has nothing new in it."
+        return "The log has no line with a time." if usage.lines else "The log is empty, or has nothing new."
     return (
         f"The log reaches from {_minute(usage.since)} to {_minute(usage.until)} UTC "
         f"({counted(usage.days, 'day')}, {counted(usage.lines, 'line')})."
@@ -273,26 +289,25 @@ def _top_refused(found: Used, uses: Sequence[TokenUse], width: int | None) -> li
     return tables.table(heading, cells, width, spare=("Last", "Name", "Why"), whole=("Last", "Expired"))
 
 
-def _details(found: Used, use: TokenUse) -> Iterator[str]:
+def _details(found: Used, use: TokenUse) -> Iterator[tuple[str, str]]:
     """Everything about one token, a kind of thing a line."""
-    yield f"Token {use.id}"
     days = found.usage.days
     if use.calls:
-        yield f"  calls      {use.calls:,}, {_rate(use.calls_a_day(days))} a day, last {_minute(use.last_call)}"
+        yield "calls", f"{use.calls:,}, {_rate(use.calls_a_day(days))} a day, last {_minute(use.last_call)}"
     if use.refused:
         reasons = ", ".join(f"{printable(reason)} {number:,}" for reason, number in use.reasons.items())
-        yield f"  refused    {use.refused:,}, last {_minute(use.last_refused)}: {reasons or 'no reason in the log'}"
+        yield "refused", f"{use.refused:,}, last {_minute(use.last_refused)}: {reasons or 'no reason in the log'}"
     if use.scopes:
         missing = ", ".join(f"{printable(scopes)} ({number:,})" for scopes, number in use.scopes.items())
-        yield f"  needed     {missing}"
-    yield f"  first      {_minute(use.first)}, on {counted(len(use.days), 'day')}"
+        yield "needed", missing
+    yield "first", f"{_minute(use.first)}, on {counted(len(use.days), 'day')}"
     for part in PARTS:
         counts: Mapping[str, Count] = getattr(use, part)
         if counts:
             shown = [f"{printable(name)} ({sum(count):,})" for name, count in list(counts.items())[:MOST_OF_EACH]]
             if len(counts) > MOST_OF_EACH:
                 shown.append(f"{len(counts) - MOST_OF_EACH:,} more")
-            yield f"  {part:<10} {'; '.join(shown)}"
+            yield part, "; ".join(shown)
 
 
 def _turned_away(found: Used) -> Iterator[str]:
@@ -311,8 +326,8 @@ def _turned_away(found: Used) -> Iterator[str]:
         )
         for burst, address in over[:MOST_ADDRESSES]:
             yield (
-                f"{printable(address)} was refused {burst.tries:,} times within {limit.seconds:,} seconds, until "
-                f"{_minute(burst.at)}: {_consequence(limit)}"
+                f"{printable(address)} was refused {burst.tries:,} times within {limit.seconds:,} seconds (until "
+                f"{_minute(burst.at)}). {_consequence(limit)}"
             )
         if len(over) > MOST_ADDRESSES:
             yield f"{len(over) - MOST_ADDRESSES:,} more addresses like that: --by address --output json names them."
@@ -320,15 +335,15 @@ def _turned_away(found: Used) -> Iterator[str]:
 
 def _consequence(limit: RateLimit) -> str:
     if limit.name == THROTTLE:
-        return f"it will be turned away; GitLab answers more than {limit.tries:,} with status 429."
+        return f"It will be turned away: GitLab answers more than {limit.tries:,} with status 429."
     if limit.enabled is None:
         return (
-            f"it will be banned if gitlab.yml, which is not read here, turns that on (rack_attack: {BAN}, by default "
-            f"from {limit.tries:,} failed logins by Git or at the registry on)."
+            "By Git it may be banned for that: "
+            f"gitlab.yml says, which is not read here (rack_attack: {BAN}, {limit.tries:,} failures by default)."
         )
     return (
-        f"it will be banned for {limit.ban:,} seconds if it comes by Git or to the registry like that, too (from "
-        f"{limit.tries:,} failed logins on; rack_attack: {BAN})."
+        f"By Git or at the registry it will be banned for that, for {limit.ban:,} seconds (rack_attack: {BAN}, "
+        f"{limit.tries:,} failures)."
     )
 
 
