@@ -1,16 +1,23 @@
 """What GitLab's nightly work will do, predicted at once, beside its own statements, run night by night."""
 
+import csv
+import io
+import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed import logs
+from tests.testbed.addresses import url
+from tests.testbed.commands import typed
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -19,8 +26,10 @@ from tests.testbed.factories import (
     make_token,
     make_user,
 )
+from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.engine import make_engine
+from tokens.errors import UsageError
 from tokens.gitlab.rules import ENDS, Effect
 from tokens.inventory.scenario import Scenario
 from tokens.inventory.simulation import Difference, Simulation, simulated
@@ -377,3 +386,171 @@ def test_what_is_predicted_is_what_gitlabs_own_statements_do(
         with_it = passed(address, release, scenario)
         with simulated(address, EVERYTHING, scenario, release=release.version) as found:
             check(found, with_it, without)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a call of `simulate` says."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Simulate = Callable[..., Said]
+
+
+@pytest.fixture
+def simulate(replicated: Replicated, capsys: pytest.CaptureFixture[str]) -> Iterator[Simulate]:
+    """`simulate` on a GitLab with a person who has three tokens, one of them dead, and a project's bot with two."""
+    with replicated.database() as pair:
+        with make_engine(pair.primary).begin() as connection:
+            jo = make_user(connection, username="jo")
+            group = make_group(connection, path="platform")
+            project = make_project(connection, path="deploy", namespace_id=group)
+            bot = make_user(connection, user_type=BOT)
+            make_membership(connection, user_id=bot, project_id=project, expires_at=TODAY + timedelta(20))
+            make_membership(connection, user_id=jo, project_id=project, access_level=40)
+            make_token(connection, user_id=jo, name="laptop", expires_at=TODAY + timedelta(3))
+            make_token(connection, user_id=jo, name="ci")
+            make_token(connection, user_id=jo, name="old", expires_at=TODAY - timedelta(3))
+            make_token(connection, user_id=bot, name="deploy", expires_at=TODAY + timedelta(50))
+            make_token(connection, user_id=bot, name="gone", revoked=True)
+
+        def run(*words: str) -> Said:
+            capsys.readouterr()
+            return Said(typed("simulate", "--target", url(pair.primary), *words), *capsys.readouterr())
+
+        yield run
+
+
+def test_a_sentence_says_first_how_many_tokens_stop_working_and_when(simulate: Simulate) -> None:
+    said = simulate()
+    assert (said.status, said.err) == (0, "")
+    last = TODAY + timedelta(60)
+    assert said.lines[0] == f"2 tokens stop working in the next 60 nights (until {last})."
+    assert said.lines[1] == f"The first stops on {TODAY + timedelta(3):%Y-%m-%d (%a, in 3 days)}."
+    assert said.lines[2] == "GitLab deletes 1 dead token with its bots, too."
+    assert [line.split(" | ")[2].strip() for line in said.lines[7:10]] == [
+        "expires",
+        "membership-ends",
+        "membership-ends",
+    ]
+    assert "| platform/deploy | 1            | 2            |" in said.out
+
+
+def test_it_says_what_dies_because_of_a_decision_and_what_dies_anyway(simulate: Simulate) -> None:
+    said = simulate("--max-lifetime", "30d")
+    assert said.lines[0] == (
+        f"If today the maximum lifetime is set to 30 days: 3 tokens stop working in the next 60 nights (until "
+        f"{TODAY + timedelta(60)}), 2 because of it, 1 anyway."
+    )
+    assert "NOTE: GitLab revokes tokens beyond the maximum three hours after it is set" in said.err
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(simulate("--max-lifetime", "30d", "-o", "csv").out))}
+    assert [rows[name]["difference"] for name in ("laptop", "ci", "deploy")] == ["anyway", "change", "change"]
+    assert (rows["ci"]["effect"], rows["ci"]["night"]) == ("revoked", str(TODAY))
+
+
+def test_mail_and_whom_it_goes_to_are_foreseen(simulate: Simulate) -> None:
+    rows = json.loads(simulate("-o", "json").out)["tokens"]
+    found = {row["name"]: ([one["notice"] for one in row["notices"]], row["told"]) for row in rows}
+    assert found == {"laptop": (["7d", "expired"], ["jo"]), "deploy": (["60d"], ["jo"]), "gone": ([], [])}
+    blocked = json.loads(simulate("--block-user", "jo", "-o", "json").out)["tokens"]
+    assert [(row["name"], row["told"]) for row in blocked if row["kind"] == "project"] == [("deploy", []), ("gone", [])]
+
+
+def test_who_is_blocked_or_removed_takes_tokens_along(simulate: Simulate) -> None:
+    said = simulate("--block-user", "jo", "--by", "owner")
+    assert "jo is blocked: 3 tokens stop working" in said.out
+    removed = simulate("--remove-member", "jo", "--group", "platform", "-o", "csv")
+    rows = [row for row in csv.DictReader(io.StringIO(removed.out)) if row["effect"] == "loses-access"]
+    assert {(row["name"], row["night"], row["difference"]) for row in rows} == {
+        ("laptop", str(TODAY), "change"),
+        ("ci", str(TODAY), "change"),
+    }
+
+
+def test_nights_and_a_calendar_count_what_stops(simulate: Simulate) -> None:
+    nights = list(csv.DictReader(io.StringIO(simulate("--by", "night", "-o", "csv").out)))
+    ended = {row["night"]: (row["expires"], row["deleted"], row["dead_rows_deleted"]) for row in nights}
+    assert ended[str(TODAY + timedelta(3))] == ("1", "0", "0")
+    assert ended[str(TODAY + timedelta(20))] == ("0", "1", "1")
+    assert "Stop working" in simulate("--by", "night").out
+    calendar = simulate("-o", "ics").out
+    assert calendar.count("SUMMARY:1 token stops working") == 2
+    assert "SUMMARY:1 token of platform/deploy stops working" in simulate("--group", "platform", "-o", "ics").out
+
+
+def test_a_decision_may_keep_bots_and_leave_people_without_successors(simulate: Simulate) -> None:
+    said = simulate("--clean-up-days", "never", "--nights", "1y")
+    assert "inactive bots are never deleted" in said.out
+    notes = json.loads(simulate("--granular-after", "today", "-o", "json").out)["notes"]
+    assert notes[1] == "1 of these tokens is a person's, and no other like it can be made when it stops working."
+
+
+def test_with_a_log_the_tokens_that_are_used_come_first(simulate: Simulate, tmp_path: Path) -> None:
+    # The token with id 4 is the bot's.
+    uses = [replace(one, token=4) for one in logs.population([4])[:1]]
+    log = logs.plain(tmp_path / "api_json.log", logs.written(uses, [TODAY]).lines)
+    found = json.loads(simulate("--log", str(log), "-o", "json").out)
+    assert found["in_use"]["used"] == 1
+    assert (found["tokens"][0]["id"], found["tokens"][0]["calls_a_day"] > 0) == (4, True)
+    assert "Of these, 0 are used daily and 1 at all, by a log of 1 day" in simulate("--log", str(log)).out
+
+
+@pytest.mark.parametrize(
+    ("words", "because"),
+    [
+        (["--require-expiry", "--no-require-expiry"], "--require-expiry and --no-require-expiry are opposites"),
+        (["--disable", "--max-lifetime", "90d"], "--disable stops every token at once, so --max-lifetime"),
+        (["--remove-member", "jo"], "--remove-member needs the one place"),
+        (["--remove-member", "jo", "--project", "a/b,c/d"], "--remove-member needs the one place"),
+        (["--remove-member", "jo", "--project", "nobody/here"], 'This GitLab has no project "nobody/here"'),
+        (["--block-user", "joe"], 'This GitLab has no user "joe"'),
+        (["--max-lifetime", "500d"], "--max-lifetime takes 400 days at most"),
+        (["--clean-up-days", "soon"], '--clean-up-days takes a number of days such as 7, or never, not "soon"'),
+        (["--nights", "20y"], "--nights takes a period or a day from tomorrow on, at most 3,660 days away"),
+        (["--kind", "runner"], "--kind runner is for"),
+        (["--first", "none"], "--first takes a number of lines, or all"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_line(simulate: Simulate, words: list[str], because: str) -> None:
+    said = simulate(*words)
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith(because)
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("scenario", "since"),
+    [
+        (Scenario(5, requires_expiry=False), "17.2"),
+        (Scenario(5, clean_up_days=7), "18.3"),
+        (Scenario(5, granular_after=TODAY), "18.11"),
+    ],
+)
+def test_a_setting_that_the_release_does_not_have_is_refused(
+    gitlab_database_at: Callable[[str], Address], scenario: Scenario, since: str
+) -> None:
+    with (
+        pytest.raises(UsageError, match=f"GitLab {since} and later"),
+        simulated(gitlab_database_at("16.0"), EVERYTHING, scenario),
+    ):
+        pass
+
+
+def test_where_the_release_is_not_known_the_worse_clean_up_counts(
+    gitlab_database_at: Callable[[str], Address],
+) -> None:
+    address = gitlab_database_at("17.8")
+    with make_engine(address).begin() as connection:
+        make_settings(connection)
+        make_token(connection, user_id=make_user(connection, user_type=BOT))
+    with simulated(address, EVERYTHING, Scenario(5)) as found:
+        assert (found.dies(), "of the clean-ups that it may have the worst counts" in found.notes[0]) == (1, True)
+    with simulated(address, EVERYTHING, Scenario(5), release="17.11.2") as found:
+        assert found.dies() == 0

@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -167,10 +167,10 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, list, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate
+-- analyze, doctor, list, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -454,10 +454,10 @@ ROLLBACK TO "_pg3_1";
 -- doctor, list, breakdown, check, report, extend, remove
 RELEASE "_pg3_1";
 
--- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, list, forecast, breakdown, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       require_personal_access_token_expiry AS require_personal_access_token_expiry,
@@ -789,7 +789,7 @@ SELECT
       to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
     FROM token_tasks.runs r;
 
--- list, check, report, extend, undo, apply, remove, whose, rotate
+-- list, used, check, report, extend, undo, apply, remove, whose, rotate
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -827,7 +827,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- list, check, report, extend, undo, apply, remove, whose, rotate
+-- list, used, check, report, extend, undo, apply, remove, whose, rotate
 SELECT EXISTS (
             SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
               SELECT
@@ -1022,10 +1022,10 @@ DECLARE "stream_1" CURSOR FOR
     WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
     ORDER BY t.expires_at ASC NULLS LAST, t.id;
 
--- list, simulate
+-- list, used, simulate
 FETCH FORWARD 2000 FROM "stream_1";
 
--- list, simulate, extend, undo, apply, remove
+-- list, used, simulate, extend, undo, apply, remove
 CLOSE "stream_1";
 
 -- list, report
@@ -1453,6 +1453,194 @@ SELECT
       GROUP BY t.kind, t.scopes
     ) t
     GROUP BY t.kind;
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST($1 AS text)
+ LIMIT 100001;
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
+  AND t.name LIKE CAST($2 AS text);
+
+-- used
+DECLARE "stream_1" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      u.username AS account,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END AS owner,
+      t.name AS name,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.expires_at::text AS expires_at
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
+  AND t.name LIKE CAST($2 AS text)
+    ORDER BY t.id ASC NULLS LAST, t.id;
+
+-- used
+SELECT t.id, found.id AS successor
+    FROM public.personal_access_tokens t
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+      SELECT line.id
+      FROM line
+      ORDER BY line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (now() AT TIME ZONE 'UTC')::date) DESC, line.id DESC
+      LIMIT 1
+    ) found
+    WHERE t.id = ANY($1) AND (EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        ));
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE TRUE
+ LIMIT 100001;
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])));
+
+-- used
+SELECT t.id
+    FROM public.personal_access_tokens t
+    WHERE t.id = ANY(CAST($1 AS bigint[]));
+
+-- used
+DECLARE "stream_1" CURSOR FOR 
+    SELECT
+      t.id AS id,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      u.username AS account,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )) ELSE u.username END AS owner,
+      t.name AS name,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.expires_at::text AS expires_at
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN LATERAL (
+      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      FROM public.members m
+      LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+      WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
+      ORDER BY m.source_type = 'Project' DESC, m.id
+      LIMIT 1
+    ) place ON true
+    WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
+    ORDER BY t.id ASC NULLS LAST, t.id;
 
 -- check
 SELECT
@@ -2535,9 +2723,10 @@ SELECT
       AND (own.ends_at IS NOT NULL AND own.ends_at >= CAST($1 AS timestamptz) AND own.ends_at < CAST($2 AS timestamptz));
 
 -- simulate
-WITH
-    cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+SELECT
+      CAST(COALESCE(array_agg(bot.user_id), '{}') AS text) AS bots,
+      CAST(COALESCE(array_agg(bot.night), '{}') AS text) AS nights
+    FROM (SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
       FROM (
         SELECT
           one.user_id,
@@ -2567,16 +2756,13 @@ WITH
         ) one
       ) span
       GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
-    ),
-    ended_plain AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
-      FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
-      GROUP BY m.user_id
-    ),
-    cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)) bot;
+
+-- simulate
+SELECT
+      CAST(COALESCE(array_agg(bot.user_id), '{}') AS text) AS bots,
+      CAST(COALESCE(array_agg(bot.night), '{}') AS text) AS nights
+    FROM (SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
       FROM (
         SELECT
           one.user_id,
@@ -2590,28 +2776,48 @@ WITH
             u.id AS user_id,
             CAST('-infinity' AS date) AS since,
             GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
+            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($1 AS date) + CAST($2 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($3 AS date) + 1)
+            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($1 AS date) + CAST($2 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($3 AS date) + 1) + CAST($4 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($3 AS date) + 1)
+            ELSE GREATEST(LEAST(t.expires_at, CAST($3 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($3 AS date) + 1))
+          END + CAST($4 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($1 AS date)) AS until
           FROM public.users u
           LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
           WHERE u.user_type = 6
           GROUP BY u.id
           UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
+          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($3 AS date) + 1) + CAST($4 AS integer)
           FROM public.personal_access_tokens t
           JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
+          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($1 AS date) + CAST($2 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($3 AS date) + 1) + CAST($4 AS integer) + 1) AND t.expires_at <= CAST($3 AS date) AND LEAST(t.expires_at, CAST($3 AS date) + 1) + CAST($4 AS integer) > CAST($1 AS date)
         ) one
       ) span
       GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($3 AS date)) bot;
+
+-- simulate
+WITH
+    cleaned_plain AS MATERIALIZED (
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
+    ),
+    ended_plain AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
+      FROM public.members m
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
+      GROUP BY m.user_id
+    ),
+    cleaned_changed AS MATERIALIZED (
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
@@ -2620,189 +2826,43 @@ WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
-      END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -2810,61 +2870,66 @@ WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
+      OFFSET 0
     ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+    lives AS MATERIALIZED (
+      SELECT *
+      FROM (
+        SELECT
+          moments.*,
+          LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+          LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+        FROM moments
+        OFFSET 0
+      ) life
+      WHERE COALESCE(dies_plain, goes_plain, loses_plain, dies_changed, goes_changed, loses_changed) IS NOT NULL
     ),
     events AS (
       SELECT
-        lives.id,
-        lives.user_id,
-        one.worked,
-        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
-        CASE
-          WHEN sort.spared THEN 'spared'
-          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
-          ELSE 'change'
-        END AS difference,
-        lives.notices
+        id,
+        user_id,
+        true AS worked,
+        dies_changed AS at,
+        CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
-      CROSS JOIN LATERAL (
-        VALUES
-          (true, lives.dies_plain, lives.dies_changed, false, false),
-          (
-            false,
-            lives.goes_plain,
-            lives.goes_changed,
-            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
-            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
-          ),
-          (
-            true,
-            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
-            CASE
-              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
-            END,
-            false,
-            false
-          )
-      ) AS one (worked, plain, changed, plain_said, changed_said)
-      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
-      WHERE CASE
-        WHEN sort.spared THEN NOT one.plain_said
-          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
-        ELSE NOT one.changed_said AND one.changed IS NOT NULL
-      END
+      WHERE dies_changed IS NOT NULL 
+      UNION ALL
+      SELECT id, user_id, true, dies_plain, 'spared'
+      FROM lives
+      WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        false AS worked,
+        goes_changed AS at,
+        CASE WHEN goes_plain / 32 <= goes_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE goes_changed IS NOT NULL AND goes_changed IS DISTINCT FROM dies_changed
+      UNION ALL
+      SELECT id, user_id, false, goes_plain, 'spared'
+      FROM lives
+      WHERE goes_plain / 32 < COALESCE(goes_changed / 32, goes_plain + 1) AND goes_plain IS DISTINCT FROM dies_plain
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        true AS worked,
+        loses_changed AS at,
+        CASE WHEN loses_plain / 32 <= loses_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE loses_changed IS NOT NULL AND loses_changed < COALESCE(dies_changed, loses_changed + 1)
+      UNION ALL
+      SELECT id, user_id, true, loses_plain, 'spared'
+      FROM lives
+      WHERE loses_plain / 32 < COALESCE(loses_changed / 32, loses_plain + 1) AND loses_plain < COALESCE(dies_plain, loses_plain + 1)
     )
     SELECT
       at / 32 AS night,
       mod(at, 32) AS rule,
       difference,
       worked,
-      count(*) AS tokens,
-      count(DISTINCT user_id) AS accounts
+      count(*) AS tokens
     FROM events
     GROUP BY 1, 2, 3, 4
     ORDER BY 1, 2, 3, 4;
@@ -2878,81 +2943,27 @@ SELECT count(*) AS bots
 -- simulate
 WITH
     cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_plain AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
@@ -2961,51 +2972,49 @@ WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
+        CAST(ARRAY[CASE
         WHEN CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3017,11 +3026,11 @@ WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3039,7 +3048,7 @@ WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3051,11 +3060,11 @@ WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3073,7 +3082,7 @@ WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3085,11 +3094,11 @@ WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3107,7 +3116,7 @@ WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3119,11 +3128,11 @@ WITH
             END
           ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
           THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3136,14 +3145,7 @@ WITH
           ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
           THEN t.expires_at
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+      END] AS integer[]) AS notices
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -3151,102 +3153,42 @@ WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
-    ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+      OFFSET 0
     )
     SELECT
       notice.at / 32 AS night,
       mod(notice.at, 32) AS rule,
-      count(*) AS tokens,
-      count(DISTINCT lives.user_id) AS accounts
-    FROM lives
-    CROSS JOIN LATERAL unnest(lives.notices) AS notice (at)
+      count(*) AS tokens
+    FROM moments
+    CROSS JOIN LATERAL unnest(moments.notices) AS notice (at)
+    WHERE notice.at / 32 < COALESCE(moments.goes_changed / 32, notice.at)
     GROUP BY 1, 2
     ORDER BY 1, 2;
 
 -- simulate
 WITH
     cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_plain AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
@@ -3255,189 +3197,43 @@ WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
-      END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -3445,13 +3241,7 @@ WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
-    ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+      OFFSET 0
     )
     SELECT
       GREATEST(m.expires_at, CAST($3 AS date) + 1) - CAST($3 AS date) AS night,
@@ -3462,7 +3252,7 @@ WITH
     LEFT JOIN cleaned_changed cleaned ON cleaned.user_id = u.id
     LEFT JOIN ended_changed ended ON ended.user_id = u.id
     WHERE m.requested_at IS NULL
-      AND m.expires_at <= CAST($1 AS date)
+      AND m.expires_at <= CAST($4 AS date)
       AND NOT false
       AND (
         u.user_type IS DISTINCT FROM 6
@@ -3477,81 +3267,27 @@ WITH
 -- simulate
 DECLARE "stream_1" CURSOR FOR WITH
     cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_plain AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
@@ -3560,189 +3296,43 @@ DECLARE "stream_1" CURSOR FOR WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
-      END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
-          THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
-          THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
-          THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
-      END, CASE
-        WHEN CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
-          WHEN (
-            t.revoked IS FALSE
-            AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
-            AND CASE
-              WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-              )
-              ELSE false
-            END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
-          THEN t.expires_at
-        END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+      END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -3750,53 +3340,59 @@ DECLARE "stream_1" CURSOR FOR WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
+      OFFSET 0
     ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+    lives AS MATERIALIZED (
+      SELECT *
+      FROM (
+        SELECT
+          moments.*,
+          LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+          LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+        FROM moments
+        OFFSET 0
+      ) life
+      WHERE COALESCE(dies_plain, goes_plain, loses_plain, dies_changed, goes_changed, loses_changed) IS NOT NULL
     ),
     events AS (
       SELECT
-        lives.id,
-        lives.user_id,
-        one.worked,
-        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
-        CASE
-          WHEN sort.spared THEN 'spared'
-          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
-          ELSE 'change'
-        END AS difference,
-        lives.notices
+        id,
+        user_id,
+        true AS worked,
+        dies_changed AS at,
+        CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
-      CROSS JOIN LATERAL (
-        VALUES
-          (true, lives.dies_plain, lives.dies_changed, false, false),
-          (
-            false,
-            lives.goes_plain,
-            lives.goes_changed,
-            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
-            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
-          ),
-          (
-            true,
-            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
-            CASE
-              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
-            END,
-            false,
-            false
-          )
-      ) AS one (worked, plain, changed, plain_said, changed_said)
-      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
-      WHERE CASE
-        WHEN sort.spared THEN NOT one.plain_said
-          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
-        ELSE NOT one.changed_said AND one.changed IS NOT NULL
-      END
+      WHERE dies_changed IS NOT NULL 
+      UNION ALL
+      SELECT id, user_id, true, dies_plain, 'spared'
+      FROM lives
+      WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        false AS worked,
+        goes_changed AS at,
+        CASE WHEN goes_plain / 32 <= goes_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE goes_changed IS NOT NULL AND goes_changed IS DISTINCT FROM dies_changed
+      UNION ALL
+      SELECT id, user_id, false, goes_plain, 'spared'
+      FROM lives
+      WHERE goes_plain / 32 < COALESCE(goes_changed / 32, goes_plain + 1) AND goes_plain IS DISTINCT FROM dies_plain
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        true AS worked,
+        loses_changed AS at,
+        CASE WHEN loses_plain / 32 <= loses_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE loses_changed IS NOT NULL AND loses_changed < COALESCE(dies_changed, loses_changed + 1)
+      UNION ALL
+      SELECT id, user_id, true, loses_plain, 'spared'
+      FROM lives
+      WHERE loses_plain / 32 < COALESCE(loses_changed / 32, loses_plain + 1) AND loses_plain < COALESCE(dies_plain, loses_plain + 1)
     )
     , accounts AS MATERIALIZED (
       SELECT
@@ -3837,86 +3433,32 @@ DECLARE "stream_1" CURSOR FOR WITH
     ) place ON true
     GROUP BY 1, 2, 3
     ORDER BY sum(anyway) + sum(change) DESC, min(first), 2, 3
-    LIMIT CAST($6 AS bigint);
+    LIMIT CAST($8 AS bigint);
 
 -- simulate
 DECLARE "stream_2" CURSOR FOR WITH
     cleaned_plain AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN t.revoked IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($2 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE (t.revoked IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($2 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($2 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_plain AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     cleaned_changed AS MATERIALIZED (
-      SELECT span.user_id, COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) + 1 AS night
-      FROM (
-        SELECT
-          one.user_id,
-          one.since,
-          one.until,
-          max(one.until) OVER (
-            PARTITION BY one.user_id ORDER BY one.since ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS before
-        FROM (
-          SELECT
-            u.id AS user_id,
-            CAST('-infinity' AS date) AS since,
-            GREATEST(max(CASE
-            WHEN (t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS NOT TRUE THEN LEAST(t.expires_at, CAST($1 AS date) + 1)
-            WHEN ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) OR t.expires_at IS NULL THEN LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1)
-            ELSE GREATEST(LEAST(t.expires_at, CAST($1 AS date) + 1), LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1))
-          END + CAST($5 AS integer)) FILTER (WHERE t.id IS NOT NULL), CAST($3 AS date)) AS until
-          FROM public.users u
-          LEFT JOIN public.personal_access_tokens t ON t.user_id = u.id
-          WHERE u.user_type = 6
-          GROUP BY u.id
-          UNION ALL
-          SELECT DISTINCT t.user_id, t.expires_at, LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer)
-          FROM public.personal_access_tokens t
-          JOIN public.users u ON u.id = t.user_id AND u.user_type = 6
-          WHERE ((t.revoked OR (t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)))) IS TRUE AND t.expires_at > LEAST(CAST(t.updated_at AS date), CAST($1 AS date) + 1) + CAST($5 AS integer) + 1) AND t.expires_at <= CAST($1 AS date) AND LEAST(t.expires_at, CAST($1 AS date) + 1) + CAST($5 AS integer) > CAST($3 AS date)
-        ) one
-      ) span
-      GROUP BY span.user_id
-      HAVING COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until)) < CAST($1 AS date)
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST($5 AS bigint[]), CAST($6 AS date[])
+      ) AS bot (user_id, night)
     ),
     ended_changed AS MATERIALIZED (
       SELECT m.user_id, GREATEST(min(m.expires_at), CAST($3 AS date) + 1) AS night
       FROM public.members m
-      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($1 AS date) AND NOT false
+      WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
     moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
@@ -3925,51 +3467,49 @@ DECLARE "stream_2" CURSOR FOR WITH
         t.user_id,
         (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
-        WHEN cleaned_plain.night <= CAST($1 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
+        WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
       END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
+        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date)) THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed,
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[CASE
+        CAST(ARRAY[CASE
         WHEN CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -3981,11 +3521,11 @@ DECLARE "stream_2" CURSOR FOR WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -4003,7 +3543,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -4015,11 +3555,11 @@ DECLARE "stream_2" CURSOR FOR WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -4037,7 +3577,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -4049,11 +3589,11 @@ DECLARE "stream_2" CURSOR FOR WITH
             END
           ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -4071,7 +3611,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -4083,11 +3623,11 @@ DECLARE "stream_2" CURSOR FOR WITH
             END
           ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
           THEN t.expires_at
-        END <= CAST($1 AS date) THEN (GREATEST(CASE
+        END <= CAST($4 AS date) THEN (GREATEST(CASE
           WHEN (
             t.revoked IS FALSE
             AND NOT t.impersonation
-            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($4 AS integer))
+            AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
@@ -4100,14 +3640,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
           THEN t.expires_at
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
-      END] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE(LEAST(CASE
-        WHEN cleaned_changed.night <= CAST($1 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
-      END, CASE
-        WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($1 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
-      END) / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
+      END] AS integer[]) AS notices
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN cleaned_plain ON cleaned_plain.user_id = t.user_id AND u.user_type = 6
@@ -4115,65 +3648,81 @@ DECLARE "stream_2" CURSOR FOR WITH
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
       WHERE TRUE
+      OFFSET 0
     ),
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+    lives AS MATERIALIZED (
+      SELECT *
+      FROM (
+        SELECT
+          moments.*,
+          LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+          LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+        FROM moments
+        OFFSET 0
+      ) life
+      WHERE COALESCE(dies_plain, goes_plain, loses_plain, dies_changed, goes_changed, loses_changed) IS NOT NULL
     ),
     events AS (
       SELECT
-        lives.id,
-        lives.user_id,
-        one.worked,
-        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
-        CASE
-          WHEN sort.spared THEN 'spared'
-          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
-          ELSE 'change'
-        END AS difference,
-        lives.notices
+        id,
+        user_id,
+        true AS worked,
+        dies_changed AS at,
+        CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
-      CROSS JOIN LATERAL (
-        VALUES
-          (true, lives.dies_plain, lives.dies_changed, false, false),
-          (
-            false,
-            lives.goes_plain,
-            lives.goes_changed,
-            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
-            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
-          ),
-          (
-            true,
-            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
-            CASE
-              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
-            END,
-            false,
-            false
-          )
-      ) AS one (worked, plain, changed, plain_said, changed_said)
-      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
-      WHERE CASE
-        WHEN sort.spared THEN NOT one.plain_said
-          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
-        ELSE NOT one.changed_said AND one.changed IS NOT NULL
-      END
+      WHERE dies_changed IS NOT NULL 
+      UNION ALL
+      SELECT id, user_id, true, dies_plain, 'spared'
+      FROM lives
+      WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        false AS worked,
+        goes_changed AS at,
+        CASE WHEN goes_plain / 32 <= goes_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE goes_changed IS NOT NULL AND goes_changed IS DISTINCT FROM dies_changed
+      UNION ALL
+      SELECT id, user_id, false, goes_plain, 'spared'
+      FROM lives
+      WHERE goes_plain / 32 < COALESCE(goes_changed / 32, goes_plain + 1) AND goes_plain IS DISTINCT FROM dies_plain
+      UNION ALL
+      SELECT
+        id,
+        user_id,
+        true AS worked,
+        loses_changed AS at,
+        CASE WHEN loses_plain / 32 <= loses_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE loses_changed IS NOT NULL AND loses_changed < COALESCE(dies_changed, loses_changed + 1)
+      UNION ALL
+      SELECT id, user_id, true, loses_plain, 'spared'
+      FROM lives
+      WHERE loses_plain / 32 < COALESCE(loses_changed / 32, loses_plain + 1) AND loses_plain < COALESCE(dies_plain, loses_plain + 1)
+    ),
+    used AS MATERIALIZED (
+      SELECT use.id, use.calls_a_day, use.daily
+      FROM unnest(
+        CAST($8 AS bigint[]),
+        CAST($9 AS float8[]),
+        CAST($10 AS boolean[])
+      ) AS use (id, calls_a_day, daily)
     )
     , shown AS MATERIALIZED (
-      SELECT *
+      SELECT events.*, used.calls_a_day
       FROM events
-      ORDER BY worked DESC, at, id, difference
-      LIMIT CAST($6 AS bigint)
+      LEFT JOIN used ON used.id = events.id
+      ORDER BY worked DESC, used.calls_a_day DESC NULLS LAST, at, id, difference
+      LIMIT CAST($11 AS bigint)
     )
     SELECT
       shown.at / 32 AS night,
       mod(shown.at, 32) AS rule,
       shown.difference,
       shown.worked,
+      shown.calls_a_day,
       t.id,
       t.expires_at::text AS expires_at,
       
@@ -4225,7 +3774,11 @@ DECLARE "stream_2" CURSOR FOR WITH
       ELSE 'active'
     END AS state,
       u.state AS owner_state,
-      shown.notices,
+      ARRAY(
+        SELECT notice.at
+        FROM unnest(lives.notices) AS notice (at)
+        WHERE notice.at / 32 < COALESCE(lives.goes_changed / 32, notice.at)
+      ) AS notices,
       CASE
         WHEN t.impersonation OR t.revoked IS DISTINCT FROM false THEN CAST('{}' AS text[])
         WHEN u.user_type = 6 THEN ARRAY(
@@ -4247,6 +3800,7 @@ DECLARE "stream_2" CURSOR FOR WITH
         ELSE CAST('{}' AS text[])
       END AS told
     FROM shown
+    JOIN lives ON lives.id = shown.id
     JOIN public.personal_access_tokens t ON t.id = shown.id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
@@ -4257,7 +3811,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-    ORDER BY shown.worked DESC, shown.at, shown.id, shown.difference;
+    ORDER BY shown.worked DESC, shown.calls_a_day DESC NULLS LAST, shown.at, shown.id, shown.difference;
 
 -- simulate, list
 FETCH FORWARD 2000 FROM "stream_2";

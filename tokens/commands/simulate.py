@@ -11,15 +11,18 @@ from typing import Any
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.days import day_of, days_of, today
+from tokens.commands.options.logs import logs_named
 from tokens.commands.options.selecting import to_count
 from tokens.commands.options.values import free_text, whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.inventory.scenario import Scenario
-from tokens.inventory.simulation import simulated
+from tokens.inventory.simulation import Uses, simulated
 from tokens.selection import Selection, refuse_others
 from tokens.targets.places import Locate
 from tokens.terminal import console
+from tokens.usage.files import Log
+from tokens.usage.reading import read_usage
 from tokens.views import simulation as view
 
 FIRST = 50  # lines for people
@@ -30,12 +33,13 @@ MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Asked:
-    """Which tokens, what is decided, and how much is shown: `first` None is all."""
+    """Which tokens, what is decided, and how much is shown: `first` None is all; `logs` say what is used."""
 
     selection: Selection
     scenario: Scenario
     by: str
     first: int | None
+    logs: tuple[Log, ...] | None = None
 
 
 def asked(
@@ -50,6 +54,7 @@ def asked(
     granular_after: str | None,
     block_user: Sequence[str] | None,
     remove_member: str | None,
+    log: Sequence[str] | None,
     by: str,
     first: str | None,
     group: Sequence[str] | None,
@@ -100,7 +105,7 @@ def asked(
     number = None if first in (None, "all") else whole_number(first or "", 1, MOST)
     if first not in (None, "all") and number is None:
         raise UsageError(f'--first takes a number of lines, or all, not "{first}".')
-    return Asked(selection, scenario, by, FIRST if first is None else number)
+    return Asked(selection, scenario, by, FIRST if first is None else number, logs_named(environment, log))
 
 
 def simulate(environment: Environment, locate: Locate, asked: Asked, output: str) -> None:
@@ -112,9 +117,11 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
     site = locate()
     instance = described(site) if output == "json" else site.instance  # before the transaction begins
     on_terminal = output == "text" and console.is_terminal(environment.stdout)
+    uses = None if asked.logs is None else _uses(environment, asked.logs)
     with ExitStack() as stack:
         with environment.announced("Going through the nights"):
-            found = stack.enter_context(simulated(site.address, asked.selection, asked.scenario, release=site.release))
+            opened = simulated(site.address, asked.selection, asked.scenario, release=site.release, uses=uses)
+            found = stack.enter_context(opened)
         environment.note(found.notes)
 
         def ics() -> Any:
@@ -132,6 +139,15 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
             csv=lambda: view.as_csv(found, asked.by),
             others={"ics": ics},
         )
+
+
+def _uses(environment: Environment, logs: tuple[Log, ...]) -> Uses:
+    """The tokens that GitLab let in, by these logs."""
+    with environment.announced("Reading the log"):
+        usage = read_usage(logs)
+    used = [use for use in usage.by_token.values() if use.is_used]
+    daily = frozenset(use.id for use in used if use.is_daily(usage.days))
+    return Uses({use.id: use.calls_a_day(usage.days) for use in used}, daily, usage.since, usage.days)
 
 
 def _nights(text: str) -> int:

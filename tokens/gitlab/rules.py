@@ -65,7 +65,6 @@ RULES = (
         "access tokens are disabled",
         "application setting disable_personal_access_tokens",
         f"CASE WHEN {{disabled}} AND {WORKS} THEN {{today}} END",
-        since=(17, 3),
     ),
     Rule(
         "owner-blocked",

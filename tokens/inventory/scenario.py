@@ -217,7 +217,7 @@ def _check_settings(schema: Schema, scenario: Scenario, clean_up: CleanUp | None
             "require_personal_access_token_expiry",
             "GitLab 17.2 and later have it",
         ),
-        "--disable": (scenario.disable, "disable_personal_access_tokens", "GitLab 17.3 and later have it"),
+        "--disable": (scenario.disable, "disable_personal_access_tokens", ""),
         "--granular-after": (
             scenario.granular_after is not None,
             "personal_access_token_settings",

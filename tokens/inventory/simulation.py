@@ -6,7 +6,7 @@ finds the end of every token at once, in both worlds: `plain`, as things are, an
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
@@ -14,7 +14,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.plan import read_release
 from tokens.counts import counted
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, clean_up, first_free_night
@@ -36,7 +36,7 @@ LAST_MINOR = 11  # of a major release
 
 TODAY = "CAST(%(simulated_today)s AS date)"
 LAST = "CAST(%(simulated_last)s AS date)"
-DAYS = "CAST(%(simulated_days_{world})s AS integer)"
+DAYS = "CAST(%(simulated_days)s AS integer)"
 
 RULES_A_DAY = 32
 
@@ -54,8 +54,23 @@ ENDED = """
       GROUP BY m.user_id
     )"""
 
-NONE_FREE = "SELECT CAST(NULL AS bigint) AS user_id, CAST(NULL AS date) AS night WHERE false"
+# To find the bots reads all their tokens, so it is done once; there are far fewer bots than tokens.
+FREE = """
+    SELECT
+      CAST(COALESCE(array_agg(bot.user_id), '{{}}') AS text) AS bots,
+      CAST(COALESCE(array_agg(bot.night), '{{}}') AS text) AS nights
+    FROM ({free}) bot
+"""
 
+CLEANED = """
+    cleaned_{world} AS MATERIALIZED (
+      SELECT bot.user_id, bot.night
+      FROM unnest(
+        CAST(%(simulated_bots_{world})s AS bigint[]), CAST(%(simulated_nights_{world})s AS date[])
+      ) AS bot (user_id, night)
+    )"""
+
+# Each column is worked out once a token: OFFSET keeps PostgreSQL from putting it wherever its name is.
 MOMENTS = """
     moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
       SELECT
@@ -67,17 +82,8 @@ MOMENTS = """
       LEFT JOIN public.users u ON u.id = t.user_id
       {joins}
       WHERE {condition}
+      OFFSET 0
     )"""
-
-# None about a token that GitLab has deleted by then.
-SENT = """
-        ARRAY(
-          SELECT notice.at
-          FROM unnest(CAST(ARRAY[{notices}] AS integer[])) AS notice (at)
-          WHERE notice.at / 32 < COALESCE({gone} / 32, notice.at)
-          ORDER BY notice.at
-        ) AS notices
-"""
 
 MAILED = """(
             t.revoked IS FALSE
@@ -94,57 +100,44 @@ MAILED = """(
             END
           )"""
 
-# A token that works ends once; whether it works or not, GitLab may delete it later on.
+# A token that works ends once; whether it works or not, GitLab may delete it later on. Most tokens do neither.
 LIVES = """
-    lives AS (
-      SELECT
-        moments.*,
-        LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
-        LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
-      FROM moments
+    lives AS MATERIALIZED (
+      SELECT *
+      FROM (
+        SELECT
+          moments.*,
+          LEAST(moments.ends_plain, CASE WHEN moments.works THEN moments.goes_plain END) AS dies_plain,
+          LEAST(moments.ends_changed, CASE WHEN moments.works THEN moments.goes_changed END) AS dies_changed
+        FROM moments
+        OFFSET 0
+      ) life
+      WHERE COALESCE(dies_plain, goes_plain, loses_plain, dies_changed, goes_changed, loses_changed) IS NOT NULL
     )"""
 
+# What happens to a token, as it does with the decision, and in which nights it would without.
 EVENTS = """
     events AS (
-      SELECT
-        lives.id,
-        lives.user_id,
-        one.worked,
-        CASE WHEN sort.spared THEN one.plain ELSE one.changed END AS at,
-        CASE
-          WHEN sort.spared THEN 'spared'
-          WHEN one.plain / 32 <= one.changed / 32 THEN 'anyway'
-          ELSE 'change'
-        END AS difference,
-        lives.notices
-      FROM lives
-      CROSS JOIN LATERAL (
-        VALUES
-          (true, lives.dies_plain, lives.dies_changed, false, false),
-          (
-            false,
-            lives.goes_plain,
-            lives.goes_changed,
-            lives.goes_plain IS NOT DISTINCT FROM lives.dies_plain,
-            lives.goes_changed IS NOT DISTINCT FROM lives.dies_changed
-          ),
-          (
-            true,
-            CASE WHEN lives.loses_plain < COALESCE(lives.dies_plain, lives.loses_plain + 1) THEN lives.loses_plain END,
-            CASE
-              WHEN lives.loses_changed < COALESCE(lives.dies_changed, lives.loses_changed + 1) THEN lives.loses_changed
-            END,
-            false,
-            false
-          )
-      ) AS one (worked, plain, changed, plain_said, changed_said)
-      CROSS JOIN (VALUES (false), (true)) AS sort (spared)
-      WHERE CASE
-        WHEN sort.spared THEN NOT one.plain_said
-          AND one.plain / 32 < COALESCE(one.changed / 32, one.plain + 1)
-        ELSE NOT one.changed_said AND one.changed IS NOT NULL
-      END
+      {parts}
     )"""
+HAPPENS = """SELECT
+        id,
+        user_id,
+        {worked} AS worked,
+        {name}_changed AS at,
+        CASE WHEN {name}_plain / 32 <= {name}_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
+      FROM lives
+      WHERE {name}_changed IS NOT NULL {counts_changed}"""
+SPARED = """SELECT id, user_id, {worked}, {name}_plain, 'spared'
+      FROM lives
+      WHERE {name}_plain / 32 < COALESCE({name}_changed / 32, {name}_plain + 1) {counts_plain}"""
+
+# Who has gone with its bot has not died before; who has died can lose no access.
+SORTS = (
+    ("dies", "true", ""),
+    ("goes", "false", "AND goes_{world} IS DISTINCT FROM dies_{world}"),
+    ("loses", "true", "AND loses_{world} < COALESCE(dies_{world}, loses_{world} + 1)"),
+)
 
 COUNTS = """
     SELECT
@@ -152,19 +145,37 @@ COUNTS = """
       mod(at, 32) AS rule,
       difference,
       worked,
-      count(*) AS tokens,
-      count(DISTINCT user_id) AS accounts
+      count(*) AS tokens
     FROM events
     GROUP BY 1, 2, 3, 4
     ORDER BY 1, 2, 3, 4
 """
 
+# Those that a log names.
+USED = """
+    used AS MATERIALIZED (
+      SELECT use.id, use.calls_a_day, use.daily
+      FROM unnest(
+        CAST(%(simulated_used)s AS bigint[]),
+        CAST(%(simulated_calls)s AS float8[]),
+        CAST(%(simulated_daily)s AS boolean[])
+      ) AS use (id, calls_a_day, daily)
+    )"""
+
+DIE_IN_USE = """
+    SELECT count(*) AS used, count(*) FILTER (WHERE used.daily) AS daily
+    FROM events
+    JOIN used ON used.id = events.id
+    WHERE events.worked AND events.difference <> 'spared' AND mod(events.at, 32) IN ({ends})
+"""
+
 # The tokens that are shown are found first, so that nothing is looked up about those that are not.
 ROWS = """
     , shown AS MATERIALIZED (
-      SELECT *
+      SELECT events.*, used.calls_a_day
       FROM events
-      ORDER BY worked DESC, at, id, difference
+      LEFT JOIN used ON used.id = events.id
+      ORDER BY worked DESC, used.calls_a_day DESC NULLS LAST, at, id, difference
       LIMIT CAST(%(simulated_first)s AS bigint)
     )
     SELECT
@@ -172,6 +183,7 @@ ROWS = """
       mod(shown.at, 32) AS rule,
       shown.difference,
       shown.worked,
+      shown.calls_a_day,
       t.id,
       t.expires_at::text AS expires_at,
       {kind} AS kind,
@@ -181,13 +193,18 @@ ROWS = """
       to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       {state} AS state,
       u.state AS owner_state,
-      shown.notices,
+      ARRAY(
+        SELECT notice.at
+        FROM unnest(lives.notices) AS notice (at)
+        WHERE notice.at / 32 < COALESCE(lives.goes_changed / 32, notice.at)
+      ) AS notices,
       {told} AS told
     FROM shown
+    JOIN lives ON lives.id = shown.id
     JOIN public.personal_access_tokens t ON t.id = shown.id
     LEFT JOIN public.users u ON u.id = t.user_id
     {place}
-    ORDER BY shown.worked DESC, shown.at, shown.id, shown.difference
+    ORDER BY shown.worked DESC, shown.calls_a_day DESC NULLS LAST, shown.at, shown.id, shown.difference
 """
 
 # By account first: of a million tokens far fewer accounts are left to be looked up.
@@ -227,10 +244,10 @@ NOTICES = """
     SELECT
       notice.at / 32 AS night,
       mod(notice.at, 32) AS rule,
-      count(*) AS tokens,
-      count(DISTINCT lives.user_id) AS accounts
-    FROM lives
-    CROSS JOIN LATERAL unnest(lives.notices) AS notice (at)
+      count(*) AS tokens
+    FROM moments
+    CROSS JOIN LATERAL unnest(moments.notices) AS notice (at)
+    WHERE notice.at / 32 < COALESCE(moments.goes_changed / 32, notice.at)
     GROUP BY 1, 2
     ORDER BY 1, 2
 """
@@ -295,6 +312,29 @@ TOLD_OF = """
 """
 
 
+@dataclass(frozen=True)
+class Uses:
+    """What a log knows: calls a day of each token that GitLab let in, which of them are used daily.
+
+    It begins at `since` (ISO 8601, UTC) and has this number of days.
+    """
+
+    calls_a_day: Mapping[int, float] = field(default_factory=dict)
+    daily: frozenset[int] = frozenset()
+    since: str = ""
+    days: int = 0
+
+
+@dataclass(frozen=True)
+class InUse:
+    """Of the tokens that stop working, those that the log says are used at all, and daily; how far it reaches back."""
+
+    used: int
+    daily: int
+    since: str
+    days: int
+
+
 class Difference(StrEnum):
     """What an event owes to the decision: nothing, all, or that it does not come to be on its night."""
 
@@ -305,14 +345,13 @@ class Difference(StrEnum):
 
 @dataclass(frozen=True)
 class Count:
-    """How many tokens a rule ends in one night, and of how many accounts; `worked` is whether they work until then."""
+    """To how many tokens a rule does something in one night; `worked` is whether they work until then."""
 
     night: date
     rule: Rule
     difference: Difference
     worked: bool
     tokens: int
-    accounts: int
 
     @property
     def ends(self) -> bool:
@@ -327,7 +366,6 @@ class Notices:
     night: date
     rule: Rule
     tokens: int
-    accounts: int
 
 
 @dataclass(frozen=True)
@@ -344,7 +382,8 @@ class TokenEvent:
     """What happens to one token in one night.
 
     `worked` is whether it works until then. `notices` are the nights before it in which GitLab mails `told`, each with
-    the notice's name. `owner` is None for a bot that has lost its project or group.
+    the notice's name. `owner` is None for a bot that has lost its project or group. `calls_a_day` is None where no log
+    has been read, or names no call.
     """
 
     night: date
@@ -362,6 +401,7 @@ class TokenEvent:
     owner_state: str | None
     notices: tuple[tuple[date, str], ...]
     told: tuple[str, ...]
+    calls_a_day: float | None = None
 
 
 @dataclass(frozen=True)
@@ -395,6 +435,7 @@ class Simulation:
         notices, memberships: by night, with the decision.
         bots_without_tokens: how many of them the next clean-up deletes.
         notes: sentences about what is not known, and about the decision.
+        in_use: what a log says of the tokens that stop working; None without one.
     """
 
     scenario: Scenario
@@ -405,6 +446,7 @@ class Simulation:
     memberships: tuple[EndingMemberships, ...]
     bots_without_tokens: int
     notes: tuple[str, ...]
+    in_use: InUse | None
     _asked: "_Asked" = field(repr=False, compare=False)
 
     @property
@@ -429,12 +471,12 @@ class Simulation:
 
 @contextmanager
 def simulated(
-    address: Address, selection: Selection, scenario: Scenario, *, release: str | None = None
+    address: Address, selection: Selection, scenario: Scenario, *, release: str | None = None, uses: Uses | None = None
 ) -> Iterator[Simulation]:
     """What happens to the tokens of `selection`, in one snapshot that is open as long as the block; a standby will do.
 
     `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells, and where that is
-    not enough the worse case counts.
+    not enough the worse case counts. With `uses` the tokens that are used most come first.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -448,6 +490,7 @@ def simulated(
         rule = clean_up(release, estimate)
         resolved = resolve(connection, schema, scenario, policy, rule)
         asked = _Asked(connection, schema, selection, resolved, policy, rule, _at_least(release, estimate))
+        asked = replace(asked, uses=uses or Uses(), bots={world: asked.free(world) for world in asked.worlds})
         counts = tuple(asked.counts())
         without = asked.bots_without_tokens()
         notes = (
@@ -466,6 +509,7 @@ def simulated(
             tuple(asked.memberships()),
             without,
             notes,
+            None if uses is None else asked.in_use(uses),
             asked,
         )
 
@@ -506,6 +550,8 @@ class _Asked:
     policy: Policy
     clean_up: CleanUp | None
     release: tuple[int, int] | None
+    bots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    uses: Uses = Uses()
 
     @property
     def condition(self) -> Condition:
@@ -532,25 +578,41 @@ class _Asked:
             "simulated_last": (self.policy.today + self.resolved.scenario.nights).literal,
             "simulated_first": first,
         }
-        for world in self.worlds:
-            if (days := self.days(world)) is not None:
-                found[f"simulated_days_{world}"] = days
+        ids = list(self.uses.calls_a_day)
+        found["simulated_used"] = array_literal(ids)
+        found["simulated_calls"] = array_literal(self.uses.calls_a_day.values())
+        found["simulated_daily"] = array_literal(one in self.uses.daily for one in ids)
+        for world, (bots, nights) in self.bots.items():
+            found |= {f"simulated_bots_{world}": bots, f"simulated_nights_{world}": nights}
         return found
 
-    def with_(self, *parts: str) -> str:
+    def with_(self, *parts: str, notices: bool = False) -> str:
         """The beginning of every statement: what happens to each token of the selection."""
-        ctes = [*(cte for world in self.worlds for cte in (self._cleaned(world), self._ended(world)))]
-        return "WITH" + ",".join([*ctes, self._moments(), LIVES, *parts])
+        ctes = [*(cte for world in self.worlds for cte in (CLEANED.format(world=world), self._ended(world)))]
+        return "WITH" + ",".join([*ctes, self._moments(notices=notices), *parts])
+
+    def with_events(self, *more: str, notices: bool = False) -> str:
+        return self.with_(LIVES, self._events(), *more, notices=notices)
+
+    def in_use(self, uses: Uses) -> InUse:
+        statement = self.with_events(USED) + DIE_IN_USE.format(ends=self._ends)
+        row = self.connection.row(statement, **self._used(statement))
+        return InUse(row.used, row.daily, uses.since, uses.days)
+
+    @property
+    def _ends(self) -> str:
+        """The numbers of the rules after which a token does not work."""
+        return ", ".join(str(number) for number, rule in BY_NUMBER.items() if rule.effect in ENDS)
 
     def counts(self) -> Iterator[Count]:
-        for row in self.connection.rows(self.with_(EVENTS) + COUNTS, **self._used(self.with_(EVENTS) + COUNTS)):
+        statement = self.with_events() + COUNTS
+        for row in self.connection.rows(statement, **self._used(statement)):
             yield Count(
                 self._night(row.night),
                 BY_NUMBER[row.rule],
                 Difference(row.difference),
                 row.worked,
                 row.tokens,
-                row.accounts,
             )
 
     def tokens(self, first: int | None) -> Iterator[TokenEvent]:
@@ -559,7 +621,7 @@ class _Asked:
             blocked=self.resolved.blocked_sql if self.resolved.blocked else "-1",
             is_removed=self.resolved.is_removed("looking_after.id"),
         )
-        statement = self.with_(EVENTS) + ROWS.format(
+        statement = self.with_events(USED, notices=True) + ROWS.format(
             kind=kind_expression(self.schema),
             owner=owner_shown(self.schema),
             told=told.strip(),
@@ -584,14 +646,14 @@ class _Asked:
                 row.owner_state,
                 tuple((self._night(at // RULES_A_DAY), BY_NUMBER[at % RULES_A_DAY].name) for at in row.notices),
                 tuple(row.told),
+                row.calls_a_day,
             )
 
     def owners(self, first: int | None, *, by_night: bool) -> Iterator[OwnerEvents]:
         deletions = [str(number) for number, rule in BY_NUMBER.items() if rule.effect is Effect.DELETED]
-        ends = [str(number) for number, rule in BY_NUMBER.items() if rule.effect in ENDS]
-        statement = self.with_(EVENTS) + BY_OWNER.format(
+        statement = self.with_events() + BY_OWNER.format(
             night=f"at / {RULES_A_DAY}" if by_night else "CAST(NULL AS integer)",
-            dies=f"worked AND mod(at, {RULES_A_DAY}) IN ({', '.join(ends)})",
+            dies=f"worked AND mod(at, {RULES_A_DAY}) IN ({self._ends})",
             deletions=", ".join(deletions),
             owner=owner_shown(self.schema),
             place=PLACE.strip(),
@@ -609,9 +671,9 @@ class _Asked:
             )
 
     def notices(self) -> Iterator[Notices]:
-        statement = self.with_() + NOTICES
+        statement = self.with_(notices=True) + NOTICES
         for row in self.connection.rows(statement, **self._used(statement)):
-            yield Notices(self._night(row.night), BY_NUMBER[row.rule], row.tokens, row.accounts)
+            yield Notices(self._night(row.night), BY_NUMBER[row.rule], row.tokens)
 
     def memberships(self) -> Iterator[EndingMemberships]:
         is_all = self.selection == EVERYTHING
@@ -634,7 +696,7 @@ class _Asked:
         day = self.resolved.scenario.granular_after
         if day is None:
             return
-        statement = self.with_() + IRREPLACEABLE.format(today=TODAY)
+        statement = self.with_(LIVES) + IRREPLACEABLE.format(today=TODAY)
         values = {**self._used(statement), "simulated_granular_after": str(day)}
         number = self.connection.row(statement, **values).tokens
         people = counted(number, "of these tokens is a person's", "of these tokens are people's")
@@ -647,19 +709,30 @@ class _Asked:
     def _night(self, number: int) -> date:
         return day_of(self.policy.today + int(number))
 
-    def _cleaned(self, world: str) -> str:
-        free = NONE_FREE
-        if self.clean_up is not None and self.days(world) is not None:
-            beyond = self.resolved.beyond_sql(TODAY) if world == "changed" else "false"
-            revoked = "t.revoked" if beyond == "false" else f"(t.revoked OR (t.revoked IS FALSE AND {beyond}))"
-            free = first_free_night(self.clean_up, revoked, DAYS.format(world=world), TODAY, LAST).strip()
-        return f"\n    cleaned_{world} AS MATERIALIZED (\n      {free}\n    )"
+    def free(self, world: str) -> tuple[str, str]:
+        """The bots that the clean-up takes and their nights, as literals of arrays."""
+        days = self.days(world)
+        if self.clean_up is None or days is None:
+            return "{}", "{}"
+        beyond = self.resolved.beyond_sql(TODAY) if world == "changed" else "false"
+        revoked = "t.revoked" if beyond == "false" else f"(t.revoked OR (t.revoked IS FALSE AND {beyond}))"
+        found = first_free_night(self.clean_up, revoked, DAYS, TODAY, LAST).strip()
+        statement = FREE.format(free=found)
+        row = self.connection.row(statement, **{**self._used(statement), "simulated_days": days})
+        return row.bots, row.nights
 
     def _ended(self, world: str) -> str:
         is_removed = self.resolved.is_removed("m.id") if world == "changed" else "false"
         return ENDED.format(world=world, is_removed=is_removed, today=TODAY, last=LAST)
 
-    def _moments(self) -> str:
+    def _events(self) -> str:
+        parts = []
+        for name, worked, counts in SORTS:
+            counted = {f"counts_{world}": counts.format(world=world) for world in ("plain", "changed")}
+            parts += [one.format(name=name, worked=worked, **counted) for one in (HAPPENS, SPARED)[: len(self.worlds)]]
+        return EVENTS.format(parts="\n      UNION ALL\n      ".join(parts))
+
+    def _moments(self, *, notices: bool) -> str:
         columns = []
         for world in ("plain", "changed"):
             asked = world if world in self.worlds else "changed"
@@ -671,9 +744,9 @@ class _Asked:
                     ("loses", (Effect.LOSES_ACCESS,)),
                 )
             ]
-        gone = self._soonest("changed", (Effect.DELETED,))
-        notices = ", ".join(self._at("changed", (Effect.NOTICE,)))
-        columns.append(SENT.format(notices=notices, gone=gone).strip())
+        if notices:
+            sent = ", ".join(self._at("changed", (Effect.NOTICE,)))
+            columns.append(f"CAST(ARRAY[{sent}] AS integer[]) AS notices")
         joins = [
             f"LEFT JOIN {name}_{world} ON {name}_{world}.user_id = t.user_id{of_bots}"
             for world in self.worlds

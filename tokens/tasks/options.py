@@ -611,6 +611,7 @@ SIMULATED = Argument(
             "If the user with this username were removed from the place that --project or --group names then.",
             value=USERNAME,
         ),
+        LOG.saying(f"{LOG.text} The tokens that are used most come first then."),
         Option(
             "by",
             "token, owner or night: what the lines of text and CSV are about. Default: token.",

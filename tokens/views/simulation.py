@@ -38,6 +38,7 @@ TOKEN_FIELDS = (
     "last_used_at",
     "notices",
     "told",
+    "calls_a_day",
 )
 OWNER_FIELDS = ("owner_type", "owner_id", "owner", "first", "anyway", "change", "spared", "deleted")
 NIGHT_FIELDS = (
@@ -88,6 +89,10 @@ def sentences(found: Simulation) -> Iterator[str]:
     soonest = min((one.night for one in found.counts if one.ends), default=None)
     if soonest is not None and dies:
         yield f"The first {_verb(1, 'stop')} on {_near(soonest, found.today)}."
+    if found.in_use is not None and dies:
+        used, days = found.in_use, counted(found.in_use.days, "day")
+        since = f" since {used.since.partition('T')[0]}" if used.since else ""
+        yield f"Of these, {used.daily:,} are used daily and {used.used:,} at all, by a log of {days}{since}."
     spared = found.dies(Difference.SPARED)
     if spared:
         yield f"{counted(spared, 'token')} would work longer than without it."
@@ -126,6 +131,14 @@ def as_json(found: Simulation, instance: Instance, selection: Selection) -> Iter
         "anyway": found.dies(Difference.ANYWAY),
         "spared": found.dies(Difference.SPARED),
         "bots_without_tokens": found.bots_without_tokens,
+        "in_use": None
+        if found.in_use is None
+        else {
+            "used": found.in_use.used,
+            "daily": found.in_use.daily,
+            "since": found.in_use.since or None,
+            "days": found.in_use.days,
+        },
         "rules": [
             {
                 "night": str(one.night),
@@ -134,14 +147,12 @@ def as_json(found: Simulation, instance: Instance, selection: Selection) -> Iter
                 "difference": one.difference.value,
                 "works_until_then": one.worked,
                 "tokens": one.tokens,
-                "accounts": one.accounts,
+                "at": one.rule.at,
+                "source": one.rule.source,
             }
             for one in found.counts
         ],
-        "notices": [
-            {"night": str(one.night), "notice": one.rule.name, "tokens": one.tokens, "accounts": one.accounts}
-            for one in found.notices
-        ],
+        "notices": [{"night": str(one.night), "notice": one.rule.name, "tokens": one.tokens} for one in found.notices],
         "memberships": [
             {"night": str(one.night), "of_bots": one.of_bots, "of_others": one.of_others} for one in found.memberships
         ],
@@ -186,7 +197,19 @@ def by_night(found: Simulation) -> Mapping[date, Mapping[str, int]]:
     return dict(sorted(nights.items()))
 
 
-TOKENS_SHOWN = ("Night", "Effect", "Because of", "Change", "Id", "Kind", "Owner", "Name", "Used", "Notices")
+TOKENS_SHOWN = (
+    "Night",
+    "Effect",
+    "Because of",
+    "Change",
+    "Calls/day",
+    "Id",
+    "Kind",
+    "Owner",
+    "Name",
+    "Used",
+    "Mail",
+)
 OWNERS_SHOWN = ("Owner", "Stop working", "Because of it", "Rows deleted", "First")
 NIGHTS_SHOWN = ("Night", "Stop working", "Because of it", "Lose access", "Rows deleted", "Memberships", "Notices")
 
@@ -218,6 +241,7 @@ def _tokens(found: Simulation, first: int | None) -> Iterator[tuple[object, ...]
             one.rule.effect.value if one.worked else f"{one.rule.effect} (dead)",
             one.rule.name,
             one.difference.value if found.scenario.is_change else "",
+            "" if one.calls_a_day is None else f"{one.calls_a_day:,.1f}",
             one.id,
             one.kind.value,
             NOBODY if one.owner is None else printable(one.owner),
@@ -259,7 +283,7 @@ def _below(
         [heading[number] for number in used],
         [[row[number] for number in used] for row in shown],
         columns,
-        spare=("Notices", "Used", "Id"),
+        spare=("Mail", "Notices", "Used", "Kind", "Id"),
     )
     if len(cells) > len(shown):
         yield f"There are more {what}s: --first all shows them." if what != "owner" else "More owners: --by owner."
@@ -295,6 +319,7 @@ def _token(one: TokenEvent) -> dict[str, Any]:
         "last_used_at": one.last_used_at,
         "notices": [{"night": str(night), "notice": name} for night, name in one.notices],
         "told": list(one.told),
+        "calls_a_day": None if one.calls_a_day is None else round(one.calls_a_day, 1),
     }
 
 
