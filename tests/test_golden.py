@@ -203,7 +203,8 @@ def fill(address: Address) -> None:
         make_membership(connection, user_id=bot, group_id=group, expires_at=soon)
         for number in range(3):
             make_token(connection, user_id=bot, name=f"deploy {number}", expires_at=soon)
-        make_token(connection, expires_at=date(2024, 6, 15))
+        erika = make_user(connection, username="erika")
+        make_token(connection, user_id=erika, name="laptop", expires_at=date(2024, 6, 15))
 
 
 def calls(folder: Path) -> Iterator[tuple[str, ...]]:

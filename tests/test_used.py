@@ -24,6 +24,7 @@ from tokens.engine import make_engine
 from tokens.gitlab.rate_limits import RateLimit, ban_of
 from tokens.inventory.usage import known
 from tokens.selection import EVERYTHING
+from tokens.targets.here import log as here
 from tokens.targets.here.installation import Installation, Kind
 from tokens.targets.here.log import NoLog, api_log
 from tokens.targets.here.site import Site
@@ -274,7 +275,7 @@ def test_csv_has_a_row_a_token_and_ndjson_a_document(gitlab: Instance, write: Wr
 @pytest.mark.parametrize("words", [(), ("--top-refused",), ("--by", "day"), ("--by", "address")])
 def test_an_empty_log_is_said_to_be_one_in_every_form(gitlab: Instance, tmp_path: Path, words: tuple[str, ...]) -> None:
     log = logs.plain(tmp_path / "api_json.log", [])
-    assert gitlab.run("used", "--log", log, *words).stdout.startswith("The log has nothing new in it.\n")
+    assert gitlab.run("used", "--log", log, *words).stdout.startswith("The log is empty, or has nothing new.\n")
     assert len(gitlab.run("used", "--log", log, *words, "--output", "csv").stdout.splitlines()) == 1
     assert gitlab.run("used", "--log", log, *words, "--output", "ndjson").stdout == ""
     found = documents(gitlab, "--log", log, *words)
@@ -336,13 +337,27 @@ class TestRightHere:
         with pytest.raises(NoLog, match="GitLab writes it where its web server runs"):
             api_log(self.installation(Kind.OMNIBUS, tmp_path))
 
-    def test_a_pod_says_what_to_type_out_here(self, tmp_path: Path) -> None:
-        call = Call("gitlab-tokens ", "kubernetes:prod/gitlab@cluster", place="kubernetes:prod/gitlab@cluster")
-        with under_way(call), pytest.raises(NoLog) as caught:
+    @pytest.mark.parametrize(
+        ("place", "own", "kubectl"),
+        [
+            ("kubernetes:prod", "", "prod --selector app=webservice"),
+            ("kubernetes:prod/rel@cluster", "", "prod --selector app=webservice,release=rel"),
+            ("production", "prod\n", "prod --selector app=webservice"),
+            ("production", "", "NAMESPACE --selector app=webservice"),
+        ],
+    )
+    def test_a_pod_says_what_to_type_out_here(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, own: str, kubectl: str
+    ) -> None:
+        monkeypatch.setattr(here, "NAMESPACE", tmp_path / "namespace")
+        if own:
+            (tmp_path / "namespace").write_text(own)
+        with under_way(Call("gitlab-tokens ", place, place=place)), pytest.raises(NoLog) as caught:
             api_log(self.installation(Kind.TOOLBOX, tmp_path))
+        context = " --context cluster" if "@" in place else ""
         assert str(caught.value).endswith(
-            "→ kubectl logs --namespace prod --selector app=webservice --container webservice --tail=-1 "
-            "--context cluster | gitlab-tokens used --target kubernetes:prod/gitlab@cluster --log -"
+            f"→ kubectl logs --namespace {kubectl} --container webservice --tail=-1{context} | "
+            f"gitlab-tokens used --target {place} --log -"
         )
 
 

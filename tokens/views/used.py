@@ -230,7 +230,7 @@ def as_csv(found: Used, first: int | None) -> Iterator[str]:
 
 def _reach(usage: Usage) -> str:
     if not usage.since:
-        return "The log has no line with a time." if usage.lines else "The log has nothing new in it."
+        return "The log has no line with a time." if usage.lines else "The log is empty, or has nothing new."
     return (
         f"The log reaches from {_minute(usage.since)} to {_minute(usage.until)} UTC "
         f"({counted(usage.days, 'day')}, {counted(usage.lines, 'line')})."

@@ -1,5 +1,6 @@
 """Where the GitLab right here writes its API log."""
 
+import shlex
 from pathlib import Path
 
 from tokens.call import current, to_type
@@ -7,7 +8,7 @@ from tokens.errors import UsageError
 from tokens.targets.here.installation import Installation, Kind
 
 API_LOG = "log/api_json.log"
-WEBSERVICE = "kubectl logs --namespace {namespace} --selector app=webservice --container webservice --tail=-1"
+NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class NoLog(UsageError):
@@ -41,11 +42,33 @@ def api_log(installation: Installation | None) -> Path:
 
 def _in_a_pod() -> str:
     """What to type on the machine that has kubectl: the pods that answer calls write their log to standard output."""
-    place = current().place or "kubernetes:NAMESPACE"
-    namespace = place.removeprefix("kubernetes:").partition("/")[0].partition("@")[0]
-    context = place.partition("@")[2]
-    program = WEBSERVICE.format(namespace=namespace) + (f" --context {context}" if context else "")
+    place = current().place or ""
+    said, _, context = place.removeprefix("kubernetes:").partition("@")
+    namespace, _, release = said.partition("/") if place.startswith("kubernetes:") else ("", "", "")
+    namespace = _own_namespace() or namespace or "NAMESPACE"
+    selector = "app=webservice" + (f",release={release}" if release else "")
+    words = [
+        "kubectl",
+        "logs",
+        "--namespace",
+        namespace,
+        "--selector",
+        selector,
+        "--container",
+        "webservice",
+        "--tail=-1",
+    ]
+    words += ["--context", context] if context and place.startswith("kubernetes:") else []
+    target = place or f"kubernetes:{namespace}"
     return (
         "A toolbox pod has no API log: the webservice pods write it to their standard output. "
-        f"→ {program} | {current().program}used --target {place} --log -"
+        f"→ {shlex.join(words)} | {current().program}{shlex.join(['used', '--target', target, '--log', '-'])}"
     )
+
+
+def _own_namespace() -> str:
+    """This pod's, as Kubernetes tells it; empty where it does not."""
+    try:
+        return NAMESPACE.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
