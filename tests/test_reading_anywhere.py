@@ -40,6 +40,10 @@ CALLS = [
     "report --only --group platform",
     "used --log {log} --output csv",
     "used --log {log} --output json --by address",
+    "list --log {log} --wide --sort=-calls --first 5 --output json",
+    "list --log {log} --output csv",
+    "check --log {log} --output prometheus",
+    "report --log {log}",
 ]
 
 
