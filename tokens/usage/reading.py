@@ -152,22 +152,27 @@ def _read(
         rest = b""
         skip = 0
         for block in blocks(stream, reading):
-            rest += block
-            end = rest.rfind(b"\n") + 1
-            if not end:
+            if b"\n" not in block and not skip:
+                rest += block
                 if len(rest) > LONGEST_LINE:
                     found.position += len(rest)
                     found.damaged += 1
                     rest = b""
                 continue
             if positions is not None and not found.digest:
-                found.digest = _digest(rest[:end])
+                block, rest = rest + block, b""
+                found.digest = _digest(block[: block.rfind(b"\n")])
                 skip = positions.get(found.digest, 0)
-            part, rest = rest[:end], rest[end:]
-            found.position += end
-            if skip:
-                part, skip = part[skip:], max(0, skip - end)
-            _count(part.split(b"\n")[:-1], found, tallies, only, since)
+            found.position += len(rest) + len(block)
+            if skip:  # whole lines, so nothing is left over of the block before
+                read_before = min(skip, len(block))
+                skip -= read_before
+                block = block[read_before:]
+            lines = block.split(b"\n")
+            lines[0] = rest + lines[0]
+            rest = lines.pop()
+            found.position -= len(rest)
+            _count(lines, found, tallies, only, since)
         if rest and (positions is None or not log.grows):
             found.position += len(rest)
             _count([rest], found, tallies, only, since)
