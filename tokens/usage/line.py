@@ -12,11 +12,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-try:
-    import msgspec
-except ImportError:  # slower, with the same answers
-    msgspec = None  # type: ignore[assignment]
-
 MARK = b'token_id"'
 """What every line about a token has in it: both fields' names end so."""
 
@@ -115,27 +110,35 @@ def _slowly(line: bytes) -> Any:
     return Fields(found)
 
 
-fields_of: Callable[[bytes], Any] = _slowly
-if msgspec is not None:
-    _quickly = msgspec.json.Decoder(
-        msgspec.defstruct(
-            "QuickFields",
-            [
-                *((name, str | None, msgspec.field(default=None, name=key)) for name, key in TEXTS.items()),
-                *((name, int | None, msgspec.field(default=None, name=key)) for name, key in NUMBERS.items()),
-            ],
-            gc=False,
-        )
-    ).decode
+def _quick() -> Callable[[bytes], Any] | None:
+    """What reads the fields quickly where a line is as GitLab writes it; None without the library."""
+    try:
+        import msgspec  # takes a tenth of the program's start, which only a log is worth
+    except ImportError:
+        return None
+    fields = [
+        *((name, str | None, msgspec.field(default=None, name=key)) for name, key in TEXTS.items()),
+        *((name, int | None, msgspec.field(default=None, name=key)) for name, key in NUMBERS.items()),
+    ]
+    decode = msgspec.json.Decoder(msgspec.defstruct("QuickFields", fields, gc=False)).decode
 
-    def _quickly_or_slowly(line: bytes) -> Any:
-        """The same, quickly where the line is as GitLab writes it."""
+    def quickly(line: bytes) -> Any:
         try:
-            return _quickly(line)
+            return decode(line)
         except ValueError:
             return _slowly(line)
 
-    fields_of = _quickly_or_slowly
+    return quickly
+
+
+def _first(line: bytes) -> Any:
+    """The fields of the first line that is read; from then on the quickest reader that is here reads."""
+    global fields_of
+    fields_of = _quick() or _slowly
+    return fields_of(line)
+
+
+fields_of: Callable[[bytes], Any] = _first
 
 
 def call_in(line: bytes) -> Call | None:
