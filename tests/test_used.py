@@ -21,6 +21,7 @@ from tokens.address import Address
 from tokens.call import Call, under_way
 from tokens.commands.used import limits_of
 from tokens.engine import make_engine
+from tokens.errors import UsageError
 from tokens.gitlab.rate_limits import RateLimit, ban_of
 from tokens.inventory.usage import known
 from tokens.selection import EVERYTHING
@@ -359,6 +360,21 @@ class TestRightHere:
             f"→ kubectl logs --namespace {kubectl} --container webservice --tail=-1{context} | "
             f"gitlab-tokens used --target {place} --log -"
         )
+
+
+@pytest.mark.parametrize("text", ["id,name\n1,a\n2,b\n", "no log at all", '{"a": 1}\n{"b": 2}\n', "\x00\x01\n\x02\n"])
+def test_a_file_that_is_no_log_says_nothing_of_any_token(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r'tokens.csv" is no api_json.log of GitLab: no line'):
+        read_usage(logs_of([str(path)], None))
+
+
+@pytest.mark.parametrize("text", ["", "# Logfile created on 2026-11-28 by logger.rb/v1.5.3\n", "\n"])
+def test_a_log_without_a_call_yet_is_one(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "api_json.log"
+    path.write_text(text)
+    assert read_usage(logs_of([str(path)], None)).by_token == {}
 
 
 class TestCondensed:

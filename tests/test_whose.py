@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.addresses import url
-from tests.testbed.commands import call_here
+from tests.testbed.commands import call_here, typed
 from tests.testbed.factories import (
     make_agent_token,
     make_deploy_token,
@@ -136,6 +136,37 @@ def test_a_token_gets_one_line_with_all_that_is_known(gitlab: GitLab) -> None:
         "last used 2026-06-01 10:00 UTC; flags owner-inactive",
     ]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("line", ['GITLAB_TOKEN="{}"', "Authorization: Bearer {}", "'{}',", "The token is {}."])
+def test_a_token_is_found_in_a_line_that_has_more_than_that(gitlab: GitLab, line: str) -> None:
+    assert [one["id"] for one in gitlab.rows(stdin=line.format(NEW))] == [2]
+
+
+def test_a_files_name_shows_no_token(gitlab: GitLab, tmp_path: Path) -> None:
+    folder = tmp_path / f"copy of {NEW}"
+    folder.mkdir()
+    (folder / OLD).write_text(OLD)
+    for output in ("text", "csv", "json"):
+        done = gitlab.run("--scan", tmp_path, "--output", output)
+        assert "glpat-…/glpat-…" in done.stdout.replace("\\u2026", "…")
+        assert OLD not in done.stdout + done.stderr
+        assert NEW not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("extend", "--expires", "2030-01-01", "--to", "2031-01-01", "--reason", f"{OLD} leaked", "--yes"),
+        ("list", "--columns", OLD),
+        ("list", "--sort", OLD),
+    ],
+)
+def test_a_token_in_an_option_of_another_task_is_refused_and_not_repeated(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(*words, "--target", "postgresql://nobody@127.0.0.1:1/x") == 2
+    assert OLD.removeprefix("glpat-").lower() not in "".join(capsys.readouterr()).lower()
 
 
 @pytest.mark.each_release

@@ -54,6 +54,11 @@ def may_be_token(word: str) -> bool:
     return TOKEN.search(word) is not None or WITHOUT_PREFIX.fullmatch(word) is not None
 
 
+def without_tokens(text: str) -> str:
+    """`text` without what looks like a token in it, such as a file's name."""
+    return TOKEN.sub(r"\1…", text)
+
+
 def shortened(message: str) -> str:
     """`message` without passwords of addresses and tokens, and without the middle of long values in quotation marks.
 
@@ -62,7 +67,7 @@ def shortened(message: str) -> str:
     >>> len(shortened('There is no "' + "x" * 70_000 + '" here.'))
     235
     """
-    message = TOKEN.sub(r"\1…", PASSWORD.sub(r"\1…", message))
+    message = without_tokens(PASSWORD.sub(r"\1…", message))
     if len(message) <= LONGEST_VALUE:
         return message
     message = re.sub(r'"[^"]*"', lambda found: _without_middle(found[0], LONGEST_VALUE), message)

@@ -148,7 +148,7 @@ def _columns(wanted: Wanted, output: str, width: int | None, *, has_log: bool) -
 
 
 def _column(option: str, name: str) -> Column:
-    name = SHORT.get(name.lower(), name.lower().replace("-", "_"))
-    if name not in BY_NAME:
-        raise UsageError(f'--{option} has no column "{name}"{meant(name, BY_NAME)}; there are {", ".join(BY_NAME)}.')
-    return BY_NAME[name]
+    column = SHORT.get(name.lower(), name.lower().replace("-", "_"))
+    if column not in BY_NAME:
+        raise UsageError(f'--{option} has no column "{name}"{meant(column, BY_NAME)}; there are {", ".join(BY_NAME)}.')
+    return BY_NAME[column]

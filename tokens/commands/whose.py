@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.show import show
-from tokens.errors import UsageError
+from tokens.errors import TOKEN, UsageError, without_tokens
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.token_text import LONGEST, kind_of
 from tokens.inventory.whose import Answer, Known
@@ -201,7 +201,7 @@ class _Answers:
             yield row if token is None else replace(row, use=usage.by_token.get(token, TokenUse(token)))
 
     def _note(self, notes: Iterable[str]) -> None:
-        self.notes += (note for note in notes if note not in self.notes)
+        self.notes += (note for note in map(without_tokens, notes) if note not in self.notes)
 
 
 def _opened(stack: ExitStack, logs: "Sequence[Log] | None") -> "Sequence[Log] | None":
@@ -231,7 +231,8 @@ def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], 
 def _row(given: _Given, answers: Sequence[Answer]) -> Row | None:
     """What is known of the likeliest text that is known; None where nothing is, and it may be no token at all."""
     answer = next((one for one in answers if one.facts is not None), answers[0])
-    return Row(given.file, given.line, answer) if given.sure or answer.facts is not None else None
+    file = given.file and without_tokens(given.file)  # a file's name may have one in it
+    return Row(file, given.line, answer) if given.sure or answer.facts is not None else None
 
 
 def _access_token(row: Row) -> int | None:
@@ -256,7 +257,7 @@ def _given(environment: Environment) -> tuple[Iterator[_Given], bool]:
         text = _line(environment.stdin.buffer) or Secret("")
     environment.tell("")
     text = Secret(text.reveal().removeprefix(PASTE_BEGINS).removesuffix(PASTE_ENDS))
-    return iter([_Given(None, 1, (text,))] if text.reveal() else []), False
+    return iter([_Given(None, 1, _meanings(text))] if text.reveal() else []), False
 
 
 def _lines(stream: BinaryIO) -> Iterator[_Given]:
@@ -266,7 +267,14 @@ def _lines(stream: BinaryIO) -> Iterator[_Given]:
             return
         if text.reveal():
             guess = text.reveal().startswith(GUESS)
-            yield _Given(None, number, (Secret(text.reveal().removeprefix(GUESS)),), guess=guess)
+            yield _Given(None, number, _meanings(Secret(text.reveal().removeprefix(GUESS))), guess=guess)
+
+
+def _meanings(line: Secret) -> tuple[Secret, ...]:
+    """The token in a line such as `TOKEN="glpat-…"`, then the line as it is."""
+    found = TOKEN.search(line.reveal())
+    inside = Secret(found[0].rstrip(".")) if found else line
+    return (line,) if inside == line else (inside, line)
 
 
 def _line(stream: BinaryIO) -> Secret | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokens.errors import UsageError
 from tokens.usage.files import LONGEST_LINE, Log, Reading, blocks
 from tokens.usage.line import MARK, Call, Damaged, call_in, time_in
 from tokens.usage.tally import Burst, Limit, Tallies, TokenUse, days_between
@@ -90,6 +91,7 @@ def read_usage(
             for the next time. None reads all.
 
     Raises:
+        UsageError: one of them is something else.
         TokensError: a log cannot be opened or decompressed.
     """
     tallies = Tallies(limits)
@@ -107,6 +109,8 @@ class Read:
     digest: str = ""
     position: int = 0
     cut: tuple[str, ...] = ()
+    foreign: int = 0
+    """Lines before the first one with a time, without Ruby's heading."""
     end: list[Any] | None = None
     """What a condensed log says of those that it was made of."""
 
@@ -178,6 +182,8 @@ def _read(
             _count([rest], found, tallies, only, since)
     if reading.is_cut:
         found.cut = (log.name,)
+    if found.foreign and found.end is None and not (found.first or found.damaged or found.cut):
+        raise UsageError(f'"{log.name}" is no api_json.log of GitLab: no line of it is JSON with a time.')
     if found.end is not None:
         found.first, found.last, found.lines, found.damaged, found.cut = found.end
     return found
@@ -210,6 +216,8 @@ def _count(lines: list[bytes], found: Read, tallies: Tallies, only: Collection[i
     found.lines += len(lines)
     found.damaged += damaged
     found.first = found.first or next(filter(None, map(time_in, lines)), "")
+    if not found.first:
+        found.foreign += sum(1 for line in lines if line.strip() and not line.startswith(b"#"))
     found.last = max(found.last, next(filter(None, map(time_in, reversed(lines))), ""))
 
 

@@ -2,7 +2,7 @@
 
 from tokens.call import to_type
 from tokens.commands.environment import Environment
-from tokens.errors import UsageError
+from tokens.errors import TOKEN, UsageError
 
 MOST_DATES = 1_000_000
 MOST_TOKENS_OF_DEMO = 20_000_000
@@ -56,8 +56,16 @@ def run_to_change(_: Environment, run: str | None) -> int:
 
 
 def reason(_: Environment, reason: str | None) -> str | None:
-    """Why a change is made, as the database can keep it."""
-    return free_text("reason", reason) if reason else None
+    """Why a change is made, as the database can keep it.
+
+    Raises:
+        UsageError: a token is in it, which the journal would show to all who read it.
+    """
+    if not reason:
+        return None
+    if TOKEN.search(reason):
+        raise UsageError("--reason has a token in it, which the journal would keep and history show: leave it out.")
+    return free_text("reason", reason)
 
 
 def number_at_most(text: str | None) -> int | None:
