@@ -61,6 +61,7 @@ EXPIRED_MEMBERS = "SELECT id, user_id FROM members WHERE requested_at IS NULL AN
 WORKING = """
     SELECT p.id FROM personal_access_tokens p JOIN users u ON u.id = p.user_id
     WHERE (p.revoked = FALSE OR p.revoked IS NULL) AND (p.expires_at IS NULL OR p.expires_at > :night)
+      AND u.state = 'active'
 """
 WARN_BEFORE_17_4 = """
     UPDATE personal_access_tokens p SET expire_notification_delivered = TRUE

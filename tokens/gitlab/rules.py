@@ -53,8 +53,9 @@ class Rule:
     since: tuple[int, int] | None = None
 
 
-WORKS = "(t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > {today})"
-"""Whether a token works on `today`, as far as its own row says."""
+OWNER_ACTIVE = "COALESCE(u.state, 'active') = 'active'"
+WORKS = f"(t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > {{today}} AND {OWNER_ACTIVE})"
+"""Whether a token works on `today`: that of an owner who is blocked, banned or deactivated does not."""
 
 # In the order of a day: of two rules on one night the first one counts.
 RULES = (
@@ -88,7 +89,7 @@ RULES = (
         "three hours later",
         "the date is beyond the new maximum lifetime",
         "ee/app/services/personal_access_tokens/revoke_invalid_tokens.rb (GitLab Ultimate): revoked alone",
-        "CASE WHEN t.revoked IS FALSE AND {beyond} THEN {today} END",
+        f"CASE WHEN t.revoked IS FALSE AND {{beyond}} AND {OWNER_ACTIVE} THEN {{today}} END",
     ),
     Rule(
         "expires",
