@@ -13,6 +13,7 @@ import pytest
 from tests.testbed.docker.engine import Engine
 from tests.testbed.docker.image import GITLAB_IMAGE, RUN
 from tests.testbed.folders import public_folder
+from tests.testbed.processes import process_list, wait_until
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tokens.errors import TokensError, UsageError
@@ -60,6 +61,8 @@ def podman(docker_engine: Engine) -> Iterator[str]:
             yield shlex.join(words)
         finally:
             subprocess.run([*words, "rm", "--force", "--time=0", "podgitlab"], capture_output=True, check=False)
+            # Its monitor may still write down how the container has ended.
+            wait_until(lambda: f"{folder}/root" not in process_list())
 
 
 @pytest.fixture(params=["podman", "podman 3"])

@@ -106,7 +106,8 @@ def test_a_role_with_the_printed_grants_and_nothing_else_can_read(
         connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
     try:
         with administrator.begin() as connection:
-            for grant in least_privileges(gitlab_database, "reader_of_all")["list"]:
+            printed = least_privileges(gitlab_database, "reader_of_all")
+            for grant in (*printed["list"], *printed["others"]):
                 connection.exec_driver_sql(grant)
         read_all(Address(make_conninfo(gitlab_database.conninfo, user="reader_of_all"), "reader"), capsys, log)
     finally:
