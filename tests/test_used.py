@@ -370,6 +370,13 @@ def test_a_file_that_is_no_log_says_nothing_of_any_token(text: str, tmp_path: Pa
         read_usage(logs_of([str(path)], None))
 
 
+def test_a_log_that_ends_before_the_days_asked_for_says_nothing(instance: Instance, tmp_path: Path) -> None:
+    day = datetime.now(UTC).date() - timedelta(3)
+    log = logs.plain(tmp_path / "api_json.log", logs.written([Use(1, 5)], [day]).lines)
+    said = instance.refusal("used", "--log", log, "--since", "2999-01-01", status=2)
+    assert said == f"The log ends on {day}, before --since 2999-01-01."
+
+
 @pytest.mark.parametrize("text", ["", "# Logfile created on 2026-11-28 by logger.rb/v1.5.3\n", "\n"])
 def test_a_log_without_a_call_yet_is_one(text: str, tmp_path: Path) -> None:
     path = tmp_path / "api_json.log"

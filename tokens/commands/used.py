@@ -111,6 +111,8 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
                 limits=[Limit(one.tries, one.seconds) for one in limits],
                 positions=positions,
             )
+        if wanted.since is not None and usage.until and usage.until < wanted.since:
+            raise UsageError(f"The log ends on {usage.until[:10]}, before --since {wanted.since}.")
         with environment.announced("Looking the tokens up"):
             of_these = known(site.address, selection, usage.by_token)
         instance = described(site) if output == "json" else site.instance
@@ -189,4 +191,9 @@ def _remembered(state: Path) -> dict[str, int]:
 
 def _remember(state: Path, positions: object) -> None:
     """Keep how far the logs were read: last, so that what was not shown is read again."""
-    replace_file(state, json.dumps({"schema": STATE_SCHEMA, "positions": positions}, indent=2).encode() + b"\n", 0o600)
+    replace_file(
+        state,
+        json.dumps({"schema": STATE_SCHEMA, "positions": positions}, indent=2).encode() + b"\n",
+        0o600,
+        option="state-file",
+    )

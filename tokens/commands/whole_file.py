@@ -8,15 +8,17 @@ from pathlib import Path
 from tokens.errors import TokensError
 
 
-def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
+def replace(path: Path, content: bytes, mode: int = 0o644, *, option: str = "file") -> None:
     """Put `content` in the place of a file at once, so that no reader gets half of it; it gets this mode.
+
+    `option` is the one that names it.
 
     Raises:
         TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.
     """
     try:
         if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-            raise TokensError(f'--file "{path}" is no plain file, and nothing else is replaced; leave it out.')
+            raise TokensError(f'--{option} "{path}" is no plain file, and nothing else is replaced; leave it out.')
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name[:100]}.", delete=False) as new:
             try:
                 new.write(content)
@@ -28,4 +30,4 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
                 os.unlink(new.name)
                 raise
     except OSError as error:
-        raise TokensError(f'--file "{path}" cannot be written: {error.strerror}.') from error
+        raise TokensError(f'--{option} "{path}" cannot be written: {error.strerror}.') from error

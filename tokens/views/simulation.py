@@ -20,6 +20,7 @@ from tokens.terminal.tables import table
 from tokens.views import document
 
 OWNERS = 10  # beside the tokens
+LEAST = 40  # columns of a reason, for which other columns go
 NOBODY = "(no membership)"
 TOKEN_FIELDS = (
     "night",
@@ -64,7 +65,8 @@ def screen(found: Simulation, by: str, first: int | None, columns: int | None) -
     why = list(_why(found))
     if why:
         yield ""
-        yield from table(("Tokens", "Effect", "Because of", "First", "Last", "Why"), why, columns, spare=("Last",))
+        heading = ("Tokens", "Effect", "Because of", "First", "Last", "Why")
+        yield from table(heading, why, columns, spare=("Because of", "Last"), least=LEAST)
     if by == "night":
         yield from _below(_nights(found, first), NIGHTS_SHOWN, columns, first)
         return
@@ -242,7 +244,7 @@ def _tokens(found: Simulation, first: int | None) -> Iterator[tuple[object, ...]
             one.rule.name,
             one.difference.value if found.scenario.is_change else "",
             "" if one.calls_a_day is None else f"{one.calls_a_day:,.1f}",
-            one.id,
+            str(one.id),
             one.kind.value,
             NOBODY if one.owner is None else printable(one.owner),
             printable(one.name),

@@ -254,7 +254,7 @@ def _table(found: Used, uses: Sequence[TokenUse], width: int | None) -> list[str
     heading = ("Id", "Owner", "Name", "State", "Calls", "A day", "Refused", "Last", "From")
     cells = [
         (
-            use.id,
+            str(use.id),  # an id is pasted, so its digits are not grouped
             _owner(found, use),
             _name(found, use),
             _state(found, use),
@@ -276,7 +276,7 @@ def _top_refused(found: Used, uses: Sequence[TokenUse], width: int | None) -> li
         token = found.tokens.get(use.id)
         cells.append(
             (
-                use.id,
+                str(use.id),
                 _owner(found, use),
                 _name(found, use),
                 use.refused,
@@ -331,7 +331,8 @@ def _turned_away(found: Used) -> Iterator[str]:
                 f"{_minute(burst.at)}). {_consequence(limit)}"
             )
         if len(over) > MOST_ADDRESSES:
-            yield f"{len(over) - MOST_ADDRESSES:,} more addresses like that: --by address --output json names them."
+            more = counted(len(over) - MOST_ADDRESSES, "more address", "more addresses")
+            yield f"{more} like that: --by address --output json names them."
 
 
 def _consequence(limit: RateLimit) -> str:
