@@ -500,7 +500,11 @@ def test_with_a_log_the_tokens_that_are_used_come_first(simulate: Simulate, tmp_
     found = json.loads(simulate("--log", str(log), "-o", "json").out)
     assert found["in_use"]["used"] == 1
     assert (found["tokens"][0]["id"], found["tokens"][0]["calls_a_day"] > 0) == (4, True)
-    assert "Of these, 0 are used daily and 1 at all, by a log of 1 day" in simulate("--log", str(log)).out
+    with log.open("ab") as half:
+        half.write(b'{"time":"2026-06-15T10:00:00.000Z","token_type":"PersonalAccessToken","token_id":4,"st')
+    said = simulate("--log", str(log))
+    assert "Of these, 0 are used daily and 1 at all, by a log of 1 day" in said.out
+    assert "1 line is damaged and not counted." in said.err
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ NAMES_LIKE = """
     LIMIT 10000
 """
 
-# Whoever types a path by its last words, or not to its end, means one that has them.
+# A path that is typed by its last words, or not to its end, means one that has them.
 PATHS_WITH = """
     SELECT named.name
     FROM ({names}) named

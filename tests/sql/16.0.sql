@@ -2503,7 +2503,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,
@@ -2643,7 +2643,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,
@@ -2800,7 +2800,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,
@@ -2899,7 +2899,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,
@@ -3065,7 +3065,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,

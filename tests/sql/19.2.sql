@@ -2820,7 +2820,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,
@@ -2966,7 +2966,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,
@@ -3191,7 +3191,7 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,
@@ -3290,7 +3290,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,
@@ -3461,7 +3461,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,

@@ -7,7 +7,7 @@ from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
 from tokens.usage.files import Log, opened
 from tokens.usage.reading import Usage, read_usage
-from tokens.views.logged import gaps
+from tokens.views.logged import faults
 
 
 def located(environment: Environment, locate: Locate, logs: Sequence[Log] | None) -> tuple[Site, Usage | None]:
@@ -24,7 +24,7 @@ def located(environment: Environment, locate: Locate, logs: Sequence[Log] | None
 
 
 def read(environment: Environment, logs: Sequence[Log]) -> Usage | None:
-    """What the logs say; None where there are none.
+    """What the logs say, after a note on what of them could not be read; None where there are none.
 
     Raises:
         TokensError: one cannot be read.
@@ -33,5 +33,5 @@ def read(environment: Environment, logs: Sequence[Log]) -> Usage | None:
         return None
     with environment.announced("Reading the log"):
         usage = read_usage(logs)
-    environment.note(gaps(usage))
+    environment.note(faults(usage))
     return usage

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
+from tokens.commands.logged import read
 from tokens.commands.options.days import day_of, days_of, today
 from tokens.commands.options.logs import logs_named
 from tokens.commands.options.selecting import to_count
@@ -22,7 +23,7 @@ from tokens.selection import Selection, refuse_others
 from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.usage.files import Log
-from tokens.usage.reading import read_usage
+from tokens.usage.reading import Usage
 from tokens.views import simulation as view
 
 FIRST = 50  # lines for people
@@ -143,8 +144,7 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
 
 def _uses(environment: Environment, logs: tuple[Log, ...]) -> Uses:
     """The tokens that GitLab let in, by these logs."""
-    with environment.announced("Reading the log"):
-        usage = read_usage(logs)
+    usage = read(environment, logs) or Usage()
     used = [use for use in usage.by_token.values() if use.is_used]
     daily = frozenset(use.id for use in used if use.is_daily(usage.days))
     return Uses({use.id: use.calls_a_day(usage.days) for use in used}, daily, usage.since, usage.days)

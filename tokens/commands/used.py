@@ -27,6 +27,7 @@ from tokens.usage.files import Log, opened, rotated
 from tokens.usage.reading import read_usage
 from tokens.usage.tally import Limit
 from tokens.views import used as view
+from tokens.views.logged import faults
 
 FIRST_ON_A_TERMINAL = 50
 MOST = 2**31 - 1
@@ -131,7 +132,7 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
         by=wanted.by,
         top_refused=wanted.top_refused,
     )
-    environment.note([*found.notes, *view.faults(usage)])
+    environment.note([*found.notes, *faults(usage)])
     on_terminal = output == "text" and console.is_terminal(environment.stdout)
     first = wanted.first
     if first is None and on_terminal and not wanted.all:

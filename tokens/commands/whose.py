@@ -190,7 +190,8 @@ class _Answers:
         """The rows with what the logs say of each access token; other kinds have numbers of their own."""
         from tokens.usage.reading import read_usage
         from tokens.usage.tally import TokenUse
-        from tokens.views.used import NOT_IN_IT, faults, reach
+        from tokens.views.logged import faults
+        from tokens.views.used import NOT_IN_IT, reach
 
         ids = {token for token in map(_access_token, rows) if token is not None}
         with self._environment.announced("Reading the log"):

@@ -72,7 +72,7 @@ CLEANED = """
 
 # Each column is worked out once a token: OFFSET keeps PostgreSQL from putting it wherever its name is.
 MOMENTS = """
-    moments AS MATERIALIZED ( -- else each moment is worked out again wherever it is named
+    moments AS (
       SELECT
         t.id,
         t.user_id,

@@ -299,7 +299,7 @@ def _ahead(found: Iterator[bytes]) -> Iterator[bytes]:
                 put(block)
                 if not is_wanted.is_set():
                     return
-        except BaseException as error:  # handed to whoever reads
+        except BaseException as error:  # raised again where the blocks are read
             end = error
         finally:
             put(end)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tokens.usage.line import Call
 
-MOST_DIFFERENT = 1000  # routes, addresses and so on of one token that are told apart
+MOST_DIFFERENT = 1000  # routes, addresses and so on of one token that are counted apart
 MOST_ADDRESSES = 20_000  # whose refused tries are watched
 MOST_WATCHED = 10_000  # tries of one address that are looked at together
 OTHERS = "(others)"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokens.counts import counted
+from tokens.terminal.printable import printable
 from tokens.usage.reading import Usage
 
 UNKNOWN = "It knows nothing of GraphQL and of Git over HTTP."
@@ -92,9 +93,9 @@ def as_dict(use: Use, usage: Usage) -> dict[str, Any]:
     }
 
 
-def gaps(usage: Usage) -> Iterator[str]:
-    """What could not be read, in sentences."""
+def faults(usage: Usage) -> Iterator[str]:
+    """What of the logs could not be read, in sentences."""
     if usage.damaged:
-        yield f"{counted(usage.damaged, 'line')} of the log could not be read."
-    if usage.cut:
-        yield f"The log ends in the middle of its compressed data: {', '.join(usage.cut)}."
+        yield f"{counted(usage.damaged, 'line is', 'lines are')} damaged and not counted."
+    for name in usage.cut:
+        yield f"{printable(name)} ends too early, or is damaged inside; what comes before was counted."

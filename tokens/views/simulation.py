@@ -21,7 +21,7 @@ from tokens.views import document
 
 OWNERS = 10  # beside the tokens
 LEAST = 40  # columns of a reason, for which other columns go
-NOBODY = "(no membership)"
+NO_MEMBERSHIP = "(no membership)"
 TOKEN_FIELDS = (
     "night",
     "rule",
@@ -246,7 +246,7 @@ def _tokens(found: Simulation, first: int | None) -> Iterator[tuple[object, ...]
             "" if one.calls_a_day is None else f"{one.calls_a_day:,.1f}",
             str(one.id),
             one.kind.value,
-            NOBODY if one.owner is None else printable(one.owner),
+            NO_MEMBERSHIP if one.owner is None else printable(one.owner),
             printable(one.name),
             "never" if one.last_used_at is None else one.last_used_at.partition("T")[0],
             notices,
@@ -346,7 +346,7 @@ def _flat(value: Any) -> Any:
 
 
 def _owner_name(one: OwnerEvents) -> str:
-    return NOBODY if one.owner.name is None else printable(one.owner.name)
+    return NO_MEMBERSHIP if one.owner.name is None else printable(one.owner.name)
 
 
 def _near(day: date, today: date) -> str:

@@ -81,14 +81,6 @@ class Row:
     tokens: int
 
 
-def faults(usage: Usage) -> Iterator[str]:
-    """What of the logs could not be read, in sentences."""
-    if usage.damaged:
-        yield f"{counted(usage.damaged, 'line is', 'lines are')} damaged and not counted."
-    for name in usage.cut:
-        yield f"{printable(name)} ends too early, or is damaged inside; what comes before was counted."
-
-
 def screen(found: Used, first: int | None, width: int | None) -> Iterator[str]:
     """How far the log reaches, the numbers, and a table not wider than `width`; of few tokens everything."""
     usage = found.usage
