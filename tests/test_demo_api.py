@@ -74,7 +74,7 @@ def answer(url: str, token: str | None = None, path: str = PATH) -> tuple[int, A
 def listens(url: str) -> bool:
     try:
         answer(url)
-    except OSError:
+    except (OSError, http.client.HTTPException):  # one that ends in the middle of an answer has ended
         return False
     return True
 

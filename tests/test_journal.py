@@ -173,7 +173,8 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     upgrade(gitlab_database, Branch.JOURNAL, "1")
     first = make_run(gitlab_database, make_plan([1, 2], [3]), reason="why")
     remembered = (
-        "SELECT CAST(r AS text) FROM token_tasks.runs r",
+        # But for the columns that it did not have.
+        "SELECT CAST(to_jsonb(r) - '{withdrawn_by,entries,chain}'::text[] AS text) FROM token_tasks.runs r",
         "SELECT CAST(a AS text) FROM token_tasks.attempts a",
         "SELECT CAST(c AS text) FROM token_tasks.chunks c ORDER BY position",
     )

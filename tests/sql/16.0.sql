@@ -760,6 +760,77 @@ ALTER TABLE token_tasks.notices
 UPDATE token_tasks.alembic_version SET version_num='3' WHERE token_tasks.alembic_version.version_num = '2';
 
 -- journal.install
+ALTER TABLE token_tasks.runs
+            DROP CONSTRAINT runs_kind_check,
+            ADD CONSTRAINT runs_kind_check CHECK (kind IN ('edit', 'extend', 'remove', 'revoke', 'undo', 'rotate')),
+            DROP CONSTRAINT runs_state_check,
+            ADD CONSTRAINT runs_state_check
+                CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done', 'withdrawn')),
+            ADD COLUMN withdrawn_by jsonb,
+            ADD COLUMN entries integer NOT NULL DEFAULT 0,
+            ADD COLUMN chain bytea;
+
+        COMMENT ON COLUMN token_tasks.runs.withdrawn_by IS 'Who withdrew the plan; NULL: nobody';
+        COMMENT ON COLUMN token_tasks.runs.entries IS 'The number of its last entry';
+        COMMENT ON COLUMN token_tasks.runs.chain
+            IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
+
+        CREATE TABLE token_tasks.revocations (
+            run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            position   bigint      NOT NULL,
+            id         bigint      GENERATED ALWAYS AS IDENTITY,
+            token_ids  bigint[]    NOT NULL,
+            revoked    boolean[]   NOT NULL,
+            updated_at timestamp[] NOT NULL,
+            revoked_at timestamp   NOT NULL,
+            PRIMARY KEY (run_id, position, id)
+        );
+
+        COMMENT ON TABLE token_tasks.revocations IS 'What revoked tokens were before, chunk by chunk';
+        COMMENT ON COLUMN token_tasks.revocations.revoked IS 'False or NULL, one by one: GitLab has both';
+        COMMENT ON COLUMN token_tasks.revocations.updated_at IS 'When they were last updated before, UTC, one by one';
+        COMMENT ON COLUMN token_tasks.revocations.revoked_at
+            IS 'The updated_at that the run gave them, UTC: who has another one was touched since';
+
+        CREATE TABLE token_tasks.names (
+            run_id   bigint NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            position bigint NOT NULL,
+            accounts text[] NOT NULL,
+            tokens   text[] NOT NULL,
+            paths    text[] NOT NULL,
+            PRIMARY KEY (run_id, position)
+        );
+
+        COMMENT ON TABLE token_tasks.names IS 'What the tokens of a run were called when it was planned, one by one';
+        COMMENT ON COLUMN token_tasks.names.position IS 'Of the first of these tokens in the plan';
+        COMMENT ON COLUMN token_tasks.names.accounts IS 'The usernames of their owners';
+        COMMENT ON COLUMN token_tasks.names.paths IS 'The full paths of the projects or groups of bots; NULL: none';
+
+        CREATE TABLE token_tasks.settings (
+            name   text        PRIMARY KEY,
+            value  jsonb       NOT NULL,
+            set_by jsonb       NOT NULL,
+            set_at timestamptz NOT NULL DEFAULT now()
+        );
+
+        COMMENT ON TABLE token_tasks.settings IS 'What holds for everybody who writes into this journal';
+
+        CREATE TABLE token_tasks.entries (
+            run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            number     integer     NOT NULL,
+            written_at timestamptz NOT NULL DEFAULT now(),
+            written    text        NOT NULL,
+            chain      bytea       NOT NULL,
+            PRIMARY KEY (run_id, number)
+        );
+
+        COMMENT ON TABLE token_tasks.entries IS 'Each transaction that wrote rows of a run: which, and their SHA-256';
+        COMMENT ON COLUMN token_tasks.entries.chain IS 'SHA-256 over the chain of the entry before and this one';;
+
+-- journal.install
+UPDATE token_tasks.alembic_version SET version_num='4' WHERE token_tasks.alembic_version.version_num = '3';
+
+-- journal.install
 SELECT DISTINCT
       'REVOKE ' || acl.privilege_type || ' ON ' || o.kind || ' ' || o.name || ' FROM '
         || COALESCE(quote_ident(r.rolname), 'PUBLIC') || ' CASCADE' AS statement
@@ -6276,6 +6347,23 @@ SELECT count(*) AS runs FROM token_tasks.runs;
 -- journal.uninstall
 SELECT token_tasks.alembic_version.version_num 
 FROM token_tasks.alembic_version;
+
+-- journal.uninstall
+DROP TABLE
+            token_tasks.entries, token_tasks.settings, token_tasks.names, token_tasks.revocations;
+        DELETE FROM token_tasks.runs WHERE kind = 'revoke' OR state = 'withdrawn';
+
+        ALTER TABLE token_tasks.runs
+            DROP COLUMN chain,
+            DROP COLUMN entries,
+            DROP COLUMN withdrawn_by,
+            DROP CONSTRAINT runs_state_check,
+            ADD CONSTRAINT runs_state_check CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done')),
+            DROP CONSTRAINT runs_kind_check,
+            ADD CONSTRAINT runs_kind_check CHECK (kind IN ('edit', 'extend', 'remove', 'undo', 'rotate'));;
+
+-- journal.uninstall
+UPDATE token_tasks.alembic_version SET version_num='3' WHERE token_tasks.alembic_version.version_num = '4';
 
 -- journal.uninstall
 ALTER TABLE token_tasks.notices

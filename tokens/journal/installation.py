@@ -8,7 +8,7 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.journal import trust
 
-REVISION = "3"
+REVISION = "4"
 """What this version of the tool reads and writes: the newest revision of the branch `journal`."""
 
 UNKNOWN = "unknown"

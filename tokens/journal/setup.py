@@ -243,6 +243,8 @@ def revision_of(tables: frozenset[str], *, keyed: bool) -> str | None:
         return "1"
     if tables == first | {"rotations"}:
         return "3" if keyed else "2"
+    if tables == first | {"entries", "names", "revocations", "rotations", "settings"}:
+        return "4"
     return None
 
 

@@ -7,7 +7,19 @@ can change the answer who are trusted anyway.
 from tokens.database import Connection
 from tokens.errors import Refused
 
-TABLES = ("alembic_version", "attempts", "chunks", "memberships", "notices", "rotations", "runs")
+TABLES = (
+    "alembic_version",
+    "attempts",
+    "chunks",
+    "entries",
+    "memberships",
+    "names",
+    "notices",
+    "revocations",
+    "rotations",
+    "runs",
+    "settings",
+)
 
 # A role is trusted that can do already what we can do: this one, the owner of GitLab's tokens, members of these two,
 # and superusers. Not a role of which this one is a member: up to PostgreSQL 14 any role may grant itself to another.
