@@ -184,7 +184,16 @@ def test_a_persons_token_is_replaced_by_one_of_a_service_account(gitlab: GitLab)
     assert row.previous is None
     (listed,) = json.loads(gitlab.done("history", "--run", "1", "-o", "json"))["rotations"]
     assert (listed["id"], listed["account"], listed["successor_id"], listed["new_account"]) == (1, "alice", 5, "deploy")
-    assert "5 of deploy" in gitlab.done("history", "--run", "1")
+    run = gitlab.done("history", "--run", "1")
+    assert "5 of deploy" in run
+    assert "1 token of alice, to deploy" in run
+    whose = call_here(
+        GITLAB_TOKENS,
+        *("whose", "--secrets-file", str(gitlab.folder / "secrets.yml"), "--output", "json"),
+        stdin=OLD.reveal(),
+        env=gitlab.variables,
+    )
+    assert json.loads(whose.stdout)["tokens"][0]["replaced_by"] == [new]
     # Whoever rotates it again is told so, as of any token.
     gitlab.execute("UPDATE personal_access_tokens SET revoked = false WHERE id = 1")
     again = gitlab.refused("--token", NIGHTLY, "--new-owner", "deploy", "--dry-run", status=3)
@@ -380,6 +389,12 @@ def test_the_whole_day_on_which_somebody_leaves(gitlab: GitLab) -> None:
     new = gitlab.accepts(gitlab.folder / "deploy.token")
     assert new is not None
     assert gitlab.row(new).account == "deploy"
+
+    # Something still tries hers, and it is known what replaced it.
+    tried = logs.written([Use(NIGHTLY, 3, refused=logs.Reason.REVOKED)], [day])
+    logs.plain(log, tried.days[day])
+    tries = json.loads(gitlab.done("used", "--top-refused", "--log", log, "-o", "json"))["tokens"]
+    assert [(one["id"], one["replaced_by"]) for one in tries] == [(NIGHTLY, new)]
 
     # Now she can be blocked: of what is hers and used nothing is left.
     assert stopped(gitlab) == ["backup"]
