@@ -172,7 +172,7 @@ def test_a_persons_token_is_replaced_by_one_of_a_service_account(gitlab: GitLab)
     assert new == 5
     assert "Owner:   the service account deploy, from now on" in said
     assert f'alice, "nightly" (id 1): the new token has id {new}, belongs to deploy and expires {NEXT_YEAR}' in said
-    assert "[ ] deploy is a member, with the role that it takes, where the old token works." in said
+    assert "[ ] deploy is a member, with the role that it takes, where the old token worked." in said
     old, row = gitlab.row(NIGHTLY), gitlab.row(new)
     assert old.revoked
     kept = ("name", "scopes", "description", "organization_id")
@@ -231,8 +231,14 @@ def test_an_account_that_reaches_nothing_or_everything_is_guarded(gitlab: GitLab
     to = ("--token", NIGHTLY, "--new-owner", "deploy", "--deliver", f"file:{gitlab.folder}/new", "--yes")
     gitlab.execute("UPDATE members SET expires_at = current_date - 1")
     assert "--allow no-membership" in gitlab.refused(*to, status=3)
+    none = (
+        "deploy is a member of no project and no group, so a new token reaches what is public alone: what works with "
+    )
+    assert f"{none}the old one stops at once." in gitlab.notes("--user", "alice")
     # With a grace the old one goes on working for now.
-    assert "Until the grace ends alice can use the old tokens, too." in gitlab.notes("--user", "alice", "--grace", "7d")
+    notes = gitlab.notes("--user", "alice", "--grace", "7d")
+    assert "Until the grace ends alice can use the old tokens, too." in notes
+    assert f"{none}the old one stops when the grace ends." in notes
     gitlab.execute("UPDATE users SET admin = true WHERE username = 'deploy'")
     assert "--allow administrator" in gitlab.refused(*to, status=3)
     notes = gitlab.notes("--user", "alice")
