@@ -336,7 +336,16 @@ def test_a_process_that_is_killed_between_two_steps_is_resumed_to_the_same_owner
     assert gitlab.value("SELECT count(*) FROM personal_access_tokens WHERE name = 'nightly' AND NOT revoked") == 1
 
 
-def test_an_account_that_goes_between_plan_and_token_gets_none(gitlab: GitLab, gate: Gate) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("state = 'blocked'", "The service account deploy is blocked, so no token of it would work"),
+        ("user_type = 0", "There is no service account deploy any more, so nothing was made"),
+    ],
+)
+def test_an_account_that_goes_between_plan_and_token_gets_none(
+    gitlab: GitLab, gate: Gate, change: str, said: str
+) -> None:
     vault = gitlab.folder / "vault"
     process = subprocess.Popen(
         [
@@ -353,11 +362,11 @@ def test_an_account_that_goes_between_plan_and_token_gets_none(gitlab: GitLab, g
         text=True,
     )
     gate.wait()
-    gitlab.execute("UPDATE users SET state = 'blocked' WHERE username = 'deploy'")
+    gitlab.execute(f"UPDATE users SET {change} WHERE username = 'deploy'")
     gate.open()
     status, _, errors = ended(process)
     assert status == 4
-    assert "The service account deploy is blocked, so no token of it would work" in errors
+    assert said in errors
     assert len(gitlab.ids()) == 4 + 1
 
 
