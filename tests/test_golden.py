@@ -266,6 +266,10 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield (*rotate, f"file:{folder}/token", "--yes")
     yield ("history", "--run", "5")
     yield ("history", "--run", "5", "--output", "csv")
+    of_erika = ("rotate", "--user", "erika", "--new-owner", "inventory", *rotate[3:], f"file:{folder}/laptop")
+    yield (*of_erika, "--dry-run", "--grace", "7d")
+    yield (*of_erika, "--yes", "--allow", "no-membership")
+    yield ("history", "--run", "6", "--output", "csv")
     yield ("journal.prune", "--before", TOMORROW, "--yes")
     yield ("journal.uninstall", "--yes")
 
