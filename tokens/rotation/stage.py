@@ -11,6 +11,7 @@ from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
+from tokens.journal import chain
 from tokens.journal.record import Record, store_run
 from tokens.origin import Origin
 from tokens.rotation.plan import RotationPlan
@@ -121,6 +122,7 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
             new=one.expires_at and one.expires_at.literal,
             grace=one.grace_until and one.grace_until.literal,
         )
+    chain.seal(connection, run)
     return run
 
 
@@ -166,8 +168,9 @@ def require(connection: Connection, run: Record, token_id: int, state: Stage) ->
 
 
 def reach(connection: Connection, run: Record, token_id: int, state: Stage) -> None:
-    """Write down the stage, in the transaction that did what it stands for."""
+    """Write down the stage at the end of the transaction that did what it stands for."""
     connection.execute(REACH, run=run.run, token=token_id, state=state)
+    chain.enter(connection, run.run, rotations=[token_id])
 
 
 def count(connection: Connection, run: Record, *, changed: int = 0, changed_meanwhile: int = 0) -> None:
