@@ -25,6 +25,9 @@ from tokens.database import Connection, array_literal
 
 PAGE = 2000  # rows in one entry
 
+# A database without an encoding may have any bytes.
+ENCODING = "CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END"
+
 JOURNAL = 0
 """Stands for a run in the entries of what belongs to none."""
 
@@ -34,29 +37,32 @@ SERIALIZE = "SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'))"
 
 @dataclass(frozen=True)
 class Part:
-    """Columns of a table that are written together; each is SQL about the row `r`. Rows of a run differ in the key."""
+    """Columns of a table that are written together; each is SQL about the row `r`. Rows of a run differ in the key.
+
+    What is filled in `later` need not be entered as long as all of it is NULL.
+    """
 
     table: str
     key: str
     columns: dict[str, str]
     type: str = "bigint"
+    later: bool = False
 
     def content(self, **instead: str) -> str:
-        """A row as JSON in one text, as SQL; `instead` has other values for some columns."""
-        pairs = ", ".join(f"'{name}', {sql}" for name, sql in {**self.columns, **instead}.items())
-        # A database without an encoding may have any bytes.
-        return f"""CASE getdatabaseencoding()
-          WHEN 'SQL_ASCII' THEN encode(convert_to(CAST(jsonb_build_object({pairs}) AS text), 'SQL_ASCII'), 'escape')
-          ELSE CAST(jsonb_build_object({pairs}) AS text)
-        END"""
+        """A row as JSON, as SQL for its bytes; `instead` has other values for some columns."""
+        pairs = [f"'{name}', {sql}" for name, sql in {**self.columns, **instead}.items()]
+        lines = ",\n          ".join(", ".join(pairs[start : start + 3]) for start in range(0, len(pairs), 3))
+        return f"convert_to(CAST(jsonb_build_object(\n          {lines}\n        ) AS text), {ENCODING})"
 
     def hash(self, **instead: str) -> str:
         """The SHA-256 of that, as SQL."""
-        return f"encode(sha256(convert_to({self.content(**instead)}, 'UTF8')), 'hex')"
+        return f"encode(sha256({self.content(**instead)}), 'hex')"
 
     @property
     def blank(self) -> str:
         """Whether there is nothing in a row that would have to be entered, as SQL."""
+        if not self.later:
+            return "false"
         return f"num_nonnulls({', '.join(f'r.{name}' for name in self.columns)}) = 0"
 
     @property
@@ -73,12 +79,14 @@ class Part:
         return f"r.{self.key} = ANY (CAST({keys} AS {self.type}[]))"
 
 
-def _part(table: str, key: str, *plain: str, times: Sequence[str] = (), ids: Sequence[str] = ()) -> Part:
+def _part(
+    table: str, key: str, *plain: str, times: Sequence[str] = (), ids: Sequence[str] = (), later: bool = False
+) -> Part:
     """`times` are points in time, which come in UTC, and `ids` arrays of them, which come as text: that is quicker."""
     columns = {name: f"r.{name}" for name in plain}
     columns |= {name: f"r.{name} AT TIME ZONE 'UTC'" for name in times}
     columns |= {name: f"CAST(r.{name} AS text)" for name in ids}
-    return Part(table, key, columns)
+    return Part(table, key, columns, later=later)
 
 
 def _each_in_utc(*names: str) -> dict[str, str]:
@@ -91,7 +99,7 @@ STATE = _part(
     *("runs", "id", "state", "changed", "changed_meanwhile", "locked", "attempt", "withdrawn_by", "recounted"),
     times=["finished_at"],
 )
-RESULTS = _part("chunks", "position", times=["done_at"], ids=["left_alone", "locked"])
+RESULTS = _part("chunks", "position", times=["done_at"], ids=["left_alone", "locked"], later=True)
 
 PARTS = {
     "runs": _part(
@@ -101,7 +109,7 @@ PARTS = {
     ),
     "state": STATE,
     "attempts": _part("attempts", "number", "carried_out_by", "process", "tool_version", times=["started_at"]),
-    "ends": _part("attempts", "number", "stopped_because", times=["ended_at"]),
+    "ends": _part("attempts", "number", "stopped_because", times=["ended_at"], later=True),
     "chunks": _part("chunks", "position", "old_expires_at", "new_expires_at", ids=["token_ids"]),
     "results": RESULTS,
     "notices": Part(
@@ -138,16 +146,21 @@ PARTS = {
         "text",
     ),
 }
-"""What the chain is over, by the first word of a line. What is NULL altogether needs no line."""
+"""What the chain is over, by the first word of a line."""
 
 LEFT_OUT = {"runs": {"heartbeat_at", "entries", "chain"}}
 """Columns that nothing is hashed of."""
 
 NOW = """to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
-CHAIN = "sha256({before} || convert_to(concat({run}, ' ', {number}, ' ', {at}, chr(10), {written}), 'UTF8'))"
+CHAIN = """sha256({before} || convert_to(concat(
+          {run}, ' ', {number}, ' ', {at}, chr(10),
+          {written}
+        ), 'UTF8'))"""
 
-LINES = """SELECT {place} AS place, r.{key} AS key, concat('{part} ', r.{key}, ' ', {hash}) AS line
+LINES = """SELECT {place} AS place, r.{key} AS key, concat('{part} ', r.{key}, ' ',
+          {hash}
+        ) AS line
         FROM token_tasks.{table} r
         WHERE {condition}"""
 
@@ -181,7 +194,7 @@ ENTER = """
 KEYS = """
     SELECT r.{key} AS key
     FROM token_tasks.{table} r
-    WHERE {run} = %(run)s AND r.{key} > %(after)s AND NOT {blank}
+    WHERE {run} = %(run)s AND r.{key} > %(after)s{filled}
     ORDER BY r.{key}
     LIMIT %(page)s
 """
@@ -313,13 +326,14 @@ def _enter_journal(connection: Connection, lines: str, **parameters: object) -> 
 
 
 def _state(**new: str) -> str:
-    return f"'state ', r.id, ' ', {STATE.hash(**new)}"
+    return f"'state ', r.id, ' ',\n          {STATE.hash(**new)}"
 
 
 def _pages(connection: Connection, run: int, part: Part) -> Iterator[list[int]]:
     """The keys of all rows of a run that have something to enter."""
     after = -1
-    statement = KEYS.format(key=part.key, table=part.table, run=part.run, blank=part.blank)
+    filled = f" AND NOT {part.blank}" if part.later else ""
+    statement = KEYS.format(key=part.key, table=part.table, run=part.run, filled=filled)
     while page := [row.key for row in connection.rows(statement, run=run, after=after, page=PAGE)]:
         yield page
         after = page[-1]
