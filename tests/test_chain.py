@@ -1,5 +1,6 @@
 """The chain over the journal's rows: it holds whatever is done, and finds what was changed, removed or added."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
 from tests.testbed.journal import SOMEBODY, execute, make_plan, make_run, values, writing
+from tests.testbed.program import GITLAB_TOKENS
 from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
-from tokens.errors import DatabaseError
+from tokens.errors import DatabaseError, ExitStatus
 from tokens.journal import chain, proof, trust
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
@@ -242,3 +246,25 @@ def test_a_fault_names_the_run_and_its_first_row(everything: Address) -> None:
     assert faults(everything) == [more, "Run 3: it is missing"]
     execute(everything, "UPDATE token_tasks.entries SET written = 'x' WHERE run_id = 0 AND number = 2")
     assert faults(everything)[0] == "The journal: entry 2 was changed, or is missing"
+
+
+def test_the_status_says_whether_the_chain_holds(everything: Address) -> None:
+    shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(everything))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    (entries,) = values(everything, "SELECT count(*) FROM token_tasks.entries")
+    (head,) = values(everything, "SELECT encode(chain, 'hex') FROM token_tasks.entries WHERE run_id = 0 AND number = 5")
+    assert (
+        f"\nChain       holds, {entries} entries of 3 runs\n            the journal's last entry is {head}\n" in shown.stdout
+    )
+    execute(everything, "UPDATE token_tasks.runs SET reason = 'another' WHERE id = 1")
+    execute(everything, "UPDATE token_tasks.chunks SET token_ids = '{9}' WHERE run_id = 2 AND position = 3")
+    shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(everything))
+    assert shown.returncode == ExitStatus.FAILED
+    assert shown.stderr.startswith("The journal's chain does not hold: 2 faults.")
+    assert (
+        "Chain       does not hold:\n"
+        "            Run 1: row 1 of token_tasks.runs was changed\n"
+        "            Run 2: row 3 of token_tasks.chunks was changed\n"
+    ) in shown.stdout
+    found = json.loads(call_here(GITLAB_TOKENS, "journal.status", "-o", "json", "--target", url(everything)).stdout)
+    assert [fault["run"] for fault in found["chain"]["faults"]] == [1, 2]

@@ -11,8 +11,9 @@ from tokens.gitlab import preflight
 from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import PREDECESSOR
-from tokens.journal import chain
+from tokens.journal import chain, proof
 from tokens.journal.installation import REVISION, RunState, read_revision
+from tokens.journal.proof import Checked
 from tokens.journal.setup import LOCK_TIMEOUT, STATEMENT_TIMEOUT, check_usable
 
 STATES = """
@@ -119,16 +120,17 @@ class Contents:
 class Status:
     """Which revision the journal has, None where it is not installed, and which one this version of the tool needs.
 
-    `contents` is None unless the two are the same.
+    `contents`, and `chain` with what came of checking its rows, are None unless the two are the same.
     """
 
     revision: str | None
     needed: str
     contents: Contents | None
+    chain: Checked | None = None
 
 
 def status(address: Address) -> Status:
-    """What there is of the journal. Works on a standby, too.
+    """What there is of the journal, with its chain checked. Works on a standby, too.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -136,8 +138,9 @@ def status(address: Address) -> Status:
     with database.reading(address) as connection:
         preflight.check_tables(preflight.read_state(connection), read_schema(connection))
         revision = read_revision(connection)
-        contents = _read_contents(connection) if revision == REVISION else None
-    return Status(revision, REVISION, contents)
+        if revision != REVISION:
+            return Status(revision, REVISION, None)
+        return Status(revision, REVISION, _read_contents(connection), proof.check(connection))
 
 
 def count_prunable(address: Address, before: date) -> int:

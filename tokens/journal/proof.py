@@ -20,6 +20,13 @@ PROVEN = CHAIN.format(
 COUNTS = """
     SELECT
       (SELECT count(*) FROM token_tasks.entries) AS entries,
+      (
+        SELECT encode(e.chain, 'hex')
+        FROM token_tasks.entries e
+        WHERE e.run_id = 0
+        ORDER BY e.number DESC
+        LIMIT 1
+      ) AS head,
       (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NOT NULL) AS runs,
       (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NULL) AS uncovered
 """
@@ -104,13 +111,15 @@ class Checked:
     """What was checked, and what was found wrong, of each run the first.
 
     `rows` counts what is hashed: a row that is written in two steps counts twice. `uncovered` are the runs that were
-    stored before revision 4: nothing proves what the journal says of them.
+    stored before revision 4: nothing proves what the journal says of them. `head` is the last entry of the journal's
+    own chain in hexadecimal digits: whoever keeps it elsewhere knows later that nothing up to then was written again.
     """
 
     runs: int
     entries: int
     rows: int
     uncovered: int
+    head: str | None
     faults: tuple[Fault, ...]
 
 
@@ -125,7 +134,9 @@ def check(connection: Connection) -> Checked:
         rows += row.rows
         if row.faults:
             faults.setdefault(row.run_id, _fault(row))
-    return Checked(counts.runs, counts.entries, rows, counts.uncovered, tuple(faults[run] for run in sorted(faults)))
+    return Checked(
+        counts.runs, counts.entries, rows, counts.uncovered, counts.head, tuple(faults[run] for run in sorted(faults))
+    )
 
 
 def _faults_of_entries(connection: Connection) -> Iterator[Fault]:
