@@ -254,7 +254,8 @@ def test_the_status_says_whether_the_chain_holds(everything: Address) -> None:
     (entries,) = values(everything, "SELECT count(*) FROM token_tasks.entries")
     (head,) = values(everything, "SELECT encode(chain, 'hex') FROM token_tasks.entries WHERE run_id = 0 AND number = 5")
     assert (
-        f"\nChain       holds, {entries} entries of 3 runs\n            the journal's last entry is {head}\n" in shown.stdout
+        f"\nChain       holds, {entries} entries of 3 runs\n            the journal's last entry is {head}\n"
+        in shown.stdout
     )
     execute(everything, "UPDATE token_tasks.runs SET reason = 'another' WHERE id = 1")
     execute(everything, "UPDATE token_tasks.chunks SET token_ids = '{9}' WHERE run_id = 2 AND position = 3")
