@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -12,16 +12,20 @@ from hypothesis import strategies as st
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
-from tests.testbed.journal import SOMEBODY, execute, make_plan, make_run, values, writing
+from tests.testbed.factories import make_tokens
+from tests.testbed.journal import SOMEBODY, execute, make_old_run, make_plan, make_run, values, writing
 from tests.testbed.program import GITLAB_TOKENS
 from tokens import database
 from tokens.address import Address
+from tokens.change.plan import RunKind
 from tokens.database import Connection
+from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus
 from tokens.journal import chain, proof, trust
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
 from tokens.journal.record import ChunkOutcome, begin, store
+from tokens.upgrade import Branch, upgrade
 
 COLUMNS = """
     SELECT c.relname AS table_name, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type
@@ -269,3 +273,52 @@ def test_the_status_says_whether_the_chain_holds(everything: Address) -> None:
     ) in shown.stdout
     found = json.loads(call_here(GITLAB_TOKENS, "journal.status", "-o", "json", "--target", url(everything)).stdout)
     assert [fault["run"] for fault in found["chain"]["faults"]] == [1, 2]
+
+
+def test_a_journal_of_the_release_before_is_migrated_with_runs_in_every_state_read_and_continued(
+    gitlab_database: Address,
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, "3")
+    with make_engine(gitlab_database).begin() as connection:
+        tokens = list(make_tokens(connection, 6, expires_at="2024-06-15"))
+    states = [RunState.DONE, RunState.PARTIAL, RunState.STOPPED, RunState.PLANNED, RunState.RUNNING]
+    runs = {state: make_old_run(gitlab_database, make_plan(tokens[:3], tokens[3:]), state) for state in states}
+    undo = make_old_run(gitlab_database, make_plan(tokens, undoes=runs[RunState.DONE]))
+    rotate = make_old_run(gitlab_database, replace(make_plan(), kind=RunKind.ROTATE), RunState.STOPPED)
+    execute(gitlab_database, f"INSERT INTO token_tasks.rotations (run_id, token_id) VALUES ({rotate}, {tokens[0]})")
+
+    def task(*words: object, status: int = 0) -> str:
+        done = call_here(GITLAB_TOKENS, *map(str, words), "--target", url(gitlab_database))
+        assert done.returncode == status, done
+        return done.stdout
+
+    task("journal.install")
+    assert (check(gitlab_database).faults, check(gitlab_database).uncovered) == ((), 7)
+    assert "7 runs from before revision 4: nothing is proven" in task("journal.status")
+    listed = json.loads(task("history", "--output", "json"))["runs"]
+    assert [(run["run"], run["state"]) for run in listed] == [
+        (rotate, "stopped"),
+        (undo, "done"),
+        *((run, state.value) for state, run in reversed(runs.items())),
+    ]
+    for run in (*runs.values(), undo, rotate):
+        assert json.loads(task("history", "--run", run, "--output", "json"))["run"] == run
+
+    # The process of the older version writes on, and nothing is wrong with that.
+    execute(
+        gitlab_database,
+        f"UPDATE token_tasks.runs SET changed = 3, heartbeat_at = now() WHERE id = {runs[RunState.RUNNING]}",
+        f"UPDATE token_tasks.chunks SET done_at = now() WHERE run_id = {runs[RunState.RUNNING]} AND position = 0",
+    )
+    assert check(gitlab_database).faults == ()
+    task("apply", "--run", runs[RunState.PLANNED], "--yes", status=ExitStatus.REFUSED)
+    execute(gitlab_database, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")
+    # What is continued is sealed as it is found; what has only died stays as it is.
+    for run in (runs[RunState.PLANNED], runs[RunState.STOPPED]):
+        task("apply", "--run", run, "--yes", status=0 if run == runs[RunState.PLANNED] else ExitStatus.PARTIAL)
+    found = check(gitlab_database)
+    assert (found.faults, found.runs, found.uncovered) == ((), 2, 5)
+    execute(
+        gitlab_database, f"UPDATE token_tasks.chunks SET token_ids = '{{1}}' WHERE run_id = {runs[RunState.PLANNED]}"
+    )
+    assert [fault.run for fault in check(gitlab_database).faults] == [runs[RunState.PLANNED]]
