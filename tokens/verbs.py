@@ -150,6 +150,7 @@ def rotate(
     url: str | None,
     expires_in: int = LIFETIME,
     grace: int | None = None,
+    new_owner: str | None = None,
     reason: str | None = None,
     allow: Collection[str] = (),
     on_event: Callable[[RotationEvent], None] = lambda _: None,
@@ -165,6 +166,7 @@ def rotate(
             on the word of the database alone.
         expires_in: days that a new token lives, less where the instance allows no more.
         grace: days that the old one lives on, None to revoke it at once.
+        new_owner: the username of a service account: the tokens are people's, and their successors belong to it.
         reason: why, for the journal.
         allow: the guards that refuse nothing, such as `long-expired`.
         on_event: told what happens, from `tokens.rotation.run`: first the run's number, then each token. What it was
@@ -180,7 +182,9 @@ def rotate(
     search = Search(EVERYTHING) if isinstance(tokens, int) else tokens
     named = search.token is not None or bool(search.selection.users)
     backend = LocalBackend(Site(_address(target)), origin.here(), keys=read_keys_file(secrets_file))
-    survey = backend.survey(Question(search, expires_in, grace, named=named, resume=resume, unattended=True))
+    survey = backend.survey(
+        Question(search, expires_in, grace, named=named, new_owner=new_owner, resume=resume, unattended=True)
+    )
     if survey.fault is not None:
         raise survey.fault
     if named and not survey.found:

@@ -516,6 +516,12 @@ def rotate() -> None:
     What expired more than 30 days ago gets no successor without
     --allow long-expired.
 
+    With --new-owner the new tokens belong to a service account: people leave, and
+    what their tokens do goes on. Scopes and names stay. No membership is added:
+    the plan lists where that account is no member, or has a lower role. Only
+    people's own tokens can go to it. A fine-grained one cannot, nor one with a
+    scope of administrators if the account is none.
+
     --deliver takes one of these:
 
         file:PATH         a new file of mode 0600 with exactly the token;
@@ -544,6 +550,8 @@ def rotate() -> None:
 
         gitlab-tokens rotate --service-account inventory --dry-run
         gitlab-tokens rotate --token 4711 --deliver 'file:/run/{account}'
+        gitlab-tokens rotate --user alice --new-owner deploy \
+          --deliver 'file:/run/{token_id}'
         gitlab-tokens rotate --within 30d --yes --deliver \
           'command:vault kv put "secret/gitlab/$TOKENS_ACCOUNT" token=-'
     """

@@ -731,7 +731,7 @@ EXTENSION = Argument(
 )
 
 SAID_OF_ROTATION = {
-    "kind": f"Of this kind: {KINDS}. Default: service-account. {SEVERAL}",
+    "kind": f"Of this kind: {KINDS}. Default: service-account, with --new-owner personal. {SEVERAL}",
     "state": f"Only in this state: {STATES}. Default: active; with --expired-within expired; with --service-account or "
     f"--token whatever can be rotated. {SEVERAL}",
 }
@@ -761,9 +761,11 @@ ROTATION = Argument(
         *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),
         Option(
             "allow",
-            "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
+            "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago); administrator "
+            "(the new owner is one, the old one is not); no-membership (the new owner is a member of nothing). "
+            f"{SEVERAL}",
             several=True,
-            value=Value("WORD", "the word of a guard", "long-expired", ("long-expired",)),
+            value=Value("WORD", "the word of a guard", "long-expired", GUARDS["rotate"]),
             group=Group.CARE,
         ),
         AT_MOST.saying("Refuse to rotate more tokens than this number."),
@@ -776,6 +778,11 @@ ROTATION = Argument(
             "grace",
             "Let the old token live on for this number of days (7d) at most, instead of revoking it at once.",
             value=Value("DAYS", "a number of days", "7d"),
+        ),
+        Option(
+            "new_owner",
+            "Give the new tokens of people to the service account with this username: for an employee who leaves.",
+            value=Value("USERNAME", "a username", "deploy", lookup="service accounts"),
         ),
         Option(
             "verify",

@@ -15,7 +15,7 @@ GUARDS = {
     "remove": ("beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
     "apply": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan"),
     "undo": ("superseded", "doomed", "maintenance"),
-    "rotate": ("long-expired",),
+    "rotate": ("long-expired", "administrator", "no-membership"),
     "journal.install": ("publication",),
 }
 """What can refuse each task, and what its `--allow` takes."""
