@@ -41,7 +41,7 @@ from tokens.targets.target import DatabaseTarget, parse_target
 class Result:
     """What became of a plan's tokens, in numbers of tokens, and the run that the journal has it under.
 
-    `recounted` have their new date, counted at the end; `changed_meanwhile` had another date by then or were gone;
+    `recounted` are as the plan wants them, counted at the end; `changed_meanwhile` were changed by then, or gone;
     `locked` were held by another session to the end. `run` is None where nothing was to be done.
     """
 
@@ -87,8 +87,21 @@ def plan(
     Raises:
         TokensError: see `tokens.errors`.
     """
-    kind = RunKind.REMOVE if change is None else RunKind.EXTEND
+    kind = RunKind.REMOVE if change is None else RunKind.REVOKE if change.revokes else RunKind.EXTEND
     return make_plan(_address(target), kind, selection, change or Change(), options=options or Options())
+
+
+def plan_revocation(target: str | Address, selection: Selection) -> Plan:
+    """What it would mean to revoke the selected tokens, with its notes; changes nothing.
+
+    Args:
+        target: as for `plan`.
+        selection: which tokens; one that chooses nothing is refused.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    return plan(target, selection, Change(revokes=True))
 
 
 def apply(
@@ -133,7 +146,7 @@ def undo(
 ) -> Result:
     """Put back what a run has changed, but for what was changed since. Arguments and errors as of `apply`.
 
-    A date in the past is no reason to refuse it.
+    A date in the past is no reason to refuse it. Revoked tokens come back only where `reviving` is allowed.
     """
     address = _address(target)
     found = plan_to_undo(address, run)

@@ -4925,7 +4925,7 @@ WITH changed AS MATERIALIZED (
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
           WHERE c.run_id > $1
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
@@ -5098,7 +5098,7 @@ UPDATE public.members m
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
           WHERE c.run_id > $1
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at

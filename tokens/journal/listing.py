@@ -214,7 +214,9 @@ def selection_in_words(run: StoredRun) -> str:
 def change_in_words(kind: RunKind, change: Change) -> str:
     """What becomes of the dates."""
     if kind is RunKind.UNDO:
-        return "the old dates back"
+        return "the revoked tokens back" if change.revokes else "the old dates back"
+    if change.revokes:
+        return "revoke"
     if kind is RunKind.ROTATE:
         return f"successors until {change.to}" if change.to else "successors"
     if change.removes:
