@@ -23,10 +23,10 @@ from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TokensError
 from tokens.gitlab import preflight
-from tokens.gitlab.needs import CHANGE
 from tokens.journal.installation import RunState
 from tokens.journal.record import HEARTBEAT, ChunkOutcome, Recorder
-from tokens.run.update import NotAll, Update, recount
+from tokens.run.revocation import Revocation
+from tokens.run.update import NotAll, Update
 
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
 MOST = 20_000
@@ -73,7 +73,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Recounted:
-    """How many of the plan's tokens carry their new date in the table, counted after the last transaction."""
+    """How many of the plan's tokens are in the table as it wants them, counted after the last transaction."""
 
     tokens: int
 
@@ -82,7 +82,7 @@ class Recounted:
 class Finished:
     """What became of the plan's tokens.
 
-    `changed_meanwhile` were left alone because their date was no longer the plan's (or they were gone); `locked`
+    `changed_meanwhile` were left alone because they were no longer as the plan has them (or were gone); `locked`
     because another session held them to the end; `untouched` because the run was asked to stop.
     """
 
@@ -135,9 +135,10 @@ def run(
     try:
         with database.connect(address) as connection:
             with _writing(connection):
-                schema = preflight.check(connection, CHANGE)
+                schema = preflight.check(connection, plan.change.needs)
                 rest = recorder.rest(connection, plan)
-            progress = _Run(rest, recorder, Update(rest, recorder, schema), reason_to_wait, stop_requested, pause)
+            update = Revocation(rest, recorder) if plan.change.revokes else Update(rest, recorder, schema)
+            progress = _Run(rest, recorder, update, reason_to_wait, stop_requested, pause)
             if rest.tokens != plan.tokens:
                 yield Reread(rest.tokens)
             yield from progress.first_pass(connection)
@@ -184,7 +185,7 @@ def _write_down(address: Address, recorder: Recorder, error: BaseException) -> N
 class _Run:
     plan: Plan
     recorder: Recorder
-    update: Update
+    update: Update | Revocation
     reason_to_wait: Callable[[Connection], str | None]
     stop_requested: Callable[[], bool]
     pause: Callable[[float], None]
@@ -248,7 +249,7 @@ class _Run:
             yield self._committed()
 
     def recount(self, connection: Connection) -> int:
-        """How many of the plan's tokens have their new date now."""
+        """How many of the plan's tokens are now as the plan wants them."""
         tokens = 0
         left = deque(self.plan.chunks)
         while left:
@@ -256,7 +257,7 @@ class _Run:
             for _ in batch:
                 left.popleft()
             with _writing(connection):
-                tokens += recount(connection, batch)
+                tokens += self.update.recount(connection, batch)
             self._show_life(connection)
         return tokens
 
