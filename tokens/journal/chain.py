@@ -135,7 +135,7 @@ PARTS = {
     "names": _part("names", "position", "accounts", "tokens", "paths"),
     "rotations": _part(
         *("rotations", "token_id", "successor_id", "state", "old_expires_at", "new_expires_at", "grace_until"),
-        "old_member_expires_at",
+        *("old_member_expires_at", "new_owner_id"),
         times=["changed_at"],
         ids=["given_up", "member_ids"],
     ),
