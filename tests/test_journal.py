@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_token, make_tokens
-from tests.testbed.journal import NEW, execute, make_plan, make_run, values
+from tests.testbed.journal import NEW, execute, make_old_run, make_plan, make_run, values
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
@@ -27,7 +27,7 @@ from tokens.change.plan import make_plan as plan_change
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import contents, setup
+from tokens.journal import contents, proof, setup
 from tokens.journal.contents import Contents
 from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
 from tokens.journal.runs import list_runs
@@ -171,10 +171,11 @@ def test_a_journal_of_another_revision_is_refused_or_to_be_migrated(installed: A
 
 def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab_database: Address) -> None:
     upgrade(gitlab_database, Branch.JOURNAL, "1")
-    first = make_run(gitlab_database, make_plan([1, 2], [3]), reason="why")
+    first = make_old_run(gitlab_database, make_plan([1, 2], [3]), reason="why")
     remembered = (
         # But for the columns that it did not have.
-        "SELECT CAST(to_jsonb(r) - '{withdrawn_by,entries,chain}'::text[] AS text) FROM token_tasks.runs r",
+        "SELECT CAST(to_jsonb(r) - '{withdrawn_by,policy,recounted,entries,chain}'::text[] AS text) "
+        "FROM token_tasks.runs r",
         "SELECT CAST(a AS text) FROM token_tasks.attempts a",
         "SELECT CAST(c AS text) FROM token_tasks.chunks c ORDER BY position",
     )
@@ -305,7 +306,10 @@ def test_pruning_forgets_what_was_planned_before_a_day_in_utc_but_nothing_under_
     assert contents.prune(installed, date(2026, 3, 1)) == len(old)
     assert contents.prune(installed, date(2026, 3, 1)) == 0
     assert run_numbers(installed) == [new, running]
-    assert values(installed, "SELECT DISTINCT run_id FROM token_tasks.chunks ORDER BY 1") == [new, running]
+    for table, of in (("chunks", [new, running]), ("entries", [0, new, running])):
+        assert values(installed, f"SELECT DISTINCT run_id FROM token_tasks.{table} ORDER BY 1") == of
+    with database.reading(installed) as connection:
+        assert proof.check(connection).faults == ()
     with pytest.raises(Refused, match=rf"Run {running} \(extend\) is under way .* by ada \(sudo, as root\) on db1"):
         setup.uninstall(installed)
     execute(installed, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")

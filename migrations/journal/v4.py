@@ -19,10 +19,16 @@ def upgrade() -> None:
             ADD CONSTRAINT runs_state_check
                 CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done', 'withdrawn')),
             ADD COLUMN withdrawn_by jsonb,
+            ADD COLUMN policy jsonb,
+            ADD COLUMN recounted bigint,
             ADD COLUMN entries integer NOT NULL DEFAULT 0,
             ADD COLUMN chain bytea;
 
         COMMENT ON COLUMN token_tasks.runs.withdrawn_by IS 'Who withdrew the plan; NULL: nobody';
+        COMMENT ON COLUMN token_tasks.runs.policy
+            IS 'What the instance demanded of tokens when the run was planned; NULL: before revision 4';
+        COMMENT ON COLUMN token_tasks.runs.recounted
+            IS 'How many of its tokens had their new date when it had ended; NULL: not counted';
         COMMENT ON COLUMN token_tasks.runs.entries IS 'The number of its last entry';
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
@@ -73,7 +79,7 @@ def upgrade() -> None:
         COMMENT ON TABLE token_tasks.settings IS 'What holds for everybody who writes into this journal';
 
         CREATE TABLE token_tasks.entries (
-            run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            run_id     bigint      NOT NULL,
             number     integer     NOT NULL,
             written_at timestamptz NOT NULL DEFAULT now(),
             written    text        NOT NULL,
@@ -82,6 +88,8 @@ def upgrade() -> None:
         );
 
         COMMENT ON TABLE token_tasks.entries IS 'Each transaction that wrote rows of a run: which, and their SHA-256';
+        COMMENT ON COLUMN token_tasks.entries.run_id IS '0: the journal itself, its settings and which runs it has';
+        COMMENT ON COLUMN token_tasks.entries.written IS 'A line for each row: its part of the journal, key, SHA-256';
         COMMENT ON COLUMN token_tasks.entries.chain IS 'SHA-256 over the chain of the entry before and this one';
         """
     )
@@ -99,6 +107,8 @@ def downgrade() -> None:
         ALTER TABLE token_tasks.runs
             DROP COLUMN chain,
             DROP COLUMN entries,
+            DROP COLUMN recounted,
+            DROP COLUMN policy,
             DROP COLUMN withdrawn_by,
             DROP CONSTRAINT runs_state_check,
             ADD CONSTRAINT runs_state_check CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done')),

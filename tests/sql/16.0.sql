@@ -262,7 +262,7 @@ SELECT quote_ident(p.pubname) AS name
       )
     ORDER BY p.pubname;
 
--- doctor, list, breakdown, check, report, extend, remove
+-- doctor, list, breakdown, check, report, extend, undo, remove, rotate
 SAVEPOINT "_pg3_1";
 
 -- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
@@ -489,7 +489,7 @@ SELECT
 -- doctor
 ROLLBACK TO "_pg3_1";
 
--- doctor, list, breakdown, check, report, extend, remove
+-- doctor, list, breakdown, check, report, extend, undo, remove, rotate
 RELEASE "_pg3_1";
 
 -- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
@@ -767,10 +767,16 @@ ALTER TABLE token_tasks.runs
             ADD CONSTRAINT runs_state_check
                 CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done', 'withdrawn')),
             ADD COLUMN withdrawn_by jsonb,
+            ADD COLUMN policy jsonb,
+            ADD COLUMN recounted bigint,
             ADD COLUMN entries integer NOT NULL DEFAULT 0,
             ADD COLUMN chain bytea;
 
         COMMENT ON COLUMN token_tasks.runs.withdrawn_by IS 'Who withdrew the plan; NULL: nobody';
+        COMMENT ON COLUMN token_tasks.runs.policy
+            IS 'What the instance demanded of tokens when the run was planned; NULL: before revision 4';
+        COMMENT ON COLUMN token_tasks.runs.recounted
+            IS 'How many of its tokens had their new date when it had ended; NULL: not counted';
         COMMENT ON COLUMN token_tasks.runs.entries IS 'The number of its last entry';
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
@@ -821,7 +827,7 @@ ALTER TABLE token_tasks.runs
         COMMENT ON TABLE token_tasks.settings IS 'What holds for everybody who writes into this journal';
 
         CREATE TABLE token_tasks.entries (
-            run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            run_id     bigint      NOT NULL,
             number     integer     NOT NULL,
             written_at timestamptz NOT NULL DEFAULT now(),
             written    text        NOT NULL,
@@ -830,6 +836,8 @@ ALTER TABLE token_tasks.runs
         );
 
         COMMENT ON TABLE token_tasks.entries IS 'Each transaction that wrote rows of a run: which, and their SHA-256';
+        COMMENT ON COLUMN token_tasks.entries.run_id IS '0: the journal itself, its settings and which runs it has';
+        COMMENT ON COLUMN token_tasks.entries.written IS 'A line for each row: its part of the journal, key, SHA-256';
         COMMENT ON COLUMN token_tasks.entries.chain IS 'SHA-256 over the chain of the entry before and this one';;
 
 -- journal.install
@@ -4542,10 +4550,11 @@ SELECT
 
 -- extend, undo, remove, rotate
 INSERT INTO token_tasks.runs
-      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens)
+      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens, policy)
     VALUES (
       $1, 'planned', CAST($2 AS jsonb), CAST($3 AS jsonb), $4, $5,
-      $6, CAST($7 AS jsonb), $8, CAST($9 AS bigint), $10
+      $6, CAST($7 AS jsonb), $8, CAST($9 AS bigint), $10,
+      CAST($11 AS jsonb)
     )
     RETURNING id;
 
@@ -4556,8 +4565,206 @@ INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at
       CAST($2 AS bigint[]), CAST($3 AS date[]), CAST($4 AS date[]), CAST($5 AS text[])
     ) AS c (position, old, new, ids);
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, remove, rotate
+UPDATE token_tasks.runs
+    SET chain = '', entries = 0
+    WHERE id = $1;
+
+-- extend, undo, remove, rotate
+SELECT r.id AS key
+    FROM token_tasks.runs r
+    WHERE r.id = $1 AND r.id > $2
+    ORDER BY r.id
+    LIMIT $3;
+
+-- extend, undo, remove, rotate
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 0 AS place, r.id AS key, concat('runs ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'kind', r.kind, 'selection', r.selection, 'change', r.change,
+          'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
+          'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', r.undoes,
+          'tokens', r.tokens, 'policy', r.policy, 'created_at', r.created_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.runs r
+        WHERE r.id = $1 AND r.id = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
+-- extend, undo, remove, rotate
+SELECT r.number AS key
+    FROM token_tasks.attempts r
+    WHERE r.run_id = $1 AND r.number > $2
+    ORDER BY r.number
+    LIMIT $3;
+
+-- extend, undo, remove, rotate
+SELECT r.number AS key
+    FROM token_tasks.attempts r
+    WHERE r.run_id = $1 AND r.number > $2 AND NOT num_nonnulls(r.stopped_because, r.ended_at) = 0
+    ORDER BY r.number
+    LIMIT $3;
+
+-- extend, undo, remove, rotate
+SELECT r.position AS key
+    FROM token_tasks.chunks r
+    WHERE r.run_id = $1 AND r.position > $2
+    ORDER BY r.position
+    LIMIT $3;
+
+-- extend, undo, remove
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 4 AS place, r.position AS key, concat('chunks ', r.position, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.chunks r
+        WHERE r.run_id = $1 AND r.position = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
+-- extend, undo, remove, rotate
+SELECT r.position AS key
+    FROM token_tasks.chunks r
+    WHERE r.run_id = $1 AND r.position > $2 AND NOT num_nonnulls(r.done_at, r.left_alone, r.locked) = 0
+    ORDER BY r.position
+    LIMIT $3;
+
+-- extend, undo, remove, rotate
+SELECT r.id AS key
+    FROM token_tasks.notices r
+    WHERE r.run_id = $1 AND r.id > $2
+    ORDER BY r.id
+    LIMIT $3;
+
+-- extend, undo, remove, rotate
+SELECT r.id AS key
+    FROM token_tasks.memberships r
+    WHERE r.run_id = $1 AND r.id > $2
+    ORDER BY r.id
+    LIMIT $3;
+
+-- extend, undo, remove, rotate
+SELECT r.id AS key
+    FROM token_tasks.revocations r
+    WHERE r.run_id = $1 AND r.id > $2
+    ORDER BY r.id
+    LIMIT $3;
+
+-- extend, undo, remove, rotate
+SELECT r.position AS key
+    FROM token_tasks.names r
+    WHERE r.run_id = $1 AND r.position > $2
+    ORDER BY r.position
+    LIMIT $3;
+
+-- extend, undo, remove, rotate
+SELECT r.token_id AS key
+    FROM token_tasks.rotations r
+    WHERE r.run_id = $1 AND r.token_id > $2
+    ORDER BY r.token_id
+    LIMIT $3;
+
+-- extend, undo, apply, remove, rotate, journal.prune
 SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
+
+-- extend, undo, remove, rotate, journal.prune
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 0 AS place, 0 AS key, concat('before ', COALESCE(max(r.id), 0) + 1, ' -') AS line
+        FROM token_tasks.runs r
+        WHERE r.chain IS NULL
+        HAVING NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = 0)
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
+
+-- extend, undo, remove, rotate
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
+        FROM token_tasks.runs r
+        WHERE r.chain IS NOT NULL
+          AND (
+            r.id = $1
+            OR r.id = (SELECT max(o.id) FROM token_tasks.runs o WHERE o.id <> $1 AND o.chain IS NOT NULL)
+          )
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
+
+-- extend, undo, apply, remove, rotate
+SELECT FROM token_tasks.runs WHERE id = $1 AND state <> 'done' AND chain IS NULL;
 
 -- extend, undo, apply, remove, rotate
 UPDATE token_tasks.runs
@@ -4568,6 +4775,44 @@ UPDATE token_tasks.runs
 -- extend, undo, apply, remove, rotate
 INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
     VALUES ($1, $2, CAST($3 AS jsonb), $4, $5);
+
+-- extend, undo, apply, remove, rotate
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 2 AS place, r.number AS key, concat('attempts ', r.number, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'carried_out_by', r.carried_out_by, 'process', r.process, 'tool_version', r.tool_version,
+          'started_at', r.started_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.attempts r
+        WHERE r.run_id = $1 AND r.number = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
 
 -- extend, undo, apply, remove
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '<rest>ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
@@ -4699,20 +4944,87 @@ INSERT INTO token_tasks.memberships
       AND t.expires_at <= bots.old_expires_at
     WHERE t.id NOT IN (SELECT unnest(CAST($6 AS bigint[])));
 
--- extend, undo, apply, remove
-WITH advanced AS (
-    UPDATE token_tasks.runs
-    SET
-      heartbeat_at = clock_timestamp(),
-      changed = changed + $1,
-      changed_meanwhile = changed_meanwhile + $2
-    WHERE id = $3 AND attempt = $4 AND state = 'running'
-      RETURNING id
+-- extend, undo, remove
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 0 AS place, CAST(0 AS bigint) AS key, concat(
+          'results ', array_to_string(CAST($1 AS bigint[]), ','), ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', now() AT TIME ZONE 'UTC', 'left_alone', NULL, 'locked', NULL
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        WHERE cardinality(CAST($1 AS bigint[])) > 0
+        UNION ALL
+        SELECT 5 AS place, r.position AS key, concat('results ', r.position, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', r.done_at AT TIME ZONE 'UTC', 'left_alone', CAST(r.left_alone AS text), 'locked', CAST(r.locked AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.chunks r
+        WHERE r.run_id = $2 AND r.position = ANY (CAST($3 AS bigint[]))
+        UNION ALL
+        SELECT 6 AS place, r.id AS key, concat('notices ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'token_ids', CAST(r.token_ids AS text), 'expire_notification_delivered', r.expire_notification_delivered,
+          'after_expiry_notification_delivered', r.after_expiry_notification_delivered, 'seven_days_notification_sent_at', CASE WHEN r.seven_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.seven_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END, 'thirty_days_notification_sent_at', CASE WHEN r.thirty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.thirty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END,
+          'sixty_days_notification_sent_at', CASE WHEN r.sixty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.sixty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.notices r
+        WHERE r.run_id = $2 AND r.position = ANY (CAST($1 AS bigint[]) || CAST($3 AS bigint[]))
+        UNION ALL
+        SELECT 7 AS place, r.id AS key, concat('memberships ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at,
+          'other_expires_at', r.other_expires_at, 'member_ids', CAST(r.member_ids AS text), 'other_token_ids', CAST(r.other_token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.memberships r
+        WHERE r.run_id = $2 AND r.position = ANY (CAST($1 AS bigint[]) || CAST($3 AS bigint[]))
+        UNION ALL
+        SELECT 8 AS place, r.id AS key, concat('revocations ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'revoked', r.revoked, 'updated_at', r.updated_at,
+          'revoked_at', r.revoked_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.revocations r
+        WHERE r.run_id = $2 AND r.position = ANY (CAST($1 AS bigint[]) || CAST($3 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET heartbeat_at = clock_timestamp(),
+        changed = r.changed + $4,
+        changed_meanwhile = r.changed_meanwhile + $5,
+        entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed + $4, 'changed_meanwhile', r.changed_meanwhile + $5,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $2 AND r.chain IS NOT NULL AND r.attempt = $6 AND r.state = 'running'
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    ),
+    marked AS (
+      UPDATE token_tasks.chunks c
+      SET done_at = now()
+      FROM entered
+      WHERE c.run_id = entered.id AND c.position = ANY (CAST($1 AS bigint[]))
     )
-    UPDATE token_tasks.chunks c
-    SET done_at = now()
-    FROM advanced
-    WHERE c.run_id = advanced.id AND c.position = ANY(CAST($5 AS bigint[]));
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
 
 -- extend, undo, apply, remove
 SELECT count(*) AS tokens
@@ -4732,6 +5044,43 @@ UPDATE token_tasks.runs r
 UPDATE token_tasks.attempts
     SET ended_at = now(), stopped_because = $1
     WHERE run_id = $2 AND number = $3 AND ended_at IS NULL;
+
+-- extend, undo, apply, remove, rotate
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 3 AS place, r.number AS key, concat('ends ', r.number, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'stopped_because', r.stopped_because, 'ended_at', r.ended_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.attempts r
+        WHERE r.run_id = $1 AND r.number = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
 
 -- undo, apply
 SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
@@ -5359,6 +5708,52 @@ UPDATE public.personal_access_tokens
     SET expires_at = CAST($1 AS date)
     WHERE id = ANY(CAST($2 AS bigint[]))
       AND expires_at IS NOT DISTINCT FROM CAST($3 AS date);
+
+-- apply
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 0 AS place, CAST(0 AS bigint) AS key, concat(
+          'results ', array_to_string(CAST($1 AS bigint[]), ','), ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', now() AT TIME ZONE 'UTC', 'left_alone', NULL, 'locked', NULL
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        WHERE cardinality(CAST($1 AS bigint[])) > 0
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET heartbeat_at = clock_timestamp(),
+        changed = r.changed + $2,
+        changed_meanwhile = r.changed_meanwhile + $3,
+        entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed + $2, 'changed_meanwhile', r.changed_meanwhile + $3,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $4 AND r.chain IS NOT NULL AND r.attempt = $5 AND r.state = 'running'
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    ),
+    marked AS (
+      UPDATE token_tasks.chunks c
+      SET done_at = now()
+      FROM entered
+      WHERE c.run_id = entered.id AND c.position = ANY (CAST($1 AS bigint[]))
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
 
 -- remove
 DECLARE "stream_1" CURSOR FOR 
@@ -6185,15 +6580,51 @@ INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires
     );
 
 -- rotate
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 10 AS place, r.token_id AS key, concat('rotations ', r.token_id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
+          'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
+          'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text), 'member_ids', CAST(r.member_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.rotations r
+        WHERE r.run_id = $1 AND r.token_id = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
+-- rotate
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- rotate
 UPDATE token_tasks.runs
-    SET
-      heartbeat_at = clock_timestamp(),
-      changed = changed + $1,
-      changed_meanwhile = changed_meanwhile + $2
-    WHERE id = $3 AND attempt = $4 AND state = 'running';
+    SET heartbeat_at = clock_timestamp()
+    WHERE id = $1 AND attempt = $2 AND state = 'running';
 
 -- rotate
 SELECT
@@ -6323,7 +6754,7 @@ SELECT count(*) AS runs
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- journal.prune
-DELETE 
+SELECT r.id, r.chain 
     FROM token_tasks.runs r
     WHERE r.state <> 'running'
       -- A successor that was made, but not delivered, is to be revoked when the run is resumed.
@@ -6348,7 +6779,38 @@ DELETE
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
-      AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
+      AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC'
+
+    FOR UPDATE OF r;
+
+-- journal.prune
+SELECT r.id
+    FROM token_tasks.runs r
+    WHERE r.undoes = ANY (CAST($1 AS bigint[])) AND r.id <> ALL (CAST($1 AS bigint[]))
+    ORDER BY r.id;
+
+-- journal.prune
+WITH gone AS (DELETE FROM token_tasks.entries WHERE run_id = ANY (CAST($1 AS bigint[])))
+    DELETE FROM token_tasks.runs WHERE id = ANY (CAST($1 AS bigint[]));
+
+-- journal.prune
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT line.place, one.run AS key, concat('run ', one.run, ' ', line.chain) AS line
+        FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[])) AS one (run, chain)
+        CROSS JOIN LATERAL (VALUES (0, one.chain), (1, '-')) AS line (place, chain)
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
 
 -- journal.uninstall
 SELECT count(*) AS runs FROM token_tasks.runs;
@@ -6367,6 +6829,8 @@ DROP TABLE
         ALTER TABLE token_tasks.runs
             DROP COLUMN chain,
             DROP COLUMN entries,
+            DROP COLUMN recounted,
+            DROP COLUMN policy,
             DROP COLUMN withdrawn_by,
             DROP CONSTRAINT runs_state_check,
             ADD CONSTRAINT runs_state_check CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done')),

@@ -10,6 +10,7 @@ from tokens.commands.options.handling import allowed
 from tokens.commands.report import print_done
 from tokens.commands.show import show
 from tokens.counts import counted
+from tokens.errors import ExitStatus
 from tokens.journal import contents, setup
 from tokens.targets.places import Locate
 from tokens.views import journal as view
@@ -49,12 +50,15 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
     return DONE
 
 
-def status(environment: Environment, locate: Locate, output: str) -> None:
-    """Show whether the journal is there, and its size."""
+def status(environment: Environment, locate: Locate, output: str) -> Ending:
+    """Show whether the journal is there, its size, and whether its rows are as they were written."""
     site = locate()
     with environment.announced("Reading the journal"):
         found = contents.status(site.address)
     show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, described(site)))
+    if found.chain is None or not found.chain.faults:
+        return DONE
+    return Ending(ExitStatus.FAILED, view.broken(found.chain))
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:

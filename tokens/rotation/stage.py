@@ -11,6 +11,7 @@ from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
+from tokens.journal import chain
 from tokens.journal.record import Record, store_run
 from tokens.origin import Origin
 from tokens.rotation.new_owner import NewOwner, of_journal
@@ -128,6 +129,7 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
             grace=one.grace_until and one.grace_until.literal,
             owner=one.new_owner and one.new_owner.id,
         )
+    chain.seal(connection, run)
     return run
 
 
@@ -174,8 +176,9 @@ def require(connection: Connection, run: Record, token_id: int, state: Stage) ->
 
 
 def reach(connection: Connection, run: Record, token_id: int, state: Stage) -> None:
-    """Write down the stage, in the transaction that did what it stands for."""
+    """Write down the stage at the end of the transaction that did what it stands for."""
     connection.execute(REACH, run=run.run, token=token_id, state=state)
+    chain.enter(connection, run.run, rotations=[token_id])
 
 
 def count(connection: Connection, run: Record, *, changed: int = 0, changed_meanwhile: int = 0) -> None:

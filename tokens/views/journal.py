@@ -1,11 +1,17 @@
 """How the journal's state looks: a screen and JSON."""
 
+from collections.abc import Iterator
+
 from tokens.call import to_type
+from tokens.counts import counted
 from tokens.journal.contents import Contents, Status
 from tokens.journal.installation import UNKNOWN
+from tokens.journal.proof import Checked
 from tokens.targets.instance import Instance
 from tokens.views import document
 from tokens.views.times import to_the_second
+
+MOST_FAULTS = 20  # that are listed for people
 
 
 def screen(status: Status) -> str:
@@ -19,8 +25,10 @@ def screen(status: Status) -> str:
             return f"Journal     does not say its revision{step}"
         cure = to_type("to migrate it", "journal.install") if older else "; use the version of the tool that made it"
         return f"Journal     revision {status.revision}, this version of the tool needs {status.needed}{cure}"
-    rows = {"Journal": f"installed, revision {status.revision}", **_rows(status.contents)}
-    return "\n".join(f"{name:<12}{value}" for name, value in rows.items())
+    rows = [("Journal", f"installed, revision {status.revision}"), *_rows(status.contents).items()]
+    if status.chain is not None:
+        rows += _chain(status.chain)
+    return "\n".join(f"{name:<12}{value}" for name, value in rows)
 
 
 def as_json(status: Status, instance: Instance) -> str:
@@ -43,8 +51,42 @@ def as_json(status: Status, instance: Instance) -> str:
                 "memberships": contents.memberships_size,
                 "notices": contents.notices_size,
             },
+            "chain": status.chain
+            and {
+                "holds": not status.chain.faults,
+                "runs": status.chain.runs,
+                "entries": status.chain.entries,
+                "rows": status.chain.rows,
+                "uncovered": status.chain.uncovered,
+                "head": status.chain.head,
+                "faults": [{"run": fault.run or None, "what": fault.what} for fault in status.chain.faults],
+            },
         },
     )
+
+
+def broken(found: Checked) -> str:
+    """The line for standard error about a chain that does not hold."""
+    return (
+        f"The journal's chain does not hold: {counted(len(found.faults), 'fault')}. Something other than this tool has "
+        "changed, removed or added rows. Compare them with a backup, or with an evidence file of an earlier day."
+    )
+
+
+def _chain(found: Checked) -> Iterator[tuple[str, str]]:
+    if found.faults:
+        yield "Chain", "does not hold:"
+        for fault in found.faults[:MOST_FAULTS]:
+            yield "", str(fault)
+        if len(found.faults) > MOST_FAULTS:
+            yield "", f"and {len(found.faults) - MOST_FAULTS:,} more"
+    else:
+        entries = counted(found.entries, "entry", "entries")
+        yield "Chain", f"holds, {entries} of {counted(found.runs, 'run')}"
+    if found.head is not None:
+        yield "", f"the journal's last entry is {found.head}"
+    if found.uncovered:
+        yield "", f"{counted(found.uncovered, 'run')} from before revision 4: nothing is proven"
 
 
 def _rows(contents: Contents) -> dict[str, str]:
