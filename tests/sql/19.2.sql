@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -151,7 +151,7 @@ SELECT w.privilege, w.table_name, w.column_name
       )
     ORDER BY w.position;
 
--- analyze, list, extend, apply, remove, whose
+-- analyze, list, extend, apply, remove, whose, revoke
 SELECT CASE WHEN started_at BETWEEN '0002-01-01' AND '9999-01-01' THEN started_at END AS started_at, CASE WHEN finished_at BETWEEN '0002-01-01' AND '9999-01-01' THEN finished_at END AS finished_at
     FROM public.batched_background_migrations
     WHERE job_class_name = 'CleanupPersonalAccessTokensWithNilExpiresAt'
@@ -167,10 +167,10 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, list, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate
+-- analyze, doctor, list, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -224,10 +224,10 @@ SELECT quote_ident(p.pubname) AS name
       )
     ORDER BY p.pubname;
 
--- doctor, list, breakdown, check, report, extend, remove
+-- doctor, list, breakdown, check, report, extend, remove, revoke
 SAVEPOINT "_pg3_1";
 
--- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 WITH space AS MATERIALIZED (
       SELECT n.oid, n.nspowner
       FROM pg_catalog.pg_namespace n
@@ -419,7 +419,7 @@ WITH space AS MATERIALIZED (
     ORDER BY place
     LIMIT 1;
 
--- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT
       quote_ident(current_database()) AS database,
       quote_ident(current_user) AS grantee,
@@ -451,13 +451,13 @@ SELECT
 -- doctor
 ROLLBACK TO "_pg3_1";
 
--- doctor, list, breakdown, check, report, extend, remove
+-- doctor, list, breakdown, check, report, extend, remove, revoke
 RELEASE "_pg3_1";
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       require_personal_access_token_expiry AS require_personal_access_token_expiry,
@@ -839,7 +839,7 @@ SELECT DISTINCT
       )
     ORDER BY statement;
 
--- journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- journal.status, extend, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
     FROM token_tasks.alembic_version;
 
@@ -860,7 +860,7 @@ SELECT
       to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
     FROM token_tasks.runs r;
 
--- list, used, check, report, extend, undo, apply, remove, whose, rotate
+-- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -898,7 +898,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- list, used, check, report, extend, undo, apply, remove, whose, rotate
+-- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
 SELECT EXISTS (
             SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
               SELECT
@@ -1096,7 +1096,7 @@ DECLARE "stream_1" CURSOR FOR
 -- list, used, simulate
 FETCH FORWARD 2000 FROM "stream_1";
 
--- list, used, simulate, extend, undo, apply, remove
+-- list, used, simulate, extend, undo, apply, remove, revoke
 CLOSE "stream_1";
 
 -- list, report
@@ -1108,10 +1108,10 @@ SELECT pg_catalog.set_config('statement_timeout', '<rest>ms', true);
 -- list
 SAVEPOINT "_pg3_2";
 
--- list, breakdown, check, report, extend, remove
+-- list, breakdown, check, report, extend, remove, revoke
 SELECT pg_catalog.current_setting('enable_sort');
 
--- list, breakdown, check, report, extend, remove
+-- list, breakdown, check, report, extend, remove, revoke
 SELECT pg_catalog.set_config('enable_sort', 'off', true);
 
 -- list
@@ -1160,7 +1160,7 @@ SELECT
     WHERE TRUE
     GROUP BY 1, 2;
 
--- list, breakdown, check, report, extend, remove
+-- list, breakdown, check, report, extend, remove, revoke
 SELECT pg_catalog.set_config('enable_sort', 'on', true);
 
 -- list
@@ -4493,7 +4493,7 @@ SELECT
     WHERE t.expires_at = CAST($1 AS date)
     GROUP BY 1, 2;
 
--- extend, remove
+-- extend, remove, revoke
 SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
 
 -- extend
@@ -4510,7 +4510,7 @@ DECLARE "stream_1" CURSOR FOR
     GROUP BY numbered.expires_at, numbered.chunk
     ORDER BY numbered.expires_at, numbered.chunk;
 
--- extend, undo, apply, remove
+-- extend, undo, apply, remove, revoke
 FETCH FORWARD 1 FROM "stream_1";
 
 -- extend
@@ -5091,10 +5091,10 @@ WITH replaced AS MATERIALIZED (
       )
     ORDER BY t.id;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- extend, undo, apply, remove, rotate, journal.uninstall
+-- extend, undo, apply, remove, rotate, revoke, journal.uninstall
 SELECT
       r.id, r.kind, a.process, a.carried_out_by,
       extract(epoch FROM clock_timestamp() - r.heartbeat_at)::float8 AS silence,
@@ -5104,7 +5104,7 @@ SELECT
     WHERE r.state = 'running'
     ORDER BY r.id;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 INSERT INTO token_tasks.runs
       (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens)
     VALUES (
@@ -5113,27 +5113,27 @@ INSERT INTO token_tasks.runs
     )
     RETURNING id;
 
--- extend, undo, remove
+-- extend, undo, remove, revoke
 INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
     SELECT CAST($1 AS bigint), c.position, c.old, c.new, CAST(c.ids AS bigint[])
     FROM unnest(
       CAST($2 AS bigint[]), CAST($3 AS date[]), CAST($4 AS date[]), CAST($5 AS text[])
     ) AS c (position, old, new, ids);
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
     WHERE id = $1 AND state <> 'done'
     RETURNING attempt;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
     VALUES ($1, $2, CAST($3 AS jsonb), $4, $5);
 
--- extend, undo, apply, remove
+-- extend, undo, apply, remove, revoke
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '<rest>ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, remove
@@ -5190,7 +5190,7 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
     )
     ORDER BY m.id;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 SELECT EXISTS (
       SELECT
       FROM pg_catalog.pg_trigger t
@@ -5263,7 +5263,7 @@ INSERT INTO token_tasks.memberships
       AND t.expires_at <= bots.old_expires_at
     WHERE t.id NOT IN (SELECT unnest(CAST($6 AS bigint[])));
 
--- extend, undo, apply, remove
+-- extend, undo, apply, remove, revoke
 WITH advanced AS (
     UPDATE token_tasks.runs
     SET
@@ -5284,7 +5284,7 @@ SELECT count(*) AS tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
       AND expires_at IS NOT DISTINCT FROM CAST($2 AS date);
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs r
     SET
       state = $1,
@@ -5292,7 +5292,7 @@ UPDATE token_tasks.runs r
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
     WHERE r.id = $2 AND r.attempt = $3 AND r.state = 'running';
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.attempts
     SET ended_at = now(), stopped_because = $1
     WHERE run_id = $2 AND number = $3 AND ended_at IS NULL;
@@ -5483,7 +5483,7 @@ WITH changed AS MATERIALIZED (
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
           WHERE c.run_id > $1
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
@@ -5666,7 +5666,7 @@ UPDATE public.members m
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
           WHERE c.run_id > $1
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
@@ -6956,6 +6956,402 @@ SELECT
     LEFT JOIN public.personal_access_tokens t ON t.id = p.token_id
     LEFT JOIN public.users u ON u.id = t.user_id
     ORDER BY p.token_id;
+
+-- revoke
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST($1 AS text)
+    GROUP BY 1, 2;
+
+-- revoke
+DECLARE "stream_1" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($1 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- revoke
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (true AND CAST(now() AT TIME ZONE 'UTC' AS timestamp) >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($3 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.used), 0)::bigint AS used,
+      count(*) FILTER (WHERE o.used > 0) AS used_owners,
+      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
+      count(*) FILTER (WHERE (NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0) AND o.active > 0 AND bot.active = o.active)) AS last_of_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- revoke
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($1 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND t.revoked IS NOT TRUE
+        AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT
+      t.id,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      ) AS stands,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS works
+    FROM replaced t
+    ORDER BY t.id;
+
+-- revoke
+WITH unlocked AS MATERIALIZED (
+      SELECT t.id, chunk.position, t.revoked, t.updated_at
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[]), CAST($3 AS date[]), CAST($4 AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id
+      WHERE t.revoked IS NOT TRUE
+        AND t.expires_at IS NOT DISTINCT FROM chunk.old
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    ), kept AS (
+      INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at)
+      SELECT
+        CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
+        array_agg(t.updated_at ORDER BY t.id), CAST(now() AT TIME ZONE 'UTC' AS timestamp)
+      FROM unlocked t
+      GROUP BY t.position
+    )
+    UPDATE public.personal_access_tokens t
+    SET revoked = true, updated_at = CAST(now() AT TIME ZONE 'UTC' AS timestamp)
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
+
+-- revoke
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[]))
+      AND revoked IS TRUE;
+
+-- undo
+DECLARE "stream_1" CURSOR FOR 
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT
+      c.position, c.new_expires_at::text AS old, c.old_expires_at::text AS new,
+      CASE
+        WHEN c.left_alone IS NULL AND c.locked IS NULL AND NOT EXISTS (SELECT FROM put_back) THEN c.token_ids
+        ELSE ARRAY(
+          SELECT id FROM unnest(c.token_ids) AS id
+          WHERE id <> ALL (COALESCE(c.left_alone, '{}')) AND id <> ALL (COALESCE(c.locked, '{}'))
+            AND id NOT IN (SELECT b.id FROM put_back b)
+          ORDER BY id
+        )
+      END AS ids,
+      false AS again
+    FROM token_tasks.chunks c
+    WHERE c.run_id = $1 AND c.done_at IS NOT NULL
+    ORDER BY c.position DESC;
+
+-- undo
+WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT count(*) AS tokens FROM put_back;
+
+-- undo
+DECLARE "stream_2" CURSOR FOR 
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT kept.id
+    FROM token_tasks.revocations n
+    CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+    LEFT JOIN public.personal_access_tokens t ON t.id = kept.id
+    WHERE n.run_id = $1
+      AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at) IS NOT TRUE
+      AND kept.id NOT IN (SELECT b.id FROM put_back b)
+    ORDER BY kept.id;
+
+-- undo
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+        AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT
+      t.id,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      ) AS stands,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS works
+    FROM replaced t
+    ORDER BY t.id;
+
+-- undo
+SELECT t.id
+    FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+    JOIN public.users u ON u.id = t.user_id AND u.state = 'active'
+    WHERE t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)
+    ORDER BY t.id;
+
+-- undo
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (n.revoked AND n.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $3
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      LEFT JOIN public.users u ON u.id = t.user_id
+      GROUP BY t.user_id, u.user_type
+    )
+    SELECT count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- undo
+WITH unlocked AS MATERIALIZED (
+      SELECT t.id, kept.revoked, kept.updated_at
+      FROM token_tasks.revocations n
+      CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+      JOIN unnest(CAST($1 AS bigint[])) AS wanted (id) ON wanted.id = kept.id
+      JOIN public.personal_access_tokens t ON t.id = kept.id
+      WHERE n.run_id = $2
+        AND n.position IN (
+          SELECT (
+            SELECT max(c.position)
+            FROM token_tasks.chunks c
+            WHERE c.run_id = $2 AND c.position <= mine.position
+          )
+          FROM unnest(CAST($3 AS bigint[])) AS mine (position)
+        )
+        AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    )
+    UPDATE public.personal_access_tokens t
+    SET revoked = unlocked.revoked, updated_at = unlocked.updated_at
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
+
+-- undo
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[]))
+      AND revoked IS NOT TRUE;
 
 -- journal.prune
 SELECT count(*) AS runs 
