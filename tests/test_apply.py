@@ -709,7 +709,8 @@ def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ("undo", "superseded, doomed, maintenance"),
+        ("revoke", "doomed, maintenance, publication"),
+        ("undo", "reviving, superseded, doomed, maintenance"),
         ("apply", "past, earlier, beyond-maximum, superseded, doomed, maintenance, old-plan"),
         ("extend", "past, earlier, beyond-maximum, superseded, doomed, maintenance, publication"),
         ("remove", "beyond-maximum, superseded, doomed, maintenance, publication"),
@@ -722,7 +723,7 @@ def test_help_and_refusal_name_the_guards_of_the_task_and_it_takes_no_other(
     assert f"Continue in spite of a guard: {words}. Several" in shown
     every = {word for words in GUARDS.values() for word in words}
     for word in every - set(words.split(", ")):
-        run = {"extend": ("--to", "2099-01-01"), "remove": ()}.get(task, ("--run", "1"))
+        run = {"extend": ("--to", "2099-01-01"), "remove": (), "revoke": ()}.get(task, ("--run", "1"))
         assert typed(task, *run, "--yes", "--target", url(NOWHERE), "--allow", word) == ExitStatus.USAGE
         assert capsys.readouterr().err.startswith(f'--allow takes {words}, not "{word}".')
 

@@ -25,7 +25,7 @@ from tokens.errors import ConnectionLost, DatabaseError, LockTimeout, StatementT
 from tokens.gitlab import preflight
 from tokens.journal.installation import RunState
 from tokens.journal.record import HEARTBEAT, ChunkOutcome, Recorder
-from tokens.run.revocation import Revocation
+from tokens.run.revoke import Revocation
 from tokens.run.update import NotAll, Update
 
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
