@@ -136,8 +136,9 @@ def forecast() -> None:
     row of their own, since GitLab deletes a bot with its membership. A day that
     has more than a fifth of all tokens comes with the command that spreads them.
     Tokens of every kind count unless kinds are named, and kinds that are no
-    access tokens (see list) where they are named. --state active,revoked --sort
-    tokens counts what GitLab's script of the commonest dates counts.
+    access tokens (see list) where they are named. Those end at a time of day, so
+    with them it begins today. --state active,revoked --sort tokens counts what
+    GitLab's script of the commonest dates counts.
 
     --output ics is a calendar with a reminder seven days before. It has one event
     a date; with --user, --group or --project one a date and owner. No event names
