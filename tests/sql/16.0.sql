@@ -4997,7 +4997,6 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
         FROM token_tasks.chunks c
         WHERE c.run_id = $1 AND c.position <= $2
       )
-      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
       AND m.user_id IN (
         SELECT t.user_id
         FROM public.personal_access_tokens t
@@ -5017,7 +5016,6 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
         FROM token_tasks.chunks c
         WHERE c.run_id = $1 AND c.position <= $2
       )
-      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
       AND m.user_id IN (
         SELECT t.user_id
         FROM public.personal_access_tokens t
@@ -5063,29 +5061,30 @@ UPDATE public.personal_access_tokens t
 
 -- undo
 UPDATE public.members m
-    SET expires_at = kept.old_expires_at
-    FROM token_tasks.memberships n
-    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
-    WHERE n.run_id = $1
-      AND n.position = (
-        SELECT max(c.position)
-        FROM token_tasks.chunks c
-        WHERE c.run_id = $1 AND c.position <= $2
-      )
-      AND m.id = kept.id
-      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-      AND m.user_id IN (
-        SELECT t.user_id
-        FROM public.personal_access_tokens t
-        WHERE t.id = ANY(CAST($3 AS bigint[]))
-      )
-      -- At its end GitLab would delete the other tokens that have come to need it since.
-      AND NOT EXISTS (
-        SELECT
-        FROM public.personal_access_tokens other
-        WHERE other.user_id = m.user_id
-          AND other.id <> ALL (CAST($3 AS bigint[]))
-          AND (
+    SET expires_at = back.ends_at
+    FROM (
+      WITH RECURSIVE steps (id, user_id, ends_at) AS (
+        SELECT m.id, m.user_id, kept.old_expires_at
+        FROM token_tasks.memberships n
+        CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+        JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+        WHERE n.run_id = $1
+          AND n.position = (
+            SELECT max(c.position)
+            FROM token_tasks.chunks c
+            WHERE c.run_id = $1 AND c.position <= $2
+          )
+          AND m.user_id IN (
+            SELECT t.user_id
+            FROM public.personal_access_tokens t
+            WHERE t.id = ANY(CAST($3 AS bigint[]))
+          )
+          AND NOT EXISTS (
+            SELECT
+            FROM public.personal_access_tokens other
+            WHERE other.user_id = m.user_id
+              AND other.id <> ALL (CAST($3 AS bigint[]))
+              AND (
       other.revoked IS NOT TRUE
       AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
       AND (
@@ -5119,7 +5118,75 @@ UPDATE public.members m
         )
       )
     )
-      );
+          )
+        UNION ALL
+        SELECT m.id, m.user_id, kept.old_expires_at
+        FROM steps m
+        JOIN token_tasks.memberships n ON n.run_id = $1 AND n.new_expires_at = m.ends_at
+        CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+        WHERE kept.id = m.id
+          AND NOT EXISTS (
+            SELECT
+            FROM token_tasks.chunks undone
+            JOIN token_tasks.chunks c
+              ON c.run_id = $4
+              AND c.position >= undone.position
+              AND c.position < undone.position + cardinality(undone.token_ids)
+              AND c.new_expires_at IS DISTINCT FROM c.old_expires_at
+            CROSS JOIN LATERAL unnest(c.token_ids) AS waiting (id)
+            JOIN public.personal_access_tokens t
+              ON t.id = waiting.id
+              AND t.user_id = m.user_id
+              AND t.revoked IS NOT TRUE
+              AND t.expires_at IS NOT DISTINCT FROM c.old_expires_at
+            WHERE undone.run_id = $1 AND undone.position = n.position
+          )
+          AND NOT EXISTS (
+            SELECT
+            FROM public.personal_access_tokens other
+            WHERE other.user_id = m.user_id
+              AND other.id <> ALL (CAST($3 AS bigint[]))
+              AND (
+      other.revoked IS NOT TRUE
+      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+      AND (
+        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = $1)
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          WHERE c.run_id > $1
+            AND c.done_at IS NOT NULL
+            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          WHERE c.run_id = $1
+            AND c.old_expires_at IS DISTINCT FROM other.expires_at
+            AND c.new_expires_at IS DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR (
+          EXISTS (
+            SELECT
+            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
+            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
+          )
+          AND NOT EXISTS (
+            SELECT FROM token_tasks.chunks c WHERE c.run_id = $1 AND other.id = ANY (c.token_ids)
+          )
+        )
+      )
+    )
+          )
+      )
+      SELECT id, min(ends_at) AS ends_at
+      FROM steps
+      GROUP BY id
+    ) back
+    WHERE m.id = back.id;
 
 -- extend
 DECLARE "stream_1" CURSOR FOR 
