@@ -11,12 +11,13 @@ from tokens.targets.demo.embedded import Server
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 3])
 def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement_and_everything_can_go_on(
-    gitlab_database: Address,
+    gitlab_database: Address, jobs: int
 ) -> None:
     fill(gitlab_database)
     wanted = kills(gitlab_database)
-    Killer(gitlab_database).check(wanted)
+    Killer(gitlab_database, jobs=jobs).check(wanted)
     done = query(
         gitlab_database, "SELECT count(*) FROM token_tasks.attempts WHERE stopped_because = 'the process is dead'"
     )
@@ -37,5 +38,8 @@ def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_and
     check_others(gitlab_database, gitlab_database)
 
 
-def test_of_two_runs_at_once_one_is_refused_or_they_come_one_after_the_other(gitlab_database: Address) -> None:
-    check_two_at_once(gitlab_database, gitlab_database)
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_of_two_runs_at_once_one_is_refused_or_they_come_one_after_the_other(
+    gitlab_database: Address, jobs: int
+) -> None:
+    check_two_at_once(gitlab_database, gitlab_database, jobs)

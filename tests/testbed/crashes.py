@@ -243,8 +243,11 @@ def kills(address: Address) -> int:
 class Killer:
     """Kills the program at random moments between its plan and its end."""
 
-    def __init__(self, address: Address, *, through: Address | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self, address: Address, *, through: Address | None = None, seed: int | None = None, jobs: int = 1
+    ) -> None:
         self.address = address
+        self.jobs = ("--jobs", str(jobs))
         self.through = through or address
         self.seed = random.SystemRandom().randrange(2**32) if seed is None else seed
         self.kills = 0
@@ -254,7 +257,7 @@ class Killer:
     def kill(self) -> None:
         """Let the program do what is next, and kill it unless it is done before."""
         words = what_is_next(self.address)
-        with program(self.through, *words) as child:
+        with program(self.through, *words, *self.jobs) as child:
             assert child.stdout
             assert child.stderr
             first = child.stdout.readline()
@@ -280,7 +283,7 @@ class Killer:
             self.kill()
             check_agreement(self.address, before)
         while (words := what_is_next(self.address)) != EXTEND:
-            finish(self.through, *words)
+            finish(self.through, *words, *self.jobs)
         check_agreement(self.address, before)
         assert everything(self.address) == checksums
 
@@ -384,14 +387,14 @@ def check_others(gitlab_database: Address, through: Address) -> None:
     }
 
 
-def check_two_at_once(address: Address, through: Address) -> None:
+def check_two_at_once(address: Address, through: Address, jobs: int = 1) -> None:
     """Two processes that want to change different tokens of one table."""
     fill(address, 3_000)
     before, checksums = Snapshot.of(address), everything(address)
     with make_engine(address).begin() as connection:
         make_updates_slow(connection, seconds=0.001)
     selections = (("--expires", FIRST), ("--expires", f"2099-06-16..{LAST}"))
-    commands = [("extend", *expires, "--to", NEW, "--yes") for expires in selections]
+    commands = [("extend", *expires, "--to", NEW, "--yes", "--jobs", str(jobs)) for expires in selections]
     with program(through, *commands[0]) as first, program(through, *commands[1]) as second:
         ended = [child.communicate(timeout=120) for child in (first, second)]
     statuses = sorted([first.returncode, second.returncode])

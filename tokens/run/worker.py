@@ -51,8 +51,8 @@ class Share:
         ended: set once a worker has failed, or nobody listens any more; the others end at their transaction's end.
         asked: when there was last no reason to wait.
         beaten: when there was last a sign of life.
-        asking: whoever asks whether there is a reason to wait; the others wait for the answer.
-        journal: whoever is between the first mark in the journal and the end of that COMMIT. The database would make
+        asking: held by the worker that asks whether there is a reason to wait; the others wait for the answer.
+        journal: held by a worker from its first mark in the journal to the end of that COMMIT. The database would let
             the others wait, too, but as for somebody else's lock, after which they would do their work again.
     """
 
