@@ -82,7 +82,7 @@ def test_options_are_offered_once_and_lists_again(capsys: pytest.CaptureFixture[
         (["extend", "--kind", "de"], []),
         (["remove", "--state", ""], ["active", "expired", "revoked"]),
         (["apply", "--allow", "old"], ["old-plan"]),
-        (["rotate", "--allow", ""], ["long-expired"]),
+        (["rotate", "--allow", ""], ["long-expired", "administrator", "no-membership"]),
         (["rotate", "--deliver", ""], ["file:", "command:", "stdout"]),
         (["history", "-o", ""], ["text", "json", "csv"]),
         (["extend", "--memberships", ""], ["move", "keep"]),
@@ -145,6 +145,7 @@ def test_names_are_those_of_the_target_that_begin_as_typed(
     assert not any("bot" in one or not one.isprintable() for one in found)
     assert offered(capsys, "extend", "--user", "erika,inv") == ["erika,inventory", "erika,invoices"]
     assert offered(capsys, "rotate", "--service-account", "") == ["inventory", "invoices"]
+    assert offered(capsys, "rotate", "--new-owner", "") == ["inventory", "invoices"]
     assert offered(capsys, "list", "--group=too") == ["--group=tools"]
     assert offered(capsys, "remove", "--project", "tools/") == ["tools/deploy"]
     named.execute("DROP TABLE routes CASCADE")

@@ -58,7 +58,7 @@ def test_the_schema_is_one() -> None:
 
 
 def test_every_task_that_prints_json_is_tried_here() -> None:
-    changing = {"apply", "extend", "remove", "rotate", "undo"}
+    changing = {"apply", "extend", "remove", "revoke", "rotate", "undo"}
     reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.status", "list"}
     reading |= {"simulate", "targets", "used"}
     assert {
@@ -94,8 +94,10 @@ def test_what_is_only_read(database: Instance, document: Document, tmp_path: Pat
     assert document("journal.status", "journal.status", target=there)["tokens"] == 0
 
 
-def test_a_change_its_way_back_and_their_history(database: Instance, document: Document) -> None:
+def test_a_change_its_way_back_and_their_history(database: Instance, document: Document, tmp_path: Path) -> None:
     there = url(database.address)
+    ids = tmp_path / "ids"
+    ids.write_text("1 2")
     words = ("--expires", SOON, "--to", LATER)
     dry = document("change", "extend", *words, "--dry-run", target=there)
     assert (dry["plan"]["tokens"], dry["instance"]["release"]) == (6, "19.2")
@@ -118,6 +120,11 @@ def test_a_change_its_way_back_and_their_history(database: Instance, document: D
         "new_expires_at": str(LATER),
         "outcome": "changed",
     }
+    revoked = document("change", "revoke", "--ids", ids, "--yes", target=there)
+    assert (revoked["run"], revoked["changed"], revoked["plan"]["kind"]) == (4, 2, "revoke")
+    assert document("history --run", "history", "--run", 4, target=there)["outcomes"][0]["outcome"] == "changed"
+    back = document("change", "undo", "--run", 4, "--allow", "reviving", "--yes", target=there)
+    assert [(note["guard"], note["ids"]) for note in back["plan"]["notes"]] == [("reviving", [1, 2])]
     refused = document("change", "extend", "--expires", LATER, "--to", "2001-01-01", "--yes", target=there)
     assert refused["plan"]["tokens"] == 0
 
@@ -146,6 +153,7 @@ def test_what_a_log_adds(database: Instance, document: Document, tmp_path: Path)
     plans: list[list[object]] = [
         ["extend", "--expires", SOON, "--to", LATER],
         ["remove", "--expires", SOON],
+        ["revoke", "--expires", SOON],
         ["rotate", "--within", "60d"],
     ]
     for words in plans:
@@ -164,6 +172,7 @@ def test_what_a_log_adds(database: Instance, document: Document, tmp_path: Path)
         (["analyze"], 1),
         (["extend", "--expires", "soon", "--to", "2027-01-01", "--yes"], 2),
         (["remove", "--expires", "2027-01-01", "--yes"], 1),
+        (["revoke", "--yes"], 2),
         (["apply", "--run", "x", "--yes"], 2),
         (["undo", "--run", "1", "--yes"], 1),
         (["rotate", "--within", "1d", "--dry-run"], 1),

@@ -371,6 +371,7 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
         "old_expires_at_now": soon,
         "grace_until": grace,
         "given_up": [first],
+        "new_account": None,
     }
     assert [told[waiting][name] for name in ("account", "name", "old_expires_at", "successor_id", "given_up")] == [
         *(MALLORY, EVIL, None, None, [])
@@ -380,8 +381,8 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
     ]
     heading, *csv_lines = exported(installed, run)
     assert heading == list(told[bot])
-    assert csv_lines[1] == [*map(str, list(told[bot].values())[:-1]), str(first)]
-    assert csv_lines[6][-1] == " ".join(map(str, dropped))
+    assert csv_lines[1] == [*map(str, list(told[bot].values())[:-2]), str(first), ""]
+    assert csv_lines[6][-2] == " ".join(map(str, dropped))
 
     assert table(text(runs_screen(all_runs(installed)))) == [
         [

@@ -190,6 +190,31 @@ def test_the_token_comes_out_over_the_pipe_and_into_a_file_here(outside: Outside
     assert caller.endswith(f"@{os.uname().nodename}")
 
 
+def test_a_persons_token_goes_to_a_service_account_in_there(outside: Outside) -> None:
+    rows = outside.container.rows
+    rows("UPDATE users SET user_type = 0, username = 'alice' WHERE username = 'inventory'")
+    (deploy,) = rows("SELECT id FROM users WHERE username <> 'alice' AND user_type = 0 ORDER BY id LIMIT 1")
+    (name,) = rows(f"SELECT username FROM users WHERE id = {deploy}")
+    rows(f"UPDATE users SET user_type = 13, username = 'deploy' WHERE id = {deploy}")
+    try:
+        path = outside.folder / "token"
+        words = ("--token", NAME, "--yes", "--deliver", f"file:{path}", "--allow", "no-membership", "--new-owner")
+        refused = outside.run(*words, "deplyo")
+        assert (refused.returncode, 'no service account "deplyo" (did you mean "deploy"?)' in refused.stderr) == (
+            2,
+            True,
+        )
+        done = outside.run(*words, "deploy")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        new = outside.accepts(path.read_text())
+        assert f"the new token has id {new}, belongs to deploy and expires" in done.stdout
+        assert rows(f"SELECT user_id FROM personal_access_tokens WHERE id = {new}") == [deploy]
+        assert rows("SELECT new_owner_id FROM token_tasks.rotations") == [deploy]
+        rows(f"DELETE FROM personal_access_tokens WHERE id = {new}")
+    finally:
+        rows(f"UPDATE users SET user_type = 0, username = '{name}' WHERE id = {deploy}")
+
+
 def test_one_token_takes_six_execs_and_each_further_one_three(outside: Outside) -> None:
     log, client = outside.folder / "execs", outside.folder / "docker"
     client.write_text(f'#!/bin/sh\necho "$1" >> {log}\nexec docker "$@"\n')

@@ -31,6 +31,7 @@ from tokens.targets.here.log import NoLog, api_log
 from tokens.targets.here.site import Site
 from tokens.terminal.paragraphs import width as width_of
 from tokens.usage.condensed import condensed
+from tokens.usage.files import LogStream
 from tokens.usage.files import logs as logs_of
 from tokens.usage.reading import read_usage
 from tokens.usage.tally import Limit
@@ -295,6 +296,26 @@ def test_the_next_run_reads_on_where_this_one_ended(gitlab: Instance, tmp_path: 
     logs.plain(live, logs.written(USES[1:2], DAYS[2:3]).lines)
     assert documents(gitlab, *words)["tokens"][0]["calls"] == 22
     assert oct(state.stat().st_mode)[-3:] == "600"
+
+
+def test_a_log_and_its_packed_copy_are_counted_once_and_the_copy_is_named(gitlab: Instance, tmp_path: Path) -> None:
+    first, second = (logs.written(USES[:1], DAYS[number : number + 1]) for number in (0, 1))
+    logs.gzipped(tmp_path / "api_json.log.1.gz", first.lines)
+    words = ("--log", f"{tmp_path}/api_json.log*")
+    for name, lines in (("api_json.log.1", first.lines), ("api_json.log", [*first.lines, *second.lines])):
+        # The same lines, and a copy that was made while the log still grew.
+        logs.plain(tmp_path / name, lines)
+        done = gitlab.run("used", *words, "--output", "json")
+        document = json.loads(done.stdout)
+        assert document["tokens"][0]["calls"] == 20 * len(lines) // len(first.lines)
+        assert len(document["log"]["twice"]) == len(document["log"]["files"]) - 1
+        later = document["log"]["twice"][-1]
+        assert (
+            f"{later} begins as another log does, such as a packed copy: what both have was counted once."
+            in done.stderr
+        )
+    through = read_usage([LogStream(io.BytesIO(condensed(logs_of([words[1]], None))))])
+    assert list(through.twice) == document["log"]["twice"]
 
 
 @pytest.mark.parametrize(

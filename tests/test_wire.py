@@ -12,6 +12,7 @@ from tokens.gitlab.membership import MembershipRule
 from tokens.rotation import wire
 from tokens.rotation.backend import Made
 from tokens.rotation.candidate import Candidate, Search
+from tokens.rotation.new_owner import NewOwner
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.resumption import Resumption, Step
 from tokens.rotation.stage import Stage
@@ -56,7 +57,7 @@ SELECTION = Selection(
 )
 ROTATIONS = (
     Rotation(CANDIDATE, ExpirationDate.typed("2027-11-22"), None),
-    Rotation(CANDIDATE, None, ExpirationDate.stored("0044-03-15 BC")),
+    Rotation(CANDIDATE, None, ExpirationDate.stored("0044-03-15 BC"), NewOwner(7, "deploy")),
 )
 
 

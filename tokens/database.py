@@ -308,7 +308,7 @@ class Connection:
         cures = " ".join(found or (f"ALTER ROLE {_quoted(self._role)} RESET {name};" for name in names))
         return ConnectionLost(
             f"The connection to {self._address.shown} was lost before anything was asked: {_one_line(error)}; if that "
-            f"happens again, the role may have a short timeout: {cures}"
+            f"happens again, the role may have a short timeout, so run {cures}"
         )
 
     def _notice(self, notice: psycopg.errors.Diagnostic) -> None:

@@ -138,6 +138,11 @@ def names_beginning(connection: Connection, what: str, begun: str) -> list[str]:
     return [row.name for row in connection.rows(NAMES_BEGINNING.format(names=NAMES[what]), begun=begun)]
 
 
+def near_service_account(connection: Connection, typed: str) -> str:
+    """The service account that may be meant by a name that none has, as the end of a message; empty where none is."""
+    return _near(connection, NAMES["service accounts"], typed)
+
+
 def check_names(connection: Connection, schema: Schema, selection: Selection) -> None:
     """Refuse a selection by the name of a user, group or project that is not there.
 
@@ -166,7 +171,7 @@ def check_names(connection: Connection, schema: Schema, selection: Selection) ->
 
 def _near(connection: Connection, names: str, typed: str) -> str:
     """What may be meant by a name that is not among `names`, a statement."""
-    if names != USERNAMES:
+    if names in (GROUP_PATHS, PROJECT_PATHS):
         for row in connection.rows(PATHS_WITH.format(names=names), name=typed):
             if row.name.isprintable():
                 return f' (did you mean "{row.name}"?)'

@@ -42,7 +42,7 @@ from tokens.targets.target import DatabaseTarget, parse_target
 class Result:
     """What became of a plan's tokens, in numbers of tokens, and the run that the journal has it under.
 
-    `recounted` have their new date, counted at the end; `changed_meanwhile` had another date by then or were gone;
+    `recounted` are as the plan wants them, counted at the end; `changed_meanwhile` were changed by then, or gone;
     `locked` were held by another session to the end. `run` is None where nothing was to be done.
     """
 
@@ -88,8 +88,21 @@ def plan(
     Raises:
         TokensError: see `tokens.errors`.
     """
-    kind = RunKind.REMOVE if change is None else RunKind.EXTEND
+    kind = RunKind.REMOVE if change is None else RunKind.REVOKE if change.revokes else RunKind.EXTEND
     return make_plan(_address(target), kind, selection, change or Change(), options=options or Options())
+
+
+def plan_revocation(target: str | Address, selection: Selection) -> Plan:
+    """What it would mean to revoke the selected tokens, with its notes; changes nothing.
+
+    Args:
+        target: as for `plan`.
+        selection: which tokens; one that chooses nothing is refused.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    return plan(target, selection, Change(revokes=True))
 
 
 def apply(
@@ -138,7 +151,7 @@ def undo(
 ) -> Result:
     """Put back what a run has changed, but for what was changed since. Arguments and errors as of `apply`.
 
-    A date in the past is no reason to refuse it.
+    A date in the past is no reason to refuse it. Revoked tokens come back only where `reviving` is allowed.
     """
     address = _address(target)
     _check_jobs(jobs)
@@ -156,6 +169,7 @@ def rotate(
     url: str | None,
     expires_in: int = LIFETIME,
     grace: int | None = None,
+    new_owner: str | None = None,
     reason: str | None = None,
     allow: Collection[str] = (),
     on_event: Callable[[RotationEvent], None] = lambda _: None,
@@ -171,6 +185,7 @@ def rotate(
             on the word of the database alone.
         expires_in: days that a new token lives, less where the instance allows no more.
         grace: days that the old one lives on, None to revoke it at once.
+        new_owner: the username of a service account: the tokens are people's, and their successors belong to it.
         reason: why, for the journal.
         allow: the guards that refuse nothing, such as `long-expired`.
         on_event: told what happens, from `tokens.rotation.run`: first the run's number, then each token. What it was
@@ -186,7 +201,9 @@ def rotate(
     search = Search(EVERYTHING) if isinstance(tokens, int) else tokens
     named = search.token is not None or bool(search.selection.users)
     backend = LocalBackend(Site(_address(target)), origin.here(), keys=read_keys_file(secrets_file))
-    survey = backend.survey(Question(search, expires_in, grace, named=named, resume=resume, unattended=True))
+    survey = backend.survey(
+        Question(search, expires_in, grace, named=named, new_owner=new_owner, resume=resume, unattended=True)
+    )
     if survey.fault is not None:
         raise survey.fault
     if named and not survey.found:

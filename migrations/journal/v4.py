@@ -27,6 +27,11 @@ def upgrade() -> None:
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
 
+        ALTER TABLE token_tasks.rotations ADD COLUMN new_owner_id bigint;
+
+        COMMENT ON COLUMN token_tasks.rotations.new_owner_id
+            IS 'The account that the new token belongs to; NULL: the owner stays';
+
         CREATE TABLE token_tasks.revocations (
             run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
             position   bigint      NOT NULL,
@@ -88,6 +93,8 @@ def downgrade() -> None:
         DROP TABLE
             token_tasks.entries, token_tasks.settings, token_tasks.names, token_tasks.revocations;
         DELETE FROM token_tasks.runs WHERE kind = 'revoke' OR state = 'withdrawn';
+
+        ALTER TABLE token_tasks.rotations DROP COLUMN new_owner_id;
 
         ALTER TABLE token_tasks.runs
             DROP COLUMN chain,

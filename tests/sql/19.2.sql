@@ -747,6 +747,11 @@ ALTER TABLE token_tasks.runs
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
 
+        ALTER TABLE token_tasks.rotations ADD COLUMN new_owner_id bigint;
+
+        COMMENT ON COLUMN token_tasks.rotations.new_owner_id
+            IS 'The account that the new token belongs to; NULL: the owner stays';
+
         CREATE TABLE token_tasks.revocations (
             run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
             position   bigint      NOT NULL,
@@ -5483,7 +5488,7 @@ WITH changed AS MATERIALIZED (
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
           WHERE c.run_id > $1
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
@@ -5665,7 +5670,7 @@ UPDATE public.members m
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
           WHERE c.run_id > $1
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
@@ -5727,7 +5732,7 @@ UPDATE public.members m
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
           WHERE c.run_id > $1
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
@@ -6834,7 +6839,7 @@ SELECT
 -- rotate
 SELECT
       t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, t.granular AS granular,
-      t.sudo AS sudo, COALESCE(u.admin, false) AS admin,
+      t.sudo AS sudo, t.scopes, t.organization_id AS organization_id, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
       (
         WITH RECURSIVE line AS (
@@ -6878,17 +6883,19 @@ SELECT
 
 -- rotate
 SELECT count(DISTINCT m.id) AS members
-    FROM public.personal_access_tokens t
-    JOIN public.users u ON u.id = t.user_id
+    FROM public.users u
     JOIN public.members m ON m.user_id = u.id
-    WHERE t.id = ANY(CAST($1 AS bigint[]))
+    WHERE u.id = ANY(CAST($1 AS bigint[]))
       AND u.user_type = 13
       AND m.requested_at IS NULL
       AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date));
 
 -- rotate
-INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires_at, grace_until)
-    VALUES ($1, $2, CAST($3 AS date), CAST($4 AS date), CAST($5 AS date));
+INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires_at, grace_until, new_owner_id)
+    VALUES (
+      $1, $2, CAST($3 AS date), CAST($4 AS date), CAST($5 AS date),
+      CAST($6 AS bigint)
+    );
 
 -- rotate
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
@@ -6904,9 +6911,10 @@ UPDATE token_tasks.runs
 -- rotate
 SELECT
       p.state, p.successor_id, p.old_expires_at::text AS old_expires_at, p.new_expires_at::text AS new_expires_at,
-      p.grace_until::text AS grace_until, r.memberships
+      p.grace_until::text AS grace_until, p.new_owner_id, u.username AS new_owner, r.memberships
     FROM token_tasks.rotations p
     JOIN token_tasks.runs r ON r.id = p.run_id
+    LEFT JOIN public.users u ON u.id = p.new_owner_id
     WHERE p.run_id = $1 AND p.token_id = $2
     FOR UPDATE OF p;
 
@@ -6920,7 +6928,7 @@ SELECT t.user_id, t.organization_id AS organization_id
 INSERT INTO public.personal_access_tokens
       (user_id, name, description, scopes, impersonation, organization_id, group_id, granular, sudo, user_type, expires_at, token_digest, previous_personal_access_token_id, created_at, updated_at)
     SELECT
-      t.user_id, t.name, t.description, t.scopes, t.impersonation, t.organization_id, CASE
+      u.id, t.name, t.description, t.scopes, t.impersonation, t.organization_id, CASE
         WHEN COALESCE(u.user_type, 0) = 6 THEN (
         SELECT top.id
         FROM public.user_details d
@@ -6941,10 +6949,10 @@ INSERT INTO public.personal_access_tokens
         JOIN public.namespaces n ON n.id = d.enterprise_group_id
         WHERE d.user_id = u.id
       )
-        END, t.granular, t.sudo, u.user_type, CAST($1 AS date), CAST($2 AS text), t.id, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
+        END, t.granular, t.sudo, u.user_type, CAST($1 AS date), CAST($2 AS text), CASE WHEN u.id = t.user_id THEN t.id END, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
     FROM public.personal_access_tokens t
-    JOIN public.users u ON u.id = t.user_id
-    WHERE t.id = $3
+    JOIN public.users u ON u.id = COALESCE(CAST($3 AS bigint), t.user_id)
+    WHERE t.id = $4
     ON CONFLICT DO NOTHING
     RETURNING id;
 
@@ -7012,7 +7020,7 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
       ELSE 'active'
     END END AS state_now,
-      t.expires_at::text AS old_now
+      t.expires_at::text AS old_now, new_owner.username AS new_account
     FROM (
       SELECT *
       FROM token_tasks.rotations
@@ -7022,6 +7030,7 @@ SELECT
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.token_id
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN public.users new_owner ON new_owner.id = p.new_owner_id
     ORDER BY p.token_id;
 
 -- journal.prune
@@ -7104,6 +7113,8 @@ FROM token_tasks.alembic_version;
 DROP TABLE
             token_tasks.entries, token_tasks.settings, token_tasks.names, token_tasks.revocations;
         DELETE FROM token_tasks.runs WHERE kind = 'revoke' OR state = 'withdrawn';
+
+        ALTER TABLE token_tasks.rotations DROP COLUMN new_owner_id;
 
         ALTER TABLE token_tasks.runs
             DROP COLUMN chain,

@@ -214,7 +214,7 @@ def read_facts(
     migrated = dated_by(migration)
     works = WORKS.format(new=new.sql)
     warned = notices.any_set(schema)
-    bots = _bots(clean_up, policy, change.earliest())
+    bots = bots_and_clean_up(clean_up, policy, change.earliest())
     statement = FACTS.format(
         works=works,
         ends_before=ends_before(new.sql),
@@ -256,26 +256,44 @@ def read_superseded(
 
 
 def read_doomed(
-    connection: Connection, tokens: Condition, new: Condition, policy: Policy, clean_up: CleanUp | None
+    connection: Connection,
+    tokens: Condition,
+    new: Condition,
+    policy: Policy,
+    clean_up: CleanUp | None,
+    *,
+    revoked: str = "t.revoked",
+    updated_at: str = "t.updated_at",
 ) -> int:
-    """How many bots the next clean-up takes because each token `t` of `tokens`, SQL for FROM, gets the date `new`."""
-    bots = _bots(clean_up, policy, new)
+    """How many bots the next clean-up takes because each token `t` of `tokens`, SQL for FROM, gets the date `new`.
+
+    `revoked` and `updated_at` are the SQL of what these columns will have.
+    """
+    bots = bots_and_clean_up(clean_up, policy, new, revoked=revoked, updated_at=updated_at)
     statement = DOOMED_BOTS.format(source=tokens.sql, **bots.sql)
     row = connection.row(statement, facts_today=policy.today.literal, **bots.parameters, **tokens.parameters)
     return int(row.doomed_bots)
 
 
 @dataclass(frozen=True)
-class _Bots:
+class BotsInSQL:
     """The parts of a statement that are about bots and their clean-up, and the values in them."""
 
     sql: Mapping[str, str]
     parameters: Mapping[str, object]
 
 
-def _bots(clean_up: CleanUp | None, policy: Policy, new: Condition) -> _Bots:
+def bots_and_clean_up(
+    clean_up: CleanUp | None,
+    policy: Policy,
+    new: Condition,
+    *,
+    revoked: str = "t.revoked",
+    updated_at: str = "t.updated_at",
+) -> BotsInSQL:
+    """What becomes of the bots of tokens `t` that get the date `new`, and such a `revoked` and `updated_at`, as SQL."""
     if clean_up is None or policy.inactive_days is None:
-        return _Bots({"of_bots": "0 AS holding", "bots": "", "doomed": "false", "doomed_anyway": "false"}, {})
+        return BotsInSQL({"of_bots": "0 AS holding", "bots": "", "doomed": "false", "doomed_anyway": "false"}, {})
     today = "CAST(%(facts_today)s AS date)"
     next_day = f"({today} + 1)"
     days = "CAST(%(facts_inactive_days)s AS integer)"
@@ -285,10 +303,10 @@ def _bots(clean_up: CleanUp | None, policy: Policy, new: Condition) -> _Bots:
     }
     of_bots = OF_BOTS.format(
         **holding,
-        will_hold=holds(clean_up, new.sql, "t.revoked", "t.updated_at", next_day, days),
-        will_be_active=is_active(clean_up, new.sql, "t.revoked", today),
+        will_hold=holds(clean_up, new.sql, revoked, updated_at, next_day, days),
+        will_be_active=is_active(clean_up, new.sql, revoked, today),
     )
-    return _Bots(
+    return BotsInSQL(
         {
             "of_bots": of_bots.strip(),
             "bots": BOTS.format(**holding).strip(),

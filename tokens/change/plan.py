@@ -11,8 +11,9 @@ from typing import Any
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change, Move
-from tokens.change.facts import read_facts, read_superseded
+from tokens.change.facts import Facts, read_facts, read_superseded
 from tokens.change.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
+from tokens.change.revocation import Ends, notes_on_ends, read_ends
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
@@ -25,7 +26,7 @@ from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
-from tokens.selection import Condition, Selection, refuse_others
+from tokens.selection import Condition, Selection, refuse_everything, refuse_others
 from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server
@@ -57,6 +58,7 @@ class RunKind(StrEnum):
     EDIT = "edit"
     EXTEND = "extend"
     REMOVE = "remove"
+    REVOKE = "revoke"
     UNDO = "undo"
     ROTATE = "rotate"
 
@@ -210,8 +212,10 @@ def make_plan(
             PostgreSQL cannot hold.
     """
     refuse_others(sorted(selection.others))
+    if change.revokes:
+        refuse_everything(selection)
     with database.reading(address) as connection:
-        schema = preflight.check(connection, CHANGE)
+        schema = preflight.check(connection, change.needs)
         check_names(connection, schema, selection)
         policy = read_policy(connection, schema)
         condition = selection.condition(schema)
@@ -225,20 +229,28 @@ def make_plan(
         rule = rule_of(release or estimate) if options.memberships else None
         bots = clean_up(release, estimate)
         migration = read_background_migration(connection, schema)
-        facts = read_facts(connection, schema, condition, change, policy, migration, bots)
+        facts, ends = Facts(), Ends()
+        if change.revokes:
+            ends = read_ends(connection, schema, condition, policy, bots)
+        else:
+            facts = read_facts(connection, schema, condition, change, policy, migration, bots)
         more: list[Note] = []
         if kind is not RunKind.EDIT:
-            more += _notes_on_selection(connection, schema, selection, chunks, counts, left_out)
+            more += _notes_on_selection(connection, schema, selection, chunks, counts, left_out, revokes=change.revokes)
         more += read_gaps(connection, schema)
-    found = notes(
-        moves_of(chunks),
-        facts,
-        policy,
-        memberships=rule,
-        notices=options.notices,
-        clean_up=bots,
-        options=kind is not RunKind.EDIT,
-    )
+    if change.revokes:
+        found = notes_on_ends(moves_of(chunks), ends, policy, bots)
+        counts = tuple(one for one in counts if one.state is not State.REVOKED)
+    else:
+        found = notes(
+            moves_of(chunks),
+            facts,
+            policy,
+            memberships=rule,
+            notices=options.notices,
+            clean_up=bots,
+            options=kind is not RunKind.EDIT,
+        )
     return Plan(
         kind,
         selection.as_dict(),
@@ -273,11 +285,13 @@ def _notes_on_selection(
     chunks: Sequence[Chunk],
     counts: Sequence[KindCount],
     superseded: Sequence[int],
+    *,
+    revokes: bool,
 ) -> Iterator[Note]:
     """What was named and comes to nothing, and the tokens left out that are `superseded`."""
     chosen = (one for chunk in chunks for one in chunk.ids)
     unknown, left_out = ids_without_effect(connection, selection, chain(chosen, superseded))
-    yield from notes_on_ids(len(selection.ids or ()), unknown, left_out)
+    yield from notes_on_ids(len(selection.ids or ()), unknown, left_out, revokes=revokes)
     if superseded:
         yield left_out_superseded(superseded)
     if chunks or superseded:

@@ -1,4 +1,4 @@
-"""`extend` and `remove`: change the expiration dates of selected tokens, with a plan before and a record after."""
+"""`extend`, `remove` and `revoke`: change selected tokens, with a plan before and a record after."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -87,6 +87,18 @@ def remove(
         TokensError: see `tokens.errors`.
     """
     return _change(environment, locate, RunKind.REMOVE, selection, Change(), options, handling, logs)
+
+
+def revoke(
+    environment: Environment, locate: Locate, selection: Selection, handling: Handling, logs: Sequence[Log] | None
+) -> Ending:
+    """Revoke selected tokens.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    change = Change(revokes=True)
+    return _change(environment, locate, RunKind.REVOKE, selection, change, Options(), handling, logs)
 
 
 def _change(

@@ -28,7 +28,7 @@ from tokens.errors import TokensError, UsageError
 from tokens.journal.opening import make_ready
 from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
-from tokens.rotation.plan import RotationPlan
+from tokens.rotation.plan import LONG_EXPIRED, RotationPlan
 from tokens.rotation.remote import RemoteBackend
 from tokens.rotation.resumption import Resumption
 from tokens.rotation.rotator import new_token
@@ -126,6 +126,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         of_all=options.of_all,
         named=options.names,
         allow_personal=options.allows_people,
+        new_owner=options.new_owner,
         resume=options.resume,
         asks_url=options.verifies and options.url is None,
         dry_run=options.dry_run,
@@ -243,9 +244,9 @@ def _check_destination(call: _Call, left: Sequence[Resumption]) -> None:
 
 
 def _check_guards(planned: RotationPlan, options: RotateOptions, *, deliberate: bool) -> None:
-    """Refuse what a guard forbids; none does where a person means this very token."""
+    """Refuse what a guard forbids; that a token is long dead is no guard where a person means this very one."""
     refuse_more(len(planned.rotations), options.at_most)
-    refuse_guarded([] if deliberate else list(planned.guards), options.allow)
+    refuse_guarded([one for one in planned.guards if not (deliberate and one == LONG_EXPIRED)], options.allow)
 
 
 def _proof(survey: Survey, options: RotateOptions) -> Verification | str:

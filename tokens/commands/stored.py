@@ -98,7 +98,12 @@ def _undo(
         report.say(f"{why}: there is nothing to do.")
         return DONE
     if not found.tokens:
-        return Ending(ExitStatus.PARTIAL, f"No token has still the date that run {run} gave it: nothing was changed.")
+        left = (
+            f"is still as run {run} left it"
+            if found.plan.change.revokes
+            else f"has still the date that run {run} gave it"
+        )
+        return Ending(ExitStatus.PARTIAL, f"No token {left}: nothing was changed.")
     check_guards(found.guards, found.plan.tokens, handling)
     if handling.dry_run:
         return end_dry_run(report)

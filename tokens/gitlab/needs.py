@@ -52,6 +52,7 @@ OPTIONAL = {
         "user_type",
     ),
     USER_DETAILS: ("bot_namespace_id", "enterprise_group_id", "provisioned_by_project_id"),
+    USERS: ("organization_id",),
 }
 
 
@@ -130,6 +131,9 @@ CHANGE = Needs(
     writes={TOKENS: ("expires_at", *FLAGS, *TIMES), MEMBERS: ("expires_at",)},
 )
 
+# Of a token that is revoked, GitLab takes `updated_at` for the time of that.
+REVOKE = Needs(reads=CHANGE.reads, writes={TOKENS: ("revoked", "updated_at")})
+
 # What is shown of tokens and of those who look after them.
 LIST = Needs(
     reads={
@@ -176,7 +180,8 @@ ROTATE = Needs(
             "personal_access_token_settings",
             "token_prefixes",
         ),
-        USERS: (*CHANGE.reads[USERS], "admin"),
+        USERS: (*CHANGE.reads[USERS], "admin", "organization_id"),
+        MEMBERS: (*CHANGE.reads[MEMBERS], "access_level"),
         USER_DETAILS: (*CHANGE.reads[USER_DETAILS], "enterprise_group_id"),
         GRANULAR_SCOPES: ("id", "organization_id", "personal_access_token_id", "granular_scope_id"),
     },

@@ -30,6 +30,9 @@ KNOWN = frozenset(
     }
 )
 
+OF_ADMINISTRATORS = frozenset({"admin_mode", "read_service_ping", "sudo"})
+"""Those that GitLab gives to tokens of administrators alone (ADMIN_SCOPES of its `Gitlab::Auth`)."""
+
 DEFAULT = "api"
 """What GitLab takes an empty list for."""
 

@@ -60,7 +60,7 @@ ROTATIONS_OF_RUN = f"""
         ELSE p.given_up
       END AS given_up,
       CASE WHEN t.id IS NOT NULL THEN {STATE_EXPRESSION.strip()} END AS state_now,
-      t.expires_at::text AS old_now
+      t.expires_at::text AS old_now, new_owner.username AS new_account
     FROM (
       SELECT *
       FROM token_tasks.rotations
@@ -70,6 +70,7 @@ ROTATIONS_OF_RUN = f"""
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.token_id
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN public.users new_owner ON new_owner.id = p.new_owner_id
     ORDER BY p.token_id
 """  # noqa: S608 - a constant
 
@@ -121,7 +122,8 @@ class RotationOutcome:
     `account`, `name`, `state_now` and `old_now` are the old token's as it is now, None where it is gone; `old` is the
     date that it had before. `stage` is one of `tokens.rotation.stage.Stage`, reached at `reached_at`, ISO 8601 in UTC:
     delivered and done mean that somebody has got the successor. `successor_id` is the token that takes its place, None
-    where there is none; `given_up` are those that were made for it and revoked again, in their order.
+    where there is none; `given_up` are those that were made for it and revoked again, in their order. `new_account` is
+    whose the successor is, None where the owner stays.
     """
 
     id: int
@@ -136,6 +138,7 @@ class RotationOutcome:
     given_up: tuple[int, ...]
     state_now: State | None
     old_now: ExpirationDate | None
+    new_account: str | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,9 @@ def selection_in_words(run: StoredRun) -> str:
 def change_in_words(kind: RunKind, change: Change) -> str:
     """What becomes of the dates."""
     if kind is RunKind.UNDO:
-        return "the old dates back"
+        return "the revoked tokens back" if change.revokes else "the old dates back"
+    if change.revokes:
+        return "revoke"
     if kind is RunKind.ROTATE:
         return f"successors until {change.to}" if change.to else "successors"
     if change.removes:
@@ -254,6 +259,7 @@ def _rotation(row: Any) -> RotationOutcome:
         given_up=tuple(row.given_up),
         state_now=None if row.state_now is None else State(row.state_now),
         old_now=_date(row.old_now),
+        new_account=row.new_account,
     )
 
 

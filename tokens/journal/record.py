@@ -300,7 +300,12 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
         connection,
         plan.kind,
         selection=plan.selection,
-        change={"to": plan.change.to and plan.change.to.literal, "by": plan.change.by, "days": plan.change.days},
+        change={
+            "to": plan.change.to and plan.change.to.literal,
+            "by": plan.change.by,
+            "days": plan.change.days,
+            "revokes": plan.change.revokes,
+        },
         memberships=plan.memberships,
         notices=plan.notices,
         undoes=plan.undoes,

@@ -52,7 +52,10 @@ PENDING = """
     ORDER BY CASE WHEN CAST(%(backwards)s AS boolean) THEN -c.position ELSE c.position END
 """
 
-# The tokens of a run that have the date again that they had before, from an undo of it that was not the last word.
+AS_REVOKED = "(t.revoked IS TRUE AND t.updated_at = n.revoked_at)"
+"""Whether nobody has touched a token `t` since a run revoked it, by the row `n` of `token_tasks.revocations`."""
+
+# The tokens of a run that are again as they were before, from an undo of it that was not the last word.
 PUT_BACK = """
     WITH put_back AS MATERIALIZED (
       SELECT DISTINCT p.id
@@ -60,24 +63,27 @@ PUT_BACK = """
         SELECT
           c.new_expires_at,
           unnest(c.token_ids) AS id,
-          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+          COALESCE(c.left_alone, '{{}}') || COALESCE(c.locked, '{{}}') AS others
         FROM token_tasks.runs u
         JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
         WHERE u.undoes = %(run)s
       ) p
-      JOIN public.personal_access_tokens t ON t.id = p.id AND t.expires_at IS NOT DISTINCT FROM p.new_expires_at
+      JOIN public.personal_access_tokens t ON t.id = p.id AND {again}
       WHERE p.id <> ALL (p.others)
     )"""
 
+DATE_AGAIN = "t.expires_at IS NOT DISTINCT FROM p.new_expires_at"
+WORKS_AGAIN = "t.revoked IS NOT TRUE"
+
 # What a run has changed, last first, so that a membership that was moved twice comes back to its first end.
-CHANGED = f"""{PUT_BACK}
+CHANGED = """
     SELECT
       c.position, c.new_expires_at::text AS old, c.old_expires_at::text AS new,
       CASE
         WHEN c.left_alone IS NULL AND c.locked IS NULL AND NOT EXISTS (SELECT FROM put_back) THEN c.token_ids
         ELSE ARRAY(
           SELECT id FROM unnest(c.token_ids) AS id
-          WHERE id <> ALL (COALESCE(c.left_alone, '{{}}')) AND id <> ALL (COALESCE(c.locked, '{{}}'))
+          WHERE id <> ALL (COALESCE(c.left_alone, '{}')) AND id <> ALL (COALESCE(c.locked, '{}'))
             AND id NOT IN (SELECT b.id FROM put_back b)
           ORDER BY id
         )
@@ -86,7 +92,7 @@ CHANGED = f"""{PUT_BACK}
     FROM token_tasks.chunks c
     WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
     ORDER BY c.position DESC
-"""  # noqa: S608 - a constant
+"""
 
 
 @dataclass(frozen=True)
@@ -199,11 +205,16 @@ def read_reverse(connection: Connection, stored: StoredRun) -> Plan:
         RunKind.UNDO,
         stored.selection,
         stored.change,
-        tuple(_chunks(connection.stream(CHANGED, run=stored.id))),
+        tuple(_chunks(connection.stream(with_put_back(stored.change, CHANGED), run=stored.id))),
         memberships=stored.memberships,
         notices=stored.notices,
         undoes=stored.id,
     )
+
+
+def with_put_back(change: Change, statement: str) -> str:
+    """A statement that asks `put_back` which tokens of the run `run`, a run of this change, are as they were before."""
+    return PUT_BACK.format(again=WORKS_AGAIN if change.revokes else DATE_AGAIN) + statement
 
 
 def _stored(row: Any) -> StoredRun:
@@ -213,7 +224,12 @@ def _stored(row: Any) -> StoredRun:
         kind=RunKind(row.kind),
         state=RunState(row.state),
         selection=row.selection,
-        change=Change(change["to"] and ExpirationDate.stored(change["to"]), change["by"], change["days"]),
+        change=Change(
+            change["to"] and ExpirationDate.stored(change["to"]),
+            change["by"],
+            change["days"],
+            change.get("revokes", False),
+        ),
         memberships=row.memberships and MembershipRule(row.memberships),
         notices=row.notices,
         reason=row.reason,

@@ -26,8 +26,9 @@ class Question:
     `expires_in` and `grace` are days. `selects` says that the options say which tokens; else those near their date are
     looked for, and all of the kind where there are none. `of_all` takes all that are found, and not one of them;
     `named` says that it is by their name, id or account. `chosen` are tokens that were found before: none is looked for
-    then. `resume` is the number of a run, about which alone it is then. `asks_url` wants GitLab's own URL. A `dry_run`
-    makes nothing, so neither keys nor journal are looked at; where it is `unattended` there has to be a journal.
+    then. `new_owner` is the username of the service account that people's new tokens belong to; None keeps the owners.
+    `resume` is the number of a run, about which alone it is then. `asks_url` wants GitLab's own URL. A `dry_run` makes
+    nothing, so neither keys nor journal are looked at; where it is `unattended` there has to be a journal.
     """
 
     search: Search
@@ -37,6 +38,7 @@ class Question:
     of_all: bool = True
     named: bool = False
     allow_personal: bool = False
+    new_owner: str | None = None
     chosen: tuple[Candidate, ...] = ()
     resume: int | None = None
     asks_url: bool = False

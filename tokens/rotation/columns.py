@@ -38,12 +38,14 @@ GROUPS = (
     (HUMAN, "enterprise_group_id", ENTERPRISE),
 )
 
-# Of a token `t` and its owner `u`; the group comes from `_group`. The copy of user_type in the old row may be missing.
+# Of a token `t` and the owner `u` of its successor, whose group comes from `_group`; the copy of user_type in the old
+# row may be missing. GitLab does not learn what another owner's token replaces: see `tokens.rotation.new_owner`.
 GIVEN = {
+    "user_id": "u.id",
     "user_type": "u.user_type",
     "expires_at": "CAST(%(expires_at)s AS date)",
     "token_digest": "CAST(%(digest)s AS text)",
-    "previous_personal_access_token_id": "t.id",
+    "previous_personal_access_token_id": "CASE WHEN u.id = t.user_id THEN t.id END",
     "created_at": "now() AT TIME ZONE 'UTC'",
     "updated_at": "now() AT TIME ZONE 'UTC'",
 }

@@ -184,7 +184,9 @@ class LocalBackend:
             return self._planned(survey, question, found)
         try:
             with self._announced(CHECKING):
-                against = plan.obstacles(self._address, found, allow_personal=question.allow_personal)
+                against = plan.obstacles(
+                    self._address, found, allow_personal=question.allow_personal, new_owner=question.new_owner
+                )
         except TokensError as fault:
             return replace(survey, fault=fault)
         survey = replace(survey, obstacles=against)
@@ -208,6 +210,7 @@ class LocalBackend:
                     grace=question.grace,
                     release=self._site.release,
                     allow_personal=question.allow_personal,
+                    new_owner=question.new_owner,
                 )
         except TokensError as fault:
             return replace(survey, fault=fault)

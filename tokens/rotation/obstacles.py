@@ -7,15 +7,16 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
 from tokens.gitlab.schema import TOKENS, Schema
+from tokens.gitlab.scope_list import scopes_of
+from tokens.gitlab.scopes import OF_ADMINISTRATORS
 from tokens.gitlab.settings import Rules
 from tokens.rotation.candidate import live_successor
-
-ACTIVE = "active"
+from tokens.rotation.new_owner import ACTIVE, Account
 
 STANDINGS = """
     SELECT
       t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, {granular} AS granular,
-      {sudo} AS sudo, COALESCE(u.admin, false) AS admin,
+      {sudo} AS sudo, t.scopes, {organization} AS organization_id, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
       {live_successor} AS live_successor
     FROM public.personal_access_tokens t
@@ -34,6 +35,8 @@ class Standing:
     impersonation: bool
     granular: bool
     sudo: bool
+    scopes: str
+    organization_id: int | None
     admin: bool
     username: str | None
     user_type: int
@@ -50,14 +53,18 @@ def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -
     statement = STANDINGS.format(
         granular="t.granular" if schema.has(TOKENS, "granular") else "false",
         sudo="t.sudo" if schema.has(TOKENS, "sudo") else "false",
+        organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
         live_successor=live_successor(connection, schema),
     )
     return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
 
 
-def obstacle(standing: Standing, rules: Rules, *, allow_personal: bool) -> str | None:
-    """The first reason against a rotation as one line with what to do, None where there is none."""
-    return next(_obstacles(standing, rules, allow_personal=allow_personal), None)
+def obstacle(standing: Standing, rules: Rules, *, allow_personal: bool, new_owner: Account | None = None) -> str | None:
+    """The first reason against a rotation as one line with what to do, None where there is none.
+
+    With a `new_owner` it is about a person's token whose successor is that account's: who owned it need not work.
+    """
+    return next(_obstacles(standing, rules, new_owner, allow_personal=allow_personal), None)
 
 
 def check_instance(rules: Rules) -> None:
@@ -69,14 +76,26 @@ def check_instance(rules: Rules) -> None:
         )
 
 
-def _obstacles(standing: Standing, rules: Rules, *, allow_personal: bool) -> Iterator[str]:
-    is_human = standing.user_type == HUMAN
+def _obstacles(standing: Standing, rules: Rules, new_owner: Account | None, *, allow_personal: bool) -> Iterator[str]:
     if standing.revoked:
         yield f"{standing} is revoked: a revoked token gets no successor; create a new one in GitLab, or leave it out."
     if not standing.owned:
         yield f"{standing} has no owner in this database, so that no successor could work: leave it out."
     elif standing.user_type not in (HUMAN, PROJECT_BOT, SERVICE_ACCOUNT):
         yield f"{standing} belongs to one of GitLab's own accounts, whose tokens GitLab looks after: leave it out."
+    if new_owner is not None:
+        yield from _against_another_owner(standing, new_owner)
+    else:
+        yield from _against_the_owner(standing, rules, allow_personal=allow_personal)
+    if standing.live_successor is not None:
+        yield (
+            f"{standing} was rotated already, and its successor {standing.live_successor} works: rotate that one, or "
+            "revoke it first; if a run that has stopped made it, continue it with --resume."
+        )
+
+
+def _against_the_owner(standing: Standing, rules: Rules, *, allow_personal: bool) -> Iterator[str]:
+    is_human = standing.user_type == HUMAN
     if is_human and not allow_personal:
         yield f"{standing} is a person's: who gets its successor acts as that person; use --kind personal to allow it."
     if standing.state != ACTIVE:
@@ -94,8 +113,34 @@ def _obstacles(standing: Standing, rules: Rules, *, allow_personal: bool) -> Ite
             f"{standing} may use sudo, which GitLab allows administrators alone, and its owner is none: GitLab itself "
             "would not rotate it; make the account an administrator, or create a token without sudo in GitLab."
         )
-    if standing.live_successor is not None:
+
+
+def _against_another_owner(standing: Standing, account: Account) -> Iterator[str]:
+    if standing.user_type != HUMAN:
         yield (
-            f"{standing} was rotated already, and its successor {standing.live_successor} works: rotate that one, or "
-            "revoke it first; if a run that has stopped made it, continue it with --resume."
+            f"{standing} is no person's, and --new-owner takes people's tokens alone: rotate it without that "
+            "option, or leave it out."
+        )
+    if standing.impersonation:
+        yield (
+            f"{standing} is an impersonation token, with which an administrator acts as that person: leave it out, and "
+            "revoke it in GitLab."
+        )
+    if standing.granular:
+        yield (
+            f"{standing} is fine-grained, and what it may do is worded for its owner: create one for "
+            f"{account.username} in GitLab."
+        )
+    scopes = OF_ADMINISTRATORS & {*scopes_of(standing.scopes), *(["sudo"] if standing.sudo else [])}
+    if scopes and not account.admin:
+        yield (
+            f"{standing} has {', '.join(sorted(scopes))}, which GitLab gives administrators alone, and "
+            f"{account.username} is none: create a token without that in GitLab, or leave it out."
+        )
+    if None not in (standing.organization_id, account.organization_id) and (
+        standing.organization_id != account.organization_id
+    ):
+        yield (
+            f"{standing} is of organization {standing.organization_id}, and {account.username} of "
+            f"{account.organization_id}: choose a service account of the same one."
         )

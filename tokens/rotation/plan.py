@@ -1,6 +1,6 @@
 """What a rotation will do, frozen before anybody is asked: which tokens, the successors' date, the old ones' end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tokens import database
@@ -17,9 +17,13 @@ from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy, read_rules
 from tokens.gitlab.succession import PREDECESSOR, why_unknown
+from tokens.rotation import handover
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.columns import check_known
+from tokens.rotation.new_owner import Account, NewOwner
+from tokens.rotation.new_owner import find as find_new_owner
 from tokens.rotation.obstacles import (
+    Standing,
     check_instance,
     obstacle,
     read_standings,
@@ -39,10 +43,9 @@ MEMBERSHIPS = f"""
 # GitLab deletes a bot at the end of its membership, while a service account only loses what that gave it.
 OF_SERVICE_ACCOUNTS = """
     SELECT count(DISTINCT m.id) AS members
-    FROM public.personal_access_tokens t
-    JOIN public.users u ON u.id = t.user_id
+    FROM public.users u
     JOIN public.members m ON m.user_id = u.id
-    WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
+    WHERE u.id = ANY(CAST(%(owners)s AS bigint[]))
       AND u.user_type = 13
       AND m.requested_at IS NULL
       AND m.expires_at < COALESCE(CAST(%(end)s AS date), CAST('infinity' AS date))
@@ -68,15 +71,21 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Rotation:
-    """One token, the date that its successor gets, and until when the old one may live on.
+    """One token, the date that its successor gets, until when the old one may live on, and whose the successor is.
 
     Dates are in UTC. `expires_at` None is "never"; without `grace_until` the old token is revoked, with it it keeps its
-    own date where that is earlier.
+    own date where that is earlier. `new_owner` is None where the owner stays.
     """
 
     candidate: Candidate
     expires_at: ExpirationDate | None
     grace_until: ExpirationDate | None
+    new_owner: NewOwner | None = None
+
+    @property
+    def account(self) -> str:
+        """The username of the account that the successor belongs to."""
+        return self.candidate.account if self.new_owner is None else self.new_owner.username
 
 
 @dataclass(frozen=True)
@@ -100,11 +109,13 @@ def plan(
     grace: int | None,
     release: str | None,
     allow_personal: bool,
+    new_owner: str | None = None,
 ) -> RotationPlan:
     """Plan a successor for each of these tokens, in their order. Changes nothing.
 
     `expires_in` and `grace` are in days from today (UTC); the instance's maximum lifetime limits the first. `release`
-    is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells.
+    is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells. With `new_owner`, a username,
+    the tokens are people's, and their successors belong to that service account.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`; also where a token cannot or should not be rotated.
@@ -119,7 +130,9 @@ def plan(
     chosen = {candidate.id: candidate for candidate in candidates}
     with database.reading(address) as connection:
         schema = preflight.check(connection, ROTATE)
-        reasons = _obstacles(connection, schema, list(chosen), allow_personal=allow_personal)
+        account = None if new_owner is None else find_new_owner(connection, schema, new_owner)
+        standings = read_standings(connection, schema, list(chosen))
+        reasons = _obstacles(connection, schema, list(chosen), standings, account, allow_personal=allow_personal)
         if reasons:
             raise Refused(_refusal(reasons))
         check_known(connection, list(chosen))
@@ -131,17 +144,25 @@ def plan(
         grace_until = None if grace is None else _day(policy, grace, "--grace")
         has_bots = any(candidate.user_type == PROJECT_BOT for candidate in chosen.values())
         rule = rule_of(release or read_release(connection, schema)) if has_bots else None
-        rotations = tuple(Rotation(candidate, expires_at, grace_until) for candidate in chosen.values())
+        owner = None if account is None else account.new_owner
+        rotations = tuple(Rotation(candidate, expires_at, grace_until, owner) for candidate in chosen.values())
+        handed_over: tuple[str, ...] = ()
+        guards = [LONG_EXPIRED] if any(map(_is_long_expired, chosen.values())) else []
+        if account is not None:
+            handed_over, against = handover.notes(connection, account, tuple(standings.values()), grace=bool(grace))
+            guards += against
         notes = (
             *_notes(policy, rotations, asked),
-            *_notes_on_memberships(connection, list(chosen), rule, expires_at),
+            *handed_over,
+            *_notes_on_memberships(connection, rotations, rule, expires_at),
             *_notes_on_the_record(connection, schema),
         )
-    guards = (LONG_EXPIRED,) if any(map(_is_long_expired, chosen.values())) else ()
-    return RotationPlan(rotations, notes, rule, guards)
+    return RotationPlan(rotations, notes, rule, tuple(guards))
 
 
-def obstacles(address: Address, candidates: Sequence[Candidate], *, allow_personal: bool) -> dict[int, str]:
+def obstacles(
+    address: Address, candidates: Sequence[Candidate], *, allow_personal: bool, new_owner: str | None = None
+) -> dict[int, str]:
     """Why tokens cannot or should not be rotated, one line each by their ids, for a caller that leaves those out.
 
     Raises:
@@ -149,18 +170,28 @@ def obstacles(address: Address, candidates: Sequence[Candidate], *, allow_person
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, ROTATE)
-        return _obstacles(connection, schema, [one.id for one in candidates], allow_personal=allow_personal)
+        account = None if new_owner is None else find_new_owner(connection, schema, new_owner)
+        ids = [one.id for one in candidates]
+        standings = read_standings(connection, schema, ids)
+        return _obstacles(connection, schema, ids, standings, account, allow_personal=allow_personal)
 
 
-def _obstacles(connection: Connection, schema: Schema, ids: Sequence[int], *, allow_personal: bool) -> dict[int, str]:
+def _obstacles(
+    connection: Connection,
+    schema: Schema,
+    ids: Sequence[int],
+    standings: Mapping[int, Standing],
+    account: Account | None,
+    *,
+    allow_personal: bool,
+) -> dict[int, str]:
     rules = read_rules(connection, schema)
     check_instance(rules)
-    standings = read_standings(connection, schema, ids)
     reasons = {}
     for id_ in ids:
         if id_ not in standings:
             reasons[id_] = f"Token {id_} is gone: look for the tokens again."
-        elif reason := obstacle(standings[id_], rules, allow_personal=allow_personal):
+        elif reason := obstacle(standings[id_], rules, allow_personal=allow_personal, new_owner=account):
             reasons[id_] = reason
     return reasons
 
@@ -216,8 +247,12 @@ def _notes(policy: Policy, rotations: Sequence[Rotation], asked: ExpirationDate)
 
 
 def _notes_on_memberships(
-    connection: Connection, ids: Sequence[int], rule: MembershipRule | None, expires_at: ExpirationDate | None
+    connection: Connection,
+    rotations: Sequence[Rotation],
+    rule: MembershipRule | None,
+    expires_at: ExpirationDate | None,
 ) -> Iterator[str]:
+    ids = [one.candidate.id for one in rotations]
     if rule is not None:
         end = expires_at if rule is MembershipRule.UNTIL_TOKEN else None
         moved = connection.row(MEMBERSHIPS, ids=list(ids), end=end and end.literal).members
@@ -235,7 +270,8 @@ def _notes_on_memberships(
                 f"{counted(len(homeless), 'token is of a bot', 'tokens are of bots')} without any membership: GitLab "
                 f"will accept the new token, which reaches nothing (id {named}{more})."
             )
-    kept = connection.row(OF_SERVICE_ACCOUNTS, ids=list(ids), end=expires_at and expires_at.literal).members
+    owners = {one.new_owner.id if one.new_owner else one.candidate.user_id for one in rotations}
+    kept = connection.row(OF_SERVICE_ACCOUNTS, owners=sorted(owners), end=expires_at and expires_at.literal).members
     if kept:
         yield (
             f"{counted(kept, 'membership of a service account ends', 'memberships of service accounts end')} before "

@@ -16,6 +16,7 @@ from tokens.gitlab.needs import ROTATE
 from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.rotation.candidate import Candidate, read_candidates
+from tokens.rotation.new_owner import of_journal
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.stage import Stage
 
@@ -27,10 +28,12 @@ ROTATIONS = f"""
     SELECT
       p.token_id, p.successor_id, p.state,
       p.new_expires_at::text AS expires_at, p.grace_until::text AS grace_until,
+      p.new_owner_id, u.username AS new_owner,
       COALESCE(s.revoked IS NOT TRUE AND (s.expires_at IS NULL OR s.expires_at > {TODAY}), false) AND s.id IS NOT NULL
         AS live
     FROM token_tasks.rotations p
     LEFT JOIN public.personal_access_tokens s ON s.id = p.successor_id
+    LEFT JOIN public.users u ON u.id = p.new_owner_id
     WHERE p.run_id = %(run)s AND p.state <> 'done'
     ORDER BY
       abs(CASE WHEN isfinite(p.old_expires_at) THEN p.old_expires_at - {TODAY} END) NULLS LAST,
@@ -107,7 +110,7 @@ def _resumptions(rows: list[Any], candidates: dict[int, Candidate]) -> Iterator[
             if stage not in (Stage.ABANDONED, Stage.DELIVERED):
                 yield Resumption(row.token_id, stage, Step.ABANDON, row.successor_id, None)
             continue
-        rotation = Rotation(candidate, _date(row.expires_at), _date(row.grace_until))
+        rotation = Rotation(candidate, _date(row.expires_at), _date(row.grace_until), of_journal(row))
         revoked = candidate.state is State.REVOKED
         yield Resumption(row.token_id, stage, _step(stage, live=row.live, revoked=revoked), row.successor_id, rotation)
 

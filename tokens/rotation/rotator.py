@@ -222,7 +222,7 @@ def new_token(rotation: Rotation, successor_id: int | None = None, run: int | No
     """What is known of a successor, also before it is made, or before there is a run."""
     candidate, day = rotation.candidate, rotation.expires_at
     return NewToken(
-        candidate.account,
+        rotation.account,
         candidate.name,
         candidate.id,
         candidate.scopes,

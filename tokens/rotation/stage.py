@@ -13,22 +13,27 @@ from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal.record import Record, store_run
 from tokens.origin import Origin
+from tokens.rotation.new_owner import NewOwner, of_journal
 from tokens.rotation.plan import RotationPlan
 
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "30s"
 
 STORE_ROTATION = """
-    INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires_at, grace_until)
-    VALUES (%(run)s, %(token)s, CAST(%(old)s AS date), CAST(%(new)s AS date), CAST(%(grace)s AS date))
+    INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires_at, grace_until, new_owner_id)
+    VALUES (
+      %(run)s, %(token)s, CAST(%(old)s AS date), CAST(%(new)s AS date), CAST(%(grace)s AS date),
+      CAST(%(owner)s AS bigint)
+    )
 """
 
 READ = """
     SELECT
       p.state, p.successor_id, p.old_expires_at::text AS old_expires_at, p.new_expires_at::text AS new_expires_at,
-      p.grace_until::text AS grace_until, r.memberships
+      p.grace_until::text AS grace_until, p.new_owner_id, u.username AS new_owner, r.memberships
     FROM token_tasks.rotations p
     JOIN token_tasks.runs r ON r.id = p.run_id
+    LEFT JOIN public.users u ON u.id = p.new_owner_id
     WHERE p.run_id = %(run)s AND p.token_id = %(token)s
     FOR UPDATE OF p
 """
@@ -87,6 +92,7 @@ class Entry:
     old_expires_at: str | None
     new_expires_at: str | None
     grace_until: str | None
+    new_owner: NewOwner | None
     rule: MembershipRule | None
 
 
@@ -120,6 +126,7 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
             old=one.candidate.expires_at and one.candidate.expires_at.literal,
             new=one.expires_at and one.expires_at.literal,
             grace=one.grace_until and one.grace_until.literal,
+            owner=one.new_owner and one.new_owner.id,
         )
     return run
 
@@ -162,7 +169,8 @@ def require(connection: Connection, run: Record, token_id: int, state: Stage) ->
     if here not in BEFORE[state]:
         raise Refused(f"In run {run.run} token {token_id} is {here}, so it cannot become {state}: nothing was changed.")
     rule = row.memberships and MembershipRule(row.memberships)
-    return Entry(here, row.successor_id, row.old_expires_at, row.new_expires_at, row.grace_until, rule)
+    owner = of_journal(row)
+    return Entry(here, row.successor_id, row.old_expires_at, row.new_expires_at, row.grace_until, owner, rule)
 
 
 def reach(connection: Connection, run: Record, token_id: int, state: Stage) -> None:

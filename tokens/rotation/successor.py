@@ -12,7 +12,8 @@ from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.settings import READ_TODAY, read_rules
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import Record
-from tokens.rotation import columns, memberships
+from tokens.rotation import columns, memberships, new_owner
+from tokens.rotation.new_owner import NewOwner
 from tokens.rotation.obstacles import check_instance, obstacle, read_standings
 from tokens.rotation.plan import Rotation
 from tokens.rotation.stage import Stage, reach, require, step
@@ -35,7 +36,7 @@ INSERT = """
     SELECT
       {values}
     FROM public.personal_access_tokens t
-    JOIN public.users u ON u.id = t.user_id
+    JOIN public.users u ON u.id = COALESCE(CAST(%(owner)s AS bigint), t.user_id)
     WHERE t.id = %(token)s
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -96,10 +97,11 @@ def create(
         if old is None:
             raise Refused(f"Token {token_id} is gone: nothing was made.")
         # Only a statement that begins after the lock was had sees what was committed while it was waited for.
-        _check(connection, schema, token_id, expires_at)
-        payload = Payload(old.organization_id, user_id=old.user_id)
-        successor, token = _insert(connection, schema, token_id, keys, payload, expires_at, random)
-        if schema.has(GRANULAR_SCOPES):
+        _check(connection, schema, token_id, expires_at, entry.new_owner)
+        owner = None if entry.new_owner is None else entry.new_owner.id
+        payload = Payload(old.organization_id, user_id=owner or old.user_id)
+        successor, token = _insert(connection, schema, token_id, owner, keys, payload, expires_at, random)
+        if schema.has(GRANULAR_SCOPES) and owner is None:
             change(connection, COPY_GRANULAR_SCOPES, successor=successor, token=token_id)
         memberships.move(connection, run, token_id, entry)
         connection.execute(KEEP, run=run.run, token=token_id, successor=successor)
@@ -107,11 +109,19 @@ def create(
     return Successor(successor, token, expires_at)
 
 
-def _check(connection: Connection, schema: Schema, token_id: int, expires_at: ExpirationDate | None) -> None:
+def _check(
+    connection: Connection,
+    schema: Schema,
+    token_id: int,
+    expires_at: ExpirationDate | None,
+    owner: NewOwner | None,
+) -> None:
     rules = read_rules(connection, schema)
     check_instance(rules)
     # Whether people's tokens may be rotated was decided when the plan was made.
-    reason = obstacle(read_standings(connection, schema, [token_id])[token_id], rules, allow_personal=True)
+    account = None if owner is None else new_owner.read(connection, schema, owner)
+    standing = read_standings(connection, schema, [token_id])[token_id]
+    reason = obstacle(standing, rules, allow_personal=True, new_owner=account)
     if reason:
         raise Refused(reason)
     (today,) = connection.row(READ_TODAY)
@@ -126,6 +136,7 @@ def _insert(
     connection: Connection,
     schema: Schema,
     token_id: int,
+    owner: int | None,
     keys: Keys,
     payload: Payload,
     expires_at: ExpirationDate | None,
@@ -140,6 +151,7 @@ def _insert(
             connection,
             statement,
             token=token_id,
+            owner=owner,
             expires_at=expires_at and expires_at.literal,
             digest=keys.digest_with_current(token),
         )

@@ -22,7 +22,6 @@ from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import DatabaseError, TokensError
 from tokens.gitlab import preflight
-from tokens.gitlab.needs import CHANGE
 from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
 from tokens.run.events import (
@@ -35,6 +34,7 @@ from tokens.run.events import (
     RunFailed,
     Waiting,
 )
+from tokens.run.revocation import Revocation
 from tokens.run.update import Update
 from tokens.run.worker import Share, Worker, writing
 
@@ -89,9 +89,9 @@ def run(
             # All of them first: where the server has no room for one, nothing is changed.
             connection, *others = [stack.enter_context(database.connect(address)) for _ in range(jobs)]
             with writing(connection):
-                schema = preflight.check(connection, CHANGE)
+                schema = preflight.check(connection, plan.change.needs)
                 rest = recorder.rest(connection, plan)
-            update = Update(rest, recorder, schema)
+            update = Revocation(rest, recorder) if plan.change.revokes else Update(rest, recorder, schema)
             share = Share(rest, recorder, update, reason_to_wait, stop_requested, pause)
             workers = [Worker(one, share) for one in (connection, *others)]
             if rest.tokens != plan.tokens:

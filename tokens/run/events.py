@@ -36,7 +36,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Recounted:
-    """How many of the plan's tokens carry their new date in the table, counted after the last transaction."""
+    """How many of the plan's tokens are in the table as it wants them, counted after the last transaction."""
 
     tokens: int
 
@@ -45,7 +45,7 @@ class Recounted:
 class Finished:
     """What became of the plan's tokens.
 
-    `changed_meanwhile` were left alone because their date was no longer the plan's (or they were gone); `locked`
+    `changed_meanwhile` were left alone because they were no longer as the plan has them (or were gone); `locked`
     because another session held them to the end; `untouched` because the run was asked to stop.
     """
 

@@ -300,15 +300,15 @@ class Update:
                 changed |= self._change_with_memberships(connection, chunk)
         if len(changed) == sum(len(chunk.ids) for chunk in batch):
             return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
-        still_old = {row.id for row in connection.rows(STILL_OLD, **_about(batch))}
-        return [_outcome(chunk, changed, still_old) for chunk in batch]
+        still_old = {row.id for row in connection.rows(STILL_OLD, **values_of(batch))}
+        return [outcome_of(chunk, changed, still_old) for chunk in batch]
 
     def _change(self, connection: Connection, chunks: Sequence[Chunk]) -> set[int]:
         """Change those tokens of the chunks that nobody holds, and put their notices right; the ids."""
         if not chunks:
             return set()
         unlocked, statement, more = self._update()
-        changed = change_returning(connection, statement, unlocked, **_about(chunks), **more)
+        changed = change_returning(connection, statement, unlocked, **values_of(chunks), **more)
         if self._plan.is_undo and self._plan.notices:
             self._restore_notices(connection, chunks, changed)
         return set(changed)
@@ -344,9 +344,9 @@ class Update:
         if not self._plan.memberships:
             return set()
         if self._plan.is_undo:
-            about: dict[str, object] = {"undoes": self._plan.undoes, "positions": _positions(batch)}
+            about: dict[str, object] = {"undoes": self._plan.undoes, "positions": positions_of(batch)}
             return {row.position for row in connection.rows(WITH_MOVED_MEMBERSHIPS, **about)}
-        return {row.position for row in connection.rows(WITH_MEMBERSHIPS, **_about(batch))}
+        return {row.position for row in connection.rows(WITH_MEMBERSHIPS, **values_of(batch))}
 
     def _lock_memberships(self, connection: Connection, chunk: Chunk) -> tuple[list["_Membership"], set[int]]:
         """The memberships to be moved, locked, and the tokens whose owner has one that somebody else holds."""
@@ -390,7 +390,7 @@ class Update:
             columns=", ".join(columns),
             any_set=notices.any_set(self._schema),
         )
-        about = {"undoes": self._plan.undoes, "positions": _positions(chunks), "changed": array_literal(changed)}
+        about = {"undoes": self._plan.undoes, "positions": positions_of(chunks), "changed": array_literal(changed)}
         change(connection, statement, **about)
 
     def _restore_memberships(self, connection: Connection, chunk: Chunk, changed: Iterable[int]) -> None:
@@ -400,15 +400,14 @@ class Update:
         about = {"undoes": self._plan.undoes, "run": self._recorder.run, "position": chunk.position}
         change(connection, statement, **about, changed=array_literal(changed))
 
-
-def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:
-    """How many of the tokens of these chunks have their new date now."""
-    ids = array_literal(id_ for chunk in chunks for id_ in chunk.ids)
-    new, *others = {chunk.new for chunk in chunks}
-    if others:
-        news = _dates((chunk.new, len(chunk.ids)) for chunk in chunks)
-        return int(connection.row(RECOUNT_EACH, ids=ids, new=news).tokens)
-    return int(connection.row(RECOUNT, ids=ids, new=new and new.literal).tokens)
+    def recount(self, connection: Connection, chunks: Sequence[Chunk]) -> int:
+        """How many of the tokens of these chunks have their new date now."""
+        ids = array_literal(id_ for chunk in chunks for id_ in chunk.ids)
+        new, *others = {chunk.new for chunk in chunks}
+        if others:
+            news = _dates((chunk.new, len(chunk.ids)) for chunk in chunks)
+            return int(connection.row(RECOUNT_EACH, ids=ids, new=news).tokens)
+        return int(connection.row(RECOUNT, ids=ids, new=new and new.literal).tokens)
 
 
 @dataclass(frozen=True)
@@ -418,21 +417,21 @@ class _Membership:
     expires_at: str
 
 
-def _about(chunks: Sequence[Chunk]) -> dict[str, object]:
+def values_of(chunks: Sequence[Chunk]) -> dict[str, object]:
     """The parameters of CHUNKS."""
     return {
-        "positions": _positions(chunks),
+        "positions": positions_of(chunks),
         "old": array_literal(quoted(chunk.old) for chunk in chunks),
         "new": array_literal(quoted(chunk.new) for chunk in chunks),
         "ids": array_literal(f'"{array_literal(chunk.ids)}"' for chunk in chunks),
     }
 
 
-def _positions(chunks: Sequence[Chunk]) -> str:
+def positions_of(chunks: Sequence[Chunk]) -> str:
     return array_literal(chunk.position for chunk in chunks)
 
 
-def _outcome(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:
+def outcome_of(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:
     """What became of a chunk, by the tokens of its transaction that were changed, and those with their old date."""
     others = [id_ for id_ in chunk.ids if id_ not in changed]
     left_alone = [id_ for id_ in others if id_ not in still_old]

@@ -20,7 +20,8 @@ from tokens.database import Connection
 from tokens.errors import ConnectionLost, LockTimeout, StatementTimeout
 from tokens.journal.record import HEARTBEAT, ChunkOutcome, Recorder
 from tokens.run.events import BatchCommitted, BatchStarting, Event, Finished, Waiting
-from tokens.run.update import NotAll, Update, recount
+from tokens.run.revocation import Revocation
+from tokens.run.update import NotAll, Update
 
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
 MOST = 20_000
@@ -60,7 +61,7 @@ class Share:
         self,
         plan: Plan,
         recorder: Recorder,
-        update: Update,
+        update: Update | Revocation,
         reason_to_wait: Callable[[Connection], str | None],
         stop_requested: Callable[[], bool],
         pause: Callable[[float], object] | None,
@@ -208,10 +209,10 @@ class Worker:
             yield share.committed()
 
     def recount(self) -> Iterator[int]:
-        """How many of the plan's tokens have their new date now, batch by batch until none is left."""
+        """How many of the plan's tokens are now as the plan wants them, batch by batch until none is left."""
         while not self._share.ended.is_set() and (batch := self._share.take(RECOUNTED)):
             with writing(self.connection):
-                tokens = recount(self.connection, batch)
+                tokens = self._share.update.recount(self.connection, batch)
             self._show_life()
             yield tokens
 

@@ -39,6 +39,7 @@ from tokens.tasks.options import (
     TARGETS_CONFIGURED,
     THERE,
     THRESHOLDS,
+    TO_REVOKE,
     TOP,
     USED,
     USED_OUTPUT,
@@ -447,11 +448,40 @@ def remove() -> None:
     """
 
 
+@task("change:revoke", LOCATED, handling_of("revoke", *PLANNING), LOGS, TO_REVOKE, family=Family.CHANGE)
+def revoke() -> None:
+    """Revoke selected tokens.
+
+    The options say which tokens; a token must fulfil all of them, and at least one
+    option has to be given. No date has to be named. A revoked token stops working
+    at once. It keeps its date, and GitLab shows it as revoked. The database gets
+    what GitLab's own revocation writes: revoked and updated_at. GitLab sends no
+    mail about it and writes no audit event.
+
+    Plan, question, --dry-run, --plan, transactions and exit statuses are those of
+    extend: see gitlab-tokens help extend. The plan says which tokens were used
+    within the last 24 hours, which bots lose their last active token, and on which
+    day GitLab's clean-up deletes them then. Of tokens that a rotation has replaced
+    it says whether a successor works. With --log it also says how many tokens are
+    used daily. The guards are doomed, maintenance and publication.
+
+    undo --run N --allow reviving brings back those that nobody has touched since.
+    A token that came to the wrong hands must stay revoked.
+
+    Examples:
+
+        gitlab-tokens revoke --never-used --created-before 2025-01-01 --dry-run
+        gitlab-tokens revoke --owner-state blocked,banned --reason "OPS-1: leavers"
+        gitlab-tokens revoke --ids leaked.txt --yes
+        gitlab-tokens revoke --beyond-maximum --kind personal --plan
+    """
+
+
 @task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply"), family=Family.RECORD)
 def apply() -> None:
     """Carry out a stored plan, or go on with a run.
 
-    A plan comes from extend --plan or remove --plan. A run is gone on with when
+    A plan comes from extend, remove or revoke with --plan. A run is gone on with when
     it was stopped, or when its process died. The tokens are those of the plan;
     one that somebody has changed since then is left alone and reported. The
     guards are asked again, as in extend. One more guard is old-plan: the stored
@@ -484,8 +514,12 @@ def undo() -> None:
     the new one still stands. A token that was changed since is left alone and
     listed. The undo is a run of its own, with a plan and a question first.
 
-    The guards superseded, doomed and maintenance refuse it with exit status 3. A
-    rotation cannot be undone, since secrets would come back to life.
+    Of a revocation it brings back the tokens that nobody has touched since. They
+    work again for everybody who has them, so that takes --allow reviving; the plan
+    says which of them would work.
+
+    The guards reviving, superseded, doomed and maintenance refuse it with exit
+    status 3. A rotation cannot be undone: its old tokens have successors.
 
     Examples:
 
@@ -516,6 +550,12 @@ def rotate() -> None:
     What expired more than 30 days ago gets no successor without
     --allow long-expired.
 
+    With --new-owner the new tokens belong to a service account: people leave, and
+    what their tokens do goes on. Scopes and names stay. No membership is added:
+    the plan lists where that account is no member, or has a lower role. Only
+    people's own tokens can go to it. A fine-grained one cannot, nor one with a
+    scope of administrators if the account is none.
+
     --deliver takes one of these:
 
         file:PATH         a new file of mode 0600 with exactly the token;
@@ -544,6 +584,8 @@ def rotate() -> None:
 
         gitlab-tokens rotate --service-account inventory --dry-run
         gitlab-tokens rotate --token 4711 --deliver 'file:/run/{account}'
+        gitlab-tokens rotate --user alice --new-owner deploy \
+          --deliver 'file:/run/{token_id}'
         gitlab-tokens rotate --within 30d --yes --deliver \
           'command:vault kv put "secret/gitlab/$TOKENS_ACCOUNT" token=-'
     """
@@ -576,7 +618,7 @@ def doctor() -> None:
 
     --grants ROLE prints SQL instead: the least privileges that this role needs,
     for analyze, for list, for kinds that are no access tokens, for history, for
-    changes and for rotate. The owner of GitLab's tables runs it.
+    changes, for revoke and for rotate. The owner of GitLab's tables runs it.
 
     Examples:
 

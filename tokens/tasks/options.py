@@ -26,6 +26,7 @@ KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")
 KIND_SHOWN = Value("KIND", "a kind", "project,deploy-token", (*KIND.choices, *OTHER_KINDS.split(", ")))
 OWNER_STATE = Value("STATE", "a state of an owner", "blocked,banned", tuple(OWNER_STATES.split(", ")))
 STATE = Value("STATE", "a state", "active,expired", tuple(STATES.split(", ")))
+STATE_TO_REVOKE = Value("STATE", "a state", "expired", ("active", "expired"))
 USERNAME = Value("USERNAME", "a username", "inventory", lookup="users")
 ACCOUNT = Value("USERNAME", "a username", "inventory", lookup="service accounts")
 GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools", lookup="groups")
@@ -142,7 +143,7 @@ HISTORY_OUTPUT = Option(
 GRANTS = Option(
     "grants",
     "Instead, print the least privileges for this role as SQL: analyze, list, others (kinds that are no access "
-    "tokens), history, changes, rotate.",
+    "tokens), history, changes, revoke, rotate.",
     value=Value("ROLE", "the name of a role", "auditor"),
 )
 
@@ -348,6 +349,23 @@ EXPIRED_WITHIN = Option(
 PERIODS = (WITHIN, EXPIRED_WITHIN)
 SELECTION = Argument("selection", "tokens.commands.options.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
 """Which tokens are to be changed."""
+
+TO_REVOKE = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_revoke",
+    (
+        *(
+            replace(
+                option.saying(f"Only in this state: active, expired. Default: active. {SEVERAL}"), value=STATE_TO_REVOKE
+            )
+            if option.name == "state"
+            else option
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+"""Which tokens are to be revoked."""
 
 
 def _of_every_kind(option: Option) -> Option:
@@ -739,7 +757,7 @@ EXTENSION = Argument(
 )
 
 SAID_OF_ROTATION = {
-    "kind": f"Of this kind: {KINDS}. Default: service-account. {SEVERAL}",
+    "kind": f"Of this kind: {KINDS}. Default: service-account, with --new-owner personal. {SEVERAL}",
     "state": f"Only in this state: {STATES}. Default: active; with --expired-within expired; with --service-account or "
     f"--token whatever can be rotated. {SEVERAL}",
 }
@@ -769,9 +787,11 @@ ROTATION = Argument(
         *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),
         Option(
             "allow",
-            "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago).",
+            "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago); administrator "
+            "(the new owner is one, the old one is not); no-membership (the new owner is a member of nothing). "
+            f"{SEVERAL}",
             several=True,
-            value=Value("WORD", "the word of a guard", "long-expired", ("long-expired",)),
+            value=Value("WORD", "the word of a guard", "long-expired", GUARDS["rotate"]),
             group=Group.CARE,
         ),
         AT_MOST.saying("Refuse to rotate more tokens than this number."),
@@ -784,6 +804,11 @@ ROTATION = Argument(
             "grace",
             "Let the old token live on for this number of days (7d) at most, instead of revoking it at once.",
             value=Value("DAYS", "a number of days", "7d"),
+        ),
+        Option(
+            "new_owner",
+            "Give the new tokens of people to the service account with this username: for an employee who leaves.",
+            value=Value("USERNAME", "a username", "deploy", lookup="service accounts"),
         ),
         Option(
             "verify",

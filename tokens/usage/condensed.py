@@ -27,7 +27,7 @@ def condensed(logs: Sequence[Log]) -> bytes:
         writer = _Writer(into)
         found = read_into(writer, logs)
         usage = summed_up(writer, found)
-        writer.write(END, [usage.since, usage.until, usage.lines, usage.damaged, usage.cut])
+        writer.write(END, [usage.since, usage.until, usage.lines, usage.damaged, usage.cut, usage.twice])
     return kept.getvalue()
 
 

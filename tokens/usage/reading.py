@@ -28,8 +28,9 @@ class Usage:
         lines: how many lines they have.
         damaged: how many of them are no whole line of JSON.
         cut: the logs whose compressed data ends too early.
+        twice: the logs that begin as an earlier one does, such as a packed copy; what both have was counted once.
         bursts: the most refused tries of each address, by the limits that were given.
-        positions: how far each log was read, in bytes, by a digest of its first line.
+        positions: how far each log was read, in bytes, by a digest of its first line; for who reads on from there.
     """
 
     by_token: Mapping[int, TokenUse] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Usage:
     lines: int = 0
     damaged: int = 0
     cut: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
     bursts: Mapping[str, tuple[Burst, ...]] = field(default_factory=dict)
     positions: Mapping[str, int] = field(default_factory=dict)
 
@@ -95,7 +97,8 @@ def read_usage(
         TokensError: a log cannot be opened or decompressed.
     """
     tallies = Tallies(limits)
-    return summed_up(tallies, read_into(tallies, logs, only, since, positions), since)
+    found = read_into(tallies, logs, only, since, positions)
+    return summed_up(tallies, found, since, reads_on=positions is not None)
 
 
 @dataclass
@@ -109,6 +112,7 @@ class Read:
     digest: str = ""
     position: int = 0
     cut: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
     foreign: int = 0
     """Lines before the first one with a time, without Ruby's heading."""
     end: list[Any] | None = None
@@ -123,11 +127,18 @@ def read_into(
     positions: Mapping[str, int] | None = None,
 ) -> list[Read]:
     """The same, into these tallies; how far each log reaches."""
-    return [_read(log, tallies, only, since, positions) for log in logs]
+    found: list[Read] = []
+    before: dict[str, int] = {}
+    for log in logs:
+        read = _read(log, tallies, only, since, positions, before)
+        if read.digest:
+            before[read.digest] = max(read.position, before.get(read.digest, 0))
+        found.append(read)
+    return found
 
 
-def summed_up(tallies: Tallies, found: Sequence[Read], since: str | None = None) -> Usage:
-    """What was read, of all logs together."""
+def summed_up(tallies: Tallies, found: Sequence[Read], since: str | None = None, *, reads_on: bool = False) -> Usage:
+    """What was read, of all logs together; how far each was read where somebody reads on from there."""
     by_token = tallies.by_token()
     first = [*(one.first for one in found), *(use.first for use in by_token.values())]
     last = [*(one.last for one in found), *(use.last for use in by_token.values())]
@@ -138,8 +149,9 @@ def summed_up(tallies: Tallies, found: Sequence[Read], since: str | None = None)
         sum(one.lines for one in found),
         sum(one.damaged for one in found),
         tuple(name for one in found for name in one.cut),
+        tuple(name for one in found for name in one.twice),
         tallies.bursts(),
-        {one.digest: one.position for one in found if one.digest},
+        {one.digest: one.position for one in found if one.digest and reads_on},
     )
 
 
@@ -149,7 +161,9 @@ def _read(
     only: Collection[int] | None,
     since: str | None,
     positions: Mapping[str, int] | None,
+    before: Mapping[str, int],
 ) -> Read:
+    """What comes of one log; `before` is how far those before it were read, by the digest of their first line."""
     found = Read()
     reading = Reading()
     with log.open() as stream:
@@ -163,10 +177,11 @@ def _read(
                     found.damaged += 1
                     rest = b""
                 continue
-            if positions is not None and not found.digest:
+            if not found.digest:
                 block, rest = rest + block, b""
                 found.digest = _digest(block[: block.rfind(b"\n")])
-                skip = positions.get(found.digest, 0)
+                skip = max(before.get(found.digest, 0), (positions or {}).get(found.digest, 0))
+                found.twice = (log.name,) if found.digest in before else ()
             found.position += len(rest) + len(block)
             if skip:  # whole lines, so nothing is left over of the block before
                 read_before = min(skip, len(block))
@@ -185,7 +200,7 @@ def _read(
     if found.foreign and found.end is None and not (found.first or found.damaged or found.cut):
         raise UsageError(f'"{log.name}" is no api_json.log of GitLab: no line of it is JSON with a time.')
     if found.end is not None:
-        found.first, found.last, found.lines, found.damaged, found.cut = found.end
+        found.first, found.last, found.lines, found.damaged, found.cut, found.twice = found.end
     return found
 
 
@@ -245,9 +260,10 @@ def _is_half(line: bytes) -> bool:
 def _digest(lines: bytes) -> str:
     """By which a log is known again when it has been renamed or compressed: of the first line that GitLab wrote.
 
-    Empty where there is none yet. Ruby begins a log with a line of its own, which others may share.
+    Empty where there is none yet, and for a condensed log, which is no file of GitLab's. Ruby begins a log with a line
+    of its own, which others may share.
     """
     for line in lines.split(b"\n", 20)[:20]:
-        if line.startswith(b"{"):
+        if line.startswith(b"{") and not line.startswith(CONDENSED):
             return hashlib.sha256(line).hexdigest()
     return ""

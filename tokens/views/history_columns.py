@@ -56,6 +56,7 @@ def _rotation_values(one: RotationOutcome) -> Sequence[object]:
         _text(one.old_now),
         _text(one.grace_until),
         one.given_up,
+        one.new_account,
     )
 
 
@@ -67,12 +68,18 @@ def _rotation_cells(one: RotationOutcome) -> Sequence[object]:
         _day(one.old),
         one.stage,
         to_the_minute(one.reached_at),
-        "" if one.successor_id is None else one.successor_id,
+        _successor(one),
         _day(one.new),
         _standing(one),
         _day(one.grace_until),
         " ".join(map(str, one.given_up)),
     )
+
+
+def _successor(one: RotationOutcome) -> str:
+    """The token that takes the old one's place, with its owner where that is another one."""
+    owner = f" of {printable(one.new_account)}" if one.new_account else ""
+    return f"{'' if one.successor_id is None else one.successor_id}{owner}".strip()
 
 
 def _standing(one: RotationOutcome) -> str:
@@ -116,6 +123,7 @@ ROTATIONS = Columns(
         "old_expires_at_now",
         "grace_until",
         "given_up",
+        "new_account",
     ),
     values=_rotation_values,
     heading=(

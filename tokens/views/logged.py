@@ -97,5 +97,7 @@ def faults(usage: Usage) -> Iterator[str]:
     """What of the logs could not be read, in sentences."""
     if usage.damaged:
         yield f"{counted(usage.damaged, 'line is', 'lines are')} damaged and not counted."
+    for name in usage.twice:
+        yield f"{printable(name)} begins as another log does, such as a packed copy: what both have was counted once."
     for name in usage.cut:
         yield f"{printable(name)} ends too early, or is damaged inside; what comes before was counted."

@@ -1,8 +1,9 @@
 """How a plan looks, as text and as JSON; also one that the journal gives."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tokens.change.change import Move
 from tokens.change.plan import Plan
 from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
@@ -16,14 +17,20 @@ from tokens.views.left_out import left_out
 from tokens.views.times import near, when
 
 MOST_MOVES = 20  # lines; --output json has all of them
+MOST_DATES = 5  # lines, where dates stay as they are
 MOST_IDS = 1_000  # of a note, in JSON
 MOST_IDS_SHOWN = 100  # of what an undo leaves alone; the run's history lists all of them
 KINDS = (17, 8)  # columns
 MOVES = (15, 15, 8)
+DATES = (15, 8)
 
 
 def deed(plan: Plan, tokens: int) -> str:
     """What the plan does to `tokens`, such as `remove the expiration date of 7 tokens`."""
+    if plan.change.revokes:
+        return (
+            f"bring back {counted(tokens, 'revoked token')}" if plan.is_undo else f"revoke {counted(tokens, 'token')}"
+        )
     verb = "put back" if plan.is_undo else "remove" if plan.change.removes else "extend"
     return f"{verb} the expiration date of {counted(tokens, 'token')}"
 
@@ -144,11 +151,24 @@ def _moves(plan: Plan, columns: int | None) -> Iterator[str]:
     if not moves:
         return
     said = _date if columns is None else near
+    if plan.change.revokes:
+        yield from _dates(moves, said, columns)
+        return
     shown = [(said(move.old), said(move.new), move.tokens) for move in moves[:MOST_MOVES]]
     yield from tables.table(("From", "To", "Tokens"), shown, columns, MOVES)
     if len(moves) > MOST_MOVES:
         rest = moves[MOST_MOVES:]
         yield f"... and {counted(sum(move.tokens for move in rest), 'token')} in {len(rest):,} more lines"
+    yield ""
+
+
+def _dates(moves: Sequence[Move], said: Callable[[ExpirationDate | None], str], columns: int | None) -> Iterator[str]:
+    """The dates of tokens that keep them: those with the most tokens."""
+    listed = sorted(moves, key=lambda move: -move.tokens)
+    shown = [(said(move.old), move.tokens) for move in listed[:MOST_DATES]]
+    yield from tables.table(("Expires", "Tokens"), shown, columns, DATES)
+    if rest := listed[MOST_DATES:]:
+        yield f"... and {counted(sum(move.tokens for move in rest), 'token')} on {counted(len(rest), 'more date')}"
     yield ""
 
 

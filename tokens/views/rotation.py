@@ -44,7 +44,7 @@ def plan(
 
     `columns` are the terminal's, None where there is none.
     """
-    lines = [*_table(left, columns), "", *_copied(left)]
+    lines = [*_table(left, columns), "", *_copied(left), *_owner(left)]
     lines.append(
         f"Verify:  {f'no ({proof})' if isinstance(proof, str) else f'{proof.url} has to accept the new token'}"
     )
@@ -95,7 +95,11 @@ def outcome(one: Outcome, place: str | None) -> str:
             new = one.new
             day = _new_date(one)
             to = f", delivered to {place}" if place else ""
-            said = f"{who}: the new token has id {new and new.id} and expires {day}{to}; the old one {_fate(one)}."
+            account = _new_account(one)
+            owner = f", belongs to {account}" if account else ""
+            said = (
+                f"{who}: the new token has id {new and new.id}{owner} and expires {day}{to}; the old one {_fate(one)}."
+            )
         case End.ABANDONED:
             said = f"{who}: {one.fault} The new token was revoked again, and the old one is as it was."
         case End.UNTOUCHED:
@@ -111,6 +115,7 @@ def outcome_as_dict(one: Outcome) -> dict[str, Any]:
         "id": one.token_id,
         "account": one.candidate and one.candidate.username,
         "end": one.end.value,
+        "new_account": _new_account(one),
         "successor_id": one.new and one.new.id,
         "new_expires_at": one.new and one.new.expires_at,
         "old_token": one.retirement and one.retirement.value,
@@ -125,6 +130,9 @@ def checklist(done: Sequence[Outcome], *, after: bool) -> str:
     lines = ["[ ] Every copy of the old token is replaced: CI/CD variables, .env files, hosts."]
     if not after:
         lines.append("[ ] The pipelines that failed with the old token were run again, and are green.")
+    for name in sorted(filter(None, set(map(_new_account, done)))):
+        old = "old tokens work" if several else "old token works"
+        lines.append(f"[ ] {name} is a member, with the role that it takes, where the {old}.")
     if any(one.retirement is Retirement.GRACE for one in done):
         lines.append("[ ] Nobody uses the old token when its grace ends: look at its last use.")
     if any(one.retirement is Retirement.LEFT_ALONE for one in done):
@@ -199,6 +207,12 @@ def _properties(old: Candidate) -> dict[str, str]:
     return found
 
 
+def _owner(left: Sequence[Resumption]) -> list[str]:
+    """The new tokens' owner where it is another one than before."""
+    names = {one.rotation.new_owner.username for one in left if one.rotation and one.rotation.new_owner}
+    return [f"Owner:   the service account {name}, from now on" for name in sorted(names)]
+
+
 def _places(places: Sequence[str]) -> str:
     if not places:
         return "(not said)"
@@ -221,6 +235,7 @@ def _rotation_as_dict(one: Resumption) -> dict[str, Any]:
         "id": old.id,
         "step": one.step.value,
         "account": old.username,
+        "new_account": one.rotation.new_owner and one.rotation.new_owner.username,
         "name": old.name,
         "description": old.description,
         "kind": old.kind.value,
@@ -238,6 +253,13 @@ def _rotation_as_dict(one: Resumption) -> dict[str, Any]:
         "new_expires_at": one.rotation.expires_at and str(one.rotation.expires_at),
         "grace_until": one.rotation.grace_until and str(one.rotation.grace_until),
     }
+
+
+def _new_account(one: Outcome) -> str | None:
+    """The account that the new token belongs to; None where it is the old one's."""
+    if one.new is None or one.candidate is None or one.new.account == one.candidate.account:
+        return None
+    return one.new.account
 
 
 def _fate(one: Outcome) -> str:

@@ -159,6 +159,7 @@ def as_json(found: Used, instance: Instance, selection: Selection, first: int | 
             "lines": usage.lines,
             "damaged": usage.damaged,
             "cut": list(usage.cut),
+            "twice": list(usage.twice),
         },
         "selected": found.selected,
         "used": usage.used(),

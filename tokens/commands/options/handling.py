@@ -13,9 +13,10 @@ from tokens.spelling import meant
 GUARDS = {
     "extend": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
     "remove": ("beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
+    "revoke": ("doomed", "maintenance", "publication"),
     "apply": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan"),
-    "undo": ("superseded", "doomed", "maintenance"),
-    "rotate": ("long-expired",),
+    "undo": ("reviving", "superseded", "doomed", "maintenance"),
+    "rotate": ("long-expired", "administrator", "no-membership"),
     "journal.install": ("publication",),
 }
 """What can refuse each task, and what its `--allow` takes."""

@@ -10,10 +10,10 @@ from tokens.commands.environment import Environment
 from tokens.commands.options import values
 from tokens.commands.options.days import days_of
 from tokens.commands.options.handling import allowed
-from tokens.commands.options.selecting import selection
+from tokens.commands.options.selecting import KINDS, selection
 from tokens.errors import UsageError
 from tokens.gitlab.api import Endpoint
-from tokens.gitlab.kind import State
+from tokens.gitlab.kind import Kind, State
 from tokens.rotation.candidate import Search
 from tokens.rotation.plan import LIFETIME
 
@@ -37,6 +37,7 @@ class RotateOptions:
         grace: days that the old token lives on at most, None to revoke it at once.
         url: the GitLab that has to accept the new token, None for the one of the installation.
         verifies: whether one has to.
+        new_owner: the username of the service account that people's new tokens belong to, None to keep the owners.
         deliver: where the new token goes, as `--deliver` takes it; None where nobody has said so.
         force: whether a file that is there may be replaced by it.
         after: a command for each token that was rotated.
@@ -58,6 +59,7 @@ class RotateOptions:
     grace: int | None
     url: str | None
     verifies: bool
+    new_owner: str | None
     deliver: str | None
     force: bool
     after: str | None
@@ -97,6 +99,7 @@ def rotate_options(
     grace: str | None,
     verify: str | None,
     no_verify: bool,
+    new_owner: str | None,
     deliver: str | None,
     force: bool,
     after: str | None,
@@ -124,6 +127,9 @@ def rotate_options(
         raise UsageError("--force is about the file of --deliver file:PATH.")
     if verify is not None:
         Endpoint.at(verify)
+    new_owner = None if new_owner is None else values.free_text("new-owner", new_owner).removeprefix("@")
+    if new_owner is not None and resume is None:
+        selecting = _of_people(service_account, token, selecting)
     search = _search(environment, service_account, token, within, expired_within, selecting)
     of_all = _has_criterion(selecting) or within is not None or expired_within is not None
     lifetime = LIFETIME if expires_in is None else days_of("expires-in", expires_in)
@@ -137,6 +143,7 @@ def rotate_options(
         "at_most": at_most,
         "expires_in": None if lifetime == LIFETIME else lifetime,
         "grace": grace,
+        "new_owner": new_owner,
         "reason": reason,
     }
     return RotateOptions(
@@ -150,6 +157,7 @@ def rotate_options(
         grace=_days("grace", grace),
         url=verify,
         verifies=not no_verify,
+        new_owner=new_owner,
         deliver=deliver,
         force=force,
         after=after,
@@ -160,6 +168,21 @@ def rotate_options(
         resume=None if resume is None else _run_to_resume(resume, planned),
         json=json,
     )
+
+
+def _of_people(account: str | None, token: str | None, selecting: Mapping[str, Any]) -> dict[str, Any]:
+    """The selection of tokens that get a new owner: people's, and of what is named all, to say why it is left out."""
+    if account is not None:
+        raise UsageError(
+            "--new-owner takes people's tokens, and --service-account chooses those of a service account: use --user."
+        )
+    named = token is not None or selecting.get("user") or selecting.get("ids")
+    if not named and not _has_criterion(selecting):
+        raise UsageError(
+            "--new-owner has to know whose tokens: use --user USERNAME, --token NAME or ID, or --ids FILE."
+        )
+    kinds = selecting.get("kind") or (KINDS if named else [Kind.PERSONAL.value])
+    return {**selecting, "kind": list(kinds)}
 
 
 def _search(
