@@ -18,6 +18,7 @@ from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.errors import ConnectionLost
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import State
 from tokens.journal.record import ChunkOutcome, Recorder, TakenOver
 from tokens.run import worker as workers
 from tokens.run.batches import BatchCommitted, BatchStarting, Event, Finished, Recounted, RunFailed, Waiting, run
@@ -27,6 +28,7 @@ from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 pytestmark = pytest.mark.newest_server
 
 JOBS = 3
+OLD = ExpirationDate.typed("2024-06-15")
 BOT = 6
 
 
@@ -109,6 +111,18 @@ def test_several_workers_change_each_token_once_in_one_run_with_one_attempt_and_
     assert query(address, "SELECT count(*) FROM token_tasks.chunks WHERE done_at IS NULL OR locked IS NOT NULL") == [
         (0,)
     ]
+    assert undo(address, record.run, JOBS) == Finished(plan.tokens)
+    assert everything(address) == before
+
+
+def test_several_workers_revoke_each_token_once_and_an_undo_brings_all_back(address: Address) -> None:
+    fill_with_what_hangs_on_tokens(address)
+    before = everything(address)
+    selection = Selection((DateRange(OLD, OLD),), kinds=EVERY_KIND, states=frozenset({State.EXPIRED}))
+    plan = make_plan(address, RunKind.REVOKE, selection, Change(revokes=True))
+    record = begin_run(address, plan)
+    assert ended(run(address, plan, record, jobs=JOBS, pause=at_once)) == Finished(plan.tokens)
+    assert query(address, "SELECT count(*) FROM personal_access_tokens WHERE revoked") == [(plan.tokens,)]
     assert undo(address, record.run, JOBS) == Finished(plan.tokens)
     assert everything(address) == before
 
