@@ -283,7 +283,7 @@ def test_what_another_process_has_done_since_the_plan_was_shown_is_not_counted(i
         events = run(instance.address, plan_to_apply(instance.address, 1).plan, resume(instance.address, 1))
         while not isinstance(next(events), BatchCommitted):
             pass
-        events.close()  # type: ignore[attr-defined]
+        events.close()
         return instance.counts()[str(SOON)]
 
     shown = carry_out_one_batch()

@@ -24,13 +24,14 @@ CHANGES = pytest.mark.parametrize("change", [EXTEND, REVOKE], ids=lambda words: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 3])
 @CHANGES
 def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement_and_everything_can_go_on(
-    gitlab_database: Address, change: tuple[str, ...]
+    gitlab_database: Address, change: tuple[str, ...], jobs: int
 ) -> None:
     fill(gitlab_database)
     wanted = kills(gitlab_database)
-    Killer(gitlab_database, change=change).check(wanted)
+    Killer(gitlab_database, change=change, jobs=jobs).check(wanted)
     done = query(
         gitlab_database, "SELECT count(*) FROM token_tasks.attempts WHERE stopped_because = 'the process is dead'"
     )
@@ -61,8 +62,9 @@ def test_of_a_revocation_and_its_undo_tokens_that_others_touch_are_left_alone_an
     check_others_of_a_revocation(gitlab_database, gitlab_database)
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
 @CHANGES
 def test_of_two_runs_at_once_one_is_refused_or_they_come_one_after_the_other(
-    gitlab_database: Address, change: tuple[str, ...]
+    gitlab_database: Address, change: tuple[str, ...], jobs: int
 ) -> None:
-    check_two_at_once(gitlab_database, gitlab_database, change)
+    check_two_at_once(gitlab_database, gitlab_database, change, jobs)

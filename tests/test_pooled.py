@@ -31,7 +31,7 @@ from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.journal import setup
 from tokens.journal.record import Recorder
-from tokens.run import batches as runs
+from tokens.run import worker as runs
 from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Waiting, run
 from tokens.run.standbys import watch
 from tokens.targets.demo.embedded import Server

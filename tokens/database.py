@@ -36,6 +36,7 @@ from tokens.errors import (
 )
 from tokens.libpq import parameters_of, show_openssl_the_systems_certificates
 
+CANCELLING = 3.0  # seconds
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
 
 # What every transaction begins with, whatever the role's or the database's own settings are. Names without a schema are
@@ -200,6 +201,11 @@ class Connection:
         copied = f"COPY ({statement}) TO STDOUT (FORMAT csv)"
         with self._translating(), self._driver.cursor().copy(copied.encode(), parameters or None) as rows:
             yield from map(bytes, rows)
+
+    def cancel(self) -> None:
+        """Cancel the statement that another thread waits for, if there is one; that has its error then."""
+        with suppress(psycopg.Error):
+            self._driver.cancel_safe(timeout=CANCELLING)
 
     def execute_outside(self, statement: str) -> None:
         """Carry out one of OUTSIDE_TRANSACTIONS."""

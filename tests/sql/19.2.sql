@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -151,7 +151,7 @@ SELECT w.privilege, w.table_name, w.column_name
       )
     ORDER BY w.position;
 
--- analyze, list, extend, apply, remove, whose
+-- analyze, list, extend, apply, remove, whose, revoke
 SELECT CASE WHEN started_at BETWEEN '0002-01-01' AND '9999-01-01' THEN started_at END AS started_at, CASE WHEN finished_at BETWEEN '0002-01-01' AND '9999-01-01' THEN finished_at END AS finished_at
     FROM public.batched_background_migrations
     WHERE job_class_name = 'CleanupPersonalAccessTokensWithNilExpiresAt'
@@ -167,10 +167,10 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, list, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate
+-- analyze, doctor, list, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -224,10 +224,10 @@ SELECT quote_ident(p.pubname) AS name
       )
     ORDER BY p.pubname;
 
--- doctor, list, breakdown, check, report, extend, undo, remove, rotate
+-- doctor, list, breakdown, check, report, extend, undo, remove, rotate, revoke
 SAVEPOINT "_pg3_1";
 
--- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 WITH space AS MATERIALIZED (
       SELECT n.oid, n.nspowner
       FROM pg_catalog.pg_namespace n
@@ -419,7 +419,7 @@ WITH space AS MATERIALIZED (
     ORDER BY place
     LIMIT 1;
 
--- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT
       quote_ident(current_database()) AS database,
       quote_ident(current_user) AS grantee,
@@ -451,13 +451,13 @@ SELECT
 -- doctor
 ROLLBACK TO "_pg3_1";
 
--- doctor, list, breakdown, check, report, extend, undo, remove, rotate
+-- doctor, list, breakdown, check, report, extend, undo, remove, rotate, revoke
 RELEASE "_pg3_1";
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       require_personal_access_token_expiry AS require_personal_access_token_expiry,
@@ -852,7 +852,7 @@ SELECT DISTINCT
       )
     ORDER BY statement;
 
--- journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- journal.status, extend, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
     FROM token_tasks.alembic_version;
 
@@ -873,7 +873,229 @@ SELECT
       to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
     FROM token_tasks.runs r;
 
--- list, used, check, report, extend, undo, apply, remove, whose, rotate
+-- journal.status
+SELECT
+      (SELECT count(*) FROM token_tasks.entries) AS entries,
+      (
+        SELECT encode(e.chain, 'hex')
+        FROM token_tasks.entries e
+        WHERE e.run_id = 0
+        ORDER BY e.number DESC
+        LIMIT 1
+      ) AS head,
+      (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NOT NULL) AS runs,
+      (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NULL) AS uncovered;
+
+-- journal.status
+SELECT found.run_id, min(found.place) AS number
+    FROM (
+      SELECT e.run_id, e.number, row_number() OVER w AS place, e.chain = sha256(COALESCE(lag(e.chain) OVER w, '') || convert_to(concat(
+          e.run_id, ' ', e.number, ' ', to_char(e.written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          e.written
+        ), 'UTF8')) AS proven
+      FROM token_tasks.entries e
+      WINDOW w AS (PARTITION BY e.run_id ORDER BY e.number)
+    ) found
+    WHERE NOT found.proven OR found.number <> found.place
+    GROUP BY found.run_id
+    ORDER BY found.run_id;
+
+-- journal.status
+SELECT r.id AS run_id
+    FROM token_tasks.runs r
+    LEFT JOIN LATERAL (
+      SELECT e.number, e.chain
+      FROM token_tasks.entries e
+      WHERE e.run_id = r.id
+      ORDER BY e.number DESC
+      LIMIT 1
+    ) last ON true
+    WHERE (r.entries, r.chain) IS DISTINCT FROM (COALESCE(last.number, 0), last.chain)
+    ORDER BY r.id;
+
+-- journal.status
+SELECT r.id AS run_id
+    FROM token_tasks.runs r
+    JOIN token_tasks.entries e ON e.run_id = 0 AND e.number = 1
+    WHERE r.chain IS NULL AND r.id >= CAST(substring(e.written FROM '^before (\d+) -$') AS bigint)
+    ORDER BY r.id;
+
+-- journal.status
+WITH lines AS (
+      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
+    ),
+    latest AS (
+      SELECT DISTINCT ON (l.run_id, l.words[1], one.key) l.run_id, l.words[1] AS part, one.key, l.words[3] AS hash
+      FROM lines l
+      CROSS JOIN LATERAL unnest(string_to_array(l.words[2], ',')) AS one (key)
+      ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
+    )
+    SELECT
+      COALESCE(r.id, CASE WHEN l.key ~ '^[0-9]{1,18}$' THEN CAST(l.key AS bigint) END) AS run_id,
+      r.id IS NULL AS missing
+    FROM (SELECT * FROM latest WHERE run_id = 0 AND part = 'run') l
+    FULL JOIN (SELECT id FROM token_tasks.runs WHERE chain IS NOT NULL) r ON CAST(r.id AS text) = l.key
+    WHERE CASE
+      WHEN r.id IS NULL THEN l.hash IS DISTINCT FROM '-'
+      ELSE NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = r.id AND encode(e.chain, 'hex') = l.hash)
+    END
+    ORDER BY run_id;
+
+-- journal.status
+DECLARE "stream_1" CURSOR FOR 
+    WITH lines AS (
+      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
+    ),
+    latest AS (
+      SELECT DISTINCT ON (l.run_id, l.words[1], one.key) l.run_id, l.words[1] AS part, one.key, l.words[3] AS hash
+      FROM lines l
+      CROSS JOIN LATERAL unnest(string_to_array(l.words[2], ',')) AS one (key)
+      ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
+    ),
+    rows AS (
+      SELECT
+        r.id AS run_id, 'runs' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'kind', r.kind, 'selection', r.selection, 'change', r.change,
+          'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
+          'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', r.undoes,
+          'tokens', r.tokens, 'policy', r.policy, 'created_at', r.created_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.runs r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.id AS run_id, 'state' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.runs r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'attempts' AS part, CAST(r.number AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'carried_out_by', r.carried_out_by, 'process', r.process, 'tool_version', r.tool_version,
+          'started_at', r.started_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.attempts r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'ends' AS part, CAST(r.number AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'stopped_because', r.stopped_because, 'ended_at', r.ended_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        num_nonnulls(r.stopped_because, r.ended_at) = 0 AS blank
+      FROM token_tasks.attempts r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'chunks' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.chunks r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'results' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', r.done_at AT TIME ZONE 'UTC', 'left_alone', CAST(r.left_alone AS text), 'locked', CAST(r.locked AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        num_nonnulls(r.done_at, r.left_alone, r.locked) = 0 AS blank
+      FROM token_tasks.chunks r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'notices' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'token_ids', CAST(r.token_ids AS text), 'expire_notification_delivered', r.expire_notification_delivered,
+          'after_expiry_notification_delivered', r.after_expiry_notification_delivered, 'seven_days_notification_sent_at', CASE WHEN r.seven_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.seven_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END, 'thirty_days_notification_sent_at', CASE WHEN r.thirty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.thirty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END,
+          'sixty_days_notification_sent_at', CASE WHEN r.sixty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.sixty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.notices r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'memberships' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at,
+          'other_expires_at', r.other_expires_at, 'member_ids', CAST(r.member_ids AS text), 'other_token_ids', CAST(r.other_token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.memberships r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'revocations' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'revoked', r.revoked, 'updated_at', r.updated_at,
+          'revoked_at', r.revoked_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.revocations r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'names' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.names r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'rotations' AS part, CAST(r.token_id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
+          'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
+          'new_owner_id', r.new_owner_id, 'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text),
+          'member_ids', CAST(r.member_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.rotations r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        0 AS run_id, 'settings' AS part, CAST(r.name AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'value', r.value, 'set_by', r.set_by, 'set_at', r.set_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.settings r
+      WHERE true
+    ),
+    compared AS (
+      SELECT
+        COALESCE(n.run_id, l.run_id) AS run_id,
+        n.key IS NOT NULL AS there,
+        CASE
+          WHEN l.key IS NULL AND n.blank THEN NULL
+          WHEN n.key IS NULL AND l.hash = '-' THEN NULL
+          WHEN n.hash = l.hash THEN NULL
+          ELSE ARRAY[
+            COALESCE(n.part, l.part),
+            lpad(COALESCE(n.key, l.key), 20),
+            CASE WHEN n.key IS NULL THEN 'is missing' WHEN l.key IS NULL THEN 'was added' ELSE 'was changed' END
+          ]
+        END AS fault
+      FROM rows n
+      FULL JOIN (SELECT * FROM latest WHERE part <> 'run') l
+        ON l.run_id = n.run_id AND l.part = n.part AND l.key = n.key
+    )
+    SELECT
+      c.run_id, count(*) FILTER (WHERE c.there) AS rows, count(c.fault) AS faults, min(c.fault) AS first
+    FROM compared c
+    GROUP BY c.run_id;
+
+-- journal.status
+FETCH FORWARD 1000 FROM "stream_1";
+
+-- journal.status, list, used, simulate, extend, undo, apply, remove, revoke
+CLOSE "stream_1";
+
+-- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -911,7 +1133,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- list, used, check, report, extend, undo, apply, remove, whose, rotate
+-- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
 SELECT EXISTS (
             SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
               SELECT
@@ -1109,9 +1331,6 @@ DECLARE "stream_1" CURSOR FOR
 -- list, used, simulate
 FETCH FORWARD 2000 FROM "stream_1";
 
--- list, used, simulate, extend, undo, apply, remove
-CLOSE "stream_1";
-
 -- list, report
 SELECT pg_catalog.current_setting('statement_timeout');
 
@@ -1121,10 +1340,10 @@ SELECT pg_catalog.set_config('statement_timeout', '<rest>ms', true);
 -- list
 SAVEPOINT "_pg3_2";
 
--- list, breakdown, check, report, extend, remove
+-- list, breakdown, check, report, extend, remove, revoke
 SELECT pg_catalog.current_setting('enable_sort');
 
--- list, breakdown, check, report, extend, remove
+-- list, breakdown, check, report, extend, remove, revoke
 SELECT pg_catalog.set_config('enable_sort', 'off', true);
 
 -- list
@@ -1173,7 +1392,7 @@ SELECT
     WHERE TRUE
     GROUP BY 1, 2;
 
--- list, breakdown, check, report, extend, remove
+-- list, breakdown, check, report, extend, remove, revoke
 SELECT pg_catalog.set_config('enable_sort', 'on', true);
 
 -- list
@@ -4506,7 +4725,7 @@ SELECT
     WHERE t.expires_at = CAST($1 AS date)
     GROUP BY 1, 2;
 
--- extend, remove
+-- extend, remove, revoke
 SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
 
 -- extend
@@ -4523,7 +4742,7 @@ DECLARE "stream_1" CURSOR FOR
     GROUP BY numbered.expires_at, numbered.chunk
     ORDER BY numbered.expires_at, numbered.chunk;
 
--- extend, undo, apply, remove
+-- extend, undo, apply, remove, revoke
 FETCH FORWARD 1 FROM "stream_1";
 
 -- extend
@@ -5104,10 +5323,10 @@ WITH replaced AS MATERIALIZED (
       )
     ORDER BY t.id;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- extend, undo, apply, remove, rotate, journal.uninstall
+-- extend, undo, apply, remove, rotate, revoke, journal.uninstall
 SELECT
       r.id, r.kind, a.process, a.carried_out_by,
       extract(epoch FROM clock_timestamp() - r.heartbeat_at)::float8 AS silence,
@@ -5117,7 +5336,7 @@ SELECT
     WHERE r.state = 'running'
     ORDER BY r.id;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 INSERT INTO token_tasks.runs
       (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens, policy)
     VALUES (
@@ -5127,26 +5346,26 @@ INSERT INTO token_tasks.runs
     )
     RETURNING id;
 
--- extend, undo, remove
+-- extend, undo, remove, revoke
 INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
     SELECT CAST($1 AS bigint), c.position, c.old, c.new, CAST(c.ids AS bigint[])
     FROM unnest(
       CAST($2 AS bigint[]), CAST($3 AS date[]), CAST($4 AS date[]), CAST($5 AS text[])
     ) AS c (position, old, new, ids);
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 UPDATE token_tasks.runs
     SET chain = '', entries = 0
     WHERE id = $1;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.id AS key
     FROM token_tasks.runs r
     WHERE r.id = $1 AND r.id > $2
     ORDER BY r.id
     LIMIT $3;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 WITH found AS MATERIALIZED (
       SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
       FROM (
@@ -5186,28 +5405,28 @@ WITH found AS MATERIALIZED (
     INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT id, entries, written, chain FROM entered;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.number AS key
     FROM token_tasks.attempts r
     WHERE r.run_id = $1 AND r.number > $2
     ORDER BY r.number
     LIMIT $3;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.number AS key
     FROM token_tasks.attempts r
     WHERE r.run_id = $1 AND r.number > $2 AND NOT num_nonnulls(r.stopped_because, r.ended_at) = 0
     ORDER BY r.number
     LIMIT $3;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.position AS key
     FROM token_tasks.chunks r
     WHERE r.run_id = $1 AND r.position > $2
     ORDER BY r.position
     LIMIT $3;
 
--- extend, undo, remove
+-- extend, undo, remove, revoke
 WITH found AS MATERIALIZED (
       SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
       FROM (
@@ -5244,52 +5463,52 @@ WITH found AS MATERIALIZED (
     INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT id, entries, written, chain FROM entered;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.position AS key
     FROM token_tasks.chunks r
     WHERE r.run_id = $1 AND r.position > $2 AND NOT num_nonnulls(r.done_at, r.left_alone, r.locked) = 0
     ORDER BY r.position
     LIMIT $3;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.id AS key
     FROM token_tasks.notices r
     WHERE r.run_id = $1 AND r.id > $2
     ORDER BY r.id
     LIMIT $3;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.id AS key
     FROM token_tasks.memberships r
     WHERE r.run_id = $1 AND r.id > $2
     ORDER BY r.id
     LIMIT $3;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.id AS key
     FROM token_tasks.revocations r
     WHERE r.run_id = $1 AND r.id > $2
     ORDER BY r.id
     LIMIT $3;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.position AS key
     FROM token_tasks.names r
     WHERE r.run_id = $1 AND r.position > $2
     ORDER BY r.position
     LIMIT $3;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 SELECT r.token_id AS key
     FROM token_tasks.rotations r
     WHERE r.run_id = $1 AND r.token_id > $2
     ORDER BY r.token_id
     LIMIT $3;
 
--- extend, undo, apply, remove, rotate, journal.prune
+-- extend, undo, apply, remove, rotate, revoke, journal.prune
 SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
 
--- extend, undo, remove, rotate, journal.prune
+-- extend, undo, remove, rotate, revoke, journal.prune
 INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
           0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
@@ -5309,7 +5528,7 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
     WHERE this.written IS NOT NULL;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
           0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
@@ -5332,20 +5551,20 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
     WHERE this.written IS NOT NULL;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 SELECT FROM token_tasks.runs WHERE id = $1 AND state <> 'done' AND chain IS NULL;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
     WHERE id = $1 AND state <> 'done'
     RETURNING attempt;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
     VALUES ($1, $2, CAST($3 AS jsonb), $4, $5);
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 WITH found AS MATERIALIZED (
       SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
       FROM (
@@ -5383,7 +5602,7 @@ WITH found AS MATERIALIZED (
     INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT id, entries, written, chain FROM entered;
 
--- extend, undo, apply, remove
+-- extend, undo, apply, remove, revoke
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '<rest>ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, remove
@@ -5440,7 +5659,7 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
     )
     ORDER BY m.id;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 SELECT EXISTS (
       SELECT
       FROM pg_catalog.pg_trigger t
@@ -5513,7 +5732,7 @@ INSERT INTO token_tasks.memberships
       AND t.expires_at <= bots.old_expires_at
     WHERE t.id NOT IN (SELECT unnest(CAST($6 AS bigint[])));
 
--- extend, undo, remove
+-- extend, undo, remove, revoke
 WITH found AS MATERIALIZED (
       SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
       FROM (
@@ -5601,7 +5820,7 @@ SELECT count(*) AS tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
       AND expires_at IS NOT DISTINCT FROM CAST($2 AS date);
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs r
     SET
       state = $1,
@@ -5609,12 +5828,12 @@ UPDATE token_tasks.runs r
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
     WHERE r.id = $2 AND r.attempt = $3 AND r.state = 'running';
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.attempts
     SET ended_at = now(), stopped_because = $1
     WHERE run_id = $2 AND number = $3 AND ended_at IS NULL;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 WITH found AS MATERIALIZED (
       SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
       FROM (
@@ -5924,7 +6143,6 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
         FROM token_tasks.chunks c
         WHERE c.run_id = $1 AND c.position <= $2
       )
-      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
       AND m.user_id IN (
         SELECT t.user_id
         FROM public.personal_access_tokens t
@@ -5944,7 +6162,6 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
         FROM token_tasks.chunks c
         WHERE c.run_id = $1 AND c.position <= $2
       )
-      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
       AND m.user_id IN (
         SELECT t.user_id
         FROM public.personal_access_tokens t
@@ -5990,29 +6207,30 @@ UPDATE public.personal_access_tokens t
 
 -- undo
 UPDATE public.members m
-    SET expires_at = kept.old_expires_at
-    FROM token_tasks.memberships n
-    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
-    WHERE n.run_id = $1
-      AND n.position = (
-        SELECT max(c.position)
-        FROM token_tasks.chunks c
-        WHERE c.run_id = $1 AND c.position <= $2
-      )
-      AND m.id = kept.id
-      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-      AND m.user_id IN (
-        SELECT t.user_id
-        FROM public.personal_access_tokens t
-        WHERE t.id = ANY(CAST($3 AS bigint[]))
-      )
-      -- At its end GitLab would delete the other tokens that have come to need it since.
-      AND NOT EXISTS (
-        SELECT
-        FROM public.personal_access_tokens other
-        WHERE other.user_id = m.user_id
-          AND other.id <> ALL (CAST($3 AS bigint[]))
-          AND (
+    SET expires_at = back.ends_at
+    FROM (
+      WITH RECURSIVE steps (id, user_id, ends_at) AS (
+        SELECT m.id, m.user_id, kept.old_expires_at
+        FROM token_tasks.memberships n
+        CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+        JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+        WHERE n.run_id = $1
+          AND n.position = (
+            SELECT max(c.position)
+            FROM token_tasks.chunks c
+            WHERE c.run_id = $1 AND c.position <= $2
+          )
+          AND m.user_id IN (
+            SELECT t.user_id
+            FROM public.personal_access_tokens t
+            WHERE t.id = ANY(CAST($3 AS bigint[]))
+          )
+          AND NOT EXISTS (
+            SELECT
+            FROM public.personal_access_tokens other
+            WHERE other.user_id = m.user_id
+              AND other.id <> ALL (CAST($3 AS bigint[]))
+              AND (
       other.revoked IS NOT TRUE
       AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
       AND (
@@ -6046,7 +6264,75 @@ UPDATE public.members m
         )
       )
     )
-      );
+          )
+        UNION ALL
+        SELECT m.id, m.user_id, kept.old_expires_at
+        FROM steps m
+        JOIN token_tasks.memberships n ON n.run_id = $1 AND n.new_expires_at = m.ends_at
+        CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+        WHERE kept.id = m.id
+          AND NOT EXISTS (
+            SELECT
+            FROM token_tasks.chunks undone
+            JOIN token_tasks.chunks c
+              ON c.run_id = $4
+              AND c.position >= undone.position
+              AND c.position < undone.position + cardinality(undone.token_ids)
+              AND c.new_expires_at IS DISTINCT FROM c.old_expires_at
+            CROSS JOIN LATERAL unnest(c.token_ids) AS waiting (id)
+            JOIN public.personal_access_tokens t
+              ON t.id = waiting.id
+              AND t.user_id = m.user_id
+              AND t.revoked IS NOT TRUE
+              AND t.expires_at IS NOT DISTINCT FROM c.old_expires_at
+            WHERE undone.run_id = $1 AND undone.position = n.position
+          )
+          AND NOT EXISTS (
+            SELECT
+            FROM public.personal_access_tokens other
+            WHERE other.user_id = m.user_id
+              AND other.id <> ALL (CAST($3 AS bigint[]))
+              AND (
+      other.revoked IS NOT TRUE
+      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+      AND (
+        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = $1)
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
+          WHERE c.run_id > $1
+            AND c.done_at IS NOT NULL
+            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          WHERE c.run_id = $1
+            AND c.old_expires_at IS DISTINCT FROM other.expires_at
+            AND c.new_expires_at IS DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR (
+          EXISTS (
+            SELECT
+            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
+            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
+          )
+          AND NOT EXISTS (
+            SELECT FROM token_tasks.chunks c WHERE c.run_id = $1 AND other.id = ANY (c.token_ids)
+          )
+        )
+      )
+    )
+          )
+      )
+      SELECT id, min(ends_at) AS ends_at
+      FROM steps
+      GROUP BY id
+    ) back
+    WHERE m.id = back.id;
 
 -- extend
 DECLARE "stream_1" CURSOR FOR 
@@ -7233,7 +7519,8 @@ WITH found AS MATERIALIZED (
           encode(sha256(convert_to(CAST(jsonb_build_object(
           'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
           'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
-          'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text), 'member_ids', CAST(r.member_ids AS text)
+          'new_owner_id', r.new_owner_id, 'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text),
+          'member_ids', CAST(r.member_ids AS text)
         ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
         ) AS line
         FROM token_tasks.rotations r
@@ -7396,6 +7683,402 @@ SELECT
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN public.users new_owner ON new_owner.id = p.new_owner_id
     ORDER BY p.token_id;
+
+-- revoke
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST($1 AS text)
+    GROUP BY 1, 2;
+
+-- revoke
+DECLARE "stream_1" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($1 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- revoke
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (true AND CAST(now() AT TIME ZONE 'UTC' AS timestamp) >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($3 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.used), 0)::bigint AS used,
+      count(*) FILTER (WHERE o.used > 0) AS used_owners,
+      count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots,
+      count(*) FILTER (WHERE (NOT (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0) AND o.active > 0 AND bot.active = o.active)) AS last_of_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- revoke
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($1 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND t.revoked IS NOT TRUE
+        AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT
+      t.id,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      ) AS stands,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS works
+    FROM replaced t
+    ORDER BY t.id;
+
+-- revoke
+WITH unlocked AS MATERIALIZED (
+      SELECT t.id, chunk.position, t.revoked, t.updated_at
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[]), CAST($3 AS date[]), CAST($4 AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id
+      WHERE t.revoked IS NOT TRUE
+        AND t.expires_at IS NOT DISTINCT FROM chunk.old
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    ), kept AS (
+      INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at)
+      SELECT
+        CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
+        array_agg(t.updated_at ORDER BY t.id), CAST(now() AT TIME ZONE 'UTC' AS timestamp)
+      FROM unlocked t
+      GROUP BY t.position
+    )
+    UPDATE public.personal_access_tokens t
+    SET revoked = true, updated_at = CAST(now() AT TIME ZONE 'UTC' AS timestamp)
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
+
+-- revoke
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[]))
+      AND revoked IS TRUE;
+
+-- undo
+DECLARE "stream_1" CURSOR FOR 
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT
+      c.position, c.new_expires_at::text AS old, c.old_expires_at::text AS new,
+      CASE
+        WHEN c.left_alone IS NULL AND c.locked IS NULL AND NOT EXISTS (SELECT FROM put_back) THEN c.token_ids
+        ELSE ARRAY(
+          SELECT id FROM unnest(c.token_ids) AS id
+          WHERE id <> ALL (COALESCE(c.left_alone, '{}')) AND id <> ALL (COALESCE(c.locked, '{}'))
+            AND id NOT IN (SELECT b.id FROM put_back b)
+          ORDER BY id
+        )
+      END AS ids,
+      false AS again
+    FROM token_tasks.chunks c
+    WHERE c.run_id = $1 AND c.done_at IS NOT NULL
+    ORDER BY c.position DESC;
+
+-- undo
+WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT count(*) AS tokens FROM put_back;
+
+-- undo
+DECLARE "stream_2" CURSOR FOR 
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT kept.id
+    FROM token_tasks.revocations n
+    CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+    LEFT JOIN public.personal_access_tokens t ON t.id = kept.id
+    WHERE n.run_id = $1
+      AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at) IS NOT TRUE
+      AND kept.id NOT IN (SELECT b.id FROM put_back b)
+    ORDER BY kept.id;
+
+-- undo
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+        AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND EXISTS (
+          SELECT
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+        )
+    )
+    SELECT
+      t.id,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      ) AS stands,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS works
+    FROM replaced t
+    ORDER BY t.id;
+
+-- undo
+SELECT t.id
+    FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+    JOIN public.users u ON u.id = t.user_id AND u.state = 'active'
+    WHERE t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)
+    ORDER BY t.id;
+
+-- undo
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (n.revoked AND n.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $3
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      LEFT JOIN public.users u ON u.id = t.user_id
+      GROUP BY t.user_id, u.user_type
+    )
+    SELECT count(*) FILTER (WHERE (bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)) AS doomed_bots
+    FROM owners o
+    LEFT JOIN LATERAL (
+      SELECT
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+      FROM public.personal_access_tokens t
+      WHERE t.user_id = o.user_id
+    ) bot ON o.user_type = 6;
+
+-- undo
+WITH unlocked AS MATERIALIZED (
+      SELECT t.id, kept.revoked, kept.updated_at
+      FROM token_tasks.revocations n
+      CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+      JOIN unnest(CAST($1 AS bigint[])) AS wanted (id) ON wanted.id = kept.id
+      JOIN public.personal_access_tokens t ON t.id = kept.id
+      WHERE n.run_id = $2
+        AND n.position IN (
+          SELECT (
+            SELECT max(c.position)
+            FROM token_tasks.chunks c
+            WHERE c.run_id = $2 AND c.position <= mine.position
+          )
+          FROM unnest(CAST($3 AS bigint[])) AS mine (position)
+        )
+        AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    )
+    UPDATE public.personal_access_tokens t
+    SET revoked = unlocked.revoked, updated_at = unlocked.updated_at
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
+
+-- undo
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[]))
+      AND revoked IS NOT TRUE;
 
 -- journal.prune
 SELECT count(*) AS runs 

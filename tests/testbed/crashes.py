@@ -290,9 +290,11 @@ class Killer:
         through: Address | None = None,
         seed: int | None = None,
         change: tuple[str, ...] = EXTEND,
+        jobs: int = 1,
     ) -> None:
         self.address = address
         self.change = change
+        self.jobs = ("--jobs", str(jobs))
         self.through = through or address
         self.seed = random.SystemRandom().randrange(2**32) if seed is None else seed
         self.kills = 0
@@ -302,7 +304,7 @@ class Killer:
     def kill(self) -> None:
         """Let the program do what is next, and kill it unless it is done before."""
         words = what_is_next(self.address, self.change)
-        with program(self.through, *words) as child:
+        with program(self.through, *words, *self.jobs) as child:
             assert child.stdout
             assert child.stderr
             first = child.stdout.readline()
@@ -328,7 +330,7 @@ class Killer:
             self.kill()
             check_agreement(self.address, before)
         while (words := what_is_next(self.address, self.change)) != self.change:
-            finish(self.through, *words)
+            finish(self.through, *words, *self.jobs)
         check_agreement(self.address, before)
         assert everything(self.address) == checksums
 
@@ -489,14 +491,14 @@ def check_others_of_a_revocation(gitlab_database: Address, through: Address) -> 
     assert {now[id_] for id_ in left} == {(True, "2026-01-01 12:00:00")}
 
 
-def check_two_at_once(address: Address, through: Address, change: tuple[str, ...] = EXTEND) -> None:
+def check_two_at_once(address: Address, through: Address, change: tuple[str, ...] = EXTEND, jobs: int = 1) -> None:
     """Two processes that want to change different tokens of one table."""
     fill(address, 3_000)
     before, checksums = Snapshot.of(address), everything(address)
     with make_engine(address).begin() as connection:
         make_updates_slow(connection, seconds=0.001)
     selections = (("--expires", FIRST), ("--expires", f"2099-06-16..{LAST}"))
-    commands = [(change[0], *expires, *change[3:]) for expires in selections]
+    commands = [(change[0], *expires, *change[3:], "--jobs", str(jobs)) for expires in selections]
     with program(through, *commands[0]) as first, program(through, *commands[1]) as second:
         ended = [child.communicate(timeout=120) for child in (first, second)]
     statuses = sorted([first.returncode, second.returncode])

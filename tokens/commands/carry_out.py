@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 
 from tokens.address import Address
 from tokens.call import to_type
@@ -56,7 +56,18 @@ def carry_out(
         stop = stack.enter_context(stop_requests())
         progress = environment.progress(plan.tokens, "tokens")
         stack.callback(progress.erase)
-        events = run(site.address, plan, recorder, reason_to_wait=reason_to_wait, stop_requested=stop.made)
+        events = stack.enter_context(
+            closing(
+                run(
+                    site.address,
+                    plan,
+                    recorder,
+                    jobs=handling.jobs,
+                    reason_to_wait=reason_to_wait,
+                    stop_requested=stop.made,
+                )
+            )
+        )
         try:
             course.follow(events, environment, progress, lambda event: _tell(event, course, report))
         except KeyboardInterrupt:

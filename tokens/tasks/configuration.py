@@ -19,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "root": "/",
     "docker": "docker",
     "kubectl": "kubectl",
+    "jobs": "",
     "bundle": {"directory": ""},
     "demo": {"directory": ""},
 }
@@ -29,6 +30,7 @@ Invoke does not get them: it lays its files over what it gets, and ends with a t
 
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
 
+NUMBERS = ("jobs",)  # which YAML has as they are
 MAPS = ("targets",)  # whose keys are the person's own
 
 
@@ -41,6 +43,7 @@ class Configuration:
     root: Path
     docker: str
     kubectl: str
+    jobs: str
     bundle_directory: str
     demo_directory: str
 
@@ -63,6 +66,7 @@ def read_configuration(context: invoke.Context) -> Configuration:
         root=Path(_text(found, "root") or DEFAULTS["root"]),
         docker=_text(found, "docker") or DEFAULTS["docker"],
         kubectl=_text(found, "kubectl") or DEFAULTS["kubectl"],
+        jobs=_text(found, "jobs"),
         bundle_directory=_text(bundle, "directory", "bundle"),
         demo_directory=_text(demo, "directory", "demo"),
     )
@@ -168,6 +172,8 @@ def _text(found: Mapping[str, Any], name: str, group: str = "") -> str:
     value = os.environ.get(_variable(*path), found.get(name))  # Invoke lets a file of -f go before a variable
     if value is None:
         return ""
+    if name in NUMBERS and type(value) is int:
+        return str(value)
     if not isinstance(value, str):
         raise UsageError(f"tokens.{'.'.join(path)} in Invoke's configuration must be text.")
     return value

@@ -133,6 +133,10 @@ def task(
             ):
                 _refuse_empty(given)
                 _note_mistakes(option, environment, values)
+                values |= {
+                    name: getattr(option.configuration, name) or values[name]
+                    for name in (one.name for one in options.values() if one.configured and values[one.name] is None)
+                }
                 if context.config.run.dry:
                     _take_for_dry_run(full_name, values)
                 _check_forms(options.values(), values)

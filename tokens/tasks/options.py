@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tokens.commands.environment import Environment
-from tokens.commands.options.handling import GUARDS, Handling, handling
+from tokens.commands.options.handling import GUARDS, MOST_JOBS, Handling, handling
 from tokens.tasks import target
 from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 
@@ -676,6 +676,14 @@ CARRYING_OUT = (
         "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.",
         "10s",
         value=Value("TIME", "a time", "10s"),
+        group=Group.CARE,
+    ),
+    Option(
+        "jobs",
+        f"How many connections share the work, 1 to {MOST_JOBS}: two need about two thirds of the time. Default: "
+        "tokens.jobs in the configuration, then 1.",
+        configured=True,
+        value=Value("NUMBER", "a number", "2", tuple(str(number) for number in range(1, MOST_JOBS + 1))),
         group=Group.CARE,
     ),
     OUTPUT,

@@ -21,6 +21,7 @@ GUARDS = {
 }
 """What can refuse each task, and what its `--allow` takes."""
 
+MOST_JOBS = 8  # connections of one run; they wait for each other's COMMIT, so more of them gain nothing
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -40,6 +41,7 @@ class Handling:
         json: whether what is said is one document for a program.
         standbys: those that are waited for, None for those of the configuration.
         max_lag: seconds that a standby may be behind.
+        jobs: connections that share the work, at most MOST_JOBS.
     """
 
     task: str
@@ -53,6 +55,7 @@ class Handling:
     json: bool
     standbys: tuple[Address, ...] | None
     max_lag: float
+    jobs: int
 
 
 def handling(
@@ -64,6 +67,7 @@ def handling(
     at_most: str | None,
     standbys: tuple[Address, ...] | None,
     max_lag: str,
+    jobs: str | None,
     output: str,
     dry_run: bool = False,
     plan: bool = False,
@@ -91,6 +95,7 @@ def handling(
         json=output == "json",
         standbys=standbys,
         max_lag=_seconds(max_lag),
+        jobs=_jobs(jobs),
     )
 
 
@@ -102,6 +107,16 @@ def allowed(task: str, values: Iterable[str] | None) -> frozenset[str]:
         if word not in known:
             raise UsageError(f'--allow takes {", ".join(known)}, not "{word}"{meant(word, known)}.')
     return frozenset(words)
+
+
+def _jobs(text: str | None) -> int:
+    number = 1 if text is None else values.whole_number(text, 1, MOST_JOBS)
+    if number is None:
+        raise UsageError(
+            f"--jobs, or tokens.jobs in the configuration, takes a number of connections from 1 to {MOST_JOBS}, "
+            f'not "{text}".'
+        )
+    return number
 
 
 def _seconds(text: str) -> float:
