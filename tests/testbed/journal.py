@@ -58,11 +58,17 @@ def make_plan(*chunks: Sequence[int], undoes: int | None = None) -> Plan:
 
 
 def make_run(
-    address: Address, plan: Plan, state: RunState = RunState.DONE, *, created_at: str = "now", reason: str | None = None
+    address: Address,
+    plan: Plan,
+    state: RunState = RunState.DONE,
+    *,
+    created_at: str = "now",
+    reason: str | None = None,
+    with_names: bool = True,
 ) -> int:
     """A run in the journal, as it would be after `state` was reached; the tokens themselves are left as they are."""
     with writing(address) as connection:
-        run = store(connection, plan, SOMEBODY, reason)
+        run = store(connection, plan, SOMEBODY, reason, with_names=with_names)
         if state is not RunState.PLANNED:
             record = begin(connection, run, SOMEBODY)
             if state is not RunState.RUNNING:
@@ -74,6 +80,32 @@ def make_run(
             run=run,
         )
     return run
+
+
+def make_old_run(address: Address, *ids: int) -> int:
+    """A complete run of these tokens, as the first revision of the journal had it."""
+    execute(
+        address,
+        """
+        INSERT INTO token_tasks.runs
+          (kind, state, selection, change, notices, reason, planned_by, tool_version, tokens, changed, attempt)
+        VALUES (
+          'extend', 'done', '{"expires": ["2024-06-15"]}', '{"to": "2030-06-15", "by": null, "days": 1}', false, 'why',
+          '{"user": "ada", "host": "db1"}', '0.1.0', cardinality(CAST('{%s}' AS bigint[])),
+          cardinality(CAST('{%s}' AS bigint[])), 1
+        )
+        """.replace("%s", ",".join(map(str, ids))),
+        """
+        INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version, ended_at)
+        SELECT max(id), 1, '{"user": "ada", "host": "db1"}', '', '0.1.0', now() FROM token_tasks.runs
+        """,
+        """
+        INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids, done_at)
+        SELECT max(id), 0, '2024-06-15', '2030-06-15', '{%s}', now() FROM token_tasks.runs
+        """.replace("%s", ",".join(map(str, ids))),
+    )
+    (run,) = values(address, "SELECT max(id) FROM token_tasks.runs")
+    return int(run)
 
 
 @pytest.fixture
