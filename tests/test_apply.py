@@ -439,8 +439,7 @@ def test_what_cannot_be_read_is_one_line() -> None:
         (["apply", "--yes", "--run", "\x1b[31m"], 'but was given "\ufffd[31m". '),
         (["undo", "--yes", "--run", "0"], 'but was given "0". '),
         (["undo", "--yes", "--run", "1", "--allow", "all"], "--allow takes"),
-        (["apply", "--yes", "--run", "1", "--output", "csv"], "--output takes text or json"),
-        (["apply", "--dry", "--yes", "--run", "1"], "has no dry run"),
+        (["apply", "--yes", "--run", "1", "--output", "csv"], "it goes with --dry-run alone"),
     ):
         done = nowhere.run(*words)
         assert (done.returncode, done.stdout) == (2, ""), words

@@ -60,11 +60,17 @@ def make_plan(*chunks: Sequence[int], undoes: int | None = None) -> Plan:
 
 
 def make_run(
-    address: Address, plan: Plan, state: RunState = RunState.DONE, *, created_at: str = "now", reason: str | None = None
+    address: Address,
+    plan: Plan,
+    state: RunState = RunState.DONE,
+    *,
+    created_at: str = "now",
+    reason: str | None = None,
+    with_names: bool = True,
 ) -> int:
     """A run in the journal, as it would be after `state` was reached; the tokens themselves are left as they are."""
     with writing(address) as connection:
-        run = store(connection, plan, SOMEBODY, reason)
+        run = store(connection, plan, SOMEBODY, reason, with_names=with_names)
         if state is not RunState.PLANNED:
             record = begin(connection, run, SOMEBODY)
             if state is not RunState.RUNNING:

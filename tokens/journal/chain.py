@@ -4,7 +4,7 @@ Every transaction that writes rows of a run ends with one more line, which says 
 
     chain.enter(connection, run, attempts=[2], rotations=[17])   # these rows, by their keys
     chain.enter(connection, run)                                 # the run's own state alone, which is always included
-    chain.enter_journal(connection, settings=["four_eyes"])      # what belongs to no run
+    chain.enter_journal(connection, settings=[2])            # what belongs to no run
 
 A run that has just been stored is entered as a whole by `seal`, with all rows that it has in any table. `PARTS` says
 what is hashed: each table of the journal belongs there, with its columns. Nothing is entered for a run that an older
@@ -45,7 +45,6 @@ class Part:
     table: str
     key: str
     columns: dict[str, str]
-    type: str = "bigint"
     later: bool = False
 
     def content(self, **instead: str) -> str:
@@ -76,7 +75,7 @@ class Part:
 
     def among(self, keys: str) -> str:
         """Whether a row has one of these keys, as SQL."""
-        return f"r.{self.key} = ANY (CAST({keys} AS {self.type}[]))"
+        return f"r.{self.key} = ANY (CAST({keys} AS bigint[]))"
 
 
 def _part(
@@ -96,8 +95,9 @@ def _each_in_utc(*names: str) -> dict[str, str]:
 
 
 STATE = _part(
-    *("runs", "id", "state", "changed", "changed_meanwhile", "locked", "attempt", "withdrawn_by", "recounted"),
-    times=["finished_at"],
+    *("runs", "id", "state", "changed", "changed_meanwhile", "locked", "attempt", "recounted"),
+    *("withdrawn_by", "withdrawn_because"),
+    times=["finished_at", "withdrawn_at"],
 )
 RESULTS = _part("chunks", "position", times=["done_at"], ids=["left_alone", "locked"], later=True)
 
@@ -135,16 +135,11 @@ PARTS = {
     "names": _part("names", "position", "accounts", "tokens", "paths"),
     "rotations": _part(
         *("rotations", "token_id", "successor_id", "state", "old_expires_at", "new_expires_at", "grace_until"),
-        *("old_member_expires_at", "new_owner_id"),
+        *("old_member_expires_at", "new_owner_id", "account", "name", "path", "successor_name", "delivered_to"),
         times=["changed_at"],
         ids=["given_up", "member_ids"],
     ),
-    "settings": Part(
-        "settings",
-        "name",
-        {"value": "r.value", "set_by": "r.set_by", "set_at": "r.set_at AT TIME ZONE 'UTC'"},
-        "text",
-    ),
+    "settings": _part("settings", "id", "name", "value", "set_by", "because", times=["set_at"]),
 }
 """What the chain is over, by the first word of a line."""
 
@@ -165,7 +160,7 @@ LINES = """SELECT {place} AS place, r.{key} AS key, concat('{part} ', r.{key}, '
         WHERE {condition}"""
 
 GONE = """SELECT 0 AS place, gone.key, concat('{part} ', gone.key, ' -') AS line
-        FROM unnest(CAST(%({part})s AS {type}[])) AS gone (key)
+        FROM unnest(CAST(%({part})s AS bigint[])) AS gone (key)
         WHERE NOT EXISTS (SELECT FROM token_tasks.{table} r WHERE r.{key} = gone.key)"""
 
 UNION = "\n        UNION ALL\n        "
@@ -259,8 +254,8 @@ def enter_journal(connection: Connection, **rows: Sequence[object]) -> None:
     lines = []
     for part in rows:
         lines.append(lines_of(part, PARTS[part].among(f"%({part})s")))
-        lines.append(GONE.format(part=part, table=PARTS[part].table, key=PARTS[part].key, type=PARTS[part].type))
-    keys = {part: array_literal(f'"{key}"' for key in found) for part, found in rows.items()}
+        lines.append(GONE.format(part=part, table=PARTS[part].table, key=PARTS[part].key))
+    keys = {part: array_literal(found) for part, found in rows.items()}
     _enter_journal(connection, UNION.join(lines), **keys)
 
 

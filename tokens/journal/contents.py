@@ -98,7 +98,7 @@ class Contents:
 
     `runs` counts them by state, `tokens` those of all plans together. `oldest` and `newest` are when the first and the
     last run was planned, ISO 8601 in UTC, None where there is none. Sizes are in bytes on disk, indexes included:
-    `chunks_size` is what ids and dates take.
+    `chunks_size` is what ids and dates take, `names_size` what names take.
     """
 
     runs: Mapping[RunState, int]
@@ -107,6 +107,7 @@ class Contents:
     newest: str | None
     size: int
     chunks_size: int
+    names_size: int
     notices_size: int
     memberships_size: int
 
@@ -196,6 +197,7 @@ def _read_contents(connection: Connection) -> Contents:
         newest=times.newest,
         size=sum(sizes.values()),
         chunks_size=sizes["chunks"],
+        names_size=sizes["names"],
         notices_size=sizes["notices"],
         memberships_size=sizes["memberships"],
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.call import to_type
 from tokens.change.plan import Chunk, Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused, TokensError, UsageError
@@ -16,7 +17,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.settings import read_policy
-from tokens.journal import chain, trust
+from tokens.journal import chain, names, settings, trust
 from tokens.journal.installation import RunState
 from tokens.journal.runs import read_plan, read_run
 from tokens.origin import Origin, described, is_dead
@@ -71,13 +72,23 @@ UNSEALED = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND state <> 'done' 
 BEGIN = """
     UPDATE token_tasks.runs
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
-    WHERE id = %(run)s AND state <> 'done'
+    WHERE id = %(run)s AND state NOT IN ('done', 'withdrawn')
     RETURNING attempt
 """
 
 BEGIN_ATTEMPT = """
     INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
     VALUES (%(run)s, %(attempt)s, CAST(%(origin)s AS jsonb), %(process)s, %(version)s)
+"""
+
+WITHDRAW = """
+    UPDATE token_tasks.runs
+    SET
+      state = 'withdrawn',
+      withdrawn_by = CAST(%(origin)s AS jsonb),
+      withdrawn_at = now(),
+      withdrawn_because = %(reason)s
+    WHERE id = %(run)s AND state = 'planned'
 """
 
 ADVANCE = """
@@ -333,8 +344,8 @@ class Record(Recorder):
         return TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
 
 
-def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None) -> int:
-    """Store `plan` in the open transaction; returns the number of its run.
+def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None, *, with_names: bool = True) -> int:
+    """Store `plan` in the open transaction, as a rule with what its tokens are called; returns the number of its run.
 
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.
@@ -366,6 +377,9 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
             new=array_literal(quoted(chunk.new) for chunk in stored),
             ids=array_literal(f'"{array_literal(chunk.ids)}"' for chunk in stored),
         )
+        if with_names:
+            places = [chunk.position for chunk in stored]
+            names.keep(connection, run, min(places), max(places))
     chain.seal(connection, run)
     return run
 
@@ -428,16 +442,40 @@ def check_idle(connection: Connection) -> None:
             )
 
 
-def begin(connection: Connection, run: int, origin: Origin) -> Record:
-    """Take `run` on, in the open transaction: it may be a stored plan, a stopped run, or one whose process is dead.
+def withdraw(connection: Connection, run: int, origin: Origin, reason: str | None) -> None:
+    """Withdraw a plan that nobody has begun, in the open transaction: nobody can carry it out from then on.
 
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.
-        Refused: another run is under way.
+        Refused: it has been begun.
+        UsageError: there is no such run.
+    """
+    trust.check(connection)
+    if not connection.execute(WITHDRAW, run=run, origin=json.dumps(origin.as_dict()), reason=reason):
+        stored = read_run(connection, run)
+        if stored.state is RunState.WITHDRAWN:
+            raise Refused(f"Run {run} was withdrawn before.{to_type('to see it', 'history', '--run', run)}")
+        raise Refused(
+            f"Run {run} is {stored.state}, and only a plan that nobody has begun can be withdrawn: nothing was changed."
+            + (to_type("to take it back", "undo", "--run", run) if stored.changed else "")
+        )
+    chain.enter(connection, run)
+
+
+def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> Record:
+    """Take `run` on, in the open transaction: it may be a stored plan, a stopped run, or one whose process is dead.
+
+    `four_eyes` demands that somebody else has planned it, as the journal may, too.
+
+    Raises:
+        FourEyes: see `tokens.journal.settings`.
+        JournalUntrusted: see `tokens.journal.trust`.
+        Refused: another run is under way, or this one was withdrawn.
         UsageError: this one is complete.
     """
     trust.check(connection)
     connection.execute(chain.SERIALIZE)
+    settings.check_planner(connection, run, origin, four_eyes=four_eyes)
     check_idle(connection)
     for other in connection.rows(UNDER_WAY):
         _lose(connection, other)
@@ -445,6 +483,9 @@ def begin(connection: Connection, run: int, origin: Origin) -> Record:
         chain.seal(connection, run)
     row = connection.row(BEGIN, run=run)
     if row is None:
+        stored = read_run(connection, run)
+        if stored.withdrawal is not None:
+            raise Refused(f"Run {run} {stored.withdrawal}: nothing was changed.")
         raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
     begun = _attempt(connection, run, row.attempt, origin)
     chain.enter(connection, run, attempts=[row.attempt])

@@ -13,6 +13,7 @@ from tokens.tasks.options import (
     FORECAST,
     FORECAST_OUTPUT,
     FORESEEN,
+    FOUR_EYES,
     GRANTS,
     HANGING_ON,
     HISTORY_OUTPUT,
@@ -22,16 +23,19 @@ from tokens.tasks.options import (
     LOCATED,
     LOGS,
     NO_JOURNAL,
+    NO_NAMES,
     OUTPUT,
     PAGE,
     PAGE_FILE,
+    PLAN,
+    PLAN_OUTPUT,
     PLANNING,
     REASON,
     REASON_GIVEN,
     REPORTED,
     ROTATION,
-    RUN_SHOWN,
     RUN_TO_CHANGE,
+    RUNS_SHOWN,
     SELECTION,
     SIMULATED,
     SIMULATION_OUTPUT,
@@ -46,6 +50,7 @@ from tokens.tasks.options import (
     USED_TOKENS,
     WHOSE,
     WHOSE_OUTPUT,
+    YES,
     handling_of,
 )
 
@@ -344,6 +349,7 @@ def simulate() -> None:
     LOCATED,
     REASON_GIVEN,
     NO_JOURNAL,
+    FOUR_EYES,
     without_terminal="extend or remove with --yes",
     family=Family.CHANGE,
 )
@@ -478,7 +484,13 @@ def revoke() -> None:
     """
 
 
-@task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply"), family=Family.RECORD)
+@task(
+    "stored:apply",
+    LOCATED,
+    RUN_TO_CHANGE,
+    handling_of("apply", DRY_RUN.saying("Show the plan with its tokens, begin nothing."), output=PLAN_OUTPUT),
+    family=Family.RECORD,
+)
 def apply() -> None:
     """Carry out a stored plan, or go on with a run.
 
@@ -487,12 +499,32 @@ def apply() -> None:
     one that somebody has changed since then is left alone and reported. The
     guards are asked again, as in extend. One more guard is old-plan: the stored
     plan is older than a day. Of a complete run there is nothing to do, and the
-    exit status is 0.
+    exit status is 0. A plan that was withdrawn is refused.
+
+    --dry-run shows the plan and some of its tokens, and begins nothing.
+    With --output csv it lists all of them, with the names of the day of the plan
+    and those of today. Where four eyes are on (see journal.four-eyes), the person
+    who planned a run is refused.
 
     Examples:
 
         gitlab-tokens apply --run 12
         gitlab-tokens apply 12 --yes
+        gitlab-tokens apply 12 --dry-run --output csv
+    """
+
+
+@task("stored:withdraw", LOCATED, RUN_TO_CHANGE, REASON_GIVEN, YES, family=Family.RECORD)
+def withdraw() -> None:
+    """Withdraw a stored plan that nobody has begun.
+
+    Nobody can apply it afterwards. history shows who withdrew it, when and why.
+    A run that somebody has begun cannot be withdrawn: undo takes it back.
+
+    Examples:
+
+        gitlab-tokens withdraw --run 12
+        gitlab-tokens withdraw 12 --reason "wrong group" --yes
     """
 
 
@@ -504,7 +536,9 @@ def apply() -> None:
     handling_of(
         "undo",
         DRY_RUN.saying("Show what would be put back, change and store nothing."),
+        PLAN,
         REASON,
+        NO_NAMES,
     ),
     family=Family.RECORD,
 )
@@ -514,6 +548,7 @@ def undo() -> None:
     Every token gets its old date back, with its memberships and notices, where
     the new one still stands. A token that was changed since is left alone and
     listed. The undo is a run of its own, with a plan and a question first.
+    --plan stores that plan for a second person, as in extend.
 
     Of a revocation it brings back the tokens that nobody has touched since. They
     work again for everybody who has them, so that takes --allow reviving; the plan
@@ -529,7 +564,7 @@ def undo() -> None:
     """
 
 
-@task("rotate:rotate", ROTATION, LOCATED, THERE, LOGS, travels=False, family=Family.ROTATE)
+@task("rotate:rotate", ROTATION, LOCATED, THERE, LOGS, FOUR_EYES, travels=False, family=Family.ROTATE)
 def rotate() -> None:
     r"""Replace service accounts' tokens by new ones.
 
@@ -592,20 +627,33 @@ def rotate() -> None:
     """
 
 
-@task("history:history", LOCATED, RUN_SHOWN, HISTORY_OUTPUT, family=Family.RECORD)
+@task("history:history", LOCATED, RUNS_SHOWN, HISTORY_OUTPUT, family=Family.RECORD)
 def history() -> None:
     """Show the runs, or one of them with its tokens.
 
     Without --run it has one line for each run: when, by whom, why, how many
     tokens, and whether it is complete. With --run it lists the tokens of that run
     with their old and new dates. Of a rotation it shows the stage of each token,
-    whether the old one still works, and the token that replaces it.
+    whether the old one still works, the token that replaces it, and where that
+    went. Of a command of --deliver only its program is kept.
+
+    --token, --user and --tokens show tokens of all runs, a line for each token and
+    run, the latest first. --since and --reason choose runs. All of them can be
+    combined, also with --run.
+
+    Accounts, names, projects and groups are those of the day of the plan. Today's
+    stand behind them where they differ (now: NAME), also where a token is gone.
+    CSV and JSON have both: account, name and path of then, and account_now,
+    name_now and path_now. The names of then are empty where the journal has none:
+    before its revision 4, and with --no-names.
 
     Examples:
 
         gitlab-tokens history
         gitlab-tokens history 12
-        gitlab-tokens history --run 12 --output csv
+        gitlab-tokens history --token 4711
+        gitlab-tokens history --user inventory --since 2026-01-01
+        gitlab-tokens history --tokens --output csv
     """
 
 

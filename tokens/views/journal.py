@@ -1,13 +1,16 @@
 """How the journal's state looks: a screen and JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tokens.call import to_type
 from tokens.counts import counted
 from tokens.journal.contents import Contents, Status
 from tokens.journal.installation import UNKNOWN
 from tokens.journal.proof import Checked
+from tokens.journal.settings import Setting
+from tokens.origin import described
 from tokens.targets.instance import Instance
+from tokens.terminal.printable import printable
 from tokens.views import document
 from tokens.views.times import to_the_second
 
@@ -48,6 +51,7 @@ def as_json(status: Status, instance: Instance) -> str:
             and {
                 "total": contents.size,
                 "chunks": contents.chunks_size,
+                "names": contents.names_size,
                 "memberships": contents.memberships_size,
                 "notices": contents.notices_size,
             },
@@ -98,6 +102,7 @@ def _rows(contents: Contents) -> dict[str, str]:
     tokens = f"{contents.tokens:,}"
     each = "" if contents.bytes_a_token is None else f", {contents.bytes_a_token:.1f} bytes for each of {tokens}"
     rows["Tokens"] = f"{_size(contents.chunks_size)} of it{each}"
+    rows["Names"] = f"{_size(contents.names_size)} of it"
     rows["Memberships"] = f"{_size(contents.memberships_size)} of it"
     rows["Notices"] = f"{_size(contents.notices_size)} of it"
     return rows
@@ -105,3 +110,19 @@ def _rows(contents: Contents) -> dict[str, str]:
 
 def _size(count: int) -> str:
     return f"{count / 10**3:.0f} kB" if count < 10**7 else f"{count / 10**6:.0f} MB"
+
+
+def four_eyes_screen(found: Sequence[Setting]) -> Iterator[str]:
+    """Whether two people are needed, and each time that this was turned on or off, the last first."""
+    on = bool(found) and found[0].on
+    yield f"Four eyes   {'on: who plans a change may not carry it out' if on else 'off: one person may do both'}"
+    for one in found:
+        why = f": {printable(one.because)}" if one.because else ""
+        turned = f"turned {'on' if one.on else 'off'}, by {printable(described(one.origin))}{why}"
+        yield f"{'':<12}{to_the_second(one.set_at)}, {turned}"
+
+
+def four_eyes_as_json(found: Sequence[Setting], instance: Instance) -> str:
+    """The same for a program: times in ISO 8601 (UTC)."""
+    settings = [{"on": one.on, "by": one.origin, "at": one.set_at, "reason": one.because} for one in found]
+    return document.text(instance, {"four_eyes": bool(found) and found[0].on, "settings": settings})
