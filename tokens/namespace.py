@@ -22,6 +22,7 @@ from tokens.tasks.main import (
     undo,
     used,
     whose,
+    withdraw,
 )
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
@@ -45,6 +46,7 @@ ns = invoke.Collection(
     extend,
     remove,
     apply,
+    withdraw,
     undo,
     rotate,
     history,
