@@ -90,7 +90,7 @@ def test_without_names_and_before_there_were_any_history_says_so_and_shows_those
         shown = instance.done("history", "--run", run)
         assert "\nNames       those of today: the journal has none of this run\n" in shown
         document = instance.json("history", "--run", run)
-        assert document["names"] is False
+        assert document["names_kept"] is False
         assert document["outcomes"][0]["account"] is None
         assert document["outcomes"][0]["account_now"] is not None
         assert document["outcomes"][0]["account_now"] in shown

@@ -739,6 +739,8 @@ ALTER TABLE token_tasks.runs
             ADD CONSTRAINT runs_state_check
                 CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done', 'withdrawn')),
             ADD COLUMN withdrawn_by jsonb,
+            ADD COLUMN withdrawn_at timestamptz,
+            ADD COLUMN withdrawn_because text,
             ADD COLUMN entries integer NOT NULL DEFAULT 0,
             ADD COLUMN chain bytea;
 
@@ -778,14 +780,30 @@ ALTER TABLE token_tasks.runs
         COMMENT ON COLUMN token_tasks.names.accounts IS 'The usernames of their owners';
         COMMENT ON COLUMN token_tasks.names.paths IS 'The full paths of the projects or groups of bots; NULL: none';
 
+        ALTER TABLE token_tasks.rotations
+            ADD COLUMN account text,
+            ADD COLUMN name text,
+            ADD COLUMN path text,
+            ADD COLUMN successor_name text,
+            ADD COLUMN delivered_to text;
+
+        COMMENT ON COLUMN token_tasks.rotations.name
+            IS 'What the old token was called when this was planned; NULL: planned before revision 4';
+        COMMENT ON COLUMN token_tasks.rotations.path IS 'The full path of the project or group of a bot; NULL: none';
+        COMMENT ON COLUMN token_tasks.rotations.delivered_to
+            IS 'Where the successor went, of a command its program alone; NULL: nowhere yet';
+
         CREATE TABLE token_tasks.settings (
-            name   text        PRIMARY KEY,
-            value  jsonb       NOT NULL,
-            set_by jsonb       NOT NULL,
-            set_at timestamptz NOT NULL DEFAULT now()
+            id      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            name    text        NOT NULL,
+            value   jsonb       NOT NULL,
+            set_by  jsonb       NOT NULL,
+            set_at  timestamptz NOT NULL DEFAULT now(),
+            because text
         );
 
-        COMMENT ON TABLE token_tasks.settings IS 'What holds for everybody who writes into this journal';
+        COMMENT ON TABLE token_tasks.settings
+            IS 'What holds for everybody who writes into this journal: the last row of a name counts';
 
         CREATE TABLE token_tasks.entries (
             run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
@@ -5092,6 +5110,14 @@ WITH replaced AS MATERIALIZED (
     ORDER BY t.id;
 
 -- extend, undo, apply, remove, rotate
+SELECT
+      s.value, s.set_by, s.because,
+      to_char(s.set_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS set_at
+    FROM token_tasks.settings s
+    WHERE s.name = $1
+    ORDER BY s.id DESC;
+
+-- extend, undo, apply, remove, rotate
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, undo, apply, remove, rotate, journal.uninstall
@@ -5120,13 +5146,76 @@ INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at
       CAST($2 AS bigint[]), CAST($3 AS date[]), CAST($4 AS date[]), CAST($5 AS text[])
     ) AS c (position, old, new, ids);
 
+-- extend, undo, remove
+INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
+    SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
+    FROM token_tasks.chunks c
+    CROSS JOIN LATERAL (
+      SELECT
+        array_agg(CAST(t.id AS bigint) ORDER BY t.id) AS ids,
+        array_agg(u.username ORDER BY t.id) AS accounts,
+        array_agg(t.name ORDER BY t.id) AS tokens,
+        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        ),
+        (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )
+      ) END ORDER BY t.id) AS paths
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.id = ANY (c.token_ids)
+    ) found
+    WHERE c.run_id = $1 AND c.position BETWEEN $2 AND $3 AND found.ids = c.token_ids;
+
+-- extend, undo, remove
+INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
+    SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
+    FROM token_tasks.chunks c
+    CROSS JOIN LATERAL (
+      SELECT
+        array_agg(u.username ORDER BY one.place) AS accounts,
+        array_agg(t.name ORDER BY one.place) AS tokens,
+        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        ),
+        (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )
+      ) END ORDER BY one.place) AS paths
+      FROM unnest(c.token_ids) WITH ORDINALITY AS one (id, place)
+      LEFT JOIN public.personal_access_tokens t ON t.id = one.id
+      LEFT JOIN public.users u ON u.id = t.user_id
+    ) found
+    WHERE c.run_id = $1
+      AND c.position BETWEEN $2 AND $3
+      AND NOT EXISTS (SELECT FROM token_tasks.names n WHERE n.run_id = c.run_id AND n.position = c.position);
+
 -- extend, undo, apply, remove, rotate
 SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
 
 -- extend, undo, apply, remove, rotate
 UPDATE token_tasks.runs
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
-    WHERE id = $1 AND state <> 'done'
+    WHERE id = $1 AND state NOT IN ('done', 'withdrawn')
     RETURNING attempt;
 
 -- extend, undo, apply, remove, rotate
@@ -5303,10 +5392,21 @@ SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
 -- undo, apply, history
 SELECT
       r.id, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.planned_by, r.tool_version,
-      r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
+      r.withdrawn_by, r.withdrawn_because, r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
       to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       to_char(r.heartbeat_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS heartbeat_at,
       to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
+      to_char(r.withdrawn_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS withdrawn_at,
+      ARRAY(
+        SELECT a.carried_out_by FROM token_tasks.attempts a WHERE a.run_id = r.id ORDER BY a.number
+      ) AS carried_out_by,
+      (
+        SELECT to_char(min(a.started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"')
+        FROM token_tasks.attempts a
+        WHERE a.run_id = r.id
+      ) AS begun_at,
+      EXISTS (SELECT FROM token_tasks.names n WHERE n.run_id = r.id)
+        OR EXISTS (SELECT FROM token_tasks.rotations p WHERE p.run_id = r.id AND p.name IS NOT NULL) AS has_names,
       extract(epoch FROM now() - r.created_at)::float8 AS age,
       CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
       (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by,
@@ -6666,19 +6766,53 @@ SELECT
 
 -- history
 SELECT
-      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new, c.done_at IS NOT NULL AS done,
-      c.token_ids, c.left_alone, c.locked, today.owners, today.names
+      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new,
+      to_char(c.done_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS done_at,
+      c.token_ids, c.left_alone, c.locked, kept.accounts, kept.tokens, kept.paths,
+      today.accounts AS accounts_now, today.tokens AS tokens_now, today.paths AS paths_now
     FROM (
-      SELECT *
-      FROM token_tasks.chunks
-      WHERE run_id = $1 AND position >= $2
-      ORDER BY position
+      SELECT c.*
+      FROM token_tasks.chunks c
+      WHERE c.run_id = $1 AND c.position >= $2
+      ORDER BY c.position
       LIMIT $3
     ) c
+    -- A chunk that was cut in two has its names in one row, as before.
+    LEFT JOIN LATERAL (
+      SELECT
+        n.accounts[cut.first : cut.last] AS accounts,
+        n.tokens[cut.first : cut.last] AS tokens,
+        n.paths[cut.first : cut.last] AS paths
+      FROM token_tasks.names n
+      CROSS JOIN LATERAL (
+        SELECT
+          CAST(c.position - n.position AS integer) + 1 AS first,
+          CAST(c.position - n.position AS integer) + cardinality(c.token_ids) AS last
+      ) cut
+      WHERE n.run_id = c.run_id AND n.position <= c.position
+      ORDER BY n.position DESC
+      LIMIT 1
+    ) kept ON true
     CROSS JOIN LATERAL (
       SELECT
-        array_agg(u.username ORDER BY one.place) AS owners,
-        array_agg(t.name ORDER BY one.place) AS names
+        array_agg(u.username ORDER BY one.place) AS accounts,
+        array_agg(t.name ORDER BY one.place) AS tokens,
+        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        ),
+        (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )
+      ) END ORDER BY one.place) AS paths
       FROM unnest(c.token_ids) WITH ORDINALITY AS one (id, place)
       LEFT JOIN public.personal_access_tokens t ON t.id = one.id
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -6824,6 +6958,28 @@ INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires
     VALUES ($1, $2, CAST($3 AS date), CAST($4 AS date), CAST($5 AS date));
 
 -- rotate
+UPDATE token_tasks.rotations p
+    SET account = u.username, name = t.name, path = CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        ),
+        (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )
+      ) END
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE p.run_id = $1 AND t.id = p.token_id;
+
+-- rotate
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- rotate
@@ -6900,12 +7056,18 @@ UPDATE token_tasks.rotations
 UPDATE token_tasks.rotations
     SET
       given_up = array_remove(given_up || successor_id, NULL),
-      successor_id = $1
+      successor_id = $1,
+      successor_name = (SELECT t.name FROM public.personal_access_tokens t WHERE t.id = $1)
     WHERE run_id = $2 AND token_id = $3;
 
 -- rotate
 UPDATE token_tasks.rotations
     SET state = $1, changed_at = now()
+    WHERE run_id = $2 AND token_id = $3;
+
+-- rotate
+UPDATE token_tasks.rotations
+    SET delivered_to = $1
     WHERE run_id = $2 AND token_id = $3;
 
 -- rotate
@@ -6931,7 +7093,24 @@ UPDATE token_tasks.runs
 
 -- history
 SELECT
-      p.token_id, u.username AS account, t.name,
+      p.token_id, p.account, p.name, p.path, p.delivered_to,
+      CASE WHEN p.state <> 'abandoned' THEN p.successor_name END AS successor_name,
+      u.username AS account_now, t.name AS name_now, CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        ),
+        (
+      SELECT r.path
+      FROM public.user_details d
+      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
+      WHERE d.user_id = u.id
+    )
+      ) END AS path_now,
       p.old_expires_at::text AS old, p.new_expires_at::text AS new, p.grace_until::text AS grace_until,
       p.state AS stage,
       to_char(p.changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS reached_at,
@@ -6947,10 +7126,10 @@ SELECT
     END END AS state_now,
       t.expires_at::text AS old_now
     FROM (
-      SELECT *
-      FROM token_tasks.rotations
-      WHERE run_id = $1 AND token_id > $2
-      ORDER BY token_id
+      SELECT p.*
+      FROM token_tasks.rotations p
+      WHERE p.run_id = $1 AND p.token_id > $2
+      ORDER BY p.token_id
       LIMIT $3
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.token_id
@@ -7038,9 +7217,18 @@ DROP TABLE
             token_tasks.entries, token_tasks.settings, token_tasks.names, token_tasks.revocations;
         DELETE FROM token_tasks.runs WHERE kind = 'revoke' OR state = 'withdrawn';
 
+        ALTER TABLE token_tasks.rotations
+            DROP COLUMN delivered_to,
+            DROP COLUMN successor_name,
+            DROP COLUMN path,
+            DROP COLUMN name,
+            DROP COLUMN account;
+
         ALTER TABLE token_tasks.runs
             DROP COLUMN chain,
             DROP COLUMN entries,
+            DROP COLUMN withdrawn_because,
+            DROP COLUMN withdrawn_at,
             DROP COLUMN withdrawn_by,
             DROP CONSTRAINT runs_state_check,
             ADD CONSTRAINT runs_state_check CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done')),
