@@ -22,6 +22,7 @@ from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus
 from tokens.journal import chain, proof, trust
+from tokens.journal import settings as four_eyes
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
 from tokens.journal.record import ChunkOutcome, begin, store
@@ -132,7 +133,9 @@ def everything(installed: Address) -> Address:
         record.mark(connection, [ChunkOutcome(first, 1, [5], [6]), ChunkOutcome(second, 1)])
         record.finish(connection, RunState.PARTIAL, "locked")
         connection.execute(
-            "INSERT INTO token_tasks.names VALUES (%(run)s, 0, '{ada}', '{deploy key}', '{group/größe}')", run=run
+            "UPDATE token_tasks.names SET (accounts, tokens, paths) = ('{ada}', '{deploy key}', '{group/größe}') "
+            "WHERE run_id = %(run)s AND position = 0",
+            run=run,
         )
         connection.execute(
             "INSERT INTO token_tasks.rotations (run_id, token_id, member_ids, old_member_expires_at, given_up) "
@@ -140,8 +143,7 @@ def everything(installed: Address) -> Address:
             run=run,
         )
         chain.enter(connection, run, names=[0], rotations=[9])
-        connection.execute("INSERT INTO token_tasks.settings VALUES ('four_eyes', 'true', '{}')")
-        chain.enter_journal(connection, settings=["four_eyes"])
+        four_eyes.set_four_eyes(connection, on=True, origin=SOMEBODY, because="two people")
     make_run(installed, make_plan([1]), RunState.PLANNED)
     assert faults(installed) == []
     return installed

@@ -175,8 +175,7 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     added = "{withdrawn_by,withdrawn_at,withdrawn_because,policy,recounted,entries,chain}"
     remembered = (
         # But for the columns that it did not have.
-        f"SELECT CAST(to_jsonb(r) - '{added}'::text[] AS text) "
-        "FROM token_tasks.runs r",
+        f"SELECT CAST(to_jsonb(r) - '{added}'::text[] AS text) FROM token_tasks.runs r",
         "SELECT CAST(a AS text) FROM token_tasks.attempts a",
         "SELECT CAST(c AS text) FROM token_tasks.chunks c ORDER BY position",
     )

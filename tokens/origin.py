@@ -48,11 +48,11 @@ def described(origin: Mapping[str, str]) -> str:
 def person(origin: Mapping[str, str]) -> str:
     """Who it was, to distinguish one person from another: by no more than what `as_dict` has kept.
 
-    That is who was there before sudo, or before a container was entered, else the account. Nothing proves it to
-    somebody who may become root, or who has the database's password.
+    That is who was there before sudo, or before a container was entered, else the account. Nothing proves it: who may
+    become root can claim to be anybody.
     """
     caller = origin.get("caller", "").partition("@")[0]
-    return caller or origin.get("sudo_user") or origin.get("user", "somebody")
+    return origin.get("sudo_user") or caller or origin.get("user", "somebody")
 
 
 def here() -> Origin:

@@ -69,8 +69,11 @@ TOKENS_OF_RUN = """
 
 # In which chunks the tokens are that somebody looks for, and which rotations are about them.
 BY_IDS = "c.token_ids && CAST(%(ids)s AS bigint[])"
-BY_ACCOUNTS = """(
-        c.token_ids && CAST(%(owned)s AS bigint[])
+OWNED_BY = """EXISTS (
+          SELECT FROM unnest(c.token_ids) AS one (id) WHERE one.id = ANY (CAST(%(owned)s AS bigint[]))
+        )"""
+BY_ACCOUNTS = f"""(
+        {OWNED_BY}
         OR EXISTS (
           SELECT
           FROM token_tasks.names n
@@ -80,7 +83,7 @@ BY_ACCOUNTS = """(
             )
             AND n.accounts && CAST(%(accounts)s AS text[])
         )
-      )"""
+      )"""  # noqa: S608 - a constant
 ROTATIONS_BY_IDS = """(
         p.token_id = ANY (CAST(%(ids)s AS bigint[]))
         OR p.successor_id = ANY (CAST(%(ids)s AS bigint[]))
@@ -98,7 +101,7 @@ RUNS_BY_IDS = f"""
 """  # noqa: S608 - a constant
 
 RUNS_BY_ACCOUNTS = f"""
-    SELECT c.run_id AS run FROM token_tasks.chunks c WHERE c.token_ids && CAST(%(owned)s AS bigint[])
+    SELECT c.run_id AS run FROM token_tasks.chunks c WHERE {OWNED_BY}
     UNION
     SELECT n.run_id FROM token_tasks.names n WHERE n.accounts && CAST(%(accounts)s AS text[])
     UNION

@@ -638,8 +638,7 @@ def history() -> None:
     went. Of a command of --deliver only its program is kept.
 
     --token, --user and --tokens show tokens of all runs, a line for each token and
-    run, the latest first. --since and --reason choose runs. All of them can be
-    combined, also with --run.
+    run, the latest first. --since and --reason choose runs, and --run names one.
 
     Accounts, names, projects and groups are those of the day of the plan. Today's
     stand behind them where they differ (now: NAME), also where a token is gone.

@@ -153,7 +153,7 @@ RUNS_SHOWN = Argument(
             value=PAST_DAY,
             group=Group.TOKENS,
         ),
-        REASON.saying("Only runs with this text in their reason; case does not count."),
+        replace(REASON, text="Only runs with this text in their reason; case does not count.", group=Group.TOKENS),
     ),
 )
 WHOSE_OUTPUT = Option(

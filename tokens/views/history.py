@@ -396,7 +396,7 @@ def _facts(run: StoredRun) -> dict[str, Any]:
         "withdrawn_by": run.withdrawn_by,
         "withdrawn_at": run.withdrawn_at,
         "withdrawn_because": run.withdrawn_because,
-        "names": run.has_names,
+        "names_kept": run.has_names,
         "finished_at": run.finished_at,
         "tool_version": run.tool_version,
         "undoes": run.undoes,
