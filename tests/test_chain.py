@@ -54,7 +54,7 @@ ADDED = (
     "VALUES (1, 3, '{5}', '{f}', '{}', now())",
     "INSERT INTO token_tasks.names VALUES (1, 3, '{}', '{}', '{}')",
     "INSERT INTO token_tasks.rotations (run_id, token_id) VALUES (1, 3)",
-    "INSERT INTO token_tasks.settings VALUES ('other', 'true', '{}')",
+    "INSERT INTO token_tasks.settings (name, value, set_by) VALUES ('other', 'true', '{}')",
     "INSERT INTO token_tasks.entries (run_id, number, written, chain) SELECT run_id, 1000, written, chain "
     "FROM token_tasks.entries WHERE run_id = 1 AND number = 1",
     "INSERT INTO token_tasks.entries (run_id, number, written, chain) VALUES (99, 1, '', '')",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.testbed.factories import make_group, make_membership, make_token, make_user
 from tests.testbed.instance import EXTEND, LATER, MALLORY, SOON, Instance, one_line
-from tests.testbed.journal import SOMEBODY, make_old_run, writing
+from tests.testbed.journal import SOMEBODY, make_old_run, make_plan, writing
 from tokens import verbs
 from tokens.change.change import Change
 from tokens.engine import make_engine
@@ -84,9 +84,9 @@ def test_names_stay_at_their_tokens_when_a_chunk_is_cut_in_two_and_when_a_token_
 
 
 def test_without_names_and_before_there_were_any_history_says_so_and_shows_those_of_today(instance: Instance) -> None:
+    old = make_old_run(instance.address, make_plan([1, 2]))
     instance.done(*EXTEND, "--yes", "--no-names")
-    old = make_old_run(instance.address, 1, 2)
-    for run in (1, old):
+    for run in (old, old + 1):
         shown = instance.done("history", "--run", run)
         assert "\nNames       those of today: the journal has none of this run\n" in shown
         document = instance.json("history", "--run", run)

@@ -67,7 +67,7 @@ def journal_status() -> None:
     removed or added is named, and the exit status is 1. Runs from before revision
     4 of the journal are not in it.
 
-    Who may write everything in the database can write a chain anew. Then only
+    Who may write everything in the database can write a chain of their own. Then only
     what is kept elsewhere shows it: the last entry that this prints, a line in
     syslog, or a file of evidence.
 
