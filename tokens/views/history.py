@@ -206,6 +206,8 @@ def _run_facts(
     for attempt in attempts:
         yield f"Attempt {attempt.number}", _attempt(attempt, columns)
     yield "Tokens", _counts(run)
+    if run.change.revokes:
+        return  # which touches nothing else
     yield "Memberships", f"{touched.memberships:,} moved"
     if run.kind is not RunKind.ROTATE:
         yield "Notices", f"those of {counted(touched.notices, 'token')} re-armed"
