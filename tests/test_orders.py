@@ -108,11 +108,9 @@ class Touch:
 Step = Extend | Revoke | Undo | Touch
 
 some_ids = st.frozensets(st.sampled_from(IDS), min_size=1)
-ours = st.one_of(
-    st.builds(Extend, some_ids, st.sampled_from(DAYS)),
-    st.builds(Revoke, some_ids),
-    st.builds(Undo, st.integers(0, 9)),
-)
+extensions = st.builds(Extend, some_ids, st.sampled_from(DAYS))
+revocations = st.builds(Revoke, some_ids)
+ours = st.one_of(extensions, revocations, st.builds(Undo, st.integers(0, 9)))
 touches = st.builds(
     Touch,
     st.sampled_from(IDS),
@@ -227,6 +225,21 @@ def test_after_each_step_the_table_is_as_the_model_says(address: Address) -> Non
             world.take(step)
 
     agree()
+
+
+def test_the_last_one_undone_first_gives_memberships_and_notices_back_too(address: Address) -> None:
+    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.one_of(extensions, revocations), min_size=2, max_size=5))
+    def come_back(steps: Sequence[Step]) -> None:
+        world = World(address)
+        before = everything(address)
+        for step in steps:
+            world.take(step)
+        for number in reversed(list(world.runs)):
+            world.undo(number)
+        assert everything(address) == before
+
+    come_back()
 
 
 def test_runs_that_nobody_disturbs_are_undone_in_any_order_to_the_checksum(address: Address) -> None:

@@ -79,8 +79,8 @@ def list_tokens() -> None:
 
     The options choose tokens as those of extend do, and none of them has to be
     given: without them it shows every token that works, soonest first. Tasks that
-    only read take every kind, so that nothing is overlooked. extend and remove
-    take impersonation tokens only where --kind names them. On a terminal it
+    only read take every kind, so that nothing is overlooked. extend, remove and
+    revoke take impersonation tokens only where --kind names them. On a terminal it
     shows the first 50; --first all shows the rest. The columns fit the terminal,
     and a pipe gets all of every name.
 

@@ -333,6 +333,8 @@ def _run_facts(
     for attempt in attempts:
         yield f"Attempt {attempt.number}", _attempt(attempt, columns)
     yield "Tokens", _counts(run)
+    if run.change.revokes:
+        return  # which touches nothing else
     yield "Memberships", f"{touched.memberships:,} moved"
     if not run.has_names:
         yield "Names", "those of today: the journal has none of this run"
