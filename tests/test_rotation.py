@@ -1190,6 +1190,14 @@ def test_the_prescribed_grants_are_enough_and_let_nobody_read_digests(
     grants = least_privileges(address, "Token Rotator")["rotate"]
     for grant in grants:
         execute(superuser(address), grant)
+    with rows(address) as connection:
+        make_user(connection, username="deploy", user_type=SERVICE_ACCOUNT)
+        make_membership(connection, user_id=(alice := make_user(connection)), project_id=make_project(connection))
+        of_alice = make_token(connection, user_id=alice, expires_at=SOON)
+    handed_over = plan_of(rotator, of_alice, new_owner="deploy")
+    record = begun(rotator, handed_over)
+    reached(rotator, record, handed_over.rotations[0], Stage.DELIVERED)
+    ended(rotator, record)
     planned = plan_of(rotator, token)
     record = begun(rotator, planned)
     reached(rotator, record, planned.rotations[0], Stage.CREATED)

@@ -156,6 +156,21 @@ def test_a_token_gets_a_successor_that_is_delivered(gitlab: Address, secrets: Pa
     assert [row.revoked for row in rows] == [True, False]
 
 
+def test_a_persons_token_goes_to_a_service_account(gitlab: Address, secrets: Path) -> None:
+    with make_engine(gitlab).begin() as connection:
+        deploy = make_user(connection, username="deploy", user_type=13)
+        make_token(connection, user_id=make_user(connection, username="alice"), name="nightly", expires_at=str(SOON))
+    search, vault = tokens.Search(tokens.Selection((), users=("alice",))), Vault()
+    with pytest.raises(Refused, match="no-membership"):
+        tokens.rotate(gitlab, search, vault, secrets_file=secrets, url=None, new_owner="deploy")
+    allowed = ("no-membership",)
+    done = tokens.rotate(gitlab, search, vault, secrets_file=secrets, url=None, new_owner="deploy", allow=allowed)
+    (outcome,) = done.outcomes
+    assert outcome.new is not None
+    assert outcome.new.account == "deploy"
+    assert query(gitlab, f"SELECT name FROM personal_access_tokens WHERE user_id = {deploy}")[0].name == "nightly"
+
+
 @pytest.mark.parametrize("target", ["docker:gitlab", "omnibus", "demo"])
 def test_a_target_is_an_address(target: str) -> None:
     with pytest.raises(UsageError, match="postgresql://"):

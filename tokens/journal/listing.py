@@ -366,7 +366,8 @@ def selection_in_words(run: StoredRun) -> str:
         return described(run.selection)
     accounts = run.selection.get("user", ())
     more = f" and {counted(len(accounts) - MOST_ACCOUNTS, 'more account')}" if len(accounts) > MOST_ACCOUNTS else ""
-    return f"{counted(run.tokens, 'token')} of {', '.join(accounts[:MOST_ACCOUNTS])}{more}"
+    to = f", to {run.selection['new_owner']}" if "new_owner" in run.selection else ""
+    return f"{counted(run.tokens, 'token')} of {', '.join(accounts[:MOST_ACCOUNTS])}{more}{to}"
 
 
 def change_in_words(kind: RunKind, change: Change) -> str:

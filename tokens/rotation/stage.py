@@ -113,12 +113,13 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
     """
     rotations = plan.rotations
     owners = sorted({one.candidate.username for one in rotations if one.candidate.username is not None})
+    new_owners = {one.new_owner.username for one in rotations if one.new_owner is not None}
     dates = {one.expires_at for one in rotations}
     common = dates.pop() if len(dates) == 1 else None
     run = store_run(
         connection,
         RunKind.ROTATE,
-        selection={"user": owners, "ids": len(rotations)},
+        selection={"user": owners, "ids": len(rotations), **({"new_owner": new_owners.pop()} if new_owners else {})},
         change={"to": common and common.literal, "by": None, "days": 1},
         memberships=plan.rule,
         tokens=len(rotations),

@@ -22,6 +22,7 @@ from tokens.tasks.options import (
     LISTING,
     LOCATED,
     LOGS,
+    MAX_AGE,
     NO_JOURNAL,
     NO_NAMES,
     OUTPUT,
@@ -239,7 +240,7 @@ def used() -> None:
     """
 
 
-@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, LOGS, CHECK_OUTPUT, CHECK_FILE)
+@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, LOGS, MAX_AGE, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
 
@@ -249,7 +250,8 @@ def check() -> None:
     prometheus it prints numbers for a textfile collector, and --file replaces a
     file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
     no access tokens (see list) count where they are named. With --log an expired
-    token that is still tried is critical.
+    token that is still tried is critical; with --max-age, too, the check fails
+    if the log is older, since nobody may be writing it.
 
     --each adds a line or a series for each token; for Prometheus that is every
     token with a date, whatever --warn is. More than 5000 are refused: monitoring
@@ -260,6 +262,7 @@ def check() -> None:
         gitlab-tokens check --warn 14d --critical 3d
         gitlab-tokens check --output nagios --kind project,group
         gitlab-tokens check --each --group platform
+        gitlab-tokens check --log api_json.log --max-age 1d
         gitlab-tokens check --output prometheus --file /tmp/gitlab_tokens.prom
     """
 

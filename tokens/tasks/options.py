@@ -581,6 +581,18 @@ THRESHOLDS = Argument(
 LOGS = Argument("logs", "tokens.commands.options.logs:logs_named", (LOG,))
 """Logs from which a task says how its tokens are used."""
 
+MAX_AGE = Argument(
+    "max_age",
+    "tokens.commands.check:max_age",
+    (
+        Option(
+            "max_age",
+            "Fail if the last call in the log of --log is older than this period, such as 6h or 1d.",
+            value=Value("PERIOD", "a period", "1d"),
+            group=Group.CARE,
+        ),
+    ),
+)
 EACH = Argument(
     "most_of_each",
     "tokens.commands.check:most_of_each",

@@ -132,8 +132,8 @@ def checklist(done: Sequence[Outcome], *, after: bool) -> str:
     if not after:
         lines.append("[ ] The pipelines that failed with the old token were run again, and are green.")
     for name in sorted(filter(None, set(map(_new_account, done)))):
-        old = "old tokens work" if several else "old token works"
-        lines.append(f"[ ] {name} is a member, with the role that it takes, where the {old}.")
+        old = "old tokens" if several else "old token"
+        lines.append(f"[ ] {name} is a member, with the role that it takes, where the {old} worked.")
     if any(one.retirement is Retirement.GRACE for one in done):
         lines.append("[ ] Nobody uses the old token when its grace ends: look at its last use.")
     if any(one.retirement is Retirement.LEFT_ALONE for one in done):
