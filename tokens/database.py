@@ -37,6 +37,13 @@ from tokens.errors import (
 from tokens.libpq import parameters_of, show_openssl_the_systems_certificates
 
 CANCELLING = 3.0  # seconds
+GROUPING = {"enable_sort": "off", "jit": "off", "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}
+GROUPS = 64 * 1024  # kilobytes, for one statement of one session at a time
+ROOM = """
+    SELECT GREATEST(CAST(s.setting AS bigint), %(least)s) AS room
+    FROM pg_catalog.pg_settings s
+    WHERE s.name = 'work_mem'
+"""
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
 
 # What every transaction begins with, whatever the role's or the database's own settings are. Names without a schema are
@@ -220,6 +227,17 @@ class Connection:
         with self._translating():
             # Each column has the same name, which the rows of this connection cannot have.
             self._driver.cursor(row_factory=tuple_row).execute(set_configs(settings))
+
+    @contextmanager
+    def grouping(self) -> Iterator[None]:
+        """Let the statements of the block group many rows without sorting them, in memory, and by several workers.
+
+        PostgreSQL cannot know how few owners, dates or kinds many tokens have, and plans for far more groups. How many
+        workers there may be is the server's setting.
+        """
+        room = self.row(ROOM, least=GROUPS).room
+        with self.transaction(**GROUPING, work_mem=f"{room}kB"):
+            yield
 
     def _settings(self, names: Iterable[str]) -> dict[str, str]:
         """What these settings are now."""
