@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_tokens
-from tests.testbed.journal import SOMEBODY, execute, make_old_run, make_plan, make_run, values, writing
+from tests.testbed.journal import execute, make_old_run, make_plan, make_run, values, writing
 from tests.testbed.program import GITLAB_TOKENS
 from tokens import database
 from tokens.address import Address
@@ -24,7 +23,6 @@ from tokens.errors import DatabaseError, ExitStatus
 from tokens.journal import chain, proof, trust
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
-from tokens.journal.record import ChunkOutcome, begin, store
 from tokens.upgrade import Branch, upgrade
 
 COLUMNS = """
@@ -104,47 +102,6 @@ def undone(connection: Connection) -> Iterator[None]:
             raise Undone
     except Undone:
         pass
-
-
-@pytest.fixture
-def everything(installed: Address) -> Address:
-    """A journal with rows in each of its tables, of several runs."""
-    make_run(installed, make_plan([1, 2], [3]), reason="why")
-    with writing(installed) as connection:
-        plan = make_plan([4, 5, 6], [7])
-        run = store(connection, plan, SOMEBODY, "for the second time")
-        record = begin(connection, run, SOMEBODY)
-        first, second = plan.chunks
-        connection.execute(
-            """
-            INSERT INTO token_tasks.notices
-              (run_id, position, token_ids, expire_notification_delivered, seven_days_notification_sent_at)
-            VALUES (%(run)s, 0, '{4,5}', '{t,NULL}', '{2026-01-02 03:04:05.6+00,NULL}')
-            """,
-            run=run,
-        )
-        record.keep_memberships(connection, first, [1, 2], ["2026-01-01", "2026-01-02"], None)
-        connection.execute(
-            "INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at) "
-            "VALUES (%(run)s, 0, '{4}', '{f}', '{2026-01-02 03:04:05.6}', '2026-01-03')",
-            run=run,
-        )
-        record.mark(connection, [ChunkOutcome(first, 1, [5], [6]), ChunkOutcome(second, 1)])
-        record.finish(connection, RunState.PARTIAL, "locked")
-        connection.execute(
-            "INSERT INTO token_tasks.names VALUES (%(run)s, 0, '{ada}', '{deploy key}', '{group/größe}')", run=run
-        )
-        connection.execute(
-            "INSERT INTO token_tasks.rotations (run_id, token_id, member_ids, old_member_expires_at, given_up) "
-            "VALUES (%(run)s, 9, '{1}', '{2026-01-01}', '{8}')",
-            run=run,
-        )
-        chain.enter(connection, run, names=[0], rotations=[9])
-        connection.execute("INSERT INTO token_tasks.settings VALUES ('four_eyes', 'true', '{}')")
-        chain.enter_journal(connection, settings=["four_eyes"])
-    make_run(installed, make_plan([1]), RunState.PLANNED)
-    assert faults(installed) == []
-    return installed
 
 
 def test_the_chain_is_over_every_column_of_every_table(installed: Address) -> None:

@@ -152,3 +152,44 @@ def installed(gitlab_database: Address) -> Address:
     """GitLab's tables of the newest release and a journal, both empty."""
     setup.install(gitlab_database)
     return gitlab_database
+
+
+@pytest.fixture
+def everything(installed: Address) -> Address:
+    """A journal with rows in each of its tables, of several runs."""
+    make_run(installed, make_plan([1, 2], [3]), reason="why")
+    with writing(installed) as connection:
+        plan = make_plan([4, 5, 6], [7])
+        run = store(connection, plan, SOMEBODY, "for the second time")
+        record = begin(connection, run, SOMEBODY)
+        first, second = plan.chunks
+        connection.execute(
+            """
+            INSERT INTO token_tasks.notices
+              (run_id, position, token_ids, expire_notification_delivered, seven_days_notification_sent_at)
+            VALUES (%(run)s, 0, '{4,5}', '{t,NULL}', '{2026-01-02 03:04:05.6+00,NULL}')
+            """,
+            run=run,
+        )
+        record.keep_memberships(connection, first, [1, 2], ["2026-01-01", "2026-01-02"], None)
+        connection.execute(
+            "INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at) "
+            "VALUES (%(run)s, 0, '{4}', '{f}', '{2026-01-02 03:04:05.6}', '2026-01-03')",
+            run=run,
+        )
+        record.mark(connection, [ChunkOutcome(first, 1, [5], [6]), ChunkOutcome(second, 1)])
+        record.finish(connection, RunState.PARTIAL, "locked")
+        connection.execute(
+            "INSERT INTO token_tasks.names VALUES (%(run)s, 0, '{ada}', '{deploy key}', '{group/größe}')", run=run
+        )
+        connection.execute(
+            "INSERT INTO token_tasks.rotations (run_id, token_id, member_ids, old_member_expires_at, given_up) "
+            "VALUES (%(run)s, 9, '{1}', '{2026-01-01}', '{8}')",
+            run=run,
+        )
+        chain.enter(connection, run, names=[0], rotations=[9])
+        connection.execute("INSERT INTO token_tasks.settings VALUES ('four_eyes', 'true', '{}')")
+        chain.enter_journal(connection, settings=["four_eyes"])
+    make_run(installed, make_plan([1]), RunState.PLANNED)
+    assert_that_the_chain_holds(installed)
+    return installed
