@@ -19,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "root": "/",
     "docker": "docker",
     "kubectl": "kubectl",
+    "syslog": "",
     "bundle": {"directory": ""},
     "demo": {"directory": ""},
 }
@@ -27,6 +28,9 @@ DEFAULTS: dict[str, Any] = {
 Invoke does not get them: it lays its files over what it gets, and ends with a traceback where one has `tokens: 5`.
 """
 
+SYSLOG = Path("/dev/log")
+"""Where a syslog listens, if there is one."""
+
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
 
 MAPS = ("targets",)  # whose keys are the person's own
@@ -34,13 +38,14 @@ MAPS = ("targets",)  # whose keys are the person's own
 
 @dataclass(frozen=True)
 class Configuration:
-    """The keys under `tokens:`; empty is one that is not set."""
+    """The keys under `tokens:`; empty is one that is not set. `syslog` is a socket, None where none is to be used."""
 
     target: str
     targets: Mapping[str, object]
     root: Path
     docker: str
     kubectl: str
+    syslog: Path | None
     bundle_directory: str
     demo_directory: str
 
@@ -63,6 +68,7 @@ def read_configuration(context: invoke.Context) -> Configuration:
         root=Path(_text(found, "root") or DEFAULTS["root"]),
         docker=_text(found, "docker") or DEFAULTS["docker"],
         kubectl=_text(found, "kubectl") or DEFAULTS["kubectl"],
+        syslog=_syslog(found),
         bundle_directory=_text(bundle, "directory", "bundle"),
         demo_directory=_text(demo, "directory", "demo"),
     )
@@ -161,6 +167,18 @@ def _map(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise UsageError(f"tokens.{name} in Invoke's configuration must be a map of names to values.")
     return value
+
+
+def _syslog(found: Mapping[str, Any]) -> Path | None:
+    value = os.environ.get(_variable("syslog"), found.get("syslog"))
+    match str("" if value is None else value).lower():
+        case "" | "true":
+            return SYSLOG
+        case "false":
+            return None
+        case _ if str(value).startswith("/"):
+            return Path(str(value))
+    raise UsageError("tokens.syslog in Invoke's configuration must be true, false or the path of a socket.")
 
 
 def _text(found: Mapping[str, Any], name: str, group: str = "") -> str:
