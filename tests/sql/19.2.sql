@@ -873,6 +873,228 @@ SELECT
       to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
     FROM token_tasks.runs r;
 
+-- journal.status
+SELECT
+      (SELECT count(*) FROM token_tasks.entries) AS entries,
+      (
+        SELECT encode(e.chain, 'hex')
+        FROM token_tasks.entries e
+        WHERE e.run_id = 0
+        ORDER BY e.number DESC
+        LIMIT 1
+      ) AS head,
+      (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NOT NULL) AS runs,
+      (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NULL) AS uncovered;
+
+-- journal.status
+SELECT found.run_id, min(found.place) AS number
+    FROM (
+      SELECT e.run_id, e.number, row_number() OVER w AS place, e.chain = sha256(COALESCE(lag(e.chain) OVER w, '') || convert_to(concat(
+          e.run_id, ' ', e.number, ' ', to_char(e.written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          e.written
+        ), 'UTF8')) AS proven
+      FROM token_tasks.entries e
+      WINDOW w AS (PARTITION BY e.run_id ORDER BY e.number)
+    ) found
+    WHERE NOT found.proven OR found.number <> found.place
+    GROUP BY found.run_id
+    ORDER BY found.run_id;
+
+-- journal.status
+SELECT r.id AS run_id
+    FROM token_tasks.runs r
+    LEFT JOIN LATERAL (
+      SELECT e.number, e.chain
+      FROM token_tasks.entries e
+      WHERE e.run_id = r.id
+      ORDER BY e.number DESC
+      LIMIT 1
+    ) last ON true
+    WHERE (r.entries, r.chain) IS DISTINCT FROM (COALESCE(last.number, 0), last.chain)
+    ORDER BY r.id;
+
+-- journal.status
+SELECT r.id AS run_id
+    FROM token_tasks.runs r
+    JOIN token_tasks.entries e ON e.run_id = 0 AND e.number = 1
+    WHERE r.chain IS NULL AND r.id >= CAST(substring(e.written FROM '^before (\d+) -$') AS bigint)
+    ORDER BY r.id;
+
+-- journal.status
+WITH lines AS (
+      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
+    ),
+    latest AS (
+      SELECT DISTINCT ON (l.run_id, l.words[1], one.key) l.run_id, l.words[1] AS part, one.key, l.words[3] AS hash
+      FROM lines l
+      CROSS JOIN LATERAL unnest(string_to_array(l.words[2], ',')) AS one (key)
+      ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
+    )
+    SELECT
+      COALESCE(r.id, CASE WHEN l.key ~ '^[0-9]{1,18}$' THEN CAST(l.key AS bigint) END) AS run_id,
+      r.id IS NULL AS missing
+    FROM (SELECT * FROM latest WHERE run_id = 0 AND part = 'run') l
+    FULL JOIN (SELECT id FROM token_tasks.runs WHERE chain IS NOT NULL) r ON CAST(r.id AS text) = l.key
+    WHERE CASE
+      WHEN r.id IS NULL THEN l.hash IS DISTINCT FROM '-'
+      ELSE NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = r.id AND encode(e.chain, 'hex') = l.hash)
+    END
+    ORDER BY run_id;
+
+-- journal.status
+DECLARE "stream_1" CURSOR FOR 
+    WITH lines AS (
+      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
+    ),
+    latest AS (
+      SELECT DISTINCT ON (l.run_id, l.words[1], one.key) l.run_id, l.words[1] AS part, one.key, l.words[3] AS hash
+      FROM lines l
+      CROSS JOIN LATERAL unnest(string_to_array(l.words[2], ',')) AS one (key)
+      ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
+    ),
+    rows AS (
+      SELECT
+        r.id AS run_id, 'runs' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'kind', r.kind, 'selection', r.selection, 'change', r.change,
+          'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
+          'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', r.undoes,
+          'tokens', r.tokens, 'policy', r.policy, 'created_at', r.created_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.runs r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.id AS run_id, 'state' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'withdrawn_by', r.withdrawn_by,
+          'recounted', r.recounted, 'finished_at', r.finished_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.runs r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'attempts' AS part, CAST(r.number AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'carried_out_by', r.carried_out_by, 'process', r.process, 'tool_version', r.tool_version,
+          'started_at', r.started_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.attempts r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'ends' AS part, CAST(r.number AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'stopped_because', r.stopped_because, 'ended_at', r.ended_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        num_nonnulls(r.stopped_because, r.ended_at) = 0 AS blank
+      FROM token_tasks.attempts r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'chunks' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.chunks r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'results' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', r.done_at AT TIME ZONE 'UTC', 'left_alone', CAST(r.left_alone AS text), 'locked', CAST(r.locked AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        num_nonnulls(r.done_at, r.left_alone, r.locked) = 0 AS blank
+      FROM token_tasks.chunks r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'notices' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'token_ids', CAST(r.token_ids AS text), 'expire_notification_delivered', r.expire_notification_delivered,
+          'after_expiry_notification_delivered', r.after_expiry_notification_delivered, 'seven_days_notification_sent_at', CASE WHEN r.seven_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.seven_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END, 'thirty_days_notification_sent_at', CASE WHEN r.thirty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.thirty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END,
+          'sixty_days_notification_sent_at', CASE WHEN r.sixty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.sixty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.notices r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'memberships' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at,
+          'other_expires_at', r.other_expires_at, 'member_ids', CAST(r.member_ids AS text), 'other_token_ids', CAST(r.other_token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.memberships r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'revocations' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'revoked', r.revoked, 'updated_at', r.updated_at,
+          'revoked_at', r.revoked_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.revocations r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'names' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.names r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'rotations' AS part, CAST(r.token_id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
+          'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
+          'new_owner_id', r.new_owner_id, 'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text),
+          'member_ids', CAST(r.member_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.rotations r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        0 AS run_id, 'settings' AS part, CAST(r.name AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'value', r.value, 'set_by', r.set_by, 'set_at', r.set_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.settings r
+      WHERE true
+    ),
+    compared AS (
+      SELECT
+        COALESCE(n.run_id, l.run_id) AS run_id,
+        n.key IS NOT NULL AS there,
+        CASE
+          WHEN l.key IS NULL AND n.blank THEN NULL
+          WHEN n.key IS NULL AND l.hash = '-' THEN NULL
+          WHEN n.hash = l.hash THEN NULL
+          ELSE ARRAY[
+            COALESCE(n.part, l.part),
+            lpad(COALESCE(n.key, l.key), 20),
+            CASE WHEN n.key IS NULL THEN 'is missing' WHEN l.key IS NULL THEN 'was added' ELSE 'was changed' END
+          ]
+        END AS fault
+      FROM rows n
+      FULL JOIN (SELECT * FROM latest WHERE part <> 'run') l
+        ON l.run_id = n.run_id AND l.part = n.part AND l.key = n.key
+    )
+    SELECT
+      c.run_id, count(*) FILTER (WHERE c.there) AS rows, count(c.fault) AS faults, min(c.fault) AS first
+    FROM compared c
+    GROUP BY c.run_id;
+
+-- journal.status
+FETCH FORWARD 1000 FROM "stream_1";
+
+-- journal.status, list, used, simulate, extend, undo, apply, remove
+CLOSE "stream_1";
+
 -- list, used, check, report, extend, undo, apply, remove, whose, rotate
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
@@ -1108,9 +1330,6 @@ DECLARE "stream_1" CURSOR FOR
 
 -- list, used, simulate
 FETCH FORWARD 2000 FROM "stream_1";
-
--- list, used, simulate, extend, undo, apply, remove
-CLOSE "stream_1";
 
 -- list, report
 SELECT pg_catalog.current_setting('statement_timeout');
@@ -7233,7 +7452,8 @@ WITH found AS MATERIALIZED (
           encode(sha256(convert_to(CAST(jsonb_build_object(
           'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
           'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
-          'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text), 'member_ids', CAST(r.member_ids AS text)
+          'new_owner_id', r.new_owner_id, 'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text),
+          'member_ids', CAST(r.member_ids AS text)
         ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
         ) AS line
         FROM token_tasks.rotations r
@@ -7367,6 +7587,14 @@ UPDATE public.personal_access_tokens
 UPDATE token_tasks.runs
     SET changed = changed + $1, changed_meanwhile = changed_meanwhile + $2
     WHERE id = $3;
+
+-- rotate
+SELECT
+      r.id, r.kind, r.undoes, r.state, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.planned_by,
+      a.carried_out_by, encode(r.chain, 'hex') AS chain
+    FROM token_tasks.runs r
+    LEFT JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
+    WHERE r.id = $1 AND r.state <> 'running';
 
 -- history
 SELECT

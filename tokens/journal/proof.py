@@ -112,7 +112,7 @@ class Checked:
 
     `rows` counts what is hashed: a row that is written in two steps counts twice. `uncovered` are the runs that were
     stored before revision 4: nothing proves what the journal says of them. `head` is the last entry of the journal's
-    own chain in hexadecimal digits: whoever keeps it elsewhere knows later that nothing up to then was written again.
+    own chain in hexadecimal digits: who keeps it elsewhere knows later that nothing up to then was written again.
     """
 
     runs: int

@@ -58,14 +58,14 @@ def uninstall() -> None:
 
 @task("journal:status", LOCATED, OUTPUT, name="journal.status")
 def journal_status() -> None:
-    """Show whether the journal is there, its size, and whether it was tampered with.
+    """Show the journal's size, and whether it was tampered with.
 
     Each transaction of a run enters the SHA-256 of the rows that it writes, in a
     chain. The chain is checked here: a row that something else has changed,
     removed or added is named, and the exit status is 1. Runs from before revision
     4 of the journal are not in it.
 
-    Who may write everything in the database can write a chain anew. Then only
+    Who may write everything in the database can write a chain again. Then only
     what is kept elsewhere shows it: the last entry that this prints, a line in
     syslog, or a file of evidence.
 

@@ -625,9 +625,9 @@ def evidence() -> None:
     --sign-key signs the file with ssh-keygen. Who has the public key checks it
     with ssh-keygen -Y verify -n gitlab-tokens-evidence.
 
-    Who may write everything in the database can write rows and their chain anew.
-    That shows only in comparison with what is kept elsewhere: an earlier file, a
-    line in syslog, the last entry that journal.status printed. So let somebody
+    Who may write everything in the database can write rows and their chain
+    again. That shows only in comparison with what is kept elsewhere: an earlier
+    file, a line in syslog, the last entry that journal.status printed. So let somebody
     else keep them. Runs from before revision 4 of the journal have no entries.
 
     It reads the schema token_tasks alone, also on a standby. What a role needs for
@@ -639,7 +639,6 @@ def evidence() -> None:
 
         gitlab-tokens evidence --since 2026-01-01 --file evidence.ndjson
         gitlab-tokens evidence --file evidence.ndjson --sign-key ~/.ssh/id_ed25519
-        gitlab-tokens evidence --target docker:gitlab > evidence.ndjson
     """
 
 
