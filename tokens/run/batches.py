@@ -144,7 +144,8 @@ def run(
             yield from progress.first_pass(connection)
             yield from progress.last_tries(connection)
             if not stop_requested():
-                yield Recounted(progress.recount(connection))
+                recorder.recounted = progress.recount(connection)
+                yield Recounted(recorder.recounted)
             end = progress.finished()
             with _writing(connection):
                 recorder.finish(connection, *_ending(end, stopped=stop_requested()))
