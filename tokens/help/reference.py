@@ -25,6 +25,7 @@ KEYS = {
     "kubectl": "The program that goes into pods, such as oc.",
     "four_eyes": "true: who has planned a change may not carry it out, whatever the journal demands.",
     "jobs": "How many connections share a change where --jobs is not given.",
+    "syslog": "A line for each run that has ended: true, false, or the path of a socket. Default: /dev/log.",
     "bundle.directory": "The folder of bundles.",
     "demo.directory": "The folder of the demo.",
 }
