@@ -23,6 +23,7 @@ KEYS = {
     "root": "Where the machine's files are looked for. For root it counts in /etc/invoke.yaml and as a variable only.",
     "docker": "The program that goes into containers, such as podman.",
     "kubectl": "The program that goes into pods, such as oc.",
+    "four_eyes": "true: who plans a change may not carry it out. journal.four-eyes demands that of everybody.",
     "bundle.directory": "The folder of bundles.",
     "demo.directory": "The folder of the demo.",
 }
