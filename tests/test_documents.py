@@ -58,9 +58,9 @@ def test_the_schema_is_one() -> None:
 
 
 def test_every_task_that_prints_json_is_tried_here() -> None:
-    changing = {"apply", "extend", "remove", "rotate", "undo"}
-    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.status", "list"}
-    reading |= {"simulate", "targets", "used"}
+    changing = {"apply", "extend", "remove", "revoke", "rotate", "undo"}
+    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.four-eyes", "journal.status"}
+    reading |= {"list", "simulate", "targets", "used"}
     assert {
         name for name in ns.task_names if any("json" in one.forms for one in ns[name].options)
     } == changing | reading | {"whose"}  # which has tests/test_whose.py
@@ -92,32 +92,51 @@ def test_what_is_only_read(database: Instance, document: Document, tmp_path: Pat
     assert document("doctor", "doctor", target=there)["findings"]
     assert document("doctor", "doctor", "--grants", "auditor", target=there)["grants"]
     assert document("journal.status", "journal.status", target=there)["tokens"] == 0
+    assert document("journal.four-eyes", "journal.four-eyes", "--on", target=there)["four_eyes"] is True
 
 
-def test_a_change_its_way_back_and_their_history(database: Instance, document: Document) -> None:
+def test_a_change_its_way_back_and_their_history(database: Instance, document: Document, tmp_path: Path) -> None:
     there = url(database.address)
+    ids = tmp_path / "ids"
+    ids.write_text("1 2")
     words = ("--expires", SOON, "--to", LATER)
     dry = document("change", "extend", *words, "--dry-run", target=there)
     assert (dry["plan"]["tokens"], dry["instance"]["release"]) == (6, "19.2")
     assert document("change", "extend", *words, "--plan", target=there)["state"] == "planned"
+    shown = document("change", "apply", "--run", 1, "--dry-run", target=there)
+    assert (shown["state"], len(shown["outcomes"])) == ("planned", 6)
     assert document("change", "apply", "--run", 1, "--yes", target=there)["changed"] == 6
     assert document("change", "apply", "--run", 1, "--yes", target=there)["state"] == "done"
     database.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = 1")
     undone = document("change", "undo", "--run", 1, "--yes", target=there, status=4)
     assert (undone["changed_since"], undone["status"]) == ([1], 4)
+    assert (undone["undoes"]["run"], undone["undoes"]["kind"]) == (1, "extend")
     document("change", "remove", "--expires", SOON, "--yes", target=there)
     runs = document("history", "history", target=there)["runs"]
     assert [run["run"] for run in runs] == [3, 2, 1]
+    assert [len(run["outcomes"]) for run in document("history", "history", "--token", 2, target=there)["runs"]] == [
+        1
+    ] * 3
     listed = document("history --run", "history", "--run", 1, target=there)
     assert listed["run"] == 1
     assert listed["outcomes"][1] == {
         "id": 2,
         "account": listed["outcomes"][1]["account"],
         "name": listed["outcomes"][1]["name"],
+        "path": None,
+        "account_now": listed["outcomes"][1]["account"],
+        "name_now": listed["outcomes"][1]["name"],
+        "path_now": None,
         "old_expires_at": str(SOON),
         "new_expires_at": str(LATER),
         "outcome": "changed",
+        "changed_at": listed["outcomes"][1]["changed_at"],
     }
+    revoked = document("change", "revoke", "--ids", ids, "--yes", target=there)
+    assert (revoked["run"], revoked["changed"], revoked["plan"]["kind"]) == (4, 2, "revoke")
+    assert document("history --run", "history", "--run", 4, target=there)["outcomes"][0]["outcome"] == "changed"
+    back = document("change", "undo", "--run", 4, "--allow", "reviving", "--yes", target=there)
+    assert [(note["guard"], note["ids"]) for note in back["plan"]["notes"]] == [("reviving", [1, 2])]
     refused = document("change", "extend", "--expires", LATER, "--to", "2001-01-01", "--yes", target=there)
     assert refused["plan"]["tokens"] == 0
 
@@ -137,6 +156,10 @@ def test_a_rotation_and_its_history(database: Instance, document: Document, tmp_
     (rotation,) = document("history --run", "history", "--run", done["run"], target=there)["rotations"]
     assert (rotation["id"], rotation["old_expires_at"]) == (6, str(SOON))
     assert rotation["grace_until"] == str(TODAY + timedelta(7))
+    assert (rotation["name"], rotation["successor_name"]) == ("nightly", "nightly")
+    assert rotation["delivered_to"] == f"file {tmp_path}/token"
+    (run,) = document("history", "history", "--token", 7, target=there)["runs"]
+    assert run["rotations"] == [rotation]
 
 
 def test_what_a_log_adds(database: Instance, document: Document, tmp_path: Path) -> None:
@@ -146,6 +169,7 @@ def test_what_a_log_adds(database: Instance, document: Document, tmp_path: Path)
     plans: list[list[object]] = [
         ["extend", "--expires", SOON, "--to", LATER],
         ["remove", "--expires", SOON],
+        ["revoke", "--expires", SOON],
         ["rotate", "--within", "60d"],
     ]
     for words in plans:
@@ -164,6 +188,7 @@ def test_what_a_log_adds(database: Instance, document: Document, tmp_path: Path)
         (["analyze"], 1),
         (["extend", "--expires", "soon", "--to", "2027-01-01", "--yes"], 2),
         (["remove", "--expires", "2027-01-01", "--yes"], 1),
+        (["revoke", "--yes"], 2),
         (["apply", "--run", "x", "--yes"], 2),
         (["undo", "--run", "1", "--yes"], 1),
         (["rotate", "--within", "1d", "--dry-run"], 1),

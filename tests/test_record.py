@@ -215,7 +215,7 @@ def test_a_run_that_is_cut_off_in_the_middle_says_so(address: Address) -> None:
     events = run(address, plan, record)
     while not isinstance(next(events), BatchCommitted):
         pass
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert query(address, "SELECT state, changed, finished_at FROM token_tasks.runs") == [("stopped", CHUNK, None)]
     assert query(address, "SELECT stopped_because FROM token_tasks.attempts") == [
         ("interrupted in the middle of a transaction",)

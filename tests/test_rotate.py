@@ -11,7 +11,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.testbed.gitlab_api import GitLabApi, Reply, gitlab_api
+from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.processes import Gate, ended, process_list, wait_until
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.rotation import CONTENT, TABLES, TOKEN
 from tests.testbed.screen import Program
+from tests.testbed.syslog import Log
 from tokens.address import Address
 from tokens.delivery.processes import still_running
 from tokens.engine import make_engine
@@ -78,6 +80,7 @@ class Instance:
     address: Address
     api: GitLabApi
     folder: Path
+    executed: list[str] = field(default_factory=list)
 
     def command(self, *words: object) -> list[str]:
         """What to type: the target, the secrets and GitLab's URL are added unless `words` have them."""
@@ -156,6 +159,7 @@ class Instance:
         """Do something in the database."""
         with make_engine(self.address).begin() as connection:
             for statement in statements:
+                self.executed.append(statement)
                 connection.execute(sa.text(statement))
 
     def accepts(self, token: str) -> int | None:
@@ -197,6 +201,16 @@ def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[Instance]:
                 last_used_at="2026-06-01 10:00:00+00",
             )
         yield instance
+        assert_that_the_chain_holds(pair.primary, instance.executed)
+
+
+def test_a_rotation_has_a_line_in_syslog(gitlab: Instance, syslog: Log) -> None:
+    words = ("--service-account", "inventory", "--deliver", f"file:{gitlab.folder}/token", "--yes")
+    assert gitlab.run(*words, env=syslog.env).returncode == 0
+    line = syslog.line()
+    assert "run=1 kind=rotate state=done " in line
+    assert " tokens=1 changed=1 changed_meanwhile=0 locked=0 chain=" in line
+    assert NAME not in line
 
 
 def more_accounts(gitlab: Instance, count: int, **columns: Any) -> list[int]:

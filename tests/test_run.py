@@ -40,7 +40,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal.record import ChunkOutcome, Recorder
-from tokens.run import batches as runs
+from tokens.run import worker as runs
 from tokens.run.batches import (
     BatchCommitted,
     BatchStarting,
@@ -49,10 +49,10 @@ from tokens.run.batches import (
     Recounted,
     RunFailed,
     Waiting,
-    next_size,
     run,
 )
 from tokens.run.stored_plans import plan_to_apply
+from tokens.run.worker import next_size
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 
 OLD = ExpirationDate.typed("2024-06-15")

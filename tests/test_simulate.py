@@ -109,6 +109,7 @@ RELEASES = (
     Release("18.9", "18.9.0", CLEAN_UP_SINCE_17_9_1, True),
     Release("19.2", "19.2.1-ee", CLEAN_UP_SINCE_17_9_1, True),
 )
+QUICK = (RELEASES[0], RELEASES[-1])
 HAS_SETTINGS = ("18.9", "19.2")
 
 
@@ -375,7 +376,10 @@ def check(found: Simulation, with_it: Happened, without: Happened) -> None:
     assert sum(one.dies for one in found.owners(None)) == found.dies() == len(died)
 
 
-@pytest.mark.parametrize("release", RELEASES, ids=lambda one: one.version)
+@pytest.mark.parametrize(
+    "release",
+    [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow, id=one.version) for one in RELEASES],
+)
 @pytest.mark.parametrize("seed", [1, *(pytest.param(more, marks=pytest.mark.slow) for more in range(2, 6))])
 def test_what_is_predicted_is_what_gitlabs_own_statements_do(
     gitlab_database_at: Callable[[str], Address], release: Release, seed: int

@@ -62,6 +62,19 @@ def test_a_change_is_planned_carried_out_and_taken_back(gitlab: Address, capfd: 
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_revocation_is_planned_carried_out_and_taken_back_where_that_is_allowed(gitlab: Address) -> None:
+    before = everything(gitlab)
+    with pytest.raises(UsageError, match="Choose the tokens to revoke"):
+        tokens.plan_revocation(gitlab, tokens.Selection(()))
+    planned = tokens.plan_revocation(gitlab, tokens.Selection((), never_used=True))
+    assert planned == tokens.plan(gitlab, tokens.Selection((), never_used=True), tokens.Change(revokes=True))
+    assert tokens.apply(gitlab, planned) == tokens.Result(1, changed=20, recounted=20)
+    with pytest.raises(Refused, match="Refused because of reviving"):
+        tokens.undo(gitlab, 1)
+    assert tokens.undo(gitlab, 1, allow=["reviving"]) == tokens.Result(2, changed=20, recounted=20)
+    assert everything(gitlab) == before
+
+
 def test_without_new_dates_they_are_removed_and_nothing_to_do_is_no_run(gitlab: Address) -> None:
     assert tokens.apply(gitlab, tokens.plan(gitlab, on(LATER))) == tokens.Result(None)
     assert tokens.apply(gitlab, tokens.plan(gitlab, on(SOON))).changed == 20

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tokens.rotation.rotator import Outcome
     from tokens.secret import Secret
     from tokens.selection import DateRange, Selection
-    from tokens.verbs import Result, Rotations, analyze, apply, install_journal, plan, rotate, undo
+    from tokens.verbs import Result, Rotations, analyze, apply, install_journal, plan, plan_revocation, rotate, undo
 
 __all__ = [
     "Address",
@@ -46,6 +46,7 @@ __all__ = [
     "install_journal",
     "ns",
     "plan",
+    "plan_revocation",
     "rotate",
     "undo",
 ]
@@ -65,7 +66,8 @@ HOMES = {
     **dict.fromkeys(("Kind", "State"), "tokens.gitlab.kind"),
     **dict.fromkeys(("DateRange", "Selection"), "tokens.selection"),
     **dict.fromkeys(
-        ("Result", "Rotations", "analyze", "apply", "install_journal", "plan", "rotate", "undo"), "tokens.verbs"
+        ("Result", "Rotations", "analyze", "apply", "install_journal", "plan", "plan_revocation", "rotate", "undo"),
+        "tokens.verbs",
     ),
 }
 

@@ -36,6 +36,14 @@ from tokens.errors import (
 )
 from tokens.libpq import parameters_of, show_openssl_the_systems_certificates
 
+CANCELLING = 3.0  # seconds
+GROUPING = {"enable_sort": "off", "jit": "off", "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}
+GROUPS = 64 * 1024  # kilobytes, for one statement of one session at a time
+ROOM = """
+    SELECT GREATEST(CAST(s.setting AS bigint), %(least)s) AS room
+    FROM pg_catalog.pg_settings s
+    WHERE s.name = 'work_mem'
+"""
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
 
 # What every transaction begins with, whatever the role's or the database's own settings are. Names without a schema are
@@ -201,6 +209,11 @@ class Connection:
         with self._translating(), self._driver.cursor().copy(copied.encode(), parameters or None) as rows:
             yield from map(bytes, rows)
 
+    def cancel(self) -> None:
+        """Cancel the statement that another thread waits for, if there is one; that has its error then."""
+        with suppress(psycopg.Error):
+            self._driver.cancel_safe(timeout=CANCELLING)
+
     def execute_outside(self, statement: str) -> None:
         """Carry out one of OUTSIDE_TRANSACTIONS."""
         if not statement.startswith(OUTSIDE_TRANSACTIONS):
@@ -214,6 +227,17 @@ class Connection:
         with self._translating():
             # Each column has the same name, which the rows of this connection cannot have.
             self._driver.cursor(row_factory=tuple_row).execute(set_configs(settings))
+
+    @contextmanager
+    def grouping(self) -> Iterator[None]:
+        """Let the statements of the block group many rows without sorting them, in memory, and by several workers.
+
+        PostgreSQL cannot know how few owners, dates or kinds many tokens have, and plans for far more groups. How many
+        workers there may be is the server's setting.
+        """
+        room = self.row(ROOM, least=GROUPS).room
+        with self.transaction(**GROUPING, work_mem=f"{room}kB"):
+            yield
 
     def _settings(self, names: Iterable[str]) -> dict[str, str]:
         """What these settings are now."""
@@ -302,7 +326,7 @@ class Connection:
         cures = " ".join(found or (f"ALTER ROLE {_quoted(self._role)} RESET {name};" for name in names))
         return ConnectionLost(
             f"The connection to {self._address.shown} was lost before anything was asked: {_one_line(error)}; if that "
-            f"happens again, the role may have a short timeout: {cures}"
+            f"happens again, the role may have a short timeout, so run {cures}"
         )
 
     def _notice(self, notice: psycopg.errors.Diagnostic) -> None:

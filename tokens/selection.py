@@ -406,6 +406,19 @@ class Selection:
 EVERYTHING = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
 
 
+def refuse_everything(selection: Selection) -> None:
+    """Refuse to revoke what nobody has chosen.
+
+    Raises:
+        UsageError: nothing is named but that tokens work.
+    """
+    if selection.as_dict() == Selection(()).as_dict():
+        raise UsageError(
+            "Choose the tokens to revoke, by --ids, --user, --never-used or another option about tokens (see --help): "
+            "without one it would be all of them."
+        )
+
+
 def refuse_others(kinds: Iterable[str]) -> None:
     """Refuse to change or replace what is no access token.
 

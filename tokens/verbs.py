@@ -13,6 +13,7 @@ from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.notes import guards, refuse_guarded
 from tokens.change.plan import Options, Plan, RunKind, make_plan
+from tokens.commands.options.handling import MOST_JOBS
 from tokens.delivery.destination import Delivery
 from tokens.errors import UsageError
 from tokens.inventory.analysis import Analysis
@@ -41,7 +42,7 @@ from tokens.targets.target import DatabaseTarget, parse_target
 class Result:
     """What became of a plan's tokens, in numbers of tokens, and the run that the journal has it under.
 
-    `recounted` have their new date, counted at the end; `changed_meanwhile` had another date by then or were gone;
+    `recounted` are as the plan wants them, counted at the end; `changed_meanwhile` were changed by then, or gone;
     `locked` were held by another session to the end. `run` is None where nothing was to be done.
     """
 
@@ -87,8 +88,21 @@ def plan(
     Raises:
         TokensError: see `tokens.errors`.
     """
-    kind = RunKind.REMOVE if change is None else RunKind.EXTEND
+    kind = RunKind.REMOVE if change is None else RunKind.REVOKE if change.revokes else RunKind.EXTEND
     return make_plan(_address(target), kind, selection, change or Change(), options=options or Options())
+
+
+def plan_revocation(target: str | Address, selection: Selection) -> Plan:
+    """What it would mean to revoke the selected tokens, with its notes; changes nothing.
+
+    Args:
+        target: as for `plan`.
+        selection: which tokens; one that chooses nothing is refused.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    return plan(target, selection, Change(revokes=True))
 
 
 def apply(
@@ -97,6 +111,7 @@ def apply(
     *,
     reason: str | None = None,
     allow: Collection[str] = (),
+    jobs: int = 1,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
     """Carry out a plan, or the run that the journal has under this number.
@@ -106,21 +121,23 @@ def apply(
         plan: from `plan`, or the number of a stored plan or of a run that was stopped.
         reason: why, for the journal.
         allow: the guards that refuse nothing, such as `past`.
-        on_event: gets what happens, from `tokens.run.batches`.
+        jobs: connections that share the work, 1 to 8.
+        on_event: gets what happens, from `tokens.run.batches`, in the caller's thread.
 
     Raises:
         Refused: a guard forbids it, or another run is under way; nothing was changed.
         JournalMissing: `install_journal` installs it.
-        UsageError: there is no such run, or nothing is left of it.
+        UsageError: there is no such run, nothing is left of it, or `jobs` is another number.
         TokensError: see `tokens.errors`.
     """
     address = _address(target)
+    _check_jobs(jobs)
     if not isinstance(plan, int):
         _refuse(guards(plan.notes), allow)
-        return _begun(address, plan, reason, allow, on_event)
+        return _begun(address, plan, reason, allow, jobs, on_event)
     found = plan_to_apply(address, plan)
     _refuse(found.guards, allow)
-    return _carried_out(address, found.plan, beginning.resume(address, plan, origin.here()), on_event)
+    return _carried_out(address, found.plan, beginning.resume(address, plan, origin.here()), jobs, on_event)
 
 
 def undo(
@@ -129,16 +146,18 @@ def undo(
     *,
     reason: str | None = None,
     allow: Collection[str] = (),
+    jobs: int = 1,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
     """Put back what a run has changed, but for what was changed since. Arguments and errors as of `apply`.
 
-    A date in the past is no reason to refuse it.
+    A date in the past is no reason to refuse it. Revoked tokens come back only where `reviving` is allowed.
     """
     address = _address(target)
+    _check_jobs(jobs)
     found = plan_to_undo(address, run)
     _refuse(found.guards, allow)
-    return _begun(address, found.plan, reason, allow, on_event)
+    return _begun(address, found.plan, reason, allow, jobs, on_event)
 
 
 def rotate(
@@ -235,21 +254,33 @@ def _refuse(words: Sequence[str], allow: Collection[str]) -> None:
     refuse_guarded(words, allow, "leave them out of the selection")
 
 
+def _check_jobs(jobs: int) -> None:
+    if not 1 <= jobs <= MOST_JOBS:
+        raise UsageError(f"jobs is a number of connections from 1 to {MOST_JOBS}, not {jobs}.")
+
+
 def _begun(
-    address: Address, plan: Plan, reason: str | None, allow: Collection[str], on_event: Callable[[Event], None]
+    address: Address,
+    plan: Plan,
+    reason: str | None,
+    allow: Collection[str],
+    jobs: int,
+    on_event: Callable[[Event], None],
 ) -> Result:
     if not plan.tokens:
         return Result(None)
     with database.connect(address) as connection:
         open_journal(address, connection, allow, ask=None, tell=lambda _: None)
         record = beginning.begin(connection, plan, origin.here(), reason)
-    return _carried_out(address, plan, record, on_event)
+    return _carried_out(address, plan, record, jobs, on_event)
 
 
-def _carried_out(address: Address, plan: Plan, recorder: Recorder, on_event: Callable[[Event], None]) -> Result:
+def _carried_out(
+    address: Address, plan: Plan, recorder: Recorder, jobs: int, on_event: Callable[[Event], None]
+) -> Result:
     recounted: int | None = None
     end = Finished(0)
-    for event in run_batches(address, plan, recorder):
+    for event in run_batches(address, plan, recorder, jobs=jobs):
         on_event(event)
         match event:
             case Recounted(recounted):

@@ -12,6 +12,7 @@ from tests.benchmark import figures
 from tests.benchmark.analyze import measure_analyze
 from tests.benchmark.copies import table
 from tests.benchmark.extend import measure_extend
+from tests.benchmark.jobs import measure_jobs
 from tests.benchmark.journal import measure_journal
 from tests.benchmark.programs import built_bundle, measure_bundle, measure_docker, measure_start
 from tests.benchmark.reading import measure_reading
@@ -20,7 +21,10 @@ from tests.benchmark.used import measure_used
 from tests.benchmark.waits import measure_waits
 from tests.benchmark.whose import measure_whose
 
-PARTS = ["start", "bundle", "docker", "analyze", "extend", "reading", "whose", "used", "simulate", "journal", "waits"]
+PARTS = [
+    *("start", "bundle", "docker", "analyze", "extend", "reading", "whose", "used", "simulate"),
+    *("jobs", "journal", "waits"),
+]
 
 
 def main() -> None:
@@ -53,6 +57,10 @@ def main() -> None:
                 measure_whose(copies, tokens)
             if "reading" in parts:
                 measure_reading(copies)  # last, since it makes bots of people
+    if "jobs" in parts:
+        tokens = arguments.tokens or 5_000_000
+        with table(tokens, arguments.postgresql) as copies:
+            measure_jobs(copies, tokens)
     if "used" in parts:
         measure_used()
     if "simulate" in parts:

@@ -68,16 +68,19 @@ def measure_extend(copies: Copies, tokens: int) -> None:
     )
 
 
-def extend_apart(address: Address) -> Extension:
-    """Extend in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmark.extend", address.conninfo]
+def extend_apart(address: Address, jobs: int = 1) -> Extension:
+    """Extend in a process of its own, by so many workers."""
+    command = [sys.executable, "-m", "tests.benchmark.extend", address.conninfo, str(jobs)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Extension(**json.loads(done.stdout))
 
 
 def main() -> None:
-    """Extend the tokens at the address in the first word, and print an `Extension` as JSON."""
-    found = steps.extend(Address(sys.argv[1], "the copy", complete=True), recorded=False)
+    """Extend the tokens at the address in the first word, by as many workers as the second says; prints an `Extension`.
+
+    As JSON.
+    """
+    found = steps.extend(Address(sys.argv[1], "the copy", complete=True), recorded=False, jobs=int(sys.argv[2]))
     print(
         json.dumps(
             {

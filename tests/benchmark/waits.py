@@ -24,7 +24,7 @@ from tests.benchmark.uses import AHEAD, CLIENTS, PACE, using
 from tokens.change.plan import Chunk
 from tokens.database import Connection
 from tokens.journal.record import ChunkOutcome
-from tokens.run import batches as run
+from tokens.run import worker as run
 from tokens.run.update import Update
 
 RUNS = 2

@@ -19,7 +19,7 @@ from tokens.gitlab import api
 from tokens.namespace import ns
 from tokens.program import DataConfig, TokensProgram, main
 from tokens.rotation import rotator
-from tokens.run import batches
+from tokens.run import worker
 
 AT_START = ("PYTHON", "LC_", "LANG", "TZ", "INVOKE_DEBUG")
 """How variables begin that a process heeds when it starts, or never."""
@@ -54,7 +54,7 @@ def call_here(
         patch.setattr("sys.argv", list(words))
         patch.chdir(cwd)
         patch.setattr(os, "initgroups", _for_good)
-        for room, name in ((batches, "PAUSES"), (rotator, "PAUSES"), (rotator, "FAILOVER_PAUSES")):
+        for room, name in ((worker, "PAUSES"), (rotator, "PAUSES"), (rotator, "FAILOVER_PAUSES")):
             patch.setattr(room, name, [pause / 10 for pause in getattr(room, name)])  # as often, but not as long
         patch.setattr(api, "FIRST_PAUSE", api.FIRST_PAUSE / 10)
         for name in ns.task_names:

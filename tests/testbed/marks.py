@@ -25,8 +25,8 @@ FIXTURES = {"docker_engine": "docker", "git": "accounts"}
 ALONE = ("docker_engine",)
 """What costs seconds to begin: with several workers, one of them has it, and runs all tests that need it."""
 
-SLOW = ("docker_engine", "bundles")
-"""What takes longer to make than all tests that need it in README's command, on a laptop; `.ci/run` has them all."""
+SLOW = ("docker_engine", "bundles", "browser")
+"""What takes longer to begin or to look at than README's command may, on a laptop; `.ci/run` has them all."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in ALONE:
             if fixture in taken:
                 item.add_marker(pytest.mark.xdist_group(fixture))
-        if _server(item) > 0 or any(fixture in taken for fixture in SLOW):
+        if _server(item) > 0 or _is_between(item) or any(fixture in taken for fixture in SLOW):
             item.add_marker("slow")
 
 
@@ -63,7 +63,12 @@ def _server(item: pytest.Item) -> int:
 
 def _crosses(item: pytest.Item) -> bool:
     """Whether it is about a release in between on a server that is not the newest, which promises nothing more."""
-    if item.get_closest_marker("each_release") is None or _server(item) == 0:
+    return _server(item) > 0 and _is_between(item)
+
+
+def _is_between(item: pytest.Item) -> bool:
+    """Whether it is about a release that is neither the oldest nor the newest."""
+    if item.get_closest_marker("each_release") is None:
         return False
     assert isinstance(item, pytest.Function)
     oldest, *_, newest = _releases()

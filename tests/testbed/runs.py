@@ -64,18 +64,18 @@ def resume(address: Address, number: int, who: Origin | None = None) -> Record:
         return begin(connection, number, who or origin.here())
 
 
-def apply(address: Address, number: int) -> Finished:
+def apply(address: Address, number: int, jobs: int = 1) -> Finished:
     """Go on with a run, to its end."""
     plan = plan_to_apply(address, number).plan
-    *_, end = run(address, plan, resume(address, number), pause=lambda seconds: None)
+    *_, end = run(address, plan, resume(address, number), jobs=jobs, pause=lambda seconds: None)
     assert isinstance(end, Finished)
     return end
 
 
-def undo(address: Address, number: int) -> Finished:
+def undo(address: Address, number: int, jobs: int = 1) -> Finished:
     """Put back what a run has changed, as the next run."""
     plan = plan_to_undo(address, number).plan
-    *_, end = run(address, plan, begin_run(address, plan), pause=lambda seconds: None)
+    *_, end = run(address, plan, begin_run(address, plan), jobs=jobs, pause=lambda seconds: None)
     assert isinstance(end, Finished)
     return end
 

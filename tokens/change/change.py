@@ -1,8 +1,9 @@
-"""What a change does to each token's expiration date: pure values, also as SQL."""
+"""What a change does to each token: to its expiration date, or to the token itself. Pure values, also as SQL."""
 
 from dataclasses import dataclass
 
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.needs import CHANGE, REVOKE, Needs
 from tokens.selection import Condition
 
 
@@ -21,16 +22,24 @@ class Change:
 
     `days` spreads the new dates evenly over this number of days: from `to` on those of all tokens, from `by` on
     those of the tokens that had the same one, so that no day gets all of them again. 1 spreads nothing.
+
+    `revokes` ends the tokens instead: they keep their dates.
     """
 
     to: ExpirationDate | None = None
     by: int | None = None
     days: int = 1
+    revokes: bool = False
 
     @property
     def removes(self) -> bool:
         """Whether tokens will never expire afterwards."""
-        return self.to is None and self.by is None
+        return self.to is None and self.by is None and not self.revokes
+
+    @property
+    def needs(self) -> Needs:
+        """The columns that it reads and writes."""
+        return REVOKE if self.revokes else CHANGE
 
     @property
     def last(self) -> ExpirationDate | None:
@@ -39,6 +48,8 @@ class Change:
 
     def new_date(self, old: ExpirationDate | None, position: int, total: int) -> ExpirationDate | None:
         """The date for the token at `position` (from 0) of `total` spread together; of none, none by days."""
+        if self.revokes:
+            return old
         later = position * self.days // total
         if self.by is not None:
             return old and old + (self.by + later)
@@ -46,6 +57,8 @@ class Change:
 
     def expression(self) -> Condition:
         """The new date of a token `t` as SQL; of the staggered ones the latest."""
+        if self.revokes:
+            return Condition("t.expires_at", {})
         if self.by is not None:
             return Condition("(t.expires_at + CAST(%(by)s AS integer))", {"by": self.by + self.days - 1})
         return Condition("CAST(%(new)s AS date)", {"new": self.last and self.last.literal})

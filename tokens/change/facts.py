@@ -10,24 +10,22 @@ from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, holds, is_active
+from tokens.gitlab.kind import once
 from tokens.gitlab.membership import ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.gitlab.succession import read_line
 from tokens.selection import Condition
 
-# Counted by owner first, so that everything about a bot is looked up once a bot and nobody is counted twice.
+# Counted by owner first, so that everything about a bot is looked up once a bot and nobody is counted twice. People of
+# whom there is nothing to know are counted together, and one of them stands for all: so there are few groups.
 FACTS = """
-    WITH owners AS (
+    WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST(%(facts_today)s AS date) AND {works}) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE {ends_before})
-        ) AS ending_before,
+        max(COALESCE({new}, CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE {warned}) AS warned,
         COALESCE(bool_or({warned} AND {due}), false) AS due,
         count(*) FILTER (WHERE {migrated}) AS migrated,
@@ -35,11 +33,15 @@ FACTS = """
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE {condition}
-      GROUP BY t.user_id, u.user_type, u.state
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR {warned} THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE {ending_before}) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND ({notified})) AS mailed_owners,
@@ -68,6 +70,18 @@ DOOMED_BOTS = """
     FROM owners o
     {bots}
 """
+
+# Before the latest of its tokens' new dates.
+ENDING_BEFORE = """(
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE {ends_before}
+        )
+      )"""
 
 # With its new date the token works.
 WORKS = "(t.revoked IS NOT TRUE AND COALESCE({new}, CAST('infinity' AS date)) > CAST(%(facts_today)s AS date))"
@@ -98,33 +112,36 @@ MIGRATED = """(
           AND t.created_at < CAST(%(facts_migrated_before)s AS timestamptz) AT TIME ZONE 'UTC'
         )"""
 
-# Of the chosen tokens of each bot: how many hold it at the next clean-up as they are and with their new dates, and how
-# many are active and will be.
+# Of the chosen tokens of each owner, for bots: how many hold it at the next clean-up as they are and with their new
+# dates, and how many are active and will be.
 OF_BOTS = """
-        count(*) FILTER (WHERE u.user_type = 6 AND {holds}) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND {will_hold}) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND {is_active}) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND {will_be_active}) AS will_be_active
+        count(*) FILTER (WHERE {holds}) AS holding,
+        count(*) FILTER (WHERE {will_hold}) AS will_hold,
+        count(*) FILTER (WHERE {is_active}) AS active,
+        count(*) FILTER (WHERE {will_be_active}) AS will_be_active
 """
 
-# The same of all tokens of a bot as they are.
+# The same of all tokens of a bot as they are. They matter only to a bot whose chosen tokens alone do not save it.
 BOTS = """
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE {holds}) AS holding,
         count(*) FILTER (WHERE {is_active}) AS active
       FROM public.personal_access_tokens t
-      WHERE t.user_id = o.user_id
+      WHERE t.user_id = o.user_id AND o.user_type = 6 AND (o.will_hold = 0 OR o.will_be_active = 0)
     ) bot ON o.user_type = 6
 """
 
 # Held as things are, and no more with the new dates.
-DOOMED = "(bot.holding > 0 AND bot.holding - o.holding + o.will_hold = 0)"
+DOOMED = "(o.will_hold = 0 AND bot.holding > 0 AND bot.holding = o.holding)"
 
 # Nothing holds it then, or no token of it is active, so that nothing will hold it some days later.
 DOOMED_ANYWAY = f"""(
           NOT {DOOMED}
-          AND (bot.holding - o.holding + o.will_hold = 0 OR bot.active - o.active + o.will_be_active = 0)
+          AND (
+            (o.will_hold = 0 AND bot.holding = o.holding)
+            OR (o.will_be_active = 0 AND bot.active = o.active)
+          )
         )"""
 
 CHOSEN = "public.personal_access_tokens t"
@@ -214,10 +231,11 @@ def read_facts(
     migrated = dated_by(migration)
     works = WORKS.format(new=new.sql)
     warned = notices.any_set(schema)
-    bots = _bots(clean_up, policy, change.earliest())
+    bots = bots_and_clean_up(clean_up, policy, change.earliest())
     statement = FACTS.format(
         works=works,
-        ends_before=ends_before(new.sql),
+        new=new.sql,
+        ending_before=ENDING_BEFORE.format(ends_before=ends_before("o.last_day")),
         warned=warned,
         due=DUE.format(new=new.sql),
         migrated=migrated.sql,
@@ -228,9 +246,9 @@ def read_facts(
     )
     parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
     first_warning = (policy.today + notices.first_warning(schema)).literal
-    row = connection.row(
-        statement, **{"facts_first_warning": first_warning, **migrated.parameters, **bots.parameters, **parameters}
-    )
+    parameters |= {"facts_first_warning": first_warning, **migrated.parameters, **bots.parameters}
+    with connection.grouping():
+        row = connection.row(once(statement), **parameters)
     return Facts(**row._asdict(), superseded=read_superseded(connection, schema, condition, new, policy))
 
 
@@ -256,26 +274,44 @@ def read_superseded(
 
 
 def read_doomed(
-    connection: Connection, tokens: Condition, new: Condition, policy: Policy, clean_up: CleanUp | None
+    connection: Connection,
+    tokens: Condition,
+    new: Condition,
+    policy: Policy,
+    clean_up: CleanUp | None,
+    *,
+    revoked: str = "t.revoked",
+    updated_at: str = "t.updated_at",
 ) -> int:
-    """How many bots the next clean-up takes because each token `t` of `tokens`, SQL for FROM, gets the date `new`."""
-    bots = _bots(clean_up, policy, new)
+    """How many bots the next clean-up takes because each token `t` of `tokens`, SQL for FROM, gets the date `new`.
+
+    `revoked` and `updated_at` are the SQL of what these columns will have.
+    """
+    bots = bots_and_clean_up(clean_up, policy, new, revoked=revoked, updated_at=updated_at)
     statement = DOOMED_BOTS.format(source=tokens.sql, **bots.sql)
     row = connection.row(statement, facts_today=policy.today.literal, **bots.parameters, **tokens.parameters)
     return int(row.doomed_bots)
 
 
 @dataclass(frozen=True)
-class _Bots:
+class BotsInSQL:
     """The parts of a statement that are about bots and their clean-up, and the values in them."""
 
     sql: Mapping[str, str]
     parameters: Mapping[str, object]
 
 
-def _bots(clean_up: CleanUp | None, policy: Policy, new: Condition) -> _Bots:
+def bots_and_clean_up(
+    clean_up: CleanUp | None,
+    policy: Policy,
+    new: Condition,
+    *,
+    revoked: str = "t.revoked",
+    updated_at: str = "t.updated_at",
+) -> BotsInSQL:
+    """What becomes of the bots of tokens `t` that get the date `new`, and such a `revoked` and `updated_at`, as SQL."""
     if clean_up is None or policy.inactive_days is None:
-        return _Bots({"of_bots": "0 AS holding", "bots": "", "doomed": "false", "doomed_anyway": "false"}, {})
+        return BotsInSQL({"of_bots": "0 AS holding", "bots": "", "doomed": "false", "doomed_anyway": "false"}, {})
     today = "CAST(%(facts_today)s AS date)"
     next_day = f"({today} + 1)"
     days = "CAST(%(facts_inactive_days)s AS integer)"
@@ -285,10 +321,10 @@ def _bots(clean_up: CleanUp | None, policy: Policy, new: Condition) -> _Bots:
     }
     of_bots = OF_BOTS.format(
         **holding,
-        will_hold=holds(clean_up, new.sql, "t.revoked", "t.updated_at", next_day, days),
-        will_be_active=is_active(clean_up, new.sql, "t.revoked", today),
+        will_hold=holds(clean_up, new.sql, revoked, updated_at, next_day, days),
+        will_be_active=is_active(clean_up, new.sql, revoked, today),
     )
-    return _Bots(
+    return BotsInSQL(
         {
             "of_bots": of_bots.strip(),
             "bots": BOTS.format(**holding).strip(),

@@ -21,6 +21,8 @@ class Concern(Enum):
 
     USED = "used"
     MAINTENANCE = "maintenance"
+    REVIVING = "reviving"
+    USED_LATELY = "used-lately"
     PAST = "past"
     SAME = "same"
     EARLIER = "earlier"
@@ -33,6 +35,9 @@ class Concern(Enum):
     NOTICES = "notices"
     DOOMED = "doomed"
     DOOMED_ANYWAY = "doomed-anyway"
+    LAST_OF_BOT = "last-of-bot"
+    NO_SUCCESSOR = "no-successor"
+    IN_GRACE = "in-grace"
     BLOCKED = "blocked"
     MIGRATED = "migrated"
     UNKNOWN_IDS = "unknown-ids"
@@ -51,6 +56,7 @@ class Concern(Enum):
 # What harms without a way back, or what nobody asks for on purpose.
 GUARDS = (
     Concern.MAINTENANCE,
+    Concern.REVIVING,
     Concern.PAST,
     Concern.EARLIER,
     Concern.BEYOND_MAXIMUM,
@@ -96,7 +102,7 @@ def notes(
     moving = [move for move in moves if move.tokens]
     known = Facts() if facts is None else facts
     found = [
-        _maintenance(moving, policy),
+        maintenance(moving, policy),
         *_on_dates(moving, policy),
         superseded_note(known.superseded, options=options),
         _revives(known, options=options),
@@ -111,15 +117,21 @@ def notes(
     return tuple(note for note in found if note.tokens)
 
 
-def notes_on_ids(named: int, unknown: Sequence[int], left_out: Sequence[int]) -> Iterator[Note]:
-    """The notes on ids of `named` ones that no token has, and on those of tokens that other options leave out."""
+def notes_on_ids(
+    named: int, unknown: Sequence[int], left_out: Sequence[int], *, revokes: bool = False
+) -> Iterator[Note]:
+    """The notes on ids of `named` ones that no token has, and on those of tokens that other options leave out.
+
+    `revokes` is whether the tokens are to be revoked: what is so already is left out, too.
+    """
     of = f"of {named:,} ids" if named > 1 else "id"
     if unknown:
-        text = f"{len(unknown):,} {of} {'is' if len(unknown) == 1 else 'are'} no token's: {_first(unknown)}."
+        text = f"{len(unknown):,} {of} {'is' if len(unknown) == 1 else 'are'} no token's: {first_of(unknown)}."
         yield Note(Concern.UNKNOWN_IDS, text, len(unknown), tuple(unknown))
     if left_out:
         are = "is of a token" if len(left_out) == 1 else "are of tokens"
-        text = f"{len(left_out):,} {of} {are} that the other options leave out: {_first(left_out)}."
+        revoked = " revoked already, or" if revokes else ""
+        text = f"{len(left_out):,} {of} {are}{revoked} that the other options leave out: {first_of(left_out)}."
         yield Note(Concern.LEFT_OUT_IDS, text, len(left_out), tuple(left_out))
 
 
@@ -143,7 +155,8 @@ def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str 
         )
 
 
-def _maintenance(moves: Sequence[Move], policy: Policy) -> Note:
+def maintenance(moves: Sequence[Move], policy: Policy) -> Note:
+    """The note on GitLab's maintenance mode; of no tokens where it is off."""
     text = "GitLab is in maintenance mode and takes no changes from people; a failover may be under way."
     return Note(Concern.MAINTENANCE, text, _count(moves, lambda _: policy.maintenance))
 
@@ -201,14 +214,14 @@ def superseded_note(ids: Sequence[int], *, options: bool = True) -> Note:
     replaced = counted(len(ids), "token was", "tokens were")
     successors = "its successor is" if one else "their successors are"
     outcome = "the old one would live on beside it" if one else "the old ones would live on beside them"
-    text = f"{replaced} replaced by a rotation, and {successors} not revoked: {outcome}{aside}: {_first(ids)}."
+    text = f"{replaced} replaced by a rotation, and {successors} not revoked: {outcome}{aside}: {first_of(ids)}."
     return Note(Concern.SUPERSEDED, text, len(ids), tuple(ids))
 
 
 def left_out_superseded(ids: Sequence[int]) -> Note:
     """The note on those of them that a person wants to be left out."""
     tokens = counted(len(ids), "token that a rotation has replaced is", "tokens that a rotation has replaced are")
-    text = f"{tokens} left out: {_first(ids)}."
+    text = f"{tokens} left out: {first_of(ids)}."
     return Note(Concern.LEFT_OUT_SUPERSEDED, text, len(ids), tuple(ids))
 
 
@@ -302,7 +315,7 @@ def _aside(option: str, shown: bool) -> str:
     return f" ({option})" if shown else ""
 
 
-def _first(ids: Sequence[int]) -> str:
-    """The first few of ids."""
-    more = f" and {len(ids) - IDS_SHOWN:,} more" if len(ids) > IDS_SHOWN else ""
-    return f"{', '.join(map(str, ids[:IDS_SHOWN]))}{more}"
+def first_of(ids: Sequence[int], tokens: int | None = None) -> str:
+    """The first few of ids; `tokens` is how many there are where `ids` are not all of them."""
+    more = (len(ids) if tokens is None else tokens) - IDS_SHOWN
+    return f"{', '.join(map(str, ids[:IDS_SHOWN]))}{f' and {more:,} more' if more > 0 else ''}"

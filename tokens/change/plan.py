@@ -1,52 +1,66 @@
 """What a change will do, frozen before anybody is asked: the exact tokens, their old and new dates, and the notes."""
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change, Move
-from tokens.change.facts import read_facts, read_superseded
+from tokens.change.facts import Facts, read_facts, read_superseded
 from tokens.change.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
+from tokens.change.revocation import Ends, notes_on_ends, read_ends
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up
-from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, count_by_kind, kind_expression
+from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, Kind, State, count_by_kind, kind_expression, once
 from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.needs import CHANGE
 from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
-from tokens.selection import Condition, Selection, refuse_others
+from tokens.selection import Condition, Selection, refuse_everything, refuse_others
 from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server
 
-CHUNKS = """
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
-    FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / {chunk} AS chunk
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE {condition}
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk
-"""
-
-COUNTS = """
-    SELECT {kind} AS kind, {state} AS state, count(*) AS tokens
+# By date, and by ids that differ in their last 16 bits alone; they are sorted here, which takes less than there.
+IDS = """
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
+    GROUP BY t.expires_at, t.id >> 16
+"""
+
+# By bot, and by what all other owners have in common, one of whom stands for them: so a kind is looked up once for all.
+# Of the date it counts only whether it is past.
+COUNTS = """
+    SELECT {kind} AS kind, {state} AS state, sum(t.tokens)::bigint AS tokens
+    FROM (
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= {today} THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
+    LEFT JOIN public.users u ON u.id = t.user_id
     GROUP BY 1, 2
 """
 
@@ -57,6 +71,7 @@ class RunKind(StrEnum):
     EDIT = "edit"
     EXTEND = "extend"
     REMOVE = "remove"
+    REVOKE = "revoke"
     UNDO = "undo"
     ROTATE = "rotate"
 
@@ -210,8 +225,10 @@ def make_plan(
             PostgreSQL cannot hold.
     """
     refuse_others(sorted(selection.others))
+    if change.revokes:
+        refuse_everything(selection)
     with database.reading(address) as connection:
-        schema = preflight.check(connection, CHANGE)
+        schema = preflight.check(connection, change.needs)
         check_names(connection, schema, selection)
         policy = read_policy(connection, schema)
         condition = selection.condition(schema)
@@ -225,20 +242,28 @@ def make_plan(
         rule = rule_of(release or estimate) if options.memberships else None
         bots = clean_up(release, estimate)
         migration = read_background_migration(connection, schema)
-        facts = read_facts(connection, schema, condition, change, policy, migration, bots)
+        facts, ends = Facts(), Ends()
+        if change.revokes:
+            ends = read_ends(connection, schema, condition, policy, bots)
+        else:
+            facts = read_facts(connection, schema, condition, change, policy, migration, bots)
         more: list[Note] = []
         if kind is not RunKind.EDIT:
-            more += _notes_on_selection(connection, schema, selection, chunks, counts, left_out)
+            more += _notes_on_selection(connection, schema, selection, chunks, counts, left_out, revokes=change.revokes)
         more += read_gaps(connection, schema)
-    found = notes(
-        moves_of(chunks),
-        facts,
-        policy,
-        memberships=rule,
-        notices=options.notices,
-        clean_up=bots,
-        options=kind is not RunKind.EDIT,
-    )
+    if change.revokes:
+        found = notes_on_ends(moves_of(chunks), ends, policy, bots)
+        counts = tuple(one for one in counts if one.state is not State.REVOKED)
+    else:
+        found = notes(
+            moves_of(chunks),
+            facts,
+            policy,
+            memberships=rule,
+            notices=options.notices,
+            clean_up=bots,
+            options=kind is not RunKind.EDIT,
+        )
     return Plan(
         kind,
         selection.as_dict(),
@@ -273,11 +298,13 @@ def _notes_on_selection(
     chunks: Sequence[Chunk],
     counts: Sequence[KindCount],
     superseded: Sequence[int],
+    *,
+    revokes: bool,
 ) -> Iterator[Note]:
     """What was named and comes to nothing, and the tokens left out that are `superseded`."""
     chosen = (one for chunk in chunks for one in chunk.ids)
     unknown, left_out = ids_without_effect(connection, selection, chain(chosen, superseded))
-    yield from notes_on_ids(len(selection.ids or ()), unknown, left_out)
+    yield from notes_on_ids(len(selection.ids or ()), unknown, left_out, revokes=revokes)
     if superseded:
         yield left_out_superseded(superseded)
     if chunks or superseded:
@@ -295,7 +322,7 @@ def read_counts(
 ) -> Iterator[KindCount]:
     """By kind and state the tokens that fulfil the other options, without those of the ids `left_out`."""
     scope = selection.scope(schema).without(left_out)
-    statement = COUNTS.format(kind=kind_expression(schema), state=STATE_EXPRESSION, condition=scope.sql)
+    statement = COUNTS.format(kind=kind_expression(schema), state=STATE_EXPRESSION, today=TODAY, condition=scope.sql)
     for row in sorted(count_by_kind(connection, statement, **scope.parameters)):
         kind, state = Kind(row.kind), State(row.state)
         yield KindCount(kind, state, row.tokens, selection.selects(kind, state))
@@ -304,12 +331,31 @@ def read_counts(
 def _read_ids(
     connection: database.Connection, condition: Condition
 ) -> Iterator[tuple[ExpirationDate | None, TokenIds]]:
-    """The ids of the selection by old date, in arrays: a tenth of the rows' cost, and one array at a time in memory."""
-    # The cursor is read to its end, so the planner should not favour a quick first row.
-    connection.set_locally(cursor_tuple_fraction="1")
-    statement = CHUNKS.format(chunk=CHUNK, condition=condition.sql)
-    for row in connection.stream(statement, **condition.parameters):
-        yield None if row.expires_at is None else ExpirationDate.stored(row.expires_at), TokenIds(row.ids)
+    """The ids of the selection, CHUNK of one old date at a time, in ascending order; those without a date come last."""
+    found: defaultdict[bytes, list[tuple[int, array[int]]]] = defaultdict(list)
+    with connection.grouping():
+        # As COPY writes them, one date and block at a time in memory.
+        for row in connection.stream_csv(once(IDS.format(condition=condition.sql)), **condition.parameters):
+            day, block, distances = row.split(b",", 2)
+            found[day].append((int(block), array("H", sorted(map(int, distances.strip(b'"{}\n').split(b","))))))
+    days = {day: ExpirationDate.stored(day.decode()) for day in found if day}
+    for day in (*sorted(days, key=days.__getitem__), b""):
+        for ids in _cut(sorted(found.pop(day, ()), key=itemgetter(0), reverse=True)):
+            yield days.get(day), TokenIds(ids)
+
+
+def _cut(blocks: list[tuple[int, "array[int]"]]) -> Iterator[list[int]]:
+    """The ids of these blocks, the last of them first, CHUNK at a time; `blocks` is emptied, to spare memory."""
+    ids: list[int] = []
+    while blocks:
+        block, distances = blocks.pop()
+        ids += [(block << 16) + distance for distance in distances]
+        whole = len(ids) - len(ids) % CHUNK
+        for start in range(0, whole, CHUNK):
+            yield ids[start : start + CHUNK]
+        ids = ids[whole:]
+    if ids:
+        yield ids
 
 
 def _chunks(found: Sequence[tuple[ExpirationDate | None, TokenIds]], change: Change) -> Iterator[Chunk]:

@@ -3,12 +3,12 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 
 from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.plan import Plan, RunKind
-from tokens.commands import next_steps
+from tokens.commands import next_steps, syslog
 from tokens.commands.course import Course
 from tokens.commands.ending import DONE, Ending, so_far
 from tokens.commands.environment import Environment
@@ -49,6 +49,7 @@ def carry_out(
     with ExitStack() as stack:
         reason_to_wait = stack.enter_context(waiting_for(environment, site, handling.standbys, handling.max_lag))
         recorder = begin()
+        stack.callback(syslog.write_run, environment, site.address, recorder.run)
         began = time.monotonic()
         course = Course(plan, recorder)
         report.changed = lambda: _changed(course)
@@ -56,7 +57,18 @@ def carry_out(
         stop = stack.enter_context(stop_requests())
         progress = environment.progress(plan.tokens, "tokens")
         stack.callback(progress.erase)
-        events = run(site.address, plan, recorder, reason_to_wait=reason_to_wait, stop_requested=stop.made)
+        events = stack.enter_context(
+            closing(
+                run(
+                    site.address,
+                    plan,
+                    recorder,
+                    jobs=handling.jobs,
+                    reason_to_wait=reason_to_wait,
+                    stop_requested=stop.made,
+                )
+            )
+        )
         try:
             course.follow(events, environment, progress, lambda event: _tell(event, course, report))
         except KeyboardInterrupt:
@@ -123,13 +135,13 @@ def _conclude(
     if end.untouched or (stopped_by and end.locked):
         return course.stopped(end, stopped_by)
     tokens = counted(course.tokens, "token")
-    report.say(f"Updated {end.changed:,} of {tokens} in {duration(seconds)}.")
+    done = "Revoked" if kind is RunKind.REVOKE else "Updated"
+    report.say(f"{done} {end.changed:,} of {tokens} in {duration(seconds)}.")
     if course.recounted is not None:
-        date = "their old date again" if kind is RunKind.UNDO else "their new date"
-        report.say(f"Recounted: {course.recounted:,} of {tokens} have {date}.")
+        report.say(f"Recounted: {course.recounted:,} of {tokens} {_wanted(course.plan)}.")
     if run is not None:
         report.say(f"Recorded as run {run}.{next_steps.to_take_back(run, kind, reversible=reversible)}")
-    left = list(_left(end, course.recounted))
+    left = list(_left(end, course.recounted, revokes=course.plan.change.revokes))
     if not left:
         return DONE
     listed = to_type("to see them", "history", "--run", run) if run is not None else ""
@@ -138,14 +150,23 @@ def _conclude(
     )
 
 
-def _left(end: Finished, recounted: int | None) -> Iterator[str]:
-    """What the run has not done, and why, as clauses."""
+def _wanted(plan: Plan) -> str:
+    """What is so of the tokens of a plan that has been carried out."""
+    if plan.change.revokes:
+        return "are not revoked any more" if plan.is_undo else "are revoked"
+    return "have their old date again" if plan.is_undo else "have their new date"
+
+
+def _left(end: Finished, recounted: int | None, *, revokes: bool) -> Iterator[str]:
+    """What the run has not done, and why, as clauses; `revokes` is whether it was about revocations."""
     if recounted is not None and recounted < end.changed:
-        yield f"{counted(end.changed - recounted, 'token')} did not keep their new date, so something else changes them"
+        kept = "stay so" if revokes else "keep their new date"
+        yield f"{counted(end.changed - recounted, 'token')} did not {kept}, so something else changes them"
     if end.changed_meanwhile:
         were = "was" if end.changed_meanwhile == 1 else "were"
         tokens = counted(end.changed_meanwhile, "token")
-        yield f"{tokens} had another date by then, or {were} gone, and {were} left alone"
+        other = f"{were} changed or revoked by then" if revokes else "had another date by then"
+        yield f"{tokens} {other}, or {were} gone, and {were} left alone"
     if end.locked:
         were = "was" if end.locked == 1 else "were"
         yield f"{counted(end.locked, 'token')} {were} held by another session to the end"

@@ -17,8 +17,9 @@ from tokens.commands.options.selecting import to_count
 from tokens.commands.options.values import free_text, whole_number
 from tokens.commands.show import show
 from tokens.errors import UsageError
+from tokens.inventory.nights import Uses
 from tokens.inventory.scenario import Scenario
-from tokens.inventory.simulation import Uses, simulated
+from tokens.inventory.simulation import simulated
 from tokens.selection import Selection, refuse_others
 from tokens.targets.places import Locate
 from tokens.terminal import console

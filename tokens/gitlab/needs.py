@@ -131,6 +131,9 @@ CHANGE = Needs(
     writes={TOKENS: ("expires_at", *FLAGS, *TIMES), MEMBERS: ("expires_at",)},
 )
 
+# Of a token that is revoked, GitLab takes `updated_at` for the time of that.
+REVOKE = Needs(reads=CHANGE.reads, writes={TOKENS: ("revoked", "updated_at")})
+
 # What is shown of tokens and of those who look after them.
 LIST = Needs(
     reads={

@@ -12,7 +12,7 @@ from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OTHERS, OTHERS_IN_CI, SEALED, SEALED_IN_CI
-from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, ROTATE, WHOSE, Needs
+from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, REVOKE, ROTATE, WHOSE, Needs
 from tokens.gitlab.preflight import ServerState
 from tokens.gitlab.release import readable_release
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
@@ -24,7 +24,8 @@ from tokens.journal.trust import JournalUntrusted
 
 CLOCK_TOLERANCE = 60  # seconds
 
-# What the tasks need that read GitLab's data or the journal, those that change dates, and the one that makes tokens.
+# What the tasks need that read GitLab's data or the journal, those that change dates, the one
+# that ends tokens, and the one that makes them.
 # `others` is what those that read can be asked for beside tokens; for these `whose` takes it, too.
 TASKS = {
     "analyze": ANALYZE,
@@ -33,6 +34,7 @@ TASKS = {
     "whose": Needs(reads={**WHOSE.reads, **SEALED.reads}),
     "history": listing.NEEDS,
     "changes": CHANGE,
+    "revoke": REVOKE,
     "rotate": ROTATE,
 }
 

@@ -12,16 +12,28 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal.installation import RunState
+from tokens.origin import described
 
 PLAN_LIFETIME = 24  # hours
 
 RUNS = """
     SELECT
       r.id, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.planned_by, r.tool_version,
-      r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
+      r.withdrawn_by, r.withdrawn_because, r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
       to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       to_char(r.heartbeat_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS heartbeat_at,
       to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
+      to_char(r.withdrawn_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS withdrawn_at,
+      ARRAY(
+        SELECT a.carried_out_by FROM token_tasks.attempts a WHERE a.run_id = r.id ORDER BY a.number
+      ) AS carried_out_by,
+      (
+        SELECT to_char(min(a.started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"')
+        FROM token_tasks.attempts a
+        WHERE a.run_id = r.id
+      ) AS begun_at,
+      EXISTS (SELECT FROM token_tasks.names n WHERE n.run_id = r.id)
+        OR EXISTS (SELECT FROM token_tasks.rotations p WHERE p.run_id = r.id AND p.name IS NOT NULL) AS has_names,
       extract(epoch FROM now() - r.created_at)::float8 AS age,
       CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
       (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by,
@@ -52,7 +64,10 @@ PENDING = """
     ORDER BY CASE WHEN CAST(%(backwards)s AS boolean) THEN -c.position ELSE c.position END
 """
 
-# The tokens of a run that have the date again that they had before, from an undo of it that was not the last word.
+AS_REVOKED = "(t.revoked IS TRUE AND t.updated_at = n.revoked_at)"
+"""Whether nobody has touched a token `t` since a run revoked it, by the row `n` of `token_tasks.revocations`."""
+
+# The tokens of a run that are again as they were before, from an undo of it that was not the last word.
 PUT_BACK = """
     WITH put_back AS MATERIALIZED (
       SELECT DISTINCT p.id
@@ -60,24 +75,27 @@ PUT_BACK = """
         SELECT
           c.new_expires_at,
           unnest(c.token_ids) AS id,
-          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+          COALESCE(c.left_alone, '{{}}') || COALESCE(c.locked, '{{}}') AS others
         FROM token_tasks.runs u
         JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
         WHERE u.undoes = %(run)s
       ) p
-      JOIN public.personal_access_tokens t ON t.id = p.id AND t.expires_at IS NOT DISTINCT FROM p.new_expires_at
+      JOIN public.personal_access_tokens t ON t.id = p.id AND {again}
       WHERE p.id <> ALL (p.others)
     )"""
 
+DATE_AGAIN = "t.expires_at IS NOT DISTINCT FROM p.new_expires_at"
+WORKS_AGAIN = "t.revoked IS NOT TRUE"
+
 # What a run has changed, last first, so that a membership that was moved twice comes back to its first end.
-CHANGED = f"""{PUT_BACK}
+CHANGED = """
     SELECT
       c.position, c.new_expires_at::text AS old, c.old_expires_at::text AS new,
       CASE
         WHEN c.left_alone IS NULL AND c.locked IS NULL AND NOT EXISTS (SELECT FROM put_back) THEN c.token_ids
         ELSE ARRAY(
           SELECT id FROM unnest(c.token_ids) AS id
-          WHERE id <> ALL (COALESCE(c.left_alone, '{{}}')) AND id <> ALL (COALESCE(c.locked, '{{}}'))
+          WHERE id <> ALL (COALESCE(c.left_alone, '{}')) AND id <> ALL (COALESCE(c.locked, '{}'))
             AND id NOT IN (SELECT b.id FROM put_back b)
           ORDER BY id
         )
@@ -86,7 +104,7 @@ CHANGED = f"""{PUT_BACK}
     FROM token_tasks.chunks c
     WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
     ORDER BY c.position DESC
-"""  # noqa: S608 - a constant
+"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +127,8 @@ class StoredRun:
     `age` and `silence` are in seconds: since it was planned, and since the last sign of life of one that is under way.
 
     `undone_by` is the latest run that has put back some of its tokens' old dates, and `put_back` how many tokens all
-    such runs have put back.
+    such runs have put back. `carried_out_by` is who made its attempts, one by one, and `begun_at` when the first began.
+    `has_names` says whether the journal knows what its tokens were called when it was planned.
     """
 
     id: int
@@ -135,6 +154,21 @@ class StoredRun:
     finished_at: str | None
     age: float
     silence: float | None
+    carried_out_by: tuple[Mapping[str, str], ...]
+    begun_at: str | None
+    has_names: bool
+    withdrawn_by: Mapping[str, str] | None
+    withdrawn_at: str | None
+    withdrawn_because: str | None
+
+    @property
+    def withdrawal(self) -> str | None:
+        """Who withdrew it, when and why, such as `was withdrawn 2026-01-02 03:04 UTC by ada on db1: OPS-7`."""
+        if self.withdrawn_by is None or self.withdrawn_at is None:
+            return None
+        why = f": {self.withdrawn_because}" if self.withdrawn_because else ""
+        when = self.withdrawn_at.replace("T", " ")[:16]
+        return f"was withdrawn {when} UTC by {described(self.withdrawn_by)}{why}"
 
     @property
     def is_undone_in_part(self) -> bool:
@@ -199,11 +233,16 @@ def read_reverse(connection: Connection, stored: StoredRun) -> Plan:
         RunKind.UNDO,
         stored.selection,
         stored.change,
-        tuple(_chunks(connection.stream(CHANGED, run=stored.id))),
+        tuple(_chunks(connection.stream(with_put_back(stored.change, CHANGED), run=stored.id))),
         memberships=stored.memberships,
         notices=stored.notices,
         undoes=stored.id,
     )
+
+
+def with_put_back(change: Change, statement: str) -> str:
+    """A statement that asks `put_back` which tokens of the run `run`, a run of this change, are as they were before."""
+    return PUT_BACK.format(again=WORKS_AGAIN if change.revokes else DATE_AGAIN) + statement
 
 
 def _stored(row: Any) -> StoredRun:
@@ -213,7 +252,12 @@ def _stored(row: Any) -> StoredRun:
         kind=RunKind(row.kind),
         state=RunState(row.state),
         selection=row.selection,
-        change=Change(change["to"] and ExpirationDate.stored(change["to"]), change["by"], change["days"]),
+        change=Change(
+            change["to"] and ExpirationDate.stored(change["to"]),
+            change["by"],
+            change["days"],
+            change.get("revokes", False),
+        ),
         memberships=row.memberships and MembershipRule(row.memberships),
         notices=row.notices,
         reason=row.reason,
@@ -232,6 +276,12 @@ def _stored(row: Any) -> StoredRun:
         finished_at=row.finished_at,
         age=row.age,
         silence=row.silence,
+        carried_out_by=tuple(row.carried_out_by),
+        begun_at=row.begun_at,
+        has_names=row.has_names,
+        withdrawn_by=row.withdrawn_by,
+        withdrawn_at=row.withdrawn_at,
+        withdrawn_because=row.withdrawn_because,
     )
 
 

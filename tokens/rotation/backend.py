@@ -153,8 +153,8 @@ class Backend(Protocol):
         """
         ...
 
-    def mark(self, token_id: int, reached: Stage) -> None:
-        """Write down that the successor of this token is handed over from now on."""
+    def mark(self, token_id: int, reached: Stage, destination: str | None = None) -> None:
+        """Write down that the successor of this token is handed over from now on, and where it goes."""
         ...
 
     def finish(self, rotation: Rotation, delivered: bool) -> Finished:
@@ -176,8 +176,8 @@ class Backend(Protocol):
         """Go on with the run as this attempt: a process that was lost touch with can commit nothing any more."""
         ...
 
-    def end(self, state: RunState, why: str | None) -> None:
-        """Write down how the run ended."""
+    def end(self, state: RunState, why: str | None) -> str | None:
+        """Write down how the run ended; the line of `tokens.journal.ended` about that."""
         ...
 
 

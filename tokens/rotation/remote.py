@@ -77,8 +77,8 @@ class RemoteBackend:
         made: Made = self._ask(Backend.make, rotation=rotation, url=url)
         return made
 
-    def mark(self, token_id: int, reached: Stage) -> None:
-        self._ask(Backend.mark, token_id=token_id, reached=reached)
+    def mark(self, token_id: int, reached: Stage, destination: str | None = None) -> None:
+        self._ask(Backend.mark, token_id=token_id, reached=reached, destination=destination)
 
     def finish(self, rotation: Rotation, delivered: bool) -> Finished:
         finished: Finished = self._ask(Backend.finish, rotation=rotation, delivered=delivered)
@@ -93,8 +93,9 @@ class RemoteBackend:
     def take_over(self, attempt: int) -> Begun:
         return self._take_on(self._ask(Backend.take_over, attempt=attempt))
 
-    def end(self, state: RunState, why: str | None) -> None:
-        self._ask(Backend.end, state=state, why=why)
+    def end(self, state: RunState, why: str | None) -> str | None:
+        ended: str | None = self._ask(Backend.end, state=state, why=why)
+        return ended
 
     def _take_on(self, begun: Begun) -> Begun:
         self._begun, self._is_cut = begun, False

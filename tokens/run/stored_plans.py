@@ -6,29 +6,34 @@ from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.facts import Facts, read_doomed, read_facts, read_superseded
-from tokens.change.notes import Concern, doomed, guards, left_out_superseded, notes, superseded_note
+from tokens.change.notes import Concern, Note, doomed, guards, left_out_superseded, notes, superseded_note
 from tokens.change.plan import Plan, RunKind, read_gaps, read_release
+from tokens.change.revocation import Ends, notes_on_ends, notes_on_returns, read_ends, read_returns
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import notices as notices_sent
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
-from tokens.gitlab.inactive_bots import clean_up
-from tokens.gitlab.needs import CHANGE
-from tokens.gitlab.settings import read_policy
+from tokens.gitlab.inactive_bots import CleanUp, clean_up
+from tokens.gitlab.needs import CHANGE, Needs
+from tokens.gitlab.schema import Schema
+from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal import installation
 from tokens.journal.installation import RunState
-from tokens.journal.runs import PUT_BACK, StoredRun, read_plan, read_reverse, read_run
+from tokens.journal.runs import AS_REVOKED, StoredRun, read_plan, read_reverse, read_run, with_put_back
 from tokens.selection import Condition
 
+READING = Needs(reads=CHANGE.reads)
+"""What it takes to read a run; what it writes is known after that."""
+
 # In what a run has changed, the tokens that no longer have the date that it gave them, whatever an undo of it has done.
-CHANGED_SINCE = f"""{PUT_BACK}
+CHANGED_SINCE = """
     SELECT p.id
     FROM (
       SELECT
         c.new_expires_at,
         unnest(c.token_ids) AS id,
-        COALESCE(c.left_alone, '{{}}') || COALESCE(c.locked, '{{}}') AS others
+        COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
       FROM token_tasks.chunks c
       WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
     ) p
@@ -37,11 +42,23 @@ CHANGED_SINCE = f"""{PUT_BACK}
       AND p.id <> ALL (p.others)
       AND p.id NOT IN (SELECT b.id FROM put_back b)
     ORDER BY p.id
+"""
+
+# In what a run has revoked, the tokens that are not as it left them. Their dates may be others by now.
+TOUCHED_SINCE = f"""
+    SELECT kept.id
+    FROM token_tasks.revocations n
+    CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+    LEFT JOIN public.personal_access_tokens t ON t.id = kept.id
+    WHERE n.run_id = %(run)s
+      AND {AS_REVOKED} IS NOT TRUE
+      AND kept.id NOT IN (SELECT b.id FROM put_back b)
+    ORDER BY kept.id
 """  # noqa: S608 - a constant
 
-COUNT_PUT_BACK = f"""{PUT_BACK}
+COUNT_PUT_BACK = """
     SELECT count(*) AS tokens FROM put_back
-"""  # noqa: S608 - a constant
+"""
 
 # Of a rotation there is more to know than dates.
 ROTATION = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND kind = 'rotate'"
@@ -58,7 +75,7 @@ OUTLIVES_SINCE = """(
         OR EXISTS (
           SELECT
           FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind <> 'undo'
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
           WHERE c.run_id > {run}
             AND c.done_at IS NOT NULL
             AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
@@ -104,6 +121,16 @@ CHANGED_TOKENS = """public.personal_access_tokens t
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at"""
 
 
+# The tokens that an undo brings back, each with what it was before.
+REVOKED_TOKENS = f"""public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = %(undone_run)s
+      ) n ON n.id = t.id AND {AS_REVOKED}"""  # noqa: S608 - a constant
+
+
 # What an undo puts back along with them: memberships that still end as the run made them, some of which stay, as they
 # are needed by now, and notices of tokens about which GitLab has not warned since.
 PUT_BACK_ALONG = """
@@ -144,10 +171,11 @@ class RunComplete(UsageError):
 
 @dataclass(frozen=True)
 class Application:
-    """What `apply` is about: the run, and the plan of what is left of it."""
+    """What `apply` is about: the run, and the plan of what is left of it; `undone` is the run that it undoes."""
 
     stored: StoredRun
     plan: Plan
+    undone: StoredRun | None = None
 
     @property
     def guards(self) -> tuple[str, ...]:
@@ -199,41 +227,31 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         UsageError: there is no such run, or it is a rotation.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, CHANGE)
+        preflight.check(connection, READING)
         installation.check(connection)
         if _is_rotation(connection, run):
             raise UsageError(f"Run {run} is a rotation.{to_type('to continue it', 'rotate', '--resume', run)}")
         stored = read_run(connection, run)
+        if stored.withdrawal is not None:
+            raise Refused(f"Run {run} {stored.withdrawal}: there is nothing to apply.")
+        schema = preflight.check(connection, stored.change.needs)
         if stored.state is RunState.DONE:
             raise RunComplete(f"Run {run} is complete: there is nothing to do.")
         if stored.kind is RunKind.UNDO and stored.undoes is None:
             raise Refused(f"Run {run} undoes a run that the journal has forgotten, so it cannot go on.")
+        undone = None if stored.undoes is None else read_run(connection, stored.undoes)
         plan = read_plan(connection, stored)
         policy = read_policy(connection, schema)
         estimate = read_release(connection, schema)
         bots = clean_up(release, estimate)
-        condition = Condition(STORED_TOKENS, {"stored_run": run})
-        if stored.kind is RunKind.UNDO:
-            facts = None
-        elif stored.state is RunState.PLANNED:
-            migration = read_background_migration(connection, schema)
-            facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots)
+        if stored.kind is RunKind.REVOKE:
+            found = _notes_on_revocation(connection, schema, stored, plan, policy, bots)
         else:
-            new = stored.change.expression()
-            facts = Facts(superseded=read_superseded(connection, schema, condition, new, policy))
-        found = notes(
-            plan.moves,
-            facts,
-            policy,
-            memberships=plan.memberships,
-            notices=plan.notices,
-            clean_up=bots,
-            options=False,
-        )
+            found = _notes_on_dates(connection, schema, stored, plan, policy, bots)
         hidden = read_gaps(connection, schema)
     if stored.kind is RunKind.UNDO:
         found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
-    return Application(stored, replace(plan, notes=(*found, *hidden), release=release or estimate))
+    return Application(stored, replace(plan, notes=(*found, *hidden), release=release or estimate), undone)
 
 
 def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release: str | None = None) -> Undo:
@@ -247,7 +265,7 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         UsageError: there is no such run, it has changed nothing, or is an undo itself.
     """
     with database.reading(address) as connection:
-        schema = preflight.check(connection, CHANGE)
+        preflight.check(connection, READING)
         installation.check(connection)
         if _is_rotation(connection, run):
             raise Refused(
@@ -255,18 +273,26 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
                 " rotate the successors, or create tokens in GitLab."
             )
         stored = read_run(connection, run)
+        schema = preflight.check(connection, stored.change.needs)
         if stored.kind is RunKind.UNDO:
-            raise UsageError(
-                f"Run {run} is itself an undo, of run {stored.undoes}: to have its dates again, use extend or remove."
+            again = (
+                "revoke its tokens again, use revoke"
+                if stored.change.revokes
+                else "have its dates again, use extend or remove"
             )
+            raise UsageError(f"Run {run} is itself an undo, of run {stored.undoes}: to {again}.")
         plan = read_reverse(connection, stored)
-        put_back = connection.row(COUNT_PUT_BACK, run=run).tokens
+        put_back = connection.row(with_put_back(stored.change, COUNT_PUT_BACK), run=run).tokens
         if not plan.tokens and not put_back:
             raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
-        since = tuple(row.id for row in connection.stream(CHANGED_SINCE, run=run))
         policy = read_policy(connection, schema)
         estimate = read_release(connection, schema)
         bots = clean_up(release, estimate)
+        if stored.change.revokes:
+            undo = _undo_of_revocation(connection, schema, stored, plan, policy, bots, superseded=superseded)
+            known = (*undo.plan.notes, *read_gaps(connection, schema))
+            return replace(undo, plan=replace(undo.plan, notes=known, release=release or estimate), put_back=put_back)
+        since = tuple(row.id for row in connection.stream(with_put_back(stored.change, CHANGED_SINCE), run=run))
         changed, old = Condition(CHANGED_TOKENS, {"undone_run": run}), Condition("changed.old_expires_at", {})
         everything = Condition("TRUE", changed.parameters)
         replaced = read_superseded(connection, schema, everything, old, policy, changed.sql)
@@ -296,6 +322,63 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         put_back,
         left_out=0 if superseded else len(replaced),
     )
+
+
+def _notes_on_dates(
+    connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
+) -> tuple[Note, ...]:
+    """The notes on what is left of a run that changes dates; of an undo's own tokens nothing is asked."""
+    condition = Condition(STORED_TOKENS, {"stored_run": stored.id})
+    if stored.kind is RunKind.UNDO:
+        facts = None
+    elif stored.state is RunState.PLANNED:
+        migration = read_background_migration(connection, schema)
+        facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots)
+    else:
+        new = stored.change.expression()
+        facts = Facts(superseded=read_superseded(connection, schema, condition, new, policy))
+    return notes(
+        plan.moves,
+        facts,
+        policy,
+        memberships=plan.memberships,
+        notices=plan.notices,
+        clean_up=bots,
+        options=False,
+    )
+
+
+def _notes_on_revocation(
+    connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
+) -> tuple[Note, ...]:
+    """The notes on what is left of a run that revokes. What it has begun was known then."""
+    if stored.state is not RunState.PLANNED:
+        return notes_on_ends(plan.moves, Ends(), policy, bots)
+    condition = Condition(STORED_TOKENS, {"stored_run": stored.id})
+    return notes_on_ends(plan.moves, read_ends(connection, schema, condition, policy, bots), policy, bots)
+
+
+def _undo_of_revocation(
+    connection: Connection,
+    schema: Schema,
+    stored: StoredRun,
+    plan: Plan,
+    policy: Policy,
+    bots: CleanUp | None,
+    *,
+    superseded: bool,
+) -> Undo:
+    """What it takes to bring back what a run has revoked, but for the notes on what cannot be known."""
+    tokens = Condition(REVOKED_TOKENS, {"undone_run": stored.id})
+    since = tuple(row.id for row in connection.stream(with_put_back(stored.change, TOUCHED_SINCE), run=stored.id))
+    found = read_returns(connection, schema, tokens, policy, bots)
+    left_out = () if superseded else found.superseded
+    if left_out:
+        plan = plan.without(frozenset(left_out))
+        found = read_returns(connection, schema, tokens.without(left_out), policy, bots)
+    noted = notes_on_returns(plan.moves, plan.tokens - len(since), found, policy, bots)
+    more = [left_out_superseded(left_out)] if left_out else []
+    return Undo(stored, replace(plan, notes=(*noted, *more)), since, 0, 0, 0, left_out=len(left_out))
 
 
 def _is_rotation(connection: Connection, run: int) -> bool:

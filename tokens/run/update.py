@@ -113,6 +113,8 @@ WITH_MOVED_MEMBERSHIPS = """
     )
 """
 
+# Also those that another chunk has moved again: whoever puts that back at this moment has to see this chunk's tokens
+# as they are.
 MOVED_MEMBERSHIPS = """
     SELECT m.id, m.user_id, m.expires_at::text AS expires_at
     FROM token_tasks.memberships n
@@ -124,7 +126,6 @@ MOVED_MEMBERSHIPS = """
         FROM token_tasks.chunks c
         WHERE c.run_id = %(undoes)s AND c.position <= %(position)s
       )
-      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
       AND m.user_id IN (
         SELECT t.user_id
         FROM public.personal_access_tokens t
@@ -173,33 +174,69 @@ RESTORE_NOTICES = """
       AND NOT ({any_set})
 """
 
+# A membership that several chunks have moved goes back over the ends that they gave it, in whatever order they are
+# undone: from the end that this chunk gave it to the one before, and on from there past chunks whose tokens of that
+# bot are undone already.
 RESTORE_MEMBERSHIPS = """
     UPDATE public.members m
-    SET expires_at = kept.old_expires_at
-    FROM token_tasks.memberships n
-    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
-    WHERE n.run_id = %(undoes)s
-      AND n.position = (
-        SELECT max(c.position)
-        FROM token_tasks.chunks c
-        WHERE c.run_id = %(undoes)s AND c.position <= %(position)s
+    SET expires_at = back.ends_at
+    FROM (
+      WITH RECURSIVE steps (id, user_id, ends_at) AS (
+        SELECT m.id, m.user_id, kept.old_expires_at
+        FROM token_tasks.memberships n
+        CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+        JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+        WHERE n.run_id = %(undoes)s
+          AND n.position = (
+            SELECT max(c.position)
+            FROM token_tasks.chunks c
+            WHERE c.run_id = %(undoes)s AND c.position <= %(position)s
+          )
+          AND m.user_id IN (
+            SELECT t.user_id
+            FROM public.personal_access_tokens t
+            WHERE t.id = ANY(CAST(%(changed)s AS bigint[]))
+          )
+          AND {not_needed}
+        UNION ALL
+        SELECT m.id, m.user_id, kept.old_expires_at
+        FROM steps m
+        JOIN token_tasks.memberships n ON n.run_id = %(undoes)s AND n.new_expires_at = m.ends_at
+        CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+        WHERE kept.id = m.id
+          AND NOT EXISTS (
+            SELECT
+            FROM token_tasks.chunks undone
+            JOIN token_tasks.chunks c
+              ON c.run_id = %(run)s
+              AND c.position >= undone.position
+              AND c.position < undone.position + cardinality(undone.token_ids)
+              AND c.new_expires_at IS DISTINCT FROM c.old_expires_at
+            CROSS JOIN LATERAL unnest(c.token_ids) AS waiting (id)
+            JOIN public.personal_access_tokens t
+              ON t.id = waiting.id
+              AND t.user_id = m.user_id
+              AND t.revoked IS NOT TRUE
+              AND t.expires_at IS NOT DISTINCT FROM c.old_expires_at
+            WHERE undone.run_id = %(undoes)s AND undone.position = n.position
+          )
+          AND {not_needed}
       )
-      AND m.id = kept.id
-      AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-      AND m.user_id IN (
-        SELECT t.user_id
-        FROM public.personal_access_tokens t
-        WHERE t.id = ANY(CAST(%(changed)s AS bigint[]))
-      )
-      -- At its end GitLab would delete the other tokens that have come to need it since.
-      AND NOT EXISTS (
-        SELECT
-        FROM public.personal_access_tokens other
-        WHERE other.user_id = m.user_id
-          AND other.id <> ALL (CAST(%(changed)s AS bigint[]))
-          AND {outlives_since}
-      )
+      SELECT id, min(ends_at) AS ends_at
+      FROM steps
+      GROUP BY id
+    ) back
+    WHERE m.id = back.id
 """
+
+# At its end GitLab would delete the other tokens that have come to need it since.
+NOT_NEEDED = """NOT EXISTS (
+            SELECT
+            FROM public.personal_access_tokens other
+            WHERE other.user_id = m.user_id
+              AND other.id <> ALL (CAST(%(changed)s AS bigint[]))
+              AND {outlives_since}
+          )"""
 
 RECOUNT = """
     SELECT count(*) AS tokens
@@ -263,15 +300,15 @@ class Update:
                 changed |= self._change_with_memberships(connection, chunk)
         if len(changed) == sum(len(chunk.ids) for chunk in batch):
             return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
-        still_old = {row.id for row in connection.rows(STILL_OLD, **_about(batch))}
-        return [_outcome(chunk, changed, still_old) for chunk in batch]
+        still_old = {row.id for row in connection.rows(STILL_OLD, **values_of(batch))}
+        return [outcome_of(chunk, changed, still_old) for chunk in batch]
 
     def _change(self, connection: Connection, chunks: Sequence[Chunk]) -> set[int]:
         """Change those tokens of the chunks that nobody holds, and put their notices right; the ids."""
         if not chunks:
             return set()
         unlocked, statement, more = self._update()
-        changed = change_returning(connection, statement, unlocked, **_about(chunks), **more)
+        changed = change_returning(connection, statement, unlocked, **values_of(chunks), **more)
         if self._plan.is_undo and self._plan.notices:
             self._restore_notices(connection, chunks, changed)
         return set(changed)
@@ -307,9 +344,9 @@ class Update:
         if not self._plan.memberships:
             return set()
         if self._plan.is_undo:
-            about: dict[str, object] = {"undoes": self._plan.undoes, "positions": _positions(batch)}
+            about: dict[str, object] = {"undoes": self._plan.undoes, "positions": positions_of(batch)}
             return {row.position for row in connection.rows(WITH_MOVED_MEMBERSHIPS, **about)}
-        return {row.position for row in connection.rows(WITH_MEMBERSHIPS, **_about(batch))}
+        return {row.position for row in connection.rows(WITH_MEMBERSHIPS, **values_of(batch))}
 
     def _lock_memberships(self, connection: Connection, chunk: Chunk) -> tuple[list["_Membership"], set[int]]:
         """The memberships to be moved, locked, and the tokens whose owner has one that somebody else holds."""
@@ -353,24 +390,24 @@ class Update:
             columns=", ".join(columns),
             any_set=notices.any_set(self._schema),
         )
-        about = {"undoes": self._plan.undoes, "positions": _positions(chunks), "changed": array_literal(changed)}
+        about = {"undoes": self._plan.undoes, "positions": positions_of(chunks), "changed": array_literal(changed)}
         change(connection, statement, **about)
 
     def _restore_memberships(self, connection: Connection, chunk: Chunk, changed: Iterable[int]) -> None:
         """Put back the memberships that the undone run has moved along with these tokens."""
-        statement = RESTORE_MEMBERSHIPS.format(outlives_since=OUTLIVES_SINCE.format(run="%(undoes)s"))
-        about = {"undoes": self._plan.undoes, "position": chunk.position, "changed": array_literal(changed)}
-        change(connection, statement, **about)
+        not_needed = NOT_NEEDED.format(outlives_since=OUTLIVES_SINCE.format(run="%(undoes)s"))
+        statement = RESTORE_MEMBERSHIPS.format(not_needed=not_needed)
+        about = {"undoes": self._plan.undoes, "run": self._recorder.run, "position": chunk.position}
+        change(connection, statement, **about, changed=array_literal(changed))
 
-
-def recount(connection: Connection, chunks: Sequence[Chunk]) -> int:
-    """How many of the tokens of these chunks have their new date now."""
-    ids = array_literal(id_ for chunk in chunks for id_ in chunk.ids)
-    new, *others = {chunk.new for chunk in chunks}
-    if others:
-        news = _dates((chunk.new, len(chunk.ids)) for chunk in chunks)
-        return int(connection.row(RECOUNT_EACH, ids=ids, new=news).tokens)
-    return int(connection.row(RECOUNT, ids=ids, new=new and new.literal).tokens)
+    def recount(self, connection: Connection, chunks: Sequence[Chunk]) -> int:
+        """How many of the tokens of these chunks have their new date now."""
+        ids = array_literal(id_ for chunk in chunks for id_ in chunk.ids)
+        new, *others = {chunk.new for chunk in chunks}
+        if others:
+            news = _dates((chunk.new, len(chunk.ids)) for chunk in chunks)
+            return int(connection.row(RECOUNT_EACH, ids=ids, new=news).tokens)
+        return int(connection.row(RECOUNT, ids=ids, new=new and new.literal).tokens)
 
 
 @dataclass(frozen=True)
@@ -380,21 +417,21 @@ class _Membership:
     expires_at: str
 
 
-def _about(chunks: Sequence[Chunk]) -> dict[str, object]:
+def values_of(chunks: Sequence[Chunk]) -> dict[str, object]:
     """The parameters of CHUNKS."""
     return {
-        "positions": _positions(chunks),
+        "positions": positions_of(chunks),
         "old": array_literal(quoted(chunk.old) for chunk in chunks),
         "new": array_literal(quoted(chunk.new) for chunk in chunks),
         "ids": array_literal(f'"{array_literal(chunk.ids)}"' for chunk in chunks),
     }
 
 
-def _positions(chunks: Sequence[Chunk]) -> str:
+def positions_of(chunks: Sequence[Chunk]) -> str:
     return array_literal(chunk.position for chunk in chunks)
 
 
-def _outcome(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:
+def outcome_of(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:
     """What became of a chunk, by the tokens of its transaction that were changed, and those with their old date."""
     others = [id_ for id_ in chunk.ids if id_ not in changed]
     left_alone = [id_ for id_ in others if id_ not in still_old]

@@ -19,28 +19,38 @@ DEFAULTS: dict[str, Any] = {
     "root": "/",
     "docker": "docker",
     "kubectl": "kubectl",
+    "jobs": "",
+    "four_eyes": "",
+    "syslog": "",
     "bundle": {"directory": ""},
     "demo": {"directory": ""},
 }
-"""Every key with its default. One flat tree without underscores: no variable of ours may collide with anybody's.
+"""Every key with its default. One flat tree: no variable of ours may collide with anybody's.
 
 Invoke does not get them: it lays its files over what it gets, and ends with a traceback where one has `tokens: 5`.
 """
 
+SYSLOG = Path("/dev/log")
+"""Where a syslog listens, if there is one."""
+
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
 
+NUMBERS = ("jobs",)  # which YAML has as they are
 MAPS = ("targets",)  # whose keys are the person's own
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """The keys under `tokens:`; empty is one that is not set."""
+    """The keys under `tokens:`; empty is one that is not set. `syslog` is a socket, None where none is to be used."""
 
     target: str
     targets: Mapping[str, object]
     root: Path
     docker: str
     kubectl: str
+    jobs: str
+    four_eyes: bool
+    syslog: Path | None
     bundle_directory: str
     demo_directory: str
 
@@ -63,6 +73,9 @@ def read_configuration(context: invoke.Context) -> Configuration:
         root=Path(_text(found, "root") or DEFAULTS["root"]),
         docker=_text(found, "docker") or DEFAULTS["docker"],
         kubectl=_text(found, "kubectl") or DEFAULTS["kubectl"],
+        jobs=_text(found, "jobs"),
+        four_eyes=_flag(found, "four_eyes"),
+        syslog=_syslog(found),
         bundle_directory=_text(bundle, "directory", "bundle"),
         demo_directory=_text(demo, "directory", "demo"),
     )
@@ -163,11 +176,34 @@ def _map(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
+def _flag(found: Mapping[str, Any], name: str) -> bool:
+    """Whether it is on: in a file true or false, in the environment these words."""
+    value = os.environ.get(_variable(name), found.get(name))
+    word = str(value or False).lower()
+    if word not in ("true", "false"):
+        raise UsageError(f"tokens.{name} in Invoke's configuration must be true or false.")
+    return word == "true"
+
+
+def _syslog(found: Mapping[str, Any]) -> Path | None:
+    value = os.environ.get(_variable("syslog"), found.get("syslog"))
+    match str("" if value is None else value).lower():
+        case "" | "true":
+            return SYSLOG
+        case "false":
+            return None
+        case _ if str(value).startswith("/"):
+            return Path(str(value))
+    raise UsageError("tokens.syslog in Invoke's configuration must be true, false or the path of a socket.")
+
+
 def _text(found: Mapping[str, Any], name: str, group: str = "") -> str:
     path = [*filter(None, (group,)), name]
     value = os.environ.get(_variable(*path), found.get(name))  # Invoke lets a file of -f go before a variable
     if value is None:
         return ""
+    if name in NUMBERS and type(value) is int:
+        return str(value)
     if not isinstance(value, str):
         raise UsageError(f"tokens.{'.'.join(path)} in Invoke's configuration must be text.")
     return value

@@ -9,10 +9,12 @@ from tokens.tasks.options import (
     DATES_OUTPUT,
     DRY_RUN,
     EACH,
+    EVIDENCE,
     EXTENSION,
     FORECAST,
     FORECAST_OUTPUT,
     FORESEEN,
+    FOUR_EYES,
     GRANTS,
     HANGING_ON,
     HISTORY_OUTPUT,
@@ -23,16 +25,19 @@ from tokens.tasks.options import (
     LOGS,
     MAX_AGE,
     NO_JOURNAL,
+    NO_NAMES,
     OUTPUT,
     PAGE,
     PAGE_FILE,
+    PLAN,
+    PLAN_OUTPUT,
     PLANNING,
     REASON,
     REASON_GIVEN,
     REPORTED,
     ROTATION,
-    RUN_SHOWN,
     RUN_TO_CHANGE,
+    RUNS_SHOWN,
     SELECTION,
     SIMULATED,
     SIMULATION_OUTPUT,
@@ -40,12 +45,14 @@ from tokens.tasks.options import (
     TARGETS_CONFIGURED,
     THERE,
     THRESHOLDS,
+    TO_REVOKE,
     TOP,
     USED,
     USED_OUTPUT,
     USED_TOKENS,
     WHOSE,
     WHOSE_OUTPUT,
+    YES,
     handling_of,
 )
 
@@ -74,8 +81,8 @@ def list_tokens() -> None:
 
     The options choose tokens as those of extend do, and none of them has to be
     given: without them it shows every token that works, soonest first. Tasks that
-    only read take every kind, so that nothing is overlooked. extend and remove
-    take impersonation tokens only where --kind names them. On a terminal it
+    only read take every kind, so that nothing is overlooked. extend, remove and
+    revoke take impersonation tokens only where --kind names them. On a terminal it
     shows the first 50; --first all shows the rest. The columns fit the terminal,
     and a pipe gets all of every name.
 
@@ -346,6 +353,7 @@ def simulate() -> None:
     LOCATED,
     REASON_GIVEN,
     NO_JOURNAL,
+    FOUR_EYES,
     without_terminal="extend or remove with --yes",
     family=Family.CHANGE,
 )
@@ -451,21 +459,76 @@ def remove() -> None:
     """
 
 
-@task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply"), family=Family.RECORD)
+@task("change:revoke", LOCATED, handling_of("revoke", *PLANNING), LOGS, TO_REVOKE, family=Family.CHANGE)
+def revoke() -> None:
+    """Revoke selected tokens.
+
+    The options say which tokens; a token must fulfil all of them, and at least one
+    option has to be given. No date has to be named. A revoked token stops working
+    at once. It keeps its date, and GitLab shows it as revoked. The database gets
+    what GitLab's own revocation writes: revoked and updated_at. GitLab sends no
+    mail about it and writes no audit event.
+
+    Plan, question, --dry-run, --plan, transactions and exit statuses are those of
+    extend: see gitlab-tokens help extend. The plan says which tokens were used
+    within the last 24 hours, which bots lose their last active token, and on which
+    day GitLab's clean-up deletes them then. Of tokens that a rotation has replaced
+    it says whether a successor works. With --log it also says how many tokens are
+    used daily. The guards are doomed, maintenance and publication.
+
+    undo --run N --allow reviving brings back those that nobody has touched since.
+    A token that came to the wrong hands must stay revoked.
+
+    Examples:
+
+        gitlab-tokens revoke --never-used --created-before 2025-01-01 --dry-run
+        gitlab-tokens revoke --owner-state blocked,banned --reason "OPS-1: leavers"
+        gitlab-tokens revoke --ids leaked.txt --yes
+        gitlab-tokens revoke --beyond-maximum --kind personal --plan
+    """
+
+
+@task(
+    "stored:apply",
+    LOCATED,
+    RUN_TO_CHANGE,
+    handling_of("apply", DRY_RUN.saying("Show the plan with its tokens, begin nothing."), output=PLAN_OUTPUT),
+    family=Family.RECORD,
+)
 def apply() -> None:
     """Carry out a stored plan, or go on with a run.
 
-    A plan comes from extend --plan or remove --plan. A run is gone on with when
+    A plan comes from extend, remove or revoke with --plan. A run is gone on with when
     it was stopped, or when its process died. The tokens are those of the plan;
     one that somebody has changed since then is left alone and reported. The
     guards are asked again, as in extend. One more guard is old-plan: the stored
     plan is older than a day. Of a complete run there is nothing to do, and the
-    exit status is 0.
+    exit status is 0. A plan that was withdrawn is refused.
+
+    --dry-run shows the plan and some of its tokens, and begins nothing.
+    With --output csv it lists all of them, with the names of the day of the plan
+    and those of today. Where four eyes are on (see journal.four-eyes), the person
+    who planned a run is refused.
 
     Examples:
 
         gitlab-tokens apply --run 12
         gitlab-tokens apply 12 --yes
+        gitlab-tokens apply 12 --dry-run --output csv
+    """
+
+
+@task("stored:withdraw", LOCATED, RUN_TO_CHANGE, REASON_GIVEN, YES, family=Family.RECORD)
+def withdraw() -> None:
+    """Withdraw a stored plan that nobody has begun.
+
+    Nobody can apply it afterwards. history shows who withdrew it, when and why.
+    A run that somebody has begun cannot be withdrawn: undo takes it back.
+
+    Examples:
+
+        gitlab-tokens withdraw --run 12
+        gitlab-tokens withdraw 12 --reason "wrong group" --yes
     """
 
 
@@ -477,7 +540,9 @@ def apply() -> None:
     handling_of(
         "undo",
         DRY_RUN.saying("Show what would be put back, change and store nothing."),
+        PLAN,
         REASON,
+        NO_NAMES,
     ),
     family=Family.RECORD,
 )
@@ -487,9 +552,14 @@ def undo() -> None:
     Every token gets its old date back, with its memberships and notices, where
     the new one still stands. A token that was changed since is left alone and
     listed. The undo is a run of its own, with a plan and a question first.
+    --plan stores that plan for a second person, as in extend.
 
-    The guards superseded, doomed and maintenance refuse it with exit status 3. A
-    rotation cannot be undone, since secrets would come back to life.
+    Of a revocation it brings back the tokens that nobody has touched since. They
+    work again for everybody who has them, so that takes --allow reviving; the plan
+    says which of them would work.
+
+    The guards reviving, superseded, doomed and maintenance refuse it with exit
+    status 3. A rotation cannot be undone: its old tokens have successors.
 
     Examples:
 
@@ -498,7 +568,7 @@ def undo() -> None:
     """
 
 
-@task("rotate:rotate", ROTATION, LOCATED, THERE, LOGS, travels=False, family=Family.ROTATE)
+@task("rotate:rotate", ROTATION, LOCATED, THERE, LOGS, FOUR_EYES, travels=False, family=Family.ROTATE)
 def rotate() -> None:
     r"""Replace service accounts' tokens by new ones.
 
@@ -561,20 +631,65 @@ def rotate() -> None:
     """
 
 
-@task("history:history", LOCATED, RUN_SHOWN, HISTORY_OUTPUT, family=Family.RECORD)
+@task("history:history", LOCATED, RUNS_SHOWN, HISTORY_OUTPUT, family=Family.RECORD)
 def history() -> None:
     """Show the runs, or one of them with its tokens.
 
     Without --run it has one line for each run: when, by whom, why, how many
     tokens, and whether it is complete. With --run it lists the tokens of that run
     with their old and new dates. Of a rotation it shows the stage of each token,
-    whether the old one still works, and the token that replaces it.
+    whether the old one still works, the token that replaces it, and where that
+    went. Of a command of --deliver only its program is kept.
+
+    --token, --user and --tokens show tokens of all runs, a line for each token and
+    run, the latest first. --since and --reason choose runs, and --run names one.
+
+    Accounts, names, projects and groups are those of the day of the plan. Today's
+    stand behind them where they differ (now: NAME), also where a token is gone.
+    CSV and JSON have both: account, name and path of then, and account_now,
+    name_now and path_now. The names of then are empty where the journal has none:
+    before its revision 4, and with --no-names.
 
     Examples:
 
         gitlab-tokens history
         gitlab-tokens history 12
-        gitlab-tokens history --run 12 --output csv
+        gitlab-tokens history --token 4711
+        gitlab-tokens history --user inventory --since 2026-01-01
+        gitlab-tokens history --tokens --output csv
+    """
+
+
+@task("evidence:evidence", LOCATED, EVIDENCE, family=Family.RECORD)
+def evidence() -> None:
+    """Write the record for an auditor, with its proof.
+
+    A line of JSON for each run: who planned it, who carried it out, when and why,
+    what the instance demanded of tokens then, how many tokens had which date
+    before and after, and how many of them had it in the end. Below it are its
+    rows, and the entries of the chain that proves them. There is no token, digest
+    or e-mail address in it, unless a name or a reason has one.
+
+    FILE.check.py is some forty lines of Python. They check the file without this
+    tool, and name what was changed, removed or added. Read them before you run
+    them.
+    --sign-key signs the file with ssh-keygen. Who has the public key checks it
+    with ssh-keygen -Y verify -n gitlab-tokens-evidence.
+
+    Who may write everything in the database can write rows and their chain
+    again. That shows only in comparison with what is kept elsewhere: an earlier
+    file, a line in syslog, the last entry that journal.status printed. So let somebody
+    else keep them. Runs from before revision 4 of the journal have no entries.
+
+    It reads the schema token_tasks alone, also on a standby. What a role needs for
+    that is under history in doctor --grants. The file is for its owner alone to
+    read. Where the target is a container or pod, let standard output go to a file
+    instead.
+
+    Examples:
+
+        gitlab-tokens evidence --since 2026-01-01 --file evidence.ndjson
+        gitlab-tokens evidence --file evidence.ndjson --sign-key ~/.ssh/id_ed25519
     """
 
 
@@ -588,7 +703,7 @@ def doctor() -> None:
 
     --grants ROLE prints SQL instead: the least privileges that this role needs,
     for analyze, for list, for kinds that are no access tokens, for history, for
-    changes and for rotate. The owner of GitLab's tables runs it.
+    changes, for revoke and for rotate. The owner of GitLab's tables runs it.
 
     Examples:
 

@@ -54,6 +54,7 @@ class Option:
         is_file: it names a file right here, or `-`; a task that runs elsewhere finds it there under another name.
         is_log: it names logs right here; a task that runs elsewhere gets what they come to.
         takes_form: the form of --output that is written into the file right here that it names, wherever the task runs.
+        configured: where it is not given, the key of its name below `tokens` in the configuration counts.
         value: what has to follow it, where `forms` do not say so; of no use for a flag.
         group: where help shows it.
         short: a letter that is short for it, the same in every task.
@@ -68,6 +69,7 @@ class Option:
     is_log: bool = False
     only_here: bool = False
     takes_form: str = ""
+    configured: bool = False
     value: Value = ANYTHING
     group: Group = Group.CHANGE
     short: str = ""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tokens.commands.environment import Environment
-from tokens.commands.options.handling import GUARDS, Handling, handling
+from tokens.commands.options.handling import GUARDS, MOST_JOBS, Handling, handling
 from tokens.tasks import target
 from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 
@@ -26,6 +26,7 @@ KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")
 KIND_SHOWN = Value("KIND", "a kind", "project,deploy-token", (*KIND.choices, *OTHER_KINDS.split(", ")))
 OWNER_STATE = Value("STATE", "a state of an owner", "blocked,banned", tuple(OWNER_STATES.split(", ")))
 STATE = Value("STATE", "a state", "active,expired", tuple(STATES.split(", ")))
+STATE_TO_REVOKE = Value("STATE", "a state", "expired", ("active", "expired"))
 USERNAME = Value("USERNAME", "a username", "inventory", lookup="users")
 ACCOUNT = Value("USERNAME", "a username", "inventory", lookup="service accounts")
 GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools", lookup="groups")
@@ -86,6 +87,15 @@ WHOSE = Argument(
 RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
 RUN_TO_CHANGE = Argument("run", "tokens.commands.options.values:run_to_change", (RUN,))
 REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
+FOUR_EYES = Argument("four_eyes", target.four_eyes)
+FOUR_EYES_SET = Argument(
+    "on",
+    "tokens.commands.journal:turned",
+    (
+        Option("on", "From now on nobody may apply a plan of their own.", False),
+        Option("off", "One person may plan and apply again. Who turned it off stays on record.", False),
+    ),
+)
 REASON_GIVEN = Argument("reason", "tokens.commands.options.values:reason", (REASON,))
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
 NO_JOURNAL = Option(
@@ -117,10 +127,34 @@ DATES_OUTPUT = Option(
     short="o",
 )
 
-RUN_SHOWN = Argument(
-    "run",
-    "tokens.commands.options.values:number_of_run",
-    (RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),),
+RUNS_SHOWN = Argument(
+    "wanted",
+    "tokens.commands.history:wanted",
+    (
+        RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),
+        Option("tokens", "Each token of these runs, too.", False, group=Group.TOKENS),
+        Option(
+            "token",
+            f"Only what was done to the token with this id; also one that a rotation made. {SEVERAL}",
+            several=True,
+            value=Value("ID", "the id of a token", "4711"),
+            group=Group.TOKENS,
+        ),
+        Option(
+            "user",
+            f"Only what was done to tokens of the account that has, or had then, this username. {SEVERAL}",
+            several=True,
+            value=USERNAME,
+            group=Group.TOKENS,
+        ),
+        Option(
+            "since",
+            "Only runs that were planned or carried out on this day (2024-06-15, UTC) or later.",
+            value=PAST_DAY,
+            group=Group.TOKENS,
+        ),
+        replace(REASON, text="Only runs with this text in their reason; case does not count.", group=Group.TOKENS),
+    ),
 )
 WHOSE_OUTPUT = Option(
     "output",
@@ -132,7 +166,7 @@ WHOSE_OUTPUT = Option(
 )
 HISTORY_OUTPUT = Option(
     "output",
-    "text, json or csv (with --run its tokens only). Default: text.",
+    "text, json or csv (with --run or --tokens a line a token). Default: text.",
     "text",
     forms=("text", "json", "csv"),
     value=FORM,
@@ -142,7 +176,7 @@ HISTORY_OUTPUT = Option(
 GRANTS = Option(
     "grants",
     "Instead, print the least privileges for this role as SQL: analyze, list, others (kinds that are no access "
-    "tokens), history, changes, rotate.",
+    "tokens), history, changes, revoke, rotate.",
     value=Value("ROLE", "the name of a role", "auditor"),
 )
 
@@ -157,6 +191,29 @@ SQL = Option(
     "Instead, print the statements that make its tables, to be run first on each subscriber of a publication that will "
     "carry them. Nothing is changed.",
     False,
+)
+EVIDENCE = Argument(
+    "wanted",
+    "tokens.commands.evidence:wanted",
+    (
+        Option(
+            "since",
+            "Only runs of which something was written on this day (2024-06-15, UTC) or later. Default: all.",
+            value=PAST_DAY,
+        ),
+        Option(
+            "file",
+            "The file to write, in place of an older one, with FILE.check.py beside it. Default: standard output.",
+            only_here=True,
+            value=Value("FILE", "a file", "evidence.ndjson", lookup="files"),
+        ),
+        Option(
+            "sign_key",
+            "Sign the file with this key of ssh, into FILE.sig.",
+            only_here=True,
+            value=Value("FILE", "a file", "~/.ssh/id_ed25519", lookup="files"),
+        ),
+    ),
 )
 PRUNED_DAY = Argument(
     "day",
@@ -348,6 +405,23 @@ EXPIRED_WITHIN = Option(
 PERIODS = (WITHIN, EXPIRED_WITHIN)
 SELECTION = Argument("selection", "tokens.commands.options.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
 """Which tokens are to be changed."""
+
+TO_REVOKE = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_revoke",
+    (
+        *(
+            replace(
+                option.saying(f"Only in this state: active, expired. Default: active. {SEVERAL}"), value=STATE_TO_REVOKE
+            )
+            if option.name == "state"
+            else option
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+"""Which tokens are to be revoked."""
 
 
 def _of_every_kind(option: Option) -> Option:
@@ -672,22 +746,39 @@ CARRYING_OUT = (
         value=Value("TIME", "a time", "10s"),
         group=Group.CARE,
     ),
-    OUTPUT,
-)
-PLANNING = (
-    DRY_RUN,
     Option(
-        "plan",
-        "Store the plan in the journal, for `apply` by a second person within a day.",
-        False,
+        "jobs",
+        f"How many connections share the work, 1 to {MOST_JOBS}: two need about two thirds of the time. Default: "
+        "tokens.jobs in the configuration, then 1.",
+        configured=True,
+        value=Value("NUMBER", "a number", "2", tuple(str(number) for number in range(1, MOST_JOBS + 1))),
         group=Group.CARE,
     ),
-    REASON,
-    NO_JOURNAL,
+)
+PLAN = Option(
+    "plan",
+    "Store the plan in the journal, for `apply` by a second person within a day.",
+    False,
+    group=Group.CARE,
+)
+NO_NAMES = Option(
+    "no_names",
+    "Keep no names in the journal, ids and dates alone. Names take about 25 bytes a token.",
+    False,
+    group=Group.CARE,
+)
+PLANNING = (DRY_RUN, PLAN, REASON, NO_JOURNAL, NO_NAMES)
+PLAN_OUTPUT = Option(
+    "output",
+    "text, json, or with --dry-run csv (all tokens of the plan). Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
 )
 
 
-def handling_of(task: str, *more: Option) -> Argument:
+def handling_of(task: str, *more: Option, output: Option = OUTPUT) -> Argument:
     """How carefully `task` changes tokens: the options of all such tasks, and more."""
     guards = GUARDS[task]
     allow = Option(
@@ -701,9 +792,10 @@ def handling_of(task: str, *more: Option) -> Argument:
     def made(
         option: target.TargetOption, environment: Environment, standby: Sequence[str] | None, **own: Any
     ) -> Handling:
-        return handling(environment, task=task, standbys=target.standbys(option, standby), **own)
+        standbys, four_eyes = target.standbys(option, standby), option.configuration.four_eyes
+        return handling(environment, task=task, standbys=standbys, four_eyes=four_eyes, **own)
 
-    return Argument("handling", made, (*CARRYING_OUT, allow, *more))
+    return Argument("handling", made, (*CARRYING_OUT, output, allow, *more))
 
 
 HANGING_ON = Argument(

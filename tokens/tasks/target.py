@@ -187,6 +187,7 @@ def run_there(
         client=client(option, target),
         bundles=bundle_folder(option, environment),
         debug=logging.getLogger().isEnabledFor(logging.DEBUG),
+        four_eyes=option.configuration.four_eyes,
     )
 
 
@@ -327,6 +328,11 @@ def demo_directory(
         raise UsageError(
             f"tokens.demo.directory is in the home folder of an account that is not here: {directory}."
         ) from None
+
+
+def four_eyes(option: TargetOption, environment: Environment) -> bool:  # noqa: ARG001
+    """Whether the configuration demands that nobody carries out a plan of their own."""
+    return option.configuration.four_eyes
 
 
 def _refuse_empty_variable(text: str) -> None:

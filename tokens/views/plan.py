@@ -1,29 +1,40 @@
 """How a plan looks, as text and as JSON; also one that the journal gives."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
+from tokens.change.change import Move
 from tokens.change.plan import Plan
 from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.journal.listing import TokenOutcome
 from tokens.journal.runs import StoredRun
 from tokens.origin import described
 from tokens.run.stored_plans import Application, Undo
 from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
+from tokens.views.history_columns import CHANGES
 from tokens.views.left_out import left_out
 from tokens.views.times import near, when
 
 MOST_MOVES = 20  # lines; --output json has all of them
+MOST_DATES = 5  # lines, where dates stay as they are
 MOST_IDS = 1_000  # of a note, in JSON
 MOST_IDS_SHOWN = 100  # of what an undo leaves alone; the run's history lists all of them
+MOST_LISTED = 20  # tokens of a stored plan
 KINDS = (17, 8)  # columns
 MOVES = (15, 15, 8)
+DATES = (15, 8)
 
 
 def deed(plan: Plan, tokens: int) -> str:
     """What the plan does to `tokens`, such as `remove the expiration date of 7 tokens`."""
+    if plan.change.revokes:
+        return (
+            f"bring back {counted(tokens, 'revoked token')}" if plan.is_undo else f"revoke {counted(tokens, 'token')}"
+        )
     verb = "put back" if plan.is_undo else "remove" if plan.change.removes else "extend"
     return f"{verb} the expiration date of {counted(tokens, 'token')}"
 
@@ -71,14 +82,44 @@ def title_to_apply(found: Application, instance: Instance, columns: int | None) 
     """What a stored plan, or a run that has stopped, is about."""
     stored, tokens = found.stored, found.plan.tokens
     rest = "" if tokens == stored.tokens else f" (of {stored.tokens:,})"
-    return f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\nPlanned {_origin(stored, columns)}"
+    title = f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\nPlanned {_origin(stored, columns)}"
+    return f"{title}\n{_undone(found.undone, columns)}" if found.undone else title
 
 
 def title_to_undo(found: Undo, instance: Instance, columns: int | None) -> str:
     """Which run an undo takes back: whose it is, when it was planned, and why."""
     stored = found.stored
     title = f"Plan to undo run {stored.id}: {deed(found.plan, found.tokens)} on {instance}"
-    return f"{title}\nRun {stored.id}, {stored.kind}, was planned {_origin(stored, columns)}"
+    return f"{title}\n{_undone(stored, columns)}"
+
+
+def run_as_dict(stored: StoredRun) -> dict[str, Any]:
+    """Whose run it is, when it was planned, and why, for a program."""
+    return {
+        "run": stored.id,
+        "kind": stored.kind.value,
+        "planned_at": stored.created_at,
+        "planned_by": dict(stored.origin),
+        "reason": stored.reason,
+    }
+
+
+def listed_screen(listed: Iterable[TokenOutcome], tokens: int, every: str, columns: int | None) -> Iterator[str]:
+    """The first tokens of a plan, and `every`: what to type for all of them."""
+    shown = [[str(cell) for cell in CHANGES.cells(one)[:-1]] for one in islice(listed, MOST_LISTED)]
+    yield ""
+    yield from tables.table(CHANGES.heading[:-1], shown, columns)
+    if tokens > len(shown):
+        yield f"... and {tokens - len(shown):,} more{every}"
+
+
+def listed_as_dicts(listed: Iterable[TokenOutcome]) -> list[dict[str, Any]]:
+    """The first MOST_IDS tokens of a plan for a program."""
+    return [dict(zip(CHANGES.fields, CHANGES.values(one), strict=True)) for one in islice(listed, MOST_IDS)]
+
+
+def _undone(stored: StoredRun, columns: int | None) -> str:
+    return f"Run {stored.id}, {stored.kind}, was planned {_origin(stored, columns)}"
 
 
 def _origin(stored: StoredRun, columns: int | None) -> str:
@@ -144,11 +185,24 @@ def _moves(plan: Plan, columns: int | None) -> Iterator[str]:
     if not moves:
         return
     said = _date if columns is None else near
+    if plan.change.revokes:
+        yield from _dates(moves, said, columns)
+        return
     shown = [(said(move.old), said(move.new), move.tokens) for move in moves[:MOST_MOVES]]
     yield from tables.table(("From", "To", "Tokens"), shown, columns, MOVES)
     if len(moves) > MOST_MOVES:
         rest = moves[MOST_MOVES:]
         yield f"... and {counted(sum(move.tokens for move in rest), 'token')} in {len(rest):,} more lines"
+    yield ""
+
+
+def _dates(moves: Sequence[Move], said: Callable[[ExpirationDate | None], str], columns: int | None) -> Iterator[str]:
+    """The dates of tokens that keep them: those with the most tokens."""
+    listed = sorted(moves, key=lambda move: -move.tokens)
+    shown = [(said(move.old), move.tokens) for move in listed[:MOST_DATES]]
+    yield from tables.table(("Expires", "Tokens"), shown, columns, DATES)
+    if rest := listed[MOST_DATES:]:
+        yield f"... and {counted(sum(move.tokens for move in rest), 'token')} on {counted(len(rest), 'more date')}"
     yield ""
 
 

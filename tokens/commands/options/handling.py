@@ -13,13 +13,15 @@ from tokens.spelling import meant
 GUARDS = {
     "extend": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
     "remove": ("beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
+    "revoke": ("doomed", "maintenance", "publication"),
     "apply": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan"),
-    "undo": ("superseded", "doomed", "maintenance"),
+    "undo": ("reviving", "superseded", "doomed", "maintenance"),
     "rotate": ("long-expired", "administrator", "no-membership"),
     "journal.install": ("publication",),
 }
 """What can refuse each task, and what its `--allow` takes."""
 
+MOST_JOBS = 8  # connections of one run; they wait for each other's COMMIT, so more of them gain nothing
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -36,9 +38,13 @@ class Handling:
         at_most: how many tokens may be changed, None for any number.
         reason: why, for the journal.
         journal: whether it is recorded.
+        names: whether the record has what the tokens are called.
         json: whether what is said is one document for a program.
+        csv: whether the tokens of a stored plan are printed, and nothing else.
+        four_eyes: whether the configuration demands that nobody carries out a plan of their own.
         standbys: those that are waited for, None for those of the configuration.
         max_lag: seconds that a standby may be behind.
+        jobs: connections that share the work, at most MOST_JOBS.
     """
 
     task: str
@@ -49,9 +55,13 @@ class Handling:
     at_most: int | None
     reason: str | None
     journal: bool
+    names: bool
     json: bool
+    csv: bool
+    four_eyes: bool
     standbys: tuple[Address, ...] | None
     max_lag: float
+    jobs: int
 
 
 def handling(
@@ -63,11 +73,14 @@ def handling(
     at_most: str | None,
     standbys: tuple[Address, ...] | None,
     max_lag: str,
+    jobs: str | None,
     output: str,
     dry_run: bool = False,
     plan: bool = False,
     reason: str | None = None,
     no_journal: bool = False,
+    no_names: bool = False,
+    four_eyes: bool = False,
 ) -> Handling:
     """How `task` handles the change, as these options say.
 
@@ -78,6 +91,8 @@ def handling(
         raise UsageError("--dry-run stores nothing and --plan stores the plan: choose one.")
     if plan and no_journal:
         raise UsageError("--plan keeps the plan in the journal, so --no-journal cannot go with it.")
+    if output == "csv" and not dry_run:
+        raise UsageError("--output csv lists the tokens of a plan: it goes with --dry-run alone.")
     return Handling(
         task=task,
         asks=not yes,
@@ -87,9 +102,13 @@ def handling(
         at_most=values.number_at_most(at_most),
         reason=values.reason(environment, reason),
         journal=not no_journal,
+        names=not no_names,
         json=output == "json",
+        csv=output == "csv",
+        four_eyes=four_eyes,
         standbys=standbys,
         max_lag=_seconds(max_lag),
+        jobs=_jobs(jobs),
     )
 
 
@@ -101,6 +120,16 @@ def allowed(task: str, values: Iterable[str] | None) -> frozenset[str]:
         if word not in known:
             raise UsageError(f'--allow takes {", ".join(known)}, not "{word}"{meant(word, known)}.')
     return frozenset(words)
+
+
+def _jobs(text: str | None) -> int:
+    number = 1 if text is None else values.whole_number(text, 1, MOST_JOBS)
+    if number is None:
+        raise UsageError(
+            f"--jobs, or tokens.jobs in the configuration, takes a number of connections from 1 to {MOST_JOBS}, "
+            f'not "{text}".'
+        )
+    return number
 
 
 def _seconds(text: str) -> float:

@@ -14,7 +14,7 @@ from tokens.commands.options.values import free_text
 from tokens.errors import UsageError
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, OwnerState, State
-from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, refuse_others
+from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, refuse_everything, refuse_others
 from tokens.spelling import meant
 
 KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
@@ -95,6 +95,19 @@ def selection(
         superseded=takes_superseded(environment, leave_out),
         others=frozenset(one for one in named if isinstance(one, OtherKind)),
     )
+
+
+def to_revoke(environment: Environment, **options: Any) -> Selection:
+    """The same for tokens that are to be revoked: of any date, but not of every one.
+
+    Raises:
+        UsageError: tokens that are revoked already, or no option that chooses any.
+    """
+    found = selection(environment, **options, needs_expires=False)
+    if State.REVOKED in found.states:
+        raise UsageError("--state takes active and expired here: a revoked token cannot be revoked again.")
+    refuse_everything(found)
+    return found
 
 
 def to_read(environment: Environment, **options: Any) -> Selection:

@@ -1,0 +1,118 @@
+"""What a transaction of a run does to tokens that it revokes, or brings back; and what became of those since.
+
+Every statement works in the transaction that the caller has opened.
+"""
+
+from collections.abc import Sequence
+
+from tokens.change.plan import Chunk, Plan
+from tokens.change.revocation import NOW
+from tokens.database import Connection, array_literal
+from tokens.gitlab.triggers import change_returning
+from tokens.journal.record import ChunkOutcome, Recorder
+from tokens.journal.runs import AS_REVOKED
+from tokens.run.update import CHUNKS, outcome_of, positions_of, values_of
+
+# GitLab's own revocation writes these two columns. Whatever else is so since the plan is somebody else's decision.
+NOT_REVOKED = f"""
+      FROM {CHUNKS}
+      WHERE t.revoked IS NOT TRUE
+        AND t.expires_at IS NOT DISTINCT FROM chunk.old"""
+
+REVOKED_BY_RUN = f"""
+      FROM token_tasks.revocations n
+      CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+      JOIN unnest(CAST(%(ids)s AS bigint[])) AS wanted (id) ON wanted.id = kept.id
+      JOIN public.personal_access_tokens t ON t.id = kept.id
+      WHERE n.run_id = %(undoes)s
+        AND n.position IN (
+          SELECT (
+            SELECT max(c.position)
+            FROM token_tasks.chunks c
+            WHERE c.run_id = %(undoes)s AND c.position <= mine.position
+          )
+          FROM unnest(CAST(%(positions)s AS bigint[])) AS mine (position)
+        )
+        AND {AS_REVOKED}"""  # noqa: S608 - a constant
+
+UNLOCKED = """unlocked AS MATERIALIZED (
+      SELECT t.id, {columns}{found}
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    )"""
+
+KEPT = f""", kept AS (
+      INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at)
+      SELECT
+        CAST(%(run)s AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
+        array_agg(t.updated_at ORDER BY t.id), {NOW}
+      FROM unlocked t
+      GROUP BY t.position
+    )"""  # noqa: S608 - a constant
+
+REVOKE = f"""
+    UPDATE public.personal_access_tokens t
+    SET revoked = true, updated_at = {NOW}
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id
+"""  # noqa: S608 - a constant
+
+BRING_BACK = """
+    UPDATE public.personal_access_tokens t
+    SET revoked = unlocked.revoked, updated_at = unlocked.updated_at
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id
+"""
+
+RECOUNT = """
+    SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST(%(ids)s AS bigint[]))
+      AND revoked IS {state}
+"""
+
+
+class Revocation:
+    """The revocation of a plan's tokens, chunk by chunk, or its undo; what they were before goes into `recorder`."""
+
+    is_plain = False
+    """One statement passes over what others hold, so there is no quicker one to try first."""
+
+    def __init__(self, plan: Plan, recorder: Recorder) -> None:
+        self._plan = plan
+        self._recorder = recorder
+
+    def of_all(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
+        """The same as `of_unlocked`."""
+        return self.of_unlocked(connection, batch)
+
+    def of_unlocked(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
+        """Revoke what can be revoked of these chunks, or bring it back, passing over what others have locked."""
+        parameters = self._about(batch)
+        if self._plan.is_undo:
+            unlocked = UNLOCKED.format(columns="kept.revoked, kept.updated_at", found=REVOKED_BY_RUN)
+            found = change_returning(connection, BRING_BACK, unlocked, **parameters)
+        else:
+            unlocked = UNLOCKED.format(columns="chunk.position, t.revoked, t.updated_at", found=NOT_REVOKED)
+            run = {} if self._recorder.run is None else {"run": self._recorder.run}
+            found = change_returning(connection, REVOKE, unlocked + (KEPT if run else ""), **run, **parameters)
+        changed = set(found)
+        if len(changed) == sum(len(chunk.ids) for chunk in batch):
+            return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
+        left = f"    SELECT t.id{REVOKED_BY_RUN if self._plan.is_undo else NOT_REVOKED}"
+        locked = {row.id for row in connection.rows(left, **parameters)}
+        return [outcome_of(chunk, changed, locked) for chunk in batch]
+
+    def recount(self, connection: Connection, chunks: Sequence[Chunk]) -> int:
+        """How many of the tokens of these chunks are revoked now, or are not any more."""
+        ids = array_literal(id_ for chunk in chunks for id_ in chunk.ids)
+        statement = RECOUNT.format(state="NOT TRUE" if self._plan.is_undo else "TRUE")
+        return int(connection.row(statement, ids=ids).tokens)
+
+    def _about(self, batch: Sequence[Chunk]) -> dict[str, object]:
+        if not self._plan.is_undo:
+            return values_of(batch)
+        ids = array_literal(id_ for chunk in batch for id_ in chunk.ids)
+        return {"ids": ids, "positions": positions_of(batch), "undoes": self._plan.undoes}
