@@ -7704,6 +7704,155 @@ SELECT count(*) AS tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
       AND revoked IS NOT TRUE;
 
+-- rotate
+SELECT named.name, count(owner.id) AS found
+    FROM unnest(CAST($1 AS text[])) AS named (name)
+    LEFT JOIN public.users owner ON lower(owner.username) = lower(named.name)
+    GROUP BY named.name
+    HAVING count(owner.id) <> 1
+    ORDER BY named.name;
+
+-- rotate
+SELECT
+      t.id, t.name, CAST(NULL AS text) AS description, u.username, t.user_id, u.user_type,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.scopes,
+      t.expires_at::text AS expires_at,
+      CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(now() AT TIME ZONE 'UTC' AS date) END AS days,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
+      CAST(NULL AS bigint) AS organization_id,
+      t.impersonation,
+      false AS granular,
+      0 AS granular_scopes,
+      false AS sudo,
+      (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+        SELECT max(line.id)
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS live_successor
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.user_id IN (
+    SELECT owner.id
+    FROM public.users owner
+    WHERE lower(owner.username) IN (SELECT lower(name) FROM unnest(CAST($1 AS text[])) AS named (name))
+  )
+      AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)))
+    ORDER BY abs(CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(now() AT TIME ZONE 'UTC' AS date) END) NULLS LAST, t.expires_at NULLS LAST, t.id;
+
+-- rotate
+SELECT
+      u.id, u.username, COALESCE(u.user_type, 0) AS user_type, u.state, COALESCE(u.admin, false) AS admin,
+      CAST(NULL AS bigint) AS organization_id,
+      CAST(NULL AS text) AS by_project,
+      made_by.path AS by_group,
+      (SELECT r.path FROM public.routes r WHERE r.source_type = 'Namespace' AND r.source_id = top.id) AS top_group
+    FROM public.users u
+    LEFT JOIN public.user_details d ON d.user_id = u.id
+    LEFT JOIN public.namespaces n ON n.id = d.provisioned_by_group_id
+    LEFT JOIN public.routes made_by ON made_by.source_type = 'Namespace' AND made_by.source_id = n.id
+    LEFT JOIN public.namespaces top ON top.id = COALESCE(n.traversal_ids[1], n.id)
+    WHERE lower(u.username) = lower(CAST($1 AS text))
+    ORDER BY u.id;
+
+-- rotate
+SELECT EXISTS (
+      SELECT
+      FROM public.members m
+      WHERE m.user_id = $1 AND m.requested_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) AS found;
+
+-- rotate
+SELECT
+      r.path, max(m.access_level) AS access_level, string_agg(DISTINCT person.username, ', ') AS people,
+      count(*) OVER () AS places
+    FROM public.members m
+    JOIN public.users person ON person.id = m.user_id
+    JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+    LEFT JOIN public.projects p ON m.source_type = 'Project' AND p.id = m.source_id
+    LEFT JOIN public.namespaces n ON n.id = COALESCE(p.namespace_id, m.source_id)
+    WHERE m.user_id = ANY(CAST($1 AS bigint[]))
+      AND m.requested_at IS NULL
+      AND (m.expires_at IS NULL OR m.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      AND NOT EXISTS (
+        SELECT
+        FROM public.members own
+        WHERE own.user_id = $2
+          AND own.requested_at IS NULL
+          AND (own.expires_at IS NULL OR own.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          AND own.access_level >= m.access_level
+          AND (
+            own.source_type = m.source_type AND own.source_id = m.source_id
+            OR own.source_type = 'Namespace' AND (own.source_id = n.id OR own.source_id = ANY (n.traversal_ids))
+          )
+      )
+    GROUP BY r.path
+    ORDER BY r.path
+    LIMIT 8;
+
+-- rotate
+SELECT
+      u.id, u.username, COALESCE(u.user_type, 0) AS user_type, u.state, COALESCE(u.admin, false) AS admin,
+      CAST(NULL AS bigint) AS organization_id,
+      CAST(NULL AS text) AS by_project,
+      made_by.path AS by_group,
+      (SELECT r.path FROM public.routes r WHERE r.source_type = 'Namespace' AND r.source_id = top.id) AS top_group
+    FROM public.users u
+    LEFT JOIN public.user_details d ON d.user_id = u.id
+    LEFT JOIN public.namespaces n ON n.id = d.provisioned_by_group_id
+    LEFT JOIN public.routes made_by ON made_by.source_type = 'Namespace' AND made_by.source_id = n.id
+    LEFT JOIN public.namespaces top ON top.id = COALESCE(n.traversal_ids[1], n.id)
+    WHERE u.id = $1
+    ORDER BY u.id;
+
 -- journal.prune
 SELECT count(*) AS runs 
     FROM token_tasks.runs r
