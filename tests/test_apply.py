@@ -439,8 +439,7 @@ def test_what_cannot_be_read_is_one_line() -> None:
         (["apply", "--yes", "--run", "\x1b[31m"], 'but was given "\ufffd[31m". '),
         (["undo", "--yes", "--run", "0"], 'but was given "0". '),
         (["undo", "--yes", "--run", "1", "--allow", "all"], "--allow takes"),
-        (["apply", "--yes", "--run", "1", "--output", "csv"], "--output takes text or json"),
-        (["apply", "--dry", "--yes", "--run", "1"], "has no dry run"),
+        (["apply", "--yes", "--run", "1", "--output", "csv"], "it goes with --dry-run alone"),
     ):
         done = nowhere.run(*words)
         assert (done.returncode, done.stdout) == (2, ""), words
@@ -709,7 +708,8 @@ def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ("undo", "superseded, doomed, maintenance"),
+        ("revoke", "doomed, maintenance, publication"),
+        ("undo", "reviving, superseded, doomed, maintenance"),
         ("apply", "past, earlier, beyond-maximum, superseded, doomed, maintenance, old-plan"),
         ("extend", "past, earlier, beyond-maximum, superseded, doomed, maintenance, publication"),
         ("remove", "beyond-maximum, superseded, doomed, maintenance, publication"),
@@ -722,7 +722,7 @@ def test_help_and_refusal_name_the_guards_of_the_task_and_it_takes_no_other(
     assert f"Continue in spite of a guard: {words}. Several" in shown
     every = {word for words in GUARDS.values() for word in words}
     for word in every - set(words.split(", ")):
-        run = {"extend": ("--to", "2099-01-01"), "remove": ()}.get(task, ("--run", "1"))
+        run = {"extend": ("--to", "2099-01-01"), "remove": (), "revoke": ()}.get(task, ("--run", "1"))
         assert typed(task, *run, "--yes", "--target", url(NOWHERE), "--allow", word) == ExitStatus.USAGE
         assert capsys.readouterr().err.startswith(f'--allow takes {words}, not "{word}".')
 

@@ -321,7 +321,7 @@ def test_every_task_says_what_a_plain_reading_of_the_rows_says(
 
 def check_counts(address: Address, selection: Selection, made: list[Made]) -> None:
     works = [one for one in made if one.state is State.ACTIVE]
-    coming = Counter(one.day for one in works if one.day is not None and 1 <= (one.day - TODAY).days <= 30)
+    coming = Counter(one.day for one in works if one.day is not None and (one.day - TODAY).days <= 30)
     assert {day.day: day.tokens for day in forecast(address, selection, 30).days if day.tokens} == coming
     soon = [one.day for one in works if one.day is not None and (one.day - TODAY).days <= 30]
     urgent = [day for day in soon if (day - TODAY).days <= 7]
@@ -434,9 +434,15 @@ def test_what_ends_later_today_is_within_a_period_and_alarms(
     assert "1 credential stops working within 1 day" in show(
         "check", "--kind", "ssh-key", "--warn", "1d", "--critical", "1d", status=5
     )
-    assert due(
-        gitlab_database, Selection((), kinds=frozenset(), others=frozenset({OtherKind.SSH_KEY})), 30, 7
-    ).days in (0, 1)
+    keys = Selection((), kinds=frozenset(), others=frozenset({OtherKind.SSH_KEY}))
+    assert due(gitlab_database, keys, 30, 7).days in (0, 1)
+    # In a forecast and its calendar, too.
+    day = tonight.date()
+    assert {one.day: one.tokens for one in forecast(gitlab_database, keys, 30).days}[day] == 1
+    assert forecast(gitlab_database, keys, 30).first == TODAY
+    assert f"DTSTART;VALUE=DATE:{day:%Y%m%d}" in show("forecast", "--kind", "ssh-key", "--output", "ics")
+    # A token of today is dead, so of tokens alone it begins tomorrow.
+    assert forecast(gitlab_database, Selection(()), 30).first == TODAY + timedelta(1)
 
 
 @on_the_newest

@@ -11,7 +11,7 @@ from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
 from tests.testbed.program import INV
-from tests.testbed.runs import begin_run
+from tests.testbed.runs import begin_run, undo
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.notes import Concern
@@ -175,6 +175,29 @@ def test_who_may_read_the_history_may_do_that_and_nothing_else(
             execute(nobody, statement)
     for task in (["tokens.undo", "--run", "1", "--yes"], ["tokens.journal.prune", "--before", "2100-01-01", "--yes"]):
         assert call_here(INV, *task, *target).returncode == 3
+
+
+def test_who_may_revoke_may_do_that_and_take_it_back_and_change_no_date(
+    gitlab_database: Address, superuser: Superuser, nobody: Address
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL)
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 3, expires_at="2099-06-15")
+    execute(superuser(gitlab_database), *least_privileges(gitlab_database, "Night Shift")["revoke"])
+    plan = make_plan(nobody, RunKind.REVOKE, Selection((), never_used=True), Change(revokes=True))
+    *_, end = run(nobody, plan, begin_run(nobody, plan))
+    assert end == Finished(changed=3)
+    assert undo(nobody, 1) == Finished(changed=3)
+    found = findings(nobody)
+    assert found["privileges for revoke"][0] is Verdict.OK
+    assert found["privileges for changes"][0] is Verdict.WARN
+    for statement in (
+        "UPDATE personal_access_tokens SET expires_at = NULL",
+        "UPDATE members SET expires_at = NULL",
+        "SELECT token_digest FROM personal_access_tokens",
+    ):
+        with pytest.raises(Exception, match="permission denied"):
+            execute(nobody, statement)
 
 
 HIDING = ("users", "members", "user_details", "namespaces", "routes", "projects", "application_settings")

@@ -59,8 +59,8 @@ def test_the_schema_is_one() -> None:
 
 def test_every_task_that_prints_json_is_tried_here() -> None:
     changing = {"apply", "extend", "remove", "revoke", "rotate", "undo"}
-    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.status", "list"}
-    reading |= {"simulate", "targets", "used"}
+    reading = {"analyze", "breakdown", "check", "doctor", "forecast", "history", "journal.four-eyes", "journal.status"}
+    reading |= {"list", "simulate", "targets", "used"}
     assert {
         name for name in ns.task_names if any("json" in one.forms for one in ns[name].options)
     } == changing | reading | {"whose"}  # which has tests/test_whose.py
@@ -92,6 +92,7 @@ def test_what_is_only_read(database: Instance, document: Document, tmp_path: Pat
     assert document("doctor", "doctor", target=there)["findings"]
     assert document("doctor", "doctor", "--grants", "auditor", target=there)["grants"]
     assert document("journal.status", "journal.status", target=there)["tokens"] == 0
+    assert document("journal.four-eyes", "journal.four-eyes", "--on", target=there)["four_eyes"] is True
 
 
 def test_a_change_its_way_back_and_their_history(database: Instance, document: Document, tmp_path: Path) -> None:
@@ -102,23 +103,34 @@ def test_a_change_its_way_back_and_their_history(database: Instance, document: D
     dry = document("change", "extend", *words, "--dry-run", target=there)
     assert (dry["plan"]["tokens"], dry["instance"]["release"]) == (6, "19.2")
     assert document("change", "extend", *words, "--plan", target=there)["state"] == "planned"
+    shown = document("change", "apply", "--run", 1, "--dry-run", target=there)
+    assert (shown["state"], len(shown["outcomes"])) == ("planned", 6)
     assert document("change", "apply", "--run", 1, "--yes", target=there)["changed"] == 6
     assert document("change", "apply", "--run", 1, "--yes", target=there)["state"] == "done"
     database.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = 1")
     undone = document("change", "undo", "--run", 1, "--yes", target=there, status=4)
     assert (undone["changed_since"], undone["status"]) == ([1], 4)
+    assert (undone["undoes"]["run"], undone["undoes"]["kind"]) == (1, "extend")
     document("change", "remove", "--expires", SOON, "--yes", target=there)
     runs = document("history", "history", target=there)["runs"]
     assert [run["run"] for run in runs] == [3, 2, 1]
+    assert [len(run["outcomes"]) for run in document("history", "history", "--token", 2, target=there)["runs"]] == [
+        1
+    ] * 3
     listed = document("history --run", "history", "--run", 1, target=there)
     assert listed["run"] == 1
     assert listed["outcomes"][1] == {
         "id": 2,
         "account": listed["outcomes"][1]["account"],
         "name": listed["outcomes"][1]["name"],
+        "path": None,
+        "account_now": listed["outcomes"][1]["account"],
+        "name_now": listed["outcomes"][1]["name"],
+        "path_now": None,
         "old_expires_at": str(SOON),
         "new_expires_at": str(LATER),
         "outcome": "changed",
+        "changed_at": listed["outcomes"][1]["changed_at"],
     }
     revoked = document("change", "revoke", "--ids", ids, "--yes", target=there)
     assert (revoked["run"], revoked["changed"], revoked["plan"]["kind"]) == (4, 2, "revoke")
@@ -144,6 +156,10 @@ def test_a_rotation_and_its_history(database: Instance, document: Document, tmp_
     (rotation,) = document("history --run", "history", "--run", done["run"], target=there)["rotations"]
     assert (rotation["id"], rotation["old_expires_at"]) == (6, str(SOON))
     assert rotation["grace_until"] == str(TODAY + timedelta(7))
+    assert (rotation["name"], rotation["successor_name"]) == ("nightly", "nightly")
+    assert rotation["delivered_to"] == f"file {tmp_path}/token"
+    (run,) = document("history", "history", "--token", 7, target=there)["runs"]
+    assert run["rotations"] == [rotation]
 
 
 def test_what_a_log_adds(database: Instance, document: Document, tmp_path: Path) -> None:

@@ -4,20 +4,34 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.testbed.crashes import OFTEN, Killer, check_crash, check_others, check_two_at_once, fill, kills
+from tests.testbed.crashes import (
+    EXTEND,
+    OFTEN,
+    REVOKE,
+    Killer,
+    check_crash,
+    check_others,
+    check_others_of_a_revocation,
+    check_two_at_once,
+    fill,
+    kills,
+)
 from tests.testbed.runs import query
 from tokens.address import Address
 from tokens.targets.demo.embedded import Server
 
+CHANGES = pytest.mark.parametrize("change", [EXTEND, REVOKE], ids=lambda words: words[0])
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 3])
+@CHANGES
 def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement_and_everything_can_go_on(
-    gitlab_database: Address, jobs: int
+    gitlab_database: Address, change: tuple[str, ...], jobs: int
 ) -> None:
     fill(gitlab_database)
     wanted = kills(gitlab_database)
-    Killer(gitlab_database, jobs=jobs).check(wanted)
+    Killer(gitlab_database, change=change, jobs=jobs).check(wanted)
     done = query(
         gitlab_database, "SELECT count(*) FROM token_tasks.attempts WHERE stopped_because = 'the process is dead'"
     )
@@ -26,10 +40,14 @@ def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agree
 
 
 @pytest.mark.slow
+@CHANGES
 def test_a_server_that_crashes_in_the_middle_ends_the_run_with_one_line_and_the_run_can_go_on(
-    gitlab_database: Address, server: Server, superuser: Callable[[Address], Address]
+    gitlab_database: Address,
+    server: Server,
+    superuser: Callable[[Address], Address],
+    change: tuple[str, ...],
 ) -> None:
-    check_crash(gitlab_database, gitlab_database, server, superuser)
+    check_crash(gitlab_database, gitlab_database, server, superuser, change)
 
 
 def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_and_reported(
@@ -38,8 +56,15 @@ def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_and
     check_others(gitlab_database, gitlab_database)
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
-def test_of_two_runs_at_once_one_is_refused_or_they_come_one_after_the_other(
-    gitlab_database: Address, jobs: int
+def test_of_a_revocation_and_its_undo_tokens_that_others_touch_are_left_alone_and_reported(
+    gitlab_database: Address,
 ) -> None:
-    check_two_at_once(gitlab_database, gitlab_database, jobs)
+    check_others_of_a_revocation(gitlab_database, gitlab_database)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+@CHANGES
+def test_of_two_runs_at_once_one_is_refused_or_they_come_one_after_the_other(
+    gitlab_database: Address, change: tuple[str, ...], jobs: int
+) -> None:
+    check_two_at_once(gitlab_database, gitlab_database, change, jobs)

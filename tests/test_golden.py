@@ -131,6 +131,10 @@ def test_the_manuals_screens_of_the_demo(gitlab_database: Address) -> None:
     found = said("gitlab-tokens", "extend", *target, *selected, "--to", to, "--dry-run")
     assert Screen("extend", shown).matches(found), found
 
+    shown = screen(MANUAL, "inv tokens.revoke ").shown.replace("the demo", f"database {name}")
+    found = said("gitlab-tokens", "revoke", *target, "--owner-state", "blocked", "--dry-run")
+    assert Screen("revoke", shown).matches(found), found
+
 
 def test_the_manuals_screen_of_doctor(gitlab_database: Address, superuser: Callable[[Address], Address]) -> None:
     said("gitlab-tokens", "journal.install", "--target", url(gitlab_database))
@@ -266,6 +270,11 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield (*rotate, f"file:{folder}/token", "--yes")
     yield ("history", "--run", "5")
     yield ("history", "--run", "5", "--output", "csv")
+    yield ("revoke", "--name", "*", "--dry-run")
+    yield ("revoke", "--name", "*", "--reason", "they leaked", "--yes")
+    yield ("history", "--run", "6")
+    yield ("undo", "--run", "6", "--yes")
+    yield ("undo", "--run", "6", "--allow", "reviving", "--yes")
     yield ("journal.prune", "--before", TOMORROW, "--yes")
     yield ("journal.uninstall", "--yes")
 

@@ -172,7 +172,7 @@ def test_a_persons_token_is_replaced_by_one_of_a_service_account(gitlab: GitLab)
     assert new == 5
     assert "Owner:   the service account deploy, from now on" in said
     assert f'alice, "nightly" (id 1): the new token has id {new}, belongs to deploy and expires {NEXT_YEAR}' in said
-    assert "[ ] deploy is a member, with the role that it takes, where the old token works." in said
+    assert "[ ] deploy is a member, with the role that it takes, where the old token worked." in said
     old, row = gitlab.row(NIGHTLY), gitlab.row(new)
     assert old.revoked
     kept = ("name", "scopes", "description", "organization_id")
@@ -184,7 +184,16 @@ def test_a_persons_token_is_replaced_by_one_of_a_service_account(gitlab: GitLab)
     assert row.previous is None
     (listed,) = json.loads(gitlab.done("history", "--run", "1", "-o", "json"))["rotations"]
     assert (listed["id"], listed["account"], listed["successor_id"], listed["new_account"]) == (1, "alice", 5, "deploy")
-    assert "5 of deploy" in gitlab.done("history", "--run", "1")
+    run = gitlab.done("history", "--run", "1")
+    assert "5 of deploy" in run
+    assert "1 token of alice, to deploy" in run
+    whose = call_here(
+        GITLAB_TOKENS,
+        *("whose", "--secrets-file", str(gitlab.folder / "secrets.yml"), "--output", "json"),
+        stdin=OLD.reveal(),
+        env=gitlab.variables,
+    )
+    assert json.loads(whose.stdout)["tokens"][0]["replaced_by"] == [new]
     # Whoever rotates it again is told so, as of any token.
     gitlab.execute("UPDATE personal_access_tokens SET revoked = false WHERE id = 1")
     again = gitlab.refused("--token", NIGHTLY, "--new-owner", "deploy", "--dry-run", status=3)
@@ -222,8 +231,14 @@ def test_an_account_that_reaches_nothing_or_everything_is_guarded(gitlab: GitLab
     to = ("--token", NIGHTLY, "--new-owner", "deploy", "--deliver", f"file:{gitlab.folder}/new", "--yes")
     gitlab.execute("UPDATE members SET expires_at = current_date - 1")
     assert "--allow no-membership" in gitlab.refused(*to, status=3)
+    none = (
+        "deploy is a member of no project and no group, so a new token reaches what is public alone: what works with "
+    )
+    assert f"{none}the old one stops at once." in gitlab.notes("--user", "alice")
     # With a grace the old one goes on working for now.
-    assert "Until the grace ends alice can use the old tokens, too." in gitlab.notes("--user", "alice", "--grace", "7d")
+    notes = gitlab.notes("--user", "alice", "--grace", "7d")
+    assert "Until the grace ends alice can use the old tokens, too." in notes
+    assert f"{none}the old one stops when the grace ends." in notes
     gitlab.execute("UPDATE users SET admin = true WHERE username = 'deploy'")
     assert "--allow administrator" in gitlab.refused(*to, status=3)
     notes = gitlab.notes("--user", "alice")
@@ -321,7 +336,16 @@ def test_a_process_that_is_killed_between_two_steps_is_resumed_to_the_same_owner
     assert gitlab.value("SELECT count(*) FROM personal_access_tokens WHERE name = 'nightly' AND NOT revoked") == 1
 
 
-def test_an_account_that_goes_between_plan_and_token_gets_none(gitlab: GitLab, gate: Gate) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("state = 'blocked'", "The service account deploy is blocked, so no token of it would work"),
+        ("user_type = 0", "There is no service account deploy any more, so nothing was made"),
+    ],
+)
+def test_an_account_that_goes_between_plan_and_token_gets_none(
+    gitlab: GitLab, gate: Gate, change: str, said: str
+) -> None:
     vault = gitlab.folder / "vault"
     process = subprocess.Popen(
         [
@@ -338,11 +362,11 @@ def test_an_account_that_goes_between_plan_and_token_gets_none(gitlab: GitLab, g
         text=True,
     )
     gate.wait()
-    gitlab.execute("UPDATE users SET state = 'blocked' WHERE username = 'deploy'")
+    gitlab.execute(f"UPDATE users SET {change} WHERE username = 'deploy'")
     gate.open()
     status, _, errors = ended(process)
     assert status == 4
-    assert "The service account deploy is blocked, so no token of it would work" in errors
+    assert said in errors
     assert len(gitlab.ids()) == 4 + 1
 
 
@@ -380,6 +404,12 @@ def test_the_whole_day_on_which_somebody_leaves(gitlab: GitLab) -> None:
     new = gitlab.accepts(gitlab.folder / "deploy.token")
     assert new is not None
     assert gitlab.row(new).account == "deploy"
+
+    # Something still tries hers, and it is known what replaced it.
+    tried = logs.written([Use(NIGHTLY, 3, refused=logs.Reason.REVOKED)], [day])
+    logs.plain(log, tried.days[day])
+    tries = json.loads(gitlab.done("used", "--top-refused", "--log", log, "-o", "json"))["tokens"]
+    assert [(one["id"], one["replaced_by"]) for one in tries] == [(NIGHTLY, new)]
 
     # Now she can be blocked: of what is hers and used nothing is left.
     assert stopped(gitlab) == ["backup"]

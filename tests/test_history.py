@@ -60,7 +60,6 @@ from tokens.selection import DateRange, Selection
 from tokens.selection import described as selection_in_words
 from tokens.targets.instance import Instance
 from tokens.views.history import run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
-from tokens.views.history_columns import columns_of
 
 MALLORY = "mallory\x1b[2J"
 HARMLESS_MALLORY = "mallory\ufffd[2J"
@@ -144,7 +143,7 @@ def table(shown: str) -> list[list[str]]:
 
 def exported(address: Address, run: int) -> list[list[str]]:
     one = stored(address, run)
-    return cells(tokens_csv(columns_of(one.kind), read_tokens(address, one)))
+    return cells(tokens_csv(one, read_tokens(address, one), Instance(url="https://gitlab.example.com")))
 
 
 def text(lines: Iterable[str]) -> str:
@@ -179,7 +178,7 @@ def test_one_run_is_told_with_its_tokens_and_nothing_that_a_terminal_obeys(
         [str(tokens[1]), mallory, HARMLESS, "2024-06-15", "2030-06-15", "left alone"],
         [str(tokens[2]), mallory, HARMLESS, "2024-06-15", "2030-06-15", "locked"],
         [str(tokens[3]), mallory, HARMLESS, "(none)", "2030-06-15", "pending"],
-        [str(tokens[4]), "", "", "(none)", "2030-06-15", "pending"],
+        [str(tokens[4]), mallory, f"{HARMLESS} (gone)", "(none)", "2030-06-15", "pending"],
     ]
 
 
@@ -197,15 +196,41 @@ def test_one_run_as_json_has_the_names_as_they_are_and_as_csv_nothing_that_is_ob
         "id": tokens[0],
         "account": MALLORY,
         "name": EVIL,
+        "path": None,
+        "account_now": MALLORY,
+        "name_now": EVIL,
+        "path_now": None,
         "old_expires_at": "2024-06-15",
         "new_expires_at": "2030-06-15",
         "outcome": "changed",
+        "changed_at": first["changed_at"],
     }
-    assert (last["account"], last["name"], last["old_expires_at"]) == (None, None, None)
+    assert datetime.fromisoformat(first["changed_at"]) <= datetime.now(UTC)
+    assert (last["account"], last["name"], last["old_expires_at"]) == (MALLORY, EVIL, None)
+    assert (last["account_now"], last["name_now"], last["changed_at"]) == (None, None, None)
     heading, *lines = exported(installed, partial)
-    assert heading == ["id", "account", "name", "old_expires_at", "new_expires_at", "outcome"]
-    assert lines[0] == [str(tokens[0]), HARMLESS_MALLORY, HARMLESS, "2024-06-15", "2030-06-15", "changed"]
-    assert lines[4] == [str(tokens[4]), "", "", "", "2030-06-15", "pending"]
+    of_run = dict(zip(heading[:11], lines[0][:11], strict=True))
+    assert of_run == {
+        "instance": "gitlab.example.com",
+        "run": str(partial),
+        "kind": "extend",
+        "state": "stopped",
+        "planned_at": "2026-01-02T03:04:05+00:00",
+        "planned_by": "ada (sudo, as root) on db1",
+        "begun_at": "2026-01-02T03:05:00+00:00",
+        "carried_out_by": "ada (sudo, as root) on db1",
+        "finished_at": "",
+        "reason": "audit \ufffd[31m2026",
+        "undoes": "",
+    }
+    then, now = [HARMLESS_MALLORY, HARMLESS, ""], ["", "", ""]
+    assert heading[11:] == [
+        *("id", "account", "name", "path", "account_now", "name_now", "path_now"),
+        *("old_expires_at", "new_expires_at", "outcome", "changed_at"),
+    ]
+    dates = ["2024-06-15", "2030-06-15"]
+    assert lines[0][11:] == [str(tokens[0]), *then, *then, *dates, "changed", first["changed_at"]]
+    assert lines[4][11:] == [str(tokens[4]), *then, *now, "", "2030-06-15", "pending", ""]
 
 
 def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: int, tokens: list[int]) -> None:
@@ -230,7 +255,7 @@ def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: 
         ],
     ]
     assert [run["run"] for run in json.loads(runs_json(all_runs(installed), Instance()))["runs"]] == [undo, partial]
-    heading, _, line = cells(runs_csv(all_runs(installed)))
+    heading, _, line = cells(runs_csv(all_runs(installed), Instance()))
     assert dict(zip(heading, line, strict=True)) == {
         "run": str(partial),
         "kind": "extend",
@@ -247,6 +272,13 @@ def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: 
         "undone_by": str(undo),
         "put_back": "1",
         "reason": "audit \ufffd[31m2026",
+        "begun_at": "2026-01-02T03:05:00+00:00",
+        "carried_out_by": who,
+        "finished_at": "",
+        "withdrawn_by": "",
+        "withdrawn_at": "",
+        "withdrawn_because": "",
+        "instance": "",
     }
 
 
@@ -334,21 +366,22 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
         "Memberships 1 moved",
     ]
     bots = rotations[bot].candidate.name
+    (place,) = values(installed, "SELECT path FROM public.routes WHERE source_type = 'Project'")
     at, soon, new, grace = "2026-01-02 03:05", str(SOON), str(IN_A_YEAR), str(TODAY + timedelta(days=7))
 
     def line(token: int, name: str, stage: Stage, now: str, *, before: date = SOON, given_up: str = "") -> list[str]:
         successor = str(made.get(token, ""))
-        who = "" if now == "gone" else account[token]
-        return [str(token), who, name, str(before), stage, at, successor, new, now, grace, given_up]
+        who = place if token == bot else account[token]
+        return [str(token), who, name, str(before), stage, at, successor, new, now, grace, "", given_up]
 
     until = f"until {SOON}"
     assert table(lines) == [
-        [str(waiting), HARMLESS_MALLORY, HARMLESS, "(none)", "planned", at, "", new, "never expires", grace, ""],
+        [str(waiting), HARMLESS_MALLORY, HARMLESS, "(none)", "planned", at, "", new, "never expires", grace, "", ""],
         line(bot, bots, Stage.DONE, until, given_up=str(first)),
         line(services["made"], "made", Stage.CREATED, until),
         line(services["done"], "done", Stage.DONE, "revoked"),
         line(services["changed"], "changed", Stage.DONE, f"until {LATER}"),
-        line(services["gone"], "", Stage.DONE, "gone"),
+        line(services["gone"], "gone (gone)", Stage.DONE, "gone"),
         line(services["dropped"], "dropped", Stage.ABANDONED, until, given_up=" ".join(map(str, dropped))),
         line(expired, "expired", Stage.DELIVERED, "expired", before=GONE),
     ]
@@ -362,10 +395,16 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
         "id": bot,
         "account": account[bot],
         "name": bots,
+        "path": place,
+        "account_now": account[bot],
+        "name_now": bots,
+        "path_now": place,
         "old_expires_at": soon,
         "stage": "done",
         "reached_at": "2026-01-02T03:05:06+00:00",
         "successor_id": made[bot],
+        "successor_name": bots,
+        "delivered_to": None,
         "new_expires_at": new,
         "old_state_now": "active",
         "old_expires_at_now": soon,
@@ -376,12 +415,13 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
     assert [told[waiting][name] for name in ("account", "name", "old_expires_at", "successor_id", "given_up")] == [
         *(MALLORY, EVIL, None, None, [])
     ]
-    assert [told[services["gone"]][name] for name in ("account", "name", "old_state_now", "successor_id")] == [
-        *(None, None, None, made[services["gone"]])
+    gone = told[services["gone"]]
+    assert [gone[name] for name in ("account", "name", "name_now", "old_state_now", "successor_id")] == [
+        *(account[services["gone"]], "gone", None, None, made[services["gone"]])
     ]
     heading, *csv_lines = exported(installed, run)
-    assert heading == list(told[bot])
-    assert csv_lines[1] == [*map(str, list(told[bot].values())[:-2]), str(first), ""]
+    assert heading[11:] == list(told[bot])
+    assert csv_lines[1][11:] == ["" if one is None else str(one) for one in [*list(told[bot].values())[:-2], first, ""]]
     assert csv_lines[6][-2] == " ".join(map(str, dropped))
 
     assert table(text(runs_screen(all_runs(installed)))) == [
@@ -390,7 +430,7 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
             *("ada (sudo, as root) on db1", "runbook"),
         ]
     ]
-    heading, line_of_run = cells(runs_csv(all_runs(installed)))
+    heading, line_of_run = cells(runs_csv(all_runs(installed), Instance()))
     assert dict(zip(heading, line_of_run, strict=True))["change"] == f"successors until {new}"
 
     # Page by page, with nothing open in between; without a grace the old token goes at once.
@@ -437,7 +477,7 @@ def test_a_narrow_terminal_has_room_for_kind_state_time_and_date(installed: Addr
 def test_an_empty_journal_says_so(installed: Address) -> None:
     assert text(runs_screen(all_runs(installed))) == "The journal has no runs.\n"
     assert json.loads(runs_json(all_runs(installed), Instance()))["runs"] == []
-    assert len(cells(runs_csv(all_runs(installed)))) == 1
+    assert len(cells(runs_csv(all_runs(installed), Instance()))) == 1
 
 
 def test_a_plan_lapses_after_a_day_and_a_run_falls_silent_after_a_minute(installed: Address) -> None:

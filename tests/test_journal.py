@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_token, make_tokens
-from tests.testbed.journal import NEW, execute, make_plan, make_run, values
+from tests.testbed.journal import NEW, execute, make_old_run, make_plan, make_run, values
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
@@ -27,7 +27,7 @@ from tokens.change.plan import make_plan as plan_change
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import contents, setup
+from tokens.journal import contents, proof, setup
 from tokens.journal.contents import Contents
 from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
 from tokens.journal.runs import list_runs
@@ -131,7 +131,7 @@ def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
         refusal(task, keeper, f"as gitlab run: {use}")
     execute(gitlab_database, *use.rstrip(";").split(";"))
     assert setup.install(keeper).before == REVISION
-    make_run(keeper, make_plan([1]), created_at="2026-01-01")
+    make_run(keeper, make_plan([1]), created_at="2026-01-01", with_names=False)
     columns = "id, expires_at, revoked, previous_personal_access_token_id"
     read = f'GRANT SELECT ({columns}) ON public.personal_access_tokens TO "Night Keeper";'
     refusal(prune, keeper, read)
@@ -153,7 +153,7 @@ def test_a_schema_that_the_owner_has_prepared_is_taken(keeper: Address, gitlab_d
         f'GRANT CREATE ON DATABASE {name} TO "Night Keeper"',
     )
     assert setup.install(keeper).before is None
-    make_run(keeper, make_plan([1]))
+    make_run(keeper, make_plan([1]), with_names=False)
     assert run_numbers(keeper) == [1]
 
 
@@ -171,10 +171,11 @@ def test_a_journal_of_another_revision_is_refused_or_to_be_migrated(installed: A
 
 def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab_database: Address) -> None:
     upgrade(gitlab_database, Branch.JOURNAL, "1")
-    first = make_run(gitlab_database, make_plan([1, 2], [3]), reason="why")
+    first = make_old_run(gitlab_database, make_plan([1, 2], [3]), reason="why")
+    added = "{withdrawn_by,withdrawn_at,withdrawn_because,policy,recounted,entries,chain}"
     remembered = (
         # But for the columns that it did not have.
-        "SELECT CAST(to_jsonb(r) - '{withdrawn_by,entries,chain}'::text[] AS text) FROM token_tasks.runs r",
+        f"SELECT CAST(to_jsonb(r) - '{added}'::text[] AS text) FROM token_tasks.runs r",
         "SELECT CAST(a AS text) FROM token_tasks.attempts a",
         "SELECT CAST(c AS text) FROM token_tasks.chunks c ORDER BY position",
     )
@@ -287,7 +288,7 @@ def test_the_status_counts_runs_and_bytes(installed: Address) -> None:
     make_run(installed, plan, created_at="2026-01-02 03:04:05+02")
     make_run(installed, make_plan([1]), RunState.PLANNED, created_at="2026-02-03 00:00:00+00")
     found = held_by(installed)
-    assert found.runs == {"planned": 1, "running": 0, "stopped": 0, "partial": 0, "done": 1}
+    assert found.runs == {"planned": 1, "running": 0, "stopped": 0, "partial": 0, "done": 1, "withdrawn": 0}
     assert (found.oldest, found.newest) == ("2026-01-02T01:04:05+00:00", "2026-02-03T00:00:00+00:00")
     assert found.tokens == 20_001
     assert found.bytes_a_token is not None
@@ -305,7 +306,10 @@ def test_pruning_forgets_what_was_planned_before_a_day_in_utc_but_nothing_under_
     assert contents.prune(installed, date(2026, 3, 1)) == len(old)
     assert contents.prune(installed, date(2026, 3, 1)) == 0
     assert run_numbers(installed) == [new, running]
-    assert values(installed, "SELECT DISTINCT run_id FROM token_tasks.chunks ORDER BY 1") == [new, running]
+    for table, of in (("chunks", [new, running]), ("entries", [0, new, running])):
+        assert values(installed, f"SELECT DISTINCT run_id FROM token_tasks.{table} ORDER BY 1") == of
+    with database.reading(installed) as connection:
+        assert proof.check(connection).faults == ()
     with pytest.raises(Refused, match=rf"Run {running} \(extend\) is under way .* by ada \(sudo, as root\) on db1"):
         setup.uninstall(installed)
     execute(installed, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")

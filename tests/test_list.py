@@ -172,6 +172,19 @@ def test_nothing_is_an_empty_list_and_says_why(
     assert "left out by their kind or state" in capsys.readouterr().err
 
 
+def test_without_a_maximum_lifetime_nothing_is_beyond_it_and_that_is_the_reason(
+    gitlab_database: Address, show: List
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_token(connection, expires_at=SOON)
+    why = "This instance sets no maximum lifetime, so no date is beyond it: leave --beyond-maximum out."
+    assert json.loads(show("--output", "json", "--beyond-maximum"))["notes"] == [why]
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=365)
+    (why,) = json.loads(show("--output", "json", "--beyond-maximum"))["notes"]
+    assert why == "No token fulfils this, with any other options: beyond maximum."
+
+
 def within_30_days() -> str:
     return f"expires {TODAY + timedelta(1)}..{TODAY + timedelta(30)}"
 

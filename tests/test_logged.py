@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.testbed import logs
 from tests.testbed.factories import make_group, make_membership, make_token, make_tokens, make_user
 from tests.testbed.instance import LATER, SOON, TODAY, Instance
 from tests.testbed.logs import Reason, Use
+from tests.testbed.program import CHECKOUT
 from tokens.engine import make_engine
 from tokens.usage.reading import Usage
 from tokens.views import logged as view
@@ -145,6 +146,31 @@ def test_prometheus_gets_it_by_kind(logged: Logged) -> None:
     kinds = dict.fromkeys(("personal", "impersonation", "project", "service-account"), 0.0)
     assert numbers("--log", logged.log) == {**kinds, "group": 1.0}
     assert numbers() == {}
+
+
+def test_a_check_fails_for_a_log_that_nobody_writes_any_more(logged: Logged, tmp_path: Path) -> None:
+    old = logs.plain(tmp_path / "old.log", logs.written([Use(logged.daily, 1)], [TODAY - timedelta(3)]).lines)
+    for output, status in (("text", 1), ("nagios", 3), ("prometheus", 1)):
+        done = logged.instance.run("check", "--log", old, "--max-age", "1d", "--output", output)
+        assert done.returncode == status
+        assert f"The log's last call was at {TODAY - timedelta(3)}T" in done.stdout + done.stderr
+    assert logged.instance.run("check", "--log", old, "--max-age", "2w").returncode == 5
+    alone = logged.instance.run("check", "--max-age", "1d")
+    assert (alone.returncode, alone.stderr) == (2, "--max-age is about a log: use --log FILE with it.\n")
+    wrong = logged.instance.run("check", "--log", old, "--max-age", "soon")
+    assert (wrong.returncode, wrong.stderr) == (2, '--max-age takes a period such as 6h, 1d or 2w, not "soon".\n')
+
+
+def test_the_services_command_has_the_number_that_a_log_adds(logged: Logged, tmp_path: Path) -> None:
+    service = (CHECKOUT / "deploy/monitoring/gitlab-tokens-check.service").read_text()
+    command = service.partition("ExecStart=")[2].partition("\nNice")[0].replace("\\\n", " ")
+    now = datetime.now(UTC)
+    log = logs.plain(tmp_path / "api_json.log", [logs.line(logs.call("19.2", now, Use(logged.daily, 1)))])
+    file = tmp_path / "gitlab_tokens.prom"
+    words = command.replace("/var/log/gitlab/gitlab-rails/api_json.log", str(log))
+    words = words.replace("/var/lib/gitlab-tokens/gitlab_tokens.prom", str(file))
+    logged.instance.done(*words.split()[1:])
+    assert "gitlab_tokens_expired_in_use" in file.read_text()
 
 
 def test_a_page_says_what_is_used_daily_and_what_is_dead_but_tried(logged: Logged, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_readmes_table_has_every_task() -> None:
     listed = set()
     for row in table.splitlines()[2:]:
         group = ""
-        for name in re.findall(r"`([\w.]+)`", row.split(" | ")[0]):
+        for name in re.findall(r"`([\w.-]+)`", row.split(" | ")[0]):
             group = name.rpartition(".")[0] or group
             listed.add(name if "." in name or not group else f"{group}.{name}")
     assert listed == {name for name in ns.task_names if not name.startswith(("gitlab:", "rotate-inside"))}

@@ -324,6 +324,7 @@ def dry_runs(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("doctor",)
     yield ("extend", "--expires", str(SOON), *kinds, "--to", str(NEXT_YEAR), "--dry-run")
     yield ("remove", "--expires", str(SOON), *kinds, "--dry-run")
+    yield ("revoke", "--expires", str(SOON), *kinds, "--dry-run")
     yield (*rotation(folder)[:-1], "--dry-run")
     yield ("rotate", "--within", "30d", *kinds, "--no-verify", "--deliver", f"file:{folder}/{{token_id}}", "--dry-run")
 
@@ -350,7 +351,7 @@ def test_a_table_with_the_name_of_one_that_is_not_there_runs_no_code_of_whoever_
             said = capsys.readouterr()
             if words[0] == "rotate" and revision == "17.8":
                 assert f"public.personal_access_token_granular_scopes belongs to role {PLANTER}" in said.err, words
-            elif words[0] in ("extend", "remove", "rotate"):
+            elif words[0] in ("extend", "remove", "revoke", "rotate"):
                 assert said.out.startswith("Plan to "), words
 
 

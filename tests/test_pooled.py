@@ -11,11 +11,13 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.testbed.addresses import url
 from tests.testbed.crashes import (
     EXTEND,
+    REVOKE,
     Killer,
     Snapshot,
     check_agreement,
     check_crash,
     check_others,
+    check_others_of_a_revocation,
     check_two_at_once,
     fill,
     program,
@@ -25,7 +27,8 @@ from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.replication import Pair, Replicated
 from tests.testbed.runs import apply, begin_run, dates, everything, execute, install, plan_of, query, undo
 from tokens.address import Address
-from tokens.change.plan import CHUNK
+from tokens.change.change import Change
+from tokens.change.plan import CHUNK, RunKind, make_plan
 from tokens.database import connect
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
@@ -34,6 +37,7 @@ from tokens.journal.record import Recorder
 from tokens.run import worker as runs
 from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Waiting, run
 from tokens.run.standbys import watch
+from tokens.selection import Selection
 from tokens.targets.demo.embedded import Server
 
 KILLS = 6
@@ -108,12 +112,33 @@ def test_several_workers_take_turns_in_the_one_session_that_a_pooler_has_for_the
     assert session(pooled) == clean
 
 
+def test_a_slow_chunk_of_a_revocation_is_split_and_so_is_that_of_its_undo_through_the_pooler(
+    gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(gitlab_database)
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 600, expires_at="2099-06-15")
+        make_updates_slow(connection, seconds=0.002)
+    before = everything(gitlab_database)
+    plan = make_plan(pooled, RunKind.REVOKE, Selection((), never_used=True), Change(revokes=True))
+    record = begin_run(pooled, plan)
+    monkeypatch.setattr(runs, "STATEMENT_TIMEOUT", "600ms")
+    *_, end = run(pooled, plan, record)
+    assert end == Finished(changed=600)
+    monkeypatch.setattr(runs, "STATEMENT_TIMEOUT", "300ms")
+    assert undo(pooled, record.run) == Finished(changed=600)
+    chunks = query(gitlab_database, "SELECT count(*) FROM token_tasks.chunks GROUP BY run_id ORDER BY run_id")
+    assert len(plan.chunks) < chunks[0][0] < chunks[1][0]
+    assert everything(gitlab_database) == before
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("change", [EXTEND, REVOKE], ids=lambda words: words[0])
 def test_a_client_of_the_pooler_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement(
-    gitlab_database: Address, pooled: Address
+    gitlab_database: Address, pooled: Address, change: tuple[str, ...]
 ) -> None:
     fill(gitlab_database, 12_000)
-    Killer(gitlab_database, through=pooled).check(KILLS)
+    Killer(gitlab_database, through=pooled, change=change).check(KILLS)
 
 
 def test_of_two_runs_at_once_in_one_session_one_is_refused_or_they_come_one_after_the_other(
@@ -126,6 +151,12 @@ def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_thr
     gitlab_database: Address, pooled: Address
 ) -> None:
     check_others(gitlab_database, pooled)
+
+
+def test_of_a_revocation_and_its_undo_tokens_that_others_touch_are_left_alone_through_the_pooler(
+    gitlab_database: Address, pooled: Address
+) -> None:
+    check_others_of_a_revocation(gitlab_database, pooled)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from tests.testbed.commands import call_here
 from tests.testbed.factories import make_membership, make_project, make_token, make_tokens, make_user
 from tests.testbed.folders import public_folder
 from tests.testbed.instance import LATER, SOON
-from tests.testbed.journal import make_plan, make_run
+from tests.testbed.journal import make_old_run, make_plan
 from tests.testbed.logical import GITLAB, Logical, Replica, execute, value
 from tests.testbed.program import GITLAB_TOKENS
 from tokens import database
@@ -146,7 +146,7 @@ def test_a_journal_of_an_older_revision_is_migrated_on_both_sides(servers: Logic
             upgrade(address, Branch.JOURNAL, "2")
         execute(subscriber, "DELETE FROM token_tasks.alembic_version")
         both.refresh()
-        run = make_run(publisher, make_plan([1, 2]))
+        run = make_old_run(publisher, make_plan([1, 2]))
         for table, column in (("notices", "token_ids"), ("memberships", "member_ids, old_expires_at")):
             values = "'{1}'" if table == "notices" else "'{1}', '{2024-06-15}'"
             for _ in range(2):

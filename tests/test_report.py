@@ -211,7 +211,7 @@ def test_other_credentials_have_a_table_where_they_are_named_and_else_one_line(
     both = text_of(page("--kind", "personal,deploy-token,ssh-key"))
     assert "1 token stops working in the next 30 days." in both
     assert "2 other credentials end in the next 30 days." in both
-    assert "3 credentials expire from tomorrow" in both
+    assert "4 credentials expire from today" in both
     of_others = both.partition("Other credentials Kind")[2]
     assert "deploy-token 2 1 1 1 1" in of_others
     assert of_others.index("tonight") < of_others.index("pull images")

@@ -11,7 +11,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.testbed.gitlab_api import GitLabApi, Reply, gitlab_api
+from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.processes import Gate, ended, process_list, wait_until
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.replication import Replicated
@@ -78,6 +79,7 @@ class Instance:
     address: Address
     api: GitLabApi
     folder: Path
+    executed: list[str] = field(default_factory=list)
 
     def command(self, *words: object) -> list[str]:
         """What to type: the target, the secrets and GitLab's URL are added unless `words` have them."""
@@ -156,6 +158,7 @@ class Instance:
         """Do something in the database."""
         with make_engine(self.address).begin() as connection:
             for statement in statements:
+                self.executed.append(statement)
                 connection.execute(sa.text(statement))
 
     def accepts(self, token: str) -> int | None:
@@ -197,6 +200,7 @@ def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[Instance]:
                 last_used_at="2026-06-01 10:00:00+00",
             )
         yield instance
+        assert_that_the_chain_holds(pair.primary, instance.executed)
 
 
 def more_accounts(gitlab: Instance, count: int, **columns: Any) -> list[int]:

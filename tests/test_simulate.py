@@ -34,6 +34,7 @@ from tokens.gitlab.rules import ENDS, Effect
 from tokens.inventory.scenario import Scenario
 from tokens.inventory.simulation import Difference, Simulation, simulated
 from tokens.selection import EVERYTHING
+from tokens.views import simulation as view
 
 pytestmark = pytest.mark.newest_server
 
@@ -563,3 +564,28 @@ def test_where_the_release_is_not_known_the_worse_clean_up_counts(
         assert (found.dies(), "of the clean-ups that it may have the worst counts" in found.notes[0]) == (1, True)
     with simulated(address, EVERYTHING, Scenario(5), release="17.11.2") as found:
         assert found.dies() == 0
+
+
+@pytest.mark.parametrize("by", ["night", "owner"])
+def test_on_a_narrow_terminal_a_column_of_numbers_has_its_whole_heading_or_is_left_out(
+    replicated: Replicated, by: str
+) -> None:
+    with replicated.database() as pair:
+        with make_engine(pair.primary).begin() as connection:
+            project = make_project(connection)
+            for days in (2, 9, 40):
+                bot = make_user(connection, user_type=BOT)
+                make_membership(connection, user_id=bot, project_id=project, expires_at=TODAY + timedelta(days))
+                make_token(connection, user_id=bot, expires_at=TODAY + timedelta(days + 5))
+                make_token(connection, user_id=bot, expires_at=TODAY - timedelta(days))
+            jo = make_user(connection, username="jo")
+            make_membership(connection, user_id=jo, project_id=project, access_level=40)
+            make_membership(connection, user_id=jo, group_id=make_group(connection), expires_at=TODAY + timedelta(2))
+            make_token(connection, user_id=jo, expires_at=TODAY + timedelta(30))
+        with simulated(pair.primary, EVERYTHING, Scenario(60, block_users=("jo",)), release="19.2.1") as found:
+            for columns in (80, 100, 140):
+                table = [line for line in view.screen(found, by, None, columns) if line.startswith("|")]
+                heading = next(line for line in table if line.startswith(("| Night", "| Owner")))
+                assert "…" not in heading
+                assert max(map(len, table)) <= columns
+                assert ("Notices" in heading) == (by == "night" and columns > 80)

@@ -62,6 +62,19 @@ def test_a_change_is_planned_carried_out_and_taken_back(gitlab: Address, capfd: 
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_revocation_is_planned_carried_out_and_taken_back_where_that_is_allowed(gitlab: Address) -> None:
+    before = everything(gitlab)
+    with pytest.raises(UsageError, match="Choose the tokens to revoke"):
+        tokens.plan_revocation(gitlab, tokens.Selection(()))
+    planned = tokens.plan_revocation(gitlab, tokens.Selection((), never_used=True))
+    assert planned == tokens.plan(gitlab, tokens.Selection((), never_used=True), tokens.Change(revokes=True))
+    assert tokens.apply(gitlab, planned) == tokens.Result(1, changed=20, recounted=20)
+    with pytest.raises(Refused, match="Refused because of reviving"):
+        tokens.undo(gitlab, 1)
+    assert tokens.undo(gitlab, 1, allow=["reviving"]) == tokens.Result(2, changed=20, recounted=20)
+    assert everything(gitlab) == before
+
+
 def test_without_new_dates_they_are_removed_and_nothing_to_do_is_no_run(gitlab: Address) -> None:
     assert tokens.apply(gitlab, tokens.plan(gitlab, on(LATER))) == tokens.Result(None)
     assert tokens.apply(gitlab, tokens.plan(gitlab, on(SOON))).changed == 20
@@ -141,6 +154,21 @@ def test_a_token_gets_a_successor_that_is_delivered(gitlab: Address, secrets: Pa
     assert vault.kept["nightly"].startswith("glpat-")
     rows = query(gitlab, f"SELECT revoked FROM personal_access_tokens WHERE user_id = {owner} ORDER BY id")
     assert [row.revoked for row in rows] == [True, False]
+
+
+def test_a_persons_token_goes_to_a_service_account(gitlab: Address, secrets: Path) -> None:
+    with make_engine(gitlab).begin() as connection:
+        deploy = make_user(connection, username="deploy", user_type=13)
+        make_token(connection, user_id=make_user(connection, username="alice"), name="nightly", expires_at=str(SOON))
+    search, vault = tokens.Search(tokens.Selection((), users=("alice",))), Vault()
+    with pytest.raises(Refused, match="no-membership"):
+        tokens.rotate(gitlab, search, vault, secrets_file=secrets, url=None, new_owner="deploy")
+    allowed = ("no-membership",)
+    done = tokens.rotate(gitlab, search, vault, secrets_file=secrets, url=None, new_owner="deploy", allow=allowed)
+    (outcome,) = done.outcomes
+    assert outcome.new is not None
+    assert outcome.new.account == "deploy"
+    assert query(gitlab, f"SELECT name FROM personal_access_tokens WHERE user_id = {deploy}")[0].name == "nightly"
 
 
 @pytest.mark.parametrize("target", ["docker:gitlab", "omnibus", "demo"])

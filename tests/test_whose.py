@@ -389,6 +389,19 @@ def test_files_are_searched_and_each_place_is_told(gitlab: GitLab, leaks: Path) 
     assert one["id"] == 3
 
 
+def test_a_text_with_a_wrong_checksum_is_named_by_file_and_line_and_never_shown(gitlab: GitLab, folder: Path) -> None:
+    wrong = NEW[:-1] + ("a" if NEW[-1] != "a" else "b")
+    (folder / "a.sh").write_text(f"#\nTOKEN={NEW}\nTOKEN={wrong}\n")
+    (folder / "b.sh").write_text(f"{wrong}\n" * 3)
+    done = gitlab.run("--scan", folder)
+    assert (
+        "4 texts look like a token, but the checksum does not belong to it, so that GitLab would not take it: "
+        f"{folder}/a.sh:3, {folder}/b.sh:1, {folder}/b.sh:2, and 1 more."
+    ) in done.stderr
+    assert wrong not in done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_what_cannot_be_read_is_told_and_the_rest_is_searched(leaks: Path) -> None:
     for number in range(5):
         (leaks / f"closed{number}").write_text(OLD)
@@ -494,7 +507,8 @@ def test_a_word_that_may_be_an_old_token_is_looked_for_among_access_tokens_alone
 
 
 def test_the_scan_takes_a_folder_or_a_file(gitlab: GitLab, tmp_path: Path) -> None:
-    for place, said in ((tmp_path / "none", "No such file"), (Path("/dev/null"), "neither")):
+    of_kernel = (Path("/proc"), "made up by the kernel: choose another folder.")
+    for place, said in ((tmp_path / "none", "No such file"), (Path("/dev/null"), "neither"), of_kernel):
         done = gitlab.run("--scan", place, status=2)
         assert said in done.stderr
 

@@ -23,6 +23,7 @@ from tokens.tasks.main import (
     undo,
     used,
     whose,
+    withdraw,
 )
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
@@ -47,6 +48,7 @@ ns = invoke.Collection(
     remove,
     revoke,
     apply,
+    withdraw,
     undo,
     rotate,
     history,

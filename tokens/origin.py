@@ -45,6 +45,16 @@ def described(origin: Mapping[str, str]) -> str:
     return f"{who} {where}{claim}"
 
 
+def person(origin: Mapping[str, str]) -> str:
+    """Who it was, to distinguish one person from another: by no more than what `as_dict` has kept.
+
+    That is who was there before sudo, or before a container was entered, else the account. Nothing proves it: who may
+    become root can claim to be anybody.
+    """
+    caller = origin.get("caller", "").partition("@")[0]
+    return origin.get("sudo_user") or caller or origin.get("user", "somebody")
+
+
 def here() -> Origin:
     """This process's origin. To be asked before the process becomes the GitLab user."""
     host = socket.gethostname()

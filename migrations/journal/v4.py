@@ -19,10 +19,18 @@ def upgrade() -> None:
             ADD CONSTRAINT runs_state_check
                 CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done', 'withdrawn')),
             ADD COLUMN withdrawn_by jsonb,
+            ADD COLUMN policy jsonb,
+            ADD COLUMN recounted bigint,
+            ADD COLUMN withdrawn_at timestamptz,
+            ADD COLUMN withdrawn_because text,
             ADD COLUMN entries integer NOT NULL DEFAULT 0,
             ADD COLUMN chain bytea;
 
         COMMENT ON COLUMN token_tasks.runs.withdrawn_by IS 'Who withdrew the plan; NULL: nobody';
+        COMMENT ON COLUMN token_tasks.runs.policy
+            IS 'What the instance demanded of tokens when the run was planned; NULL: before revision 4';
+        COMMENT ON COLUMN token_tasks.runs.recounted
+            IS 'How many of its tokens had their new date when it had ended; NULL: not counted';
         COMMENT ON COLUMN token_tasks.runs.entries IS 'The number of its last entry';
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
@@ -63,17 +71,33 @@ def upgrade() -> None:
         COMMENT ON COLUMN token_tasks.names.accounts IS 'The usernames of their owners';
         COMMENT ON COLUMN token_tasks.names.paths IS 'The full paths of the projects or groups of bots; NULL: none';
 
+        ALTER TABLE token_tasks.rotations
+            ADD COLUMN account text,
+            ADD COLUMN name text,
+            ADD COLUMN path text,
+            ADD COLUMN successor_name text,
+            ADD COLUMN delivered_to text;
+
+        COMMENT ON COLUMN token_tasks.rotations.name
+            IS 'What the old token was called when this was planned; NULL: planned before revision 4';
+        COMMENT ON COLUMN token_tasks.rotations.path IS 'The full path of the project or group of a bot; NULL: none';
+        COMMENT ON COLUMN token_tasks.rotations.delivered_to
+            IS 'Where the successor went, of a command its program alone; NULL: nowhere yet';
+
         CREATE TABLE token_tasks.settings (
-            name   text        PRIMARY KEY,
-            value  jsonb       NOT NULL,
-            set_by jsonb       NOT NULL,
-            set_at timestamptz NOT NULL DEFAULT now()
+            id      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            name    text        NOT NULL,
+            value   jsonb       NOT NULL,
+            set_by  jsonb       NOT NULL,
+            set_at  timestamptz NOT NULL DEFAULT now(),
+            because text
         );
 
-        COMMENT ON TABLE token_tasks.settings IS 'What holds for everybody who writes into this journal';
+        COMMENT ON TABLE token_tasks.settings
+            IS 'What holds for everybody who writes into this journal: the last row of a name counts';
 
         CREATE TABLE token_tasks.entries (
-            run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            run_id     bigint      NOT NULL,
             number     integer     NOT NULL,
             written_at timestamptz NOT NULL DEFAULT now(),
             written    text        NOT NULL,
@@ -82,6 +106,8 @@ def upgrade() -> None:
         );
 
         COMMENT ON TABLE token_tasks.entries IS 'Each transaction that wrote rows of a run: which, and their SHA-256';
+        COMMENT ON COLUMN token_tasks.entries.run_id IS '0: the journal itself, its settings and which runs it has';
+        COMMENT ON COLUMN token_tasks.entries.written IS 'A line for each row: its part of the journal, key, SHA-256';
         COMMENT ON COLUMN token_tasks.entries.chain IS 'SHA-256 over the chain of the entry before and this one';
         """
     )
@@ -95,10 +121,20 @@ def downgrade() -> None:
         DELETE FROM token_tasks.runs WHERE kind = 'revoke' OR state = 'withdrawn';
 
         ALTER TABLE token_tasks.rotations DROP COLUMN new_owner_id;
+        ALTER TABLE token_tasks.rotations
+            DROP COLUMN delivered_to,
+            DROP COLUMN successor_name,
+            DROP COLUMN path,
+            DROP COLUMN name,
+            DROP COLUMN account;
 
         ALTER TABLE token_tasks.runs
             DROP COLUMN chain,
             DROP COLUMN entries,
+            DROP COLUMN recounted,
+            DROP COLUMN policy,
+            DROP COLUMN withdrawn_because,
+            DROP COLUMN withdrawn_at,
             DROP COLUMN withdrawn_by,
             DROP CONSTRAINT runs_state_check,
             ADD CONSTRAINT runs_state_check CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done')),

@@ -16,18 +16,24 @@ from tests.benchmark.jobs import measure_jobs
 from tests.benchmark.journal import measure_journal
 from tests.benchmark.programs import built_bundle, measure_bundle, measure_docker, measure_start
 from tests.benchmark.reading import measure_reading
+from tests.benchmark.simulate import measure_simulate
 from tests.benchmark.used import measure_used
 from tests.benchmark.waits import measure_waits
 from tests.benchmark.whose import measure_whose
 
-PARTS = ["start", "bundle", "docker", "analyze", "extend", "reading", "whose", "used", "jobs", "journal", "waits"]
+PARTS = [
+    *("start", "bundle", "docker", "analyze", "extend", "reading", "whose", "used", "simulate"),
+    *("jobs", "journal", "waits"),
+]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.benchmark")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument(
-        "--tokens", type=int, help="rows in the table (default: 5,000,000, for journal 10,000,000, for waits 1,000,000)"
+        "--tokens",
+        type=int,
+        help="rows in the table (default: 5,000,000, for journal 10,000,000, for simulate and waits 1,000,000)",
     )
     parser.add_argument("--postgresql", type=int, choices=[16, 18], default=18)
     arguments = parser.parse_args()
@@ -57,6 +63,9 @@ def main() -> None:
             measure_jobs(copies, tokens)
     if "used" in parts:
         measure_used()
+    if "simulate" in parts:
+        with table(arguments.tokens or 1_000_000, arguments.postgresql) as copies:
+            measure_simulate(copies)
     if "journal" in parts:
         tokens = arguments.tokens or 10_000_000
         with table(tokens, arguments.postgresql) as copies:

@@ -1,7 +1,7 @@
--- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT
       current_database() AS database,
       current_user AS role,
@@ -22,7 +22,7 @@ SELECT
         WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
       ) AS rows_hidden;
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT
       c.relname AS table_name,
       quote_ident(owner.rolname) AS owner,
@@ -41,7 +41,7 @@ SELECT
     WHERE n.nspname = 'public' AND c.relname = ANY($1)
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
--- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 WITH me AS MATERIALIZED (
       SELECT r.oid, r.rolsuper
       FROM pg_catalog.pg_roles r
@@ -132,7 +132,7 @@ WITH me AS MATERIALIZED (
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1;
 
--- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT w.privilege, w.table_name, w.column_name
     FROM unnest(
       CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
@@ -151,7 +151,7 @@ SELECT w.privilege, w.table_name, w.column_name
       )
     ORDER BY w.position;
 
--- analyze, list, extend, apply, remove, whose
+-- analyze, list, extend, apply, remove, whose, revoke
 SELECT CASE WHEN started_at BETWEEN '0002-01-01' AND '9999-01-01' THEN started_at END AS started_at, CAST(NULL AS timestamptz) AS finished_at
     FROM public.batched_background_migrations
     WHERE job_class_name = 'CleanupPersonalAccessTokensWithNilExpiresAt'
@@ -167,10 +167,10 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
     ORDER BY count(*) DESC, t.expires_at DESC
     LIMIT CAST($1 AS bigint);
 
--- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, journal.prune, journal.uninstall
+-- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate
+-- analyze, doctor, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate, revoke
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -198,7 +198,7 @@ SELECT
         ORDER BY name
       ) AS short;
 
--- doctor, list, used, check, report, extend, undo, apply, remove, whose, rotate
+-- doctor, list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -236,7 +236,7 @@ SELECT
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
     WHERE n.nspname = 'token_tasks';
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -262,10 +262,10 @@ SELECT quote_ident(p.pubname) AS name
       )
     ORDER BY p.pubname;
 
--- doctor, list, breakdown, check, report, extend, apply, remove
+-- doctor, list, breakdown, check, report, extend, undo, remove, rotate, revoke
 SAVEPOINT "_pg3_1";
 
--- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 WITH space AS MATERIALIZED (
       SELECT n.oid, n.nspowner
       FROM pg_catalog.pg_namespace n
@@ -457,7 +457,7 @@ WITH space AS MATERIALIZED (
     ORDER BY place
     LIMIT 1;
 
--- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT
       quote_ident(current_database()) AS database,
       quote_ident(current_user) AS grantee,
@@ -489,13 +489,13 @@ SELECT
 -- doctor
 ROLLBACK TO "_pg3_1";
 
--- doctor, list, breakdown, check, report, extend, apply, remove
+-- doctor, list, breakdown, check, report, extend, undo, remove, rotate, revoke
 RELEASE "_pg3_1";
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text);
 
--- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate
+-- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
       max_personal_access_token_lifetime AS max_personal_access_token_lifetime,
       maintenance_mode AS maintenance_mode
@@ -767,10 +767,18 @@ ALTER TABLE token_tasks.runs
             ADD CONSTRAINT runs_state_check
                 CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done', 'withdrawn')),
             ADD COLUMN withdrawn_by jsonb,
+            ADD COLUMN policy jsonb,
+            ADD COLUMN recounted bigint,
+            ADD COLUMN withdrawn_at timestamptz,
+            ADD COLUMN withdrawn_because text,
             ADD COLUMN entries integer NOT NULL DEFAULT 0,
             ADD COLUMN chain bytea;
 
         COMMENT ON COLUMN token_tasks.runs.withdrawn_by IS 'Who withdrew the plan; NULL: nobody';
+        COMMENT ON COLUMN token_tasks.runs.policy
+            IS 'What the instance demanded of tokens when the run was planned; NULL: before revision 4';
+        COMMENT ON COLUMN token_tasks.runs.recounted
+            IS 'How many of its tokens had their new date when it had ended; NULL: not counted';
         COMMENT ON COLUMN token_tasks.runs.entries IS 'The number of its last entry';
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
@@ -811,17 +819,33 @@ ALTER TABLE token_tasks.runs
         COMMENT ON COLUMN token_tasks.names.accounts IS 'The usernames of their owners';
         COMMENT ON COLUMN token_tasks.names.paths IS 'The full paths of the projects or groups of bots; NULL: none';
 
+        ALTER TABLE token_tasks.rotations
+            ADD COLUMN account text,
+            ADD COLUMN name text,
+            ADD COLUMN path text,
+            ADD COLUMN successor_name text,
+            ADD COLUMN delivered_to text;
+
+        COMMENT ON COLUMN token_tasks.rotations.name
+            IS 'What the old token was called when this was planned; NULL: planned before revision 4';
+        COMMENT ON COLUMN token_tasks.rotations.path IS 'The full path of the project or group of a bot; NULL: none';
+        COMMENT ON COLUMN token_tasks.rotations.delivered_to
+            IS 'Where the successor went, of a command its program alone; NULL: nowhere yet';
+
         CREATE TABLE token_tasks.settings (
-            name   text        PRIMARY KEY,
-            value  jsonb       NOT NULL,
-            set_by jsonb       NOT NULL,
-            set_at timestamptz NOT NULL DEFAULT now()
+            id      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            name    text        NOT NULL,
+            value   jsonb       NOT NULL,
+            set_by  jsonb       NOT NULL,
+            set_at  timestamptz NOT NULL DEFAULT now(),
+            because text
         );
 
-        COMMENT ON TABLE token_tasks.settings IS 'What holds for everybody who writes into this journal';
+        COMMENT ON TABLE token_tasks.settings
+            IS 'What holds for everybody who writes into this journal: the last row of a name counts';
 
         CREATE TABLE token_tasks.entries (
-            run_id     bigint      NOT NULL REFERENCES token_tasks.runs ON DELETE CASCADE,
+            run_id     bigint      NOT NULL,
             number     integer     NOT NULL,
             written_at timestamptz NOT NULL DEFAULT now(),
             written    text        NOT NULL,
@@ -830,6 +854,8 @@ ALTER TABLE token_tasks.runs
         );
 
         COMMENT ON TABLE token_tasks.entries IS 'Each transaction that wrote rows of a run: which, and their SHA-256';
+        COMMENT ON COLUMN token_tasks.entries.run_id IS '0: the journal itself, its settings and which runs it has';
+        COMMENT ON COLUMN token_tasks.entries.written IS 'A line for each row: its part of the journal, key, SHA-256';
         COMMENT ON COLUMN token_tasks.entries.chain IS 'SHA-256 over the chain of the entry before and this one';;
 
 -- journal.install
@@ -872,7 +898,7 @@ SELECT DISTINCT
       )
     ORDER BY statement;
 
--- journal.status, extend, undo, apply, remove, history, rotate, journal.prune, journal.uninstall
+-- journal.status, extend, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
     FROM token_tasks.alembic_version;
 
@@ -892,6 +918,231 @@ SELECT
       to_char(min(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS oldest,
       to_char(max(r.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS newest
     FROM token_tasks.runs r;
+
+-- journal.status
+SELECT
+      (SELECT count(*) FROM token_tasks.entries) AS entries,
+      (
+        SELECT encode(e.chain, 'hex')
+        FROM token_tasks.entries e
+        WHERE e.run_id = 0
+        ORDER BY e.number DESC
+        LIMIT 1
+      ) AS head,
+      (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NOT NULL) AS runs,
+      (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NULL) AS uncovered;
+
+-- journal.status
+SELECT found.run_id, min(found.place) AS number
+    FROM (
+      SELECT e.run_id, e.number, row_number() OVER w AS place, e.chain = sha256(COALESCE(lag(e.chain) OVER w, '') || convert_to(concat(
+          e.run_id, ' ', e.number, ' ', to_char(e.written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          e.written
+        ), 'UTF8')) AS proven
+      FROM token_tasks.entries e
+      WINDOW w AS (PARTITION BY e.run_id ORDER BY e.number)
+    ) found
+    WHERE NOT found.proven OR found.number <> found.place
+    GROUP BY found.run_id
+    ORDER BY found.run_id;
+
+-- journal.status
+SELECT r.id AS run_id
+    FROM token_tasks.runs r
+    LEFT JOIN LATERAL (
+      SELECT e.number, e.chain
+      FROM token_tasks.entries e
+      WHERE e.run_id = r.id
+      ORDER BY e.number DESC
+      LIMIT 1
+    ) last ON true
+    WHERE (r.entries, r.chain) IS DISTINCT FROM (COALESCE(last.number, 0), last.chain)
+    ORDER BY r.id;
+
+-- journal.status
+SELECT r.id AS run_id
+    FROM token_tasks.runs r
+    JOIN token_tasks.entries e ON e.run_id = 0 AND e.number = 1
+    WHERE r.chain IS NULL AND r.id >= CAST(substring(e.written FROM '^before (\d+) -$') AS bigint)
+    ORDER BY r.id;
+
+-- journal.status
+WITH lines AS (
+      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
+    ),
+    latest AS (
+      SELECT DISTINCT ON (l.run_id, l.words[1], one.key) l.run_id, l.words[1] AS part, one.key, l.words[3] AS hash
+      FROM lines l
+      CROSS JOIN LATERAL unnest(string_to_array(l.words[2], ',')) AS one (key)
+      ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
+    )
+    SELECT
+      COALESCE(r.id, CASE WHEN l.key ~ '^[0-9]{1,18}$' THEN CAST(l.key AS bigint) END) AS run_id,
+      r.id IS NULL AS missing
+    FROM (SELECT * FROM latest WHERE run_id = 0 AND part = 'run') l
+    FULL JOIN (SELECT id FROM token_tasks.runs WHERE chain IS NOT NULL) r ON CAST(r.id AS text) = l.key
+    WHERE CASE
+      WHEN r.id IS NULL THEN l.hash IS DISTINCT FROM '-'
+      ELSE NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = r.id AND encode(e.chain, 'hex') = l.hash)
+    END
+    ORDER BY run_id;
+
+-- journal.status
+DECLARE "stream_1" CURSOR FOR 
+    WITH lines AS (
+      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
+    ),
+    latest AS (
+      SELECT DISTINCT ON (l.run_id, l.words[1], one.key) l.run_id, l.words[1] AS part, one.key, l.words[3] AS hash
+      FROM lines l
+      CROSS JOIN LATERAL unnest(string_to_array(l.words[2], ',')) AS one (key)
+      ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
+    ),
+    rows AS (
+      SELECT
+        r.id AS run_id, 'runs' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'kind', r.kind, 'selection', r.selection, 'change', r.change,
+          'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
+          'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', r.undoes,
+          'tokens', r.tokens, 'policy', r.policy, 'created_at', r.created_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.runs r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.id AS run_id, 'state' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.runs r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'attempts' AS part, CAST(r.number AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'carried_out_by', r.carried_out_by, 'process', r.process, 'tool_version', r.tool_version,
+          'started_at', r.started_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.attempts r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'ends' AS part, CAST(r.number AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'stopped_because', r.stopped_because, 'ended_at', r.ended_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        num_nonnulls(r.stopped_because, r.ended_at) = 0 AS blank
+      FROM token_tasks.attempts r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'chunks' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.chunks r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'results' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', r.done_at AT TIME ZONE 'UTC', 'left_alone', CAST(r.left_alone AS text), 'locked', CAST(r.locked AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        num_nonnulls(r.done_at, r.left_alone, r.locked) = 0 AS blank
+      FROM token_tasks.chunks r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'notices' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'token_ids', CAST(r.token_ids AS text), 'expire_notification_delivered', r.expire_notification_delivered,
+          'after_expiry_notification_delivered', r.after_expiry_notification_delivered, 'seven_days_notification_sent_at', CASE WHEN r.seven_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.seven_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END, 'thirty_days_notification_sent_at', CASE WHEN r.thirty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.thirty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END,
+          'sixty_days_notification_sent_at', CASE WHEN r.sixty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.sixty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.notices r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'memberships' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at,
+          'other_expires_at', r.other_expires_at, 'member_ids', CAST(r.member_ids AS text), 'other_token_ids', CAST(r.other_token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.memberships r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'revocations' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'revoked', r.revoked, 'updated_at', r.updated_at,
+          'revoked_at', r.revoked_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.revocations r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'names' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.names r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        r.run_id AS run_id, 'rotations' AS part, CAST(r.token_id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
+          'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
+          'new_owner_id', r.new_owner_id, 'account', r.account, 'name', r.name,
+          'path', r.path, 'successor_name', r.successor_name, 'delivered_to', r.delivered_to,
+          'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text), 'member_ids', CAST(r.member_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.rotations r
+      WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
+        UNION ALL
+        SELECT
+        0 AS run_id, 'settings' AS part, CAST(r.id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+          'name', r.name, 'value', r.value, 'set_by', r.set_by,
+          'because', r.because, 'set_at', r.set_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        false AS blank
+      FROM token_tasks.settings r
+      WHERE true
+    ),
+    compared AS (
+      SELECT
+        COALESCE(n.run_id, l.run_id) AS run_id,
+        n.key IS NOT NULL AS there,
+        CASE
+          WHEN l.key IS NULL AND n.blank THEN NULL
+          WHEN n.key IS NULL AND l.hash = '-' THEN NULL
+          WHEN n.hash = l.hash THEN NULL
+          ELSE ARRAY[
+            COALESCE(n.part, l.part),
+            lpad(COALESCE(n.key, l.key), 20),
+            CASE WHEN n.key IS NULL THEN 'is missing' WHEN l.key IS NULL THEN 'was added' ELSE 'was changed' END
+          ]
+        END AS fault
+      FROM rows n
+      FULL JOIN (SELECT * FROM latest WHERE part <> 'run') l
+        ON l.run_id = n.run_id AND l.part = n.part AND l.key = n.key
+    )
+    SELECT
+      c.run_id, count(*) FILTER (WHERE c.there) AS rows, count(c.fault) AS faults, min(c.fault) AS first
+    FROM compared c
+    GROUP BY c.run_id;
+
+-- journal.status
+FETCH FORWARD 1000 FROM "stream_1";
+
+-- journal.status, list, used, simulate, extend, undo, apply, remove, revoke
+CLOSE "stream_1";
 
 -- list
 DECLARE "stream_1" CURSOR FOR 
@@ -1055,28 +1306,20 @@ DECLARE "stream_1" CURSOR FOR
 -- list, used, simulate
 FETCH FORWARD 2000 FROM "stream_1";
 
--- list, used, simulate, undo, apply
-CLOSE "stream_1";
-
 -- list, report
 SELECT pg_catalog.current_setting('statement_timeout');
 
 -- list, report
 SELECT pg_catalog.set_config('statement_timeout', '<rest>ms', true);
 
--- list, breakdown, check, report, extend, apply, remove
-SELECT GREATEST(CAST(s.setting AS bigint), $1) AS room
-    FROM pg_catalog.pg_settings s
-    WHERE s.name = 'work_mem';
-
 -- list
 SAVEPOINT "_pg3_2";
 
--- list, breakdown, check, report, extend, apply, remove
-SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('parallel_setup_cost'), pg_catalog.current_setting('parallel_tuple_cost'), pg_catalog.current_setting('work_mem');
+-- list, breakdown, check, report, extend, remove, revoke
+SELECT pg_catalog.current_setting('enable_sort');
 
--- list, breakdown, check, report, extend, apply, remove
-SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('parallel_setup_cost', '0', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true);
+-- list, breakdown, check, report, extend, remove, revoke
+SELECT pg_catalog.set_config('enable_sort', 'off', true);
 
 -- list
 SELECT 
@@ -1107,24 +1350,14 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE TRUE
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE TRUE
     GROUP BY 1, 2;
 
--- list, breakdown, check, report, extend, apply, remove
-SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('parallel_setup_cost', '1000', true), pg_catalog.set_config('parallel_tuple_cost', '0.1', true), pg_catalog.set_config('work_mem', '4MB', true);
+-- list, breakdown, check, report, extend, remove, revoke
+SELECT pg_catalog.set_config('enable_sort', 'on', true);
 
 -- list
 RELEASE "_pg3_2";
@@ -3983,43 +4216,48 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST($1 AS date)
+    GROUP BY 1, 2;
+
+-- extend, remove, revoke
+SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
+
+-- extend
+DECLARE "stream_1" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
     FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($1 AS date)
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
-
--- extend
-COPY (
-    SELECT
-      CAST(t.expires_at AS text) AS expires_at,
-      t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST('<day  +20>' AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-    GROUP BY t.expires_at, t.id >> 16
-) TO STDOUT (FORMAT csv);
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- extend, undo, apply, remove, revoke
+FETCH FORWARD 1 FROM "stream_1";
 
 -- extend
-WITH chosen AS (
+WITH owners AS (
       SELECT
-        min(t.user_id) AS user_id,
+        t.user_id,
+        u.user_type,
+        u.state,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -4035,30 +4273,12 @@ WITH chosen AS (
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE (
-        o.last_day IS NOT NULL
-        AND EXISTS (
-          SELECT
-          FROM public.members m
-          CROSS JOIN (SELECT o.user_id) t
-          CROSS JOIN (SELECT o.user_type) u
-          WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
-    )
-        )
-      )) AS bots_ending_before,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -4151,14 +4371,88 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST($1 AS date)
+  AND t.user_id IN (
+    (
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($2 AS text[])) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($3 AS text[])) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, CAST(NULL AS bigint) AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    UNION ALL
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
+  )
+  AND t.name LIKE CAST($4 AS text)
+  AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
+    GROUP BY 1, 2;
+
+-- extend
+DECLARE "stream_1" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
     FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($1 AS date)
@@ -4233,103 +4527,28 @@ SELECT
   )
   AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
-
--- extend
-COPY (
-    SELECT
-      CAST(t.expires_at AS text) AS expires_at,
-      t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST('<day  +20>' AS date)
-  AND t.user_id IN (
-    (
-    WITH named_groups AS MATERIALIZED (
-      SELECT n.id, n.traversal_ids
-      FROM public.routes r
-      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
-      WHERE r.source_type = 'Namespace'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST('{fleet}' AS text[])) AS named (path))
-    ),
-    chosen_groups AS MATERIALIZED (
-      SELECT id
-      FROM named_groups
-      UNION
-      SELECT below.id
-      FROM named_groups g
-      JOIN public.namespaces below
-        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
-    ),
-    chosen_projects AS MATERIALIZED (
-      SELECT p.id, p.project_namespace_id
-      FROM public.projects p
-      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
-      UNION
-      SELECT p.id, p.project_namespace_id
-      FROM public.routes r
-      JOIN public.projects p ON p.id = r.source_id
-      WHERE r.source_type = 'Project'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST('{}' AS text[])) AS named (path))
-    ),
-    bots_without_membership AS MATERIALIZED (
-      SELECT bot.id, bot.username, CAST(NULL AS bigint) AS namespace_id
-      FROM public.users bot
-      LEFT JOIN public.user_details d ON d.user_id = bot.id
-      WHERE bot.user_type = 6
-        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
-    )
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Project'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_projects)
-    UNION ALL
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Namespace'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
-    UNION ALL
-    SELECT d.user_id
-    FROM public.user_details d
-    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
-    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
-  )
-  AND t.name LIKE CAST('%' AS text)
-  AND (t.scopes ~ CAST( E'(?n)^[ \\t]*-[ \\t]+:?(api|"api"|''api'')[ \\t\\r]*$' AS text) OR t.scopes ~ CAST( E'^\\s*(---)?\\s*(\\[\\s*\\])?\\s*$' AS text))
   AND NOT t.impersonation
-  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-    GROUP BY t.expires_at, t.id >> 16
-) TO STDOUT (FORMAT csv);
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
 
 -- extend
-WITH chosen AS (
+WITH owners AS (
       SELECT
-        min(t.user_id) AS user_id,
+        t.user_id,
+        u.user_type,
+        u.state,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -4416,30 +4635,12 @@ WITH chosen AS (
   AND t.name LIKE CAST($10 AS text)
   AND (t.scopes ~ CAST($11 AS text) OR t.scopes ~ CAST($12 AS text))
   AND NOT t.impersonation
-  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE (
-        o.last_day IS NOT NULL
-        AND EXISTS (
-          SELECT
-          FROM public.members m
-          CROSS JOIN (SELECT o.user_id) t
-          CROSS JOIN (SELECT o.user_type) u
-          WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
-    )
-        )
-      )) AS bots_ending_before,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -4574,10 +4775,18 @@ WITH replaced AS MATERIALIZED (
       )
     ORDER BY t.id;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
+SELECT
+      s.value, s.set_by, s.because,
+      to_char(s.set_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS set_at
+    FROM token_tasks.settings s
+    WHERE s.name = $1
+    ORDER BY s.id DESC;
+
+-- extend, undo, apply, remove, rotate, revoke
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
--- extend, undo, apply, remove, rotate, journal.uninstall
+-- extend, undo, apply, remove, rotate, revoke, journal.uninstall
 SELECT
       r.id, r.kind, a.process, a.carried_out_by,
       extract(epoch FROM clock_timestamp() - r.heartbeat_at)::float8 AS silence,
@@ -4587,36 +4796,369 @@ SELECT
     WHERE r.state = 'running'
     ORDER BY r.id;
 
--- extend, undo, remove, rotate
+-- extend, undo, remove, rotate, revoke
 INSERT INTO token_tasks.runs
-      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens)
+      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens, policy)
     VALUES (
       $1, 'planned', CAST($2 AS jsonb), CAST($3 AS jsonb), $4, $5,
-      $6, CAST($7 AS jsonb), $8, CAST($9 AS bigint), $10
+      $6, CAST($7 AS jsonb), $8, CAST($9 AS bigint), $10,
+      CAST($11 AS jsonb)
     )
     RETURNING id;
 
--- extend, undo, remove
+-- extend, undo, remove, revoke
 INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
     SELECT CAST($1 AS bigint), c.position, c.old, c.new, CAST(c.ids AS bigint[])
     FROM unnest(
       CAST($2 AS bigint[]), CAST($3 AS date[]), CAST($4 AS date[]), CAST($5 AS text[])
     ) AS c (position, old, new, ids);
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, remove, revoke
+INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
+    SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
+    FROM token_tasks.chunks c
+    CROSS JOIN LATERAL (
+      SELECT
+        array_agg(CAST(t.id AS bigint) ORDER BY t.id) AS ids,
+        array_agg(u.username ORDER BY t.id) AS accounts,
+        array_agg(t.name ORDER BY t.id) AS tokens,
+        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        )
+      ) END ORDER BY t.id) AS paths
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.id = ANY (c.token_ids)
+    ) found
+    WHERE c.run_id = $1 AND c.position BETWEEN $2 AND $3 AND found.ids = c.token_ids;
+
+-- extend, undo, remove, revoke
+INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
+    SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
+    FROM token_tasks.chunks c
+    CROSS JOIN LATERAL (
+      SELECT
+        array_agg(u.username ORDER BY one.place) AS accounts,
+        array_agg(t.name ORDER BY one.place) AS tokens,
+        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        )
+      ) END ORDER BY one.place) AS paths
+      FROM unnest(c.token_ids) WITH ORDINALITY AS one (id, place)
+      LEFT JOIN public.personal_access_tokens t ON t.id = one.id
+      LEFT JOIN public.users u ON u.id = t.user_id
+    ) found
+    WHERE c.run_id = $1
+      AND c.position BETWEEN $2 AND $3
+      AND NOT EXISTS (SELECT FROM token_tasks.names n WHERE n.run_id = c.run_id AND n.position = c.position);
+
+-- extend, undo, remove, rotate, revoke
+UPDATE token_tasks.runs
+    SET chain = '', entries = 0
+    WHERE id = $1;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.id AS key
+    FROM token_tasks.runs r
+    WHERE r.id = $1 AND r.id > $2
+    ORDER BY r.id
+    LIMIT $3;
+
+-- extend, undo, remove, rotate, revoke
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 0 AS place, r.id AS key, concat('runs ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'kind', r.kind, 'selection', r.selection, 'change', r.change,
+          'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
+          'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', r.undoes,
+          'tokens', r.tokens, 'policy', r.policy, 'created_at', r.created_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.runs r
+        WHERE r.id = $1 AND r.id = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.number AS key
+    FROM token_tasks.attempts r
+    WHERE r.run_id = $1 AND r.number > $2
+    ORDER BY r.number
+    LIMIT $3;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.number AS key
+    FROM token_tasks.attempts r
+    WHERE r.run_id = $1 AND r.number > $2 AND NOT num_nonnulls(r.stopped_because, r.ended_at) = 0
+    ORDER BY r.number
+    LIMIT $3;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.position AS key
+    FROM token_tasks.chunks r
+    WHERE r.run_id = $1 AND r.position > $2
+    ORDER BY r.position
+    LIMIT $3;
+
+-- extend, undo, remove, revoke
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 4 AS place, r.position AS key, concat('chunks ', r.position, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.chunks r
+        WHERE r.run_id = $1 AND r.position = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.position AS key
+    FROM token_tasks.chunks r
+    WHERE r.run_id = $1 AND r.position > $2 AND NOT num_nonnulls(r.done_at, r.left_alone, r.locked) = 0
+    ORDER BY r.position
+    LIMIT $3;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.id AS key
+    FROM token_tasks.notices r
+    WHERE r.run_id = $1 AND r.id > $2
+    ORDER BY r.id
+    LIMIT $3;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.id AS key
+    FROM token_tasks.memberships r
+    WHERE r.run_id = $1 AND r.id > $2
+    ORDER BY r.id
+    LIMIT $3;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.id AS key
+    FROM token_tasks.revocations r
+    WHERE r.run_id = $1 AND r.id > $2
+    ORDER BY r.id
+    LIMIT $3;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.position AS key
+    FROM token_tasks.names r
+    WHERE r.run_id = $1 AND r.position > $2
+    ORDER BY r.position
+    LIMIT $3;
+
+-- extend, undo, remove, revoke
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 9 AS place, r.position AS key, concat('names ', r.position, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.names r
+        WHERE r.run_id = $1 AND r.position = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
+-- extend, undo, remove, rotate, revoke
+SELECT r.token_id AS key
+    FROM token_tasks.rotations r
+    WHERE r.run_id = $1 AND r.token_id > $2
+    ORDER BY r.token_id
+    LIMIT $3;
+
+-- extend, undo, apply, remove, rotate, revoke, journal.prune
 SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, remove, rotate, revoke, journal.prune
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 0 AS place, 0 AS key, concat('before ', COALESCE(max(r.id), 0) + 1, ' -') AS line
+        FROM token_tasks.runs r
+        WHERE r.chain IS NULL
+        HAVING NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = 0)
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
+
+-- extend, undo, remove, rotate, revoke
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
+        FROM token_tasks.runs r
+        WHERE r.chain IS NOT NULL
+          AND (
+            r.id = $1
+            OR r.id = (SELECT max(o.id) FROM token_tasks.runs o WHERE o.id <> $1 AND o.chain IS NOT NULL)
+          )
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
+
+-- extend, undo, apply, remove, rotate, revoke
+SELECT FROM token_tasks.runs WHERE id = $1 AND state <> 'done' AND chain IS NULL;
+
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
-    WHERE id = $1 AND state <> 'done'
+    WHERE id = $1 AND state NOT IN ('done', 'withdrawn')
     RETURNING attempt;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
     VALUES ($1, $2, CAST($3 AS jsonb), $4, $5);
 
--- extend, undo, apply, remove
+-- extend, undo, apply, remove, rotate, revoke
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 2 AS place, r.number AS key, concat('attempts ', r.number, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'carried_out_by', r.carried_out_by, 'process', r.process, 'tool_version', r.tool_version,
+          'started_at', r.started_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.attempts r
+        WHERE r.run_id = $1 AND r.number = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
+-- extend, undo, apply, remove, revoke
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '<rest>ms', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- extend, remove
@@ -4673,7 +5215,7 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
     )
     ORDER BY m.id;
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 SELECT EXISTS (
       SELECT
       FROM pg_catalog.pg_trigger t
@@ -4746,20 +5288,89 @@ INSERT INTO token_tasks.memberships
       AND t.expires_at <= bots.old_expires_at
     WHERE t.id NOT IN (SELECT unnest(CAST($6 AS bigint[])));
 
--- extend, undo, apply, remove
-WITH advanced AS (
-    UPDATE token_tasks.runs
-    SET
-      heartbeat_at = clock_timestamp(),
-      changed = changed + $1,
-      changed_meanwhile = changed_meanwhile + $2
-    WHERE id = $3 AND attempt = $4 AND state = 'running'
-      RETURNING id
+-- extend, undo, remove, revoke
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 0 AS place, CAST(0 AS bigint) AS key, concat(
+          'results ', array_to_string(CAST($1 AS bigint[]), ','), ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', now() AT TIME ZONE 'UTC', 'left_alone', NULL, 'locked', NULL
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        WHERE cardinality(CAST($1 AS bigint[])) > 0
+        UNION ALL
+        SELECT 5 AS place, r.position AS key, concat('results ', r.position, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', r.done_at AT TIME ZONE 'UTC', 'left_alone', CAST(r.left_alone AS text), 'locked', CAST(r.locked AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.chunks r
+        WHERE r.run_id = $2 AND r.position = ANY (CAST($3 AS bigint[]))
+        UNION ALL
+        SELECT 6 AS place, r.id AS key, concat('notices ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'token_ids', CAST(r.token_ids AS text), 'expire_notification_delivered', r.expire_notification_delivered,
+          'after_expiry_notification_delivered', r.after_expiry_notification_delivered, 'seven_days_notification_sent_at', CASE WHEN r.seven_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.seven_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END, 'thirty_days_notification_sent_at', CASE WHEN r.thirty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.thirty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END,
+          'sixty_days_notification_sent_at', CASE WHEN r.sixty_days_notification_sent_at IS NOT NULL THEN ARRAY(SELECT one.at AT TIME ZONE 'UTC' FROM unnest(r.sixty_days_notification_sent_at) WITH ORDINALITY AS one (at, place) ORDER BY place) END
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.notices r
+        WHERE r.run_id = $2 AND r.position = ANY (CAST($1 AS bigint[]) || CAST($3 AS bigint[]))
+        UNION ALL
+        SELECT 7 AS place, r.id AS key, concat('memberships ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'old_expires_at', r.old_expires_at, 'new_expires_at', r.new_expires_at,
+          'other_expires_at', r.other_expires_at, 'member_ids', CAST(r.member_ids AS text), 'other_token_ids', CAST(r.other_token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.memberships r
+        WHERE r.run_id = $2 AND r.position = ANY (CAST($1 AS bigint[]) || CAST($3 AS bigint[]))
+        UNION ALL
+        SELECT 8 AS place, r.id AS key, concat('revocations ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'position', r.position, 'revoked', r.revoked, 'updated_at', r.updated_at,
+          'revoked_at', r.revoked_at, 'token_ids', CAST(r.token_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.revocations r
+        WHERE r.run_id = $2 AND r.position = ANY (CAST($1 AS bigint[]) || CAST($3 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET heartbeat_at = clock_timestamp(),
+        changed = r.changed + $4,
+        changed_meanwhile = r.changed_meanwhile + $5,
+        entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed + $4, 'changed_meanwhile', r.changed_meanwhile + $5,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $2 AND r.chain IS NOT NULL AND r.attempt = $6 AND r.state = 'running'
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    ),
+    marked AS (
+      UPDATE token_tasks.chunks c
+      SET done_at = now()
+      FROM entered
+      WHERE c.run_id = entered.id AND c.position = ANY (CAST($1 AS bigint[]))
     )
-    UPDATE token_tasks.chunks c
-    SET done_at = now()
-    FROM advanced
-    WHERE c.run_id = advanced.id AND c.position = ANY(CAST($5 AS bigint[]));
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
 
 -- extend, undo, apply, remove
 SELECT count(*) AS tokens
@@ -4767,7 +5378,7 @@ SELECT count(*) AS tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
       AND expires_at IS NOT DISTINCT FROM CAST($2 AS date);
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs r
     SET
       state = $1,
@@ -4775,10 +5386,49 @@ UPDATE token_tasks.runs r
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
     WHERE r.id = $2 AND r.attempt = $3 AND r.state = 'running';
 
--- extend, undo, apply, remove, rotate
+-- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.attempts
     SET ended_at = now(), stopped_because = $1
     WHERE run_id = $2 AND number = $3 AND ended_at IS NULL;
+
+-- extend, undo, apply, remove, rotate, revoke
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 3 AS place, r.number AS key, concat('ends ', r.number, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'stopped_because', r.stopped_because, 'ended_at', r.ended_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.attempts r
+        WHERE r.run_id = $1 AND r.number = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
 
 -- undo, apply
 SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
@@ -4786,10 +5436,21 @@ SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
 -- undo, apply, history
 SELECT
       r.id, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.planned_by, r.tool_version,
-      r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
+      r.withdrawn_by, r.withdrawn_because, r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
       to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       to_char(r.heartbeat_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS heartbeat_at,
       to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
+      to_char(r.withdrawn_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS withdrawn_at,
+      ARRAY(
+        SELECT a.carried_out_by FROM token_tasks.attempts a WHERE a.run_id = r.id ORDER BY a.number
+      ) AS carried_out_by,
+      (
+        SELECT to_char(min(a.started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"')
+        FROM token_tasks.attempts a
+        WHERE a.run_id = r.id
+      ) AS begun_at,
+      EXISTS (SELECT FROM token_tasks.names n WHERE n.run_id = r.id)
+        OR EXISTS (SELECT FROM token_tasks.rotations p WHERE p.run_id = r.id AND p.name IS NOT NULL) AS has_names,
       extract(epoch FROM now() - r.created_at)::float8 AS age,
       CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
       (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by,
@@ -4829,9 +5490,6 @@ DECLARE "stream_1" CURSOR FOR
     FROM token_tasks.chunks c
     WHERE c.run_id = $1 AND c.done_at IS NOT NULL
     ORDER BY c.position DESC;
-
--- undo, apply
-FETCH FORWARD 1 FROM "stream_1";
 
 -- undo
 WITH put_back AS MATERIALIZED (
@@ -5244,26 +5902,35 @@ UPDATE public.members m
     WHERE m.id = back.id;
 
 -- extend
-COPY (
-    SELECT
-      CAST(t.expires_at AS text) AS expires_at,
-      t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST('2024-06-15' AS date)
+DECLARE "stream_1" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
-    GROUP BY t.expires_at, t.id >> 16
-) TO STDOUT (FORMAT csv);
+  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
 
 -- extend
-WITH chosen AS (
+WITH owners AS (
       SELECT
-        min(t.user_id) AS user_id,
+        t.user_id,
+        u.user_type,
+        u.state,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -5279,30 +5946,12 @@ WITH chosen AS (
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
+      GROUP BY t.user_id, u.user_type, u.state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE (
-        o.last_day IS NOT NULL
-        AND EXISTS (
-          SELECT
-          FROM public.members m
-          CROSS JOIN (SELECT o.user_id) t
-          CROSS JOIN (SELECT o.user_type) u
-          WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
-    )
-        )
-      )) AS bots_ending_before,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -5377,12 +6026,21 @@ DECLARE "stream_1" CURSOR FOR
     ORDER BY CASE WHEN CAST($2 AS boolean) THEN -c.position ELSE c.position END;
 
 -- apply
-WITH chosen AS (
+WITH owners AS (
       SELECT
-        min(t.user_id) AS user_id,
+        t.user_id,
+        u.user_type,
+        u.state,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -5401,29 +6059,11 @@ WITH chosen AS (
       FROM token_tasks.chunks c
       WHERE c.run_id = $7 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     )
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+      GROUP BY t.user_id, u.user_type, u.state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE (
-        o.last_day IS NOT NULL
-        AND EXISTS (
-          SELECT
-          FROM public.members m
-          CROSS JOIN (SELECT o.user_id) t
-          CROSS JOIN (SELECT o.user_type) u
-          WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
-    )
-        )
-      )) AS bots_ending_before,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -5495,15 +6135,62 @@ UPDATE public.personal_access_tokens
     WHERE id = ANY(CAST($2 AS bigint[]))
       AND expires_at IS NOT DISTINCT FROM CAST($3 AS date);
 
+-- apply
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 0 AS place, CAST(0 AS bigint) AS key, concat(
+          'results ', array_to_string(CAST($1 AS bigint[]), ','), ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'done_at', now() AT TIME ZONE 'UTC', 'left_alone', NULL, 'locked', NULL
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        WHERE cardinality(CAST($1 AS bigint[])) > 0
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET heartbeat_at = clock_timestamp(),
+        changed = r.changed + $2,
+        changed_meanwhile = r.changed_meanwhile + $3,
+        entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed + $2, 'changed_meanwhile', r.changed_meanwhile + $3,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $4 AND r.chain IS NOT NULL AND r.attempt = $5 AND r.state = 'running'
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    ),
+    marked AS (
+      UPDATE token_tasks.chunks c
+      SET done_at = now()
+      FROM entered
+      WHERE c.run_id = entered.id AND c.position = ANY (CAST($1 AS bigint[]))
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
 -- remove
-COPY (
-    SELECT
-      CAST(t.expires_at AS text) AS expires_at,
-      t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST('<day  +20>' AS date)
+DECLARE "stream_1" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($1 AS date)
   AND CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -5525,17 +6212,27 @@ COPY (
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END IN ('group')
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-    GROUP BY t.expires_at, t.id >> 16
-) TO STDOUT (FORMAT csv);
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
 
 -- remove
-WITH chosen AS (
+WITH owners AS (
       SELECT
-        min(t.user_id) AS user_id,
+        t.user_id,
+        u.user_type,
+        u.state,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        count(*) FILTER (
+          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
+    ))
+        ) AS ending_before,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -5571,30 +6268,12 @@ WITH chosen AS (
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END IN ('group')
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE (
-        o.last_day IS NOT NULL
-        AND EXISTS (
-          SELECT
-          FROM public.members m
-          CROSS JOIN (SELECT o.user_id) t
-          CROSS JOIN (SELECT o.user_type) u
-          WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
-    )
-        )
-      )) AS bots_ending_before,
+      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -6168,19 +6847,47 @@ SELECT
 
 -- history
 SELECT
-      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new, c.done_at IS NOT NULL AS done,
-      c.token_ids, c.left_alone, c.locked, today.owners, today.names
+      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new,
+      to_char(c.done_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS done_at,
+      c.token_ids, c.left_alone, c.locked, kept.accounts, kept.tokens, kept.paths,
+      today.accounts AS accounts_now, today.tokens AS tokens_now, today.paths AS paths_now
     FROM (
-      SELECT *
-      FROM token_tasks.chunks
-      WHERE run_id = $1 AND position >= $2
-      ORDER BY position
+      SELECT c.*
+      FROM token_tasks.chunks c
+      WHERE c.run_id = $1 AND c.position >= $2
+      ORDER BY c.position
       LIMIT $3
     ) c
+    -- A chunk that was cut in two has its names in one row, as before.
+    LEFT JOIN LATERAL (
+      SELECT
+        n.accounts[cut.first : cut.last] AS accounts,
+        n.tokens[cut.first : cut.last] AS tokens,
+        n.paths[cut.first : cut.last] AS paths
+      FROM token_tasks.names n
+      CROSS JOIN LATERAL (
+        SELECT
+          CAST(c.position - n.position AS integer) + 1 AS first,
+          CAST(c.position - n.position AS integer) + cardinality(c.token_ids) AS last
+      ) cut
+      WHERE n.run_id = c.run_id AND n.position <= c.position
+      ORDER BY n.position DESC
+      LIMIT 1
+    ) kept ON true
     CROSS JOIN LATERAL (
       SELECT
-        array_agg(u.username ORDER BY one.place) AS owners,
-        array_agg(t.name ORDER BY one.place) AS names
+        array_agg(u.username ORDER BY one.place) AS accounts,
+        array_agg(t.name ORDER BY one.place) AS tokens,
+        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        )
+      ) END ORDER BY one.place) AS paths
       FROM unnest(c.token_ids) WITH ORDINALITY AS one (id, place)
       LEFT JOIN public.personal_access_tokens t ON t.id = one.id
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -6329,15 +7036,71 @@ INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires
     );
 
 -- rotate
+UPDATE token_tasks.rotations p
+    SET account = u.username, name = t.name, path = CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        )
+      ) END
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE p.run_id = $1 AND t.id = p.token_id;
+
+-- rotate
+WITH found AS MATERIALIZED (
+      SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
+      FROM (
+        SELECT 10 AS place, r.token_id AS key, concat('rotations ', r.token_id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
+          'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
+          'new_owner_id', r.new_owner_id, 'account', r.account, 'name', r.name,
+          'path', r.path, 'successor_name', r.successor_name, 'delivered_to', r.delivered_to,
+          'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text), 'member_ids', CAST(r.member_ids AS text)
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.rotations r
+        WHERE r.run_id = $1 AND r.token_id = ANY (CAST($2 AS bigint[]))
+      ) one
+    ),
+    entered AS (
+      UPDATE token_tasks.runs r
+      SET entries = r.entries + 1,
+        chain = sha256(r.chain || convert_to(concat(
+          r.id, ' ', r.entries + 1, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          'state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines
+        ), 'UTF8'))
+      FROM found
+      WHERE r.id = $1 AND r.chain IS NOT NULL
+      RETURNING r.id, r.entries, concat('state ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'state', r.state, 'changed', r.changed, 'changed_meanwhile', r.changed_meanwhile,
+          'locked', r.locked, 'attempt', r.attempt, 'recounted', r.recounted,
+          'withdrawn_by', r.withdrawn_by, 'withdrawn_because', r.withdrawn_because, 'finished_at', r.finished_at AT TIME ZONE 'UTC',
+          'withdrawn_at', r.withdrawn_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex'), found.lines) AS written, r.chain
+    )
+    INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT id, entries, written, chain FROM entered;
+
+-- rotate
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- rotate
 UPDATE token_tasks.runs
-    SET
-      heartbeat_at = clock_timestamp(),
-      changed = changed + $1,
-      changed_meanwhile = changed_meanwhile + $2
-    WHERE id = $3 AND attempt = $4 AND state = 'running';
+    SET heartbeat_at = clock_timestamp()
+    WHERE id = $1 AND attempt = $2 AND state = 'running';
 
 -- rotate
 SELECT
@@ -6377,12 +7140,18 @@ UPDATE token_tasks.rotations
 UPDATE token_tasks.rotations
     SET
       given_up = array_remove(given_up || successor_id, NULL),
-      successor_id = $1
+      successor_id = $1,
+      successor_name = (SELECT t.name FROM public.personal_access_tokens t WHERE t.id = $1)
     WHERE run_id = $2 AND token_id = $3;
 
 -- rotate
 UPDATE token_tasks.rotations
     SET state = $1, changed_at = now()
+    WHERE run_id = $2 AND token_id = $3;
+
+-- rotate
+UPDATE token_tasks.rotations
+    SET delivered_to = $1
     WHERE run_id = $2 AND token_id = $3;
 
 -- rotate
@@ -6408,7 +7177,18 @@ UPDATE token_tasks.runs
 
 -- history
 SELECT
-      p.token_id, u.username AS account, t.name,
+      p.token_id, p.account, p.name, p.path, p.delivered_to,
+      CASE WHEN p.state <> 'abandoned' THEN p.successor_name END AS successor_name,
+      u.username AS account_now, t.name AS name_now, CASE WHEN u.user_type = 6 THEN COALESCE(
+        (
+          SELECT r.path
+          FROM public.members m
+          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+          WHERE m.user_id = u.id AND m.requested_at IS NULL
+          ORDER BY m.source_type = 'Project' DESC, m.id
+          LIMIT 1
+        )
+      ) END AS path_now,
       p.old_expires_at::text AS old, p.new_expires_at::text AS new, p.grace_until::text AS grace_until,
       p.state AS stage,
       to_char(p.changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS reached_at,
@@ -6424,16 +7204,409 @@ SELECT
     END END AS state_now,
       t.expires_at::text AS old_now, new_owner.username AS new_account
     FROM (
-      SELECT *
-      FROM token_tasks.rotations
-      WHERE run_id = $1 AND token_id > $2
-      ORDER BY token_id
+      SELECT p.*
+      FROM token_tasks.rotations p
+      WHERE p.run_id = $1 AND p.token_id > $2
+      ORDER BY p.token_id
       LIMIT $3
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.token_id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN public.users new_owner ON new_owner.id = p.new_owner_id
     ORDER BY p.token_id;
+
+-- revoke
+SELECT 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST($1 AS text)
+    GROUP BY 1, 2;
+
+-- revoke
+DECLARE "stream_1" CURSOR FOR 
+    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+    FROM (
+      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($1 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) numbered
+    GROUP BY numbered.expires_at, numbered.chunk
+    ORDER BY numbered.expires_at, numbered.chunk;
+
+-- revoke
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        u.state,
+        count(*) AS tokens,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
+        0 AS holding
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($1 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY t.user_id, u.user_type, u.state
+    )
+    SELECT
+      COALESCE(sum(o.used), 0)::bigint AS used,
+      count(*) FILTER (WHERE o.used > 0) AS used_owners,
+      count(*) FILTER (WHERE false) AS doomed_bots,
+      count(*) FILTER (WHERE false) AS last_of_bots,
+      COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners
+    FROM owners o;
+
+-- revoke
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($1 AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND t.revoked IS NOT TRUE
+        AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND t.id IN (
+          SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+        )
+    )
+    SELECT
+      t.id,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      ) AS stands,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS works
+    FROM replaced t
+    ORDER BY t.id;
+
+-- revoke
+WITH unlocked AS MATERIALIZED (
+      SELECT t.id, chunk.position, t.revoked, t.updated_at
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[]), CAST($3 AS date[]), CAST($4 AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id
+      WHERE t.revoked IS NOT TRUE
+        AND t.expires_at IS NOT DISTINCT FROM chunk.old
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    ), kept AS (
+      INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at)
+      SELECT
+        CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
+        array_agg(t.updated_at ORDER BY t.id), CAST(now() AT TIME ZONE 'UTC' AS timestamp)
+      FROM unlocked t
+      GROUP BY t.position
+    )
+    UPDATE public.personal_access_tokens t
+    SET revoked = true, updated_at = CAST(now() AT TIME ZONE 'UTC' AS timestamp)
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
+
+-- revoke
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[]))
+      AND revoked IS TRUE;
+
+-- undo
+DECLARE "stream_1" CURSOR FOR 
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT
+      c.position, c.new_expires_at::text AS old, c.old_expires_at::text AS new,
+      CASE
+        WHEN c.left_alone IS NULL AND c.locked IS NULL AND NOT EXISTS (SELECT FROM put_back) THEN c.token_ids
+        ELSE ARRAY(
+          SELECT id FROM unnest(c.token_ids) AS id
+          WHERE id <> ALL (COALESCE(c.left_alone, '{}')) AND id <> ALL (COALESCE(c.locked, '{}'))
+            AND id NOT IN (SELECT b.id FROM put_back b)
+          ORDER BY id
+        )
+      END AS ids,
+      false AS again
+    FROM token_tasks.chunks c
+    WHERE c.run_id = $1 AND c.done_at IS NOT NULL
+    ORDER BY c.position DESC;
+
+-- undo
+WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT count(*) AS tokens FROM put_back;
+
+-- undo
+DECLARE "stream_2" CURSOR FOR 
+    WITH put_back AS MATERIALIZED (
+      SELECT DISTINCT p.id
+      FROM (
+        SELECT
+          c.new_expires_at,
+          unnest(c.token_ids) AS id,
+          COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        FROM token_tasks.runs u
+        JOIN token_tasks.chunks c ON c.run_id = u.id AND c.done_at IS NOT NULL
+        WHERE u.undoes = $1
+      ) p
+      JOIN public.personal_access_tokens t ON t.id = p.id AND t.revoked IS NOT TRUE
+      WHERE p.id <> ALL (p.others)
+    )
+    SELECT kept.id
+    FROM token_tasks.revocations n
+    CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+    LEFT JOIN public.personal_access_tokens t ON t.id = kept.id
+    WHERE n.run_id = $1
+      AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at) IS NOT TRUE
+      AND kept.id NOT IN (SELECT b.id FROM put_back b)
+    ORDER BY kept.id;
+
+-- undo
+WITH replaced AS MATERIALIZED (
+      SELECT t.id
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+        AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        AND t.id IN (
+          SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+        )
+    )
+    SELECT
+      t.id,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+      ) AS stands,
+      EXISTS (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+        SELECT
+        FROM line
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS works
+    FROM replaced t
+    ORDER BY t.id;
+
+-- undo
+SELECT t.id
+    FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+    JOIN public.users u ON u.id = t.user_id AND u.state = 'active'
+    WHERE t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)
+    ORDER BY t.id;
+
+-- undo
+WITH owners AS (
+      SELECT
+        t.user_id,
+        u.user_type,
+        0 AS holding
+      FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      LEFT JOIN public.users u ON u.id = t.user_id
+      GROUP BY t.user_id, u.user_type
+    )
+    SELECT count(*) FILTER (WHERE false) AS doomed_bots
+    FROM owners o;
+
+-- undo
+WITH unlocked AS MATERIALIZED (
+      SELECT t.id, kept.revoked, kept.updated_at
+      FROM token_tasks.revocations n
+      CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+      JOIN unnest(CAST($1 AS bigint[])) AS wanted (id) ON wanted.id = kept.id
+      JOIN public.personal_access_tokens t ON t.id = kept.id
+      WHERE n.run_id = $2
+        AND n.position IN (
+          SELECT (
+            SELECT max(c.position)
+            FROM token_tasks.chunks c
+            WHERE c.run_id = $2 AND c.position <= mine.position
+          )
+          FROM unnest(CAST($3 AS bigint[])) AS mine (position)
+        )
+        AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    )
+    UPDATE public.personal_access_tokens t
+    SET revoked = unlocked.revoked, updated_at = unlocked.updated_at
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
+
+-- undo
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[]))
+      AND revoked IS NOT TRUE;
 
 -- journal.prune
 SELECT count(*) AS runs 
@@ -6467,7 +7640,7 @@ SELECT count(*) AS runs
 BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('transaction_timeout', '0', true);
 
 -- journal.prune
-DELETE 
+SELECT r.id, r.chain 
     FROM token_tasks.runs r
     WHERE r.state <> 'running'
       -- A successor that was made, but not delivered, is to be revoked when the run is resumed.
@@ -6492,7 +7665,38 @@ DELETE
       )
       -- An undo that is not complete needs what it undoes.
       AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
-      AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
+      AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC'
+
+    FOR UPDATE OF r;
+
+-- journal.prune
+SELECT r.id
+    FROM token_tasks.runs r
+    WHERE r.undoes = ANY (CAST($1 AS bigint[])) AND r.id <> ALL (CAST($1 AS bigint[]))
+    ORDER BY r.id;
+
+-- journal.prune
+WITH gone AS (DELETE FROM token_tasks.entries WHERE run_id = ANY (CAST($1 AS bigint[])))
+    DELETE FROM token_tasks.runs WHERE id = ANY (CAST($1 AS bigint[]));
+
+-- journal.prune
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT line.place, one.run AS key, concat('run ', one.run, ' ', line.chain) AS line
+        FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[])) AS one (run, chain)
+        CROSS JOIN LATERAL (VALUES (0, one.chain), (1, '-')) AS line (place, chain)
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
 
 -- journal.uninstall
 SELECT count(*) AS runs FROM token_tasks.runs;
@@ -6507,10 +7711,20 @@ DROP TABLE
         DELETE FROM token_tasks.runs WHERE kind = 'revoke' OR state = 'withdrawn';
 
         ALTER TABLE token_tasks.rotations DROP COLUMN new_owner_id;
+        ALTER TABLE token_tasks.rotations
+            DROP COLUMN delivered_to,
+            DROP COLUMN successor_name,
+            DROP COLUMN path,
+            DROP COLUMN name,
+            DROP COLUMN account;
 
         ALTER TABLE token_tasks.runs
             DROP COLUMN chain,
             DROP COLUMN entries,
+            DROP COLUMN recounted,
+            DROP COLUMN policy,
+            DROP COLUMN withdrawn_because,
+            DROP COLUMN withdrawn_at,
             DROP COLUMN withdrawn_by,
             DROP CONSTRAINT runs_state_check,
             ADD CONSTRAINT runs_state_check CHECK (state IN ('planned', 'running', 'stopped', 'partial', 'done')),

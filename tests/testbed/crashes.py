@@ -40,9 +40,11 @@ FIRST, LAST, NEW = "2099-06-15", "2099-06-17", "2100-06-15"
 
 EXTEND = ("extend", "--expires", f"{FIRST}..{LAST}", "--state", "active,revoked", "--to", NEW, "--yes")
 
+REVOKE = ("revoke", "--expires", f"{FIRST}..{LAST}", "--state", "active,expired", "--yes")
+
 TABLE = """
     SELECT
-      id, user_id, revoked IS TRUE AS revoked, CAST(expires_at AS text) AS expires_at,
+      id, user_id, revoked, CAST(updated_at AS text) AS updated_at, CAST(expires_at AS text) AS expires_at,
       expire_notification_delivered, after_expiry_notification_delivered,
       CAST(seven_days_notification_sent_at AS text), CAST(thirty_days_notification_sent_at AS text),
       CAST(sixty_days_notification_sent_at AS text)
@@ -51,7 +53,11 @@ TABLE = """
 
 MEMBERS = "SELECT id, user_id, CAST(expires_at AS text) AS expires_at FROM public.members"
 
-RUNS = "SELECT id, undoes, notices FROM token_tasks.runs ORDER BY id"
+RUNS = """
+    SELECT r.id, r.undoes, r.notices, CAST(r.change ->> 'revokes' AS boolean) AS revokes
+    FROM token_tasks.runs r
+    ORDER BY r.id
+"""
 
 CHUNKS = """
     SELECT
@@ -69,6 +75,14 @@ KEPT_MEMBERSHIPS = """
     FROM token_tasks.memberships
 """
 
+KEPT_REVOCATIONS = """
+    SELECT
+      n.run_id, n.position, kept.id, kept.revoked, CAST(kept.updated_at AS text) AS updated_at,
+      CAST(n.revoked_at AS text) AS revoked_at
+    FROM token_tasks.revocations n
+    CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+"""
+
 OURS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database()
@@ -83,7 +97,10 @@ SILENT: Row = (False, False, None, None, None)
 
 
 def fill(address: Address, tokens: int = TOKENS) -> None:
-    """Tokens of people and of bots over three dates and one more, some revoked, some warned about, with a journal."""
+    """Tokens of people and of bots over three dates and one more, some revoked, some warned about, with a journal.
+
+    Of those that are not revoked some have false, some NULL.
+    """
     install(address)
     with make_engine(address).begin() as connection:
         project = make_project(connection)
@@ -99,7 +116,8 @@ def fill(address: Address, tokens: int = TOKENS) -> None:
                 UPDATE public.personal_access_tokens
                 SET
                   expires_at = CASE WHEN id % 13 = 0 THEN '2099-08-01' ELSE expires_at + CAST(id % 3 AS integer) END,
-                  revoked = id % 11 = 0,
+                  revoked = CASE WHEN id % 11 = 0 THEN true WHEN id % 3 = 0 THEN false END,
+                  updated_at = timestamp '2024-01-01 00:00:00.123456' + CAST(id AS integer) * interval '1 minute',
                   expire_notification_delivered = id % 5 = 0,
                   after_expiry_notification_delivered = id % 17 = 0,
                   seven_days_notification_sent_at = CASE WHEN id % 5 = 0 THEN timestamptz '2099-06-08 01:00:00.1Z' END,
@@ -114,6 +132,7 @@ class Snapshot:
     """The tables as they are at one moment."""
 
     tokens: dict[int, Row]  # date and the five notices
+    revocations: dict[int, Row]  # whether it is revoked, false and NULL apart, and `updated_at`
     members: dict[int, str | None]
     owners: dict[int, int]  # by token, of those that are not revoked
     users: dict[int, int]  # by membership
@@ -122,9 +141,10 @@ class Snapshot:
     def of(cls, address: Address) -> "Snapshot":
         found, members = query(address, TABLE), query(address, MEMBERS)
         return cls(
-            {row.id: tuple(row[3:]) for row in found},
+            {row.id: tuple(row[4:]) for row in found},
+            {row.id: (row.revoked, row.updated_at) for row in found},
             {row.id: row.expires_at for row in members},
-            {row.id: row.user_id for row in found if not row.revoked},
+            {row.id: row.user_id for row in found if row.revoked is not True},
             {row.id: row.user_id for row in members},
         )
 
@@ -139,7 +159,11 @@ def check_agreement(address: Address, before: Snapshot) -> None:
         kept_notices[row.run_id].update(row.token_ids)
     for row in query(address, KEPT_MEMBERSHIPS):
         kept_memberships[row.run_id].append(row)
-    tokens, members = dict(before.tokens), dict(before.members)
+    kept_revocations: defaultdict[int, dict[int, Any]] = defaultdict(dict)
+    for row in query(address, KEPT_REVOCATIONS):
+        assert row.id not in kept_revocations[row.run_id]
+        kept_revocations[row.run_id][row.id] = row
+    tokens, members, revocations = dict(before.tokens), dict(before.members), dict(before.revocations)
     members_of = defaultdict(list)
     for member, user in before.users.items():
         members_of[user].append(member)
@@ -152,13 +176,23 @@ def check_agreement(address: Address, before: Snapshot) -> None:
             assert others <= set(chunk.token_ids)
             changed[chunk.position] = set(chunk.token_ids) - others
             for number in changed[chunk.position]:
-                if one.undoes:
+                if one.revokes:
+                    assert tokens[number][0] == chunk.new
+                    kept = kept_revocations[one.undoes or one.id][number]
+                    was, revoked = (kept.revoked, kept.updated_at), (True, kept.revoked_at)
+                    old, new = (revoked, was) if one.undoes else (was, revoked)
+                    assert revocations[number] == old
+                    revocations[number] = new
+                elif one.undoes:
                     tokens[number] = before.tokens[number]
                     assert tokens[number][0] == chunk.new
                 else:
                     if tokens[number][1:] != SILENT:
                         warned.add(number)
                     tokens[number] = (chunk.new, *(SILENT if one.notices else tokens[number][1:]))
+        if one.revokes:
+            assert one.undoes or set(kept_revocations[one.id]) == set().union(*changed.values())
+            continue
         owners = {place: {before.owners[id_] for id_ in ids if id_ in before.owners} for place, ids in changed.items()}
         if one.undoes:
             # A chunk of an undo may be a part of the one that it undoes.
@@ -184,6 +218,7 @@ def check_agreement(address: Address, before: Snapshot) -> None:
 
     now = Snapshot.of(address)
     assert now.tokens == tokens
+    assert now.revocations == revocations
     assert now.members == members
 
 
@@ -224,14 +259,19 @@ def finish(address: Address, *words: str, status: ExitStatus = ExitStatus.DONE) 
         return errors
 
 
-def what_is_next(address: Address) -> tuple[str, ...]:
-    """Extend, go on until that is done, undo, go on until that is done, and again; only the journal knows."""
+def what_is_next(address: Address, change: tuple[str, ...] = EXTEND) -> tuple[str, ...]:
+    """Change, go on until that is done, undo, go on until that is done, and again; only the journal knows."""
     last = query(address, "SELECT id, kind, state FROM token_tasks.runs ORDER BY id DESC LIMIT 1")
     if not last or (last[0].kind, last[0].state) == ("undo", "done"):
-        return EXTEND
+        return change
     if last[0].state == "done":
-        return ("undo", "--run", str(last[0].id), "--yes")
+        return to_undo(last[0].id, change)
     return ("apply", "--run", str(last[0].id), "--yes")
+
+
+def to_undo(run: int, change: tuple[str, ...]) -> tuple[str, ...]:
+    """What takes back a run of this change."""
+    return ("undo", "--run", str(run), "--yes", *(("--allow", "reviving") if change[0] == "revoke" else ()))
 
 
 def kills(address: Address) -> int:
@@ -244,9 +284,16 @@ class Killer:
     """Kills the program at random moments between its plan and its end."""
 
     def __init__(
-        self, address: Address, *, through: Address | None = None, seed: int | None = None, jobs: int = 1
+        self,
+        address: Address,
+        *,
+        through: Address | None = None,
+        seed: int | None = None,
+        change: tuple[str, ...] = EXTEND,
+        jobs: int = 1,
     ) -> None:
         self.address = address
+        self.change = change
         self.jobs = ("--jobs", str(jobs))
         self.through = through or address
         self.seed = random.SystemRandom().randrange(2**32) if seed is None else seed
@@ -256,7 +303,7 @@ class Killer:
 
     def kill(self) -> None:
         """Let the program do what is next, and kill it unless it is done before."""
-        words = what_is_next(self.address)
+        words = what_is_next(self.address, self.change)
         with program(self.through, *words, *self.jobs) as child:
             assert child.stdout
             assert child.stderr
@@ -282,14 +329,18 @@ class Killer:
         while self.kills < kills:
             self.kill()
             check_agreement(self.address, before)
-        while (words := what_is_next(self.address)) != EXTEND:
+        while (words := what_is_next(self.address, self.change)) != self.change:
             finish(self.through, *words, *self.jobs)
         check_agreement(self.address, before)
         assert everything(self.address) == checksums
 
 
 def check_crash(
-    gitlab_database: Address, through: Address, server: Server, superuser: Callable[[Address], Address]
+    gitlab_database: Address,
+    through: Address,
+    server: Server,
+    superuser: Callable[[Address], Address],
+    change: tuple[str, ...] = EXTEND,
 ) -> None:
     fill(gitlab_database, 6_000)
     before, checksums = Snapshot.of(gitlab_database), everything(gitlab_database)
@@ -307,7 +358,7 @@ def check_crash(
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
-    with program(through, *EXTEND) as child:
+    with program(through, *change) as child:
         # More than a transaction has at first: the program knows then that the first one is committed.
         changes = "SELECT COALESCE(sum(changed), 0) FROM token_tasks.runs"
         wait_for(gitlab_database, changes, lambda changed: changed > CHUNK)
@@ -336,7 +387,7 @@ def check_crash(
         assert 0 < int(told[1].replace(",", "")) <= changed
         finish(gitlab_database, "apply", "--run", "1", "--yes")
     check_agreement(gitlab_database, before)
-    finish(gitlab_database, "undo", "--run", "1", "--yes")
+    finish(gitlab_database, *to_undo(1, change))
     check_agreement(gitlab_database, before)
     assert everything(gitlab_database) == checksums
 
@@ -387,14 +438,67 @@ def check_others(gitlab_database: Address, through: Address) -> None:
     }
 
 
-def check_two_at_once(address: Address, through: Address, jobs: int = 1) -> None:
+def check_others_of_a_revocation(gitlab_database: Address, through: Address) -> None:
+    """Tokens that get another date, are revoked, deleted or locked by others, of a revocation and of its undo."""
+    fill(gitlab_database, 3 * CHUNK)
+    before = Snapshot.of(gitlab_database)
+    dates = DateRange(ExpirationDate.typed(FIRST), ExpirationDate.typed(LAST))
+    plan = make_plan(through, RunKind.REVOKE, Selection((dates,)), Change(revokes=True))
+    ids = [id_ for chunk in plan.chunks for id_ in chunk.ids]
+    dated, revoked, deleted, locked = ids[-40:-30], ids[-30:-20], ids[-20:-10], ids[-10:]
+    record = begin_run(through, plan)
+    others = make_engine(gitlab_database).connect()
+    lock = sa.text("SELECT FROM personal_access_tokens WHERE id = ANY(:ids) FOR UPDATE")
+    touch = "UPDATE personal_access_tokens SET revoked = true, updated_at = '2026-01-01 12:00' WHERE id = ANY(:ids)"
+    events = run(through, plan, record, pause=lambda seconds: None)
+    for event in events:
+        if isinstance(event, BatchCommitted):
+            break
+    execute(
+        gitlab_database, "UPDATE personal_access_tokens SET expires_at = '2099-12-24' WHERE id = ANY(:ids)", ids=dated
+    )
+    execute(gitlab_database, touch, ids=revoked)
+    execute(gitlab_database, "DELETE FROM personal_access_tokens WHERE id = ANY(:ids)", ids=deleted)
+    others.execute(lock, {"ids": locked})
+    *_, end = events
+    assert end == Finished(changed=plan.tokens - 40, changed_meanwhile=30, locked=10)
+    others.rollback()
+    assert apply(through, record.run) == Finished(changed=10)
+    now = Snapshot.of(gitlab_database).revocations
+    assert {now[id_] for id_ in revoked} == {(True, "2026-01-01 12:00:00")}
+    assert {id_: now[id_] for id_ in dated} == {id_: before.revocations[id_] for id_ in dated}
+
+    # What somebody touches after the run is his; a date is no concern of an undo.
+    touched, deleted_since, dated_since = ids[:10], ids[10:20], ids[20:30]
+    execute(gitlab_database, touch, ids=touched)
+    execute(gitlab_database, "DELETE FROM personal_access_tokens WHERE id = ANY(:ids)", ids=deleted_since)
+    execute(
+        gitlab_database,
+        "UPDATE personal_access_tokens SET expires_at = '2099-12-24' WHERE id = ANY(:ids)",
+        ids=dated_since,
+    )
+    others.execute(lock, {"ids": locked})
+    assert undo(through, record.run) == Finished(changed=plan.tokens - 60, changed_meanwhile=20, locked=10)
+    others.rollback()
+    others.close()
+    assert apply(through, record.run + 1) == Finished(changed=10)
+    now = Snapshot.of(gitlab_database).revocations
+    left = {*revoked, *touched}
+    gone = {*deleted, *deleted_since}
+    assert {id_: row for id_, row in now.items() if id_ not in left} == {
+        id_: row for id_, row in before.revocations.items() if id_ not in left | gone
+    }
+    assert {now[id_] for id_ in left} == {(True, "2026-01-01 12:00:00")}
+
+
+def check_two_at_once(address: Address, through: Address, change: tuple[str, ...] = EXTEND, jobs: int = 1) -> None:
     """Two processes that want to change different tokens of one table."""
     fill(address, 3_000)
     before, checksums = Snapshot.of(address), everything(address)
     with make_engine(address).begin() as connection:
         make_updates_slow(connection, seconds=0.001)
     selections = (("--expires", FIRST), ("--expires", f"2099-06-16..{LAST}"))
-    commands = [("extend", *expires, "--to", NEW, "--yes", "--jobs", str(jobs)) for expires in selections]
+    commands = [(change[0], *expires, *change[3:], "--jobs", str(jobs)) for expires in selections]
     with program(through, *commands[0]) as first, program(through, *commands[1]) as second:
         ended = [child.communicate(timeout=120) for child in (first, second)]
     statuses = sorted([first.returncode, second.returncode])
@@ -403,11 +507,11 @@ def check_two_at_once(address: Address, through: Address, jobs: int = 1) -> None
         assert sum("is under way since" in errors for _, errors in ended) == 1
     check_agreement(address, before)
     execute(address, "DROP TRIGGER dawdle ON public.personal_access_tokens")
-    for row in query(address, "SELECT id, state FROM token_tasks.runs WHERE kind = 'extend' ORDER BY id"):
+    for row in query(address, "SELECT id, state FROM token_tasks.runs WHERE kind <> 'undo' ORDER BY id"):
         if row.state == "planned":
             finish(through, "apply", "--run", str(row.id), "--yes")
     check_agreement(address, before)
-    for row in query(address, "SELECT id FROM token_tasks.runs WHERE kind = 'extend' AND changed > 0 ORDER BY id DESC"):
-        finish(through, "undo", "--run", str(row.id), "--yes")
+    for row in query(address, "SELECT id FROM token_tasks.runs WHERE kind <> 'undo' AND changed > 0 ORDER BY id DESC"):
+        finish(through, *to_undo(row.id, change))
     check_agreement(address, before)
     assert everything(address) == checksums

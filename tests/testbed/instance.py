@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.testbed.factories import (
     make_tokens,
     make_user,
 )
+from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
@@ -48,6 +49,7 @@ class Instance:
     """A GitLab database, and the program to be run against it."""
 
     address: Address
+    executed: list[str] = field(default_factory=list, compare=False)
 
     def run(
         self, *words: object, stdin: str = "", env: dict[str, str] | None = None
@@ -112,6 +114,7 @@ class Instance:
         """Do something in the database."""
         with make_engine(self.address).begin() as connection:
             for statement in statements:
+                self.executed.append(statement)
                 connection.execute(sa.text(statement), parameters)
 
     def value(self, statement: str, **parameters: object) -> Any:
@@ -167,4 +170,6 @@ def instance(replicated: Replicated) -> Iterator[Instance]:
             make_tokens(connection, 40, expires_at=SOON)
             mallory = make_user(connection, username=MALLORY)
             make_tokens(connection, 20, expires_at=SOON, user_id=mallory, name="\x1b[31m\u202ename")
-        yield Instance(pair.primary)
+        instance = Instance(pair.primary)
+        yield instance
+        assert_that_the_chain_holds(pair.primary, instance.executed)

@@ -1,5 +1,7 @@
 """Runs in the journal that are at a given point, written without changing a token."""
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,11 +13,11 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import setup
-from tokens.journal.installation import RunState
+from tokens.journal import chain, proof, setup
+from tokens.journal.installation import REVISION, RunState, read_revision
 from tokens.journal.record import ChunkOutcome, begin, store
 from tokens.origin import Origin
 from tokens.selection import Selection
@@ -58,11 +60,17 @@ def make_plan(*chunks: Sequence[int], undoes: int | None = None) -> Plan:
 
 
 def make_run(
-    address: Address, plan: Plan, state: RunState = RunState.DONE, *, created_at: str = "now", reason: str | None = None
+    address: Address,
+    plan: Plan,
+    state: RunState = RunState.DONE,
+    *,
+    created_at: str = "now",
+    reason: str | None = None,
+    with_names: bool = True,
 ) -> int:
     """A run in the journal, as it would be after `state` was reached; the tokens themselves are left as they are."""
     with writing(address) as connection:
-        run = store(connection, plan, SOMEBODY, reason)
+        run = store(connection, plan, SOMEBODY, reason, with_names=with_names)
         if state is not RunState.PLANNED:
             record = begin(connection, run, SOMEBODY)
             if state is not RunState.RUNNING:
@@ -73,7 +81,76 @@ def make_run(
             at=created_at,
             run=run,
         )
+        chain.enter(connection, run, runs=[run])
     return run
+
+
+OLD_RUN = """
+    INSERT INTO token_tasks.runs
+      (kind, state, selection, change, notices, reason, planned_by, tool_version, undoes, tokens, changed, attempt,
+       heartbeat_at, finished_at)
+    VALUES (
+      %(kind)s, %(state)s, CAST(%(selection)s AS jsonb), '{"to": "2030-06-15", "by": null, "days": 1}', false,
+      %(reason)s, CAST(%(origin)s AS jsonb), '0.1.0', %(undoes)s, %(tokens)s, %(changed)s, %(attempt)s,
+      CASE WHEN %(attempt)s = 1 THEN now() END, CASE WHEN %(done)s THEN now() END
+    )
+    RETURNING id
+"""
+
+
+def make_old_run(
+    address: Address, plan: Plan, state: RunState = RunState.DONE, *, reason: str | None = None, process: str = "x 1 1"
+) -> int:
+    """The same as revisions 1 to 3 of the journal have it, which knew no chain; a run under way is `process`'s."""
+    begun = state is not RunState.PLANNED
+    done = state in (RunState.DONE, RunState.PARTIAL)
+    with writing(address) as connection:
+        run = connection.row(
+            OLD_RUN,
+            kind=plan.kind,
+            state=state,
+            selection=json.dumps(plan.selection),
+            reason=reason,
+            origin=json.dumps(SOMEBODY.as_dict()),
+            undoes=plan.undoes,
+            tokens=plan.tokens,
+            changed=plan.tokens if done else 0,
+            attempt=int(begun),
+            done=done,
+        ).id
+        for chunk in plan.chunks:
+            connection.execute(
+                "INSERT INTO token_tasks.chunks VALUES (%(run)s, %(position)s, CAST(%(old)s AS date), "
+                "CAST(%(new)s AS date), CAST(%(ids)s AS bigint[]), CASE WHEN %(done)s THEN now() END)",
+                run=run,
+                position=chunk.position,
+                old=chunk.old and chunk.old.literal,
+                new=chunk.new and chunk.new.literal,
+                ids=array_literal(chunk.ids),
+                done=done,
+            )
+        if begun:
+            connection.execute(
+                "INSERT INTO token_tasks.attempts VALUES (%(run)s, 1, CAST(%(origin)s AS jsonb), %(process)s, '0.1.0', "
+                "now(), CASE WHEN %(ended)s THEN now() END)",
+                run=run,
+                origin=json.dumps(SOMEBODY.as_dict()),
+                process=process,
+                ended=state is not RunState.RUNNING,
+            )
+    return int(run)
+
+
+TAMPERING = re.compile(r"\s*(INSERT|UPDATE|DELETE|DROP|ALTER).* token_tasks\b(?!.* heartbeat_at )", re.DOTALL)
+
+
+def assert_that_the_chain_holds(address: Address, executed: Sequence[str] = ()) -> None:
+    """Nothing writes into the journal without an entry, but for what a test itself has `executed`."""
+    if any(TAMPERING.match(statement) for statement in executed):
+        return
+    with database.reading(address) as connection:
+        if read_revision(connection) == REVISION:
+            assert proof.check(connection).faults == ()
 
 
 @pytest.fixture

@@ -116,6 +116,8 @@ def _change(
     cannot_ask = handling.store or handling.json or not handling.asks
     if handling.journal and cannot_ask and not handling.dry_run:
         opening.check_beforehand(site.address, handling.allow)
+    if not (handling.store or handling.dry_run):
+        beginning.check_alone(site.address, kind, four_eyes=handling.four_eyes)
     with environment.announced("Making the plan"):
         plan = make_plan(site.address, kind, selection, change, options=options, release=site.release)
     report = Report(environment, as_json=handling.json, instance=known(site.instance, plan))
@@ -149,10 +151,18 @@ def _carry_out(
     def begin() -> Recorder:
         if not handling.journal:
             environment.tell(recording.NO_WAY_BACK)
-            return beginning.begin_unrecorded(site.address)
+            return beginning.begin_unrecorded(site.address, plan.kind, four_eyes=handling.four_eyes)
         prompts = environment.prompts() if handling.asks else None
         return recording.begin(
-            environment, site.address, plan, who, reason=handling.reason, allow=handling.allow, prompts=prompts
+            environment,
+            site.address,
+            plan,
+            who,
+            reason=handling.reason,
+            allow=handling.allow,
+            prompts=prompts,
+            names=handling.names,
+            four_eyes=handling.four_eyes,
         )
 
     return carry_out(environment, site, plan, begin, handling, report)

@@ -1,8 +1,10 @@
 """`check`: one line and an exit status for monitoring, before tokens stop working."""
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tokens.commands.ending import DONE, Ending
@@ -13,15 +15,19 @@ from tokens.commands.options.days import days_of
 from tokens.commands.options.values import MOST_TOKENS, whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.commands.whole_file import replace
-from tokens.errors import ExitStatus, UsageError
+from tokens.counts import counted
+from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.due import MOST_SERIES, due, gauges
 from tokens.selection import Selection
 from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.usage.files import Log
+from tokens.usage.reading import Usage
 from tokens.views import due as view
 
 CRITICAL = 7  # days, unless something else is said
+PERIOD = re.compile(r"(\d{1,4})([hdw])", re.ASCII)
+UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,20 @@ def most_of_each(_: Environment, each: bool, at_most: str | None) -> int | None:
     return most if each else None
 
 
+def max_age(_: Environment, max_age: str | None) -> timedelta | None:
+    """How old the last call of a log may be; None for any age.
+
+    Raises:
+        UsageError: no period of hours, days or weeks.
+    """
+    if max_age is None:
+        return None
+    found = PERIOD.fullmatch(max_age.strip())
+    if found is None or int(found[1]) == 0:
+        raise UsageError(f'--max-age takes a period such as 6h, 1d or 2w, not "{max_age}".')
+    return int(found[1]) * UNITS[found[2]]
+
+
 def check(
     environment: Environment,
     locate: Locate,
@@ -68,19 +88,25 @@ def check(
     thresholds: Thresholds,
     most_of_each: int | None,
     logs: Sequence[Log] | None,
+    max_age: timedelta | None,
     output: str,
     file: str | None,
 ) -> Ending:
     """Tell monitoring what of `selection` stops working soon, and what has done so and is still tried.
 
-    Ends with DUE if something does; for Nagios with its own statuses; for Prometheus with DONE.
+    Ends with DUE if something does; for Nagios with its own statuses; for Prometheus with DONE. A log whose last call
+    is older than `max_age` says nothing of what is tried now, which is a fault.
 
     Raises:
         TokensError: see `tokens.errors`.
     """
     if most_of_each is not None and selection.others:
         raise UsageError("--each names access tokens alone: leave the other kinds out, or use list.")
+    if max_age is not None and not logs:
+        raise UsageError("--max-age is about a log: use --log FILE with it.")
     site, usage = located(environment, locate, logs)
+    if max_age is not None and usage is not None:
+        _refuse_old(usage, max_age)
     if output == "prometheus":
         from tokens.views.metrics import metrics  # its library loads a web server
 
@@ -118,3 +144,15 @@ def check(
     if output == "nagios":
         return Ending(view.severity(found))
     return DONE if view.severity(found) is view.Severity.OK else Ending(ExitStatus.DUE)
+
+
+def _refuse_old(usage: Usage, max_age: timedelta) -> None:
+    """Fail for a log that nobody may be writing any more: that it has no tries would mean nothing."""
+    hint = "GitLab may write another file, or none; with rotated files give all of them, such as 'api_json.log*'."
+    if not usage.until:
+        raise TokensError(f"The log has no call with a time, so its age is not known: {hint}")
+    age = datetime.now(UTC) - datetime.fromisoformat(usage.until[:19]).replace(tzinfo=UTC)
+    if age > max_age:
+        hours = int(age / timedelta(hours=1))
+        old = counted(hours, "hour") if hours < 48 else counted(age.days, "day")
+        raise TokensError(f"The log's last call was at {usage.until[:16]} UTC, {old} ago: {hint}")

@@ -52,8 +52,9 @@ ABORT = "--> Abort"
 class _Conversation:
     """One administrator at one terminal, and what has come of it so far.
 
-    `journal` is whether what is changed is recorded; `recorded` says of each run that was whether there may be anything
-    to undo; `in_part` are the dates whose last update has left tokens alone.
+    `journal` is whether what is changed is recorded, and `four_eyes` whether the configuration demands two people;
+    `recorded` says of each run that was whether there may be anything to undo; `in_part` are the dates whose last
+    update has left tokens alone.
     """
 
     environment: Environment
@@ -61,12 +62,15 @@ class _Conversation:
     who: Origin
     reason: str | None
     journal: bool
+    four_eyes: bool
     prompts: Questions
     recorded: dict[int, bool] = field(default_factory=dict)
     in_part: set[ExpirationDate] = field(default_factory=set)
 
 
-def edit(environment: Environment, locate: Locate, reason: str | None, no_journal: bool) -> Ending:
+def edit(
+    environment: Environment, locate: Locate, reason: str | None, no_journal: bool, four_eyes: bool = False
+) -> Ending:
     """Show the analysis and ask what to do, until the answer is to quit.
 
     Nothing is held open in the database while a question waits. The Ending is PARTIAL where the last update of some
@@ -79,9 +83,10 @@ def edit(environment: Environment, locate: Locate, reason: str | None, no_journa
     site = locate()
     with database.reading(site.address) as connection:
         preflight.check(connection, CHANGE)
+    beginning.check_alone(site.address, RunKind.EDIT, four_eyes=four_eyes)
     if no_journal:
         environment.print(recording.NO_WAY_BACK)
-    talk = _Conversation(environment, site, who, reason, not no_journal, environment.prompts())
+    talk = _Conversation(environment, site, who, reason, not no_journal, four_eyes, environment.prompts())
     try:
         while (ending := _go_round(talk)) is None:
             pass
@@ -199,9 +204,15 @@ def _begin(talk: _Conversation, plan: Plan) -> Recorder:
     if not plan.tokens:
         return Recorder()
     if not talk.journal:
-        return beginning.begin_unrecorded(talk.site.address)
+        return beginning.begin_unrecorded(talk.site.address, plan.kind, four_eyes=talk.four_eyes)
     begun = recording.begin(
-        talk.environment, talk.site.address, plan, talk.who, reason=talk.reason, prompts=talk.prompts
+        talk.environment,
+        talk.site.address,
+        plan,
+        talk.who,
+        reason=talk.reason,
+        prompts=talk.prompts,
+        four_eyes=talk.four_eyes,
     )
     if begun.run is None:
         talk.journal = False  # asked once

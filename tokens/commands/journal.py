@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from tokens import database, origin
 from tokens.commands.agreement import agreed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
@@ -10,7 +11,9 @@ from tokens.commands.options.handling import allowed
 from tokens.commands.report import print_done
 from tokens.commands.show import show
 from tokens.counts import counted
-from tokens.journal import contents, setup
+from tokens.errors import ExitStatus, UsageError
+from tokens.journal import contents, installation, settings, setup
+from tokens.journal.opening import TIMEOUTS
 from tokens.targets.places import Locate
 from tokens.views import journal as view
 
@@ -49,12 +52,51 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
     return DONE
 
 
-def status(environment: Environment, locate: Locate, output: str) -> None:
-    """Show whether the journal is there, and its size."""
+def status(environment: Environment, locate: Locate, output: str) -> Ending:
+    """Show whether the journal is there, its size, and whether its rows are as they were written."""
     site = locate()
     with environment.announced("Reading the journal"):
         found = contents.status(site.address)
     show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, described(site)))
+    if found.chain is None or not found.chain.faults:
+        return DONE
+    return Ending(ExitStatus.FAILED, view.broken(found.chain))
+
+
+def turned(_: Environment, on: bool, off: bool) -> bool | None:
+    """Whether four eyes are turned on or off; None to show whether they are.
+
+    Raises:
+        UsageError: both.
+    """
+    if on and off:
+        raise UsageError("--on and --off contradict each other: use one of them.")
+    return on if on or off else None
+
+
+def four_eyes(environment: Environment, locate: Locate, on: bool | None, reason: str | None, output: str) -> None:
+    """Turn four eyes on or off for everybody who uses the journal, or show whether they are, and who has turned them.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    who = origin.here()  # asked before this process may become the GitLab user
+    site = locate()
+    with database.connect(site.address) as connection:
+        if on is not None:
+            with database.writing(connection, **TIMEOUTS):
+                installation.check(connection)
+                if on != settings.demands_four_eyes(connection):
+                    settings.set_four_eyes(connection, on=on, origin=who, because=reason)
+    with database.reading(site.address) as connection:
+        installation.check(connection, reading=True)
+        found = settings.read_four_eyes(connection)
+    show(
+        environment,
+        output,
+        text=lambda: view.four_eyes_screen(found),
+        json=lambda: view.four_eyes_as_json(found, described(site)),
+    )
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:

@@ -32,7 +32,7 @@ def store(
     with database.connect(address) as connection:
         open_journal(address, connection, handling.allow, ask=None, tell=environment.tell)
         with environment.announced("Storing the plan"):
-            number = beginning.store(connection, plan, who, handling.reason)
+            number = beginning.store(connection, plan, who, handling.reason, with_names=handling.names)
     stored = f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours." + to_type(
         "to carry it out", "apply", "--run", number
     )
@@ -50,10 +50,13 @@ def begin(
     reason: str | None,
     allow: Collection[str] = (),
     prompts: Questions | None,
+    names: bool = True,
+    four_eyes: bool = False,
 ) -> Recorder:
     """Store a plan that has just been agreed to and begin it.
 
-    `prompts` ask whether to install the journal where there is none; without them its absence is an error.
+    `prompts` ask whether to install the journal where there is none; without them its absence is an error. `names` says
+    whether it keeps what the tokens are called; `four_eyes` whether the configuration demands two people.
 
     Raises:
         TokensError: nothing was changed; see `tokens.journal.opening` and `tokens.journal.beginning`.
@@ -64,4 +67,4 @@ def begin(
             environment.print(NO_WAY_BACK)
             return Recorder()
         with environment.announced("Storing the plan"):
-            return beginning.begin(connection, plan, who, reason)
+            return beginning.begin(connection, plan, who, reason, with_names=names, four_eyes=four_eyes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tokens import origin
 from tokens.call import current
 from tokens.change.notes import refuse_guarded
+from tokens.change.plan import RunKind
 from tokens.commands.agreement import confirmed
 from tokens.commands.carry_out_rotation import carry_out
 from tokens.commands.choice import choose_tokens
@@ -26,6 +27,7 @@ from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
 from tokens.errors import TokensError, UsageError
 from tokens.journal.opening import make_ready
+from tokens.journal.settings import alone
 from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
 from tokens.rotation.plan import LONG_EXPIRED, RotationPlan
@@ -81,12 +83,17 @@ class _Call:
 
 
 def rotate(
-    environment: Environment, options: RotateOptions, locate: Locate, there: There | None, logs: Sequence[Log] | None
+    environment: Environment,
+    options: RotateOptions,
+    locate: Locate,
+    there: There | None,
+    logs: Sequence[Log] | None,
+    four_eyes: bool = False,
 ) -> Ending:
     """Replace tokens by new ones: plan, show, ask, carry out.
 
     What is read or asked of this process comes before it may become the GitLab user. `there` is None where GitLab is
-    what `locate` finds.
+    what `locate` finds. `four_eyes` is whether the configuration demands two people.
 
     Raises:
         TokensError: nothing was changed; see `tokens.errors`.
@@ -96,6 +103,8 @@ def rotate(
             "Choose the tokens: --service-account USERNAME, --token NAME or ID, --within 30d, or another option "
             "that selects, such as --group PATH or --ids FILE."
         )
+    if four_eyes and not options.dry_run and options.resume is None:
+        raise alone(RunKind.ROTATE)
     if not options.dry_run:
         forbid_core_dumps()
     delivery = _destination(options, environment)
@@ -105,7 +114,7 @@ def rotate(
             backend = _backend_there(environment, options, *there)
             instance = Instance(target=current().place, place="the GitLab there")
         else:
-            backend, instance = _backend_here(environment, options, locate)
+            backend, instance = _backend_here(environment, options, locate, four_eyes=four_eyes)
         usage = read(environment, found)
     if not options.dry_run:
         forbid_core_dumps()  # to become another user has allowed them again
@@ -190,14 +199,17 @@ def _known(instance: Instance, survey: Survey) -> Instance:
     return instance if instance.place is None else replace(instance, url=survey.url)
 
 
-def _backend_here(environment: Environment, options: RotateOptions, locate: Locate) -> tuple[LocalBackend, Instance]:
+def _backend_here(
+    environment: Environment, options: RotateOptions, locate: Locate, *, four_eyes: bool
+) -> tuple[LocalBackend, Instance]:
     """GitLab's side right here, as GitLab's user from now on, and what it is called."""
     keys = None
     if options.secrets_file is not None and not options.dry_run:
         keys = read_keys_file(options.secrets_file)
     who = origin.here()
     site = locate()
-    return LocalBackend(site, who, keys=keys, announced=environment.announced), described(site)
+    backend = LocalBackend(site, who, keys=keys, announced=environment.announced, four_eyes=four_eyes)
+    return backend, described(site)
 
 
 def _backend_there(

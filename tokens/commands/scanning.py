@@ -78,7 +78,15 @@ def _scan(folder: str, questions: IO[str], answers: IO[str]) -> None:
     scan = Scan(folder, json.loads(line), is_wanted=lambda: not select.select([questions], [], [], 0)[0])
     for one in scan.occurrences():
         _write(answers, {"path": one.path, "line": one.line, "texts": wire.encode(one.texts), "sure": one.sure})
-    _write(answers, {"unread": scan.unread, "more_unread": scan.more_unread, "damaged": scan.damaged})
+    _write(
+        answers,
+        {
+            "unread": scan.unread,
+            "more_unread": scan.more_unread,
+            "damaged": scan.damaged,
+            "more_damaged": scan.more_damaged,
+        },
+    )
     answers.flush()
 
 
@@ -101,7 +109,8 @@ def _notes(end: dict[str, Any]) -> Iterator[str]:
         more = f"; and {end['more_unread']:,} more" if end["more_unread"] else ""
         yield f"Not read: {shown}{more}."
     if damaged := end["damaged"]:
+        more = f", and {end['more_damaged']:,} more" if end["more_damaged"] else ""
         yield (
-            f"{counted(damaged, 'text looks', 'texts look')} like a token, but the checksum does not belong to it, so "
-            "that GitLab would not take it."
+            f"{counted(len(damaged) + end['more_damaged'], 'text looks', 'texts look')} like a token, but the checksum "
+            f"does not belong to it, so that GitLab would not take it: {', '.join(damaged)}{more}."
         )

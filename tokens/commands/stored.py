@@ -1,23 +1,30 @@
-"""`apply` and `undo`: what the journal has is carried out, gone on with, or taken back."""
+"""`apply`, `withdraw` and `undo`: what the journal has is carried out, gone on with, withdrawn, or taken back."""
 
-from tokens import origin
+from collections.abc import Iterator
+
+from tokens import database, origin
+from tokens.call import to_type
+from tokens.change.plan import RunKind
 from tokens.commands import recording
+from tokens.commands.agreement import agreed as confirmed_by_person
 from tokens.commands.carry_out import carry_out
 from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
-from tokens.commands.report import Report
+from tokens.commands.report import Report, print_done
+from tokens.counts import counted
 from tokens.errors import ExitStatus
-from tokens.journal import beginning
+from tokens.journal import beginning, installation, listing, runs
 from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
 from tokens.journal.runs import PLAN_LIFETIME
 from tokens.origin import Origin
-from tokens.run.stored_plans import RunComplete, plan_to_apply, plan_to_undo
+from tokens.run.stored_plans import Application, RunComplete, plan_to_apply, plan_to_undo
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
 from tokens.views import plan as view
+from tokens.views.history import tokens_csv
 
 
 def apply(environment: Environment, locate: Locate, run: int, handling: Handling) -> Ending:
@@ -44,6 +51,24 @@ def undo(environment: Environment, locate: Locate, run: int, superseded: bool, h
     return report.concluding(lambda: _undo(environment, site, run, superseded, who, handling, report))
 
 
+def withdraw(environment: Environment, locate: Locate, run: int, reason: str | None, yes: bool) -> Ending:
+    """Withdraw a stored plan that nobody has begun, once a person has agreed or with `yes`.
+
+    Raises:
+        TokensError: see `tokens.errors`.
+    """
+    who = origin.here()  # asked before this process may become the GitLab user
+    address = locate().address
+    with environment.announced("Reading the journal"), database.reading(address) as connection:
+        installation.check(connection)
+        stored = runs.read_run(connection, run)
+    question = f"Run {run}, {stored.kind} of {counted(stored.tokens, 'token')}, can never be applied then."
+    if stored.state is not RunState.PLANNED or yes or confirmed_by_person(environment, "withdraw", question):
+        beginning.withdraw(address, run, who, reason)
+        return print_done(environment, f"Run {run} is withdrawn: nobody can apply it.")
+    return DONE
+
+
 def _apply(
     environment: Environment,
     site: Site,
@@ -61,19 +86,44 @@ def _apply(
         return DONE
     stored, plan = found.stored, found.plan
     report.instance = known(report.instance, plan)
+    if handling.csv:
+        environment.take_utf8()
+        for line in tokens_csv(stored, _listed(site, found), report.instance):
+            environment.write(f"{line}\n")
+        return DONE
     propose(plan, report, view.title_to_apply(found, report.instance, report.columns))
+    if found.undone:
+        report.add(undoes=view.run_as_dict(found.undone))
+    if handling.dry_run:
+        _show_tokens(site, found, report)
     if stored.lapsed:
         report.say(f"NOTE: The plan is older than {PLAN_LIFETIME} hours, and its tokens have lived on since.")
     check_guards(found.guards, plan.tokens, handling, leave_out="plan it again with --leave-out superseded")
+    if handling.dry_run:
+        return end_dry_run(report)
+    beginning.check_planner(site.address, run, who, four_eyes=handling.four_eyes)
     deed = view.deed(plan, plan.tokens)
     if not agreed(environment, handling, deed, plan.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 
     def begin() -> Recorder:
-        return beginning.resume(site.address, run, who)
+        return beginning.resume(site.address, run, who, four_eyes=handling.four_eyes)
 
     return carry_out(environment, site, plan, begin, handling, report)
+
+
+def _listed(site: Site, found: Application) -> Iterator[listing.TokenOutcome]:
+    """The tokens that are left of the plan, as they are in the journal."""
+    left = (listing.TokenResult.PENDING, listing.TokenResult.LOCKED)
+    return (one for one in listing.read_outcomes(site.address, found.stored.id) if one.outcome in left)
+
+
+def _show_tokens(site: Site, found: Application, report: Report) -> None:
+    run, tokens = found.stored.id, found.plan.tokens
+    report.add(run=run, state=found.stored.state.value, outcomes=view.listed_as_dicts(_listed(site, found)))
+    every = to_type("to see all", "apply", "--run", run, "--dry-run", "--output", "csv")
+    report.say("\n".join(view.listed_screen(_listed(site, found), tokens, every, report.columns)))
 
 
 def _undo(
@@ -90,7 +140,7 @@ def _undo(
     report.instance = known(report.instance, found.plan)
     deed = f"undo run {run}: {view.deed(found.plan, found.tokens)}"
     propose(found.plan, report, view.title_to_undo(found, report.instance, report.columns))
-    report.add(**view.undo_as_dict(found))
+    report.add(undoes=view.run_as_dict(found.stored), **view.undo_as_dict(found))
     if lines := view.undo_screen(found):
         report.say("\n".join(("", *lines)))
     if not found.tokens and not found.changed_since:
@@ -107,13 +157,25 @@ def _undo(
     check_guards(found.guards, found.plan.tokens, handling)
     if handling.dry_run:
         return end_dry_run(report)
+    if handling.store:
+        recording.store(environment, site.address, found.plan, who, handling, report)
+        return DONE
+    beginning.check_alone(site.address, RunKind.UNDO, four_eyes=handling.four_eyes)
     if not agreed(environment, handling, deed, found.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 
     def begin() -> Recorder:
         return recording.begin(
-            environment, site.address, found.plan, who, reason=handling.reason, allow=handling.allow, prompts=None
+            environment,
+            site.address,
+            found.plan,
+            who,
+            reason=handling.reason,
+            allow=handling.allow,
+            prompts=None,
+            names=handling.names,
+            four_eyes=handling.four_eyes,
         )
 
     return carry_out(environment, site, found.plan, begin, handling, report)

@@ -65,6 +65,15 @@ class CommandDelivery(Delivery):
     def place(self, about: NewToken) -> str:  # noqa: ARG002
         return f"command {self._command}"
 
+    def destination(self, about: NewToken) -> str:  # noqa: ARG002
+        """The program alone: the other words may hold a password."""
+        try:
+            words = shlex.split(self._command)
+        except ValueError:
+            return "command"
+        program = next((word for word in words if "=" not in word), "")
+        return f"command {os.path.basename(program)}".strip().encode("ascii", "backslashreplace").decode()
+
 
 def run_command(
     command: str, variables: Mapping[str, str], token: Secret | None = None, *, errors: TextIO | None

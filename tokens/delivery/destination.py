@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tokens.errors import TokensError
+from tokens.errors import TokensError, without_tokens
 from tokens.secret import Secret
 
 SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 LONGEST_PART = 255  # bytes that a file system takes in one part of a path, as a rule
+LONGEST_RECORDED = 1000  # characters of a place
 
 
 class DeliveryFailed(TokensError):
@@ -89,3 +90,7 @@ class Delivery(ABC):
     @abstractmethod
     def place(self, about: NewToken) -> str:
         """Where this one goes, for people."""
+
+    def destination(self, about: NewToken) -> str:
+        """Where this one goes, for the journal, which keeps no secret: as `place`, in what any database can hold."""
+        return without_tokens(self.place(about)).encode("ascii", "backslashreplace").decode()[:LONGEST_RECORDED]

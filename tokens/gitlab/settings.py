@@ -63,6 +63,16 @@ class Policy:
     maintenance: bool = False
     inactive_days: int | None = DEFAULT_INACTIVE_DAYS
 
+    def as_dict(self) -> dict[str, object]:
+        """As the journal keeps it."""
+        return {
+            "maximum_lifetime": self.maximum_lifetime,
+            "requires_expiry": self.requires_expiry,
+            "service_accounts_require_expiry": self.service_accounts_require_expiry,
+            "maintenance": self.maintenance,
+            "inactive_days": self.inactive_days,
+        }
+
     @property
     def lifetime(self) -> int:
         """The lifetime that GitLab gives a token when nobody says otherwise, in days."""

@@ -81,7 +81,8 @@ class Found:
 
     Attributes:
         position: bytes from the beginning of the text.
-        texts: what may be meant, the likeliest first: it cannot be seen whether a word before it is its prefix.
+        texts: what may be meant, the likeliest first: it cannot be seen whether a word before it is its prefix. None
+            where the checksum does not belong to it: it has the form of a token, and is none.
         kind: what it is by its prefix; None where it has none.
         sure: whether its form tells that it is one; if not, it counts where GitLab knows it alone.
     """
@@ -117,9 +118,6 @@ class Finder:
 
     Args:
         prefixes: what this instance's access tokens begin with.
-
-    Attributes:
-        damaged: how many were found whose checksum does not belong to them, so that they are none.
     """
 
     def __init__(self, prefixes: Iterable[str] = ()) -> None:
@@ -127,7 +125,6 @@ class Finder:
         # GitLab's own prefix is found behind that of an instance, too.
         own = {one: ACCESS_TOKEN for one in prefixes if one and not one.endswith(tuple(standard))}
         self._kinds = standard | own
-        self.damaged = 0
         # Each begins with a fixed text, which makes the search many times as fast.
         usual = [prefix for prefix in standard if prefix.startswith(COMMON)]
         others = [prefix for prefix in self._kinds if prefix not in usual]
@@ -138,7 +135,7 @@ class Finder:
     def find(self, text: bytes) -> Iterator[Found]:
         """What is there, in its order."""
         named = list(self._with_prefix(text))
-        within = {place for one in named for place in range(one.position, one.position + len(one.texts[-1].reveal()))}
+        within = {place for one in named for place in range(one.position, one.position + _length(one))}
         rest = (one for one in self._without(text) if one.position not in within)
         yield from sorted((*named, *rest), key=lambda one: one.position)
 
@@ -152,8 +149,7 @@ class Finder:
             texts = tuple(Secret(text[start:ends].decode()) for start in starts)
             if form is Form.ROUTABLE:
                 texts = tuple(one for one in texts if checksum_holds(one))
-                self.damaged += not texts
-            if length and texts:
+            if length:
                 yield Found(begins, texts, kind, sure=form is not None)
 
     def _without(self, text: bytes) -> Iterator[Found]:
@@ -165,6 +161,10 @@ class Finder:
             if word.lower() != word and word.upper() != word:
                 yield Found(place, (Secret(word),), None, sure=False)
             place = shape.find(BARE_SHAPE, place + 21)
+
+
+def _length(found: Found) -> int:
+    return len(found.texts[-1].reveal()) if found.texts else 0
 
 
 def _behind(kind: TextKind, run: str) -> tuple[Form | None, int]:

@@ -38,7 +38,7 @@ def position(words: Sequence[str], tasks: Mapping[str, Task]) -> tuple[str, Opti
 
 def is_about_a_run(task: str) -> bool:
     """Whether a number after this task is the number of a run."""
-    return task.removeprefix("tokens.") in ("history", "undo", "apply")
+    return task.removeprefix("tokens.") in ("history", "undo", "apply", "withdraw")
 
 
 def option_of(options: Sequence[Option], word: str) -> Option | None:

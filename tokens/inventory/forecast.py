@@ -192,9 +192,10 @@ def forecast(
 ) -> Forecast:
     """What ends from tomorrow until `days` days from today (UTC), of the tokens of `selection`; a standby will do.
 
-    Tokens that are revoked count with `revoked` alone. The memberships are those of all bots, whatever the selection
-    says. `ci` is GitLab's ci database where it has one of its own; with `counts_others` the credentials are counted
-    that are no tokens, where none of them is named.
+    Where other kinds are named it begins today: what ends at a moment may do so later today. Tokens that are revoked
+    count with `revoked` alone. The memberships are those of all bots, whatever the selection says. `ci` is GitLab's ci
+    database where it has one of its own; with `counts_others` the credentials are counted that are no tokens, where
+    none of them is named.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -224,7 +225,9 @@ def read_forecast(
     counts: dict[date, Counter[Kind | OtherKind]] = {}
     for row in connection.rows(statement, **window.inside.parameters):
         counts.setdefault(_date(row.expires_at), Counter())[Kind(row.kind)] += row.tokens
-    inside = DateRange(window.first, window.last)
+    # A token of today is dead already, while what ends at a moment of today may work until then.
+    inside = DateRange(window.first + -1, window.last, from_now=True)
+    first = inside.first if selection.others else window.first
     with credentials.named(connection, schema, ci, selection) as named:
         dated = named.narrowed(inside)
         for kind, row in dated.each(lambda words: f"{words.day} AS expires_at, count(*) AS number", "GROUP BY 1"):
@@ -241,7 +244,7 @@ def read_forecast(
         *gaps(connection, schema, selection, nothing=not counts),
     )
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
-    return Forecast(_day(window.first), _day(window.last), tuple(found), window.maximum, named.kinds, notes, others)
+    return Forecast(_day(first), _day(window.last), tuple(found), window.maximum, named.kinds, notes, others)
 
 
 def events(

@@ -1,6 +1,7 @@
 """Where in files a token may be. Files are read as bytes, a part at a time, whatever is in them."""
 
 import codecs
+import functools
 import itertools
 import os
 import stat
@@ -15,6 +16,7 @@ from tokens.secret import Secret
 
 PART = 1 << 20  # bytes that are looked at together
 OF_THE_KERNEL = ("/proc", "/sys")
+MOST_NAMED = 3  # files that were not read, or that have damaged tokens
 # How texts of Windows begin. The codecs are files of Python, which GitLab's user may not be able to read later on.
 SIXTEEN_BITS = {b"\xff\xfe": codecs.lookup("utf-16-le"), b"\xfe\xff": codecs.lookup("utf-16-be")}
 
@@ -40,7 +42,8 @@ class Scan:
         files: how many were read.
         unread: why a file or folder could not be read, by its path; the first ones.
         more_unread: how many more could not be read.
-        damaged: how many tokens have a checksum that does not belong to them.
+        damaged: where texts are that look like tokens and have a checksum that does not belong to them; the first ones.
+        more_damaged: how many more there are.
     """
 
     folder: str
@@ -49,7 +52,8 @@ class Scan:
     files: int = 0
     unread: dict[str, str] = field(default_factory=dict)
     more_unread: int = 0
-    damaged: int = 0
+    damaged: list[str] = field(default_factory=list)
+    more_damaged: int = 0
 
     def occurrences(self) -> Iterator[Occurrence]:
         """Every place, file by file in the order of their names."""
@@ -61,17 +65,21 @@ class Scan:
                 with _opened(path, follow=path == self.folder) as file:
                     if file is None:
                         continue
-                    yield from _in_file(path, file, finder, self.is_wanted)
+                    for one in _in_file(path, file, finder, self.is_wanted):
+                        if one.texts:
+                            yield one
+                        elif len(self.damaged) < MOST_NAMED:
+                            self.damaged.append(f"{path}:{one.line}")
+                        else:
+                            self.more_damaged += 1
                     self.files += 1
             except OSError as error:
                 self._leave_out(path, error)
-        self.damaged = finder.damaged
 
     def _files(self) -> Iterator[str]:
         if not os.path.isdir(self.folder):
             yield self.folder
             return
-        kernel = {found.st_dev for found in map(_status, OF_THE_KERNEL) if found}
         left = [self.folder]
         while left:
             folder = left.pop()
@@ -79,13 +87,13 @@ class Scan:
                 with os.scandir(folder) as entries:
                     found = sorted(entries, key=lambda entry: entry.name)
                 below = [one for one in found if one.is_dir(follow_symlinks=False)]
-                left += [one.path for one in reversed(below) if one.stat(follow_symlinks=False).st_dev not in kernel]
+                left += [one.path for one in reversed(below) if not _is_of_the_kernel(one.path)]
                 yield from (one.path for one in found if one.is_file(follow_symlinks=False))
             except OSError as error:
                 self._leave_out(folder, error)
 
     def _leave_out(self, path: str, error: OSError) -> None:
-        if len(self.unread) < 3:
+        if len(self.unread) < MOST_NAMED:
             self.unread[path] = error.strerror or "it cannot be read"
         else:
             self.more_unread += 1
@@ -101,8 +109,22 @@ def check_place(folder: str) -> None:
         mode = os.stat(folder).st_mode
     except OSError as error:
         raise UsageError(f'--scan cannot look into "{folder}": {error.strerror}.') from None
+    if _is_of_the_kernel(folder):
+        raise UsageError(
+            f'--scan reads files on disks, and "{folder}" is made up by the kernel: choose another folder.'
+        )
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise UsageError(f'--scan takes a folder or a file, and "{folder}" is neither.')
+
+
+def _is_of_the_kernel(path: str) -> bool:
+    found = _status(path)
+    return found is not None and found.st_dev in _devices_of_the_kernel()
+
+
+@functools.cache
+def _devices_of_the_kernel() -> frozenset[int]:
+    return frozenset(found.st_dev for found in map(_status, OF_THE_KERNEL) if found)
 
 
 def _status(path: str) -> os.stat_result | None:

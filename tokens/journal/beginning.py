@@ -1,71 +1,141 @@
 """Beginning a change: its plan is stored and taken on in one transaction, or what was stored before is taken on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tokens import database
 from tokens.address import Address
-from tokens.change.plan import Plan
+from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import LockTimeout, Refused
-from tokens.journal import installation, record
+from tokens.journal import installation, record, settings
 from tokens.journal.opening import TIMEOUTS
 from tokens.journal.record import Record, Recorder
 from tokens.origin import Origin
 
 
-def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None) -> int:
+def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None, *, with_names: bool = True) -> int:
     """Keep a plan in a journal that is ready, for `resume`; returns the number of its run.
+
+    `with_names` keeps what its tokens are called, too.
 
     Raises:
         DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
     """
     with database.writing(connection, **TIMEOUTS):
-        return record.store(connection, plan, origin, reason)
+        return record.store(connection, plan, origin, reason, with_names=with_names)
 
 
-def begin(connection: Connection, plan: Plan, origin: Origin, reason: str | None) -> Record:
+def begin(
+    connection: Connection,
+    plan: Plan,
+    origin: Origin,
+    reason: str | None,
+    *,
+    with_names: bool = True,
+    four_eyes: bool = False,
+) -> Record:
     """Store a plan in a journal that is ready, and begin it. Raises what `begin_stored` raises."""
-    return begin_stored(connection, origin, lambda: record.store(connection, plan, origin, reason))
+    return begin_stored(
+        connection,
+        plan.kind,
+        origin,
+        lambda: record.store(connection, plan, origin, reason, with_names=with_names),
+        four_eyes=four_eyes,
+    )
 
 
-def begin_stored(connection: Connection, origin: Origin, store: Callable[[], int]) -> Record:
-    """Begin the run that `store` puts into a journal that is ready, and whose number it returns.
+def begin_stored(
+    connection: Connection, kind: RunKind, origin: Origin, store: Callable[[], int], *, four_eyes: bool = False
+) -> Record:
+    """Begin the run of this kind that `store` puts into a journal that is ready, and whose number it returns.
+
+    `four_eyes` is whether the configuration demands two people; the journal may, too.
 
     Raises:
         DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
+        FourEyes: two people are needed; nothing was stored.
         Refused: another run is under way; nothing was stored.
     """
     with database.writing(connection, **TIMEOUTS):
+        settings.check_alone(connection, kind, four_eyes=four_eyes)
         record.check_idle(connection)
         number = store()
         # In the same transaction, so that a run that is refused leaves nothing behind.
-        return record.begin(connection, number, origin)
+        return record.begin(connection, number, origin, four_eyes=four_eyes)
 
 
-def begin_unrecorded(address: Address) -> Recorder:
-    """Begin a change that is not recorded.
+def begin_unrecorded(address: Address, kind: RunKind, *, four_eyes: bool = False) -> Recorder:
+    """Begin a change of this kind that is not recorded.
 
     Raises:
         DatabaseError: see `tokens.errors`.
+        FourEyes: two people are needed.
         Refused: a run that is recorded is under way.
     """
+    check_alone(address, kind, four_eyes=four_eyes)
     with database.reading(address) as connection:
         if installation.is_readable(connection):
             record.check_idle(connection)
     return Recorder()
 
 
-def resume(address: Address, run: int, origin: Origin) -> Record:
-    """Begin a run that the journal has.
+def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> None:
+    """Refuse what one person plans and carries out, where that takes two, before anybody is asked.
+
+    Raises:
+        DatabaseError: see `tokens.errors`.
+        FourEyes: with what to do instead.
+    """
+    if four_eyes:
+        raise settings.alone(kind)
+    with database.reading(address) as connection:
+        if installation.is_readable(connection) and installation.read_revision(connection) == installation.REVISION:
+            settings.check_alone(connection, kind)
+
+
+def check_planner(address: Address, run: int, origin: Origin, *, four_eyes: bool = False) -> None:
+    """Refuse a run that its planner wants to carry out, where that takes two, before anybody is asked.
+
+    Raises:
+        DatabaseError: see `tokens.errors`.
+        FourEyes: somebody else has to.
+    """
+    with database.reading(address) as connection:
+        settings.check_planner(connection, run, origin, four_eyes=four_eyes)
+
+
+def withdraw(address: Address, run: int, origin: Origin, reason: str | None) -> None:
+    """Withdraw a plan that nobody has begun.
 
     Raises:
         DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
-        Refused: another run is under way, or somebody is just beginning this one.
+        Refused: it has been begun, or somebody is just beginning it.
+        UsageError: there is no such run.
+    """
+    with _held(run), database.connect(address) as connection, database.writing(connection, **TIMEOUTS):
+        installation.check(connection)
+        record.withdraw(connection, run, origin, reason)
+
+
+def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = False) -> Record:
+    """Begin a run that the journal has; `four_eyes` as of `begin_stored`.
+
+    Raises:
+        DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
+        FourEyes: who planned it may not carry it out.
+        Refused: another run is under way, somebody is just beginning this one, or it was withdrawn.
         UsageError: it is complete.
     """
+    with _held(run), database.connect(address) as connection, database.writing(connection, **TIMEOUTS):
+        return record.begin(connection, run, origin, four_eyes=four_eyes)
+
+
+@contextmanager
+def _held(run: int) -> Iterator[None]:
+    """Say what it means where another session holds the row of a run."""
     try:
-        with database.connect(address) as connection, database.writing(connection, **TIMEOUTS):
-            return record.begin(connection, run, origin)
+        yield
     except LockTimeout:
         raise Refused(
             f"Another session holds run {run} in the journal, so somebody may be carrying it out: try again later."

@@ -6,16 +6,14 @@ from datetime import date
 
 from tokens import database
 from tokens.address import Address
-from tokens.database import Connection
+from tokens.database import Connection, array_literal
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import PREDECESSOR
-from tokens.journal.installation import (
-    REVISION,
-    RunState,
-    read_revision,
-)
+from tokens.journal import chain, proof
+from tokens.journal.installation import REVISION, RunState, read_revision
+from tokens.journal.proof import Checked
 from tokens.journal.setup import LOCK_TIMEOUT, STATEMENT_TIMEOUT, check_usable
 
 STATES = """
@@ -78,6 +76,19 @@ UNLESS_KNOWN = """
         )"""
 
 
+# What is left of the runs that undo them says no more what they undo.
+UNDOS = """
+    SELECT r.id
+    FROM token_tasks.runs r
+    WHERE r.undoes = ANY (CAST(%(runs)s AS bigint[])) AND r.id <> ALL (CAST(%(runs)s AS bigint[]))
+    ORDER BY r.id
+"""
+
+DELETE = """
+    WITH gone AS (DELETE FROM token_tasks.entries WHERE run_id = ANY (CAST(%(runs)s AS bigint[])))
+    DELETE FROM token_tasks.runs WHERE id = ANY (CAST(%(runs)s AS bigint[]))
+"""
+
 PRUNING = Needs(reads={TOKENS: ("id", "expires_at", "revoked", PREDECESSOR)})
 
 
@@ -87,7 +98,7 @@ class Contents:
 
     `runs` counts them by state, `tokens` those of all plans together. `oldest` and `newest` are when the first and the
     last run was planned, ISO 8601 in UTC, None where there is none. Sizes are in bytes on disk, indexes included:
-    `chunks_size` is what ids and dates take.
+    `chunks_size` is what ids and dates take, `names_size` what names take.
     """
 
     runs: Mapping[RunState, int]
@@ -96,6 +107,7 @@ class Contents:
     newest: str | None
     size: int
     chunks_size: int
+    names_size: int
     notices_size: int
     memberships_size: int
 
@@ -109,16 +121,17 @@ class Contents:
 class Status:
     """Which revision the journal has, None where it is not installed, and which one this version of the tool needs.
 
-    `contents` is None unless the two are the same.
+    `contents`, and `chain` with what came of checking its rows, are None unless the two are the same.
     """
 
     revision: str | None
     needed: str
     contents: Contents | None
+    chain: Checked | None = None
 
 
 def status(address: Address) -> Status:
-    """What there is of the journal. Works on a standby, too.
+    """What there is of the journal, with its chain checked. Works on a standby, too.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -126,8 +139,9 @@ def status(address: Address) -> Status:
     with database.reading(address) as connection:
         preflight.check_tables(preflight.read_state(connection), read_schema(connection))
         revision = read_revision(connection)
-        contents = _read_contents(connection) if revision == REVISION else None
-    return Status(revision, REVISION, contents)
+        if revision != REVISION:
+            return Status(revision, REVISION, None)
+        return Status(revision, REVISION, _read_contents(connection), proof.check(connection))
 
 
 def count_prunable(address: Address, before: date) -> int:
@@ -144,6 +158,8 @@ def prune(address: Address, before: date) -> int:
     Kept is what is under way, and a rotation of GitLab 16.0 to 16.2 whose old token is not revoked, expired or not:
     GitLab does not know that it was replaced. Of 16.3 and later it does, so nothing has to be kept.
 
+    That they are forgotten is entered in the journal's chain, with their last chains.
+
     The room that they took is used again after the server's next autovacuum.
 
     Raises:
@@ -156,7 +172,14 @@ def prune(address: Address, before: date) -> int:
     ):
         check_usable(connection)
         schema = preflight.check(connection, PRUNING)
-        return connection.execute(f"DELETE {_old_runs(schema)}", before=str(before))
+        old = connection.rows(f"SELECT r.id, r.chain {_old_runs(schema)}\n    FOR UPDATE OF r", before=str(before))
+        ids = array_literal(run.id for run in old)
+        undos = [run.id for run in connection.rows(UNDOS, runs=ids)]
+        connection.execute(DELETE, runs=ids)
+        for undo in undos:
+            chain.enter(connection, undo, runs=[undo])
+        chain.forget(connection, {run.id: run.chain for run in old if run.chain is not None})
+        return len(old)
 
 
 def _old_runs(schema: Schema) -> str:
@@ -174,6 +197,7 @@ def _read_contents(connection: Connection) -> Contents:
         newest=times.newest,
         size=sum(sizes.values()),
         chunks_size=sizes["chunks"],
+        names_size=sizes["names"],
         notices_size=sizes["notices"],
         memberships_size=sizes["memberships"],
     )

@@ -52,13 +52,17 @@ VERSION = """
 
 
 class RunState(StrEnum):
-    """How far a run is: a plan that waits, one under way, one that was stopped, done but for locked tokens, or done."""
+    """How far a run is: a plan that waits, one under way, one that was stopped, done but for locked tokens, or done.
+
+    A plan that nobody has begun may be withdrawn instead.
+    """
 
     PLANNED = "planned"
     RUNNING = "running"
     STOPPED = "stopped"
     PARTIAL = "partial"
     DONE = "done"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True)

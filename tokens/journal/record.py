@@ -9,29 +9,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.call import to_type
 from tokens.change.plan import Chunk, Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule
-from tokens.journal import trust
+from tokens.gitlab.schema import read_schema
+from tokens.gitlab.settings import read_policy
+from tokens.journal import chain, names, settings, trust
 from tokens.journal.installation import RunState
 from tokens.journal.runs import read_plan, read_run
 from tokens.origin import Origin, described, is_dead
 from tokens.version import __version__
 
 PATIENCE = 60  # seconds without a sign of life after which a run elsewhere counts as dead
+PLAIN = (RunKind.EDIT, RunKind.EXTEND, RunKind.REMOVE)  # without memberships and notices their chunks are all there is
 HEARTBEAT = 5.0  # seconds between two signs of life of a run that waits
-
-# So that of two that begin at once one sees the other. The lock ends with the transaction.
-SERIALIZE = "SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'))"
 
 STORE_RUN = """
     INSERT INTO token_tasks.runs
-      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens)
+      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens, policy)
     VALUES (
       %(kind)s, 'planned', CAST(%(selection)s AS jsonb), CAST(%(change)s AS jsonb), %(memberships)s, %(notices)s,
-      %(reason)s, CAST(%(planned_by)s AS jsonb), %(version)s, CAST(%(undoes)s AS bigint), %(tokens)s
+      %(reason)s, CAST(%(planned_by)s AS jsonb), %(version)s, CAST(%(undoes)s AS bigint), %(tokens)s,
+      CAST(%(policy)s AS jsonb)
     )
     RETURNING id
 """
@@ -64,10 +66,13 @@ UNDER_WAY = """
     ORDER BY r.id
 """
 
+# An older version has stored it.
+UNSEALED = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND state <> 'done' AND chain IS NULL"
+
 BEGIN = """
     UPDATE token_tasks.runs
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
-    WHERE id = %(run)s AND state <> 'done'
+    WHERE id = %(run)s AND state NOT IN ('done', 'withdrawn')
     RETURNING attempt
 """
 
@@ -76,24 +81,62 @@ BEGIN_ATTEMPT = """
     VALUES (%(run)s, %(attempt)s, CAST(%(origin)s AS jsonb), %(process)s, %(version)s)
 """
 
-ADVANCE = """
+WITHDRAW = """
     UPDATE token_tasks.runs
     SET
-      heartbeat_at = clock_timestamp(),
-      changed = changed + %(changed)s,
-      changed_meanwhile = changed_meanwhile + %(changed_meanwhile)s
+      state = 'withdrawn',
+      withdrawn_by = CAST(%(origin)s AS jsonb),
+      withdrawn_at = now(),
+      withdrawn_because = %(reason)s
+    WHERE id = %(run)s AND state = 'planned'
+"""
+
+ADVANCE = """
+    UPDATE token_tasks.runs
+    SET heartbeat_at = clock_timestamp()
     WHERE id = %(run)s AND attempt = %(attempt)s AND state = 'running'
 """
 
-# In one round trip, as others wait for the transaction's end.
-ADVANCE_AND_MARK = f"""
-    WITH advanced AS ({ADVANCE}      RETURNING id
+# What a whole chunk's row has, for all chunks in one line.
+WHOLE = f"""SELECT 0 AS place, CAST(0 AS bigint) AS key, concat(
+          'results ', array_to_string(CAST(%(positions)s AS bigint[]), ','), ' ',
+          {chain.RESULTS.hash(done_at="now() AT TIME ZONE 'UTC'", left_alone="NULL", locked="NULL")}
+        ) AS line
+        WHERE cardinality(CAST(%(positions)s AS bigint[])) > 0"""
+
+PARTLY = chain.lines_of("results", "r.position = ANY (CAST(%(partly)s AS bigint[]))")
+
+# What hangs on the tokens of chunks was written just before.
+BESIDE = tuple(
+    chain.lines_of(part, "r.position = ANY (CAST(%(positions)s AS bigint[]) || CAST(%(partly)s AS bigint[]))")
+    for part in ("notices", "memberships", "revocations")
+)
+
+
+MARK = """marked AS (
+      UPDATE token_tasks.chunks c
+      SET done_at = now()
+      FROM entered
+      WHERE c.run_id = entered.id AND c.position = ANY (CAST(%(positions)s AS bigint[]))
+    )"""
+
+
+def _marking(*lines: str) -> str:
+    """In one round trip, as others wait for the transaction's end."""
+    return chain.entering(
+        lines,
+        {
+            "heartbeat_at": "clock_timestamp()",
+            "changed": "r.changed + %(changed)s",
+            "changed_meanwhile": "r.changed_meanwhile + %(changed_meanwhile)s",
+        },
+        condition=" AND r.attempt = %(attempt)s AND r.state = 'running'",
+        also=[MARK],
     )
-    UPDATE token_tasks.chunks c
-    SET done_at = now()
-    FROM advanced
-    WHERE c.run_id = advanced.id AND c.position = ANY(CAST(%(positions)s AS bigint[]))
-"""  # noqa: S608 - a constant
+
+
+ADVANCE_AND_MARK = _marking(WHOLE)
+ADVANCE_AND_MARK_ALL = _marking(WHOLE, PARTLY, *BESIDE)
 
 MARK_PARTLY = """
     UPDATE token_tasks.chunks
@@ -233,28 +276,38 @@ class Record(Recorder):
     def __init__(self, run: int, attempt: int) -> None:
         self.run = run
         self.attempt = attempt
+        self._plain = False
 
     def rest(self, connection: Connection, plan: Plan) -> Plan:
+        self._plain = plan.kind in PLAIN and plan.memberships is None and not plan.notices
         # The first attempt finds the plan as it was stored.
         return plan if self.attempt == 1 else read_plan(connection, read_run(connection, self.run))
 
     def mark(self, connection: Connection, outcomes: Sequence[ChunkOutcome]) -> None:
-        for outcome in outcomes:
-            if not outcome.is_whole:
-                connection.execute(
-                    MARK_PARTLY,
-                    run=self.run,
-                    position=outcome.chunk.position,
-                    left_alone=array_literal(outcome.left_alone),
-                    locked=array_literal(outcome.locked),
-                    tried=array_literal(outcome.chunk.ids) if outcome.chunk.again else "{}",
-                )
-        self._advance(
-            connection,
-            sum(outcome.changed for outcome in outcomes),
-            sum(len(outcome.left_alone) for outcome in outcomes),
-            whole=[outcome.chunk.position for outcome in outcomes if outcome.is_whole],
-        )
+        partly = [outcome for outcome in outcomes if not outcome.is_whole]
+        for outcome in partly:
+            connection.execute(
+                MARK_PARTLY,
+                run=self.run,
+                position=outcome.chunk.position,
+                left_alone=array_literal(outcome.left_alone),
+                locked=array_literal(outcome.locked),
+                tried=array_literal(outcome.chunk.ids) if outcome.chunk.again else "{}",
+            )
+        parameters = {
+            "run": self.run,
+            "attempt": self.attempt,
+            "changed": sum(outcome.changed for outcome in outcomes),
+            "changed_meanwhile": sum(len(outcome.left_alone) for outcome in outcomes),
+            "positions": array_literal(outcome.chunk.position for outcome in outcomes if outcome.is_whole),
+        }
+        if self._plain and not partly:
+            marked = connection.execute(ADVANCE_AND_MARK, **parameters)
+        else:
+            positions = array_literal(outcome.chunk.position for outcome in partly)
+            marked = connection.execute(ADVANCE_AND_MARK_ALL, partly=positions, **parameters)
+        if not marked:
+            raise self._taken_over()
 
     def keep_memberships(
         self, connection: Connection, chunk: Chunk, members: Sequence[int], old: Sequence[str], new: str | None
@@ -274,24 +327,25 @@ class Record(Recorder):
         if not whole.again:
             connection.execute(SHORTEN, run=self.run, position=whole.position, ids=array_literal(lower.ids))
             connection.execute(STORE_CHUNK, run=self.run, **_chunk(upper))
-        self._advance(connection, 0, 0)
+        self.beat(connection)
+        if not whole.again:
+            chain.enter(connection, self.run, chunks=[lower.position, upper.position])
 
     def beat(self, connection: Connection) -> None:
-        self._advance(connection, 0, 0)
+        if not connection.execute(ADVANCE, run=self.run, attempt=self.attempt):
+            raise self._taken_over()
 
     def finish(self, connection: Connection, state: RunState, why: str | None = None) -> None:
         if connection.execute(FINISH, run=self.run, attempt=self.attempt, state=state):
             connection.execute(END_ATTEMPT, run=self.run, attempt=self.attempt, why=why)
+            chain.enter(connection, self.run, ends=[self.attempt])
 
-    def _advance(self, connection: Connection, changed: int, changed_meanwhile: int, whole: Sequence[int] = ()) -> None:
-        counts = {"changed": changed, "changed_meanwhile": changed_meanwhile}
-        statement, more = (ADVANCE_AND_MARK, {"positions": array_literal(whole)}) if whole else (ADVANCE, {})
-        if not connection.execute(statement, run=self.run, attempt=self.attempt, **counts, **more):
-            raise TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
+    def _taken_over(self) -> TakenOver:
+        return TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
 
 
-def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None) -> int:
-    """Store `plan` in the open transaction; returns the number of its run.
+def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None, *, with_names: bool = True) -> int:
+    """Store `plan` in the open transaction, as a rule with what its tokens are called; returns the number of its run.
 
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.
@@ -323,6 +377,10 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
             new=array_literal(quoted(chunk.new) for chunk in stored),
             ids=array_literal(f'"{array_literal(chunk.ids)}"' for chunk in stored),
         )
+        if with_names:
+            places = [chunk.position for chunk in stored]
+            names.keep(connection, run, min(places), max(places))
+    chain.seal(connection, run)
     return run
 
 
@@ -341,6 +399,8 @@ def store_run(
 ) -> int:
     """Store a run without its tokens, in the open transaction; returns its number.
 
+    Once its tokens are stored, too, the caller puts it under `chain.seal`.
+
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.
     """
@@ -357,8 +417,18 @@ def store_run(
         version=__version__,
         undoes=undoes,
         tokens=tokens,
+        policy=_policy(connection),
     )
     return int(row.id)
+
+
+def _policy(connection: Connection) -> str | None:
+    """What the instance demands now; None for a role that may not know it, for no run fails by that."""
+    try:
+        with connection.transaction():
+            return json.dumps(read_policy(connection, read_schema(connection)).as_dict())
+    except Refused:
+        return None
 
 
 def check_idle(connection: Connection) -> None:
@@ -372,23 +442,54 @@ def check_idle(connection: Connection) -> None:
             )
 
 
-def begin(connection: Connection, run: int, origin: Origin) -> Record:
-    """Take `run` on, in the open transaction: it may be a stored plan, a stopped run, or one whose process is dead.
+def withdraw(connection: Connection, run: int, origin: Origin, reason: str | None) -> None:
+    """Withdraw a plan that nobody has begun, in the open transaction: nobody can carry it out from then on.
 
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.
-        Refused: another run is under way.
+        Refused: it has been begun.
+        UsageError: there is no such run.
+    """
+    trust.check(connection)
+    if not connection.execute(WITHDRAW, run=run, origin=json.dumps(origin.as_dict()), reason=reason):
+        stored = read_run(connection, run)
+        if stored.state is RunState.WITHDRAWN:
+            raise Refused(f"Run {run} was withdrawn before.{to_type('to see it', 'history', '--run', run)}")
+        raise Refused(
+            f"Run {run} is {stored.state}, and only a plan that nobody has begun can be withdrawn: nothing was changed."
+            + (to_type("to take it back", "undo", "--run", run) if stored.changed else "")
+        )
+    chain.enter(connection, run)
+
+
+def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> Record:
+    """Take `run` on, in the open transaction: it may be a stored plan, a stopped run, or one whose process is dead.
+
+    `four_eyes` demands that somebody else has planned it, as the journal may, too.
+
+    Raises:
+        FourEyes: see `tokens.journal.settings`.
+        JournalUntrusted: see `tokens.journal.trust`.
+        Refused: another run is under way, or this one was withdrawn.
         UsageError: this one is complete.
     """
     trust.check(connection)
-    connection.execute(SERIALIZE)
+    connection.execute(chain.SERIALIZE)
+    settings.check_planner(connection, run, origin, four_eyes=four_eyes)
     check_idle(connection)
     for other in connection.rows(UNDER_WAY):
         _lose(connection, other)
+    if connection.row(UNSEALED, run=run) is not None:
+        chain.seal(connection, run)
     row = connection.row(BEGIN, run=run)
     if row is None:
+        stored = read_run(connection, run)
+        if stored.withdrawal is not None:
+            raise Refused(f"Run {run} {stored.withdrawal}: nothing was changed.")
         raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
-    return _attempt(connection, run, row.attempt, origin)
+    begun = _attempt(connection, run, row.attempt, origin)
+    chain.enter(connection, run, attempts=[row.attempt])
+    return begun
 
 
 def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Record:
@@ -403,7 +504,9 @@ def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Reco
     if row is None:
         raise TakenOver(f"Another process has taken over run {run}, and goes on with it; this one has ended.")
     connection.execute(END_ATTEMPT, run=run, attempt=row.before, why="the connection was lost")
-    return _attempt(connection, run, wanted, origin)
+    renewed = _attempt(connection, run, wanted, origin)
+    chain.enter(connection, run, attempts=[wanted], ends=[row.before])
+    return renewed
 
 
 def quoted(day: ExpirationDate | None) -> str:
@@ -429,6 +532,7 @@ def _lose(connection: Connection, other: Any) -> None:
     connection.execute(LOSE, run=other.id, attempt=attempt)
     why = "the process is dead" if is_dead(other.process) else f"no sign of life for {other.silence:.0f} seconds"
     connection.execute(END_ATTEMPT, run=other.id, attempt=attempt, why=why)
+    chain.enter(connection, other.id, ends=[attempt])
 
 
 def _chunk(chunk: Chunk) -> dict[str, object]:

@@ -12,16 +12,28 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal.installation import RunState
+from tokens.origin import described
 
 PLAN_LIFETIME = 24  # hours
 
 RUNS = """
     SELECT
       r.id, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.planned_by, r.tool_version,
-      r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
+      r.withdrawn_by, r.withdrawn_because, r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,
       to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       to_char(r.heartbeat_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS heartbeat_at,
       to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
+      to_char(r.withdrawn_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS withdrawn_at,
+      ARRAY(
+        SELECT a.carried_out_by FROM token_tasks.attempts a WHERE a.run_id = r.id ORDER BY a.number
+      ) AS carried_out_by,
+      (
+        SELECT to_char(min(a.started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"')
+        FROM token_tasks.attempts a
+        WHERE a.run_id = r.id
+      ) AS begun_at,
+      EXISTS (SELECT FROM token_tasks.names n WHERE n.run_id = r.id)
+        OR EXISTS (SELECT FROM token_tasks.rotations p WHERE p.run_id = r.id AND p.name IS NOT NULL) AS has_names,
       extract(epoch FROM now() - r.created_at)::float8 AS age,
       CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
       (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by,
@@ -115,7 +127,8 @@ class StoredRun:
     `age` and `silence` are in seconds: since it was planned, and since the last sign of life of one that is under way.
 
     `undone_by` is the latest run that has put back some of its tokens' old dates, and `put_back` how many tokens all
-    such runs have put back.
+    such runs have put back. `carried_out_by` is who made its attempts, one by one, and `begun_at` when the first began.
+    `has_names` says whether the journal knows what its tokens were called when it was planned.
     """
 
     id: int
@@ -141,6 +154,21 @@ class StoredRun:
     finished_at: str | None
     age: float
     silence: float | None
+    carried_out_by: tuple[Mapping[str, str], ...]
+    begun_at: str | None
+    has_names: bool
+    withdrawn_by: Mapping[str, str] | None
+    withdrawn_at: str | None
+    withdrawn_because: str | None
+
+    @property
+    def withdrawal(self) -> str | None:
+        """Who withdrew it, when and why, such as `was withdrawn 2026-01-02 03:04 UTC by ada on db1: OPS-7`."""
+        if self.withdrawn_by is None or self.withdrawn_at is None:
+            return None
+        why = f": {self.withdrawn_because}" if self.withdrawn_because else ""
+        when = self.withdrawn_at.replace("T", " ")[:16]
+        return f"was withdrawn {when} UTC by {described(self.withdrawn_by)}{why}"
 
     @property
     def is_undone_in_part(self) -> bool:
@@ -248,6 +276,12 @@ def _stored(row: Any) -> StoredRun:
         finished_at=row.finished_at,
         age=row.age,
         silence=row.silence,
+        carried_out_by=tuple(row.carried_out_by),
+        begun_at=row.begun_at,
+        has_names=row.has_names,
+        withdrawn_by=row.withdrawn_by,
+        withdrawn_at=row.withdrawn_at,
+        withdrawn_because=row.withdrawn_because,
     )
 
 

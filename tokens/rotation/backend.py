@@ -153,8 +153,8 @@ class Backend(Protocol):
         """
         ...
 
-    def mark(self, token_id: int, reached: Stage) -> None:
-        """Write down that the successor of this token is handed over from now on."""
+    def mark(self, token_id: int, reached: Stage, destination: str | None = None) -> None:
+        """Write down that the successor of this token is handed over from now on, and where it goes."""
         ...
 
     def finish(self, rotation: Rotation, delivered: bool) -> Finished:

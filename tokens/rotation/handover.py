@@ -72,10 +72,14 @@ def notes(
     found = [*_on_roles(account, list(people.values())), *_on_people(list(people.values()), grace=grace)]
     guards = [ADMINISTRATOR] if account.admin and not all(one.admin for one in people.values()) else []
     if not account.admin:
-        found += _on_memberships(connection, account, list(people))
         is_member = connection.row(IS_MEMBER, account=account.id).found
-        if not (is_member or grace):
-            guards.append(NO_MEMBERSHIP)
+        if not is_member:
+            found.append(
+                f"{account.username} is a member of no project and no group, so a new token reaches what is public "
+                f"alone: what works with the old one stops {'when the grace ends' if grace else 'at once'}."
+            )
+            guards += [] if grace else [NO_MEMBERSHIP]
+        found += _on_memberships(connection, account, list(people))
     found.append(
         "GitLab gets no record of what replaces what, since a person who has an old token could make it revoke the new "
         "one. The journal has that record."
@@ -112,8 +116,8 @@ def _on_memberships(connection: Connection, account: Account, people: Sequence[i
     found = connection.rows(WHERE_NO_MEMBER, people=list(people), account=account.id)
     name = account.username
     yield (
-        f"The new tokens reach what {name} is a member of. Where the old ones work is not known here: look at "
-        f"{'these' if found else 'it'} first; no membership is added."
+        f"The new tokens reach what {name} is a member of, and no membership is added. Where the old ones work is not "
+        "known here: used --log shows some of it."
     )
     if not found:
         return

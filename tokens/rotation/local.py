@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokens import database
 from tokens.call import to_type
+from tokens.change.plan import RunKind
 from tokens.errors import DatabaseError, ReadOnly, Refused, TokensError, UsageError
 from tokens.gitlab.api import Endpoint, VerificationFailed, agrees, verify
 from tokens.gitlab.digest import Keys
@@ -53,6 +54,7 @@ class LocalBackend:
         keys: what digests new tokens; without them they are read from the installation's secrets.
         record: the run that was taken on already, if one was.
         announced: names what may take long while it lasts.
+        four_eyes: whether the configuration demands that nobody carries out a plan of their own.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class LocalBackend:
         *,
         keys: Keys | None = None,
         record: Record | None = None,
+        four_eyes: bool = False,
         announced: Callable[[str], AbstractContextManager[None]] = quietly,
     ) -> None:
         self._site = site
@@ -70,11 +73,14 @@ class LocalBackend:
         self._keys = keys
         self._record = record
         self._announced = announced
+        self._four_eyes = four_eyes
         self.interval = HEARTBEAT
         self.stop_requested: Callable[[], bool] = lambda: False
 
     def survey(self, question: Question) -> Survey:
         journal = None if question.dry_run else _fault_of(self._check_journal)
+        if not question.dry_run and question.resume is None:
+            beginning.check_alone(self._address, RunKind.ROTATE, four_eyes=self._four_eyes)
         if question.unattended and journal is not None and not isinstance(journal, JournalOutdated):
             raise journal
         if question.resume is not None:
@@ -102,12 +108,16 @@ class LocalBackend:
     def begin(self, planned: RotationPlan, reason: str | None) -> Begun:
         with database.connect(self._address) as connection:
             self._record = beginning.begin_stored(
-                connection, self._origin, lambda: stage.store(connection, planned, self._origin, reason)
+                connection,
+                RunKind.ROTATE,
+                self._origin,
+                lambda: stage.store(connection, planned, self._origin, reason),
+                four_eyes=self._four_eyes,
             )
         return Begun(self._record.run, self._record.attempt, resumption.planned(planned))
 
     def resume(self, run: int) -> Begun:
-        self._record = beginning.resume(self._address, run, self._origin)
+        self._record = beginning.resume(self._address, run, self._origin, four_eyes=self._four_eyes)
         # Only now: before it was taken on, somebody else may have gone on with it.
         return Begun(run, self._record.attempt, resumption.resumable(self._address, run))
 
@@ -128,13 +138,13 @@ class LocalBackend:
             return Made(made.id, None, str(fault))
         return Made(made.id, made.token)
 
-    def mark(self, token_id: int, reached: Stage) -> None:
-        self._mark(token_id, reached, or_later=(reached,))
+    def mark(self, token_id: int, reached: Stage, destination: str | None = None) -> None:
+        self._mark(token_id, reached, destination, or_later=(reached,))
 
     def finish(self, rotation: Rotation, delivered: bool) -> Finished:
         token_id = rotation.candidate.id
         if not delivered:
-            self._mark(token_id, Stage.DELIVERED, or_later=(Stage.DELIVERED, Stage.DONE))
+            self._mark(token_id, Stage.DELIVERED, None, or_later=(Stage.DELIVERED, Stage.DONE))
         try:
             with database.connect(self._address) as connection:
                 return Finished(retirement.finish(connection, self._run, rotation))
@@ -239,11 +249,11 @@ class LocalBackend:
                     "token that nobody knows." + to_type("to install it", "journal.install")
                 ) from None
 
-    def _mark(self, token_id: int, reached: Stage, *, or_later: Sequence[Stage]) -> None:
+    def _mark(self, token_id: int, reached: Stage, destination: str | None, *, or_later: Sequence[Stage]) -> None:
         """Write the stage down, unless an attempt whose answer was lost has done so."""
         try:
             with database.connect(self._address) as connection:
-                stage.mark(connection, self._run, token_id, reached)
+                stage.mark(connection, self._run, token_id, reached, destination)
         except ReadOnly:
             raise
         except Refused:

@@ -84,20 +84,26 @@ def find(connection: Connection, schema: Schema, username: str) -> Account:
         raise UsageError(f'--new-owner: this GitLab has no service account "{username}"{near}.')
     if len(found) > 1:
         raise UsageError(f'--new-owner: this GitLab has {len(found)} accounts "{username}", so none is meant for sure.')
-    return _checked(found[0])
+    account = found[0]
+    if account.user_type != SERVICE_ACCOUNT:
+        kind = "a person" if account.user_type == HUMAN else "a bot of GitLab's"
+        raise UsageError(
+            f"--new-owner takes a service account, and {account.username} is {kind}: create a service account in "
+            "GitLab, and make it a member where the tokens work."
+        )
+    return _working(account)
 
 
 def read(connection: Connection, schema: Schema, new_owner: NewOwner) -> Account:
     """The account that a plan names, as it stands now.
 
     Raises:
-        UsageError: it is no service account any more.
-        Refused: it is gone, or does not work.
+        Refused: it is gone, no service account any more, or does not work.
     """
     found = _accounts(connection, schema, "u.id = %(account)s", account=new_owner.id)
-    if not found:
-        raise Refused(f"The service account {new_owner.username} is gone, so nothing was made: plan again.")
-    return _checked(found[0])
+    if not found or found[0].user_type != SERVICE_ACCOUNT:
+        raise Refused(f"There is no service account {new_owner.username} any more, so nothing was made: plan again.")
+    return _working(found[0])
 
 
 def of_journal(row: Any) -> NewOwner | None:
@@ -114,13 +120,7 @@ def _accounts(connection: Connection, schema: Schema, condition: str, **values: 
     return [Account(**row._asdict()) for row in connection.rows(statement, **values)]
 
 
-def _checked(account: Account) -> Account:
-    if account.user_type != SERVICE_ACCOUNT:
-        kind = "a person" if account.user_type == HUMAN else "a bot of GitLab's"
-        raise UsageError(
-            f"--new-owner takes a service account, and {account.username} is {kind}: create a service account in "
-            "GitLab, and make it a member where the tokens work."
-        )
+def _working(account: Account) -> Account:
     if account.state != ACTIVE:
         raise Refused(
             f"The service account {account.username} is {account.state or 'without a state'}, so no token of it would "

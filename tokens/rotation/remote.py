@@ -77,8 +77,8 @@ class RemoteBackend:
         made: Made = self._ask(Backend.make, rotation=rotation, url=url)
         return made
 
-    def mark(self, token_id: int, reached: Stage) -> None:
-        self._ask(Backend.mark, token_id=token_id, reached=reached)
+    def mark(self, token_id: int, reached: Stage, destination: str | None = None) -> None:
+        self._ask(Backend.mark, token_id=token_id, reached=reached, destination=destination)
 
     def finish(self, rotation: Rotation, delivered: bool) -> Finished:
         finished: Finished = self._ask(Backend.finish, rotation=rotation, delivered=delivered)

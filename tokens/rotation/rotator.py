@@ -154,8 +154,9 @@ class Rotator:
                 raise VerificationFailed(made.objection or "", of_token=made.of_token)
             if self._stop_requested():
                 raise KeyboardInterrupt
+            destination = self._delivery.destination(new)
             # From here on somebody may have it, unless another process has gone on with the run.
-            _insist(lambda: self._backend.mark(candidate.id, Stage.DELIVERING), PAUSES)
+            _insist(lambda: self._backend.mark(candidate.id, Stage.DELIVERING, destination), PAUSES)
             with heartbeats(self._backend):
                 self._deliver(self._delivery, made.token, new)
         except (VerificationFailed, DeliveryFailed) as fault:

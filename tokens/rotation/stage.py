@@ -11,6 +11,7 @@ from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
+from tokens.journal import chain, names
 from tokens.journal.record import Record, store_run
 from tokens.origin import Origin
 from tokens.rotation.new_owner import NewOwner, of_journal
@@ -43,6 +44,12 @@ STATE = "SELECT p.state FROM token_tasks.rotations p WHERE p.run_id = %(run)s AN
 REACH = """
     UPDATE token_tasks.rotations
     SET state = %(state)s, changed_at = now()
+    WHERE run_id = %(run)s AND token_id = %(token)s
+"""
+
+DELIVER_TO = """
+    UPDATE token_tasks.rotations
+    SET delivered_to = %(destination)s
     WHERE run_id = %(run)s AND token_id = %(token)s
 """
 
@@ -106,12 +113,13 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
     """
     rotations = plan.rotations
     owners = sorted({one.candidate.username for one in rotations if one.candidate.username is not None})
+    new_owners = {one.new_owner.username for one in rotations if one.new_owner is not None}
     dates = {one.expires_at for one in rotations}
     common = dates.pop() if len(dates) == 1 else None
     run = store_run(
         connection,
         RunKind.ROTATE,
-        selection={"user": owners, "ids": len(rotations)},
+        selection={"user": owners, "ids": len(rotations), **({"new_owner": new_owners.pop()} if new_owners else {})},
         change={"to": common and common.literal, "by": None, "days": 1},
         memberships=plan.rule,
         tokens=len(rotations),
@@ -128,11 +136,15 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
             grace=one.grace_until and one.grace_until.literal,
             owner=one.new_owner and one.new_owner.id,
         )
+    names.keep_of_rotations(connection, run)
+    chain.seal(connection, run)
     return run
 
 
-def mark(connection: Connection, run: Record, token_id: int, state: Stage) -> None:
+def mark(connection: Connection, run: Record, token_id: int, state: Stage, destination: str | None = None) -> None:
     """Write down that the successor of this token is verified, handed over or delivered, in a transaction of its own.
+
+    `destination` is where it goes from now on.
 
     Raises:
         Refused: the rotation is not as far as that, or further.
@@ -142,6 +154,8 @@ def mark(connection: Connection, run: Record, token_id: int, state: Stage) -> No
         raise ValueError(f"{state} is not marked: it is reached by what it stands for")
     with step(connection, run):
         require(connection, run, token_id, state)
+        if destination is not None:
+            connection.execute(DELIVER_TO, run=run.run, token=token_id, destination=destination)
         reach(connection, run, token_id, state)
 
 
@@ -174,8 +188,9 @@ def require(connection: Connection, run: Record, token_id: int, state: Stage) ->
 
 
 def reach(connection: Connection, run: Record, token_id: int, state: Stage) -> None:
-    """Write down the stage, in the transaction that did what it stands for."""
+    """Write down the stage at the end of the transaction that did what it stands for."""
     connection.execute(REACH, run=run.run, token=token_id, state=state)
+    chain.enter(connection, run.run, rotations=[token_id])
 
 
 def count(connection: Connection, run: Record, *, changed: int = 0, changed_meanwhile: int = 0) -> None:

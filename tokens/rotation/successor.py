@@ -56,7 +56,8 @@ KEEP = """
     UPDATE token_tasks.rotations
     SET
       given_up = array_remove(given_up || successor_id, NULL),
-      successor_id = %(successor)s
+      successor_id = %(successor)s,
+      successor_name = (SELECT t.name FROM public.personal_access_tokens t WHERE t.id = %(successor)s)
     WHERE run_id = %(run)s AND token_id = %(token)s
 """
 

@@ -34,7 +34,7 @@ from tokens.run.events import (
     RunFailed,
     Waiting,
 )
-from tokens.run.revocation import Revocation
+from tokens.run.revoke import Revocation
 from tokens.run.update import Update
 from tokens.run.worker import Share, Worker, writing
 

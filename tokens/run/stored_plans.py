@@ -171,10 +171,11 @@ class RunComplete(UsageError):
 
 @dataclass(frozen=True)
 class Application:
-    """What `apply` is about: the run, and the plan of what is left of it."""
+    """What `apply` is about: the run, and the plan of what is left of it; `undone` is the run that it undoes."""
 
     stored: StoredRun
     plan: Plan
+    undone: StoredRun | None = None
 
     @property
     def guards(self) -> tuple[str, ...]:
@@ -231,11 +232,14 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         if _is_rotation(connection, run):
             raise UsageError(f"Run {run} is a rotation.{to_type('to continue it', 'rotate', '--resume', run)}")
         stored = read_run(connection, run)
+        if stored.withdrawal is not None:
+            raise Refused(f"Run {run} {stored.withdrawal}: there is nothing to apply.")
         schema = preflight.check(connection, stored.change.needs)
         if stored.state is RunState.DONE:
             raise RunComplete(f"Run {run} is complete: there is nothing to do.")
         if stored.kind is RunKind.UNDO and stored.undoes is None:
             raise Refused(f"Run {run} undoes a run that the journal has forgotten, so it cannot go on.")
+        undone = None if stored.undoes is None else read_run(connection, stored.undoes)
         plan = read_plan(connection, stored)
         policy = read_policy(connection, schema)
         estimate = read_release(connection, schema)
@@ -247,7 +251,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         hidden = read_gaps(connection, schema)
     if stored.kind is RunKind.UNDO:
         found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
-    return Application(stored, replace(plan, notes=(*found, *hidden), release=release or estimate))
+    return Application(stored, replace(plan, notes=(*found, *hidden), release=release or estimate), undone)
 
 
 def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release: str | None = None) -> Undo:

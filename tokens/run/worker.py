@@ -20,7 +20,7 @@ from tokens.database import Connection
 from tokens.errors import ConnectionLost, LockTimeout, StatementTimeout
 from tokens.journal.record import HEARTBEAT, ChunkOutcome, Recorder
 from tokens.run.events import BatchCommitted, BatchStarting, Event, Finished, Waiting
-from tokens.run.revocation import Revocation
+from tokens.run.revoke import Revocation
 from tokens.run.update import NotAll, Update
 
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement

@@ -20,10 +20,11 @@ DEFAULTS: dict[str, Any] = {
     "docker": "docker",
     "kubectl": "kubectl",
     "jobs": "",
+    "four_eyes": "",
     "bundle": {"directory": ""},
     "demo": {"directory": ""},
 }
-"""Every key with its default. One flat tree without underscores: no variable of ours may collide with anybody's.
+"""Every key with its default. One flat tree: no variable of ours may collide with anybody's.
 
 Invoke does not get them: it lays its files over what it gets, and ends with a traceback where one has `tokens: 5`.
 """
@@ -44,6 +45,7 @@ class Configuration:
     docker: str
     kubectl: str
     jobs: str
+    four_eyes: bool
     bundle_directory: str
     demo_directory: str
 
@@ -67,6 +69,7 @@ def read_configuration(context: invoke.Context) -> Configuration:
         docker=_text(found, "docker") or DEFAULTS["docker"],
         kubectl=_text(found, "kubectl") or DEFAULTS["kubectl"],
         jobs=_text(found, "jobs"),
+        four_eyes=_flag(found, "four_eyes"),
         bundle_directory=_text(bundle, "directory", "bundle"),
         demo_directory=_text(demo, "directory", "demo"),
     )
@@ -165,6 +168,15 @@ def _map(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise UsageError(f"tokens.{name} in Invoke's configuration must be a map of names to values.")
     return value
+
+
+def _flag(found: Mapping[str, Any], name: str) -> bool:
+    """Whether it is on: in a file true or false, in the environment these words."""
+    value = os.environ.get(_variable(name), found.get(name))
+    word = str(value or False).lower()
+    if word not in ("true", "false"):
+        raise UsageError(f"tokens.{name} in Invoke's configuration must be true or false.")
+    return word == "true"
 
 
 def _text(found: Mapping[str, Any], name: str, group: str = "") -> str:

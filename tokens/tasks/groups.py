@@ -10,9 +10,11 @@ from tokens.tasks.options import (
     DATE_OF_DEMO,
     DEMO_FOLDER,
     DEPLOY_DIRECTORY,
+    FOUR_EYES_SET,
     LOCATED,
     OUTPUT,
     PRUNED_DAY,
+    REASON_GIVEN,
     SQL,
     TOKENS_OF_DEMO,
     YES,
@@ -58,11 +60,46 @@ def uninstall() -> None:
 
 @task("journal:status", LOCATED, OUTPUT, name="journal.status")
 def journal_status() -> None:
-    """Show whether the journal is there, and its size.
+    """Show whether the journal is there, its size, and whether it was tampered with.
+
+    Each transaction of a run enters the SHA-256 of the rows that it writes, in a
+    chain. The chain is checked here: a row that something else has changed,
+    removed or added is named, and the exit status is 1. Runs from before revision
+    4 of the journal are not in it.
+
+    Who may write everything in the database can write a chain of their own. Then only
+    what is kept elsewhere shows it: the last entry that this prints, a line in
+    syslog, or a file of evidence.
 
     Example:
 
         gitlab-tokens journal.status --output json
+    """
+
+
+@task("journal:four_eyes", LOCATED, FOUR_EYES_SET, REASON_GIVEN, OUTPUT, name="journal.four-eyes")
+def four_eyes() -> None:
+    """Let nobody apply a plan of their own.
+
+    With --on the journal demands two people: who plans a change may not carry it
+    out. It holds for every caller, on every host. extend, remove and undo are
+    refused then without --plan, and apply is refused to the person who planned.
+    edit and rotate are refused, since their plans cannot be stored. A rotation
+    that was begun before is continued by another person. --off ends that. Both
+    stay on record with who and when, and without an option it shows them.
+
+    tokens.four_eyes: true in the configuration demands the same of its callers
+    alone, and cannot turn it off.
+
+    A person is who was there before sudo, or before a container was entered, else
+    the account. Nothing proves that: who may become root can claim to be somebody
+    else, and who has the database's password needs no task. It helps where people
+    have accounts of their own and sudo. Two people who log in as root are one.
+
+    Examples:
+
+        gitlab-tokens journal.four-eyes
+        gitlab-tokens journal.four-eyes --on --reason "audit of 2026"
     """
 
 
@@ -183,7 +220,7 @@ def deploy() -> None:
 journal = _group(
     "journal",
     "`journal.*`: the record of what was changed, in GitLab's own database.",
-    *(install, uninstall, journal_status, prune),
+    *(install, uninstall, journal_status, four_eyes, prune),
 )
 demo = _group(
     "demo",

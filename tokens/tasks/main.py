@@ -13,6 +13,7 @@ from tokens.tasks.options import (
     FORECAST,
     FORECAST_OUTPUT,
     FORESEEN,
+    FOUR_EYES,
     GRANTS,
     HANGING_ON,
     HISTORY_OUTPUT,
@@ -21,17 +22,21 @@ from tokens.tasks.options import (
     LISTING,
     LOCATED,
     LOGS,
+    MAX_AGE,
     NO_JOURNAL,
+    NO_NAMES,
     OUTPUT,
     PAGE,
     PAGE_FILE,
+    PLAN,
+    PLAN_OUTPUT,
     PLANNING,
     REASON,
     REASON_GIVEN,
     REPORTED,
     ROTATION,
-    RUN_SHOWN,
     RUN_TO_CHANGE,
+    RUNS_SHOWN,
     SELECTION,
     SIMULATED,
     SIMULATION_OUTPUT,
@@ -46,6 +51,7 @@ from tokens.tasks.options import (
     USED_TOKENS,
     WHOSE,
     WHOSE_OUTPUT,
+    YES,
     handling_of,
 )
 
@@ -74,8 +80,8 @@ def list_tokens() -> None:
 
     The options choose tokens as those of extend do, and none of them has to be
     given: without them it shows every token that works, soonest first. Tasks that
-    only read take every kind, so that nothing is overlooked. extend and remove
-    take impersonation tokens only where --kind names them. On a terminal it
+    only read take every kind, so that nothing is overlooked. extend, remove and
+    revoke take impersonation tokens only where --kind names them. On a terminal it
     shows the first 50; --first all shows the rest. The columns fit the terminal,
     and a pipe gets all of every name.
 
@@ -136,8 +142,9 @@ def forecast() -> None:
     row of their own, since GitLab deletes a bot with its membership. A day that
     has more than a fifth of all tokens comes with the command that spreads them.
     Tokens of every kind count unless kinds are named, and kinds that are no
-    access tokens (see list) where they are named. --state active,revoked --sort
-    tokens counts what GitLab's script of the commonest dates counts.
+    access tokens (see list) where they are named. Those end at a time of day, so
+    with them it begins today. --state active,revoked --sort tokens counts what
+    GitLab's script of the commonest dates counts.
 
     --output ics is a calendar with a reminder seven days before. It has one event
     a date; with --user, --group or --project one a date and owner. No event names
@@ -233,7 +240,7 @@ def used() -> None:
     """
 
 
-@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, LOGS, CHECK_OUTPUT, CHECK_FILE)
+@task("check:check", LOCATED, COMING, THRESHOLDS, EACH, LOGS, MAX_AGE, CHECK_OUTPUT, CHECK_FILE)
 def check() -> None:
     """Tell monitoring what stops working soon.
 
@@ -243,7 +250,8 @@ def check() -> None:
     prometheus it prints numbers for a textfile collector, and --file replaces a
     file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
     no access tokens (see list) count where they are named. With --log an expired
-    token that is still tried is critical.
+    token that is still tried is critical; with --max-age, too, the check fails
+    if the log is older, since nobody may be writing it.
 
     --each adds a line or a series for each token; for Prometheus that is every
     token with a date, whatever --warn is. More than 5000 are refused: monitoring
@@ -254,6 +262,7 @@ def check() -> None:
         gitlab-tokens check --warn 14d --critical 3d
         gitlab-tokens check --output nagios --kind project,group
         gitlab-tokens check --each --group platform
+        gitlab-tokens check --log api_json.log --max-age 1d
         gitlab-tokens check --output prometheus --file /tmp/gitlab_tokens.prom
     """
 
@@ -343,6 +352,7 @@ def simulate() -> None:
     LOCATED,
     REASON_GIVEN,
     NO_JOURNAL,
+    FOUR_EYES,
     without_terminal="extend or remove with --yes",
     family=Family.CHANGE,
 )
@@ -477,7 +487,13 @@ def revoke() -> None:
     """
 
 
-@task("stored:apply", LOCATED, RUN_TO_CHANGE, handling_of("apply"), family=Family.RECORD)
+@task(
+    "stored:apply",
+    LOCATED,
+    RUN_TO_CHANGE,
+    handling_of("apply", DRY_RUN.saying("Show the plan with its tokens, begin nothing."), output=PLAN_OUTPUT),
+    family=Family.RECORD,
+)
 def apply() -> None:
     """Carry out a stored plan, or go on with a run.
 
@@ -486,12 +502,32 @@ def apply() -> None:
     one that somebody has changed since then is left alone and reported. The
     guards are asked again, as in extend. One more guard is old-plan: the stored
     plan is older than a day. Of a complete run there is nothing to do, and the
-    exit status is 0.
+    exit status is 0. A plan that was withdrawn is refused.
+
+    --dry-run shows the plan and some of its tokens, and begins nothing.
+    With --output csv it lists all of them, with the names of the day of the plan
+    and those of today. Where four eyes are on (see journal.four-eyes), the person
+    who planned a run is refused.
 
     Examples:
 
         gitlab-tokens apply --run 12
         gitlab-tokens apply 12 --yes
+        gitlab-tokens apply 12 --dry-run --output csv
+    """
+
+
+@task("stored:withdraw", LOCATED, RUN_TO_CHANGE, REASON_GIVEN, YES, family=Family.RECORD)
+def withdraw() -> None:
+    """Withdraw a stored plan that nobody has begun.
+
+    Nobody can apply it afterwards. history shows who withdrew it, when and why.
+    A run that somebody has begun cannot be withdrawn: undo takes it back.
+
+    Examples:
+
+        gitlab-tokens withdraw --run 12
+        gitlab-tokens withdraw 12 --reason "wrong group" --yes
     """
 
 
@@ -503,7 +539,9 @@ def apply() -> None:
     handling_of(
         "undo",
         DRY_RUN.saying("Show what would be put back, change and store nothing."),
+        PLAN,
         REASON,
+        NO_NAMES,
     ),
     family=Family.RECORD,
 )
@@ -513,6 +551,7 @@ def undo() -> None:
     Every token gets its old date back, with its memberships and notices, where
     the new one still stands. A token that was changed since is left alone and
     listed. The undo is a run of its own, with a plan and a question first.
+    --plan stores that plan for a second person, as in extend.
 
     Of a revocation it brings back the tokens that nobody has touched since. They
     work again for everybody who has them, so that takes --allow reviving; the plan
@@ -528,7 +567,7 @@ def undo() -> None:
     """
 
 
-@task("rotate:rotate", ROTATION, LOCATED, THERE, LOGS, travels=False, family=Family.ROTATE)
+@task("rotate:rotate", ROTATION, LOCATED, THERE, LOGS, FOUR_EYES, travels=False, family=Family.ROTATE)
 def rotate() -> None:
     r"""Replace service accounts' tokens by new ones.
 
@@ -591,20 +630,32 @@ def rotate() -> None:
     """
 
 
-@task("history:history", LOCATED, RUN_SHOWN, HISTORY_OUTPUT, family=Family.RECORD)
+@task("history:history", LOCATED, RUNS_SHOWN, HISTORY_OUTPUT, family=Family.RECORD)
 def history() -> None:
     """Show the runs, or one of them with its tokens.
 
     Without --run it has one line for each run: when, by whom, why, how many
     tokens, and whether it is complete. With --run it lists the tokens of that run
     with their old and new dates. Of a rotation it shows the stage of each token,
-    whether the old one still works, and the token that replaces it.
+    whether the old one still works, the token that replaces it, and where that
+    went. Of a command of --deliver only its program is kept.
+
+    --token, --user and --tokens show tokens of all runs, a line for each token and
+    run, the latest first. --since and --reason choose runs, and --run names one.
+
+    Accounts, names, projects and groups are those of the day of the plan. Today's
+    stand behind them where they differ (now: NAME), also where a token is gone.
+    CSV and JSON have both: account, name and path of then, and account_now,
+    name_now and path_now. The names of then are empty where the journal has none:
+    before its revision 4, and with --no-names.
 
     Examples:
 
         gitlab-tokens history
         gitlab-tokens history 12
-        gitlab-tokens history --run 12 --output csv
+        gitlab-tokens history --token 4711
+        gitlab-tokens history --user inventory --since 2026-01-01
+        gitlab-tokens history --tokens --output csv
     """
 
 

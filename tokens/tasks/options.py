@@ -87,6 +87,15 @@ WHOSE = Argument(
 RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
 RUN_TO_CHANGE = Argument("run", "tokens.commands.options.values:run_to_change", (RUN,))
 REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
+FOUR_EYES = Argument("four_eyes", target.four_eyes)
+FOUR_EYES_SET = Argument(
+    "on",
+    "tokens.commands.journal:turned",
+    (
+        Option("on", "From now on nobody may apply a plan of their own.", False),
+        Option("off", "One person may plan and apply again. Who turned it off stays on record.", False),
+    ),
+)
 REASON_GIVEN = Argument("reason", "tokens.commands.options.values:reason", (REASON,))
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
 NO_JOURNAL = Option(
@@ -118,10 +127,34 @@ DATES_OUTPUT = Option(
     short="o",
 )
 
-RUN_SHOWN = Argument(
-    "run",
-    "tokens.commands.options.values:number_of_run",
-    (RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),),
+RUNS_SHOWN = Argument(
+    "wanted",
+    "tokens.commands.history:wanted",
+    (
+        RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),
+        Option("tokens", "Each token of these runs, too.", False, group=Group.TOKENS),
+        Option(
+            "token",
+            f"Only what was done to the token with this id; also one that a rotation made. {SEVERAL}",
+            several=True,
+            value=Value("ID", "the id of a token", "4711"),
+            group=Group.TOKENS,
+        ),
+        Option(
+            "user",
+            f"Only what was done to tokens of the account that has, or had then, this username. {SEVERAL}",
+            several=True,
+            value=USERNAME,
+            group=Group.TOKENS,
+        ),
+        Option(
+            "since",
+            "Only runs that were planned or carried out on this day (2024-06-15, UTC) or later.",
+            value=PAST_DAY,
+            group=Group.TOKENS,
+        ),
+        replace(REASON, text="Only runs with this text in their reason; case does not count.", group=Group.TOKENS),
+    ),
 )
 WHOSE_OUTPUT = Option(
     "output",
@@ -133,7 +166,7 @@ WHOSE_OUTPUT = Option(
 )
 HISTORY_OUTPUT = Option(
     "output",
-    "text, json or csv (with --run its tokens only). Default: text.",
+    "text, json or csv (with --run or --tokens a line a token). Default: text.",
     "text",
     forms=("text", "json", "csv"),
     value=FORM,
@@ -548,6 +581,18 @@ THRESHOLDS = Argument(
 LOGS = Argument("logs", "tokens.commands.options.logs:logs_named", (LOG,))
 """Logs from which a task says how its tokens are used."""
 
+MAX_AGE = Argument(
+    "max_age",
+    "tokens.commands.check:max_age",
+    (
+        Option(
+            "max_age",
+            "Fail if the last call in the log of --log is older than this period, such as 6h or 1d.",
+            value=Value("PERIOD", "a period", "1d"),
+            group=Group.CARE,
+        ),
+    ),
+)
 EACH = Argument(
     "most_of_each",
     "tokens.commands.check:most_of_each",
@@ -686,22 +731,31 @@ CARRYING_OUT = (
         value=Value("NUMBER", "a number", "2", tuple(str(number) for number in range(1, MOST_JOBS + 1))),
         group=Group.CARE,
     ),
-    OUTPUT,
 )
-PLANNING = (
-    DRY_RUN,
-    Option(
-        "plan",
-        "Store the plan in the journal, for `apply` by a second person within a day.",
-        False,
-        group=Group.CARE,
-    ),
-    REASON,
-    NO_JOURNAL,
+PLAN = Option(
+    "plan",
+    "Store the plan in the journal, for `apply` by a second person within a day.",
+    False,
+    group=Group.CARE,
+)
+NO_NAMES = Option(
+    "no_names",
+    "Keep no names in the journal, ids and dates alone. Names take about 25 bytes a token.",
+    False,
+    group=Group.CARE,
+)
+PLANNING = (DRY_RUN, PLAN, REASON, NO_JOURNAL, NO_NAMES)
+PLAN_OUTPUT = Option(
+    "output",
+    "text, json, or with --dry-run csv (all tokens of the plan). Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
 )
 
 
-def handling_of(task: str, *more: Option) -> Argument:
+def handling_of(task: str, *more: Option, output: Option = OUTPUT) -> Argument:
     """How carefully `task` changes tokens: the options of all such tasks, and more."""
     guards = GUARDS[task]
     allow = Option(
@@ -715,9 +769,10 @@ def handling_of(task: str, *more: Option) -> Argument:
     def made(
         option: target.TargetOption, environment: Environment, standby: Sequence[str] | None, **own: Any
     ) -> Handling:
-        return handling(environment, task=task, standbys=target.standbys(option, standby), **own)
+        standbys, four_eyes = target.standbys(option, standby), option.configuration.four_eyes
+        return handling(environment, task=task, standbys=standbys, four_eyes=four_eyes, **own)
 
-    return Argument("handling", made, (*CARRYING_OUT, allow, *more))
+    return Argument("handling", made, (*CARRYING_OUT, output, allow, *more))
 
 
 HANGING_ON = Argument(

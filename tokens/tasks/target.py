@@ -329,6 +329,11 @@ def demo_directory(
         ) from None
 
 
+def four_eyes(option: TargetOption, environment: Environment) -> bool:  # noqa: ARG001
+    """Whether the configuration demands that nobody carries out a plan of their own."""
+    return option.configuration.four_eyes
+
+
 def _refuse_empty_variable(text: str) -> None:
     """Refuse a variable that is set to nothing: in a script it must not mean the GitLab right here."""
     if not text.strip() and VARIABLE in os.environ:

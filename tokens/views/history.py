@@ -24,7 +24,7 @@ from tokens.terminal import comma_separated, tables
 from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
 from tokens.views import document
-from tokens.views.history_columns import Columns, columns_of
+from tokens.views.history_columns import CHANGES, ROTATIONS, Columns, called, columns_of
 from tokens.views.times import in_brief, near, to_the_minute, to_the_second, when
 
 MOST_SHOWN = 50  # lines on a terminal
@@ -51,13 +51,43 @@ RUN_FIELDS = (
     "undone_by",
     "put_back",
     "reason",
+    "begun_at",
+    "carried_out_by",
+    "finished_at",
+    "withdrawn_by",
+    "withdrawn_at",
+    "withdrawn_because",
+    "instance",
 )
 
+# Of the run, before what is known of each token: a line says all of it, wherever it goes.
+EXPORTED_OF_RUN = (
+    "instance",
+    "run",
+    "kind",
+    "state",
+    "planned_at",
+    "planned_by",
+    "begun_at",
+    "carried_out_by",
+    "finished_at",
+    "reason",
+    "undoes",
+)
 
-def runs_screen(runs: Sequence[StoredRun], columns: int | None = None) -> Iterator[str]:
-    """A line for each run, below a heading; on a terminal for the latest MOST_SHOWN."""
+TOKENS_HEADING = (
+    *("Run", "Kind", "Planned (UTC)", "By", "ID", "Owner", "Name", "Old date", "New date", "Outcome", "Reason"),
+)
+TOKENS_WIDTHS = (5, 8, 16, 20, 10, 20, 30, 10, 10, 10, 20)
+TOKENS_SPARE = ("Reason", "By", "Kind", "Old date")
+
+Outcome = TokenOutcome | RotationOutcome
+
+
+def runs_screen(runs: Sequence[StoredRun], columns: int | None = None, *, some: bool = False) -> Iterator[str]:
+    """A line for each run, below a heading; on a terminal for the latest MOST_SHOWN. `some`: others were not wanted."""
     if not runs:
-        yield "The journal has no runs."
+        yield "The journal has no such run." if some else "The journal has no runs."
         return
     if columns is None:
         yield from tables.table(RUNS_HEADING, [_run_row(run, to_the_minute) for run in runs], None)
@@ -75,30 +105,40 @@ def runs_json(runs: Sequence[StoredRun], instance: Instance) -> str:
     return document.text(instance, {"runs": [_facts(run) for run in runs]})
 
 
-def runs_csv(runs: Sequence[StoredRun]) -> Iterator[str]:
+def runs_csv(runs: Sequence[StoredRun], instance: Instance) -> Iterator[str]:
     """The runs with a heading; times in ISO 8601 (UTC)."""
     yield comma_separated.line(RUN_FIELDS)
     for run in runs:
-        known = {
-            **_facts(run),
-            "state": state_in_words(run),
-            "planned_by": described(dict(run.origin)),
-            "selection": selection_in_words(run),
-            "change": change_in_words(run.kind, run.change),
-        }
+        known = _in_words(run, instance)
         yield comma_separated.line([known[field] for field in RUN_FIELDS])
+
+
+def _in_words(run: StoredRun, instance: Instance) -> dict[str, Any]:
+    """What is known of a run, as text for one cell each."""
+    return {
+        **_facts(run),
+        "instance": instance.name,
+        "state": state_in_words(run),
+        "planned_by": described(run.origin),
+        "carried_out_by": "; ".join(dict.fromkeys(map(described, run.carried_out_by))),
+        "withdrawn_by": described(run.withdrawn_by) if run.withdrawn_by else None,
+        "selection": selection_in_words(run),
+        "change": change_in_words(run.kind, run.change),
+    }
 
 
 def run_screen(
     run: StoredRun,
     attempts: Sequence[Attempt],
     touched: Touched,
-    listed: Iterable[TokenOutcome | RotationOutcome],
+    listed: Iterable[Outcome],
     columns: int | None = None,
+    *,
+    which: Sequence[object] = (),
 ) -> Iterator[str]:
     """What is known of one run, and a table of its tokens, drawn as they come.
 
-    On a terminal it has MOST_SHOWN of them.
+    On a terminal it has MOST_SHOWN of them; `which` are the words that choose tokens, where not all are listed.
     """
     told = columns_of(run.kind)
     for name, value in _run_facts(run, attempts, touched, columns):
@@ -110,25 +150,25 @@ def run_screen(
         for one in listed:
             yield from tables.rows([told.cells(one)], told.widths)
         return
-    shown = [[str(cell) for cell in told.cells(one)] for one in itertools.islice(listed, MOST_SHOWN)]
+    rest = iter(listed)
+    shown = [[str(cell) for cell in told.cells(one)] for one in itertools.islice(rest, MOST_SHOWN)]
     yield from tables.table(told.heading, shown, columns, spare=told.spare)
-    if run.tokens > len(shown):
-        every = to_type("to see all", "history", "--run", run.id, "--output", "csv")
-        yield f"... and {run.tokens - len(shown):,} more{every}"
+    if left := sum(1 for _ in rest) if which else run.tokens - len(shown):
+        every = to_type("to see all", "history", "--run", run.id, *which, "--output", "csv")
+        yield f"... and {left:,} more{every}"
 
 
 def run_json(
     run: StoredRun,
     attempts: Sequence[Attempt],
     touched: Touched,
-    listed: Iterable[TokenOutcome | RotationOutcome],
+    listed: Iterable[Outcome],
     instance: Instance,
 ) -> Iterator[str]:
     """One run as one document, in pieces: its tokens are the list `outcomes`, a line each, null for "never expires".
 
     Of a run of rotations the list is `rotations`; there null is also "revoked at once" and "there is none".
     """
-    columns = columns_of(run.kind)
     facts = {
         **document.head(instance),
         **_facts(run),
@@ -146,6 +186,11 @@ def run_json(
         "memberships_moved": touched.memberships,
         "notices_rearmed": touched.notices,
     }
+    yield from _with_tokens(facts, columns_of(run.kind), listed)
+
+
+def _with_tokens(facts: dict[str, Any], columns: Columns, listed: Iterable[Outcome]) -> Iterator[str]:
+    """An object of these facts and the tokens, as they come."""
     # All but the line with the closing brace.
     yield json.dumps(facts, indent=2).removesuffix("\n}") + ","
     yield f'  "{columns.name}": ['
@@ -160,12 +205,91 @@ def run_json(
     yield "}"
 
 
-def tokens_csv(columns: Columns, listed: Iterable[TokenOutcome | RotationOutcome]) -> Iterator[str]:
+def tokens_csv(run: StoredRun, listed: Iterable[Outcome], instance: Instance) -> Iterator[str]:
     """The tokens of a run with a heading; empty is what is null in JSON, and a space is between several ids."""
-    yield comma_separated.line(columns.fields)
-    for one in listed:
-        values = columns.values(one)
-        yield comma_separated.line(" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values)
+    return _exported((*EXPORTED_OF_RUN, *columns_of(run.kind).fields), [(run, listed)], instance)
+
+
+def all_tokens_csv(runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instance: Instance) -> Iterator[str]:
+    """The tokens of runs of every kind with one heading; empty is also what a kind does not have."""
+    fields = dict.fromkeys((*EXPORTED_OF_RUN, *CHANGES.fields, *ROTATIONS.fields))
+    return _exported(tuple(fields), runs, instance)
+
+
+def _exported(
+    fields: Sequence[str], runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instance: Instance
+) -> Iterator[str]:
+    yield comma_separated.line(fields)
+    for run, listed in runs:
+        columns = columns_of(run.kind)
+        in_words = _in_words(run, instance)
+        known = {field: in_words[field] for field in EXPORTED_OF_RUN}
+        for one in listed:
+            values = dict(zip(columns.fields, map(_cell, columns.values(one)), strict=True))
+            yield comma_separated.line([{**known, **values}.get(field) for field in fields])
+
+
+def _cell(value: object) -> object:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def all_tokens_json(runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instance: Instance) -> Iterator[str]:
+    """The runs as one document, in pieces, each with its tokens as of `run_json`."""
+    yield json.dumps(document.head(instance), indent=2).removesuffix("\n}") + ","
+    yield '  "runs": ['
+    before = None
+    for run, listed in runs:
+        if before is not None:
+            yield f"{before},"
+            before = None
+        for line in _with_tokens(_facts(run), columns_of(run.kind), listed):
+            if before is not None:
+                yield before
+            before = f"    {line.replace(chr(10), chr(10) + '    ')}"
+    if before is not None:
+        yield before
+    yield "  ]"
+    yield "}"
+
+
+def all_tokens_screen(
+    runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], columns: int | None, *, which: Sequence[object] = ()
+) -> Iterator[str]:
+    """A line for each token and run; on a terminal MOST_SHOWN of them. `which` are the words that choose them."""
+    rows = (_token_row(run, one) for run, listed in runs for one in listed)
+    first = list(itertools.islice(rows, MOST_SHOWN))
+    if not first:
+        yield "The journal has no such token."
+        return
+    if columns is None:
+        yield from tables.rows([TOKENS_HEADING], TOKENS_WIDTHS)
+        yield tables.rule(TOKENS_WIDTHS)
+        for row in itertools.chain(first, rows):
+            yield from tables.rows([row], TOKENS_WIDTHS)
+        return
+    yield from tables.table(TOKENS_HEADING, first, columns, spare=TOKENS_SPARE)
+    if next(rows, None):
+        yield f"... and more{to_type('to see all', 'history', *which, '--output', 'csv')}"
+
+
+def _token_row(run: StoredRun, one: Outcome) -> tuple[str, ...]:
+    owner, name = called(one)
+    if isinstance(one, RotationOutcome):
+        outcome = one.stage if one.successor_id is None else f"{one.stage}, now {one.successor_id}"
+    else:
+        outcome = one.outcome.value
+    return (
+        str(run.id),
+        kind_in_words(run),
+        to_the_minute(run.created_at),
+        printable(described(run.origin)),
+        str(one.id),
+        owner,
+        name,
+        *("(none)" if day is None else str(day) for day in (one.old, one.new)),
+        outcome,
+        printable(run.reason or ""),
+    )
 
 
 def _run_row(run: StoredRun, time: Callable[[str], str]) -> tuple[object, ...]:
@@ -203,10 +327,17 @@ def _run_facts(
     yield "Planned", f"{when(run.created_at, columns)}, by {described(dict(run.origin))}"
     if run.reason:
         yield "Reason", run.reason
+    if run.withdrawn_by and run.withdrawn_at:
+        why = f": {run.withdrawn_because}" if run.withdrawn_because else ""
+        yield "Withdrawn", f"{when(run.withdrawn_at, columns)}, by {described(run.withdrawn_by)}{why}"
     for attempt in attempts:
         yield f"Attempt {attempt.number}", _attempt(attempt, columns)
     yield "Tokens", _counts(run)
+    if run.change.revokes:
+        return  # which touches nothing else
     yield "Memberships", f"{touched.memberships:,} moved"
+    if not run.has_names:
+        yield "Names", "those of today: the journal has none of this run"
     if run.kind is not RunKind.ROTATE:
         yield "Notices", f"those of {counted(touched.notices, 'token')} re-armed"
 
@@ -262,6 +393,12 @@ def _facts(run: StoredRun) -> dict[str, Any]:
         "reason": run.reason,
         "planned_at": run.created_at,
         "planned_by": run.origin,
+        "begun_at": run.begun_at,
+        "carried_out_by": list(run.carried_out_by),
+        "withdrawn_by": run.withdrawn_by,
+        "withdrawn_at": run.withdrawn_at,
+        "withdrawn_because": run.withdrawn_because,
+        "names_kept": run.has_names,
         "finished_at": run.finished_at,
         "tool_version": run.tool_version,
         "undoes": run.undoes,

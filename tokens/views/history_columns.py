@@ -7,7 +7,7 @@ from typing import Any
 from tokens.change.plan import RunKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
-from tokens.journal.listing import RotationOutcome, TokenOutcome
+from tokens.journal.listing import Names, RotationOutcome, TokenOutcome
 from tokens.terminal.printable import printable
 from tokens.views.times import to_the_minute
 
@@ -35,22 +35,23 @@ def columns_of(kind: RunKind) -> Columns:
 
 
 def _change_values(one: TokenOutcome) -> Sequence[object]:
-    return (one.id, one.owner, one.name, _text(one.old), _text(one.new), one.outcome)
+    return (one.id, *_names(one), _text(one.old), _text(one.new), one.outcome, one.changed_at)
 
 
 def _change_cells(one: TokenOutcome) -> Sequence[object]:
-    return (one.id, printable(one.owner or ""), printable(one.name or ""), _day(one.old), _day(one.new), one.outcome)
+    return (one.id, *called(one), _day(one.old), _day(one.new), one.outcome)
 
 
 def _rotation_values(one: RotationOutcome) -> Sequence[object]:
     return (
         one.id,
-        one.account,
-        one.name,
+        *_names(one),
         _text(one.old),
         one.stage,
         one.reached_at,
         one.successor_id,
+        one.successor_name,
+        one.delivered_to,
         _text(one.new),
         one.state_now,
         _text(one.old_now),
@@ -63,8 +64,7 @@ def _rotation_values(one: RotationOutcome) -> Sequence[object]:
 def _rotation_cells(one: RotationOutcome) -> Sequence[object]:
     return (
         one.id,
-        printable(one.account or ""),
-        printable(one.name or ""),
+        *called(one),
         _day(one.old),
         one.stage,
         to_the_minute(one.reached_at),
@@ -72,6 +72,7 @@ def _rotation_cells(one: RotationOutcome) -> Sequence[object]:
         _day(one.new),
         _standing(one),
         _day(one.grace_until),
+        printable(one.delivered_to or ""),
         " ".join(map(str, one.given_up)),
     )
 
@@ -80,6 +81,30 @@ def _successor(one: RotationOutcome) -> str:
     """The token that takes the old one's place, with its owner where that is another one."""
     owner = f" of {printable(one.new_account)}" if one.new_account else ""
     return f"{'' if one.successor_id is None else one.successor_id}{owner}".strip()
+
+
+def called(one: TokenOutcome | RotationOutcome) -> tuple[str, str]:
+    """Whose a token is and its name: as it was then, and as it is now where that is another one, or none."""
+    then, now = one.then, one.now
+    if then == Names():
+        return _owner(now), printable(now.name or "")
+    if now.name is None:
+        return _owner(then), f"{printable(then.name or '')} (gone)".lstrip()
+    return _both(_owner(then), _owner(now)), _both(printable(then.name or ""), printable(now.name))
+
+
+def _both(then: str, now: str) -> str:
+    return then if then == now else f"{then} (now: {now})"
+
+
+def _owner(names: Names) -> str:
+    """As `list` has it: of a bot its project or group."""
+    return printable(names.path or names.account or "")
+
+
+def _names(one: TokenOutcome | RotationOutcome) -> Sequence[str | None]:
+    then, now = one.then, one.now
+    return (then.account, then.name, then.path, now.account, now.name, now.path)
 
 
 def _standing(one: RotationOutcome) -> str:
@@ -99,9 +124,11 @@ def _day(date: ExpirationDate | None) -> str:
     return "(none)" if date is None else str(date)
 
 
+NAMES = ("account", "name", "path", "account_now", "name_now", "path_now")
+
 CHANGES = Columns(
     name="outcomes",
-    fields=("id", "account", "name", "old_expires_at", "new_expires_at", "outcome"),
+    fields=("id", *NAMES, "old_expires_at", "new_expires_at", "outcome", "changed_at"),
     values=_change_values,
     heading=("ID", "Owner", "Name", "Old date", "New date", "Outcome"),
     widths=(10, 20, 30, 10, 10, 10),
@@ -112,12 +139,13 @@ ROTATIONS = Columns(
     name="rotations",
     fields=(
         "id",
-        "account",
-        "name",
+        *NAMES,
         "old_expires_at",
         "stage",
         "reached_at",
         "successor_id",
+        "successor_name",
+        "delivered_to",
         "new_expires_at",
         "old_state_now",
         "old_expires_at_now",
@@ -137,9 +165,10 @@ ROTATIONS = Columns(
         "New date",
         "Old one now",
         "Grace until",
+        "Delivered to",
         "Given up",
     ),
-    widths=(10, 20, 30, 10, 9, 16, 10, 10, 16, 11, 8),
+    widths=(10, 20, 30, 10, 9, 16, 10, 10, 16, 11, 20, 8),
     cells=_rotation_cells,
-    spare=("Given up", "Reached (UTC)", "Grace until", "Old one now"),
+    spare=("Given up", "Delivered to", "Reached (UTC)", "Grace until", "Old one now"),
 )

@@ -1,11 +1,20 @@
 """How the journal's state looks: a screen and JSON."""
 
+from collections.abc import Iterator, Sequence
+
 from tokens.call import to_type
+from tokens.counts import counted
 from tokens.journal.contents import Contents, Status
 from tokens.journal.installation import UNKNOWN
+from tokens.journal.proof import Checked
+from tokens.journal.settings import Setting
+from tokens.origin import described
 from tokens.targets.instance import Instance
+from tokens.terminal.printable import printable
 from tokens.views import document
 from tokens.views.times import to_the_second
+
+MOST_FAULTS = 20  # that are listed for people
 
 
 def screen(status: Status) -> str:
@@ -19,8 +28,10 @@ def screen(status: Status) -> str:
             return f"Journal     does not say its revision{step}"
         cure = to_type("to migrate it", "journal.install") if older else "; use the version of the tool that made it"
         return f"Journal     revision {status.revision}, this version of the tool needs {status.needed}{cure}"
-    rows = {"Journal": f"installed, revision {status.revision}", **_rows(status.contents)}
-    return "\n".join(f"{name:<12}{value}" for name, value in rows.items())
+    rows = [("Journal", f"installed, revision {status.revision}"), *_rows(status.contents).items()]
+    if status.chain is not None:
+        rows += _chain(status.chain)
+    return "\n".join(f"{name:<12}{value}" for name, value in rows)
 
 
 def as_json(status: Status, instance: Instance) -> str:
@@ -40,11 +51,46 @@ def as_json(status: Status, instance: Instance) -> str:
             and {
                 "total": contents.size,
                 "chunks": contents.chunks_size,
+                "names": contents.names_size,
                 "memberships": contents.memberships_size,
                 "notices": contents.notices_size,
             },
+            "chain": status.chain
+            and {
+                "holds": not status.chain.faults,
+                "runs": status.chain.runs,
+                "entries": status.chain.entries,
+                "rows": status.chain.rows,
+                "uncovered": status.chain.uncovered,
+                "head": status.chain.head,
+                "faults": [{"run": fault.run or None, "what": fault.what} for fault in status.chain.faults],
+            },
         },
     )
+
+
+def broken(found: Checked) -> str:
+    """The line for standard error about a chain that does not hold."""
+    return (
+        f"The journal's chain does not hold: {counted(len(found.faults), 'fault')}. Something other than this tool has "
+        "changed, removed or added rows. Compare them with a backup, or with an evidence file of an earlier day."
+    )
+
+
+def _chain(found: Checked) -> Iterator[tuple[str, str]]:
+    if found.faults:
+        yield "Chain", "does not hold:"
+        for fault in found.faults[:MOST_FAULTS]:
+            yield "", str(fault)
+        if len(found.faults) > MOST_FAULTS:
+            yield "", f"and {len(found.faults) - MOST_FAULTS:,} more"
+    else:
+        entries = counted(found.entries, "entry", "entries")
+        yield "Chain", f"holds, {entries} of {counted(found.runs, 'run')}"
+    if found.head is not None:
+        yield "", f"the journal's last entry is {found.head}"
+    if found.uncovered:
+        yield "", f"{counted(found.uncovered, 'run')} from before revision 4: nothing is proven"
 
 
 def _rows(contents: Contents) -> dict[str, str]:
@@ -56,6 +102,7 @@ def _rows(contents: Contents) -> dict[str, str]:
     tokens = f"{contents.tokens:,}"
     each = "" if contents.bytes_a_token is None else f", {contents.bytes_a_token:.1f} bytes for each of {tokens}"
     rows["Tokens"] = f"{_size(contents.chunks_size)} of it{each}"
+    rows["Names"] = f"{_size(contents.names_size)} of it"
     rows["Memberships"] = f"{_size(contents.memberships_size)} of it"
     rows["Notices"] = f"{_size(contents.notices_size)} of it"
     return rows
@@ -63,3 +110,19 @@ def _rows(contents: Contents) -> dict[str, str]:
 
 def _size(count: int) -> str:
     return f"{count / 10**3:.0f} kB" if count < 10**7 else f"{count / 10**6:.0f} MB"
+
+
+def four_eyes_screen(found: Sequence[Setting]) -> Iterator[str]:
+    """Whether two people are needed, and each time that this was turned on or off, the last first."""
+    on = bool(found) and found[0].on
+    yield f"Four eyes   {'on: who plans a change may not carry it out' if on else 'off: one person may do both'}"
+    for one in found:
+        why = f": {printable(one.because)}" if one.because else ""
+        turned = f"turned {'on' if one.on else 'off'}, by {printable(described(one.origin))}{why}"
+        yield f"{'':<12}{to_the_second(one.set_at)}, {turned}"
+
+
+def four_eyes_as_json(found: Sequence[Setting], instance: Instance) -> str:
+    """The same for a program: times in ISO 8601 (UTC)."""
+    settings = [{"on": one.on, "by": one.origin, "at": one.set_at, "reason": one.because} for one in found]
+    return document.text(instance, {"four_eyes": bool(found) and found[0].on, "settings": settings})

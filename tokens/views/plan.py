@@ -1,18 +1,21 @@
 """How a plan looks, as text and as JSON; also one that the journal gives."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from tokens.change.change import Move
 from tokens.change.plan import Plan
 from tokens.counts import counted
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.journal.listing import TokenOutcome
 from tokens.journal.runs import StoredRun
 from tokens.origin import described
 from tokens.run.stored_plans import Application, Undo
 from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
+from tokens.views.history_columns import CHANGES
 from tokens.views.left_out import left_out
 from tokens.views.times import near, when
 
@@ -20,6 +23,7 @@ MOST_MOVES = 20  # lines; --output json has all of them
 MOST_DATES = 5  # lines, where dates stay as they are
 MOST_IDS = 1_000  # of a note, in JSON
 MOST_IDS_SHOWN = 100  # of what an undo leaves alone; the run's history lists all of them
+MOST_LISTED = 20  # tokens of a stored plan
 KINDS = (17, 8)  # columns
 MOVES = (15, 15, 8)
 DATES = (15, 8)
@@ -78,14 +82,44 @@ def title_to_apply(found: Application, instance: Instance, columns: int | None) 
     """What a stored plan, or a run that has stopped, is about."""
     stored, tokens = found.stored, found.plan.tokens
     rest = "" if tokens == stored.tokens else f" (of {stored.tokens:,})"
-    return f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\nPlanned {_origin(stored, columns)}"
+    title = f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\nPlanned {_origin(stored, columns)}"
+    return f"{title}\n{_undone(found.undone, columns)}" if found.undone else title
 
 
 def title_to_undo(found: Undo, instance: Instance, columns: int | None) -> str:
     """Which run an undo takes back: whose it is, when it was planned, and why."""
     stored = found.stored
     title = f"Plan to undo run {stored.id}: {deed(found.plan, found.tokens)} on {instance}"
-    return f"{title}\nRun {stored.id}, {stored.kind}, was planned {_origin(stored, columns)}"
+    return f"{title}\n{_undone(stored, columns)}"
+
+
+def run_as_dict(stored: StoredRun) -> dict[str, Any]:
+    """Whose run it is, when it was planned, and why, for a program."""
+    return {
+        "run": stored.id,
+        "kind": stored.kind.value,
+        "planned_at": stored.created_at,
+        "planned_by": dict(stored.origin),
+        "reason": stored.reason,
+    }
+
+
+def listed_screen(listed: Iterable[TokenOutcome], tokens: int, every: str, columns: int | None) -> Iterator[str]:
+    """The first tokens of a plan, and `every`: what to type for all of them."""
+    shown = [[str(cell) for cell in CHANGES.cells(one)[:-1]] for one in islice(listed, MOST_LISTED)]
+    yield ""
+    yield from tables.table(CHANGES.heading[:-1], shown, columns)
+    if tokens > len(shown):
+        yield f"... and {tokens - len(shown):,} more{every}"
+
+
+def listed_as_dicts(listed: Iterable[TokenOutcome]) -> list[dict[str, Any]]:
+    """The first MOST_IDS tokens of a plan for a program."""
+    return [dict(zip(CHANGES.fields, CHANGES.values(one), strict=True)) for one in islice(listed, MOST_IDS)]
+
+
+def _undone(stored: StoredRun, columns: int | None) -> str:
+    return f"Run {stored.id}, {stored.kind}, was planned {_origin(stored, columns)}"
 
 
 def _origin(stored: StoredRun, columns: int | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokens.counts import counted
+from tokens.errors import without_tokens
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.rotation.candidate import Candidate
@@ -51,7 +52,7 @@ def plan(
     lines.append(f"Deliver: {_places(places)}")
     lines.append(f"Revoke:  {_retirement(left)}")
     if after:
-        lines.append(f"After:   {after}")
+        lines.append(f"After:   {without_tokens(after)}")
     lines += ["", *(f"NOTE: {note}" for note in notes)]
     return "\n".join(map(printable, lines)).rstrip()
 
@@ -81,8 +82,8 @@ def plan_as_dict(
         "tokens": len(left),
         "rotations": [_rotation_as_dict(one) for one in left],
         "verify": None if isinstance(proof, str) else proof.url,
-        "deliver": list(places),
-        "after": after,
+        "deliver": list(map(without_tokens, places)),
+        "after": after and without_tokens(after),
         "notes": [{"text": note} for note in notes],
     }
 
@@ -94,7 +95,7 @@ def outcome(one: Outcome, place: str | None) -> str:
         case End.DONE:
             new = one.new
             day = _new_date(one)
-            to = f", delivered to {place}" if place else ""
+            to = f", delivered to {without_tokens(place)}" if place else ""
             account = _new_account(one)
             owner = f", belongs to {account}" if account else ""
             said = (
@@ -131,8 +132,8 @@ def checklist(done: Sequence[Outcome], *, after: bool) -> str:
     if not after:
         lines.append("[ ] The pipelines that failed with the old token were run again, and are green.")
     for name in sorted(filter(None, set(map(_new_account, done)))):
-        old = "old tokens work" if several else "old token works"
-        lines.append(f"[ ] {name} is a member, with the role that it takes, where the {old}.")
+        old = "old tokens" if several else "old token"
+        lines.append(f"[ ] {name} is a member, with the role that it takes, where the {old} worked.")
     if any(one.retirement is Retirement.GRACE for one in done):
         lines.append("[ ] Nobody uses the old token when its grace ends: look at its last use.")
     if any(one.retirement is Retirement.LEFT_ALONE for one in done):
@@ -216,6 +217,7 @@ def _owner(left: Sequence[Resumption]) -> list[str]:
 def _places(places: Sequence[str]) -> str:
     if not places:
         return "(not said)"
+    places = list(map(without_tokens, places))  # somebody may have typed one by mistake
     return places[0] if len(set(places)) == 1 else f"{places[0]}, and so on"
 
 

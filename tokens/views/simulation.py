@@ -16,6 +16,7 @@ from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
 from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
+from tokens.terminal.tables import LEAST as LEAST_OF_TEXT
 from tokens.terminal.tables import table
 from tokens.views import document
 
@@ -285,7 +286,9 @@ def _below(
         [heading[number] for number in used],
         [[row[number] for number in used] for row in shown],
         columns,
-        spare=("Mail", "Notices", "Used", "Kind", "Id"),
+        spare=("Mail", "Notices", "Used", "Kind", "Id", "Memberships", "Lose access"),
+        # A number says nothing below half of its heading.
+        least=LEAST_OF_TEXT if what == "event" else max(map(len, heading)),
     )
     if len(cells) > len(shown):
         yield f"There are more {what}s: --first all shows them." if what != "owner" else "More owners: --by owner."

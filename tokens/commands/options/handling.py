@@ -38,7 +38,10 @@ class Handling:
         at_most: how many tokens may be changed, None for any number.
         reason: why, for the journal.
         journal: whether it is recorded.
+        names: whether the record has what the tokens are called.
         json: whether what is said is one document for a program.
+        csv: whether the tokens of a stored plan are printed, and nothing else.
+        four_eyes: whether the configuration demands that nobody carries out a plan of their own.
         standbys: those that are waited for, None for those of the configuration.
         max_lag: seconds that a standby may be behind.
         jobs: connections that share the work, at most MOST_JOBS.
@@ -52,7 +55,10 @@ class Handling:
     at_most: int | None
     reason: str | None
     journal: bool
+    names: bool
     json: bool
+    csv: bool
+    four_eyes: bool
     standbys: tuple[Address, ...] | None
     max_lag: float
     jobs: int
@@ -73,6 +79,8 @@ def handling(
     plan: bool = False,
     reason: str | None = None,
     no_journal: bool = False,
+    no_names: bool = False,
+    four_eyes: bool = False,
 ) -> Handling:
     """How `task` handles the change, as these options say.
 
@@ -83,6 +91,8 @@ def handling(
         raise UsageError("--dry-run stores nothing and --plan stores the plan: choose one.")
     if plan and no_journal:
         raise UsageError("--plan keeps the plan in the journal, so --no-journal cannot go with it.")
+    if output == "csv" and not dry_run:
+        raise UsageError("--output csv lists the tokens of a plan: it goes with --dry-run alone.")
     return Handling(
         task=task,
         asks=not yes,
@@ -92,7 +102,10 @@ def handling(
         at_most=values.number_at_most(at_most),
         reason=values.reason(environment, reason),
         journal=not no_journal,
+        names=not no_names,
         json=output == "json",
+        csv=output == "csv",
+        four_eyes=four_eyes,
         standbys=standbys,
         max_lag=_seconds(max_lag),
         jobs=_jobs(jobs),

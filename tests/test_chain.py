@@ -1,0 +1,326 @@
+"""The chain over the journal's rows: it holds whatever is done, and finds what was changed, removed or added."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
+from tests.testbed.factories import make_tokens
+from tests.testbed.journal import SOMEBODY, execute, make_old_run, make_plan, make_run, values, writing
+from tests.testbed.program import GITLAB_TOKENS
+from tokens import database
+from tokens.address import Address
+from tokens.change.plan import RunKind
+from tokens.database import Connection
+from tokens.engine import make_engine
+from tokens.errors import DatabaseError, ExitStatus
+from tokens.journal import chain, proof, trust
+from tokens.journal import settings as four_eyes
+from tokens.journal.installation import RunState
+from tokens.journal.proof import Checked
+from tokens.journal.record import ChunkOutcome, begin, store
+from tokens.upgrade import Branch, upgrade
+
+COLUMNS = """
+    SELECT c.relname AS table_name, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type
+    FROM pg_attribute a
+    JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'r'
+    WHERE c.relnamespace = CAST('token_tasks' AS regnamespace) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY c.relname, a.attnum
+"""
+
+
+RUN = """
+    INSERT INTO token_tasks.runs (kind, state, selection, change, notices, planned_by, tool_version, tokens, chain)
+    VALUES ('extend', 'done', '{}', '{}', false, '{}', '1', 1, {chain})
+"""
+
+ADDED = (
+    RUN.replace("{chain}", "NULL"),
+    RUN.replace("{chain}", "'x'"),
+    "INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version) "
+    "VALUES (1, 2, '{}', '', '')",
+    "INSERT INTO token_tasks.chunks (run_id, position, token_ids) VALUES (1, 3, '{5}')",
+    "INSERT INTO token_tasks.notices (run_id, position, token_ids) VALUES (1, 3, '{5}')",
+    "INSERT INTO token_tasks.memberships (run_id, position, member_ids, old_expires_at) VALUES (1, 3, '{5}', '{}')",
+    "INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at) "
+    "VALUES (1, 3, '{5}', '{f}', '{}', now())",
+    "INSERT INTO token_tasks.names VALUES (1, 3, '{}', '{}', '{}')",
+    "INSERT INTO token_tasks.rotations (run_id, token_id) VALUES (1, 3)",
+    "INSERT INTO token_tasks.settings (name, value, set_by) VALUES ('other', 'true', '{}')",
+    "INSERT INTO token_tasks.entries (run_id, number, written, chain) SELECT run_id, 1000, written, chain "
+    "FROM token_tasks.entries WHERE run_id = 1 AND number = 1",
+    "INSERT INTO token_tasks.entries (run_id, number, written, chain) VALUES (99, 1, '', '')",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of one row, which is found by its place on the disk."""
+
+    table: str
+    row: str
+    column: str
+    type: str
+    text: str | None
+
+
+def check(address: Address) -> Checked:
+    with database.reading(address) as connection:
+        return proof.check(connection)
+
+
+def faults(address: Address) -> Sequence[str]:
+    return [str(fault) for fault in check(address).faults]
+
+
+def cells(connection: Connection) -> Iterator[Cell]:
+    """Each value that the journal keeps, but for what the chain leaves out."""
+    for column in connection.rows(COLUMNS):
+        if column.table_name == "alembic_version" or column.name in chain.LEFT_OUT.get(column.table_name, ()):
+            continue
+        text = f"CAST(ctid AS text) AS row, CAST({column.name} AS text) AS text"
+        rows = connection.rows(f"SELECT {text} FROM token_tasks.{column.table_name}")
+        for row in rows:
+            yield Cell(column.table_name, row.row, column.name, column.type, row.text)
+
+
+class Undone(Exception):
+    pass
+
+
+@contextmanager
+def undone(connection: Connection) -> Iterator[None]:
+    """What the block does to the journal is rolled back at its end."""
+    try:
+        with connection.transaction():
+            yield
+            raise Undone
+    except Undone:
+        pass
+
+
+@pytest.fixture
+def everything(installed: Address) -> Address:
+    """A journal with rows in each of its tables, of several runs."""
+    make_run(installed, make_plan([1, 2], [3]), reason="why")
+    with writing(installed) as connection:
+        plan = make_plan([4, 5, 6], [7])
+        run = store(connection, plan, SOMEBODY, "for the second time")
+        record = begin(connection, run, SOMEBODY)
+        first, second = plan.chunks
+        connection.execute(
+            """
+            INSERT INTO token_tasks.notices
+              (run_id, position, token_ids, expire_notification_delivered, seven_days_notification_sent_at)
+            VALUES (%(run)s, 0, '{4,5}', '{t,NULL}', '{2026-01-02 03:04:05.6+00,NULL}')
+            """,
+            run=run,
+        )
+        record.keep_memberships(connection, first, [1, 2], ["2026-01-01", "2026-01-02"], None)
+        connection.execute(
+            "INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at) "
+            "VALUES (%(run)s, 0, '{4}', '{f}', '{2026-01-02 03:04:05.6}', '2026-01-03')",
+            run=run,
+        )
+        record.mark(connection, [ChunkOutcome(first, 1, [5], [6]), ChunkOutcome(second, 1)])
+        record.finish(connection, RunState.PARTIAL, "locked")
+        connection.execute(
+            "UPDATE token_tasks.names SET (accounts, tokens, paths) = ('{ada}', '{deploy key}', '{group/größe}') "
+            "WHERE run_id = %(run)s AND position = 0",
+            run=run,
+        )
+        connection.execute(
+            "INSERT INTO token_tasks.rotations (run_id, token_id, member_ids, old_member_expires_at, given_up) "
+            "VALUES (%(run)s, 9, '{1}', '{2026-01-01}', '{8}')",
+            run=run,
+        )
+        chain.enter(connection, run, names=[0], rotations=[9])
+        four_eyes.set_four_eyes(connection, on=True, origin=SOMEBODY, because="two people")
+    make_run(installed, make_plan([1]), RunState.PLANNED)
+    assert faults(installed) == []
+    return installed
+
+
+def test_the_chain_is_over_every_column_of_every_table(installed: Address) -> None:
+    covered = {"alembic_version": {"version_num"}, "entries": {"run_id", "number", "written_at", "written", "chain"}}
+    for part in chain.PARTS.values():
+        of_table = covered.setdefault(part.table, {part.key, *chain.LEFT_OUT.get(part.table, ())})
+        of_table.update(part.columns)
+        if part.table not in ("runs", "settings"):
+            of_table.add("run_id")
+    with database.reading(installed) as connection:
+        there: dict[str, set[str]] = {}
+        for column in connection.rows(COLUMNS):
+            there.setdefault(column.table_name, set()).add(column.name)
+    assert covered == there
+    assert set(covered) == set(trust.TABLES)
+
+
+def test_the_chain_holds_for_runs_in_every_state(installed: Address) -> None:
+    states = [RunState.PLANNED, RunState.STOPPED, RunState.PARTIAL, RunState.DONE, RunState.RUNNING]
+    for state in states:
+        make_run(installed, make_plan([1, 2], [3]), state)
+    found = check(installed)
+    assert found.faults == ()
+    assert (found.runs, found.uncovered) == (len(states), 0)
+    assert values(installed, "SELECT DISTINCT run_id FROM token_tasks.entries ORDER BY 1") == [0, 1, 2, 3, 4, 5]
+
+
+def test_each_value_that_is_changed_is_found(everything: Address) -> None:
+    with writing(everything) as connection:
+        for cell in cells(connection):
+            number = re.sub(r"\d", lambda found: "1" if found[0] == "2" else "2", cell.text or "", count=1)
+            changed = {
+                "boolean": "false" if cell.text == "true" else "true",
+                "jsonb": '{"a": 1}',
+                "text": f"{cell.text}x",
+                "boolean[]": "{t,t,t}",
+                "text[]": "{x}",
+            }.get(cell.type, number if cell.text else None)
+            with undone(connection):
+                if not change(connection, cell, changed):
+                    continue
+                assert proof.check(connection).faults, cell
+
+
+def change(connection: Connection, cell: Cell, text: str | None) -> bool:
+    """Give a value another text; False where it cannot have that, or it is the same."""
+    try:
+        with connection.transaction():
+            return bool(
+                connection.execute(
+                    f"""
+                    UPDATE token_tasks.{cell.table}
+                    SET {cell.column} = CAST(%(text)s AS {cell.type})
+                    WHERE ctid = CAST(%(row)s AS tid)
+                      AND {cell.column} IS DISTINCT FROM CAST(%(text)s AS {cell.type})
+                    """,
+                    text=text,
+                    row=cell.row,
+                )
+            )
+    except DatabaseError:
+        return False
+
+
+def test_each_row_that_is_missing_or_added_is_found(everything: Address) -> None:
+    with writing(everything) as connection:
+        rows = sorted({(cell.table, cell.row) for cell in cells(connection)})
+        for table, row in rows:
+            with undone(connection):
+                connection.execute(f"DELETE FROM token_tasks.{table} WHERE ctid = CAST(%(row)s AS tid)", row=row)
+                assert proof.check(connection).faults, (table, row)
+        assert {table for table, _ in rows} == set(trust.TABLES) - {"alembic_version"}
+        for statement in ADDED:
+            with undone(connection):
+                connection.execute(statement)
+                assert proof.check(connection).faults, statement
+
+
+def test_each_single_byte_that_is_changed_is_found(everything: Address) -> None:
+    with writing(everything) as connection:
+        found = [cell for cell in cells(connection) if cell.text]
+
+        @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.sampled_from(found), st.data(), st.integers(0, 127))
+        def find(cell: Cell, data: st.DataObject, byte: int) -> None:
+            assert cell.text is not None
+            place = data.draw(st.integers(0, len(cell.text) - 1))
+            text = f"{cell.text[:place]}{chr(byte)}{cell.text[place + 1 :]}"
+            with undone(connection):
+                assume(byte and change(connection, cell, text))
+                assert proof.check(connection).faults
+
+        find()
+
+
+def test_a_fault_names_the_run_and_its_first_row(everything: Address) -> None:
+    execute(everything, "UPDATE token_tasks.chunks SET token_ids = '{1,3}' WHERE run_id = 1 AND position = 0")
+    assert faults(everything) == ["Run 1: row 0 of token_tasks.chunks was changed"]
+    execute(everything, "DELETE FROM token_tasks.chunks WHERE run_id = 1 AND position = 2")
+    more = "Run 1: row 0 of token_tasks.chunks was changed, and 2 more rows of it are not as written"
+    assert faults(everything) == [more]
+    execute(everything, "DELETE FROM token_tasks.runs WHERE id = 3")
+    assert faults(everything) == [more, "Run 3: it is missing"]
+    execute(everything, "UPDATE token_tasks.entries SET written = 'x' WHERE run_id = 0 AND number = 2")
+    assert faults(everything)[0] == "The journal: entry 2 was changed, or is missing"
+
+
+def test_the_status_says_whether_the_chain_holds(everything: Address) -> None:
+    shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(everything))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    (entries,) = values(everything, "SELECT count(*) FROM token_tasks.entries")
+    (head,) = values(everything, "SELECT encode(chain, 'hex') FROM token_tasks.entries WHERE run_id = 0 AND number = 5")
+    assert (
+        f"\nChain       holds, {entries} entries of 3 runs\n            the journal's last entry is {head}\n"
+        in shown.stdout
+    )
+    execute(everything, "UPDATE token_tasks.runs SET reason = 'another' WHERE id = 1")
+    execute(everything, "UPDATE token_tasks.chunks SET token_ids = '{9}' WHERE run_id = 2 AND position = 3")
+    shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(everything))
+    assert shown.returncode == ExitStatus.FAILED
+    assert shown.stderr.startswith("The journal's chain does not hold: 2 faults.")
+    assert (
+        "Chain       does not hold:\n"
+        "            Run 1: row 1 of token_tasks.runs was changed\n"
+        "            Run 2: row 3 of token_tasks.chunks was changed\n"
+    ) in shown.stdout
+    found = json.loads(call_here(GITLAB_TOKENS, "journal.status", "-o", "json", "--target", url(everything)).stdout)
+    assert [fault["run"] for fault in found["chain"]["faults"]] == [1, 2]
+
+
+def test_a_journal_of_the_release_before_is_migrated_with_runs_in_every_state_read_and_continued(
+    gitlab_database: Address,
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, "3")
+    with make_engine(gitlab_database).begin() as connection:
+        tokens = list(make_tokens(connection, 6, expires_at="2024-06-15"))
+    states = [RunState.DONE, RunState.PARTIAL, RunState.STOPPED, RunState.PLANNED, RunState.RUNNING]
+    runs = {state: make_old_run(gitlab_database, make_plan(tokens[:3], tokens[3:]), state) for state in states}
+    undo = make_old_run(gitlab_database, make_plan(tokens, undoes=runs[RunState.DONE]))
+    rotate = make_old_run(gitlab_database, replace(make_plan(), kind=RunKind.ROTATE), RunState.STOPPED)
+    execute(gitlab_database, f"INSERT INTO token_tasks.rotations (run_id, token_id) VALUES ({rotate}, {tokens[0]})")
+
+    def task(*words: object, status: int = 0) -> str:
+        done = call_here(GITLAB_TOKENS, *map(str, words), "--target", url(gitlab_database))
+        assert done.returncode == status, done
+        return done.stdout
+
+    task("journal.install")
+    assert (check(gitlab_database).faults, check(gitlab_database).uncovered) == ((), 7)
+    assert "7 runs from before revision 4: nothing is proven" in task("journal.status")
+    listed = json.loads(task("history", "--output", "json"))["runs"]
+    assert [(run["run"], run["state"]) for run in listed] == [
+        (rotate, "stopped"),
+        (undo, "done"),
+        *((run, state.value) for state, run in reversed(runs.items())),
+    ]
+    for run in (*runs.values(), undo, rotate):
+        assert json.loads(task("history", "--run", run, "--output", "json"))["run"] == run
+
+    # The process of the older version writes on, and nothing is wrong with that.
+    execute(
+        gitlab_database,
+        f"UPDATE token_tasks.runs SET changed = 3, heartbeat_at = now() WHERE id = {runs[RunState.RUNNING]}",
+        f"UPDATE token_tasks.chunks SET done_at = now() WHERE run_id = {runs[RunState.RUNNING]} AND position = 0",
+    )
+    assert check(gitlab_database).faults == ()
+    task("apply", "--run", runs[RunState.PLANNED], "--yes", status=ExitStatus.REFUSED)
+    execute(gitlab_database, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")
+    # What is continued is sealed as it is found; what has only died stays as it is.
+    for run in (runs[RunState.PLANNED], runs[RunState.STOPPED]):
+        task("apply", "--run", run, "--yes", status=0 if run == runs[RunState.PLANNED] else ExitStatus.PARTIAL)
+    found = check(gitlab_database)
+    assert (found.faults, found.runs, found.uncovered) == ((), 2, 5)
+    execute(
+        gitlab_database, f"UPDATE token_tasks.chunks SET token_ids = '{{1}}' WHERE run_id = {runs[RunState.PLANNED]}"
+    )
+    assert [fault.run for fault in check(gitlab_database).faults] == [runs[RunState.PLANNED]]
