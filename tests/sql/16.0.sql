@@ -262,7 +262,7 @@ SELECT quote_ident(p.pubname) AS name
       )
     ORDER BY p.pubname;
 
--- doctor, list, breakdown, check, report, extend, undo, remove, rotate, revoke
+-- doctor, list, breakdown, check, report, extend, undo, apply, remove, rotate, revoke
 SAVEPOINT "_pg3_1";
 
 -- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
@@ -489,7 +489,7 @@ SELECT
 -- doctor
 ROLLBACK TO "_pg3_1";
 
--- doctor, list, breakdown, check, report, extend, undo, remove, rotate, revoke
+-- doctor, list, breakdown, check, report, extend, undo, apply, remove, rotate, revoke
 RELEASE "_pg3_1";
 
 -- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
@@ -1141,7 +1141,7 @@ DECLARE "stream_1" CURSOR FOR
 -- journal.status
 FETCH FORWARD 1000 FROM "stream_1";
 
--- journal.status, list, used, simulate, extend, undo, apply, remove, revoke
+-- journal.status, list, used, simulate, undo, apply
 CLOSE "stream_1";
 
 -- list
@@ -1312,14 +1312,19 @@ SELECT pg_catalog.current_setting('statement_timeout');
 -- list, report
 SELECT pg_catalog.set_config('statement_timeout', '<rest>ms', true);
 
+-- list, breakdown, check, report, extend, apply, remove, revoke
+SELECT GREATEST(CAST(s.setting AS bigint), $1) AS room
+    FROM pg_catalog.pg_settings s
+    WHERE s.name = 'work_mem';
+
 -- list
 SAVEPOINT "_pg3_2";
 
--- list, breakdown, check, report, extend, remove, revoke
-SELECT pg_catalog.current_setting('enable_sort');
+-- list, breakdown, check, report, extend, apply, remove, revoke
+SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('parallel_setup_cost'), pg_catalog.current_setting('parallel_tuple_cost'), pg_catalog.current_setting('work_mem');
 
--- list, breakdown, check, report, extend, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'off', true);
+-- list, breakdown, check, report, extend, apply, remove, revoke
+SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('parallel_setup_cost', '0', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true);
 
 -- list
 SELECT 
@@ -1350,14 +1355,24 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
+ AS state, sum(t.tokens)::bigint AS tokens
+    FROM (
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
     LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE TRUE
     GROUP BY 1, 2;
 
--- list, breakdown, check, report, extend, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'on', true);
+-- list, breakdown, check, report, extend, apply, remove, revoke
+SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('parallel_setup_cost', '1000', true), pg_catalog.set_config('parallel_tuple_cost', '0.1', true), pg_catalog.set_config('work_mem', '4MB', true);
 
 -- list
 RELEASE "_pg3_2";
@@ -4216,48 +4231,43 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST($1 AS date)
-    GROUP BY 1, 2;
-
--- extend, remove, revoke
-SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
-
--- extend
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+ AS state, sum(t.tokens)::bigint AS tokens
     FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($1 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
-
--- extend, undo, apply, remove, revoke
-FETCH FORWARD 1 FROM "stream_1";
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    GROUP BY 1, 2;
 
 -- extend
-WITH owners AS (
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('<day  +20>' AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
+
+-- extend
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -4273,12 +4283,30 @@ WITH owners AS (
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -4371,88 +4399,14 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST($1 AS date)
-  AND t.user_id IN (
-    (
-    WITH named_groups AS MATERIALIZED (
-      SELECT n.id, n.traversal_ids
-      FROM public.routes r
-      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
-      WHERE r.source_type = 'Namespace'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($2 AS text[])) AS named (path))
-    ),
-    chosen_groups AS MATERIALIZED (
-      SELECT id
-      FROM named_groups
-      UNION
-      SELECT below.id
-      FROM named_groups g
-      JOIN public.namespaces below
-        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
-    ),
-    chosen_projects AS MATERIALIZED (
-      SELECT p.id, p.project_namespace_id
-      FROM public.projects p
-      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
-      UNION
-      SELECT p.id, p.project_namespace_id
-      FROM public.routes r
-      JOIN public.projects p ON p.id = r.source_id
-      WHERE r.source_type = 'Project'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($3 AS text[])) AS named (path))
-    ),
-    bots_without_membership AS MATERIALIZED (
-      SELECT bot.id, bot.username, CAST(NULL AS bigint) AS namespace_id
-      FROM public.users bot
-      LEFT JOIN public.user_details d ON d.user_id = bot.id
-      WHERE bot.user_type = 6
-        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
-    )
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Project'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_projects)
-    UNION ALL
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Namespace'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
-    UNION ALL
-    SELECT d.user_id
-    FROM public.user_details d
-    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
-    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
-  )
-  AND t.name LIKE CAST($4 AS text)
-  AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
-    GROUP BY 1, 2;
-
--- extend
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+ AS state, sum(t.tokens)::bigint AS tokens
     FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($1 AS date)
@@ -4527,28 +4481,103 @@ DECLARE "stream_1" CURSOR FOR
   )
   AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
-  AND NOT t.impersonation
-  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    GROUP BY 1, 2;
 
 -- extend
-WITH owners AS (
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('<day  +20>' AS date)
+  AND t.user_id IN (
+    (
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST('{fleet}' AS text[])) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST('{}' AS text[])) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, CAST(NULL AS bigint) AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    UNION ALL
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
+  )
+  AND t.name LIKE CAST('%' AS text)
+  AND (t.scopes ~ CAST( E'(?n)^[ \\t]*-[ \\t]+:?(api|"api"|''api'')[ \\t\\r]*$' AS text) OR t.scopes ~ CAST( E'^\\s*(---)?\\s*(\\[\\s*\\])?\\s*$' AS text))
+  AND NOT t.impersonation
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
+
+-- extend
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -4635,12 +4664,30 @@ WITH owners AS (
   AND t.name LIKE CAST($10 AS text)
   AND (t.scopes ~ CAST($11 AS text) OR t.scopes ~ CAST($12 AS text))
   AND NOT t.impersonation
-  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -5491,6 +5538,9 @@ DECLARE "stream_1" CURSOR FOR
     WHERE c.run_id = $1 AND c.done_at IS NOT NULL
     ORDER BY c.position DESC;
 
+-- undo, apply
+FETCH FORWARD 1 FROM "stream_1";
+
 -- undo
 WITH put_back AS MATERIALIZED (
       SELECT DISTINCT p.id
@@ -5902,35 +5952,26 @@ UPDATE public.members m
     WHERE m.id = back.id;
 
 -- extend
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
-    FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('2024-06-15' AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
+  AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
 
 -- extend
-WITH owners AS (
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -5946,12 +5987,30 @@ WITH owners AS (
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
-      GROUP BY t.user_id, u.user_type, u.state
+  AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -6026,21 +6085,12 @@ DECLARE "stream_1" CURSOR FOR
     ORDER BY CASE WHEN CAST($2 AS boolean) THEN -c.position ELSE c.position END;
 
 -- apply
-WITH owners AS (
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -6059,11 +6109,29 @@ WITH owners AS (
       FROM token_tasks.chunks c
       WHERE c.run_id = $7 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     )
-      GROUP BY t.user_id, u.user_type, u.state
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -6184,13 +6252,14 @@ WITH found AS MATERIALIZED (
     SELECT id, entries, written, chain FROM entered;
 
 -- remove
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
-    FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('<day  +20>' AS date)
   AND CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -6212,27 +6281,17 @@ DECLARE "stream_1" CURSOR FOR
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END IN ('group')
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
 
 -- remove
-WITH owners AS (
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -6268,12 +6327,30 @@ WITH owners AS (
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END IN ('group')
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -7244,25 +7321,35 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.name LIKE CAST($1 AS text)
-    GROUP BY 1, 2;
-
--- revoke
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+ AS state, sum(t.tokens)::bigint AS tokens
     FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.name LIKE CAST($1 AS text)
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    GROUP BY 1, 2;
+
+-- revoke
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST('%' AS text)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
 
 -- revoke
 WITH owners AS (
