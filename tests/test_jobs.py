@@ -1,6 +1,7 @@
 """Several workers that share one run: what one of them promises, all of them keep together."""
 
 import random
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -395,6 +396,24 @@ def test_the_configuration_says_how_many_workers_there_are_where_no_option_does(
         '--jobs, or tokens.jobs in the configuration, takes a number of connections from 1 to 8, not "many".\n',
     )
     assert jobs == [3, 2, 4]
+
+
+def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        make_tokens(connection, 4 * CHUNK, expires_at=SOON)
+        make_updates_slow(connection, seconds=0.02)  # a statement of 10 seconds
+    at_work = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gitlab-tokens' AND query LIKE '%UPDATE%'"
+    words = ("extend", "--expires", SOON, "--to", LATER, "--yes", "--jobs", JOBS)
+    with instance.terminal(*words, size=(50, 200)) as program:
+        program.wait_for(lambda: instance.value(at_work) == JOBS)
+        program.signal(signal.SIGHUP)  # two of the same kind that come at once are one
+        program.signal(signal.SIGINT)
+        assert program.wait() == 130
+        assert "Stopped in the middle of a transaction, after " in program.text
+    assert instance.value("SELECT changed FROM token_tasks.runs WHERE state = 'stopped'") == instance.counts().get(
+        str(LATER), 0
+    )
+    assert instance.value(f"{at_work} AND state <> 'idle'") == 0
 
 
 def test_from_python_it_is_an_argument_that_is_checked_before_anything_is_done(address: Address) -> None:
