@@ -72,7 +72,7 @@ SETTINGS = {
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-pytest_plugins = ("tests.testbed.marks", "tests.testbed.shared", "tests.testbed.instance", "tests.testbed.journal")
+pytest_plugins = tuple(f"tests.testbed.{name}" for name in ("marks", "shared", "instance", "journal", "syslog"))
 
 PR_GET_DUMPABLE = 3
 

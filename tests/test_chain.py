@@ -2,13 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import make_conninfo
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
@@ -17,12 +22,11 @@ from tests.testbed.journal import SOMEBODY, execute, make_old_run, make_plan, ma
 from tests.testbed.program import GITLAB_TOKENS
 from tokens import database
 from tokens.address import Address
-from tokens.change.plan import RunKind
+from tokens.change.plan import Chunk, RunKind
 from tokens.database import Connection
 from tokens.engine import make_engine
-from tokens.errors import DatabaseError, ExitStatus
+from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.journal import chain, proof, trust
-from tokens.journal import settings as four_eyes
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
 from tokens.journal.record import ChunkOutcome, begin, store
@@ -36,6 +40,8 @@ COLUMNS = """
     ORDER BY c.relname, a.attnum
 """
 
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 RUN = """
     INSERT INTO token_tasks.runs (kind, state, selection, change, notices, planned_by, tool_version, tokens, chain)
@@ -105,48 +111,6 @@ def undone(connection: Connection) -> Iterator[None]:
             raise Undone
     except Undone:
         pass
-
-
-@pytest.fixture
-def everything(installed: Address) -> Address:
-    """A journal with rows in each of its tables, of several runs."""
-    make_run(installed, make_plan([1, 2], [3]), reason="why")
-    with writing(installed) as connection:
-        plan = make_plan([4, 5, 6], [7])
-        run = store(connection, plan, SOMEBODY, "for the second time")
-        record = begin(connection, run, SOMEBODY)
-        first, second = plan.chunks
-        connection.execute(
-            """
-            INSERT INTO token_tasks.notices
-              (run_id, position, token_ids, expire_notification_delivered, seven_days_notification_sent_at)
-            VALUES (%(run)s, 0, '{4,5}', '{t,NULL}', '{2026-01-02 03:04:05.6+00,NULL}')
-            """,
-            run=run,
-        )
-        record.keep_memberships(connection, first, [1, 2], ["2026-01-01", "2026-01-02"], None)
-        connection.execute(
-            "INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at) "
-            "VALUES (%(run)s, 0, '{4}', '{f}', '{2026-01-02 03:04:05.6}', '2026-01-03')",
-            run=run,
-        )
-        record.mark(connection, [ChunkOutcome(first, 1, [5], [6]), ChunkOutcome(second, 1)])
-        record.finish(connection, RunState.PARTIAL, "locked")
-        connection.execute(
-            "UPDATE token_tasks.names SET (accounts, tokens, paths) = ('{ada}', '{deploy key}', '{group/größe}') "
-            "WHERE run_id = %(run)s AND position = 0",
-            run=run,
-        )
-        connection.execute(
-            "INSERT INTO token_tasks.rotations (run_id, token_id, member_ids, old_member_expires_at, given_up) "
-            "VALUES (%(run)s, 9, '{1}', '{2026-01-01}', '{8}')",
-            run=run,
-        )
-        chain.enter(connection, run, names=[0], rotations=[9])
-        four_eyes.set_four_eyes(connection, on=True, origin=SOMEBODY, because="two people")
-    make_run(installed, make_plan([1]), RunState.PLANNED)
-    assert faults(installed) == []
-    return installed
 
 
 def test_the_chain_is_over_every_column_of_every_table(installed: Address) -> None:
@@ -324,3 +288,59 @@ def test_a_journal_of_the_release_before_is_migrated_with_runs_in_every_state_re
         gitlab_database, f"UPDATE token_tasks.chunks SET token_ids = '{{1}}' WHERE run_id = {runs[RunState.PLANNED]}"
     )
     assert [fault.run for fault in check(gitlab_database).faults] == [runs[RunState.PLANNED]]
+
+
+def test_those_who_share_a_run_wait_for_each_other_and_enter_one_after_the_other(installed: Address) -> None:
+    plan = make_plan([1, 2], [3, 4])
+    with writing(installed) as connection:
+        record = begin(connection, store(connection, plan, SOMEBODY, None), SOMEBODY)
+
+    def mark(chunk: Chunk) -> None:
+        with writing(installed) as connection:
+            record.mark(connection, [ChunkOutcome(chunk, len(chunk.ids))])
+
+    with ThreadPoolExecutor() as pool:
+        with writing(installed) as connection:
+            record.mark(connection, [ChunkOutcome(plan.chunks[0], 1, [2])])
+            other = pool.submit(mark, plan.chunks[1])
+            while not values(installed, WAITING)[0]:
+                pass
+        other.result()
+    assert faults(installed) == []
+    assert values(installed, "SELECT changed FROM token_tasks.runs") == [3]
+
+
+def test_two_people_and_an_auditor_with_nothing_but_the_printed_grants(
+    gitlab_database: Address, superuser: Callable[[Address], Address], tmp_path: Path
+) -> None:
+    def task(*words: object, who: Address = gitlab_database, user: str = "ada") -> str:
+        env = {"SUDO_USER": user, "INVOKE_TOKENS_TARGET": url(who)}
+        done = call_here(GITLAB_TOKENS, *map(str, words), env=env)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 3, expires_at="2030-06-15")
+    task("journal.install")
+    task("extend", "--expires", "2030-06-15", "--to", "2030-12-15", "--plan", "--reason", "OPS-7")
+    task("apply", "--run", 1, "--yes", user="grace")
+    role = "auditor_of_evidence"
+    execute(
+        superuser(gitlab_database),
+        f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+    )
+    grants = json.loads(task("doctor", "--grants", role, "--output", "json"))["grants"]["history"]
+    execute(gitlab_database, *grants)
+    auditor = Address(make_conninfo(gitlab_database.conninfo, user=role), gitlab_database.shown)
+
+    assert "Chain       holds, " in task("journal.status", who=auditor)
+    file = tmp_path / "evidence.ndjson"
+    task("evidence", "--file", file, who=auditor)
+    (run,) = [json.loads(line)["run"] for line in file.read_text().splitlines() if line.startswith('{"run"')]
+    assert run["planned_by"]["sudo_user"] == "ada"
+    assert [one["by"]["sudo_user"] for one in run["carried_out_by"]] == ["grace"]
+    assert (run["reason"], run["state"], run["changed"], run["recounted"]) == ("OPS-7", "done", 3, 3)
+    with pytest.raises(Refused, match="permission denied"):
+        execute(auditor, "UPDATE token_tasks.runs SET reason = 'OPS-8'")
+    checked = subprocess.run([sys.executable, "-I", "-S", f"{file}.check.py", file], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")

@@ -154,6 +154,9 @@ def test_who_may_read_the_history_may_do_that_and_nothing_else(
     shown = call_here(INV, "tokens.history", *target, "--run", "1")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.count("changed") >= 3
+    for words in (["--token", "1"], ["--user", "nobody"], ["--tokens", "--output", "csv"], ["--since", "2024-01-01"]):
+        assert call_here(INV, "tokens.history", *target, *words).returncode == 0
+    assert call_here(INV, "tokens.journal.four-eyes", *target).stdout.startswith("Four eyes   off")
     listed = call_here(INV, "tokens.history", *target, "--output", "csv")
     assert (listed.returncode, listed.stdout.count("\n")) == (0, 2)
 
@@ -164,7 +167,7 @@ def test_who_may_read_the_history_may_do_that_and_nothing_else(
         "SELECT token_digest FROM personal_access_tokens",
         "SELECT scopes FROM personal_access_tokens",
         "SELECT email FROM users",
-        "SELECT count(*) FROM members",
+        "SELECT access_level FROM members",
         "UPDATE personal_access_tokens SET expires_at = NULL",
         "DELETE FROM token_tasks.runs",
         "UPDATE token_tasks.runs SET reason = NULL",
@@ -173,7 +176,12 @@ def test_who_may_read_the_history_may_do_that_and_nothing_else(
     ):
         with pytest.raises(Exception, match="permission denied"):
             execute(nobody, statement)
-    for task in (["tokens.undo", "--run", "1", "--yes"], ["tokens.journal.prune", "--before", "2100-01-01", "--yes"]):
+    for task in (
+        ["tokens.undo", "--run", "1", "--yes"],
+        ["tokens.journal.prune", "--before", "2100-01-01", "--yes"],
+        ["tokens.journal.four-eyes", "--on"],
+        ["tokens.withdraw", "--run", "1", "--yes"],
+    ):
         assert call_here(INV, *task, *target).returncode == 3
 
 

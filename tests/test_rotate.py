@@ -33,6 +33,7 @@ from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.rotation import CONTENT, TABLES, TOKEN
 from tests.testbed.screen import Program
+from tests.testbed.syslog import Log
 from tokens.address import Address
 from tokens.delivery.processes import still_running
 from tokens.engine import make_engine
@@ -201,6 +202,15 @@ def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[Instance]:
             )
         yield instance
         assert_that_the_chain_holds(pair.primary, instance.executed)
+
+
+def test_a_rotation_has_a_line_in_syslog(gitlab: Instance, syslog: Log) -> None:
+    words = ("--service-account", "inventory", "--deliver", f"file:{gitlab.folder}/token", "--yes")
+    assert gitlab.run(*words, env=syslog.env).returncode == 0
+    line = syslog.line()
+    assert "run=1 kind=rotate state=done " in line
+    assert " tokens=1 changed=1 changed_meanwhile=0 locked=0 chain=" in line
+    assert NAME not in line
 
 
 def more_accounts(gitlab: Instance, count: int, **columns: Any) -> list[int]:

@@ -30,7 +30,7 @@ def upgrade() -> None:
         COMMENT ON COLUMN token_tasks.runs.policy
             IS 'What the instance demanded of tokens when the run was planned; NULL: before revision 4';
         COMMENT ON COLUMN token_tasks.runs.recounted
-            IS 'How many of its tokens had their new date when it had ended; NULL: not counted';
+            IS 'How many tokens had their new date at the end of attempts that came to it; NULL: not counted';
         COMMENT ON COLUMN token_tasks.runs.entries IS 'The number of its last entry';
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';

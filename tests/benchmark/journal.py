@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.benchmark import steps
@@ -12,6 +13,7 @@ from tests.benchmark.lookups import CLIENTS, PACE, looking_up, percentile
 from tests.benchmark.steps import Steps
 from tokens import database
 from tokens.address import Address
+from tokens.journal import chain
 
 RUNS = 3
 ALONE = 5.0  # seconds of look-ups with nothing beside them
@@ -22,6 +24,20 @@ SIZES = """
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'token_tasks' AND c.relkind = 'r'
 """
+
+
+# The chunks that each transaction of a run has marked.
+RESULTS = """
+    SELECT string_to_array(found.line[1], ',') AS positions
+    FROM token_tasks.entries e
+    CROSS JOIN LATERAL regexp_matches(e.written, '(?:^|\\n)results ([0-9,]+) ', 'g') AS found (line)
+    WHERE e.run_id = %(run)s
+    ORDER BY e.number
+"""
+
+
+class Undone(Exception):
+    pass
 
 
 @dataclass(frozen=True)
@@ -36,12 +52,16 @@ class Updated:
 
 @dataclass(frozen=True)
 class Changed:
-    """Our steps, bytes of write-ahead log and of the journal's tables, and the seconds of look-ups beside the run."""
+    """Our steps, bytes of write-ahead log and of the journal's tables, and the seconds of look-ups beside the run.
+
+    `chain` is the seconds that the entries of the run's chain take once more, by themselves: not less than they did.
+    """
 
     steps: Steps
     logged: int
     sizes: Mapping[str, int]
     beside: Sequence[float]
+    chain: float
 
 
 def measure_journal(copies: Copies, tokens: int) -> None:
@@ -85,8 +105,24 @@ def change(copies: Copies, address: Address, tokens: int) -> Changed:
         ended, after = time.monotonic(), copies.log_position()
         with database.reading(address) as connection:
             sizes = {row.name: row.bytes for row in connection.rows(SIZES)}
+        chained = chain_again(address, done.number)
     beside = lookups.between(ended - done.whole + done.plan, ended - done.recount)
-    return Changed(done, after - before, sizes, beside)
+    return Changed(done, after - before, sizes, beside, chained)
+
+
+def chain_again(address: Address, number: int | None) -> float:
+    """The seconds of entering a run again with all of its transactions, each of which had an entry; it is undone."""
+    assert number is not None
+    with database.connect(address) as connection, suppress(Undone), connection.transaction():
+        entries = connection.rows(RESULTS, run=number)
+        connection.execute("DELETE FROM token_tasks.entries WHERE run_id = %(run)s", run=number)
+        started = time.monotonic()
+        chain.seal(connection, number)
+        for entry in entries:
+            chain.enter(connection, number, results=entry.positions)
+        taken = time.monotonic() - started
+        raise Undone
+    return taken
 
 
 def undo(copies: Copies, address: Address, tokens: int, number: int | None) -> Steps:
@@ -102,6 +138,8 @@ def say_times(updates: Sequence[Updated], changes: Sequence[Changed], undos: Seq
     say("journal: psql", f"{psql:.1f} s", f"median of {len(updates)}")
     run = say_steps("ours", [one.steps for one in changes], psql)
     judge("journal: run / UPDATE", run / psql, 1.2, remark="store and run")
+    chained = statistics.median(one.chain for one in changes)
+    judge("journal: its chain / run", chained / run, 0.02, places=3, remark=f"{chained:.2f} s, taken by itself")
     say_steps("undo", undos, psql)
 
 
@@ -149,6 +187,7 @@ def say_bytes(updates: Sequence[Updated], changes: Sequence[Changed]) -> None:
     changed, sizes = changes[0].steps.changed, changes[0].sizes
     apart = f"chunks; beside them memberships {sizes['memberships']:,}, notices {sizes['notices']:,} bytes in all"
     judge("journal: bytes a token", sizes["chunks"] / changed, 20, places=1, remark=apart)
+    judge("journal: bytes a token of the chain", sizes["entries"] / changed, 1, places=2)
     psql = statistics.median(one.logged for one in updates)
     ours = statistics.median(one.logged for one in changes)
     figure = f"psql {psql / changed:,.0f}, ours {ours / changed:,.0f}"

@@ -778,7 +778,7 @@ ALTER TABLE token_tasks.runs
         COMMENT ON COLUMN token_tasks.runs.policy
             IS 'What the instance demanded of tokens when the run was planned; NULL: before revision 4';
         COMMENT ON COLUMN token_tasks.runs.recounted
-            IS 'How many of its tokens had their new date when it had ended; NULL: not counted';
+            IS 'How many tokens had their new date at the end of attempts that came to it; NULL: not counted';
         COMMENT ON COLUMN token_tasks.runs.entries IS 'The number of its last entry';
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
@@ -5430,8 +5430,9 @@ UPDATE token_tasks.runs r
     SET
       state = $1,
       finished_at = CASE WHEN $1 IN ('done', 'partial') THEN now() END,
+      recounted = COALESCE(recounted + CAST($2 AS bigint), recounted, CAST($2 AS bigint)),
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
-    WHERE r.id = $2 AND r.attempt = $3 AND r.state = 'running';
+    WHERE r.id = $3 AND r.attempt = $4 AND r.state = 'running';
 
 -- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.attempts
@@ -7251,6 +7252,14 @@ UPDATE public.personal_access_tokens
 UPDATE token_tasks.runs
     SET changed = changed + $1, changed_meanwhile = changed_meanwhile + $2
     WHERE id = $3;
+
+-- rotate
+SELECT
+      r.id, r.kind, r.undoes, r.state, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.planned_by,
+      a.carried_out_by, encode(r.chain, 'hex') AS chain
+    FROM token_tasks.runs r
+    LEFT JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
+    WHERE r.id = $1 AND r.state <> 'running';
 
 -- history
 SELECT

@@ -16,7 +16,7 @@ from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.database import Connection, array_literal
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import chain, proof, setup
+from tokens.journal import chain, proof, settings, setup
 from tokens.journal.installation import REVISION, RunState, read_revision
 from tokens.journal.record import ChunkOutcome, begin, store
 from tokens.origin import Origin
@@ -158,3 +158,45 @@ def installed(gitlab_database: Address) -> Address:
     """GitLab's tables of the newest release and a journal, both empty."""
     setup.install(gitlab_database)
     return gitlab_database
+
+
+@pytest.fixture
+def everything(installed: Address) -> Address:
+    """A journal with rows in each of its tables, of several runs."""
+    make_run(installed, make_plan([1, 2], [3]), reason="why")
+    with writing(installed) as connection:
+        plan = make_plan([4, 5, 6], [7])
+        run = store(connection, plan, SOMEBODY, "for the second time")
+        record = begin(connection, run, SOMEBODY)
+        first, second = plan.chunks
+        connection.execute(
+            """
+            INSERT INTO token_tasks.notices
+              (run_id, position, token_ids, expire_notification_delivered, seven_days_notification_sent_at)
+            VALUES (%(run)s, 0, '{4,5}', '{t,NULL}', '{2026-01-02 03:04:05.6+00,NULL}')
+            """,
+            run=run,
+        )
+        record.keep_memberships(connection, first, [1, 2], ["2026-01-01", "2026-01-02"], None)
+        connection.execute(
+            "INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at) "
+            "VALUES (%(run)s, 0, '{4}', '{f}', '{2026-01-02 03:04:05.6}', '2026-01-03')",
+            run=run,
+        )
+        record.mark(connection, [ChunkOutcome(first, 1, [5], [6]), ChunkOutcome(second, 1)])
+        record.finish(connection, RunState.PARTIAL, "locked")
+        connection.execute(
+            "UPDATE token_tasks.names SET (accounts, tokens, paths) = ('{ada}', '{deploy key}', '{group/größe}') "
+            "WHERE run_id = %(run)s AND position = 0",
+            run=run,
+        )
+        connection.execute(
+            "INSERT INTO token_tasks.rotations (run_id, token_id, member_ids, old_member_expires_at, given_up) "
+            "VALUES (%(run)s, 9, '{1}', '{2026-01-01}', '{8}')",
+            run=run,
+        )
+        chain.enter(connection, run, names=[0], rotations=[9])
+        settings.set_four_eyes(connection, on=True, origin=SOMEBODY, because="two people")
+    make_run(installed, make_plan([1]), RunState.PLANNED)
+    assert_that_the_chain_holds(installed)
+    return installed

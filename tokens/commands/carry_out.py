@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.plan import Plan, RunKind
-from tokens.commands import next_steps
+from tokens.commands import next_steps, syslog
 from tokens.commands.course import Course
 from tokens.commands.ending import DONE, Ending, so_far
 from tokens.commands.environment import Environment
@@ -49,6 +49,7 @@ def carry_out(
     with ExitStack() as stack:
         reason_to_wait = stack.enter_context(waiting_for(environment, site, handling.standbys, handling.max_lag))
         recorder = begin()
+        stack.callback(syslog.write_run, environment, site.address, recorder.run)
         began = time.monotonic()
         course = Course(plan, recorder)
         report.changed = lambda: _changed(course)

@@ -4,8 +4,9 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 
-from tokens.commands import next_steps
+from tokens.commands import next_steps, syslog
 from tokens.commands.ending import DONE, Ending, so_far, stopped
 from tokens.commands.environment import Environment
 from tokens.commands.options.rotating import RotateOptions
@@ -64,6 +65,7 @@ def carry_out(
             after=after if options.after is not None else None,
             reason=options.reason,
             stop_requested=lambda: stop.by,
+            ended=partial(syslog.write, environment),
         )
         try:
             with closing(events):

@@ -9,7 +9,7 @@ from tokens import database, origin
 from tokens.change.change import Change
 from tokens.change.notes import Concern
 from tokens.change.plan import Plan, RunKind, make_plan, read_current_policy
-from tokens.commands import next_steps, recording
+from tokens.commands import next_steps, recording, syslog
 from tokens.commands.carry_out import waiting_for
 from tokens.commands.course import Course
 from tokens.commands.ending import Ending, stopped
@@ -226,7 +226,10 @@ def _carry_out(talk: _Conversation, plan: Plan, old: ExpirationDate, heading: st
     with waiting_for(talk.environment, talk.site) as reason_to_wait:
         course = Course(plan, _begin(talk, plan), unrecorded=f"run edit again and choose {old}")
         talk.environment.print(heading, end="")
-        ending = _run(talk, course, old, reason_to_wait)
+        try:
+            ending = _run(talk, course, old, reason_to_wait)
+        finally:
+            syslog.write_run(talk.environment, talk.site.address, course.recorder.run)
         if ending is None:
             # What was typed meanwhile was not an answer to the next question.
             talk.prompts.discard_typeahead()

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from tokens.errors import TerminalRequired
@@ -25,13 +26,15 @@ def for_people(text: str, stream: TextIO | None, hanging: int = 0) -> str:
 class Environment:
     """Three streams, each None where the caller has closed it, and whether a person is at the other end.
 
-    `ask` makes the questions to that person; by default they are asked on the terminal that the streams are.
+    `ask` makes the questions to that person; by default they are asked on the terminal that the streams are. `syslog`
+    is the socket that gets a line for each run, None for none.
     """
 
     stdin: TextIO | None
     stdout: TextIO | None
     stderr: TextIO | None
     ask: Callable[[], Questions] | None = None
+    syslog: Path | None = None
 
     @classmethod
     def of_process(cls) -> "Environment":

@@ -33,6 +33,7 @@ def travel(
     client: tuple[str, ...],
     bundles: Path | None,
     debug: bool,
+    four_eyes: bool = False,
 ) -> Ending:
     """Run the task `name` where `target` is, on these very streams; it says everything itself.
 
@@ -47,6 +48,7 @@ def travel(
         client: the words of docker or kubectl.
         bundles: the folder with the program's bundles, None for the usual one.
         debug: whether the task there shows its log, too.
+        four_eyes: whether the configuration here demands that nobody carries out a plan of their own.
 
     Raises:
         UsageError: a file cannot be read.
@@ -68,6 +70,7 @@ def travel(
         caller=caller(),
         terminal=environment.has_person and into is None,
         files={option.replace("_", "-"): content for option, content in carried.items()},
+        four_eyes=four_eyes,
     )
     steps = environment.steps()
 

@@ -3,15 +3,16 @@
 import os
 import stat
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokens.errors import TokensError
 
 
-def replace(path: Path, content: bytes, mode: int = 0o644, *, option: str = "file") -> None:
+def replace(path: Path, content: bytes | Iterable[bytes], mode: int = 0o644, *, option: str = "file") -> None:
     """Put `content` in the place of a file at once, so that no reader gets half of it; it gets this mode.
 
-    `option` is the one that names it.
+    Of what comes in parts no more than one is held in memory. `option` is the one that names it.
 
     Raises:
         TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.
@@ -21,7 +22,7 @@ def replace(path: Path, content: bytes, mode: int = 0o644, *, option: str = "fil
             raise TokensError(f'--{option} "{path}" is no plain file, and nothing else is replaced; leave it out.')
         with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name[:100]}.", delete=False) as new:
             try:
-                new.write(content)
+                new.writelines([content] if isinstance(content, bytes) else content)
                 new.flush()
                 os.fsync(new.fileno())
                 os.fchmod(new.fileno(), mode)

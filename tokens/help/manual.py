@@ -27,7 +27,7 @@ kubernetes:NAMESPACE goes there by itself.
 A change shows its plan first, then it asks. The journal in GitLab's own database remembers every change, so that it can
 be taken back by undo.
 
-After history, undo and apply, a number alone means --run.
+After history, undo, apply and withdraw, a number alone means --run.
 """
 OUTPUT = """
 Data is on standard output; questions, progress and faults are on standard error. JSON is one document in ASCII. CSV is

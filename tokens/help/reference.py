@@ -23,8 +23,9 @@ KEYS = {
     "root": "Where the machine's files are looked for. For root it counts in /etc/invoke.yaml and as a variable only.",
     "docker": "The program that goes into containers, such as podman.",
     "kubectl": "The program that goes into pods, such as oc.",
-    "four_eyes": "true: who has planned a change may not carry it out, whatever the journal demands.",
+    "four_eyes": "true: who plans a change may not carry it out. journal.four-eyes demands that of everybody.",
     "jobs": "How many connections share a change where --jobs is not given.",
+    "syslog": "A line for each run that has ended: true, false, or the path of a socket. Default: /dev/log.",
     "bundle.directory": "The folder of bundles.",
     "demo.directory": "The folder of the demo.",
 }

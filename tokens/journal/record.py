@@ -196,6 +196,7 @@ FINISH = """
     SET
       state = %(state)s,
       finished_at = CASE WHEN %(state)s IN ('done', 'partial') THEN now() END,
+      recounted = COALESCE(recounted + CAST(%(recounted)s AS bigint), recounted, CAST(%(recounted)s AS bigint)),
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
     WHERE r.id = %(run)s AND r.attempt = %(attempt)s AND r.state = 'running'
 """
@@ -237,6 +238,8 @@ class Recorder:
 
     run: int | None = None
     attempt = 1
+    recounted: int | None = None
+    """How many tokens had their new date in the end, once that is known."""
 
     def has_changed(self, tokens: int) -> bool:
         """Whether the run may have changed any token, if this attempt has changed that number."""
@@ -336,7 +339,7 @@ class Record(Recorder):
             raise self._taken_over()
 
     def finish(self, connection: Connection, state: RunState, why: str | None = None) -> None:
-        if connection.execute(FINISH, run=self.run, attempt=self.attempt, state=state):
+        if connection.execute(FINISH, run=self.run, attempt=self.attempt, state=state, recounted=self.recounted):
             connection.execute(END_ATTEMPT, run=self.run, attempt=self.attempt, why=why)
             chain.enter(connection, self.run, ends=[self.attempt])
 

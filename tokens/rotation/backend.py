@@ -176,8 +176,8 @@ class Backend(Protocol):
         """Go on with the run as this attempt: a process that was lost touch with can commit nothing any more."""
         ...
 
-    def end(self, state: RunState, why: str | None) -> None:
-        """Write down how the run ended."""
+    def end(self, state: RunState, why: str | None) -> str | None:
+        """Write down how the run ended; the line of `tokens.journal.ended` about that."""
         ...
 
 

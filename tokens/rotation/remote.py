@@ -93,8 +93,9 @@ class RemoteBackend:
     def take_over(self, attempt: int) -> Begun:
         return self._take_on(self._ask(Backend.take_over, attempt=attempt))
 
-    def end(self, state: RunState, why: str | None) -> None:
-        self._ask(Backend.end, state=state, why=why)
+    def end(self, state: RunState, why: str | None) -> str | None:
+        ended: str | None = self._ask(Backend.end, state=state, why=why)
+        return ended
 
     def _take_on(self, begun: Begun) -> Begun:
         self._begun, self._is_cut = begun, False

@@ -63,6 +63,7 @@ def run(
     after: Callable[[NewToken], str | None] | None = None,
     reason: str | None = None,
     stop_requested: Callable[[], signal.Signals | None] = lambda: None,
+    ended: Callable[[str | None], None] = lambda _: None,
 ) -> Generator[Event, None, None]:
     """Rotate what remains of a run, one token after the other.
 
@@ -79,6 +80,7 @@ def run(
         after: called for each token that was rotated, when its event was taken; returns None, or how it failed.
         reason: why, for the journal.
         stop_requested: the signal by which somebody wants to stop. A delivery under way is ended first.
+        ended: called with what `tokens.journal.ended` says of the run, whatever has ended it.
 
     Raises:
         KeyboardInterrupt, EOFError: nobody has asked to stop in another way; what was under way is put in order.
@@ -120,7 +122,7 @@ def run(
         complete = len(outcomes) == len(remaining) and all(one.is_settled for one in outcomes)
         # If the database still lets it: the journal is true without it, too.
         with suppress(TokensError):
-            backend.end(RunState.DONE if complete else RunState.STOPPED if why else RunState.PARTIAL, why)
+            ended(backend.end(RunState.DONE if complete else RunState.STOPPED if why else RunState.PARTIAL, why))
     yield Ended(stop_requested())
 
 

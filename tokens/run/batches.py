@@ -102,8 +102,8 @@ def run(
             if not stop_requested():
                 share.begin_again()
                 with closing(_together(share, workers, Worker.recount)) as counts:
-                    tokens = sum(counts)
-                yield Recounted(tokens)
+                    recorder.recounted = sum(counts)
+                yield Recounted(recorder.recounted)
             end = share.finished
             with writing(connection):
                 recorder.finish(connection, *_ending(end, stopped=stop_requested()))

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "kubectl": "kubectl",
     "jobs": "",
     "four_eyes": "",
+    "syslog": "",
     "bundle": {"directory": ""},
     "demo": {"directory": ""},
 }
@@ -28,6 +29,9 @@ DEFAULTS: dict[str, Any] = {
 
 Invoke does not get them: it lays its files over what it gets, and ends with a traceback where one has `tokens: 5`.
 """
+
+SYSLOG = Path("/dev/log")
+"""Where a syslog listens, if there is one."""
 
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
 
@@ -37,7 +41,7 @@ MAPS = ("targets",)  # whose keys are the person's own
 
 @dataclass(frozen=True)
 class Configuration:
-    """The keys under `tokens:`; empty is one that is not set."""
+    """The keys under `tokens:`; empty is one that is not set. `syslog` is a socket, None where none is to be used."""
 
     target: str
     targets: Mapping[str, object]
@@ -46,6 +50,7 @@ class Configuration:
     kubectl: str
     jobs: str
     four_eyes: bool
+    syslog: Path | None
     bundle_directory: str
     demo_directory: str
 
@@ -70,6 +75,7 @@ def read_configuration(context: invoke.Context) -> Configuration:
         kubectl=_text(found, "kubectl") or DEFAULTS["kubectl"],
         jobs=_text(found, "jobs"),
         four_eyes=_flag(found, "four_eyes"),
+        syslog=_syslog(found),
         bundle_directory=_text(bundle, "directory", "bundle"),
         demo_directory=_text(demo, "directory", "demo"),
     )
@@ -177,6 +183,18 @@ def _flag(found: Mapping[str, Any], name: str) -> bool:
     if word not in ("true", "false"):
         raise UsageError(f"tokens.{name} in Invoke's configuration must be true or false.")
     return word == "true"
+
+
+def _syslog(found: Mapping[str, Any]) -> Path | None:
+    value = os.environ.get(_variable("syslog"), found.get("syslog"))
+    match str("" if value is None else value).lower():
+        case "" | "true":
+            return SYSLOG
+        case "false":
+            return None
+        case _ if str(value).startswith("/"):
+            return Path(str(value))
+    raise UsageError("tokens.syslog in Invoke's configuration must be true, false or the path of a socket.")
 
 
 def _text(found: Mapping[str, Any], name: str, group: str = "") -> str:

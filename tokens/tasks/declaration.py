@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from itertools import dropwhile
 from typing import Any, NoReturn
@@ -137,6 +138,8 @@ def task(
                     name: getattr(option.configuration, name) or values[name]
                     for name in (one.name for one in options.values() if one.configured and values[one.name] is None)
                 }
+                if "target" in values:
+                    environment = replace(environment, syslog=option.configuration.syslog)
                 if context.config.run.dry:
                     _take_for_dry_run(full_name, values)
                 _check_forms(options.values(), values)

@@ -9,6 +9,7 @@ from tokens.tasks.options import (
     DATES_OUTPUT,
     DRY_RUN,
     EACH,
+    EVIDENCE,
     EXTENSION,
     FORECAST,
     FORECAST_OUTPUT,
@@ -656,6 +657,39 @@ def history() -> None:
         gitlab-tokens history --token 4711
         gitlab-tokens history --user inventory --since 2026-01-01
         gitlab-tokens history --tokens --output csv
+    """
+
+
+@task("evidence:evidence", LOCATED, EVIDENCE, family=Family.RECORD)
+def evidence() -> None:
+    """Write the record for an auditor, with its proof.
+
+    A line of JSON for each run: who planned it, who carried it out, when and why,
+    what the instance demanded of tokens then, how many tokens had which date
+    before and after, and how many of them had it in the end. Below it are its
+    rows, and the entries of the chain that proves them. There is no token, digest
+    or e-mail address in it, unless a name or a reason has one.
+
+    FILE.check.py is some forty lines of Python. They check the file without this
+    tool, and name what was changed, removed or added. Read them before you run
+    them.
+    --sign-key signs the file with ssh-keygen. Who has the public key checks it
+    with ssh-keygen -Y verify -n gitlab-tokens-evidence.
+
+    Who may write everything in the database can write rows and their chain
+    again. That shows only in comparison with what is kept elsewhere: an earlier
+    file, a line in syslog, the last entry that journal.status printed. So let somebody
+    else keep them. Runs from before revision 4 of the journal have no entries.
+
+    It reads the schema token_tasks alone, also on a standby. What a role needs for
+    that is under history in doctor --grants. The file is for its owner alone to
+    read. Where the target is a container or pod, let standard output go to a file
+    instead.
+
+    Examples:
+
+        gitlab-tokens evidence --since 2026-01-01 --file evidence.ndjson
+        gitlab-tokens evidence --file evidence.ndjson --sign-key ~/.ssh/id_ed25519
     """
 
 

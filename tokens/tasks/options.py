@@ -192,6 +192,29 @@ SQL = Option(
     "carry them. Nothing is changed.",
     False,
 )
+EVIDENCE = Argument(
+    "wanted",
+    "tokens.commands.evidence:wanted",
+    (
+        Option(
+            "since",
+            "Only runs of which something was written on this day (2024-06-15, UTC) or later. Default: all.",
+            value=PAST_DAY,
+        ),
+        Option(
+            "file",
+            "The file to write, in place of an older one, with FILE.check.py beside it. Default: standard output.",
+            only_here=True,
+            value=Value("FILE", "a file", "evidence.ndjson", lookup="files"),
+        ),
+        Option(
+            "sign_key",
+            "Sign the file with this key of ssh, into FILE.sig.",
+            only_here=True,
+            value=Value("FILE", "a file", "~/.ssh/id_ed25519", lookup="files"),
+        ),
+    ),
+)
 PRUNED_DAY = Argument(
     "day",
     "tokens.commands.options.days:day_before_which",

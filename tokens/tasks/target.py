@@ -187,6 +187,7 @@ def run_there(
         client=client(option, target),
         bundles=bundle_folder(option, environment),
         debug=logging.getLogger().isEnabledFor(logging.DEBUG),
+        four_eyes=option.configuration.four_eyes,
     )
 
 

@@ -40,6 +40,7 @@ from tokens.targets.there.session import Relay, attend
 from tokens.version import __version__
 
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
+FOUR_EYES_VARIABLE = "INVOKE_TOKENS_FOUR_EYES"
 PATIENCE_VARIABLE = "GITLAB_TOKENS_PATIENCE"
 PATIENCE_TO_STOP = 10  # seconds
 NO_BUNDLE = "0" * 64
@@ -60,13 +61,15 @@ class RemoteCommand:
     """What is to be run there: the words after `gitlab-tokens`, who asks, and whether it has our terminal.
 
     `caller` is a claim for the record that changes keep, such as `alice@laptop`. `files` are brought there for the run:
-    the content of each by the option, without its dashes, that names it there.
+    the content of each by the option, without its dashes, that names it there. `four_eyes` is what the configuration
+    here demands of changes there.
     """
 
     words: tuple[str, ...]
     caller: str
     terminal: bool
     files: Mapping[str, bytes] = field(default_factory=dict)
+    four_eyes: bool = False
 
 
 def find_place(target: RemoteTarget, report: Report, client: tuple[str, ...] = ()) -> Place:
@@ -246,6 +249,8 @@ def _environment(place: Place, command: RemoteCommand) -> dict[str, str]:
         environment["TERM"] = os.environ.get("TERM") or "xterm"
     if os.environ.get("NO_COLOR"):
         environment["NO_COLOR"] = "1"
+    if command.four_eyes:
+        environment[FOUR_EYES_VARIABLE] = "true"
     if patience := os.environ.get(PATIENCE_VARIABLE):
         environment[PATIENCE_VARIABLE] = patience
     return environment

@@ -1,0 +1,152 @@
+"""Evidence: what an auditor gets, and what proves it without this tool."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.testbed.addresses import url
+from tests.testbed.commands import call_here
+from tests.testbed.journal import execute, make_old_run, make_plan, make_run
+from tests.testbed.program import GITLAB_TOKENS
+from tokens.address import Address
+from tokens.errors import ExitStatus
+from tokens.journal.installation import RunState
+from tokens.upgrade import Branch, upgrade
+
+pytestmark = pytest.mark.newest_server
+
+
+def write(address: Address, file: Path, *words: str, status: int = 0) -> str:
+    done = call_here(GITLAB_TOKENS, "evidence", "--file", str(file), *words, "--target", url(address))
+    assert done.returncode == status, done
+    return done.stdout if status == 0 else done.stderr
+
+
+def check(file: Path) -> tuple[int, str]:
+    """What the program says that the file brings along, run by a Python that has nothing else."""
+    program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
+    done = subprocess.run(program, capture_output=True, text=True, env={}, cwd="/")
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def lines(file: Path, kind: str) -> list[Any]:
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    return [one[kind] for one in found if kind in one]
+
+
+def test_it_has_the_runs_and_what_proves_each_row_without_this_tool(everything: Address, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.ndjson"
+    said = write(everything, file)
+    assert said == f"Written to {file} → to check it: python3 {file}.check.py {file}\n"
+    assert (file.stat().st_mode & 0o777, Path(f"{file}.check.py").stat().st_mode & 0o777) == (0o600, 0o600)
+    status, checked = check(file)
+    assert status == 0, checked
+    assert checked.startswith("3 runs with ")
+    first, second, _ = lines(file, "run")
+    assert first["planned_by"] == {"user": "root", "sudo_user": "ada", "host": "db1"}
+    assert [one["by"] for one in first["carried_out_by"]] == [first["planned_by"]]
+    assert (first["reason"], first["policy"]["requires_expiry"]) == ("why", True)
+    assert second["moves"] == [
+        {
+            "old_expires_at": "2024-06-15",
+            "new_expires_at": "2030-06-15",
+            "tokens": 4,
+            "changed": 2,
+            "left_alone": 1,
+            "locked": 1,
+        }
+    ]
+    for statement in (
+        "UPDATE token_tasks.chunks SET token_ids = '{1,4}' WHERE run_id = 1 AND position = 0",
+        "UPDATE token_tasks.attempts SET carried_out_by = '{}' WHERE run_id = 1",
+        "UPDATE token_tasks.settings SET value = 'false'",
+        "DELETE FROM token_tasks.entries WHERE run_id = 2 AND number = 3",
+        "DELETE FROM token_tasks.runs WHERE id = 3",
+    ):
+        execute(everything, statement)
+        write(everything, file)
+        faults = check(file)
+        assert faults[0] == 1
+        assert len(faults[1].splitlines()) > len(checked.splitlines()) - 1
+        checked = faults[1]
+    assert "run 3 is missing" in checked
+
+
+def test_each_byte_of_the_file_that_is_changed_is_found(everything: Address, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    content = file.read_bytes()
+    for place in range(0, len(content), 997):
+        changed = b"1" if content[place : place + 1] == b"0" else b"0"
+        file.write_bytes(content[:place] + changed + content[place + 1 :])
+        program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
+        assert subprocess.run(program, capture_output=True).returncode == 1, place
+
+
+def test_it_has_what_was_written_since_a_day(everything: Address, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file, "--since", "2020-01-01")
+    assert len(lines(file, "run")) == 3
+    write(everything, file, "--since", "2999-01-01")
+    assert (lines(file, "run"), check(file)[0]) == ([], 0)
+    assert lines(file, "entry")
+
+
+def test_runs_from_before_revision_4_are_in_it_and_are_said_not_to_be_covered(
+    gitlab_database: Address, tmp_path: Path
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, "3")
+    make_old_run(gitlab_database, make_plan([1, 2], [3]), RunState.STOPPED)
+    upgrade(gitlab_database, Branch.JOURNAL)
+    make_run(gitlab_database, make_plan([4]))
+    file = tmp_path / "evidence.ndjson"
+    write(gitlab_database, file)
+    assert [run["chain"] is None for run in lines(file, "run")] == [True, False]
+    status, checked = check(file)
+    assert (status, checked.split("; ")[1]) == (0, "1 runs from before revision 4 are not covered.\n")
+
+
+def test_it_is_signed_with_a_key_of_ssh(everything: Address, tmp_path: Path) -> None:
+    key, file = tmp_path / "my key", tmp_path / "the evidence.ndjson"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f", str(key)], check=True)
+    said = write(everything, file, "--sign-key", str(key))
+    signed, verify = said.splitlines()[1].split(" → to check that: ")
+    assert signed == f"Signed in {file}.sig"
+
+    def verified() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["/bin/sh", "-c", verify], capture_output=True, text=True)
+
+    assert verified().returncode == 0
+    assert "Good" in verified().stdout
+    allowed = tmp_path / "allowed"
+    allowed.write_text(f"ada {key.with_suffix('.pub').read_text()}")
+    words = ["-Y", "verify", "-n", "gitlab-tokens-evidence", "-I", "ada", "-f", str(allowed), "-s", f"{file}.sig"]
+    done = subprocess.run(["ssh-keygen", *words], input=file.read_text(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    file.write_text(file.read_text().replace("why", "who"))
+    assert verified().returncode != 0
+
+
+def test_what_cannot_be_signed_or_written_is_said(everything: Address, tmp_path: Path) -> None:
+    file, key = tmp_path / "evidence.ndjson", tmp_path / "key"
+    refused = write(everything, file, "--sign-key", str(key), status=ExitStatus.USAGE)
+    assert refused == f'--sign-key "{key}" is no file.\n'
+    key.write_text("no key")
+    key.chmod(0o600)
+    refused = write(everything, file, "--sign-key", str(key), status=ExitStatus.FAILED)
+    assert refused.startswith(f"{file} is written, but not signed: ssh-keygen says: ")
+    assert not Path(f"{file}.sig").exists()
+    assert "cannot be written" in write(everything, tmp_path / "none" / "file", status=ExitStatus.FAILED)
+
+
+def test_without_a_file_it_goes_to_standard_output_but_to_no_terminal(everything: Address, tmp_path: Path) -> None:
+    done = call_here(GITLAB_TOKENS, "evidence", "--target", url(everything))
+    assert done.returncode == 0
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    assert done.stdout.splitlines()[1:-1] == file.read_text().splitlines()[1:-1]

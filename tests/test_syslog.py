@@ -1,0 +1,64 @@
+"""A line in syslog for each run, with who did it and how many tokens, and the chain that proves it."""
+
+import os
+from pathlib import Path
+
+from tests.testbed.instance import EXTEND, LATER, SOON, Instance
+from tests.testbed.program import GITLAB_TOKENS
+from tests.testbed.screen import Program
+from tests.testbed.syslog import VARIABLE, Log
+from tokens import origin
+from tokens.errors import ExitStatus
+
+
+def line_of(instance: Instance, run: int) -> str:
+    return str(instance.value("SELECT encode(chain, 'hex') FROM token_tasks.runs WHERE id = :run", run=run))
+
+
+def test_each_run_has_a_line_whatever_it_does(instance: Instance, syslog: Log) -> None:
+    who = str(origin.here())
+    assert instance.run(*EXTEND, "--yes", "--reason", "secret", env=syslog.env).returncode == 0
+    assert syslog.line() == (
+        f'<85>gitlab-tokens[{os.getpid()}]: run=1 kind=extend state=done planned_by="{who}" '
+        f'carried_out_by="{who}" tokens=60 changed=60 changed_meanwhile=0 locked=0 chain={line_of(instance, 1)}'
+    )
+    assert instance.run("undo", "--run", 1, "--yes", env=syslog.env).returncode == 0
+    assert "run=2 kind=undo undoes=1 state=done " in syslog.line()
+    assert instance.run("remove", "--expires", SOON, "--plan", env=syslog.env).returncode == 0
+    assert syslog.is_empty
+    assert instance.run("apply", "--run", 3, "--yes", env=syslog.env).returncode == 0
+    assert "run=3 kind=remove state=done " in syslog.line()
+    assert instance.run("revoke", "--expires", "none", "--yes", env=syslog.env).returncode == 0
+    assert "run=4 kind=revoke state=done " in syslog.line()
+
+
+def test_a_run_that_ends_otherwise_has_one_too(instance: Instance, syslog: Log) -> None:
+    instance.execute(f"ALTER TABLE public.personal_access_tokens ADD CONSTRAINT never CHECK (expires_at <> '{LATER}')")
+    done = instance.run(*EXTEND, "--yes", env=syslog.env)
+    assert done.returncode == ExitStatus.FAILED, done
+    assert "run=1 kind=extend state=stopped " in syslog.line()
+
+
+def test_it_can_be_switched_off_and_no_run_fails_without_it(instance: Instance, syslog: Log, tmp_path: Path) -> None:
+    assert instance.run(*EXTEND, "--yes", env={VARIABLE: "false"}).returncode == 0
+    assert instance.run("undo", "--run", 1, "--yes", env={VARIABLE: str(tmp_path / "none")}).returncode == 0
+    assert syslog.is_empty
+    syslog.close()
+    assert instance.run(*EXTEND, "--yes", env=syslog.env).returncode == 0
+    refused = instance.refusal(*EXTEND, "--yes", env={VARIABLE: "names"}, status=ExitStatus.USAGE)
+    assert refused == "tokens.syslog in Invoke's configuration must be true, false or the path of a socket."
+
+
+def test_a_change_that_is_not_recorded_has_none(instance: Instance, syslog: Log) -> None:
+    assert instance.run(*EXTEND, "--yes", "--no-journal", env=syslog.env).returncode == 0
+    assert syslog.is_empty
+
+
+def test_edit_writes_it_when_an_update_has_ended(instance: Instance, syslog: Log) -> None:
+    program = Program([GITLAB_TOKENS, "edit"], env={**instance.variables, **syslog.env}, size=(50, 120))
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for("Updated 60 tokens!")
+    assert "run=1 kind=edit state=done " in syslog.line()
+    program.wait_for(lambda: program.text.count("What do you want to do?") == 2)
+    program.press("3", "enter")
+    assert program.wait() == 0

@@ -1,0 +1,112 @@
+"""`evidence`: the journal for an auditor, in a file that brings along what proves it."""
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from tokens import database
+from tokens.commands.ending import DONE, Ending
+from tokens.commands.environment import Environment
+from tokens.commands.instance import described
+from tokens.commands.options.days import day_of
+from tokens.commands.show import show
+from tokens.commands.whole_file import replace
+from tokens.errors import TokensError, UsageError
+from tokens.journal import installation
+from tokens.journal.evidence import read
+from tokens.targets.here.site import Site
+from tokens.targets.places import Locate
+from tokens.terminal import console
+from tokens.views import evidence as view
+
+FOR_ITS_OWNER = 0o600  # it says who did what, and which tokens there are
+NAMESPACE = "gitlab-tokens-evidence"
+"""What ssh-keygen signs besides the file, so that no signature for something else can be taken for one of evidence."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Runs of which something was written since 00:00 UTC of a day, all without one; a file, and the key to sign it."""
+
+    since: date | None
+    file: Path | None
+    sign_key: Path | None
+
+
+def wanted(_: Environment, since: str | None, file: str | None, sign_key: str | None) -> Wanted:
+    """What these options mean.
+
+    Raises:
+        UsageError: a key without a file, or one that cannot be used here.
+    """
+    if sign_key is not None:
+        if file is None:
+            raise UsageError("--sign-key signs a file: use --file with it.")
+        if not Path(sign_key).is_file():
+            raise UsageError(f'--sign-key "{sign_key}" is no file.')
+        if shutil.which("ssh-keygen") is None:
+            raise UsageError("--sign-key needs ssh-keygen: install openssh-client.")
+    day = None if since is None else day_of("since", since)
+    return Wanted(day, None if file is None else Path(file), None if sign_key is None else Path(sign_key))
+
+
+def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending:
+    """Write or print the runs with all that proves them; a file gets its program beside it, and a signature.
+
+    Raises:
+        UsageError: it would run over a terminal.
+        TokensError: see `tokens.errors`.
+    """
+    if wanted.file is None and console.is_terminal(environment.stdout):
+        raise UsageError("Evidence is for a file: use --file, such as --file evidence.ndjson.")
+    site = locate()
+    if wanted.file is None:
+        with _lines(site, wanted.since) as lines:
+            show(environment, "ndjson", text=lambda: lines, json=lambda: lines, others={"ndjson": lambda: lines})
+        return DONE
+    check = wanted.file.with_name(f"{wanted.file.name}.check.py")
+    with environment.announced("Reading the journal"), _lines(site, wanted.since) as lines:
+        replace(wanted.file, (f"{line}\n".encode("ascii") for line in lines), FOR_ITS_OWNER)
+    replace(check, view.CHECK.read_bytes(), FOR_ITS_OWNER)
+    environment.print(f"Written to {wanted.file} → to check it: python3 {_quoted(check)} {_quoted(wanted.file)}")
+    if wanted.sign_key is not None:
+        signature = _sign(wanted.file, wanted.sign_key)
+        environment.print(
+            f"Signed in {signature} → to check that: ssh-keygen -Y check-novalidate -n {NAMESPACE} "
+            f"-s {_quoted(signature)} < {_quoted(wanted.file)}"
+        )
+    return DONE
+
+
+@contextmanager
+def _lines(site: Site, since: date | None) -> Iterator[Iterator[str]]:
+    instance = described(site)
+    with database.reading(site.address) as connection:
+        installation.check(connection, reading=True)
+        yield view.lines(instance, since, read(connection, since))
+
+
+def _sign(file: Path, key: Path) -> Path:
+    """Sign a file with a key of ssh, which may ask for its passphrase on the terminal; returns the signature's file.
+
+    Raises:
+        TokensError: it was not signed.
+    """
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
+    with file.open("rb") as content:
+        done = subprocess.run(command, stdin=content, capture_output=True, check=False)  # noqa: S603 - of our own words
+    if done.returncode != 0:
+        said = " ".join(done.stderr.decode("utf-8", "replace").split())
+        raise TokensError(f"{file} is written, but not signed: ssh-keygen says: {said or 'nothing'}")
+    signature = file.with_name(f"{file.name}.sig")
+    replace(signature, done.stdout, FOR_ITS_OWNER)
+    return signature
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

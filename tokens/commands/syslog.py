@@ -1,0 +1,44 @@
+"""A line in syslog for each run that has ended, where there is a syslog; without one nothing is missed."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tokens import database
+from tokens.address import Address
+from tokens.commands.environment import Environment
+from tokens.errors import TokensError
+from tokens.journal import ended
+
+AUTHPRIV, NOTICE = 10, 5  # as sudo writes
+PATIENCE = 1.0  # seconds for a syslog that does not read
+
+
+def write_run(environment: Environment, address: Address, run: int | None) -> None:
+    """Write the line about a run of the journal, None for one that is not recorded."""
+    if run is None or environment.syslog is None:
+        return
+    with suppress(OSError, TokensError), _connected(environment.syslog) as log, database.reading(address) as connection:
+        _send(log, ended.line(connection, run))
+
+
+def write(environment: Environment, line: str | None) -> None:
+    """Write such a line, which is known already; None for none."""
+    if environment.syslog is not None:
+        with suppress(OSError), _connected(environment.syslog) as log:
+            _send(log, line)
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.settimeout(PATIENCE)
+        log.connect(str(path))
+        yield log
+
+
+def _send(log: socket.socket, line: str | None) -> None:
+    if line is not None:
+        log.send(f"<{AUTHPRIV * 8 + NOTICE}>gitlab-tokens[{os.getpid()}]: {line}".encode("ascii", "backslashreplace"))

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Check a file of evidence: each row by its entry, each entry by the one before. Nothing but Python 3 is needed.
+
+python3 evidence.ndjson.check.py evidence.ndjson
+"""
+
+import hashlib
+import json
+import sys
+
+
+def sha256(text, before=""):
+    return hashlib.sha256(bytes.fromhex(before) + text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def check(head, *lines):
+    faults, end, runs, chains, entered, rows, stored = [], {}, {}, {}, {}, {}, {}
+    for line in lines:
+        ((kind, one),) = json.loads(line).items()
+        if kind == "run":
+            runs[one["run"]] = one
+        elif kind == "row":
+            rows[one["run"], one["part"], one["key"]] = sha256(one["content"])
+        elif kind == "end":
+            end = one
+        else:
+            known = chains.setdefault(one["run"], [""])
+            text = "{run} {number} {written_at}\n{written}".format(**one)
+            if one["number"] != len(known) or one["chain"] != sha256(text, known[-1]):
+                faults.append("entry {number} of run {run} was changed, or one before it is missing".format(**one))
+            known.append(one["chain"])
+            for part, keys, content in (words.split(" ") for words in one["written"].split("\n")):
+                for key in keys.split(","):
+                    if (one["run"], part) == (0, "run"):
+                        first = stored.get(int(key), ("", one["written_at"]))[1]
+                        stored[int(key)] = content, first
+                    else:
+                        entered[one["run"], part, key] = content
+    covered = {0, *(run for run, one in runs.items() if one["chain"])}
+    for place in entered.keys() | rows.keys():
+        if place[0] in covered and entered.get(place, "-") != rows.get(place, "-"):
+            faults.append("row {2} of {1} of run {0} was changed, removed or added".format(*place))
+    for run in covered - {0}:
+        known = chains.get(run, [""])
+        if runs[run]["chain"] != known[-1] or stored.get(run, [""])[0] not in known[1:]:
+            faults.append(f"run {run} has not the entries that the journal knows of")
+    for run, (content, at) in stored.items():
+        if run not in covered and content != "-" and at >= (json.loads(head)["since"] or ""):
+            faults.append(f"run {run} is missing")
+    if end != {"lines": len(lines) + 1, "sha256": sha256(head + "".join(lines[:-1]))}:
+        faults.append("the file is not as it was made")
+    older = f"{len(runs) - len(covered) + 1} runs from before revision 4 are not covered"
+    return sorted(faults), f"{len(covered) - 1} runs with {len(rows)} rows are as they were written; {older}"
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], encoding="ascii") as file:
+        found, checked = check(*file)
+    print("\n".join(found) or f"{checked}.")
+    sys.exit(bool(found))
