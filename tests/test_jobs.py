@@ -25,6 +25,7 @@ from tokens.engine import make_engine
 from tokens.errors import ConnectionLost, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
+from tokens.journal.contents import status
 from tokens.journal.record import ChunkOutcome, Recorder, TakenOver
 from tokens.run import worker as workers
 from tokens.run.batches import BatchCommitted, BatchStarting, Event, Finished, Recounted, RunFailed, Waiting, run
@@ -120,6 +121,9 @@ def test_several_workers_change_each_token_once_in_one_run_with_one_attempt_and_
     ]
     assert undo(address, record.run, JOBS) == Finished(plan.tokens)
     assert everything(address) == before
+    checked = status(address).chain
+    assert checked is not None
+    assert not checked.faults
 
 
 def test_several_workers_revoke_each_token_once_and_an_undo_brings_all_back(address: Address) -> None:
