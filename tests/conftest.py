@@ -15,6 +15,8 @@ docker_engine        a Docker engine of our own, with the images of tests/testbe
 gitlab_container     a running container in it that is shaped like GitLab's
 instance             on the newest server alone, a GitLab with a journal and tokens, and the program against it
 installed            gitlab_database with a journal, both empty
+everything           the same with runs in it, and rows in each of its tables
+syslog               a socket that takes the lines of syslog
 ruby                 reads YAML and URLs by Debian's Ruby, as GitLab's reads them
 """
 

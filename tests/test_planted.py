@@ -47,6 +47,7 @@ def tasks(target: str, standby: str, folder: Path) -> Iterator[tuple[str, ...]]:
     yield (*rotate[:-1], "--dry-run")
     yield rotate
     yield ("history", "--run", "5", "--output", "json")
+    yield ("evidence", "--since", "2020-01-01")
     yield ("journal.prune", "--before", str(NEXT_YEAR), "--yes")
     yield ("journal.uninstall", "--yes")
 

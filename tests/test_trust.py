@@ -154,6 +154,7 @@ def plant(mallory: Address) -> None:
 
 TASKS: tuple[tuple[str, ...], ...] = (
     ("history",),
+    ("evidence",),
     ("journal.status",),
     ("journal.install",),
     ("journal.uninstall", "--yes"),

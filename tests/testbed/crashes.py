@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from tests.testbed.addresses import url
 from tests.testbed.factories import make_membership, make_project, make_tokens, make_updates_slow, make_user
+from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.replication import restart
 from tests.testbed.runs import apply, begin_run, everything, execute, install, query, undo
@@ -150,7 +151,11 @@ class Snapshot:
 
 
 def check_agreement(address: Address, before: Snapshot) -> None:
-    """Table and journal must agree row for row: what the journal says, told over `before`, is what the table has."""
+    """Table and journal must agree row for row: what the journal says, told over `before`, is what the table has.
+
+    And whatever has happened, the journal's chain holds.
+    """
+    assert_that_the_chain_holds(address)
     runs, chunks = query(address, RUNS), query(address, CHUNKS)
     kept_notices: defaultdict[int, set[int]] = defaultdict(set)
     kept_memberships: defaultdict[int, list[Any]] = defaultdict(list)
