@@ -258,10 +258,10 @@ def test_a_list_of_leaked_tokens_is_revoked_in_there_and_brought_back(
     done = call(*words, "--reason", "OPS-9")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Recounted: 2 of 2 tokens are revoked." in done.stdout
-    words = ("list", *there, "--state", "revoked", "--output", "ids")
-    assert sorted(call(*words).stdout.split()) == ["1", "2"]
+    listed = ("list", *there, "--state", "revoked", "--output", "ids")
+    assert sorted(call(*listed).stdout.split()) == ["1", "2"]
     done = call("undo", *there, "--run", "1", "--allow", "reviving", "--yes")
-    assert (done.returncode, call(*words).stdout) == (0, "")
+    assert (done.returncode, call(*listed).stdout) == (0, "")
 
 
 def test_a_list_of_ids_goes_along_for_the_run_and_no_longer(
