@@ -8300,6 +8300,7 @@ WITH replaced AS MATERIALIZED (
         FROM token_tasks.revocations n
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
+        OFFSET 0 -- each array is taken apart once
       ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE TRUE
@@ -8361,6 +8362,7 @@ SELECT t.id
         FROM token_tasks.revocations n
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
+        OFFSET 0 -- each array is taken apart once
       ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
     JOIN public.users u ON u.id = t.user_id AND u.state = 'active'
     WHERE t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)
@@ -8381,6 +8383,7 @@ WITH owners AS (
         FROM token_tasks.revocations n
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $3
+        OFFSET 0 -- each array is taken apart once
       ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
       LEFT JOIN public.users u ON u.id = t.user_id
       GROUP BY t.user_id, u.user_type
@@ -8396,21 +8399,24 @@ WITH owners AS (
     ) bot ON o.user_type = 6;
 
 -- undo
-WITH unlocked AS MATERIALIZED (
-      SELECT t.id, kept.revoked, kept.updated_at
-      FROM token_tasks.revocations n
+WITH undone AS MATERIALIZED (
+      SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+      FROM (
+        SELECT DISTINCT (
+          SELECT max(c.position)
+          FROM token_tasks.chunks c
+          WHERE c.run_id = $1 AND c.position <= mine.position
+        ) AS position
+        FROM unnest(CAST($2 AS bigint[])) AS mine (position)
+      ) chunk
+      JOIN token_tasks.revocations n ON n.run_id = $1 AND n.position = chunk.position
       CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
-      JOIN unnest(CAST($1 AS bigint[])) AS wanted (id) ON wanted.id = kept.id
-      JOIN public.personal_access_tokens t ON t.id = kept.id
-      WHERE n.run_id = $2
-        AND n.position IN (
-          SELECT (
-            SELECT max(c.position)
-            FROM token_tasks.chunks c
-            WHERE c.run_id = $2 AND c.position <= mine.position
-          )
-          FROM unnest(CAST($3 AS bigint[])) AS mine (position)
-        )
+    ),
+    unlocked AS MATERIALIZED (
+      SELECT t.id, n.revoked, n.updated_at
+      FROM undone n
+      JOIN public.personal_access_tokens t ON t.id = n.id
+      WHERE n.id IN (SELECT unnest(CAST($3 AS bigint[])))
         AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
