@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tokens.rotation.rotator import Outcome
     from tokens.secret import Secret
     from tokens.selection import DateRange, Selection
-    from tokens.verbs import Result, Rotations, analyze, apply, install_journal, plan, rotate, undo
+    from tokens.verbs import Result, Rotations, analyze, apply, install_journal, plan, rotate, store, undo, withdraw
 
 __all__ = [
     "Address",
@@ -47,7 +47,9 @@ __all__ = [
     "ns",
     "plan",
     "rotate",
+    "store",
     "undo",
+    "withdraw",
 ]
 
 HOMES = {
@@ -65,7 +67,8 @@ HOMES = {
     **dict.fromkeys(("Kind", "State"), "tokens.gitlab.kind"),
     **dict.fromkeys(("DateRange", "Selection"), "tokens.selection"),
     **dict.fromkeys(
-        ("Result", "Rotations", "analyze", "apply", "install_journal", "plan", "rotate", "undo"), "tokens.verbs"
+        ("Result", "Rotations", "analyze", "apply", "install_journal", "plan", "rotate", "store", "undo", "withdraw"),
+        "tokens.verbs",
     ),
 }
 

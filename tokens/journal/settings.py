@@ -32,7 +32,7 @@ SET = """
     VALUES (%(name)s, CAST(%(value)s AS jsonb), CAST(%(set_by)s AS jsonb), %(because)s)
 """
 
-PLANNED_BY = "SELECT r.planned_by, r.state FROM token_tasks.runs r WHERE r.id = %(run)s"
+PLANNED_BY = "SELECT r.planned_by, r.kind FROM token_tasks.runs r WHERE r.id = %(run)s"
 
 
 class FourEyes(Refused):
@@ -88,9 +88,10 @@ def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes
         return
     planned = connection.row(PLANNED_BY, run=run)
     if planned is not None and person(planned.planned_by) == person(origin.as_dict()):
+        words = ("rotate", "--resume", run) if planned.kind == RunKind.ROTATE else ("apply", "--run", run)
         raise FourEyes(
             f"Two people are needed here: {person(planned.planned_by)} planned run {run}, so somebody else has to carry"
-            f" it out.{to_type('for another person', 'apply', '--run', run)}"
+            f" it out.{to_type('for another person', *words)}"
         )
 
 
