@@ -273,6 +273,22 @@ def test_who_planned_may_not_apply_where_the_journal_demands_four_eyes(instance:
     )
 
 
+def test_edit_is_refused_before_it_asks_and_withdraw_asks(instance: Instance) -> None:
+    instance.done("journal.four-eyes", "--on")
+    with instance.terminal("edit") as program:
+        assert program.wait() == 3
+        assert " ".join(program.text.split()).endswith(
+            "Use extend or remove with --plan, then another person uses apply."
+        )
+    instance.done(*STORE)
+    with instance.terminal("withdraw", "--run", 1) as program:
+        program.wait_for("Run 1, extend of 60 tokens, can never be applied then. Are you sure?")
+        program.press("n", "enter")
+        assert program.wait() == 0
+        assert program.lines[-1] == "Aborting!"
+    assert instance.json("history", "--run", 1)["state"] == "planned"
+
+
 def test_a_rotation_that_was_begun_before_is_for_somebody_else(instance: Instance) -> None:
     instance.execute(
         "INSERT INTO token_tasks.runs (kind, state, selection, change, notices, planned_by, tool_version, tokens)"
