@@ -25,19 +25,20 @@ from tests.testbed.crashes import (
 from tests.testbed.factories import make_tokens, make_updates_slow
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.replication import Pair, Replicated
-from tests.testbed.runs import apply, begin_run, dates, everything, execute, install, plan_of, query, undo
+from tests.testbed.runs import OLD, apply, begin_run, everything, execute, install, plan_of, query, undo
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.plan import CHUNK, RunKind, make_plan
+from tokens.change.plan import CHUNK, Plan, RunKind, make_plan
 from tokens.database import connect
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
+from tokens.gitlab.kind import State
 from tokens.journal import setup
 from tokens.journal.record import Recorder
 from tokens.run import worker as runs
 from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Waiting, run
 from tokens.run.standbys import watch
-from tokens.selection import Selection
+from tokens.selection import DateRange, Selection
 from tokens.targets.demo.embedded import Server
 
 KILLS = 6
@@ -206,18 +207,25 @@ def test_on_a_standby_nothing_is_planned_nor_changed_but_analyzed(pair: Pair, tm
     assert f"| 2024-06-15      | {3 * CHUNK}" in analyzed.stdout
 
 
+def revocation_of(address: Address) -> Plan:
+    """The revocation of the tokens that `plan_of` extends."""
+    chosen = Selection((DateRange(OLD, OLD),), states=frozenset({State.EXPIRED}))
+    return make_plan(address, RunKind.REVOKE, chosen, Change(revokes=True))
+
+
+@pytest.mark.parametrize("planned", [plan_of, revocation_of])
 def test_a_run_waits_for_a_standby_that_is_behind_and_goes_on_when_it_has_caught_up(
-    replicated: Replicated, pair: Pair
+    replicated: Replicated, pair: Pair, planned: Callable[[Address], Plan]
 ) -> None:
     with make_engine(pair.primary).begin() as slowed:
         make_updates_slow(slowed, seconds=0.001)  # a standby's lag is asked for twice a second
-    plan = plan_of(pair.primary)
+    plan = planned(pair.primary)
     record = begin_run(pair.primary, plan)
     replicated.catch_up()
     waits: list[int] = []
 
     def pause(seconds: float) -> None:
-        waits.append(dates(pair.primary)["2024-06-15"])
+        waits.append(query(pair.primary, "SELECT changed FROM token_tasks.runs")[0][0])
         if len(waits) == 3:
             replicated.resume_replay()
             replicated.catch_up()
