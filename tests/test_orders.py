@@ -27,7 +27,7 @@ DAYS = ("2099-06-15", "2099-06-16", "2099-06-17")
 
 
 BEGINNING = (
-    "TRUNCATE token_tasks.runs RESTART IDENTITY CASCADE",
+    "TRUNCATE token_tasks.runs, token_tasks.entries RESTART IDENTITY CASCADE",
     """
     UPDATE public.personal_access_tokens t
     SET

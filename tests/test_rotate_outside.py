@@ -123,7 +123,7 @@ def outside(container: Container, docker_engine: Engine, bundles: Path, tmp_path
     install = [GITLAB_TOKENS, "journal.install", "--target", f"docker:{container.name}"]
     subprocess.run(install, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     container.rows("DELETE FROM personal_access_tokens WHERE previous_personal_access_token_id IS NOT NULL")
-    container.rows("TRUNCATE token_tasks.runs CASCADE")
+    container.rows("TRUNCATE token_tasks.runs, token_tasks.entries CASCADE")
     container.rows(
         f"""
         WITH one AS (
@@ -239,7 +239,7 @@ def test_one_token_takes_six_execs_and_each_further_one_three(outside: Outside) 
         outside.container.rows("DELETE FROM personal_access_tokens WHERE previous_personal_access_token_id IS NOT NULL")
         outside.container.rows("DELETE FROM personal_access_tokens WHERE name = 'further'")
         outside.container.rows("UPDATE personal_access_tokens SET revoked = false WHERE id = 4")
-        outside.container.rows("TRUNCATE token_tasks.runs CASCADE")
+        outside.container.rows("TRUNCATE token_tasks.runs, token_tasks.entries CASCADE")
 
 
 def test_a_dry_run_shows_the_same_plan_and_makes_nothing(outside: Outside) -> None:
