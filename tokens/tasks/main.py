@@ -372,6 +372,7 @@ def edit() -> None:
 
     Ctrl-C stops after the transaction under way. What was changed stays, and the
     last line says how to go on. The journal records every change.
+    Where four eyes are on (see journal.four-eyes), edit is refused.
 
     Examples:
 
@@ -619,6 +620,8 @@ def rotate() -> None:
     Ctrl-C lets a delivery that has begun end. After a stop, or a crash, --resume
     N continues run N, with the same --deliver. In a systemd unit use
     KillMode=mixed.
+
+    Where four eyes are on (see journal.four-eyes), it is refused.
 
     Examples:
 
