@@ -35,6 +35,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -56,6 +57,10 @@ from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import Account, packaged_binaries
 from tokens.targets.there import bundle
 from tokens.terminal.console import PATIENCE_VARIABLE
+
+# How long an example takes is the machine's business, and a database that all of them use is cheaper than one each.
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+hypothesis.settings.load_profile("any machine")
 
 GITLAB = "gitlab"
 """The role that owns GitLab's database and that its programs connect as; not a superuser."""

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.testbed.factories import make_migration_row, make_token, make_tokens
@@ -148,7 +148,7 @@ def test_every_release_is_understood(gitlab_database_at: Callable[[str], Address
     assert found.dates == (DateCount(ExpirationDate.typed("2024-06-15"), 1),)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20)
 @given(expirations=st.lists(st.none() | st.dates(date(2024, 1, 1), date(2024, 1, 20)), max_size=60))
 def test_agrees_with_counting_by_hand(gitlab_database: Address, expirations: list[date | None]) -> None:
     with make_engine(gitlab_database).begin() as connection:

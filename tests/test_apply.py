@@ -180,12 +180,14 @@ def test_locked_tokens_are_told_and_changed_by_apply(instance: Instance) -> None
     assert (run["state"], run["changed"], run["locked"], len(run["attempts"])) == ("done", 60, 0, 2)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status", "jobs"), [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 3)]
+)
 def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
-    slow: Instance, number: signal.Signals, status: int
+    slow: Instance, number: signal.Signals, status: int, jobs: int
 ) -> None:
     before = slow.checksum()
-    with slow.terminal(*EXTEND, "--yes", size=(50, 200)) as program:
+    with slow.terminal(*EXTEND, "--yes", "--jobs", jobs, size=(50, 200)) as program:
         program.wait_for(lambda: bool(re.search(r"[1-9][0-9,]* of 5,000 tokens", program.text)))
         second = slow.run("remove", "--expires", LATER, "--yes") if number == signal.SIGTERM else None
         program.signal(number)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
@@ -193,7 +193,7 @@ def test_each_single_byte_that_is_changed_is_found(everything: Address) -> None:
     with writing(everything) as connection:
         found = [cell for cell in cells(connection) if cell.text]
 
-        @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=300)
         @given(st.sampled_from(found), st.data(), st.integers(0, 127))
         def find(cell: Cell, data: st.DataObject, byte: int) -> None:
             assert cell.text is not None

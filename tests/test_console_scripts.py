@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
@@ -90,7 +90,7 @@ TOKENS = st.builds(
 
 
 @pytest.mark.newest_server
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(tokens=st.lists(TOKENS, min_size=20, max_size=60))
 def test_each_script_of_gitlabs_documentation_has_a_call_that_answers_it(
     instance: Instance, tokens: list[Token]

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
@@ -61,8 +60,6 @@ WITHOUT_LAST_USE = {OtherKind.DEPLOY_TOKEN, OtherKind.MEMBERSHIP, OtherKind.TRIG
 
 on_the_newest = pytest.mark.newest_server
 """For what is the same on every server, since the statements are tried on all of them."""
-
-thorough = partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def after(days: int) -> datetime:
@@ -280,7 +277,7 @@ def found(address: Address, selection: Selection, *names: str, **layout: Any) ->
         return [tuple(row) for row in listing.rows]
 
 
-@thorough(max_examples=20)
+@settings(max_examples=20)
 @given(specimens, selections, st.randoms(use_true_random=False))
 def test_every_task_says_what_a_plain_reading_of_the_rows_says(
     gitlab_database: Address, rows: list[Any], selection: Selection, source: random.Random

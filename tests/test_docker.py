@@ -248,6 +248,22 @@ def test_what_is_installed_there_in_the_same_version_is_used_and_told_who_calls(
     assert not [line for line in variables if line.startswith("INVOKE_")]
 
 
+def test_a_list_of_leaked_tokens_is_revoked_in_there_and_brought_back(
+    call: Call, fresh: Container, tmp_path: Path
+) -> None:
+    there = ("--target", "docker:fresh")
+    assert call("journal.install", *there).returncode == 0
+    (tmp_path / "leaked").write_text("1 # in a public log\n2\n")
+    words = ("revoke", *there, "--ids", str(tmp_path / "leaked"), "--state", "active,expired", "--yes")
+    done = call(*words, "--reason", "OPS-9")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Recounted: 2 of 2 tokens are revoked." in done.stdout
+    listed = ("list", *there, "--state", "revoked", "--output", "ids")
+    assert sorted(call(*listed).stdout.split()) == ["1", "2"]
+    done = call("undo", *there, "--run", "1", "--allow", "reviving", "--yes")
+    assert (done.returncode, call(*listed).stdout) == (0, "")
+
+
 def test_a_list_of_ids_goes_along_for_the_run_and_no_longer(
     outside: Mapping[str, str], fresh: Container, tmp_path: Path
 ) -> None:

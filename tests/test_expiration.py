@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokens import database
@@ -52,7 +52,7 @@ def test_survives_the_way_to_text_and_back(ordinal: float) -> None:
     assert ExpirationDate.stored(there.literal) == there
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50)
 @given(ordinals=st.lists(days, min_size=200, max_size=200))
 def test_postgresql_means_the_same_days(empty_database: Address, ordinals: list[float]) -> None:
     literals = [ExpirationDate(ordinal).literal for ordinal in ordinals]

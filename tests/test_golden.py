@@ -275,6 +275,10 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("history", "--run", "6")
     yield ("undo", "--run", "6", "--yes")
     yield ("undo", "--run", "6", "--allow", "reviving", "--yes")
+    of_erika = ("rotate", "--user", "erika", "--new-owner", "inventory", *rotate[3:], f"file:{folder}/laptop")
+    yield (*of_erika, "--dry-run", "--grace", "7d")
+    yield (*of_erika, "--yes", "--allow", "no-membership")
+    yield ("history", "--run", "8", "--output", "csv")
     yield ("journal.prune", "--before", TOMORROW, "--yes")
     yield ("journal.uninstall", "--yes")
 

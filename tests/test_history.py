@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import tracemalloc
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -59,7 +60,7 @@ from tokens.rotation.stage import Stage
 from tokens.selection import DateRange, Selection
 from tokens.selection import described as selection_in_words
 from tokens.targets.instance import Instance
-from tokens.views.history import run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
+from tokens.views.history import all_tokens_csv, run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
 
 MALLORY = "mallory\x1b[2J"
 HARMLESS_MALLORY = "mallory\ufffd[2J"
@@ -448,6 +449,31 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
     assert values(installed, sessions) == []
     assert first_ones[-1].grace_until is None
     assert [one.id for one in itertools.chain(first_ones, found)] == [*order, *range(1001, 1001 + count)]
+
+
+def test_an_export_of_all_runs_takes_the_same_memory_whatever_their_size(installed: Address) -> None:
+    def exported_with(chunks: int) -> tuple[int, int]:
+        make_run(installed, make_plan([1]))
+        execute(
+            installed,
+            f"""
+            INSERT INTO token_tasks.chunks (run_id, position, token_ids, done_at)
+            SELECT max(r.id), 500 * n, ARRAY(SELECT CAST(500 * n + i AS bigint) FROM generate_series(1, 500) i), now()
+            FROM token_tasks.runs r, generate_series(1, {chunks}) n
+            GROUP BY n
+            """,
+        )
+        tracemalloc.start()
+        listed = ((run, read_tokens(installed, run)) for run in all_runs(installed))
+        lines = sum(1 for _ in all_tokens_csv(listed, Instance()))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return lines, peak
+
+    few, at_first = exported_with(2 * PAGE)
+    many, at_last = exported_with(20 * PAGE)
+    assert many > 10 * few
+    assert at_last < 1.2 * at_first
 
 
 def test_a_terminal_gets_fifty_runs_and_how_to_see_the_rest(installed: Address) -> None:

@@ -1,24 +1,31 @@
 """Several workers that share one run: what one of them promises, all of them keep together."""
 
 import random
+import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from tests.testbed.factories import make_membership, make_project, make_token, make_tokens, make_updates_slow, make_user
+from tests.testbed.instance import LATER, SOON, Instance
 from tests.testbed.runs import apply, begin_run, everything, execute, install, plan_of, query, resume, undo
+from tokens import verbs
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import CHUNK, RunKind, make_plan
+from tokens.commands import carry_out
 from tokens.database import Connection
 from tokens.engine import make_engine
-from tokens.errors import ConnectionLost
+from tokens.errors import ConnectionLost, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
+from tokens.journal.contents import status
 from tokens.journal.record import ChunkOutcome, Recorder, TakenOver
 from tokens.run import worker as workers
 from tokens.run.batches import BatchCommitted, BatchStarting, Event, Finished, Recounted, RunFailed, Waiting, run
@@ -29,6 +36,7 @@ pytestmark = pytest.mark.newest_server
 
 JOBS = 3
 OLD = ExpirationDate.typed("2024-06-15")
+NEW = ExpirationDate.typed("2030-06-15")
 BOT = 6
 
 
@@ -113,6 +121,9 @@ def test_several_workers_change_each_token_once_in_one_run_with_one_attempt_and_
     ]
     assert undo(address, record.run, JOBS) == Finished(plan.tokens)
     assert everything(address) == before
+    checked = status(address).chain
+    assert checked is not None
+    assert not checked.faults
 
 
 def test_several_workers_revoke_each_token_once_and_an_undo_brings_all_back(address: Address) -> None:
@@ -363,3 +374,66 @@ def test_while_there_is_a_reason_to_wait_no_worker_begins_a_transaction(
     assert events[-1] == Finished(plan.tokens)
     assert len(set(changed[JOBS : JOBS + 5])) == 1
     assert changed[JOBS] < plan.tokens
+
+
+def test_the_configuration_says_how_many_workers_there_are_where_no_option_does(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[int] = []
+
+    def watched(*about: Any, **more: Any) -> Generator[Event]:
+        jobs.append(more["jobs"])
+        yield from run(*about, **more)
+
+    monkeypatch.setattr(carry_out, "run", watched)
+    home = {"HOME": str(tmp_path)}
+    extend = ("extend", "--expires", SOON, "--to", LATER, "--yes")
+    undo_last = ("undo", "--run", "1", "--yes")
+    (tmp_path / ".invoke.yaml").write_text("tokens: {jobs: 3}\n")
+    assert instance.run(*extend, env=home).returncode == 0
+    assert instance.run(*undo_last, "--jobs", "2", env=home).returncode == 0
+    assert instance.run(*extend, env={**home, "INVOKE_TOKENS_JOBS": "4"}).returncode == 0
+    (tmp_path / ".invoke.yaml").write_text("tokens: {jobs: many}\n")
+    refused = instance.run(*extend, env=home)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        '--jobs, or tokens.jobs in the configuration, takes a number of connections from 1 to 8, not "many".\n',
+    )
+    assert jobs == [3, 2, 4]
+
+
+def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        make_tokens(connection, 4 * CHUNK, expires_at=SOON)
+        make_updates_slow(connection, seconds=0.02)  # a statement of 10 seconds
+    at_work = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE application_name = 'gitlab-tokens' AND query LIKE '%UPDATE%' AND state <> 'idle'
+          AND pid <> pg_backend_pid()
+    """
+    words = ("extend", "--expires", SOON, "--to", LATER, "--yes", "--jobs", JOBS)
+    with instance.terminal(*words, size=(50, 200)) as program:
+        program.wait_for(lambda: instance.value(at_work) == JOBS)
+        program.signal(signal.SIGHUP)  # two of the same kind that come at once are one
+        program.signal(signal.SIGINT)
+        assert program.wait() == 130
+        assert "Stopped in the middle of a transaction, after " in program.text
+    assert instance.value("SELECT changed FROM token_tasks.runs WHERE state = 'stopped'") == instance.counts().get(
+        str(LATER), 0
+    )
+    assert instance.value(at_work) == 0
+
+
+def test_from_python_it_is_an_argument_that_is_checked_before_anything_is_done(address: Address) -> None:
+    fill(address)
+    selection = Selection((DateRange(OLD, OLD),), kinds=EVERY_KIND, states=EVERY_STATE)
+    plan = verbs.plan(address, selection, Change(to=NEW))
+    for jobs in (0, 9):
+        with pytest.raises(UsageError, match=f"from 1 to 8, not {jobs}"):
+            verbs.apply(address, plan, jobs=jobs)
+    assert query(address, "SELECT count(*) FROM token_tasks.runs") == [(0,)]
+    threads = set()
+    done = verbs.apply(address, plan, jobs=JOBS, on_event=lambda _: threads.add(threading.current_thread()))
+    assert (done.changed, done.recounted) == (plan.tokens, plan.tokens)
+    assert threads == {threading.current_thread()}
+    assert verbs.undo(address, done.run or 0, jobs=JOBS).changed == plan.tokens

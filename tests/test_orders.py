@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.testbed.factories import make_membership, make_project, make_token, make_user
@@ -217,7 +217,7 @@ class World:
 
 
 def test_after_each_step_the_table_is_as_the_model_says(address: Address) -> None:
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25)
     @given(st.lists(st.one_of(ours, touches), min_size=2, max_size=9))
     def agree(steps: Sequence[Step]) -> None:
         world = World(address)
@@ -228,7 +228,7 @@ def test_after_each_step_the_table_is_as_the_model_says(address: Address) -> Non
 
 
 def test_the_last_one_undone_first_gives_memberships_and_notices_back_too(address: Address) -> None:
-    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8)
     @given(st.lists(st.one_of(extensions, revocations), min_size=2, max_size=5))
     def come_back(steps: Sequence[Step]) -> None:
         world = World(address)
@@ -243,7 +243,7 @@ def test_the_last_one_undone_first_gives_memberships_and_notices_back_too(addres
 
 
 def test_runs_that_nobody_disturbs_are_undone_in_any_order_to_the_checksum(address: Address) -> None:
-    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12)
     @given(st.lists(ours, min_size=2, max_size=6), st.randoms(use_true_random=False))
     def come_back(steps: Sequence[Step], random: Random) -> None:
         world = World(address)

@@ -96,6 +96,22 @@ def test_a_slow_chunk_is_split_through_the_pooler(
     assert everything(gitlab_database) == before
 
 
+def test_several_workers_take_turns_in_the_one_session_that_a_pooler_has_for_them(
+    gitlab_database: Address, pooled: Address
+) -> None:
+    setup.install(pooled)
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 6 * CHUNK, expires_at="2024-06-15", expire_notification_delivered=True)
+    before, clean = everything(gitlab_database), session(pooled)
+    plan = plan_of(pooled)
+    record = begin_run(pooled, plan)
+    *_, end = run(pooled, plan, record, jobs=3, pause=lambda seconds: None)
+    assert end == Finished(changed=plan.tokens)
+    assert undo(pooled, record.run, 3) == Finished(changed=plan.tokens)
+    assert everything(gitlab_database) == before
+    assert session(pooled) == clean
+
+
 def test_a_slow_chunk_of_a_revocation_is_split_and_so_is_that_of_its_undo_through_the_pooler(
     gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,15 +245,17 @@ def test_a_run_waits_for_a_standby_that_is_behind_and_goes_on_when_it_has_caught
     assert everything(pair.standby) == everything(pair.primary)
 
 
+@pytest.mark.parametrize("jobs", ["1", "3"])
 def test_the_program_says_why_it_waits_and_ends_when_the_standby_has_caught_up(
-    replicated: Replicated, pair: Pair
+    replicated: Replicated, pair: Pair, jobs: str
 ) -> None:
     before = Snapshot.of(pair.primary)
     with make_engine(pair.primary).begin() as connection:
         make_updates_slow(connection, seconds=0.0005)
     replicated.catch_up()
     replicated.pause_replay()
-    with program(pair.primary, *EXTEND, "--standby", url(pair.standby), "--max-lag", "1s") as child:
+    words = ("--standby", url(pair.standby), "--max-lag", "1s", "--jobs", jobs)
+    with program(pair.primary, *EXTEND, *words) as child:
         assert child.stderr
         said = ""
         deadline = time.monotonic() + 60

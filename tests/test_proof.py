@@ -13,7 +13,7 @@ from tests.testbed.journal import SOMEBODY, make_old_run, make_plan, writing
 from tokens import verbs
 from tokens.change.change import Change
 from tokens.engine import make_engine
-from tokens.errors import TokensError
+from tokens.errors import Refused, TokensError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import record
 from tokens.journal.runs import read_plan, read_run
@@ -273,15 +273,49 @@ def test_who_planned_may_not_apply_where_the_journal_demands_four_eyes(instance:
     )
 
 
+def test_edit_is_refused_before_it_asks_and_withdraw_asks(instance: Instance) -> None:
+    instance.done("journal.four-eyes", "--on")
+    with instance.terminal("edit") as program:
+        assert program.wait() == 3
+        assert " ".join(program.text.split()).endswith(
+            "Use extend or remove with --plan, then another person uses apply."
+        )
+    instance.done(*STORE)
+    with instance.terminal("withdraw", "--run", 1) as program:
+        program.wait_for("Run 1, extend of 60 tokens, can never be applied then. Are you sure?")
+        program.press("n", "enter")
+        assert program.wait() == 0
+        assert program.lines[-1] == "Aborting!"
+    assert instance.json("history", "--run", 1)["state"] == "planned"
+
+
+def test_a_rotation_that_was_begun_before_is_for_somebody_else(instance: Instance) -> None:
+    instance.execute(
+        "INSERT INTO token_tasks.runs (kind, state, selection, change, notices, planned_by, tool_version, tokens)"
+        """ VALUES ('rotate', 'stopped', '{"user": ["x"]}', '{"to": null, "by": null, "days": 1}', false,"""
+        """ '{"sudo_user": "erika", "user": "root", "host": "db1"}', '0.1.0', 1)""",
+        "INSERT INTO token_tasks.rotations (run_id, token_id) VALUES (1, 1)",
+    )
+    instance.done("journal.four-eyes", "--on")
+    resume = ("rotate", "--resume", 1, "--deliver", "file:/nowhere/{token_id}", "--no-verify", "--yes")
+    assert instance.refusal(*resume, env=ERIKA).endswith(
+        "somebody else has to carry it out. → for another person: gitlab-tokens rotate --resume 1"
+    )
+    assert "Two people" not in instance.run(*resume, env=MAX).stderr
+
+
 def test_python_is_held_to_it_too(instance: Instance) -> None:
     selection = Selection((DateRange(ExpirationDate.typed(str(SOON)), ExpirationDate.typed(str(SOON))),))
     plan = verbs.plan(instance.address, selection, Change(to=ExpirationDate.typed(str(LATER))))
     instance.done("journal.four-eyes", "--on")
     with pytest.raises(FourEyes):
         verbs.apply(instance.address, plan)
-    instance.done(*STORE)
+    run = verbs.store(instance.address, plan, reason="OPS-7")
     with pytest.raises(FourEyes):
-        verbs.apply(instance.address, 1)
+        verbs.apply(instance.address, run)
+    verbs.withdraw(instance.address, run, reason="wrong group")
+    with pytest.raises(Refused, match=r"was withdrawn .*: wrong group"):
+        verbs.apply(instance.address, run)
     assert instance.counts() == {str(SOON): 60}
 
 

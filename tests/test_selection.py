@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
@@ -31,9 +31,6 @@ from tokens.unmatched import check_names
 TOKENS = 300
 DAY = ExpirationDate.typed("2024-06-15")
 NO_SCHEMA = Schema({})
-
-# No shrinking by the clock, and examples of their own on each server: a thousand on the three of them.
-thorough = partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 FROM = "FROM public.personal_access_tokens t LEFT JOIN public.users u ON u.id = t.user_id"
 
@@ -394,7 +391,7 @@ def test_any_selection_means_the_tokens_that_a_plain_reading_of_the_rows_finds(g
         today = ExpirationDate.stored(connection.row("SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text)")[0])
         classes = {token.id: (token.kind, token.state(today)) for token in world.tokens}
 
-        @thorough(max_examples=500)
+        @settings(max_examples=500)  # of their own on each server
         @given(selections(world))
         @example(Selection(()))
         @example(Selection((), kinds=EVERY_KIND, states=EVERY_STATE))
@@ -427,7 +424,7 @@ def test_a_name_is_matched_as_python_matches_it(gitlab_database: Address) -> Non
     texts = st.text(st.sampled_from("ab]-[^\\_%.\n!{}$é部"), max_size=6)
     with database.reading(gitlab_database) as connection:
 
-        @thorough(max_examples=150)
+        @settings(max_examples=150)
         @given(st.lists(st.one_of(globs, texts), min_size=1, max_size=20), texts)
         def agree(patterns: list[str], text: str) -> None:
             rows = connection.rows(

@@ -318,6 +318,21 @@ def test_a_log_and_its_packed_copy_are_counted_once_and_the_copy_is_named(gitlab
     assert list(through.twice) == document["log"]["twice"]
 
 
+class LineByLine(io.BytesIO):
+    """What comes through a pipe as it is written."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self.readline()
+
+
+def test_a_copy_that_comes_in_pieces_behind_rubys_heading_is_counted_once_too() -> None:
+    first, second = (logs.written(USES[:1], DAYS[number : number + 1]).lines for number in (0, 1))
+    heading = b"# Logfile created on 2026-02-16 00:00:00 +0000 by logger.rb/v1.4.2\n"
+    pieces = [b"".join([heading, *first]), b"".join([heading, *first, *second])]
+    usage = read_usage([LogStream(LineByLine(one), str(number)) for number, one in enumerate(pieces)])
+    assert (usage.by_token[LIVE].calls, usage.damaged, usage.twice) == (40, 0, ("1",))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

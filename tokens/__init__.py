@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from tokens.rotation.rotator import Outcome
     from tokens.secret import Secret
     from tokens.selection import DateRange, Selection
-    from tokens.verbs import Result, Rotations, analyze, apply, install_journal, plan, plan_revocation, rotate, undo
+    from tokens.verbs import (
+        Result,
+        Rotations,
+        analyze,
+        apply,
+        install_journal,
+        plan,
+        plan_revocation,
+        rotate,
+        store,
+        undo,
+        withdraw,
+    )
 
 __all__ = [
     "Address",
@@ -48,7 +60,9 @@ __all__ = [
     "plan",
     "plan_revocation",
     "rotate",
+    "store",
     "undo",
+    "withdraw",
 ]
 
 HOMES = {
@@ -66,7 +80,19 @@ HOMES = {
     **dict.fromkeys(("Kind", "State"), "tokens.gitlab.kind"),
     **dict.fromkeys(("DateRange", "Selection"), "tokens.selection"),
     **dict.fromkeys(
-        ("Result", "Rotations", "analyze", "apply", "install_journal", "plan", "plan_revocation", "rotate", "undo"),
+        (
+            "Result",
+            "Rotations",
+            "analyze",
+            "apply",
+            "install_journal",
+            "plan",
+            "plan_revocation",
+            "rotate",
+            "store",
+            "undo",
+            "withdraw",
+        ),
         "tokens.verbs",
     ),
 }

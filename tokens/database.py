@@ -37,7 +37,8 @@ from tokens.errors import (
 from tokens.libpq import parameters_of, show_openssl_the_systems_certificates
 
 CANCELLING = 3.0  # seconds
-GROUPING = {"enable_sort": "off", "jit": "off", "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}
+# Workers would share a hash of that size, for which a container with Docker's 64 MB of shared memory has no room.
+GROUPING = {"enable_sort": "off", "jit": "off", "enable_parallel_hash": "off"}
 GROUPS = 64 * 1024  # kilobytes, for one statement of one session at a time
 ROOM = """
     SELECT GREATEST(CAST(s.setting AS bigint), %(least)s) AS room
@@ -230,10 +231,9 @@ class Connection:
 
     @contextmanager
     def grouping(self) -> Iterator[None]:
-        """Let the statements of the block group many rows without sorting them, in memory, and by several workers.
+        """Let the statements of the block group many rows without sorting them, with room for the groups in memory.
 
-        PostgreSQL cannot know how few owners, dates or kinds many tokens have, and plans for far more groups. How many
-        workers there may be is the server's setting.
+        PostgreSQL cannot know how few owners, dates or kinds many tokens have, and plans for far more groups.
         """
         room = self.row(ROOM, least=GROUPS).room
         with self.transaction(**GROUPING, work_mem=f"{room}kB"):

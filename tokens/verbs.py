@@ -125,7 +125,7 @@ def apply(
         on_event: gets what happens, from `tokens.run.batches`, in the caller's thread.
 
     Raises:
-        Refused: a guard forbids it, or another run is under way; nothing was changed.
+        Refused: a guard forbids it, another run is under way, or two people are needed; nothing was changed.
         JournalMissing: `install_journal` installs it.
         UsageError: there is no such run, nothing is left of it, or `jobs` is another number.
         TokensError: see `tokens.errors`.
@@ -138,6 +138,36 @@ def apply(
     found = plan_to_apply(address, plan)
     _refuse(found.guards, allow)
     return _carried_out(address, found.plan, beginning.resume(address, plan, origin.here()), jobs, on_event)
+
+
+def store(
+    target: str | Address, plan: Plan, *, reason: str | None = None, names: bool = True, allow: Collection[str] = ()
+) -> int:
+    """Store a plan in the journal, for `apply` by a second person within a day; returns the number of its run.
+
+    `names` keeps what its tokens are called now, too. The other arguments are as of `apply`.
+
+    Raises:
+        Refused: a guard forbids it.
+        JournalMissing: `install_journal` installs it.
+        TokensError: see `tokens.errors`.
+    """
+    address = _address(target)
+    _refuse(guards(plan.notes), allow)
+    with database.connect(address) as connection:
+        open_journal(address, connection, allow, ask=None, tell=lambda _: None)
+        return beginning.store(connection, plan, origin.here(), reason, with_names=names)
+
+
+def withdraw(target: str | Address, run: int, *, reason: str | None = None) -> None:
+    """Withdraw a stored plan that nobody has begun: nobody can apply it from then on.
+
+    Raises:
+        Refused: it has been begun.
+        UsageError: there is no such run.
+        TokensError: see `tokens.errors`.
+    """
+    beginning.withdraw(_address(target), run, origin.here(), reason)
 
 
 def undo(

@@ -192,6 +192,7 @@ def say_bytes(updates: Sequence[Updated], changes: Sequence[Changed]) -> None:
     apart = f"chunks; beside them memberships {sizes['memberships']:,}, notices {sizes['notices']:,} bytes in all"
     judge("journal: bytes a token", sizes["chunks"] / changed, 20, places=1, remark=apart)
     judge("journal: bytes a token of the chain", sizes["entries"] / changed, 1, places=2)
+    judge("journal: bytes of names a token", sizes["names"] / changed, 30, places=1, remark="--no-names keeps none")
     psql = statistics.median(one.logged for one in updates)
     ours = statistics.median(one.logged for one in changes)
     figure = f"psql {psql / changed:,.0f}, ours {ours / changed:,.0f}"

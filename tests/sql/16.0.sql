@@ -262,7 +262,7 @@ SELECT quote_ident(p.pubname) AS name
       )
     ORDER BY p.pubname;
 
--- doctor, list, breakdown, check, report, extend, undo, remove, rotate, revoke
+-- doctor, list, breakdown, check, report, extend, undo, apply, remove, rotate, revoke
 SAVEPOINT "_pg3_1";
 
 -- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
@@ -489,7 +489,7 @@ SELECT
 -- doctor
 ROLLBACK TO "_pg3_1";
 
--- doctor, list, breakdown, check, report, extend, undo, remove, rotate, revoke
+-- doctor, list, breakdown, check, report, extend, undo, apply, remove, rotate, revoke
 RELEASE "_pg3_1";
 
 -- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
@@ -778,7 +778,7 @@ ALTER TABLE token_tasks.runs
         COMMENT ON COLUMN token_tasks.runs.policy
             IS 'What the instance demanded of tokens when the run was planned; NULL: before revision 4';
         COMMENT ON COLUMN token_tasks.runs.recounted
-            IS 'How many of its tokens had their new date when it had ended; NULL: not counted';
+            IS 'How many tokens had their new date at the end of attempts that came to it; NULL: not counted';
         COMMENT ON COLUMN token_tasks.runs.entries IS 'The number of its last entry';
         COMMENT ON COLUMN token_tasks.runs.chain
             IS 'The SHA-256 of its last entry; NULL: written before revision 4, nothing proves it';
@@ -1141,7 +1141,7 @@ DECLARE "stream_1" CURSOR FOR
 -- journal.status
 FETCH FORWARD 1000 FROM "stream_1";
 
--- journal.status, list, used, simulate, extend, undo, apply, remove, revoke
+-- journal.status, list, used, simulate, undo, apply
 CLOSE "stream_1";
 
 -- list
@@ -1312,14 +1312,19 @@ SELECT pg_catalog.current_setting('statement_timeout');
 -- list, report
 SELECT pg_catalog.set_config('statement_timeout', '<rest>ms', true);
 
+-- list, breakdown, check, report, extend, apply, remove, revoke
+SELECT GREATEST(CAST(s.setting AS bigint), $1) AS room
+    FROM pg_catalog.pg_settings s
+    WHERE s.name = 'work_mem';
+
 -- list
 SAVEPOINT "_pg3_2";
 
--- list, breakdown, check, report, extend, remove, revoke
-SELECT pg_catalog.current_setting('enable_sort');
+-- list, breakdown, check, report, extend, apply, remove, revoke
+SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('parallel_setup_cost'), pg_catalog.current_setting('parallel_tuple_cost'), pg_catalog.current_setting('work_mem');
 
--- list, breakdown, check, report, extend, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'off', true);
+-- list, breakdown, check, report, extend, apply, remove, revoke
+SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('parallel_setup_cost', '0', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true);
 
 -- list
 SELECT 
@@ -1350,14 +1355,24 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
+ AS state, sum(t.tokens)::bigint AS tokens
+    FROM (
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
     LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE TRUE
     GROUP BY 1, 2;
 
--- list, breakdown, check, report, extend, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'on', true);
+-- list, breakdown, check, report, extend, apply, remove, revoke
+SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('parallel_setup_cost', '1000', true), pg_catalog.set_config('parallel_tuple_cost', '0.1', true), pg_catalog.set_config('work_mem', '4MB', true);
 
 -- list
 RELEASE "_pg3_2";
@@ -4216,48 +4231,43 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST($1 AS date)
-    GROUP BY 1, 2;
-
--- extend, remove, revoke
-SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true);
-
--- extend
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+ AS state, sum(t.tokens)::bigint AS tokens
     FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($1 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
-
--- extend, undo, apply, remove, revoke
-FETCH FORWARD 1 FROM "stream_1";
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    GROUP BY 1, 2;
 
 -- extend
-WITH owners AS (
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('<day  +20>' AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
+
+-- extend
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -4273,12 +4283,30 @@ WITH owners AS (
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -4371,88 +4399,14 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST($1 AS date)
-  AND t.user_id IN (
-    (
-    WITH named_groups AS MATERIALIZED (
-      SELECT n.id, n.traversal_ids
-      FROM public.routes r
-      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
-      WHERE r.source_type = 'Namespace'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($2 AS text[])) AS named (path))
-    ),
-    chosen_groups AS MATERIALIZED (
-      SELECT id
-      FROM named_groups
-      UNION
-      SELECT below.id
-      FROM named_groups g
-      JOIN public.namespaces below
-        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
-    ),
-    chosen_projects AS MATERIALIZED (
-      SELECT p.id, p.project_namespace_id
-      FROM public.projects p
-      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
-      UNION
-      SELECT p.id, p.project_namespace_id
-      FROM public.routes r
-      JOIN public.projects p ON p.id = r.source_id
-      WHERE r.source_type = 'Project'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($3 AS text[])) AS named (path))
-    ),
-    bots_without_membership AS MATERIALIZED (
-      SELECT bot.id, bot.username, CAST(NULL AS bigint) AS namespace_id
-      FROM public.users bot
-      LEFT JOIN public.user_details d ON d.user_id = bot.id
-      WHERE bot.user_type = 6
-        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
-    )
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Project'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_projects)
-    UNION ALL
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Namespace'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
-    UNION ALL
-    SELECT d.user_id
-    FROM public.user_details d
-    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
-    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
-  )
-  AND t.name LIKE CAST($4 AS text)
-  AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
-    GROUP BY 1, 2;
-
--- extend
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+ AS state, sum(t.tokens)::bigint AS tokens
     FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($1 AS date)
@@ -4527,28 +4481,103 @@ DECLARE "stream_1" CURSOR FOR
   )
   AND t.name LIKE CAST($4 AS text)
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
-  AND NOT t.impersonation
-  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    GROUP BY 1, 2;
 
 -- extend
-WITH owners AS (
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('<day  +20>' AS date)
+  AND t.user_id IN (
+    (
+    WITH named_groups AS MATERIALIZED (
+      SELECT n.id, n.traversal_ids
+      FROM public.routes r
+      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
+      WHERE r.source_type = 'Namespace'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST('{fleet}' AS text[])) AS named (path))
+    ),
+    chosen_groups AS MATERIALIZED (
+      SELECT id
+      FROM named_groups
+      UNION
+      SELECT below.id
+      FROM named_groups g
+      JOIN public.namespaces below
+        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
+    ),
+    chosen_projects AS MATERIALIZED (
+      SELECT p.id, p.project_namespace_id
+      FROM public.projects p
+      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
+      UNION
+      SELECT p.id, p.project_namespace_id
+      FROM public.routes r
+      JOIN public.projects p ON p.id = r.source_id
+      WHERE r.source_type = 'Project'
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST('{}' AS text[])) AS named (path))
+    ),
+    bots_without_membership AS MATERIALIZED (
+      SELECT bot.id, bot.username, CAST(NULL AS bigint) AS namespace_id
+      FROM public.users bot
+      LEFT JOIN public.user_details d ON d.user_id = bot.id
+      WHERE bot.user_type = 6
+        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
+    )
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Project'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_projects)
+    UNION ALL
+    SELECT m.user_id
+    FROM public.members m
+    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+    WHERE m.source_type = 'Namespace'
+      AND m.requested_at IS NULL
+      AND m.source_id IN (SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
+    UNION ALL
+    SELECT id
+    FROM bots_without_membership
+    WHERE namespace_id IS NULL
+      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
+    UNION ALL
+    SELECT d.user_id
+    FROM public.user_details d
+    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
+    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
+  )
+  AND t.name LIKE CAST('%' AS text)
+  AND (t.scopes ~ CAST( E'(?n)^[ \\t]*-[ \\t]+:?(api|"api"|''api'')[ \\t\\r]*$' AS text) OR t.scopes ~ CAST( E'^\\s*(---)?\\s*(\\[\\s*\\])?\\s*$' AS text))
+  AND NOT t.impersonation
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
+
+-- extend
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -4635,12 +4664,30 @@ WITH owners AS (
   AND t.name LIKE CAST($10 AS text)
   AND (t.scopes ~ CAST($11 AS text) OR t.scopes ~ CAST($12 AS text))
   AND NOT t.impersonation
-  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
+  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -5383,8 +5430,9 @@ UPDATE token_tasks.runs r
     SET
       state = $1,
       finished_at = CASE WHEN $1 IN ('done', 'partial') THEN now() END,
+      recounted = COALESCE(recounted + CAST($2 AS bigint), recounted, CAST($2 AS bigint)),
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
-    WHERE r.id = $2 AND r.attempt = $3 AND r.state = 'running';
+    WHERE r.id = $3 AND r.attempt = $4 AND r.state = 'running';
 
 -- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.attempts
@@ -5490,6 +5538,9 @@ DECLARE "stream_1" CURSOR FOR
     FROM token_tasks.chunks c
     WHERE c.run_id = $1 AND c.done_at IS NOT NULL
     ORDER BY c.position DESC;
+
+-- undo, apply
+FETCH FORWARD 1 FROM "stream_1";
 
 -- undo
 WITH put_back AS MATERIALIZED (
@@ -5902,35 +5953,26 @@ UPDATE public.members m
     WHERE m.id = back.id;
 
 -- extend
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
-    FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('2024-06-15' AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
+  AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
 
 -- extend
-WITH owners AS (
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -5946,12 +5988,30 @@ WITH owners AS (
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)
-      GROUP BY t.user_id, u.user_type, u.state
+  AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -6026,21 +6086,12 @@ DECLARE "stream_1" CURSOR FOR
     ORDER BY CASE WHEN CAST($2 AS boolean) THEN -c.position ELSE c.position END;
 
 -- apply
-WITH owners AS (
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -6059,11 +6110,29 @@ WITH owners AS (
       FROM token_tasks.chunks c
       WHERE c.run_id = $7 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     )
-      GROUP BY t.user_id, u.user_type, u.state
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -6184,13 +6253,14 @@ WITH found AS MATERIALIZED (
     SELECT id, entries, written, chain FROM entered;
 
 -- remove
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
-    FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('<day  +20>' AS date)
   AND CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -6212,27 +6282,17 @@ DECLARE "stream_1" CURSOR FOR
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END IN ('group')
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
 
 -- remove
-WITH owners AS (
+WITH chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
+        min(t.user_id) AS user_id,
         count(*) AS tokens,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        count(*) FILTER (
-          WHERE t.revoked IS NOT TRUE AND EXISTS (SELECT FROM public.members m WHERE (
-      u.user_type = 6
-      AND m.user_id = t.user_id
-      AND m.requested_at IS NULL
-      AND m.expires_at < COALESCE(CAST($2 AS date), CAST('infinity' AS date))
-    ))
-        ) AS ending_before,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
@@ -6268,12 +6328,30 @@ WITH owners AS (
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END IN ('group')
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
+    ), owners AS (
+      SELECT chosen.*, u.user_type, u.state
+      FROM chosen
+      LEFT JOIN public.users u ON u.id = chosen.user_id
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
-      count(*) FILTER (WHERE o.ending_before > 0) AS bots_ending_before,
+      count(*) FILTER (WHERE (
+        o.last_day IS NOT NULL
+        AND EXISTS (
+          SELECT
+          FROM public.members m
+          CROSS JOIN (SELECT o.user_id) t
+          CROSS JOIN (SELECT o.user_type) u
+          WHERE (
+      u.user_type = 6
+      AND m.user_id = t.user_id
+      AND m.requested_at IS NULL
+      AND m.expires_at < COALESCE(o.last_day, CAST('infinity' AS date))
+    )
+        )
+      )) AS bots_ending_before,
       COALESCE(sum(o.warned), 0)::bigint AS warned,
       count(*) FILTER (WHERE o.warned > 0) AS warned_owners,
       count(*) FILTER (WHERE o.due AND (
@@ -7175,6 +7253,14 @@ UPDATE token_tasks.runs
     SET changed = changed + $1, changed_meanwhile = changed_meanwhile + $2
     WHERE id = $3;
 
+-- rotate
+SELECT
+      r.id, r.kind, r.undoes, r.state, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.planned_by,
+      a.carried_out_by, encode(r.chain, 'hex') AS chain
+    FROM token_tasks.runs r
+    LEFT JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
+    WHERE r.id = $1 AND r.state <> 'running';
+
 -- history
 SELECT
       p.token_id, p.account, p.name, p.path, p.delivered_to,
@@ -7244,25 +7330,35 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, count(*) AS tokens
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.name LIKE CAST($1 AS text)
-    GROUP BY 1, 2;
-
--- revoke
-DECLARE "stream_1" CURSOR FOR 
-    SELECT numbered.expires_at::text AS expires_at, array_agg(numbered.id ORDER BY numbered.id) AS ids
+ AS state, sum(t.tokens)::bigint AS tokens
     FROM (
-      SELECT t.id, t.expires_at, (row_number() OVER (PARTITION BY t.expires_at ORDER BY t.id) - 1) / 500 AS chunk
+      SELECT
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.name LIKE CAST($1 AS text)
+      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
+    ) t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    GROUP BY 1, 2;
+
+-- revoke
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST('%' AS text)
   AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-    ) numbered
-    GROUP BY numbered.expires_at, numbered.chunk
-    ORDER BY numbered.expires_at, numbered.chunk;
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
 
 -- revoke
 WITH owners AS (
@@ -7477,6 +7573,7 @@ WITH replaced AS MATERIALIZED (
         FROM token_tasks.revocations n
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
+        OFFSET 0 -- each array is taken apart once
       ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE TRUE
@@ -7552,6 +7649,7 @@ SELECT t.id
         FROM token_tasks.revocations n
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
+        OFFSET 0 -- each array is taken apart once
       ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
     JOIN public.users u ON u.id = t.user_id AND u.state = 'active'
     WHERE t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)
@@ -7569,6 +7667,7 @@ WITH owners AS (
         FROM token_tasks.revocations n
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
+        OFFSET 0 -- each array is taken apart once
       ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
       LEFT JOIN public.users u ON u.id = t.user_id
       GROUP BY t.user_id, u.user_type
@@ -7577,21 +7676,24 @@ WITH owners AS (
     FROM owners o;
 
 -- undo
-WITH unlocked AS MATERIALIZED (
-      SELECT t.id, kept.revoked, kept.updated_at
-      FROM token_tasks.revocations n
+WITH undone AS MATERIALIZED (
+      SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+      FROM (
+        SELECT DISTINCT (
+          SELECT max(c.position)
+          FROM token_tasks.chunks c
+          WHERE c.run_id = $1 AND c.position <= mine.position
+        ) AS position
+        FROM unnest(CAST($2 AS bigint[])) AS mine (position)
+      ) chunk
+      JOIN token_tasks.revocations n ON n.run_id = $1 AND n.position = chunk.position
       CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
-      JOIN unnest(CAST($1 AS bigint[])) AS wanted (id) ON wanted.id = kept.id
-      JOIN public.personal_access_tokens t ON t.id = kept.id
-      WHERE n.run_id = $2
-        AND n.position IN (
-          SELECT (
-            SELECT max(c.position)
-            FROM token_tasks.chunks c
-            WHERE c.run_id = $2 AND c.position <= mine.position
-          )
-          FROM unnest(CAST($3 AS bigint[])) AS mine (position)
-        )
+    ),
+    unlocked AS MATERIALIZED (
+      SELECT t.id, n.revoked, n.updated_at
+      FROM undone n
+      JOIN public.personal_access_tokens t ON t.id = n.id
+      WHERE n.id IN (SELECT unnest(CAST($3 AS bigint[])))
         AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at)
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
@@ -7607,6 +7709,155 @@ SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
       AND revoked IS NOT TRUE;
+
+-- rotate
+SELECT named.name, count(owner.id) AS found
+    FROM unnest(CAST($1 AS text[])) AS named (name)
+    LEFT JOIN public.users owner ON lower(owner.username) = lower(named.name)
+    GROUP BY named.name
+    HAVING count(owner.id) <> 1
+    ORDER BY named.name;
+
+-- rotate
+SELECT
+      t.id, t.name, CAST(NULL AS text) AS description, u.username, t.user_id, u.user_type,
+      CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END AS kind,
+      CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) THEN 'expired'
+      ELSE 'active'
+    END AS state,
+      t.scopes,
+      t.expires_at::text AS expires_at,
+      CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(now() AT TIME ZONE 'UTC' AS date) END AS days,
+      to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
+      CAST(NULL AS bigint) AS organization_id,
+      t.impersonation,
+      false AS granular,
+      0 AS granular_scopes,
+      false AS sudo,
+      (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+        SELECT max(line.id)
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      ) AS live_successor
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.user_id IN (
+    SELECT owner.id
+    FROM public.users owner
+    WHERE lower(owner.username) IN (SELECT lower(name) FROM unnest(CAST($1 AS text[])) AS named (name))
+  )
+      AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)))
+    ORDER BY abs(CASE WHEN isfinite(t.expires_at) THEN t.expires_at - CAST(now() AT TIME ZONE 'UTC' AS date) END) NULLS LAST, t.expires_at NULLS LAST, t.id;
+
+-- rotate
+SELECT
+      u.id, u.username, COALESCE(u.user_type, 0) AS user_type, u.state, COALESCE(u.admin, false) AS admin,
+      CAST(NULL AS bigint) AS organization_id,
+      CAST(NULL AS text) AS by_project,
+      made_by.path AS by_group,
+      (SELECT r.path FROM public.routes r WHERE r.source_type = 'Namespace' AND r.source_id = top.id) AS top_group
+    FROM public.users u
+    LEFT JOIN public.user_details d ON d.user_id = u.id
+    LEFT JOIN public.namespaces n ON n.id = d.provisioned_by_group_id
+    LEFT JOIN public.routes made_by ON made_by.source_type = 'Namespace' AND made_by.source_id = n.id
+    LEFT JOIN public.namespaces top ON top.id = COALESCE(n.traversal_ids[1], n.id)
+    WHERE lower(u.username) = lower(CAST($1 AS text))
+    ORDER BY u.id;
+
+-- rotate
+SELECT EXISTS (
+      SELECT
+      FROM public.members m
+      WHERE m.user_id = $1 AND m.requested_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+    ) AS found;
+
+-- rotate
+SELECT
+      r.path, max(m.access_level) AS access_level, string_agg(DISTINCT person.username, ', ') AS people,
+      count(*) OVER () AS places
+    FROM public.members m
+    JOIN public.users person ON person.id = m.user_id
+    JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
+    LEFT JOIN public.projects p ON m.source_type = 'Project' AND p.id = m.source_id
+    LEFT JOIN public.namespaces n ON n.id = COALESCE(p.namespace_id, m.source_id)
+    WHERE m.user_id = ANY(CAST($1 AS bigint[]))
+      AND m.requested_at IS NULL
+      AND (m.expires_at IS NULL OR m.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+      AND NOT EXISTS (
+        SELECT
+        FROM public.members own
+        WHERE own.user_id = $2
+          AND own.requested_at IS NULL
+          AND (own.expires_at IS NULL OR own.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+          AND own.access_level >= m.access_level
+          AND (
+            own.source_type = m.source_type AND own.source_id = m.source_id
+            OR own.source_type = 'Namespace' AND (own.source_id = n.id OR own.source_id = ANY (n.traversal_ids))
+          )
+      )
+    GROUP BY r.path
+    ORDER BY r.path
+    LIMIT 8;
+
+-- rotate
+SELECT
+      u.id, u.username, COALESCE(u.user_type, 0) AS user_type, u.state, COALESCE(u.admin, false) AS admin,
+      CAST(NULL AS bigint) AS organization_id,
+      CAST(NULL AS text) AS by_project,
+      made_by.path AS by_group,
+      (SELECT r.path FROM public.routes r WHERE r.source_type = 'Namespace' AND r.source_id = top.id) AS top_group
+    FROM public.users u
+    LEFT JOIN public.user_details d ON d.user_id = u.id
+    LEFT JOIN public.namespaces n ON n.id = d.provisioned_by_group_id
+    LEFT JOIN public.routes made_by ON made_by.source_type = 'Namespace' AND made_by.source_id = n.id
+    LEFT JOIN public.namespaces top ON top.id = COALESCE(n.traversal_ids[1], n.id)
+    WHERE u.id = $1
+    ORDER BY u.id;
 
 -- journal.prune
 SELECT count(*) AS runs 

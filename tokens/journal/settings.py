@@ -31,7 +31,7 @@ SET = """
     RETURNING id
 """
 
-PLANNED_BY = "SELECT r.planned_by, r.state FROM token_tasks.runs r WHERE r.id = %(run)s"
+PLANNED_BY = "SELECT r.planned_by, r.kind FROM token_tasks.runs r WHERE r.id = %(run)s"
 
 
 class FourEyes(Refused):
@@ -89,9 +89,10 @@ def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes
         return
     planned = connection.row(PLANNED_BY, run=run)
     if planned is not None and person(planned.planned_by) == person(origin.as_dict()):
+        words = ("rotate", "--resume", run) if planned.kind == RunKind.ROTATE else ("apply", "--run", run)
         raise FourEyes(
             f"Two people are needed here: {person(planned.planned_by)} planned run {run}, so somebody else has to carry"
-            f" it out.{to_type('for another person', 'apply', '--run', run)}"
+            f" it out.{to_type('for another person', *words)}"
         )
 
 

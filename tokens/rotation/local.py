@@ -85,6 +85,8 @@ class LocalBackend:
             raise journal
         if question.resume is not None:
             self._check_journal()
+            if not question.dry_run:
+                beginning.check_planner(self._address, question.resume, self._origin, four_eyes=self._four_eyes)
             found = Survey(remaining=resumption.resumable(self._address, question.resume))
         elif question.chosen:
             found = self._planned(Survey(found=question.chosen), question, question.chosen)

@@ -19,21 +19,26 @@ NOT_REVOKED = f"""
       WHERE t.revoked IS NOT TRUE
         AND t.expires_at IS NOT DISTINCT FROM chunk.old"""
 
-REVOKED_BY_RUN = f"""
-      FROM token_tasks.revocations n
+# First of all: else PostgreSQL may take an array apart again for each token.
+UNDONE = """undone AS MATERIALIZED (
+      SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+      FROM (
+        SELECT DISTINCT (
+          SELECT max(c.position)
+          FROM token_tasks.chunks c
+          WHERE c.run_id = %(undoes)s AND c.position <= mine.position
+        ) AS position
+        FROM unnest(CAST(%(positions)s AS bigint[])) AS mine (position)
+      ) chunk
+      JOIN token_tasks.revocations n ON n.run_id = %(undoes)s AND n.position = chunk.position
       CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
-      JOIN unnest(CAST(%(ids)s AS bigint[])) AS wanted (id) ON wanted.id = kept.id
-      JOIN public.personal_access_tokens t ON t.id = kept.id
-      WHERE n.run_id = %(undoes)s
-        AND n.position IN (
-          SELECT (
-            SELECT max(c.position)
-            FROM token_tasks.chunks c
-            WHERE c.run_id = %(undoes)s AND c.position <= mine.position
-          )
-          FROM unnest(CAST(%(positions)s AS bigint[])) AS mine (position)
-        )
-        AND {AS_REVOKED}"""  # noqa: S608 - a constant
+    )"""
+
+REVOKED_BY_RUN = f"""
+      FROM undone n
+      JOIN public.personal_access_tokens t ON t.id = n.id
+      WHERE n.id IN (SELECT unnest(CAST(%(ids)s AS bigint[])))
+        AND {AS_REVOKED}"""
 
 UNLOCKED = """unlocked AS MATERIALIZED (
       SELECT t.id, {columns}{found}
@@ -92,8 +97,8 @@ class Revocation:
         """Revoke what can be revoked of these chunks, or bring it back, passing over what others have locked."""
         parameters = self._about(batch)
         if self._plan.is_undo:
-            unlocked = UNLOCKED.format(columns="kept.revoked, kept.updated_at", found=REVOKED_BY_RUN)
-            found = change_returning(connection, BRING_BACK, unlocked, **parameters)
+            unlocked = UNLOCKED.format(columns="n.revoked, n.updated_at", found=REVOKED_BY_RUN)
+            found = change_returning(connection, BRING_BACK, f"{UNDONE},\n    {unlocked}", **parameters)
         else:
             unlocked = UNLOCKED.format(columns="chunk.position, t.revoked, t.updated_at", found=NOT_REVOKED)
             run = {} if self._recorder.run is None else {"run": self._recorder.run}
@@ -101,7 +106,8 @@ class Revocation:
         changed = set(found)
         if len(changed) == sum(len(chunk.ids) for chunk in batch):
             return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
-        left = f"    SELECT t.id{REVOKED_BY_RUN if self._plan.is_undo else NOT_REVOKED}"
+        undone = f"    WITH {UNDONE}\n    SELECT t.id{REVOKED_BY_RUN}"
+        left = undone if self._plan.is_undo else f"    SELECT t.id{NOT_REVOKED}"
         locked = {row.id for row in connection.rows(left, **parameters)}
         return [outcome_of(chunk, changed, locked) for chunk in batch]
 

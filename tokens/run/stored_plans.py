@@ -128,6 +128,7 @@ REVOKED_TOKENS = f"""public.personal_access_tokens t
         FROM token_tasks.revocations n
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = %(undone_run)s
+        OFFSET 0 -- each array is taken apart once
       ) n ON n.id = t.id AND {AS_REVOKED}"""  # noqa: S608 - a constant
 
 

@@ -180,7 +180,8 @@ def _read(
             if not found.digest:
                 block, rest = rest + block, b""
                 found.digest = _digest(block[: block.rfind(b"\n")])
-                skip = max(before.get(found.digest, 0), (positions or {}).get(found.digest, 0))
+                read_on_from = max(before.get(found.digest, 0), (positions or {}).get(found.digest, 0))
+                skip = max(0, read_on_from - found.position)  # Ruby's heading may have come by itself
                 found.twice = (log.name,) if found.digest in before else ()
             found.position += len(rest) + len(block)
             if skip:  # whole lines, so nothing is left over of the block before
