@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
@@ -76,6 +77,15 @@ def test_it_has_the_runs_and_what_proves_each_row_without_this_tool(everything: 
         assert len(faults[1].splitlines()) > len(checked.splitlines()) - 1
         checked = faults[1]
     assert "run 3 is missing" in checked
+
+
+def test_each_line_is_of_a_form_that_stays(everything: Address, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    schema = json.loads(Path(__file__).with_name("documents.schema.json").read_text())
+    validator = Draft202012Validator({"$ref": "#/$defs/evidence", "$defs": schema["$defs"]})
+    for line in file.read_text().splitlines():
+        validator.validate(json.loads(line))
 
 
 def test_each_byte_of_the_file_that_is_changed_is_found(everything: Address, tmp_path: Path) -> None:

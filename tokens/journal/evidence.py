@@ -35,8 +35,10 @@ RUNS = """
 RUN = """
     SELECT
       r.id AS run, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.undoes, r.policy,
-      r.planned_by, r.withdrawn_by, r.tool_version, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.recounted,
+      r.planned_by, r.withdrawn_by, r.withdrawn_because, r.tool_version,
+      r.tokens, r.changed, r.changed_meanwhile, r.locked, r.recounted,
       to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS planned_at,
+      to_char(r.withdrawn_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS withdrawn_at,
       to_char(r.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS finished_at,
       (
         SELECT COALESCE(jsonb_agg(jsonb_build_object(
