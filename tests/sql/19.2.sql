@@ -1367,10 +1367,10 @@ SELECT GREATEST(CAST(s.setting AS bigint), $1) AS room
 SAVEPOINT "_pg3_2";
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('parallel_setup_cost'), pg_catalog.current_setting('parallel_tuple_cost'), pg_catalog.current_setting('work_mem');
+SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('enable_parallel_hash'), pg_catalog.current_setting('work_mem');
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('parallel_setup_cost', '0', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true);
+SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('work_mem', '65536kB', true);
 
 -- list
 SELECT 
@@ -1429,7 +1429,7 @@ SELECT
     GROUP BY 1, 2;
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('parallel_setup_cost', '1000', true), pg_catalog.set_config('parallel_tuple_cost', '0.1', true), pg_catalog.set_config('work_mem', '4MB', true);
+SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('work_mem', '4MB', true);
 
 -- list
 RELEASE "_pg3_2";
