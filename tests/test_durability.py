@@ -16,7 +16,6 @@ from tests.testbed.crashes import (
     fill,
     kills,
 )
-from tests.testbed.runs import query
 from tokens.address import Address
 from tokens.targets.demo.embedded import Server
 
@@ -31,12 +30,8 @@ def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agree
 ) -> None:
     fill(gitlab_database)
     wanted = kills(gitlab_database)
-    Killer(gitlab_database, change=change, jobs=jobs).check(wanted)
-    done = query(
-        gitlab_database, "SELECT count(*) FROM token_tasks.attempts WHERE stopped_because = 'the process is dead'"
-    )
-    # The others were killed before they began, or had just ended; of a few kills those may be all.
-    assert done[0][0] > OFTEN // 3 or wanted < OFTEN
+    # On a busy machine more of them come too early; of a few kills those may be all.
+    Killer(gitlab_database, change=change, jobs=jobs).check(wanted, met=0 if wanted < OFTEN else OFTEN // 3 + 1)
 
 
 @pytest.mark.slow

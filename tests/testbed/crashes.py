@@ -327,11 +327,20 @@ class Killer:
         # The server's process notices it at the end of its statement.
         wait_for(self.address, OURS, lambda sessions: sessions == 0)
 
-    def check(self, kills: int) -> None:
-        """So many kills; after each of them table and journal agree, and in the end everything is as it was."""
+    @property
+    def met(self) -> int:
+        """How many of the kills have met a run; the others came before it began, or when it had just ended."""
+        dead = "SELECT count(*) FROM token_tasks.attempts WHERE stopped_because = 'the process is dead'"
+        return int(query(self.address, dead)[0][0])
+
+    def check(self, kills: int, met: int = 0) -> None:
+        """So many kills at least, of which some have `met` a run.
+
+        After each of them table and journal agree, and in the end everything is as it was.
+        """
         print(f"seed {self.seed}")
         before, checksums = Snapshot.of(self.address), everything(self.address)
-        while self.kills < kills:
+        while self.kills < kills or (met and self.met < met):
             self.kill()
             check_agreement(self.address, before)
         while (words := what_is_next(self.address, self.change)) != self.change:
