@@ -43,7 +43,8 @@ import invoke
 import tokens
 from tokens.tasks.declaration import task
 from tokens.tasks.option import Option
-from tokens.tasks.options import STANDBY, TARGET, YES
+from tokens.tasks.options.changing import STANDBY
+from tokens.tasks.options.shared import TARGET, YES
 
 @task("nowhere:here", TARGET, Option("ids", "A file.", is_file=True), STANDBY, YES, name="journal.probe")
 def whatever():

@@ -16,8 +16,8 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.selection import DateRange, Selection
-from tokens.tasks import options as declared
-from tokens.tasks.options import LEAVE_OUT, PERIODS, SELECTING
+from tokens.tasks.options import shared as declared
+from tokens.tasks.options.selecting import LEAVE_OUT, PERIODS, SELECTING
 
 
 def days(first: str, last: str | None = None) -> DateRange:

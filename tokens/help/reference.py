@@ -4,7 +4,7 @@ from tokens.change.plan import RunKind
 from tokens.errors import ExitStatus
 from tokens.journal.installation import RunState
 from tokens.tasks.option import listed
-from tokens.tasks.options import KIND, OTHER_KINDS, STATE
+from tokens.tasks.options.shared import KIND, OTHER_KINDS, STATE
 
 EXIT_STATUSES = {
     ExitStatus.DONE: "Done, also where nothing matched or nothing was left to do.",

@@ -3,7 +3,7 @@
 import invoke
 
 from tokens.tasks.declaration import Task, task
-from tokens.tasks.options import (
+from tokens.tasks.options.keeping import (
     ALLOW_PUBLICATION,
     BUNDLE_FOLDER,
     BUNDLE_PLACE,
@@ -11,14 +11,11 @@ from tokens.tasks.options import (
     DEMO_FOLDER,
     DEPLOY_DIRECTORY,
     FOUR_EYES_SET,
-    LOCATED,
-    OUTPUT,
     PRUNED_DAY,
-    REASON_GIVEN,
     SQL,
     TOKENS_OF_DEMO,
-    YES,
 )
+from tokens.tasks.options.shared import LOCATED, OUTPUT, REASON_GIVEN, YES
 
 
 def _group(name: str, manual: str, *tasks: Task) -> invoke.Collection:

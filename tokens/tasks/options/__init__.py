@@ -1,0 +1,1 @@
+"""Every option that a task has, described once, by what it is about."""

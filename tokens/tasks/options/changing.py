@@ -1,0 +1,235 @@
+"""The options of tasks that change tokens, each described once: what happens, and how carefully."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tokens.commands.environment import Environment
+from tokens.commands.options.handling import GUARDS, MOST_JOBS, Handling, handling
+from tokens.tasks import target
+from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.options.selecting import SELECTING
+from tokens.tasks.options.shared import (
+    ACCOUNT,
+    DAY,
+    FORM,
+    KINDS,
+    NUMBER,
+    NUMBER_OF_RUN,
+    OUTPUT,
+    PERIOD,
+    REASON,
+    RUN,
+    SECRETS_FILE,
+    STATES,
+    YES,
+)
+
+RUN_TO_CHANGE = Argument("run", "tokens.commands.options.values:run_to_change", (RUN,))
+FOUR_EYES = Argument("four_eyes", target.four_eyes)
+
+NO_JOURNAL = Option(
+    "no_journal",
+    "Keep no record: the change cannot be undone, nor continued after a stop.",
+    False,
+    group=Group.CARE,
+)
+
+STANDBY = Option(
+    "standby",
+    "Wait for this standby when it is behind: postgresql://… or a name from tokens.targets. May be given several "
+    "times. Default: those that database.yml lists for load balancing.",
+    several=True,
+    value=Value("STANDBY", "the address of a standby", "postgresql://gitlab@db2/gitlabhq_production", lookup="targets"),
+    group=Group.CARE,
+)
+
+DRY_RUN = Option("dry_run", "Show the plan, change and store nothing.", False, group=Group.CARE, short="n")
+AT_MOST = Option("at_most", "Refuse to change more tokens than this number.", value=NUMBER, group=Group.CARE)
+
+CARRYING_OUT = (
+    STANDBY,
+    YES.saying("Do not ask; needed where there is no terminal. Skips no guard."),
+    AT_MOST,
+    Option(
+        "max_lag",
+        "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.",
+        "10s",
+        value=Value("TIME", "a time", "10s"),
+        group=Group.CARE,
+    ),
+    Option(
+        "jobs",
+        f"How many connections share the work, 1 to {MOST_JOBS}: two need about two thirds of the time. Default: "
+        "tokens.jobs in the configuration, then 1.",
+        configured=True,
+        value=Value("NUMBER", "a number", "2", tuple(str(number) for number in range(1, MOST_JOBS + 1))),
+        group=Group.CARE,
+    ),
+)
+
+PLAN = Option(
+    "plan",
+    "Store the plan in the journal, for `apply` by a second person within a day.",
+    False,
+    group=Group.CARE,
+)
+
+NO_NAMES = Option(
+    "no_names",
+    "Keep no names in the journal, ids and dates alone. Names take about 25 bytes a token.",
+    False,
+    group=Group.CARE,
+)
+
+PLANNING = (DRY_RUN, PLAN, REASON, NO_JOURNAL, NO_NAMES)
+
+PLAN_OUTPUT = Option(
+    "output",
+    "text, json, or with --dry-run csv (all tokens of the plan). Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
+)
+
+
+def handling_of(task: str, *more: Option, output: Option = OUTPUT) -> Argument:
+    """How carefully `task` changes tokens: the options of all such tasks, and more."""
+    guards = GUARDS[task]
+    allow = Option(
+        "allow",
+        f"Continue in spite of a guard: {', '.join(guards)}. {SEVERAL}",
+        several=True,
+        value=Value("WORD", "the word of a guard", guards[0], tuple(guards)),
+        group=Group.CARE,
+    )
+
+    def made(
+        option: target.TargetOption, environment: Environment, standby: Sequence[str] | None, **own: Any
+    ) -> Handling:
+        standbys, four_eyes = target.standbys(option, standby), option.configuration.four_eyes
+        return handling(environment, task=task, standbys=standbys, four_eyes=four_eyes, **own)
+
+    return Argument("handling", made, (*CARRYING_OUT, output, allow, *more))
+
+
+HANGING_ON = Argument(
+    "options",
+    "tokens.commands.change:treatment",
+    (
+        Option(
+            "memberships",
+            "move: memberships of bots that end before the new date are moved as GitLab's own rotation does; keep: "
+            "they stay, and GitLab deletes the bots. Default: move.",
+            "move",
+            forms=("move", "keep"),
+        ),
+        Option(
+            "notices",
+            "rearm: owners who were warned already will be warned again; keep: what GitLab remembers stays. "
+            "Default: rearm.",
+            "rearm",
+            forms=("rearm", "keep"),
+        ),
+    ),
+)
+"""What happens to what belongs to the tokens."""
+
+EXTENSION = Argument(
+    "change",
+    "tokens.commands.change:extension",
+    (
+        Option("to", "The new expiration date (2027-06-15, or +90d from today).", value=DAY),
+        Option(
+            "by",
+            "Instead of --to: each token's own date plus this period (365d, 12w).",
+            value=Value("PERIOD", "a period", "365d"),
+        ),
+        Option("stagger", "Spread the new dates evenly over this period, from --to or --by on (30d).", value=PERIOD),
+    ),
+)
+
+SAID_OF_ROTATION = {
+    "kind": f"Of this kind: {KINDS}. Default: service-account, with --new-owner personal. {SEVERAL}",
+    "state": f"Only in this state: {STATES}. Default: active; with --expired-within expired; with --service-account or "
+    f"--token whatever can be rotated. {SEVERAL}",
+}
+
+ROTATION = Argument(
+    "options",
+    "tokens.commands.options.rotating:rotate_options",
+    (
+        Option("service_account", "Only tokens of the account with this username.", value=ACCOUNT, group=Group.TOKENS),
+        Option(
+            "token",
+            "Only the token with this name or id.",
+            value=Value("TOKEN", "the name or id of a token", "4711"),
+            group=Group.TOKENS,
+        ),
+        Option(
+            "within",
+            "All tokens that work and expire within a period from today, such as 30d.",
+            value=PERIOD,
+            group=Group.TOKENS,
+        ),
+        Option(
+            "expired_within",
+            "All tokens that have expired within the last period, such as 14d.",
+            value=Value("PERIOD", "a period", "14d"),
+            group=Group.TOKENS,
+        ),
+        *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),
+        Option(
+            "allow",
+            "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago); administrator "
+            "(the new owner is one, the old one is not); no-membership (the new owner is a member of nothing). "
+            f"{SEVERAL}",
+            several=True,
+            value=Value("WORD", "the word of a guard", "long-expired", GUARDS["rotate"]),
+            group=Group.CARE,
+        ),
+        AT_MOST.saying("Refuse to rotate more tokens than this number."),
+        Option(
+            "expires_in",
+            "How long the new token lives, in days. Default: 365d, or the instance's maximum if that is less.",
+            value=Value("DAYS", "a number of days", "365d"),
+        ),
+        Option(
+            "grace",
+            "Let the old token live on for this number of days (7d) at most, instead of revoking it at once.",
+            value=Value("DAYS", "a number of days", "7d"),
+        ),
+        Option(
+            "new_owner",
+            "Give the new tokens of people to the service account with this username: for an employee who leaves.",
+            value=Value("USERNAME", "a username", "deploy", lookup="service accounts"),
+        ),
+        Option(
+            "verify",
+            "The URL of GitLab that has to accept the new token. Default: the one in the configuration of the GitLab "
+            "installed right here.",
+            value=Value("URL", "the URL of a GitLab", "https://gitlab.example.com"),
+            group=Group.CARE,
+        ),
+        Option("no_verify", "Do not ask GitLab whether it accepts the new token.", False, group=Group.CARE),
+        Option(
+            "deliver",
+            "Where the new token goes: file:PATH ({account} and {token_id} are filled in), command:COMMAND (token on "
+            "its standard input, facts in TOKENS_ACCOUNT and the like, for a path TOKENS_NAME_SAFE) or stdout. Default "
+            "on a terminal: stdout.",
+            value=Value("WHERE", "a place for the new token", "file:/run/{account}", ("file:", "command:", "stdout")),
+        ),
+        Option("force", "Replace the file of --deliver, if it is there.", False),
+        Option(
+            "after",
+            "A command for each token that was rotated, at the very end, with the same facts, without the token.",
+            value=Value("COMMAND", "a command", "'glab ci run --branch main'"),
+        ),
+        SECRETS_FILE,
+        DRY_RUN.saying("Show the plan, make and change nothing. Needs no secrets."),
+        YES.saying("Do not ask; needed where there is no terminal."),
+        REASON,
+        Option("resume", "Bring the run with this number to its end.", value=NUMBER_OF_RUN, group=Group.TOKENS),
+        OUTPUT.saying("text or json; neither ever holds a token. Default: text."),
+    ),
+)

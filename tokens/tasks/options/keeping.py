@@ -1,0 +1,156 @@
+"""The options about the record, the demo and the bundle, each described once."""
+
+from dataclasses import replace
+
+from tokens.tasks import target
+from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.options.shared import FOLDER, FORM, PAST_DAY, REASON, RUN, TARGET, USERNAME
+
+FOUR_EYES_SET = Argument(
+    "on",
+    "tokens.commands.journal:turned",
+    (
+        Option("on", "From now on nobody may apply a plan of their own.", False),
+        Option("off", "One person may plan and apply again. Who turned it off stays on record.", False),
+    ),
+)
+
+RUNS_SHOWN = Argument(
+    "wanted",
+    "tokens.commands.history:wanted",
+    (
+        RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),
+        Option("tokens", "Each token of these runs, too.", False, group=Group.TOKENS),
+        Option(
+            "token",
+            f"Only what was done to the token with this id; also one that a rotation made. {SEVERAL}",
+            several=True,
+            value=Value("ID", "the id of a token", "4711"),
+            group=Group.TOKENS,
+        ),
+        Option(
+            "user",
+            f"Only what was done to tokens of the account that has, or had then, this username. {SEVERAL}",
+            several=True,
+            value=USERNAME,
+            group=Group.TOKENS,
+        ),
+        Option(
+            "since",
+            "Only runs that were planned or carried out on this day (2024-06-15, UTC) or later.",
+            value=PAST_DAY,
+            group=Group.TOKENS,
+        ),
+        replace(REASON, text="Only runs with this text in their reason; case does not count.", group=Group.TOKENS),
+    ),
+)
+
+HISTORY_OUTPUT = Option(
+    "output",
+    "text, json or csv (with --run or --tokens a line a token). Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
+)
+
+ALLOW_PUBLICATION = Option(
+    "allow",
+    "publication: go on although logical replication will carry the journal's tables.",
+    value=Value("WORD", "the word of a guard", "publication", ("publication",)),
+    group=Group.CARE,
+)
+
+SQL = Option(
+    "sql",
+    "Instead, print the statements that make its tables, to be run first on each subscriber of a publication that will "
+    "carry them. Nothing is changed.",
+    False,
+)
+
+EVIDENCE = Argument(
+    "wanted",
+    "tokens.commands.evidence:wanted",
+    (
+        Option(
+            "since",
+            "Only runs of which something was written on this day (2024-06-15, UTC) or later. Default: all.",
+            value=PAST_DAY,
+        ),
+        Option(
+            "file",
+            "The file to write, in place of an older one, with FILE.check.py beside it. Default: standard output.",
+            only_here=True,
+            value=Value("FILE", "a file", "evidence.ndjson", lookup="files"),
+        ),
+        Option(
+            "sign_key",
+            "Sign the file with this key of ssh, into FILE.sig.",
+            only_here=True,
+            value=Value("FILE", "a file", "~/.ssh/id_ed25519", lookup="files"),
+        ),
+    ),
+)
+
+PRUNED_DAY = Argument(
+    "day",
+    "tokens.commands.options.days:day_before_which",
+    (
+        Option(
+            "before",
+            "Forget the runs that were planned before this day, 00:00 UTC.",
+            value=PAST_DAY,
+        ),
+        Option(
+            "older_than",
+            "The same as a period before today, such as 90d or 1y.",
+            value=Value("PERIOD", "a period", "90d"),
+        ),
+    ),
+)
+
+DEMO_FOLDER = Argument("folder", target.demo_directory)
+
+TOKENS_OF_DEMO = Argument(
+    "tokens",
+    "tokens.commands.options.values:tokens_of_demo",
+    (
+        Option(
+            "tokens",
+            "How many tokens expire on one date. Default: 15653; as documented by GitLab: 1565353.",
+            value=Value("NUMBER", "a number", "1565353"),
+        ),
+    ),
+)
+
+DATE_OF_DEMO = Argument(
+    "expires_at",
+    "tokens.commands.options.days:date_of_demo",
+    (
+        Option(
+            "expires",
+            "The date on which they expire: friday (the coming one) or a day within the coming year (2027-06-15, "
+            "+14d). Default: 2024-06-15, as documented by GitLab.",
+            value=Value("DAY", "a day, or friday", "friday"),
+        ),
+    ),
+)
+
+DIRECTORY = Option(
+    "directory",
+    "Folder for the bundle. Default: INVOKE_TOKENS_BUNDLE_DIRECTORY, then tokens.bundle.directory in the "
+    "configuration, then invoke-gitlab-tokens in the user's cache.",
+    value=FOLDER,
+    group=Group.PLACE,
+)
+
+DEPLOY_DIRECTORY = Option(
+    "directory",
+    "Where to make the folder deploy. Default: the current folder.",
+    ".",
+    value=FOLDER,
+    group=Group.PLACE,
+)
+
+BUNDLE_FOLDER = Argument("folder", target.bundle_folder, (DIRECTORY,))
+BUNDLE_PLACE = Argument("place", target.bundle_place, (TARGET, DIRECTORY))

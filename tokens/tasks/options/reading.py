@@ -1,0 +1,307 @@
+"""The options of tasks that only read, each described once."""
+
+from dataclasses import replace
+
+from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.options.selecting import EVERY_TOKEN, PERIODS, SELECTING, _of_every
+from tokens.tasks.options.shared import DAY, FORM, LOG, PAST_DAY, PERIOD, SECRETS_FILE, USERNAME
+
+WHOSE = Argument(
+    "wanted",
+    "tokens.commands.whose:wanted",
+    (
+        Option(
+            "scan",
+            "Instead of reading standard input, look for tokens in the files of this folder, or in this file.",
+            value=Value("FOLDER", "a folder or a file", "/srv/scripts", lookup="files"),
+            group=Group.TOKENS,
+        ),
+        LOG.saying(
+            "Show what each token did, too, by GitLab's api_json.log: a file, or a pattern such as 'api_json.log*'; "
+            f"plain, gzip or zstd. {SEVERAL}"
+        ),
+        SECRETS_FILE,
+    ),
+)
+
+TOP = Argument(
+    "most",
+    "tokens.commands.options.values:number_of_dates",
+    (
+        Option(
+            "top",
+            "How many expiration dates to show, the commonest first: a number, or all. Default: 10.",
+            "10",
+            value=Value("NUMBER", "a number, or all", "3"),
+        ),
+    ),
+)
+
+DATES_OUTPUT = Option(
+    "output",
+    "text (as gitlab:tokens:analyze prints it), json or csv. Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
+)
+
+WHOSE_OUTPUT = Option(
+    "output",
+    "text (a line a token), json or csv; none of them ever holds a token. Default: text.",
+    "text",
+    forms=("text", "json", "csv"),
+    value=FORM,
+    short="o",
+)
+
+GRANTS = Option(
+    "grants",
+    "Instead, print the least privileges for this role as SQL: analyze, list, others (kinds that are no access "
+    "tokens), history, changes, revoke, rotate.",
+    value=Value("ROLE", "the name of a role", "auditor"),
+)
+
+LISTING = Argument(
+    "layout",
+    "tokens.commands.list_tokens:layout",
+    (
+        Option(
+            "wide",
+            "More columns: state, scopes, created, ips, membership_ends_at, clean_up_at, warned, flags, description.",
+            False,
+        ),
+        Option(
+            "columns",
+            f"These columns in this order, in every output. {SEVERAL}",
+            several=True,
+            value=Value("COLUMN", "a column", "id,name,email"),
+        ),
+        Option(
+            "sort",
+            "By this column; with a minus (--sort=-used) downwards. Default: expires, soonest first.",
+            value=Value("COLUMN", "a column", "owner"),
+        ),
+        Option(
+            "first",
+            "This number of tokens, or all. Default: 50 on a terminal, else all.",
+            value=Value("NUMBER", "a number, or all", "100"),
+        ),
+    ),
+)
+
+LIST_OUTPUT = Option(
+    "output",
+    "text, json, ndjson (a document a line), csv or ids (one a line, for --ids -). Default: text.",
+    "text",
+    forms=("text", "json", "ndjson", "csv", "ids"),
+    value=FORM,
+    short="o",
+)
+
+FORECAST = Argument(
+    "window",
+    "tokens.commands.forecast:window",
+    (
+        Option("by", "day, week or month. Default: week.", "week", forms=("day", "week", "month")),
+        Option(
+            "until",
+            "How far to look: a period (90d, 6m) or a day. Default: 90d.",
+            "90d",
+            value=Value("PERIOD", "a period or a day", "6m"),
+        ),
+        Option(
+            "sort", "date, or tokens: the days with the most tokens. Default: date.", "date", forms=("date", "tokens")
+        ),
+        Option(
+            "first",
+            "With --sort tokens, this number of days. Default: all.",
+            value=Value("NUMBER", "a number of days", "10"),
+        ),
+    ),
+)
+
+FORECAST_OUTPUT = Option(
+    "output",
+    "text, json, csv, ics (a calendar) or html (a page for a browser). Default: text.",
+    "text",
+    forms=("text", "json", "csv", "ics", "html"),
+    value=FORM,
+    short="o",
+)
+
+USED = Argument(
+    "wanted",
+    "tokens.commands.used:wanted",
+    (
+        LOG.saying(f"{LOG.text} Default: the log of the GitLab right here, with its rotated files."),
+        Option("since", "Leave out calls before this day (2024-06-15, UTC).", value=PAST_DAY),
+        Option(
+            "state_file",
+            "Read on from where the last run with this file ended, and write down where this one ends. For a timer.",
+            only_here=True,
+            value=Value("FILE", "a file", "/var/lib/gitlab-tokens/used.json", lookup="files"),
+        ),
+        Option(
+            "by",
+            "A row for each token, address, route or day. Default: token.",
+            "token",
+            forms=("token", "address", "route", "day"),
+        ),
+        Option("top_refused", "Only dead tokens that are still being tried, most often first.", False),
+        Option(
+            "first",
+            "This number of rows, or all. Default: 50 on a terminal, else all.",
+            value=Value("NUMBER", "a number, or all", "100"),
+        ),
+    ),
+)
+
+USED_OUTPUT = Option(
+    "output",
+    "text, json, ndjson (a document a line) or csv. Default: text.",
+    "text",
+    forms=("text", "json", "ndjson", "csv"),
+    value=FORM,
+    short="o",
+)
+
+THRESHOLDS = Argument(
+    "thresholds",
+    "tokens.commands.check:thresholds",
+    (
+        Option("warn", "Tokens that stop working within this period are a warning. Default: 30d.", "30d", value=PERIOD),
+        Option(
+            "critical",
+            "Those within this one are critical. Default: 7d, or as --warn if that is shorter.",
+            value=Value("PERIOD", "a period", "7d"),
+        ),
+    ),
+)
+
+MAX_AGE = Argument(
+    "max_age",
+    "tokens.commands.check:max_age",
+    (
+        Option(
+            "max_age",
+            "Fail if the last call in the log of --log is older than this period, such as 6h or 1d.",
+            value=Value("PERIOD", "a period", "1d"),
+            group=Group.CARE,
+        ),
+    ),
+)
+
+EACH = Argument(
+    "most_of_each",
+    "tokens.commands.check:most_of_each",
+    (
+        Option("each", "A line, or a series, for each token, too.", False),
+        Option(
+            "at_most",
+            "Refuse --each for more tokens than this number. Default: 5000.",
+            value=Value("NUMBER", "a number", "20000"),
+            group=Group.CARE,
+        ),
+    ),
+)
+
+CHECK_OUTPUT = Option(
+    "output",
+    "text, json, nagios (a plugin's line and exit statuses, 0 to 3), or prometheus (its text format). Default: text.",
+    "text",
+    forms=("text", "json", "nagios", "prometheus"),
+    value=FORM,
+    short="o",
+)
+
+CHECK_FILE = Option(
+    "file",
+    "With --output prometheus: the file right here to replace, for node_exporter. A failure leaves it as it was.",
+    takes_form="prometheus",
+    value=Value("FILE", "a file", "/var/lib/gitlab-tokens/gitlab_tokens.prom", lookup="files"),
+)
+
+PAGE = Argument(
+    "contents",
+    "tokens.commands.page:contents",
+    (
+        Option("with_emails", "Show the owners' e-mail addresses, too.", False),
+        Option("only", "With --group: the page of that team, which says nothing of the rest of the instance.", False),
+    ),
+)
+
+PAGE_FILE = Option(
+    "file",
+    "The file to write, in place of an older one. A failure leaves that as it was. Default: standard output.",
+    only_here=True,
+    value=Value("FILE", "a file", "tokens.html", lookup="files"),
+)
+
+SIMULATED = Argument(
+    "asked",
+    "tokens.commands.simulate:asked",
+    (
+        Option(
+            "nights",
+            "How far to look: a period (60d, 3m) or a day. Default: 60d.",
+            "60d",
+            value=Value("PERIOD", "a period or a day", "3m"),
+        ),
+        Option(
+            "max_lifetime",
+            "If the instance's maximum lifetime were set to this period, 400 days at most.",
+            value=Value("PERIOD", "a period", "90d"),
+        ),
+        Option("require_expiry", "If new tokens had to have a date.", False),
+        Option("no_require_expiry", "If new tokens needed no date.", False),
+        Option(
+            "clean_up_days",
+            "If GitLab deleted inactive bots after this number of days, or never.",
+            value=Value("DAYS", "a number of days, or never", "7"),
+        ),
+        Option("disable", "If access tokens were disabled.", False),
+        Option(
+            "granular_after",
+            "If people could make fine-grained tokens alone from this day on.",
+            value=DAY,
+        ),
+        Option(
+            "block_user",
+            f"If the user with this username, or URL, were blocked. {SEVERAL}",
+            several=True,
+            value=USERNAME,
+        ),
+        Option(
+            "remove_member",
+            "If the user with this username were removed from the place that --project or --group names then.",
+            value=USERNAME,
+        ),
+        LOG.saying(f"{LOG.text} The tokens that are used most come first then."),
+        Option(
+            "by",
+            "token, owner or night: what the lines of text and CSV are about. Default: token.",
+            "token",
+            forms=("token", "owner", "night"),
+        ),
+        Option(
+            "first",
+            "This number of lines, or all. Default: 50 for people, else all.",
+            value=Value("NUMBER", "a number, or all", "100"),
+        ),
+        *(
+            replace(_of_every(option), value=option.value) if option.name != "kind" else option.saying(EVERY_TOKEN)
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+
+SIMULATION_OUTPUT = Option(
+    "output",
+    "text, json (all nights, owners and tokens), csv or ics (a calendar). Default: text.",
+    "text",
+    forms=("text", "json", "csv", "ics"),
+    value=FORM,
+    short="o",
+)

@@ -1,0 +1,245 @@
+"""The options that say which tokens, each described once, and what they make together."""
+
+from dataclasses import replace
+
+from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.options.shared import (
+    FILE,
+    GLOB,
+    GROUP_PATH,
+    KIND,
+    KIND_SHOWN,
+    KINDS,
+    OTHER_KINDS,
+    OWNER_STATE,
+    OWNER_STATES,
+    PAST_DAY,
+    PERIOD,
+    PROJECT_PATH,
+    SCOPE,
+    STATE,
+    STATE_TO_REVOKE,
+    STATES,
+    USERNAME,
+    WHICH,
+)
+
+SELECTING = (
+    Option(
+        "expires",
+        "Those that expire on a day (2026-12-04, today, +14d), in a month (2026-12), between two of these "
+        f"(2026-12-04..2026-12-11, ..+14d), or never (none). {SEVERAL}",
+        several=True,
+        value=WHICH,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "kind",
+        f"Only of this kind: {KINDS}. Default: every kind but impersonation. {SEVERAL}",
+        several=True,
+        value=KIND,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "state",
+        f"Only in this state: {STATES}. Default: active. {SEVERAL}",
+        several=True,
+        value=STATE,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "user",
+        f"Only of the user with this username, or URL. {SEVERAL}",
+        several=True,
+        value=USERNAME,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "group",
+        "Only of bots and service accounts of the group with this full path, or URL, and of what lies below it. "
+        + SEVERAL,
+        several=True,
+        value=GROUP_PATH,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "project",
+        f"Only of bots and service accounts of the project with this full path, or URL. {SEVERAL}",
+        several=True,
+        value=PROJECT_PATH,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "name",
+        "Only with a name like this, case counts: * is any text, ? a character.",
+        value=GLOB,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "scope",
+        f"Only with this scope, such as api. Of several a token must have all. {SEVERAL}",
+        several=True,
+        value=SCOPE,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "last_used_before",
+        "Only last used before this day (2024-06-15, UTC), or never.",
+        value=PAST_DAY,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "last_used_after",
+        "Only last used on this day (2024-06-15, UTC) or later.",
+        value=PAST_DAY,
+        group=Group.TOKENS,
+    ),
+    Option("created_before", "Only created before this day (2024-06-15, UTC).", value=PAST_DAY, group=Group.TOKENS),
+    Option(
+        "created_after",
+        "Only created on this day (2024-06-15, UTC) or later.",
+        value=PAST_DAY,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "owner_state",
+        f"Only of owners in this state: {OWNER_STATES}. {SEVERAL}",
+        several=True,
+        value=OWNER_STATE,
+        group=Group.TOKENS,
+    ),
+    Option("never_used", "Only those that GitLab has never seen used.", False, group=Group.TOKENS),
+    Option(
+        "beyond_maximum",
+        "Only those that live longer than the instance's maximum lifetime, or have no date.",
+        False,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "no_membership",
+        "Only those of project and group bots without any membership, which reach nothing.",
+        False,
+        group=Group.TOKENS,
+    ),
+    Option(
+        "ids",
+        "Only with an id in this file (- is standard input), separated by spaces, commas or lines; # starts a comment.",
+        is_file=True,
+        value=FILE,
+        group=Group.TOKENS,
+    ),
+)
+
+KINDS_SHOWN = (
+    f"Only of this kind: {KINDS}; or one that is no access token: {OTHER_KINDS}. Default: {{default}}. {SEVERAL}"
+)
+
+EVERY_TOKEN = f"Only of this kind: {KINDS}. Default: every kind of token. {SEVERAL}"
+
+LEAVE_OUT = Option(
+    "leave_out",
+    "Leave out tokens that a guard is about: superseded (a rotation has replaced them).",
+    forms=("superseded",),
+    group=Group.TOKENS,
+)
+
+SUPERSEDED = Argument("superseded", "tokens.commands.options.selecting:takes_superseded", (LEAVE_OUT,))
+
+WITHIN = Option(
+    "within",
+    "Those that work and expire within a period from today (30d, 2w, 3m, 1y), instead of --expires.",
+    value=PERIOD,
+    group=Group.TOKENS,
+)
+
+EXPIRED_WITHIN = Option(
+    "expired_within",
+    "Those that have expired within the last period, such as 14d, instead of --expires. --state is expired then.",
+    value=Value("PERIOD", "a period", "14d"),
+    group=Group.TOKENS,
+)
+
+PERIODS = (WITHIN, EXPIRED_WITHIN)
+SELECTION = Argument("selection", "tokens.commands.options.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
+"""Which tokens are to be changed."""
+
+TO_REVOKE = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_revoke",
+    (
+        *(
+            replace(
+                option.saying(f"Only in this state: active, expired. Default: active. {SEVERAL}"), value=STATE_TO_REVOKE
+            )
+            if option.name == "state"
+            else option
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+"""Which tokens are to be revoked."""
+
+
+def _of_every_kind(option: Option) -> Option:
+    """The same where every kind of token counts unless kinds are named, and more kinds can be named."""
+    if option.name != "kind":
+        return option
+    return replace(option.saying(KINDS_SHOWN.format(default="every kind of token")), value=KIND_SHOWN)
+
+
+def _of_every(option: Option) -> Option:
+    """The same where every state counts, too."""
+    every = f"Only in this state: {STATES}. Default: every state. {SEVERAL}"
+    return option.saying(every) if option.name == "state" else _of_every_kind(option)
+
+
+LISTED = Argument("selection", "tokens.commands.options.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
+"""Which tokens are to be shown: without an option about the date those of any date."""
+
+COUNTED = Argument("selection", "tokens.commands.options.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
+"""Which tokens are counted: without an option about kind or state all of them."""
+
+COMING = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_count",
+    tuple(_of_every(option) for option in SELECTING if option.name not in ("expires", "state")),
+)
+"""Which tokens are counted by a task that has a window of its own, of those that work."""
+
+FORESEEN = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_foresee",
+    tuple(_of_every_kind(option) for option in SELECTING if option.name != "expires"),
+)
+"""The same, and revoked ones on request."""
+
+REPORTED = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_report",
+    (
+        *(
+            option.saying(f"Only in this state: {STATES}. Default: active and expired. {SEVERAL}")
+            if option.name == "state"
+            else _of_every(option)
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+"""Which tokens a page is about."""
+
+USED_TOKENS = Argument(
+    "selection",
+    "tokens.commands.options.selecting:to_count",
+    (
+        *(
+            option.saying(f"Only of this kind: {KINDS}. Default: every kind of token. {SEVERAL}")
+            if option.name == "kind"
+            else _of_every(option)
+            for option in SELECTING
+        ),
+        *PERIODS,
+    ),
+)
+"""The same where no other kinds can be named."""

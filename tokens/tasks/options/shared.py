@@ -1,0 +1,72 @@
+"""What options of many tasks have in common: values, targets, output, each described once."""
+
+from tokens.tasks import target
+from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+
+KINDS = "personal, impersonation, project, group, service-account"
+OTHER_KINDS = "deploy-token, membership, ssh-key, deploy-key, trigger, runner, secure-file, agent"
+STATES = "active, expired, revoked"
+OWNER_STATES = "active, blocked, banned, deactivated"
+
+# What follows an option, each said once.
+DAY = Value("DAY", "a day", "2027-06-15")
+PAST_DAY = Value("DAY", "a day", "2024-06-15")
+NUMBER = Value("NUMBER", "a number", "1000")
+NUMBER_OF_RUN = Value("RUN", "the number of a run", "12", lookup="runs")
+WHERE = Value("TARGET", "a target", "docker:gitlab", lookup="targets")
+PERIOD = Value("PERIOD", "a period", "30d")
+WHICH = Value("WHICH", "a day, or some days,", "2026-12-04")
+KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")))
+KIND_SHOWN = Value("KIND", "a kind", "project,deploy-token", (*KIND.choices, *OTHER_KINDS.split(", ")))
+OWNER_STATE = Value("STATE", "a state of an owner", "blocked,banned", tuple(OWNER_STATES.split(", ")))
+STATE = Value("STATE", "a state", "active,expired", tuple(STATES.split(", ")))
+STATE_TO_REVOKE = Value("STATE", "a state", "expired", ("active", "expired"))
+USERNAME = Value("USERNAME", "a username", "inventory", lookup="users")
+ACCOUNT = Value("USERNAME", "a username", "inventory", lookup="service accounts")
+GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools", lookup="groups")
+PROJECT_PATH = Value("PATH", "the full path of a project", "platform/tools/deploy", lookup="projects")
+GLOB = Value("GLOB", "a name, or a pattern for names", "'deploy-*'")
+SCOPE = Value("SCOPE", "a scope", "api")
+FILE = Value("FILE", "a file", "ids.txt", lookup="files")
+FOLDER = Value("FOLDER", "a folder", "~/bundles", lookup="files")
+FORM = Value("FORM", "a form", "json")
+REASONS = Value("TEXT", "a text", '"OPS-1: Friday"')
+
+TARGET = Option(
+    "target",
+    "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
+    "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration. Default: "
+    "INVOKE_TOKENS_TARGET, then tokens.target in the configuration, then the GitLab installed right here.",
+    value=WHERE,
+    group=Group.PLACE,
+    short="t",
+)
+
+LOCATED = Argument("locate", target.locator, (TARGET,))
+TARGETS_CONFIGURED = Argument("configured", target.configured)
+THERE = Argument("there", target.there, (TARGET,))
+
+SECRETS_FILE = Option(
+    "secrets_file",
+    "A copy of GitLab's secrets.yml or gitlab-secrets.json. Default: that of the GitLab right here.",
+    value=Value("FILE", "a file", "/root/gitlab-secrets.json", lookup="files"),
+    group=Group.PLACE,
+)
+
+LOG = Option(
+    "log",
+    "GitLab's api_json.log: a file, a pattern such as 'api_json.log*', or - for standard input; plain, gzip or zstd. "
+    f"Rotated files are read in their order. {SEVERAL}",
+    several=True,
+    is_log=True,
+    value=Value("FILE", "a file", "'/var/log/gitlab/gitlab-rails/api_json.log*'", lookup="files"),
+    group=Group.PLACE,
+)
+
+RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
+REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
+REASON_GIVEN = Argument("reason", "tokens.commands.options.values:reason", (REASON,))
+YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
+OUTPUT = Option("output", "text or json. Default: text.", "text", forms=("text", "json"), value=FORM, short="o")
+LOGS = Argument("logs", "tokens.commands.options.logs:logs_named", (LOG,))
+"""Logs from which a task says how its tokens are used."""
