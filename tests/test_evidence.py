@@ -145,6 +145,15 @@ def test_what_is_no_evidence_is_said_in_a_line(everything: Address, tmp_path: Pa
         assert said.startswith("the file cannot be checked: ")
 
 
+def test_it_says_how_many_runs_were_forgotten(everything: Address, tmp_path: Path) -> None:
+    words = ["journal.prune", "--before", "2999-01-01", "--yes", "--target", url(everything)]
+    assert "3 runs are forgotten" in call_here(GITLAB_TOKENS, *words).stdout
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    status, said = check(file)
+    assert (status, said.endswith("; 3 runs were forgotten by journal.prune.\n")) == (0, True)
+
+
 def test_an_entry_that_is_no_entry_is_named(everything: Address, tmp_path: Path) -> None:
     execute(everything, "UPDATE token_tasks.entries SET written = 'junk' WHERE run_id = 1 AND number = 1")
     file = tmp_path / "evidence.ndjson"

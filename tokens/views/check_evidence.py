@@ -60,6 +60,8 @@ def check(head, *lines):
     if end != {"lines": len(lines) + 1, "sha256": sha256(head + "".join(lines[:-1]))}:
         faults.append("the file is not as it was made")
     older = f"{len(runs) - len(covered) + 1} runs from before revision 4 are not covered"
+    if gone := [run for run, (content, _) in stored.items() if content == "-"]:
+        older += f"; {len(gone)} runs were forgotten by journal.prune"
     return sorted(faults), f"{len(covered) - 1} runs with {len(rows)} rows are as they were written; {older}"
 
 
