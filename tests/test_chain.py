@@ -51,6 +51,9 @@ RUN = """
 ADDED = (
     RUN.replace("{chain}", "NULL"),
     RUN.replace("{chain}", "'x'"),
+    RUN.replace("{chain}", "NULL")
+    .replace("(kind", "(id, kind")
+    .replace("VALUES (", "OVERRIDING SYSTEM VALUE VALUES (-5, "),
     "INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version) "
     "VALUES (1, 2, '{}', '', '')",
     "INSERT INTO token_tasks.chunks (run_id, position, token_ids) VALUES (1, 3, '{5}')",

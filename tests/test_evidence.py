@@ -1,5 +1,6 @@
 """Evidence: what an auditor gets, and what proves it without this tool."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -99,6 +100,68 @@ def test_each_byte_of_the_file_that_is_changed_is_found(everything: Address, tmp
         assert subprocess.run(program, capture_output=True).returncode == 1, place
 
 
+ADDED = """
+    INSERT INTO token_tasks.runs
+      (id, kind, state, selection, change, memberships, notices, planned_by, tool_version, tokens)
+    OVERRIDING SYSTEM VALUE
+    SELECT {number}, kind, state, selection, change, memberships, notices, planned_by, tool_version, tokens
+    FROM token_tasks.runs
+    WHERE id = 1
+"""
+
+
+@pytest.mark.parametrize("number", [77, -5])
+def test_a_run_that_was_added_does_not_pass_for_one_from_before_revision_4(
+    everything: Address, tmp_path: Path, number: int
+) -> None:
+    execute(everything, ADDED.format(number=number))
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    status, checked = check(file)
+    assert (status, f"run {number} has not the entries that the journal knows of\n" in checked) == (1, True)
+
+
+def test_what_a_line_says_of_a_run_is_what_its_rows_say(everything: Address, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.ndjson"
+    for old, new in (('"reason": "why"', '"reason": "who"'), ('"by": {"host"', '"by": {"hose"')):
+        write(everything, file)
+        head, *between, _ = file.read_text().splitlines(keepends=True)
+        place = next(place for place, line in enumerate(between) if line.startswith('{"run"') and old in line)
+        between[place] = between[place].replace(old, new)
+        content = "".join([head, *between])
+        end = {"lines": len(between) + 2, "sha256": hashlib.sha256(content.encode()).hexdigest()}
+        file.write_text(content + json.dumps({"end": end}) + "\n")
+        assert check(file) == (1, "the line of run 1 says something else than its rows\n")
+
+
+def test_what_is_no_evidence_is_said_in_a_line(everything: Address, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    content = file.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], content.replace(b"why", b"w\xfcy"), content + b"\n"):
+        file.write_bytes(damaged)
+        status, said = check(file)
+        assert (status, said.count("\n")) == (1, 1)
+        assert said.startswith("the file cannot be checked: ")
+
+
+def test_it_says_how_many_runs_were_forgotten(everything: Address, tmp_path: Path) -> None:
+    words = ["journal.prune", "--before", "2999-01-01", "--yes", "--target", url(everything)]
+    assert "3 runs are forgotten" in call_here(GITLAB_TOKENS, *words).stdout
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    status, said = check(file)
+    assert (status, said.endswith("; 3 runs were forgotten by journal.prune.\n")) == (0, True)
+
+
+def test_an_entry_that_is_no_entry_is_named(everything: Address, tmp_path: Path) -> None:
+    execute(everything, "UPDATE token_tasks.entries SET written = 'junk' WHERE run_id = 1 AND number = 1")
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    status, said = check(file)
+    assert (status, said.splitlines()[0]) == (1, "entry 1 of run 1 was changed, or one before it is missing")
+
+
 def test_it_has_what_was_written_since_a_day(everything: Address, tmp_path: Path) -> None:
     file = tmp_path / "evidence.ndjson"
     write(everything, file, "--since", "2020-01-01")
@@ -143,6 +206,8 @@ def test_it_is_signed_with_a_key_of_ssh(everything: Address, tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, "")
     file.write_text(file.read_text().replace("why", "who"))
     assert verified().returncode != 0
+    write(everything, file)
+    assert not Path(f"{file}.sig").exists()
 
 
 def test_what_cannot_be_signed_or_written_is_said(everything: Address, tmp_path: Path) -> None:
@@ -155,6 +220,7 @@ def test_what_cannot_be_signed_or_written_is_said(everything: Address, tmp_path:
     key.chmod(0o600)
     refused = write(everything, file, "--sign-key", str(key), status=ExitStatus.FAILED)
     assert refused.startswith(f"{file} is written, but not signed: ssh-keygen says: ")
+    assert refused.endswith(" (a key with a passphrase takes a terminal, or ssh-add before)\n")
     assert not Path(f"{file}.sig").exists()
     assert "cannot be written" in write(everything, tmp_path / "none" / "file", status=ExitStatus.FAILED)
 

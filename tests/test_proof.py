@@ -336,7 +336,11 @@ def test_turning_it_off_stays_on_record_and_the_configuration_cannot(instance: I
 def test_the_configuration_demands_it_of_its_callers(instance: Instance) -> None:
     on = {"INVOKE_TOKENS_FOUR_EYES": "true"}
     assert "Two people are needed" in instance.refusal(*EXTEND, "--yes", env=on)
-    assert "Two people are needed" in instance.refusal("rotate", "--within", "60d", "--yes", env=on)
+    line = instance.refusal("rotate", "--within", "60d", "--yes", env=on)
+    assert "Two people are needed" in line
+    assert line.endswith(" for somebody else, and tokens.four_eyes in Invoke's configuration demands it.")
+    assert "but not here: tokens.four_eyes" in instance.done("journal.four-eyes", env=on)
+    assert "but not here" not in instance.done("journal.four-eyes")
     instance.done(*STORE, env={**on, **ERIKA})
     assert "erika planned run 1" in instance.refusal("apply", "--run", 1, "--yes", env={**on, **ERIKA})
     bad = instance.run(*EXTEND, "--yes", env={"INVOKE_TOKENS_FOUR_EYES": "perhaps"})

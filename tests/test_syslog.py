@@ -39,6 +39,15 @@ def test_a_run_that_ends_otherwise_has_one_too(instance: Instance, syslog: Log) 
     assert "run=1 kind=extend state=stopped " in syslog.line()
 
 
+def test_a_plan_that_is_withdrawn_has_one_with_who_withdrew_it(instance: Instance, syslog: Log) -> None:
+    instance.done(*EXTEND, "--plan")
+    instance.done("withdraw", "--run", 1, "--yes", env={**syslog.env, "SUDO_USER": "max"})
+    line = syslog.line()
+    assert "run=1 kind=extend state=withdrawn planned_by=" in line
+    assert ' withdrawn_by="max (sudo, as ' in line
+    assert line.endswith(f" tokens=60 changed=0 changed_meanwhile=0 locked=0 chain={line_of(instance, 1)}")
+
+
 def test_it_can_be_switched_off_and_no_run_fails_without_it(instance: Instance, syslog: Log, tmp_path: Path) -> None:
     assert instance.run(*EXTEND, "--yes", env={VARIABLE: "false"}).returncode == 0
     assert instance.run("undo", "--run", 1, "--yes", env={VARIABLE: str(tmp_path / "none")}).returncode == 0

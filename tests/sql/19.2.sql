@@ -935,7 +935,7 @@ SELECT r.id AS run_id
 SELECT r.id AS run_id
     FROM token_tasks.runs r
     JOIN token_tasks.entries e ON e.run_id = 0 AND e.number = 1
-    WHERE r.chain IS NULL AND r.id >= CAST(substring(e.written FROM '^before (\d+) -$') AS bigint)
+    WHERE r.chain IS NULL AND (r.id < 1 OR r.id >= CAST(substring(e.written FROM '^before (\d+) -$') AS bigint))
     ORDER BY r.id;
 
 -- journal.status
@@ -7970,7 +7970,7 @@ UPDATE token_tasks.runs
 -- rotate
 SELECT
       r.id, r.kind, r.undoes, r.state, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.planned_by,
-      a.carried_out_by, encode(r.chain, 'hex') AS chain
+      r.withdrawn_by, a.carried_out_by, encode(r.chain, 'hex') AS chain
     FROM token_tasks.runs r
     LEFT JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
     WHERE r.id = $1 AND r.state <> 'running';

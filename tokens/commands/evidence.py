@@ -72,6 +72,7 @@ def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending
     check = wanted.file.with_name(f"{wanted.file.name}.check.py")
     with environment.announced("Reading the journal"), _lines(site, wanted.since) as lines:
         replace(wanted.file, (f"{line}\n".encode("ascii") for line in lines), FOR_ITS_OWNER)
+        _signature(wanted.file).unlink(missing_ok=True)  # it is of the older file
     replace(check, view.CHECK.read_bytes(), FOR_ITS_OWNER)
     environment.print(f"Written to {wanted.file} → to check it: python3 {_quoted(check)} {_quoted(wanted.file)}")
     if wanted.sign_key is not None:
@@ -102,10 +103,17 @@ def _sign(file: Path, key: Path) -> Path:
         done = subprocess.run(command, stdin=content, capture_output=True, check=False)  # noqa: S603 - of our own words
     if done.returncode != 0:
         said = " ".join(done.stderr.decode("utf-8", "replace").split())
-        raise TokensError(f"{file} is written, but not signed: ssh-keygen says: {said or 'nothing'}")
-    signature = file.with_name(f"{file.name}.sig")
+        raise TokensError(
+            f"{file} is written, but not signed: ssh-keygen says: {said or 'nothing'} (a key with a passphrase takes a "
+            "terminal, or ssh-add before)"
+        )
+    signature = _signature(file)
     replace(signature, done.stdout, FOR_ITS_OWNER)
     return signature
+
+
+def _signature(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sig")
 
 
 def _quoted(path: Path) -> str:

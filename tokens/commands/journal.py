@@ -74,8 +74,12 @@ def turned(_: Environment, on: bool, off: bool) -> bool | None:
     return on if on or off else None
 
 
-def four_eyes(environment: Environment, locate: Locate, on: bool | None, reason: str | None, output: str) -> None:
+def four_eyes(
+    environment: Environment, locate: Locate, on: bool | None, reason: str | None, output: str, four_eyes: bool
+) -> None:
     """Turn four eyes on or off for everybody who uses the journal, or show whether they are, and who has turned them.
+
+    `four_eyes` is whether the configuration demands them here.
 
     Raises:
         TokensError: see `tokens.errors`.
@@ -94,7 +98,7 @@ def four_eyes(environment: Environment, locate: Locate, on: bool | None, reason:
     show(
         environment,
         output,
-        text=lambda: view.four_eyes_screen(found),
+        text=lambda: view.four_eyes_screen(found, by_configuration=four_eyes),
         json=lambda: view.four_eyes_as_json(found, described(site)),
     )
 

@@ -104,7 +104,7 @@ def rotate(
             "that selects, such as --group PATH or --ids FILE."
         )
     if four_eyes and not options.dry_run and options.resume is None:
-        raise alone(RunKind.ROTATE)
+        raise alone(RunKind.ROTATE, by_configuration=True)
     if not options.dry_run:
         forbid_core_dumps()
     delivery = _destination(options, environment)

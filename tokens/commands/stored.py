@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tokens import database, origin
 from tokens.call import to_type
 from tokens.change.plan import RunKind
-from tokens.commands import recording
+from tokens.commands import recording, syslog
 from tokens.commands.agreement import agreed as confirmed_by_person
 from tokens.commands.carry_out import carry_out
 from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
@@ -65,6 +65,7 @@ def withdraw(environment: Environment, locate: Locate, run: int, reason: str | N
     question = f"Run {run}, {stored.kind} of {counted(stored.tokens, 'token')}, can never be applied then."
     if stored.state is not RunState.PLANNED or yes or confirmed_by_person(environment, "withdraw", question):
         beginning.withdraw(address, run, who, reason)
+        syslog.write_run(environment, address, run)
         return print_done(environment, f"Run {run} is withdrawn: nobody can apply it.")
     return DONE
 

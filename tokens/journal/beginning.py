@@ -88,7 +88,7 @@ def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> 
         FourEyes: with what to do instead.
     """
     if four_eyes:
-        raise settings.alone(kind)
+        raise settings.alone(kind, by_configuration=True)
     with database.reading(address) as connection:
         if installation.is_readable(connection) and installation.read_revision(connection) == installation.REVISION:
             settings.check_alone(connection, kind)

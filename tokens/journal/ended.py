@@ -8,7 +8,7 @@ from tokens.origin import described
 RUN = """
     SELECT
       r.id, r.kind, r.undoes, r.state, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.planned_by,
-      a.carried_out_by, encode(r.chain, 'hex') AS chain
+      r.withdrawn_by, a.carried_out_by, encode(r.chain, 'hex') AS chain
     FROM token_tasks.runs r
     LEFT JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
     WHERE r.id = %(run)s AND r.state <> 'running'
@@ -30,6 +30,7 @@ def line(connection: Connection, run: int) -> str | None:
         "state": found.state,
         "planned_by": json.dumps(described(found.planned_by)),
         "carried_out_by": None if found.carried_out_by is None else json.dumps(described(found.carried_out_by)),
+        "withdrawn_by": None if found.withdrawn_by is None else json.dumps(described(found.withdrawn_by)),
         "tokens": found.tokens,
         "changed": found.changed,
         "changed_meanwhile": found.changed_meanwhile,

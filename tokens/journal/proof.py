@@ -58,12 +58,12 @@ HEADS = """
     ORDER BY r.id
 """
 
-# Runs from before revision 4 have the numbers below the one that the journal's first entry names.
+# Runs from before revision 4 have the numbers from 1 up to the one that the journal's first entry names.
 UNCHAINED = r"""
     SELECT r.id AS run_id
     FROM token_tasks.runs r
     JOIN token_tasks.entries e ON e.run_id = 0 AND e.number = 1
-    WHERE r.chain IS NULL AND r.id >= CAST(substring(e.written FROM '^before (\d+) -$') AS bigint)
+    WHERE r.chain IS NULL AND (r.id < 1 OR r.id >= CAST(substring(e.written FROM '^before (\d+) -$') AS bigint))
     ORDER BY r.id
 """
 

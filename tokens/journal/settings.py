@@ -75,8 +75,10 @@ def check_alone(connection: Connection, kind: RunKind, *, four_eyes: bool = Fals
     Raises:
         FourEyes: with what to do instead.
     """
-    if four_eyes or demands_four_eyes(connection):
+    if demands_four_eyes(connection):
         raise alone(kind)
+    if four_eyes:
+        raise alone(kind, by_configuration=True)
 
 
 def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> None:
@@ -96,13 +98,19 @@ def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes
         )
 
 
-def alone(kind: RunKind) -> FourEyes:
-    """What is said to one person who wants to plan a run of this kind and to carry it out."""
+def alone(kind: RunKind, *, by_configuration: bool = False) -> FourEyes:
+    """What is said to one person who wants to plan a run of this kind and to carry it out.
+
+    `by_configuration` is whether that takes two by the configuration alone, which no task turns off.
+    """
     needed = "Two people are needed here, one to plan a change and one to carry it out: nothing was changed."
     match kind:
         case RunKind.ROTATE:
+            stored = "The plan of a rotation cannot be stored for somebody else"
+            if by_configuration:
+                return FourEyes(f"{needed} {stored}, and tokens.four_eyes in Invoke's configuration demands it.")
             return FourEyes(
-                f"{needed} The plan of a rotation cannot be stored for somebody else."
+                f"{needed} {stored}."
                 + to_type("to allow one person again, which is recorded", "journal.four-eyes", "--off")
             )
         case RunKind.EDIT:

@@ -10,6 +10,7 @@ from tokens.tasks.options.keeping import (
     DATE_OF_DEMO,
     DEMO_FOLDER,
     DEPLOY_DIRECTORY,
+    FOUR_EYES,
     FOUR_EYES_SET,
     PRUNED_DAY,
     SQL,
@@ -47,7 +48,8 @@ def install() -> None:
 def uninstall() -> None:
     """Remove the journal and all that it remembers.
 
-    Afterwards no run can be undone, and none can be gone on with.
+    Afterwards no run can be undone, and none can be gone on with. Four eyes are
+    off then, and what proves the runs is gone: write evidence before.
 
     Example:
 
@@ -74,22 +76,23 @@ def journal_status() -> None:
     """
 
 
-@task("journal:four_eyes", LOCATED, FOUR_EYES_SET, REASON_GIVEN, OUTPUT, name="journal.four-eyes")
+@task("journal:four_eyes", LOCATED, FOUR_EYES_SET, REASON_GIVEN, OUTPUT, FOUR_EYES, name="journal.four-eyes")
 def four_eyes() -> None:
     """Let nobody apply a plan of their own.
 
     With --on the journal demands two people: who plans a change may not carry it
-    out. It holds for every caller, on every host. extend, remove and undo are
-    refused then without --plan, and apply is refused to the person who planned.
-    edit and rotate are refused, since their plans cannot be stored. A rotation
-    that was begun before is continued by another person. --off ends that. Both
-    stay on record with who and when, and without an option it shows them.
+    out. It holds for every caller, on every host. extend, remove, revoke and undo
+    are refused then without --plan, and apply is refused to the person who
+    planned. edit and rotate are refused, since their plans cannot be stored. A
+    rotation that was begun before is continued by another person. --off ends
+    that. Both stay on record with who and when, and without an option it shows
+    them.
 
     tokens.four_eyes: true in the configuration demands the same of its callers
     alone, and cannot turn it off.
 
     A person is who was there before sudo, or before a container was entered, else
-    the account. Nothing proves that: who may become root can claim to be somebody
+    the account. Nothing proves that: who sets SUDO_USER claims to be somebody
     else, and who has the database's password needs no task. It helps where people
     have accounts of their own and sudo. Two people who log in as root are one.
 

@@ -668,7 +668,7 @@ def evidence() -> None:
     rows, and the entries of the chain that proves them. There is no token, digest
     or e-mail address in it, unless a name or a reason has one.
 
-    FILE.check.py is some forty lines of Python. They check the file without this
+    FILE.check.py is some sixty lines of Python. They check the file without this
     tool, and name what was changed, removed or added. Read them before you run
     them.
     --sign-key signs the file with ssh-keygen. Who has the public key checks it

@@ -112,10 +112,15 @@ def _size(count: int) -> str:
     return f"{count / 10**3:.0f} kB" if count < 10**7 else f"{count / 10**6:.0f} MB"
 
 
-def four_eyes_screen(found: Sequence[Setting]) -> Iterator[str]:
-    """Whether two people are needed, and each time that this was turned on or off, the last first."""
+def four_eyes_screen(found: Sequence[Setting], *, by_configuration: bool = False) -> Iterator[str]:
+    """Whether two people are needed, and each time that this was turned on or off, the last first.
+
+    `by_configuration` is whether the configuration demands it here, whatever the journal says.
+    """
     on = bool(found) and found[0].on
     yield f"Four eyes   {'on: who plans a change may not carry it out' if on else 'off: one person may do both'}"
+    if by_configuration and not on:
+        yield f"{'':<12}but not here: tokens.four_eyes in Invoke's configuration demands two people"
     for one in found:
         why = f": {printable(one.because)}" if one.because else ""
         turned = f"turned {'on' if one.on else 'off'}, by {printable(described(one.origin))}{why}"
