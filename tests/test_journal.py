@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_token, make_tokens
-from tests.testbed.journal import NEW, execute, make_old_run, make_plan, make_run, values
+from tests.testbed.journal import NEW, SOMEBODY, execute, make_old_run, make_plan, make_run, values
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
@@ -303,8 +303,12 @@ def test_pruning_forgets_what_was_planned_before_a_day_in_utc_but_nothing_under_
     running = make_run(installed, make_plan([1]), RunState.RUNNING, created_at="2026-01-01 00:00+00")
     assert contents.prune(installed, date(2026, 2, 28)) == 0
     assert contents.count_prunable(installed, date(2026, 3, 1)) == len(old)
-    assert contents.prune(installed, date(2026, 3, 1)) == len(old)
+    assert contents.prune(installed, date(2026, 3, 1), SOMEBODY) == len(old)
     assert contents.prune(installed, date(2026, 3, 1)) == 0
+    who = (
+        "SELECT concat_ws(' ', name, value ->> 'before', value ->> 'runs', set_by ->> 'user') FROM token_tasks.settings"
+    )
+    assert values(installed, who) == [f"pruned 2026-03-01 {len(old)} {SOMEBODY.user}"]
     assert run_numbers(installed) == [new, running]
     for table, of in (("chunks", [new, running]), ("entries", [0, new, running])):
         assert values(installed, f"SELECT DISTINCT run_id FROM token_tasks.{table} ORDER BY 1") == of

@@ -105,6 +105,7 @@ def four_eyes(
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:
     """Forget the runs that were planned before 00:00 UTC of `day`, once a person has agreed or with `yes`."""
+    who = origin.here()  # asked before this process may become the GitLab user
     address = locate().address
     with environment.announced("Reading the journal"):
         runs = contents.count_prunable(address, day)
@@ -117,6 +118,6 @@ def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> End
     ):
         return print_done(
             environment,
-            f"{counted(contents.prune(address, day), 'run is', 'runs are')} forgotten, all from before {day}.",
+            f"{counted(contents.prune(address, day, who), 'run is', 'runs are')} forgotten, all from before {day}.",
         )
     return DONE

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from tokens import database
+from tokens import database, origin
 from tokens.address import Address
 from tokens.database import Connection, array_literal
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import PREDECESSOR
-from tokens.journal import chain, proof
+from tokens.journal import chain, proof, settings
 from tokens.journal.installation import REVISION, RunState, read_revision
 from tokens.journal.proof import Checked
 from tokens.journal.setup import LOCK_TIMEOUT, STATEMENT_TIMEOUT, check_usable
+from tokens.origin import Origin
 
 STATES = """
     SELECT r.state, count(*) AS runs, sum(r.tokens)::bigint AS tokens
@@ -152,13 +153,14 @@ def count_prunable(address: Address, before: date) -> int:
         return int(connection.row(f"SELECT count(*) AS runs {_old_runs(schema)}", before=str(before)).runs)
 
 
-def prune(address: Address, before: date) -> int:
+def prune(address: Address, before: date, who: Origin | None = None) -> int:
     """Forget the runs that were planned before 00:00 UTC of a day; how many there were.
 
     Kept is what is under way, and a rotation of GitLab 16.0 to 16.2 whose old token is not revoked, expired or not:
     GitLab does not know that it was replaced. Of 16.3 and later it does, so nothing has to be kept.
 
-    That they are forgotten is entered in the journal's chain, with their last chains.
+    That they are forgotten is entered in the journal's chain, with their last chains. So is who did it, who is this
+    process unless it is said.
 
     The room that they took is used again after the server's next autovacuum.
 
@@ -179,6 +181,8 @@ def prune(address: Address, before: date) -> int:
         for undo in undos:
             chain.enter(connection, undo, runs=[undo])
         chain.forget(connection, {run.id: run.chain for run in old if run.chain is not None})
+        if old:
+            settings.note_pruning(connection, before=before, runs=len(old), origin=who or origin.here())
         return len(old)
 
 

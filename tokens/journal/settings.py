@@ -6,6 +6,7 @@ The last row of a name counts, and the rows before it stay: who turned something
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from tokens.call import to_type
 from tokens.change.plan import RunKind
@@ -15,6 +16,7 @@ from tokens.journal import chain
 from tokens.origin import Origin, person
 
 FOUR_EYES = "four_eyes"
+PRUNED = "pruned"
 
 SETTINGS = """
     SELECT
@@ -56,9 +58,18 @@ def read_four_eyes(connection: Connection) -> tuple[Setting, ...]:
 
 def set_four_eyes(connection: Connection, *, on: bool, origin: Origin, because: str | None) -> None:
     """Turn four eyes on or off for everybody, in the open transaction, with its record."""
+    _set(connection, FOUR_EYES, on, origin, because)
+
+
+def note_pruning(connection: Connection, *, before: date, runs: int, origin: Origin) -> None:
+    """Keep who has forgotten how many runs, from before which day, in the open transaction."""
+    _set(connection, PRUNED, {"before": str(before), "runs": runs}, origin, None)
+
+
+def _set(connection: Connection, name: str, value: object, origin: Origin, because: str | None) -> None:
     connection.execute(chain.SERIALIZE)
     set_by = json.dumps(origin.as_dict())
-    row = connection.row(SET, name=FOUR_EYES, value=json.dumps(on), set_by=set_by, because=because)
+    row = connection.row(SET, name=name, value=json.dumps(value), set_by=set_by, because=because)
     chain.enter_journal(connection, settings=[row.id])
 
 

@@ -10,13 +10,12 @@ from tokens.tasks.options.keeping import (
     DATE_OF_DEMO,
     DEMO_FOLDER,
     DEPLOY_DIRECTORY,
-    FOUR_EYES,
     FOUR_EYES_SET,
     PRUNED_DAY,
     SQL,
     TOKENS_OF_DEMO,
 )
-from tokens.tasks.options.shared import LOCATED, OUTPUT, REASON_GIVEN, YES
+from tokens.tasks.options.shared import FOUR_EYES, LOCATED, OUTPUT, REASON_GIVEN, YES
 
 
 def _group(name: str, manual: str, *tasks: Task) -> invoke.Collection:
@@ -108,7 +107,8 @@ def prune() -> None:
     """Forget runs of long ago; none that is under way.
 
     A run that is forgotten can no longer be undone. A rotation whose old token
-    still works is kept. It takes one of --before and --older-than.
+    still works is kept. Who forgot how many runs, and when, stays in the journal.
+    It takes one of --before and --older-than.
 
     Examples:
 

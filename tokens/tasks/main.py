@@ -4,7 +4,6 @@ from tokens.tasks.declaration import Family, task
 from tokens.tasks.options.changing import (
     DRY_RUN,
     EXTENSION,
-    FOUR_EYES,
     HANGING_ON,
     NO_JOURNAL,
     NO_NAMES,
@@ -49,7 +48,17 @@ from tokens.tasks.options.selecting import (
     TO_REVOKE,
     USED_TOKENS,
 )
-from tokens.tasks.options.shared import LOCATED, LOGS, OUTPUT, REASON, REASON_GIVEN, TARGETS_CONFIGURED, THERE, YES
+from tokens.tasks.options.shared import (
+    FOUR_EYES,
+    LOCATED,
+    LOGS,
+    OUTPUT,
+    REASON,
+    REASON_GIVEN,
+    TARGETS_CONFIGURED,
+    THERE,
+    YES,
+)
 
 
 @task("analyze:analyze", LOCATED, TOP, DATES_OUTPUT)

@@ -25,7 +25,6 @@ from tokens.tasks.options.shared import (
 )
 
 RUN_TO_CHANGE = Argument("run", "tokens.commands.options.values:run_to_change", (RUN,))
-FOUR_EYES = Argument("four_eyes", target.four_eyes)
 
 NO_JOURNAL = Option(
     "no_journal",

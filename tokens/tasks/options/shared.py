@@ -70,3 +70,4 @@ YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, gro
 OUTPUT = Option("output", "text or json. Default: text.", "text", forms=("text", "json"), value=FORM, short="o")
 LOGS = Argument("logs", "tokens.commands.options.logs:logs_named", (LOG,))
 """Logs from which a task says how its tokens are used."""
+FOUR_EYES = Argument("four_eyes", target.four_eyes)
