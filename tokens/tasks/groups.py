@@ -82,8 +82,8 @@ def four_eyes() -> None:
     """Let nobody apply a plan of their own.
 
     With --on the journal demands two people: who plans a change may not carry it
-    out. It holds for every caller, on every host. extend, remove and undo are
-    refused then without --plan, and apply is refused to the person who planned.
+    out. It holds for every caller, on every host. extend, remove, revoke and undo
+    are refused then without --plan, and apply is refused to the person who planned.
     edit and rotate are refused, since their plans cannot be stored. A rotation
     that was begun before is continued by another person. --off ends that. Both
     stay on record with who and when, and without an option it shows them.
