@@ -216,9 +216,19 @@ def test_only_a_plan_that_nobody_has_begun_can_be_withdrawn(instance: Instance) 
         "Run 1 is done, and only a plan that nobody has begun can be withdrawn: nothing was changed. "
         "→ to take it back: gitlab-tokens undo --run 1"
     )
+    instance.done("undo", "--run", 1, "--yes")
+    line = instance.refusal("withdraw", "--run", 2, "--yes")
+    assert line.endswith("can be withdrawn: nothing was changed."), "an undo is not undone"
+    instance.done("revoke", "--expires", SOON, "--yes")
+    line = instance.refusal("withdraw", "--run", 3, "--yes")
+    assert line.endswith("→ to revive these tokens: gitlab-tokens undo --run 3 --allow reviving")
+    instance.execute("UPDATE token_tasks.runs SET state = 'running' WHERE id = 3")
+    assert "undo" not in instance.refusal("withdraw", "--run", 3, "--yes"), "it is refused while a run is under way"
+    instance.execute("UPDATE token_tasks.runs SET state = 'done' WHERE id = 3")
     assert "There is no run 9" in instance.refusal("withdraw", "--run", 9, "--yes", status=2)
-    instance.done("remove", "--expires", LATER, "--plan")
-    assert "withdraw asks before it changes anything" in instance.refusal("withdraw", "--run", 2, status=2)
+    instance.done("undo", "--run", 3, "--allow", "reviving", "--yes")
+    instance.done("remove", "--expires", SOON, "--plan")
+    assert "withdraw asks before it changes anything" in instance.refusal("withdraw", "--run", 5, status=2)
 
 
 def test_an_undo_says_whose_run_it_takes_back_when_and_why_and_can_be_stored(instance: Instance) -> None:

@@ -15,10 +15,11 @@ from tests.testbed.runs import begin_run, install
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
+from tokens.change.notes import refuse_guarded
 from tokens.change.plan import RunKind, make_plan
 from tokens.change.revocation import Ends, read_ends
 from tokens.engine import make_engine
-from tokens.errors import ExitStatus
+from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.settings import read_policy
@@ -207,6 +208,8 @@ def test_an_undo_brings_back_only_what_nobody_has_touched_and_only_where_that_is
     assert (done.returncode, revoked(people)) == (ExitStatus.PARTIAL, {2, 7})
     assert "2 tokens were changed since, or are gone, and left alone: 2, 3" in done.stdout
     assert rows(people)[1] == (False, "2024-01-01 00:00:00.5")
+    again = people.run("undo", "--run", 3, "--allow", "reviving", "--yes")
+    assert "NOTE: 3 tokens are as before that run already, from an undo that was begun before." in again.stdout
     last = people.refusal("undo", "--run", 3, "--allow", "reviving", "--yes", status=ExitStatus.PARTIAL)
     assert last == "No token is still as run 3 left it: nothing was changed."
 
@@ -253,6 +256,20 @@ def test_a_run_that_was_stopped_goes_on_and_history_has_what_it_did(people: Inst
     people.done("undo", "--run", 1, "--allow", "reviving", "--yes")
     assert people.checksum() == before
     assert "| the revoked tokens back | " in people.done("history")
+
+
+def test_of_a_single_token_the_recount_speaks_in_the_singular(people: Instance) -> None:
+    assert "Recounted: 1 of 1 token is revoked." in people.done("revoke", "--owner-state", "blocked", "--yes")
+    out = people.done("undo", "--run", 1, "--allow", "reviving", "--yes")
+    assert "Recounted: 1 of 1 token is not revoked any more." in out
+
+
+def test_what_a_guard_says_to_allow_is_enough_when_it_is_typed() -> None:
+    with pytest.raises(Refused) as refused:
+        refuse_guarded(("reviving", "doomed"), {"reviving"})
+    assert str(refused.value) == (
+        "Refused because of doomed (see the notes above); to do it all the same use --allow reviving,doomed"
+    )
 
 
 def ends(address: Address, clean_up: CleanUp | None, **settings: Any) -> Ends:

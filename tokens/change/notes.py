@@ -143,6 +143,8 @@ def guards(notes: Iterable[Note]) -> tuple[str, ...]:
 def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str = "") -> None:
     """Refuse what guards forbid, by their words, and `allow` does not name.
 
+    What it says to type has those that `allow` names already, too: typed in place of the first, it is enough.
+
     Raises:
         Refused: nothing has been changed.
     """
@@ -151,7 +153,7 @@ def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str 
         without = f"to leave out what a rotation has replaced {leave_out}, " if "superseded" in forbidden else ""
         raise Refused(
             f"Refused because of {' and '.join(forbidden)} (see the notes above); {without}to do it all the same use "
-            f"--allow {','.join(forbidden)}"
+            f"--allow {','.join(words)}"
         )
 
 

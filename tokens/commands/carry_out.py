@@ -138,7 +138,7 @@ def _conclude(
     done = "Revoked" if kind is RunKind.REVOKE else "Updated"
     report.say(f"{done} {end.changed:,} of {tokens} in {duration(seconds)}.")
     if course.recounted is not None:
-        report.say(f"Recounted: {course.recounted:,} of {tokens} {_wanted(course.plan)}.")
+        report.say(f"Recounted: {course.recounted:,} of {tokens} {_wanted(course.plan, course.tokens)}.")
     if run is not None:
         report.say(f"Recorded as run {run}.{next_steps.to_take_back(run, kind, reversible=reversible)}")
     left = list(_left(end, course.recounted, revokes=course.plan.change.revokes))
@@ -150,11 +150,12 @@ def _conclude(
     )
 
 
-def _wanted(plan: Plan) -> str:
-    """What is so of the tokens of a plan that has been carried out."""
+def _wanted(plan: Plan, tokens: int) -> str:
+    """What is so of the tokens of a plan that has been carried out, this many, as the end of a sentence about them."""
+    are, have_their = ("is", "has its") if tokens == 1 else ("are", "have their")
     if plan.change.revokes:
-        return "are not revoked any more" if plan.is_undo else "are revoked"
-    return "have their old date again" if plan.is_undo else "have their new date"
+        return f"{are} not revoked any more" if plan.is_undo else f"{are} revoked"
+    return f"{have_their} old date again" if plan.is_undo else f"{have_their} new date"
 
 
 def _left(end: Finished, recounted: int | None, *, revokes: bool) -> Iterator[str]:

@@ -19,7 +19,7 @@ from tokens.gitlab.schema import read_schema
 from tokens.gitlab.settings import read_policy
 from tokens.journal import chain, names, settings, trust
 from tokens.journal.installation import RunState
-from tokens.journal.runs import read_plan, read_run
+from tokens.journal.runs import StoredRun, read_plan, read_run
 from tokens.origin import Origin, described, is_dead
 from tokens.version import __version__
 
@@ -460,9 +460,18 @@ def withdraw(connection: Connection, run: int, origin: Origin, reason: str | Non
             raise Refused(f"Run {run} was withdrawn before.{to_type('to see it', 'history', '--run', run)}")
         raise Refused(
             f"Run {run} is {stored.state}, and only a plan that nobody has begun can be withdrawn: nothing was changed."
-            + (to_type("to take it back", "undo", "--run", run) if stored.changed else "")
+            + _to_take_back(stored)
         )
     chain.enter(connection, run)
+
+
+def _to_take_back(stored: StoredRun) -> str:
+    """How a run that cannot be withdrawn any more is taken back; empty where `undo` would refuse it, too."""
+    if not stored.changed or stored.state is RunState.RUNNING or stored.kind in (RunKind.UNDO, RunKind.ROTATE):
+        return ""
+    if stored.kind is RunKind.REVOKE:
+        return to_type("to revive these tokens", "undo", "--run", stored.id, "--allow", "reviving")
+    return to_type("to take it back", "undo", "--run", stored.id)
 
 
 def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> Record:

@@ -503,8 +503,8 @@ def revoke() -> None:
 def apply() -> None:
     """Carry out a stored plan, or go on with a run.
 
-    A plan comes from extend, remove or revoke with --plan. A run is gone on with when
-    it was stopped, or when its process died. The tokens are those of the plan;
+    A plan comes from extend, remove, revoke or undo with --plan. A run is gone on
+    with when it was stopped, or when its process died. The tokens are those of the plan;
     one that somebody has changed since then is left alone and reported. The
     guards are asked again, as in extend. One more guard is old-plan: the stored
     plan is older than a day. Of a complete run there is nothing to do, and the

@@ -141,10 +141,11 @@ def undo_screen(found: Undo) -> list[str]:
             "tokens that live longer."
         )
     if found.put_back and (found.tokens or found.changed_since):
-        lines.append(
-            f"NOTE: {counted(found.put_back, 'token has its', 'tokens have their')} old date already, from an undo "
-            "that was begun before."
-        )
+        if found.plan.change.revokes:
+            already = f"{counted(found.put_back, 'token is', 'tokens are')} as before that run already"
+        else:
+            already = f"{counted(found.put_back, 'token has its', 'tokens have their')} old date already"
+        lines.append(f"NOTE: {already}, from an undo that was begun before.")
     since = found.changed_since
     if since:
         shown = ", ".join(map(str, since[:MOST_IDS_SHOWN]))
