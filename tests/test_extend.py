@@ -418,10 +418,10 @@ def test_what_a_guard_refuses_is_changed_only_when_it_is_allowed(some: Instance)
         f"Refused because of maintenance and beyond-maximum {how} maintenance,beyond-maximum"
     )
     assert some.refusal(*words, "--to", LATER, "--allow", "past,maintenance") == (
-        f"Refused because of beyond-maximum {how} beyond-maximum"
+        f"Refused because of beyond-maximum {how} maintenance,beyond-maximum"
     )
     assert some.refusal(*words, "--to", TODAY, "--allow", "maintenance") == (
-        f"Refused because of past and earlier {how} past,earlier"
+        f"Refused because of past and earlier {how} maintenance,past,earlier"
     )
     assert some.refusal(*words, "--to", LATER, "--plan", "--allow", "maintenance").startswith("Refused because of beyo")
     refused = some.run(*words, "--to", LATER, "--allow", "maintenance")
