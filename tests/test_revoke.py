@@ -325,3 +325,19 @@ def test_a_clean_up_that_waits_for_nothing_takes_bots_the_next_night_and_a_guard
     assert there.refusal("revoke", "--kind", "project", "--yes").startswith("Refused because of doomed")
     people = there.done("revoke", "--kind", "project", "--yes", "--allow", "doomed")
     assert "NOTE: 1 bot loses by this change what keeps them: at 00:00 UTC GitLab deletes them" in people
+
+
+def test_who_applies_an_undo_that_another_person_has_planned_is_asked_again(people: Instance) -> None:
+    people.done("revoke", "--never-used", "--yes")
+    people.done("undo", "--run", 1, "--allow", "reviving", "--plan")
+    people.execute("UPDATE personal_access_tokens SET updated_at = now() WHERE id = 1")
+    note = "An undo revives these 3 tokens, also for somebody who should not have them. All would work again: 2, 3, 4."
+    assert f"NOTE: {note}" in people.run("apply", "--run", 2, "--dry-run").stdout
+    assert people.refusal("apply", "--run", 2, "--yes") == (
+        "Refused because of reviving (see the notes above); to do it all the same use --allow reviving"
+    )
+    assert revoked(people) == {1, 2, 3, 4, 7}
+    done = people.run("apply", "--run", 2, "--yes", "--allow", "reviving")
+    assert done.returncode == ExitStatus.PARTIAL
+    assert f"NOTE: {note}" in done.stdout
+    assert revoked(people) == {1, 7}

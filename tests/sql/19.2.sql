@@ -8697,6 +8697,39 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
     WHERE this.written IS NOT NULL;
 
+-- journal.prune
+INSERT INTO token_tasks.settings (name, value, set_by, because)
+    VALUES ($1, CAST($2 AS jsonb), CAST($3 AS jsonb), $4)
+    RETURNING id;
+
+-- journal.prune
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 11 AS place, r.id AS key, concat('settings ', r.id, ' ',
+          encode(sha256(convert_to(CAST(jsonb_build_object(
+          'name', r.name, 'value', r.value, 'set_by', r.set_by,
+          'because', r.because, 'set_at', r.set_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS line
+        FROM token_tasks.settings r
+        WHERE r.id = ANY (CAST($1 AS bigint[]))
+        UNION ALL
+        SELECT 0 AS place, gone.key, concat('settings ', gone.key, ' -') AS line
+        FROM unnest(CAST($1 AS bigint[])) AS gone (key)
+        WHERE NOT EXISTS (SELECT FROM token_tasks.settings r WHERE r.id = gone.key)
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
+
 -- journal.uninstall
 SELECT count(*) AS runs FROM token_tasks.runs;
 

@@ -6,7 +6,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.facts import Facts, read_doomed, read_facts, read_superseded
-from tokens.change.notes import Concern, Note, doomed, guards, left_out_superseded, notes, superseded_note
+from tokens.change.notes import Concern, Note, doomed, guards, left_out_superseded, maintenance, notes, superseded_note
 from tokens.change.plan import Plan, RunKind, read_gaps, read_release
 from tokens.change.revocation import Ends, notes_on_ends, notes_on_returns, read_ends, read_returns
 from tokens.database import Connection
@@ -132,6 +132,15 @@ REVOKED_TOKENS = f"""public.personal_access_tokens t
       ) n ON n.id = t.id AND {AS_REVOKED}"""  # noqa: S608 - a constant
 
 
+# Of those the ones that a stored undo is about.
+PLANNED = """
+      JOIN (
+        SELECT unnest(c.token_ids) AS id
+        FROM token_tasks.chunks c
+        WHERE c.run_id = %(stored_run)s AND c.done_at IS NULL
+      ) planned ON planned.id = t.id"""
+
+
 # What an undo puts back along with them: memberships that still end as the run made them, some of which stay, as they
 # are needed by now, and notices of tokens about which GitLab has not warned since.
 PUT_BACK_ALONG = """
@@ -245,13 +254,13 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         policy = read_policy(connection, schema)
         estimate = read_release(connection, schema)
         bots = clean_up(release, estimate)
-        if stored.kind is RunKind.REVOKE:
+        if stored.kind is RunKind.UNDO:
+            found = _notes_on_undo(connection, schema, stored, plan, policy, bots)
+        elif stored.kind is RunKind.REVOKE:
             found = _notes_on_revocation(connection, schema, stored, plan, policy, bots)
         else:
             found = _notes_on_dates(connection, schema, stored, plan, policy, bots)
         hidden = read_gaps(connection, schema)
-    if stored.kind is RunKind.UNDO:
-        found = tuple(note for note in found if note.concern is Concern.MAINTENANCE)
     return Application(stored, replace(plan, notes=(*found, *hidden), release=release or estimate), undone)
 
 
@@ -328,11 +337,9 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
 def _notes_on_dates(
     connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
 ) -> tuple[Note, ...]:
-    """The notes on what is left of a run that changes dates; of an undo's own tokens nothing is asked."""
+    """The notes on what is left of a run that changes dates."""
     condition = Condition(STORED_TOKENS, {"stored_run": stored.id})
-    if stored.kind is RunKind.UNDO:
-        facts = None
-    elif stored.state is RunState.PLANNED:
+    if stored.state is RunState.PLANNED:
         migration = read_background_migration(connection, schema)
         facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots)
     else:
@@ -347,6 +354,29 @@ def _notes_on_dates(
         clean_up=bots,
         options=False,
     )
+
+
+def _notes_on_undo(
+    connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
+) -> tuple[Note, ...]:
+    """Today's notes on a stored undo, for the person who applies it. What it has begun was known then."""
+    always = maintenance(plan.moves, policy)
+    values: dict[str, object] = {"undone_run": stored.undoes, "stored_run": stored.id}
+    found: tuple[Note, ...]
+    if stored.state is not RunState.PLANNED:
+        found = (always,)
+    elif stored.change.revokes:
+        tokens = Condition(REVOKED_TOKENS + PLANNED, values)
+        number = connection.row(f"SELECT count(*) AS tokens FROM {tokens.sql}", **values).tokens  # noqa: S608 - ours
+        found = notes_on_returns(
+            plan.moves, number, read_returns(connection, schema, tokens, policy, bots), policy, bots
+        )
+    else:
+        changed, old = Condition(CHANGED_TOKENS + PLANNED, values), Condition("changed.old_expires_at", {})
+        replaced = read_superseded(connection, schema, Condition("TRUE", values), old, policy, changed.sql)
+        lost = read_doomed(connection, changed, old, policy, bots)
+        found = (always, superseded_note(replaced), doomed(lost, bots))
+    return tuple(note for note in found if note.tokens)
 
 
 def _notes_on_revocation(

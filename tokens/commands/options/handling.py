@@ -14,7 +14,7 @@ GUARDS = {
     "extend": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
     "remove": ("beyond-maximum", "superseded", "doomed", "maintenance", "publication"),
     "revoke": ("doomed", "maintenance", "publication"),
-    "apply": ("past", "earlier", "beyond-maximum", "superseded", "doomed", "maintenance", "old-plan"),
+    "apply": ("past", "earlier", "beyond-maximum", "reviving", "superseded", "doomed", "maintenance", "old-plan"),
     "undo": ("reviving", "superseded", "doomed", "maintenance"),
     "rotate": ("long-expired", "administrator", "no-membership"),
     "journal.install": ("publication",),
