@@ -1059,21 +1059,21 @@ DECLARE "stream_1" CURSOR FOR
       WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
         UNION ALL
         SELECT
-        r.run_id AS run_id, 'names' AS part, CAST(r.position AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+        r.run_id AS run_id, 'names' AS part, CAST(r.position AS text) AS key, encode(sha256(CAST(replace(CAST(jsonb_build_object(
           'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
-        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        ) AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 'hex') AS hash,
         false AS blank
       FROM token_tasks.names r
       WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
         UNION ALL
         SELECT
-        r.run_id AS run_id, 'rotations' AS part, CAST(r.token_id AS text) AS key, encode(sha256(convert_to(CAST(jsonb_build_object(
+        r.run_id AS run_id, 'rotations' AS part, CAST(r.token_id AS text) AS key, encode(sha256(CAST(replace(CAST(jsonb_build_object(
           'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
           'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
           'new_owner_id', r.new_owner_id, 'account', r.account, 'name', r.name,
           'path', r.path, 'successor_name', r.successor_name, 'delivered_to', r.delivered_to,
           'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text), 'member_ids', CAST(r.member_ids AS text)
-        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex') AS hash,
+        ) AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 'hex') AS hash,
         false AS blank
       FROM token_tasks.rotations r
       WHERE EXISTS (SELECT FROM token_tasks.runs c WHERE c.id = r.run_id AND c.chain IS NOT NULL)
@@ -5652,9 +5652,9 @@ WITH found AS MATERIALIZED (
       SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
       FROM (
         SELECT 9 AS place, r.position AS key, concat('names ', r.position, ' ',
-          encode(sha256(convert_to(CAST(jsonb_build_object(
+          encode(sha256(CAST(replace(CAST(jsonb_build_object(
           'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
-        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 'hex')
         ) AS line
         FROM token_tasks.names r
         WHERE r.run_id = $1 AND r.position = ANY (CAST($2 AS bigint[]))
@@ -7819,13 +7819,13 @@ WITH found AS MATERIALIZED (
       SELECT COALESCE(string_agg(concat(chr(10), one.line), '' ORDER BY one.place, one.key), '') AS lines
       FROM (
         SELECT 10 AS place, r.token_id AS key, concat('rotations ', r.token_id, ' ',
-          encode(sha256(convert_to(CAST(jsonb_build_object(
+          encode(sha256(CAST(replace(CAST(jsonb_build_object(
           'successor_id', r.successor_id, 'state', r.state, 'old_expires_at', r.old_expires_at,
           'new_expires_at', r.new_expires_at, 'grace_until', r.grace_until, 'old_member_expires_at', r.old_member_expires_at,
           'new_owner_id', r.new_owner_id, 'account', r.account, 'name', r.name,
           'path', r.path, 'successor_name', r.successor_name, 'delivered_to', r.delivered_to,
           'changed_at', r.changed_at AT TIME ZONE 'UTC', 'given_up', CAST(r.given_up AS text), 'member_ids', CAST(r.member_ids AS text)
-        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+        ) AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 'hex')
         ) AS line
         FROM token_tasks.rotations r
         WHERE r.run_id = $1 AND r.token_id = ANY (CAST($2 AS bigint[]))

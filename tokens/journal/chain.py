@@ -39,19 +39,24 @@ SERIALIZE = "SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'))"
 class Part:
     """Columns of a table that are written together; each is SQL about the row `r`. Rows of a run differ in the key.
 
-    What is filled in `later` need not be entered as long as all of it is NULL.
+    What is filled in `later` need not be entered as long as all of it is NULL. `foreign` rows have texts from GitLab's
+    tables, which may be damaged: no encoding can be asked of them.
     """
 
     table: str
     key: str
     columns: dict[str, str]
     later: bool = False
+    foreign: bool = False
 
     def content(self, **instead: str) -> str:
         """A row as JSON, as SQL for its bytes; `instead` has other values for some columns."""
         pairs = [f"'{name}', {sql}" for name, sql in {**self.columns, **instead}.items()]
         lines = ",\n          ".join(", ".join(pairs[start : start + 3]) for start in range(0, len(pairs), 3))
-        return f"convert_to(CAST(jsonb_build_object(\n          {lines}\n        ) AS text), {ENCODING})"
+        document = f"CAST(jsonb_build_object(\n          {lines}\n        ) AS text)"
+        if self.foreign:
+            return f"CAST(replace({document}, chr(92), repeat(chr(92), 2)) AS bytea)"
+        return f"convert_to({document}, {ENCODING})"
 
     def hash(self, **instead: str) -> str:
         """The SHA-256 of that, as SQL."""
@@ -79,13 +84,19 @@ class Part:
 
 
 def _part(
-    table: str, key: str, *plain: str, times: Sequence[str] = (), ids: Sequence[str] = (), later: bool = False
+    table: str,
+    key: str,
+    *plain: str,
+    times: Sequence[str] = (),
+    ids: Sequence[str] = (),
+    later: bool = False,
+    foreign: bool = False,
 ) -> Part:
     """`times` are points in time, which come in UTC, and `ids` arrays of them, which come as text: that is quicker."""
     columns = {name: f"r.{name}" for name in plain}
     columns |= {name: f"r.{name} AT TIME ZONE 'UTC'" for name in times}
     columns |= {name: f"CAST(r.{name} AS text)" for name in ids}
-    return Part(table, key, columns, later=later)
+    return Part(table, key, columns, later=later, foreign=foreign)
 
 
 def _each_in_utc(*names: str) -> dict[str, str]:
@@ -132,12 +143,13 @@ PARTS = {
         ids=["member_ids", "other_token_ids"],
     ),
     "revocations": _part("revocations", "id", "position", "revoked", "updated_at", "revoked_at", ids=["token_ids"]),
-    "names": _part("names", "position", "accounts", "tokens", "paths"),
+    "names": _part("names", "position", "accounts", "tokens", "paths", foreign=True),
     "rotations": _part(
         *("rotations", "token_id", "successor_id", "state", "old_expires_at", "new_expires_at", "grace_until"),
         *("old_member_expires_at", "new_owner_id", "account", "name", "path", "successor_name", "delivered_to"),
         times=["changed_at"],
         ids=["given_up", "member_ids"],
+        foreign=True,
     ),
     "settings": _part("settings", "id", "name", "value", "set_by", "because", times=["set_at"]),
 }

@@ -18,9 +18,9 @@ from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.gitlab.needs import CHANGE, Needs
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.journal import installation
 from tokens.journal.installation import RunState
 from tokens.journal.runs import AS_REVOKED, StoredRun, read_plan, read_reverse, read_run, with_put_back
+from tokens.journal.setup import check_usable
 from tokens.selection import Condition
 
 READING = Needs(reads=CHANGE.reads)
@@ -238,7 +238,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
     """
     with database.reading(address) as connection:
         preflight.check(connection, READING)
-        installation.check(connection)
+        check_usable(connection)
         if _is_rotation(connection, run):
             raise UsageError(f"Run {run} is a rotation.{to_type('to continue it', 'rotate', '--resume', run)}")
         stored = read_run(connection, run)
@@ -276,7 +276,7 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
     """
     with database.reading(address) as connection:
         preflight.check(connection, READING)
-        installation.check(connection)
+        check_usable(connection)
         if _is_rotation(connection, run):
             raise Refused(
                 f"Run {run} rotated tokens, and an undo would revive revoked secrets while their successors are in use:"
