@@ -58,7 +58,7 @@ def uninstall() -> None:
 
 @task("journal:status", LOCATED, OUTPUT, name="journal.status")
 def journal_status() -> None:
-    """Show the journal's size, and whether its rows are intact.
+    """Show the journal's size and whether it is intact.
 
     Each transaction of a run enters the SHA-256 of the rows that it writes, in a
     chain. The chain is checked here: a row that something else has changed,
