@@ -33,7 +33,7 @@ from tokens.targets.demo.programs import NEWEST
 
 TOKENS = 24_000
 
-OFTEN = 17
+OFTEN = 9
 
 BOT = 6
 
