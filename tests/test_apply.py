@@ -712,7 +712,7 @@ def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
     [
         ("revoke", "doomed, maintenance, publication"),
         ("undo", "reviving, superseded, doomed, maintenance"),
-        ("apply", "past, earlier, beyond-maximum, superseded, doomed, maintenance, old-plan"),
+        ("apply", "past, earlier, beyond-maximum, reviving, superseded, doomed, maintenance, old-plan"),
         ("extend", "past, earlier, beyond-maximum, superseded, doomed, maintenance, publication"),
         ("remove", "beyond-maximum, superseded, doomed, maintenance, publication"),
     ],
