@@ -29,7 +29,8 @@ from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.journal import chain, proof, trust
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
-from tokens.journal.record import ChunkOutcome, begin, store
+from tokens.journal.record import ChunkOutcome, begin
+from tokens.journal.storing import store
 from tokens.upgrade import Branch, upgrade
 
 COLUMNS = """

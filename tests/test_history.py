@@ -52,8 +52,9 @@ from tokens.journal.listing import (
     read_touched,
     state_in_words,
 )
-from tokens.journal.record import ChunkOutcome, Record, begin, store
+from tokens.journal.record import ChunkOutcome, Record, begin
 from tokens.journal.runs import StoredRun, list_runs, read_attempts, read_run
+from tokens.journal.storing import store
 from tokens.rotation import stage
 from tokens.rotation.retirement import abandon, finish
 from tokens.rotation.stage import Stage

@@ -19,9 +19,11 @@ from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.inventory.diagnosis import Verdict, diagnose
-from tokens.journal.record import Recorder, store
+from tokens.journal.record import Recorder
+from tokens.journal.storing import store
 from tokens.run.batches import Finished, run
-from tokens.run.stored_plans import plan_to_apply, plan_to_undo
+from tokens.run.stored_plans import plan_to_apply
+from tokens.run.undo import plan_to_undo
 from tokens.selection import EVERY_STATE, DateRange, Selection
 
 pytestmark = pytest.mark.newest_server  # test_facts.py counts such bots on every server

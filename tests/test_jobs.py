@@ -29,7 +29,7 @@ from tokens.journal.contents import status
 from tokens.journal.record import ChunkOutcome, Recorder, TakenOver
 from tokens.run import worker as workers
 from tokens.run.batches import BatchCommitted, BatchStarting, Event, Finished, Recounted, RunFailed, Waiting, run
-from tokens.run.stored_plans import plan_to_undo
+from tokens.run.undo import plan_to_undo
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 
 pytestmark = pytest.mark.newest_server

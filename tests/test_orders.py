@@ -18,7 +18,7 @@ from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.record import Recorder
 from tokens.run.batches import Finished, run
-from tokens.run.stored_plans import plan_to_undo
+from tokens.run.undo import plan_to_undo
 from tokens.selection import EVERY_KIND, EVERY_STATE, Selection
 
 BOT = 6

@@ -33,8 +33,9 @@ from tokens.change.plan import CHUNK, RunKind, make_plan
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused, UsageError
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal.record import PATIENCE, Record, TakenOver, begin, renew, store
+from tokens.journal.record import PATIENCE, Record, TakenOver, begin, renew
 from tokens.journal.runs import read_attempts, read_run
+from tokens.journal.storing import store
 from tokens.origin import Origin
 from tokens.run.batches import BatchCommitted, BatchStarting, Finished, Recounted, run
 from tokens.run.stored_plans import plan_to_apply

@@ -68,7 +68,8 @@ from tokens.rotation.resumption import Resumption, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
 from tokens.rotation.stage import Stage, mark, store
 from tokens.rotation.successor import Successor, create
-from tokens.run.stored_plans import plan_to_apply, plan_to_undo
+from tokens.run.stored_plans import plan_to_apply
+from tokens.run.undo import plan_to_undo
 from tokens.secret import Secret
 from tokens.selection import EVERY_STATE, Selection
 from tokens.views import rotation as view

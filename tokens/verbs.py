@@ -31,7 +31,8 @@ from tokens.rotation.run import Event as RotationEvent
 from tokens.rotation.run import run as run_rotations
 from tokens.run.batches import Event, Finished, Recounted
 from tokens.run.batches import run as run_batches
-from tokens.run.stored_plans import plan_to_apply, plan_to_undo
+from tokens.run.stored_plans import plan_to_apply
+from tokens.run.undo import plan_to_undo
 from tokens.selection import EVERYTHING, Selection
 from tokens.targets.here.secrets import read_keys_file
 from tokens.targets.here.site import Site

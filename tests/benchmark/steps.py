@@ -18,7 +18,7 @@ from tokens.journal.opening import open_journal
 from tokens.journal.record import Recorder
 from tokens.origin import here
 from tokens.run.batches import BatchCommitted, Finished, Recounted, run
-from tokens.run.stored_plans import plan_to_undo
+from tokens.run.undo import plan_to_undo
 from tokens.run.worker import Worker
 from tokens.selection import DateRange, Selection
 

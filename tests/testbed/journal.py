@@ -18,7 +18,8 @@ from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import chain, proof, settings, setup
 from tokens.journal.installation import REVISION, RunState, read_revision
-from tokens.journal.record import ChunkOutcome, begin, store
+from tokens.journal.record import ChunkOutcome, begin
+from tokens.journal.storing import store
 from tokens.origin import Origin
 from tokens.selection import Selection
 

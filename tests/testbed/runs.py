@@ -13,10 +13,12 @@ from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal.record import Record, begin, store
+from tokens.journal.record import Record, begin
+from tokens.journal.storing import store
 from tokens.origin import Origin
 from tokens.run.batches import Finished, run
-from tokens.run.stored_plans import plan_to_apply, plan_to_undo
+from tokens.run.stored_plans import plan_to_apply
+from tokens.run.undo import plan_to_undo
 from tokens.selection import Selection
 from tokens.upgrade import Branch, upgrade
 

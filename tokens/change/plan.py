@@ -14,7 +14,7 @@ from tokens.address import Address
 from tokens.change.change import Change, Move
 from tokens.change.facts import Facts, read_facts, read_superseded
 from tokens.change.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
-from tokens.change.revocation import Ends, notes_on_ends, read_ends
+from tokens.change.revocation import notes_on_ends, read_ends
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
@@ -242,34 +242,32 @@ def make_plan(
         rule = rule_of(release or estimate) if options.memberships else None
         bots = clean_up(release, estimate)
         migration = read_background_migration(connection, schema)
-        facts, ends = Facts(), Ends()
+        facts = Facts()
         if change.revokes:
             ends = read_ends(connection, schema, condition, policy, bots)
+            found = notes_on_ends(moves_of(chunks), ends, policy, bots)
         else:
             facts = read_facts(connection, schema, condition, change, policy, migration, bots)
+            found = notes(
+                moves_of(chunks),
+                facts,
+                policy,
+                memberships=rule,
+                notices=options.notices,
+                clean_up=bots,
+                options=kind is not RunKind.EDIT,
+            )
         more: list[Note] = []
         if kind is not RunKind.EDIT:
             more += _notes_on_selection(connection, schema, selection, chunks, counts, left_out, revokes=change.revokes)
         more += read_gaps(connection, schema)
-    if change.revokes:
-        found = notes_on_ends(moves_of(chunks), ends, policy, bots)
-        counts = tuple(one for one in counts if one.state is not State.REVOKED)
-    else:
-        found = notes(
-            moves_of(chunks),
-            facts,
-            policy,
-            memberships=rule,
-            notices=options.notices,
-            clean_up=bots,
-            options=kind is not RunKind.EDIT,
-        )
     return Plan(
         kind,
         selection.as_dict(),
         change,
         chunks,
-        counts,
+        # No option takes in what is revoked already.
+        tuple(one for one in counts if not (change.revokes and one.state is State.REVOKED)),
         (*found, *more),
         rule if facts.bots_ending_before else None,
         options.notices and facts.warned > 0,

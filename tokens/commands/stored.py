@@ -20,7 +20,8 @@ from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
 from tokens.journal.runs import PLAN_LIFETIME
 from tokens.origin import Origin
-from tokens.run.stored_plans import Application, RunComplete, plan_to_apply, plan_to_undo
+from tokens.run.stored_plans import Application, RunComplete, plan_to_apply
+from tokens.run.undo import plan_to_undo
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
 from tokens.views import plan as view

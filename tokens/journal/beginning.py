@@ -8,7 +8,7 @@ from tokens.address import Address
 from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import LockTimeout, Refused
-from tokens.journal import installation, record, settings
+from tokens.journal import installation, record, settings, storing
 from tokens.journal.opening import TIMEOUTS
 from tokens.journal.record import Record, Recorder
 from tokens.origin import Origin
@@ -23,7 +23,7 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
         DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
     """
     with database.writing(connection, **TIMEOUTS):
-        return record.store(connection, plan, origin, reason, with_names=with_names)
+        return storing.store(connection, plan, origin, reason, with_names=with_names)
 
 
 def begin(
@@ -40,7 +40,7 @@ def begin(
         connection,
         plan.kind,
         origin,
-        lambda: record.store(connection, plan, origin, reason, with_names=with_names),
+        lambda: storing.store(connection, plan, origin, reason, with_names=with_names),
         four_eyes=four_eyes,
     )
 
@@ -115,7 +115,7 @@ def withdraw(address: Address, run: int, origin: Origin, reason: str | None) -> 
     """
     with _held(run), database.connect(address) as connection, database.writing(connection, **TIMEOUTS):
         installation.check(connection)
-        record.withdraw(connection, run, origin, reason)
+        storing.withdraw(connection, run, origin, reason)
 
 
 def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = False) -> Record:

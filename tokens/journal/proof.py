@@ -79,7 +79,7 @@ LATEST = """lines AS (
       ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
     )"""
 
-# What the journal's own chain knows of the runs: whoever has one is in it, with a chain that it had.
+# What the journal's own chain knows of the runs: each that has one is in it, with a chain that it had.
 RUNS = f"""
     WITH {LATEST}
     SELECT

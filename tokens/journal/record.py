@@ -1,11 +1,11 @@
-"""Writing the journal: a plan is stored as its chunks, a run marks them in the transactions that change tokens.
+"""Writing what a run does: it marks the chunks of its plan in the transactions that change tokens.
 
 Only one run may be under way. Its process holds the number of an attempt and repeats it in each transaction:
 an attempt that has been taken over can commit nothing any more, however late it wakes up.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,39 +14,19 @@ from tokens.change.plan import Chunk, Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.settings import read_policy
-from tokens.journal import chain, names, settings, trust
+from tokens.journal import chain, settings, trust
 from tokens.journal.installation import RunState
 from tokens.journal.runs import StoredRun, read_plan, read_run
 from tokens.origin import Origin, described, is_dead
 from tokens.version import __version__
 
 PATIENCE = 60  # seconds without a sign of life after which a run elsewhere counts as dead
+
 PLAIN = (RunKind.EDIT, RunKind.EXTEND, RunKind.REMOVE)  # without memberships and notices their chunks are all there is
+
 HEARTBEAT = 5.0  # seconds between two signs of life of a run that waits
-
-STORE_RUN = """
-    INSERT INTO token_tasks.runs
-      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens, policy)
-    VALUES (
-      %(kind)s, 'planned', CAST(%(selection)s AS jsonb), CAST(%(change)s AS jsonb), %(memberships)s, %(notices)s,
-      %(reason)s, CAST(%(planned_by)s AS jsonb), %(version)s, CAST(%(undoes)s AS bigint), %(tokens)s,
-      CAST(%(policy)s AS jsonb)
-    )
-    RETURNING id
-"""
-
-STORED = 100  # chunks in one statement
-
-STORE_CHUNKS = """
-    INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
-    SELECT CAST(%(run)s AS bigint), c.position, c.old, c.new, CAST(c.ids AS bigint[])
-    FROM unnest(
-      CAST(%(positions)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date[]), CAST(%(ids)s AS text[])
-    ) AS c (position, old, new, ids)
-"""
 
 STORE_CHUNK = """
     INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
@@ -81,16 +61,6 @@ BEGIN_ATTEMPT = """
     VALUES (%(run)s, %(attempt)s, CAST(%(origin)s AS jsonb), %(process)s, %(version)s)
 """
 
-WITHDRAW = """
-    UPDATE token_tasks.runs
-    SET
-      state = 'withdrawn',
-      withdrawn_by = CAST(%(origin)s AS jsonb),
-      withdrawn_at = now(),
-      withdrawn_because = %(reason)s
-    WHERE id = %(run)s AND state = 'planned'
-"""
-
 ADVANCE = """
     UPDATE token_tasks.runs
     SET heartbeat_at = clock_timestamp()
@@ -111,7 +81,6 @@ BESIDE = tuple(
     chain.lines_of(part, "r.position = ANY (CAST(%(positions)s AS bigint[]) || CAST(%(partly)s AS bigint[]))")
     for part in ("notices", "memberships", "revocations")
 )
-
 
 MARK = """marked AS (
       UPDATE token_tasks.chunks c
@@ -136,6 +105,7 @@ def _marking(*lines: str) -> str:
 
 
 ADVANCE_AND_MARK = _marking(WHOLE)
+
 ADVANCE_AND_MARK_ALL = _marking(WHOLE, PARTLY, *BESIDE)
 
 MARK_PARTLY = """
@@ -347,84 +317,6 @@ class Record(Recorder):
         return TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
 
 
-def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None, *, with_names: bool = True) -> int:
-    """Store `plan` in the open transaction, as a rule with what its tokens are called; returns the number of its run.
-
-    Raises:
-        JournalUntrusted: see `tokens.journal.trust`.
-    """
-    run = store_run(
-        connection,
-        plan.kind,
-        selection=plan.selection,
-        change={
-            "to": plan.change.to and plan.change.to.literal,
-            "by": plan.change.by,
-            "days": plan.change.days,
-            "revokes": plan.change.revokes,
-        },
-        memberships=plan.memberships,
-        notices=plan.notices,
-        undoes=plan.undoes,
-        tokens=plan.tokens,
-        origin=origin,
-        reason=reason,
-    )
-    for start in range(0, len(plan.chunks), STORED):
-        stored = plan.chunks[start : start + STORED]
-        connection.execute(
-            STORE_CHUNKS,
-            run=run,
-            positions=array_literal(chunk.position for chunk in stored),
-            old=array_literal(quoted(chunk.old) for chunk in stored),
-            new=array_literal(quoted(chunk.new) for chunk in stored),
-            ids=array_literal(f'"{array_literal(chunk.ids)}"' for chunk in stored),
-        )
-        if with_names:
-            places = [chunk.position for chunk in stored]
-            names.keep(connection, run, min(places), max(places))
-    chain.seal(connection, run)
-    return run
-
-
-def store_run(
-    connection: Connection,
-    kind: RunKind,
-    *,
-    selection: Mapping[str, object],
-    change: Mapping[str, object],
-    memberships: MembershipRule | None,
-    tokens: int,
-    origin: Origin,
-    reason: str | None,
-    notices: bool = False,
-    undoes: int | None = None,
-) -> int:
-    """Store a run without its tokens, in the open transaction; returns its number.
-
-    Once its tokens are stored, too, the caller puts it under `chain.seal`.
-
-    Raises:
-        JournalUntrusted: see `tokens.journal.trust`.
-    """
-    trust.check(connection)
-    row = connection.row(
-        STORE_RUN,
-        kind=kind,
-        selection=json.dumps(selection),
-        change=json.dumps(change),
-        memberships=memberships and memberships.value,
-        notices=notices,
-        reason=reason,
-        planned_by=json.dumps(origin.as_dict()),
-        version=__version__,
-        undoes=undoes,
-        tokens=tokens,
-        policy=_policy(connection),
-    )
-    return int(row.id)
-
-
 def _policy(connection: Connection) -> str | None:
     """What the instance demands now; None for a role that may not know it, for no run fails by that."""
     try:
@@ -443,26 +335,6 @@ def check_idle(connection: Connection) -> None:
                 f": wait until it has ended, or stop it there. Should it be dead, it counts as such {PATIENCE} seconds "
                 f"after its last sign of life, {other.silence:.0f} seconds ago."
             )
-
-
-def withdraw(connection: Connection, run: int, origin: Origin, reason: str | None) -> None:
-    """Withdraw a plan that nobody has begun, in the open transaction: nobody can carry it out from then on.
-
-    Raises:
-        JournalUntrusted: see `tokens.journal.trust`.
-        Refused: it has been begun.
-        UsageError: there is no such run.
-    """
-    trust.check(connection)
-    if not connection.execute(WITHDRAW, run=run, origin=json.dumps(origin.as_dict()), reason=reason):
-        stored = read_run(connection, run)
-        if stored.state is RunState.WITHDRAWN:
-            raise Refused(f"Run {run} was withdrawn before.{to_type('to see it', 'history', '--run', run)}")
-        raise Refused(
-            f"Run {run} is {stored.state}, and only a plan that nobody has begun can be withdrawn: nothing was changed."
-            + _to_take_back(stored)
-        )
-    chain.enter(connection, run)
 
 
 def _to_take_back(stored: StoredRun) -> str:

@@ -12,7 +12,8 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal import chain, names
-from tokens.journal.record import Record, store_run
+from tokens.journal.record import Record
+from tokens.journal.storing import store_run
 from tokens.origin import Origin
 from tokens.rotation.new_owner import NewOwner, of_journal
 from tokens.rotation.plan import RotationPlan

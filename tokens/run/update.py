@@ -14,7 +14,7 @@ from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import ChunkOutcome, Recorder, quoted
-from tokens.run.stored_plans import OUTLIVES_SINCE
+from tokens.run.undo import OUTLIVES_SINCE
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
 UPDATE = """
@@ -113,7 +113,7 @@ WITH_MOVED_MEMBERSHIPS = """
     )
 """
 
-# Also those that another chunk has moved again: whoever puts that back at this moment has to see this chunk's tokens
+# Also those that another chunk has moved again: another that puts it back at this moment has to see this chunk's tokens
 # as they are.
 MOVED_MEMBERSHIPS = """
     SELECT m.id, m.user_id, m.expires_at::text AS expires_at

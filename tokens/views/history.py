@@ -333,11 +333,11 @@ def _run_facts(
     for attempt in attempts:
         yield f"Attempt {attempt.number}", _attempt(attempt, columns)
     yield "Tokens", _counts(run)
+    if not run.has_names:
+        yield "Names", "those of today: the journal has none of this run"
     if run.change.revokes:
         return  # which touches nothing else
     yield "Memberships", f"{touched.memberships:,} moved"
-    if not run.has_names:
-        yield "Names", "those of today: the journal has none of this run"
     if run.kind is not RunKind.ROTATE:
         yield "Notices", f"those of {counted(touched.notices, 'token')} re-armed"
 

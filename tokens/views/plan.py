@@ -11,7 +11,8 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.listing import TokenOutcome
 from tokens.journal.runs import StoredRun
 from tokens.origin import described
-from tokens.run.stored_plans import Application, Undo
+from tokens.run.stored_plans import Application
+from tokens.run.undo import Undo
 from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable

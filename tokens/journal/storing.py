@@ -1,0 +1,145 @@
+"""Storing a plan in the journal, for this process or for somebody else, and withdrawing one that nobody has begun."""
+
+import json
+from collections.abc import Mapping
+
+from tokens.call import to_type
+from tokens.change.plan import Plan, RunKind
+from tokens.database import Connection, array_literal
+from tokens.errors import Refused
+from tokens.gitlab.membership import MembershipRule
+from tokens.journal import chain, names, trust
+from tokens.journal.installation import RunState
+from tokens.journal.record import _policy, _to_take_back, quoted
+from tokens.journal.runs import read_run
+from tokens.origin import Origin
+from tokens.version import __version__
+
+STORE_RUN = """
+    INSERT INTO token_tasks.runs
+      (kind, state, selection, change, memberships, notices, reason, planned_by, tool_version, undoes, tokens, policy)
+    VALUES (
+      %(kind)s, 'planned', CAST(%(selection)s AS jsonb), CAST(%(change)s AS jsonb), %(memberships)s, %(notices)s,
+      %(reason)s, CAST(%(planned_by)s AS jsonb), %(version)s, CAST(%(undoes)s AS bigint), %(tokens)s,
+      CAST(%(policy)s AS jsonb)
+    )
+    RETURNING id
+"""
+
+STORED = 100  # chunks in one statement
+
+STORE_CHUNKS = """
+    INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at, token_ids)
+    SELECT CAST(%(run)s AS bigint), c.position, c.old, c.new, CAST(c.ids AS bigint[])
+    FROM unnest(
+      CAST(%(positions)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date[]), CAST(%(ids)s AS text[])
+    ) AS c (position, old, new, ids)
+"""
+
+WITHDRAW = """
+    UPDATE token_tasks.runs
+    SET
+      state = 'withdrawn',
+      withdrawn_by = CAST(%(origin)s AS jsonb),
+      withdrawn_at = now(),
+      withdrawn_because = %(reason)s
+    WHERE id = %(run)s AND state = 'planned'
+"""
+
+
+def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None, *, with_names: bool = True) -> int:
+    """Store `plan` in the open transaction, as a rule with what its tokens are called; returns the number of its run.
+
+    Raises:
+        JournalUntrusted: see `tokens.journal.trust`.
+    """
+    run = store_run(
+        connection,
+        plan.kind,
+        selection=plan.selection,
+        change={
+            "to": plan.change.to and plan.change.to.literal,
+            "by": plan.change.by,
+            "days": plan.change.days,
+            "revokes": plan.change.revokes,
+        },
+        memberships=plan.memberships,
+        notices=plan.notices,
+        undoes=plan.undoes,
+        tokens=plan.tokens,
+        origin=origin,
+        reason=reason,
+    )
+    for start in range(0, len(plan.chunks), STORED):
+        stored = plan.chunks[start : start + STORED]
+        connection.execute(
+            STORE_CHUNKS,
+            run=run,
+            positions=array_literal(chunk.position for chunk in stored),
+            old=array_literal(quoted(chunk.old) for chunk in stored),
+            new=array_literal(quoted(chunk.new) for chunk in stored),
+            ids=array_literal(f'"{array_literal(chunk.ids)}"' for chunk in stored),
+        )
+        if with_names:
+            places = [chunk.position for chunk in stored]
+            names.keep(connection, run, min(places), max(places))
+    chain.seal(connection, run)
+    return run
+
+
+def store_run(
+    connection: Connection,
+    kind: RunKind,
+    *,
+    selection: Mapping[str, object],
+    change: Mapping[str, object],
+    memberships: MembershipRule | None,
+    tokens: int,
+    origin: Origin,
+    reason: str | None,
+    notices: bool = False,
+    undoes: int | None = None,
+) -> int:
+    """Store a run without its tokens, in the open transaction; returns its number.
+
+    Once its tokens are stored, too, the caller puts it under `chain.seal`.
+
+    Raises:
+        JournalUntrusted: see `tokens.journal.trust`.
+    """
+    trust.check(connection)
+    row = connection.row(
+        STORE_RUN,
+        kind=kind,
+        selection=json.dumps(selection),
+        change=json.dumps(change),
+        memberships=memberships and memberships.value,
+        notices=notices,
+        reason=reason,
+        planned_by=json.dumps(origin.as_dict()),
+        version=__version__,
+        undoes=undoes,
+        tokens=tokens,
+        policy=_policy(connection),
+    )
+    return int(row.id)
+
+
+def withdraw(connection: Connection, run: int, origin: Origin, reason: str | None) -> None:
+    """Withdraw a plan that nobody has begun, in the open transaction: nobody can carry it out from then on.
+
+    Raises:
+        JournalUntrusted: see `tokens.journal.trust`.
+        Refused: it has been begun.
+        UsageError: there is no such run.
+    """
+    trust.check(connection)
+    if not connection.execute(WITHDRAW, run=run, origin=json.dumps(origin.as_dict()), reason=reason):
+        stored = read_run(connection, run)
+        if stored.state is RunState.WITHDRAWN:
+            raise Refused(f"Run {run} was withdrawn before.{to_type('to see it', 'history', '--run', run)}")
+        raise Refused(
+            f"Run {run} is {stored.state}, and only a plan that nobody has begun can be withdrawn: nothing was changed."
+            + _to_take_back(stored)
+        )
+    chain.enter(connection, run)

@@ -1,0 +1,314 @@
+"""What an undo of a run would put back, and what a person should know of that."""
+
+from dataclasses import dataclass, replace
+
+from tokens import database
+from tokens.address import Address
+from tokens.change.facts import read_doomed, read_superseded
+from tokens.change.notes import Concern, Note, doomed, guards, left_out_superseded, maintenance, notes, superseded_note
+from tokens.change.plan import Plan, RunKind, read_gaps, read_release
+from tokens.change.revocation import notes_on_returns, read_returns
+from tokens.database import Connection
+from tokens.errors import Refused, UsageError
+from tokens.gitlab import notices as notices_sent
+from tokens.gitlab import preflight
+from tokens.gitlab.inactive_bots import CleanUp, clean_up
+from tokens.gitlab.needs import CHANGE, Needs
+from tokens.gitlab.schema import Schema
+from tokens.gitlab.settings import Policy, read_policy
+from tokens.journal.installation import RunState
+from tokens.journal.runs import AS_REVOKED, StoredRun, read_reverse, read_run, with_put_back
+from tokens.journal.setup import check_usable
+from tokens.selection import Condition
+
+READING = Needs(reads=CHANGE.reads)
+"""What it takes to read a run; what it writes is known after that."""
+
+# In what a run has changed, the tokens that no longer have the date that it gave them, whatever an undo of it has done.
+CHANGED_SINCE = """
+    SELECT p.id
+    FROM (
+      SELECT
+        c.new_expires_at,
+        unnest(c.token_ids) AS id,
+        COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+      FROM token_tasks.chunks c
+      WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
+    ) p
+    LEFT JOIN public.personal_access_tokens t ON t.id = p.id
+    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at)
+      AND p.id <> ALL (p.others)
+      AND p.id NOT IN (SELECT b.id FROM put_back b)
+    ORDER BY p.id
+"""
+
+# In what a run has revoked, the tokens that are not as it left them. Their dates may be others by now.
+TOUCHED_SINCE = f"""
+    SELECT kept.id
+    FROM token_tasks.revocations n
+    CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+    LEFT JOIN public.personal_access_tokens t ON t.id = kept.id
+    WHERE n.run_id = %(run)s
+      AND {AS_REVOKED} IS NOT TRUE
+      AND kept.id NOT IN (SELECT b.id FROM put_back b)
+    ORDER BY kept.id
+"""  # noqa: S608 - a constant
+
+COUNT_PUT_BACK = """
+    SELECT count(*) AS tokens FROM put_back
+"""
+
+# Of a rotation there is more to know than dates.
+ROTATION = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND kind = 'rotate'"
+
+# A token `other` that lives longer than the old end `kept` of a membership in `n`, by something that happened since the
+# undone run: it was made since, a later run that stands gave it its date, the run had changed it and then somebody
+# else, or it was to expire by that end when the membership was moved. What was so before the run is no reason to leave
+# anything as the run made it.
+OUTLIVES_SINCE = """(
+      other.revoked IS NOT TRUE
+      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+      AND (
+        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = {run})
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
+          WHERE c.run_id > {run}
+            AND c.done_at IS NOT NULL
+            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          WHERE c.run_id = {run}
+            AND c.old_expires_at IS DISTINCT FROM other.expires_at
+            AND c.new_expires_at IS DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR (
+          EXISTS (
+            SELECT
+            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
+            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
+          )
+          AND NOT EXISTS (
+            SELECT FROM token_tasks.chunks c WHERE c.run_id = {run} AND other.id = ANY (c.token_ids)
+          )
+        )
+      )
+    )"""
+
+# The tokens that an undo changes, each with the date that it had.
+CHANGED_TOKENS = """public.personal_access_tokens t
+      JOIN (
+        SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = %(undone_run)s
+          AND c.done_at IS NOT NULL
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at"""
+
+# The tokens that an undo brings back, each with what it was before.
+REVOKED_TOKENS = f"""public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        FROM token_tasks.revocations n
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = %(undone_run)s
+        OFFSET 0 -- each array is taken apart once
+      ) n ON n.id = t.id AND {AS_REVOKED}"""  # noqa: S608 - a constant
+
+# Of those the ones that a stored undo is about.
+PLANNED = """
+      JOIN (
+        SELECT unnest(c.token_ids) AS id
+        FROM token_tasks.chunks c
+        WHERE c.run_id = %(stored_run)s AND c.done_at IS NULL
+      ) planned ON planned.id = t.id"""
+
+# What an undo puts back along with them: memberships that still end as the run made them, some of which stay, as they
+# are needed by now, and notices of tokens about which GitLab has not warned since.
+PUT_BACK_ALONG = """
+    WITH changed AS MATERIALIZED (
+      SELECT t.id, t.user_id, changed.position
+      FROM {changed}
+    )
+    SELECT
+      count(DISTINCT m.id) FILTER (WHERE NOT stays.needed) AS memberships,
+      count(DISTINCT m.id) FILTER (WHERE stays.needed) AS needed,
+      (
+        SELECT count(DISTINCT t.id)
+        FROM token_tasks.notices n
+        CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
+        JOIN changed ON changed.id = kept.id AND changed.position = n.position
+        JOIN public.personal_access_tokens t ON t.id = kept.id AND NOT {any_set}
+        WHERE n.run_id = %(undone_run)s
+      ) AS notices
+    FROM token_tasks.memberships n
+    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+    JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+    CROSS JOIN LATERAL (
+      SELECT EXISTS (
+        SELECT
+        FROM public.personal_access_tokens other
+        WHERE other.user_id = m.user_id
+          AND {outlives_since}
+      ) AS needed
+    ) stays
+    WHERE n.run_id = %(undone_run)s
+      AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position)
+"""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What `undo` is about: the run, the plan that puts its old dates back, and the tokens that it will leave alone.
+
+    `changed_since` are the ids of those that no longer have the date that the run gave them, in ascending order;
+    `put_back` of the others have their old date already, from an undo that was begun before, and are not in the plan.
+    `memberships` and `notices` are how many it puts back along with its tokens; `needed` memberships stay as they are,
+    because their bot has got other tokens that live longer. `left_out` are those that a rotation has replaced, where
+    they are not to live longer again.
+    """
+
+    stored: StoredRun
+    plan: Plan
+    changed_since: tuple[int, ...]
+    memberships: int
+    notices: int
+    needed: int
+    put_back: int = 0
+    left_out: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens get their old date back."""
+        return self.plan.tokens - len(self.changed_since)
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """The words that `--allow` must have. Old dates may well be past by now, and a way back depends on no day."""
+        return tuple(word for word in guards(self.plan.notes) if word != "past")
+
+
+def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release: str | None = None) -> Undo:
+    """What it takes to put back the old dates of a run, and of the notices and memberships that it touched.
+
+    Without `superseded` it leaves out what a rotation has replaced and would live longer again. `release` is GitLab's
+    version where it is known.
+
+    Raises:
+        DatabaseError, Refused: see `tokens.errors`; also a run that rotated tokens.
+        UsageError: there is no such run, it has changed nothing, or is an undo itself.
+    """
+    with database.reading(address) as connection:
+        preflight.check(connection, READING)
+        check_usable(connection)
+        if is_rotation(connection, run):
+            raise Refused(
+                f"Run {run} rotated tokens, and an undo would revive revoked secrets while their successors are in use:"
+                " rotate the successors, or create tokens in GitLab."
+            )
+        stored = read_run(connection, run)
+        schema = preflight.check(connection, stored.change.needs)
+        if stored.kind is RunKind.UNDO:
+            again = (
+                "revoke its tokens again, use revoke"
+                if stored.change.revokes
+                else "have its dates again, use extend or remove"
+            )
+            raise UsageError(f"Run {run} is itself an undo, of run {stored.undoes}: to {again}.")
+        plan = read_reverse(connection, stored)
+        put_back = connection.row(with_put_back(stored.change, COUNT_PUT_BACK), run=run).tokens
+        if not plan.tokens and not put_back:
+            raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
+        policy = read_policy(connection, schema)
+        estimate = read_release(connection, schema)
+        bots = clean_up(release, estimate)
+        if stored.change.revokes:
+            undo = _undo_of_revocation(connection, schema, stored, plan, policy, bots, superseded=superseded)
+            known = (*undo.plan.notes, *read_gaps(connection, schema))
+            return replace(undo, plan=replace(undo.plan, notes=known, release=release or estimate), put_back=put_back)
+        since = tuple(row.id for row in connection.stream(with_put_back(stored.change, CHANGED_SINCE), run=run))
+        changed, old = Condition(CHANGED_TOKENS, {"undone_run": run}), Condition("changed.old_expires_at", {})
+        everything = Condition("TRUE", changed.parameters)
+        replaced = read_superseded(connection, schema, everything, old, policy, changed.sql)
+        if not superseded:
+            plan = plan.without(frozenset(replaced))
+            changed = changed.without(replaced)
+        along = PUT_BACK_ALONG.format(
+            changed=changed.sql,
+            any_set=notices_sent.any_set(schema),
+            outlives_since=OUTLIVES_SINCE.format(run="%(undone_run)s"),
+        )
+        touched = connection.row(along, **changed.parameters)
+        lost = read_doomed(connection, changed, old, policy, bots)
+        hidden = read_gaps(connection, schema)
+    found = notes(plan.moves, None, policy, memberships=None, notices=False, clean_up=bots)
+    kept = [note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST)]
+    more = (superseded_note(replaced) if superseded else left_out_superseded(replaced), doomed(lost, bots))
+    kept += [note for note in more if note.tokens]
+    kept += hidden
+    return Undo(
+        stored,
+        replace(plan, notes=tuple(kept), release=release or estimate),
+        since,
+        touched.memberships,
+        touched.notices,
+        touched.needed,
+        put_back,
+        left_out=0 if superseded else len(replaced),
+    )
+
+
+def notes_on_stored_undo(
+    connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
+) -> tuple[Note, ...]:
+    """Today's notes on a stored undo, for the person who applies it. What it has begun was known then."""
+    always = maintenance(plan.moves, policy)
+    values: dict[str, object] = {"undone_run": stored.undoes, "stored_run": stored.id}
+    found: tuple[Note, ...]
+    if stored.state is not RunState.PLANNED:
+        found = (always,)
+    elif stored.change.revokes:
+        tokens = Condition(REVOKED_TOKENS + PLANNED, values)
+        number = connection.row(f"SELECT count(*) AS tokens FROM {tokens.sql}", **values).tokens  # noqa: S608 - ours
+        found = notes_on_returns(
+            plan.moves, number, read_returns(connection, schema, tokens, policy, bots), policy, bots
+        )
+    else:
+        changed, old = Condition(CHANGED_TOKENS + PLANNED, values), Condition("changed.old_expires_at", {})
+        replaced = read_superseded(connection, schema, Condition("TRUE", values), old, policy, changed.sql)
+        lost = read_doomed(connection, changed, old, policy, bots)
+        found = (always, superseded_note(replaced), doomed(lost, bots))
+    return tuple(note for note in found if note.tokens)
+
+
+def _undo_of_revocation(
+    connection: Connection,
+    schema: Schema,
+    stored: StoredRun,
+    plan: Plan,
+    policy: Policy,
+    bots: CleanUp | None,
+    *,
+    superseded: bool,
+) -> Undo:
+    """What it takes to bring back what a run has revoked, but for the notes on what cannot be known."""
+    tokens = Condition(REVOKED_TOKENS, {"undone_run": stored.id})
+    since = tuple(row.id for row in connection.stream(with_put_back(stored.change, TOUCHED_SINCE), run=stored.id))
+    found = read_returns(connection, schema, tokens, policy, bots)
+    left_out = () if superseded else found.superseded
+    if left_out:
+        plan = plan.without(frozenset(left_out))
+        found = read_returns(connection, schema, tokens.without(left_out), policy, bots)
+    noted = notes_on_returns(plan.moves, plan.tokens - len(since), found, policy, bots)
+    more = [left_out_superseded(left_out)] if left_out else []
+    return Undo(stored, replace(plan, notes=(*noted, *more)), since, 0, 0, 0, left_out=len(left_out))
+
+
+def is_rotation(connection: Connection, run: int) -> bool:
+    return connection.row(ROTATION, run=run) is not None
