@@ -194,7 +194,7 @@ def _add_old_tokens(tables: Tables, ids: Identifiers, expires_at: date, conditio
         "last_used_at": f"CASE WHEN n % 6 <> 0 THEN {_last_use(used_until)} END",
         "expire_notification_delivered": f"COALESCE({notified}, false)",
         "after_expiry_notification_delivered": f"COALESCE({notified_after}, false)",
-        "seven_days_notification_sent_at": f"CASE WHEN {notified} THEN expires_at - 7 + interval '1 hour' END",
+        "seven_days_notification_sent_at": f"CASE WHEN {notified} THEN {_night('expires_at - 7')} END",
     }
     tables.insert("personal_access_tokens", columns, f"FROM old_tokens WHERE {condition} ORDER BY id")
 
@@ -227,7 +227,7 @@ def _add_recent_tokens(tables: Tables, ids: Identifiers) -> None:
         **{
             f"{word}_days_notification_sent_at": f"""
                 CASE WHEN {notified} AND days <= {days} AND created_at < expires_at - {days}
-                     THEN expires_at - {days} + interval '1 hour' END"""
+                     THEN {_night(f"expires_at - {days}")} END"""
             for word, days in (("seven", 7), ("thirty", 30), ("sixty", 60))
         },
     }
@@ -255,6 +255,11 @@ def _token_columns(ids: Identifiers) -> dict[str, str]:
 
 def _last_use(until: str) -> str:
     return f"created_at + (n * 48271 % 9973) / 9973.0 * ({until} - created_at)"
+
+
+def _night(day: str) -> str:
+    """When GitLab mailed on that day: at one in the morning, unless the demo is filled before that."""
+    return f"LEAST({day} + interval '1 hour', now())"
 
 
 def _root_group(ids: Identifiers) -> str:
