@@ -15,8 +15,9 @@ from tests.testbed.runs import query
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.facts import BLOCKED, DUE, NOTIFIED, WORKS, dated_by, read_facts
-from tokens.change.plan import CHUNK, RunKind, make_plan, read_counts
+from tokens.change.facts import BLOCKED, DUE, NOTIFIED, WORKS, dated_by, read_facts, read_facts_and_counts
+from tokens.change.kinds import read_counts
+from tokens.change.plan import CHUNK, RunKind, make_plan
 from tokens.engine import make_engine
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
@@ -161,6 +162,10 @@ def both(
         policy = replace(read_policy(connection, schema), inactive_days=20)
         condition = selection.condition(schema)
         facts = read_facts(connection, schema, condition, change, policy, MIGRATION, clean_up)
+        assert read_facts_and_counts(connection, schema, selection, (), change, policy, MIGRATION, clean_up) == (
+            facts,
+            read_counts(connection, schema, selection),
+        )
         new, earliest, migrated = change.expression(), change.earliest(), dated_by(MIGRATION)
         today, days = "CAST(%(facts_today)s AS date)", "20"
         held = ("t.revoked", "t.updated_at", f"({today} + 1)", days)
@@ -194,11 +199,23 @@ def both_counts(address: Address, selection: Selection) -> tuple[Counter[Any], C
         scope = selection.scope(schema)
         statement = COUNTED.format(kind=kind_expression(schema), state=STATE_EXPRESSION, condition=scope.sql)
         rows = connection.rows(statement, **scope.parameters)
-        counts = read_counts(connection, schema, selection, ())
+        counts = read_counts(connection, schema, selection)
         return (
             Counter({(one.kind.value, one.state.value): one.tokens for one in counts}),
             Counter({(row.kind, row.state): row.tokens for row in rows}),
         )
+
+
+@pytest.mark.newest_server
+def test_tokens_that_are_not_chosen_may_have_dates_that_no_day_can_be_added_to(gitlab_database: Address) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        user = make_user(connection)
+        make_token(connection, user_id=user, expires_at="2031-01-01")
+        for day in ("5874897-12-31", "infinity", None):
+            make_token(connection, user_id=user, expires_at=day, revoked=True)
+    plan = make_plan(gitlab_database, RunKind.EXTEND, Selection(()), Change(by=30, days=5))
+    assert [(one.state.value, one.tokens) for one in plan.counts] == [("active", 1), ("revoked", 3)]
+    assert plan.tokens == 1
 
 
 def test_the_chunks_of_a_plan_are_its_tokens_by_date_in_the_order_of_their_ids(gitlab_database: Address) -> None:

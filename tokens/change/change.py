@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.expiration import FIRST, LAST, ExpirationDate
 from tokens.gitlab.needs import CHANGE, REVOKE, Needs
 from tokens.selection import Condition
 
@@ -60,7 +60,7 @@ class Change:
         if self.revokes:
             return Condition("t.expires_at", {})
         if self.by is not None:
-            return Condition("(t.expires_at + CAST(%(by)s AS integer))", {"by": self.by + self.days - 1})
+            return _later("by", self.by + self.days - 1)
         return Condition("CAST(%(new)s AS date)", {"new": self.last and self.last.literal})
 
     def earliest(self) -> Condition:
@@ -68,5 +68,14 @@ class Change:
         if self.days == 1:
             return self.expression()
         if self.by is not None:
-            return Condition("(t.expires_at + CAST(%(first_by)s AS integer))", {"first_by": self.by})
+            return _later("first_by", self.by)
         return Condition("CAST(%(first_new)s AS date)", {"first_new": self.to and self.to.literal})
+
+
+def _later(name: str, days: int) -> Condition:
+    """The date of a token `t` by so many days later; one that PostgreSQL could not hold stays, for no plan has it."""
+    first, last = FIRST + max(-days, 0), LAST - max(days, 0)
+    bounds = {f"{name}_from": ExpirationDate(first).literal, f"{name}_to": ExpirationDate(last).literal}
+    within = f"t.expires_at BETWEEN CAST(%({name}_from)s AS date) AND CAST(%({name}_to)s AS date)"
+    later = f"t.expires_at + CASE WHEN {within} THEN CAST(%({name})s AS integer) ELSE 0 END"
+    return Condition(f"({later})", {name: days, **bounds})

@@ -1,43 +1,39 @@
 """What the data says about the tokens of a change: counted in one statement, judged by nobody here."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from tokens.change.change import Change
+from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, counts_of, selected
 from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, holds, is_active
-from tokens.gitlab.kind import once
 from tokens.gitlab.membership import ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.gitlab.succession import read_line
-from tokens.selection import Condition
+from tokens.selection import Condition, Selection
 
 # Counted by owner first, so that everything about a bot is looked up once a bot and nobody is counted twice. People of
 # whom there is nothing to know are counted together, and one of them stands for all: so there are few groups.
-FACTS = """
-    WITH chosen AS (
+FACTS = """, chosen AS (
       SELECT
-        min(t.user_id) AS user_id,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE t.expires_at <= CAST(%(facts_today)s AS date) AND {works}) AS reviving,
-        max(COALESCE({new}, CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
-        count(*) FILTER (WHERE {warned}) AS warned,
-        COALESCE(bool_or({warned} AND {due}), false) AS due,
-        count(*) FILTER (WHERE {migrated}) AS migrated,
-        {of_bots}
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE {condition}
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR {warned} THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        {sums_of_bots}
+      FROM kinds k
+      WHERE {chosen}
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -50,10 +46,24 @@ FACTS = """
       COALESCE(sum(o.tokens) FILTER (WHERE {blocked}), 0)::bigint AS blocked,
       count(*) FILTER (WHERE {blocked}) AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      {counts}
+    FROM chosen o
     {bots}
 """
+
+# What is counted of each group of tokens for that.
+OF_GROUPS = (
+    "count(*) FILTER (WHERE t.expires_at <= CAST(%(facts_today)s AS date) AND {works}) AS reviving",
+    "max(COALESCE({new}, CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day",
+    "count(*) FILTER (WHERE {warned}) AS warned",
+    "COALESCE(bool_or({warned} AND {due}), false) AS due",
+    "count(*) FILTER (WHERE {migrated}) AS migrated",
+    "{of_bots}",
+)
+
+# Whose tokens are not counted together with those of others.
+MATTERS = "u.user_type = 6 OR u.state <> 'active' OR {warned}"
 
 # Of those facts only the one that has no way back, for tokens and dates from elsewhere.
 DOOMED_BOTS = """
@@ -119,6 +129,14 @@ OF_BOTS = """
         count(*) FILTER (WHERE {will_hold}) AS will_hold,
         count(*) FILTER (WHERE {is_active}) AS active,
         count(*) FILTER (WHERE {will_be_active}) AS will_be_active
+"""
+
+# Those of all groups of a bot.
+SUMS_OF_BOTS = """
+        sum(k.holding) AS holding,
+        sum(k.will_hold) AS will_hold,
+        sum(k.active) AS active,
+        sum(k.will_be_active) AS will_be_active
 """
 
 # The same of all tokens of a bot as they are. They matter only to a bot whose chosen tokens alone do not save it.
@@ -227,29 +245,74 @@ def read_facts(
     Reads each of those tokens once and looks bots up by index; of a staggered change the latest date counts, or the
     first where that is worse. `clean_up` is the release's own.
     """
+    facts, _ = _read(connection, schema, condition, "true", change, policy, migration, clean_up)
+    return replace(facts, superseded=read_superseded(connection, schema, condition, change.expression(), policy))
+
+
+def read_facts_and_counts(
+    connection: Connection,
+    schema: Schema,
+    selection: Selection,
+    left_out: Sequence[int],
+    change: Change,
+    policy: Policy,
+    migration: BackgroundMigration | None,
+    clean_up: CleanUp | None,
+) -> tuple[Facts, tuple[KindCount, ...]]:
+    """The same about the tokens of a selection, and by kind and state all that fulfil its other options.
+
+    Without the tokens of the ids `left_out`. Reads each token once for both.
+    """
+    scope, condition = (one.without(left_out) for one in (selection.scope(schema), selection.condition(schema)))
+    facts, counts = _read(connection, schema, scope, selected(selection), change, policy, migration, clean_up)
+    superseded = read_superseded(connection, schema, condition, change.expression(), policy)
+    return replace(facts, superseded=superseded), tuple(counts_of(counts, selection))
+
+
+def _read(
+    connection: Connection,
+    schema: Schema,
+    scope: Condition,
+    chosen: str,
+    change: Change,
+    policy: Policy,
+    migration: BackgroundMigration | None,
+    clean_up: CleanUp | None,
+) -> tuple[Facts, Rows]:
+    """The facts about those tokens of `scope` whose kind and state are `chosen`, and the counts of all of them."""
     new = change.expression()
     migrated = dated_by(migration)
-    works = WORKS.format(new=new.sql)
     warned = notices.any_set(schema)
     bots = bots_and_clean_up(clean_up, policy, change.earliest())
-    statement = FACTS.format(
-        works=works,
-        new=new.sql,
+    parts = {
+        "works": WORKS.format(new=new.sql),
+        "new": new.sql,
+        "warned": warned,
+        "due": DUE.format(new=new.sql),
+        "migrated": migrated.sql,
+        **bots.sql,
+    }
+    groups = [one.format(**parts) for one in OF_GROUPS]
+    statement = by_kind(schema, scope, matters=MATTERS.format(warned=warned), more=groups) + FACTS.format(
+        chosen=chosen,
+        counts=COUNTS_IN_A_ROW,
         ending_before=ENDING_BEFORE.format(ends_before=ends_before("o.last_day")),
-        warned=warned,
-        due=DUE.format(new=new.sql),
-        migrated=migrated.sql,
-        condition=condition.sql,
         notified=NOTIFIED,
         blocked=BLOCKED,
         **bots.sql,
     )
-    parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
-    first_warning = (policy.today + notices.first_warning(schema)).literal
-    parameters |= {"facts_first_warning": first_warning, **migrated.parameters, **bots.parameters}
+    parameters = {
+        "facts_today": policy.today.literal,
+        "facts_first_warning": (policy.today + notices.first_warning(schema)).literal,
+        **new.parameters,
+        **scope.parameters,
+        **migrated.parameters,
+        **bots.parameters,
+    }
     with connection.grouping():
-        row = connection.row(once(statement), **parameters)
-    return Facts(**row._asdict(), superseded=read_superseded(connection, schema, condition, new, policy))
+        row = connection.row(statement, **parameters)._asdict()
+    counts = row.pop("counts") or ()
+    return Facts(**row), counts
 
 
 def read_superseded(
@@ -311,7 +374,8 @@ def bots_and_clean_up(
 ) -> BotsInSQL:
     """What becomes of the bots of tokens `t` that get the date `new`, and such a `revoked` and `updated_at`, as SQL."""
     if clean_up is None or policy.inactive_days is None:
-        return BotsInSQL({"of_bots": "0 AS holding", "bots": "", "doomed": "false", "doomed_anyway": "false"}, {})
+        none = {"of_bots": "0 AS holding", "sums_of_bots": "0 AS holding"}
+        return BotsInSQL({**none, "bots": "", "doomed": "false", "doomed_anyway": "false"}, {})
     today = "CAST(%(facts_today)s AS date)"
     next_day = f"({today} + 1)"
     days = "CAST(%(facts_inactive_days)s AS integer)"
@@ -327,6 +391,7 @@ def bots_and_clean_up(
     return BotsInSQL(
         {
             "of_bots": of_bots.strip(),
+            "sums_of_bots": SUMS_OF_BOTS.strip(),
             "bots": BOTS.format(**holding).strip(),
             "doomed": DOOMED,
             "doomed_anyway": DOOMED_ANYWAY,

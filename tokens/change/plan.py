@@ -12,15 +12,16 @@ from typing import Any
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change, Move
-from tokens.change.facts import Facts, read_facts, read_superseded
+from tokens.change.facts import Facts, read_facts_and_counts, read_superseded
+from tokens.change.kinds import KindCount
 from tokens.change.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
-from tokens.change.revocation import notes_on_ends, read_ends
+from tokens.change.revocation import notes_on_ends, read_ends_and_counts
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up
-from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, Kind, State, count_by_kind, kind_expression, once
+from tokens.gitlab.kind import State, once
 from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.needs import CHANGE
 from tokens.gitlab.release import estimated_release
@@ -42,26 +43,6 @@ IDS = """
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
     GROUP BY t.expires_at, t.id >> 16
-"""
-
-# By bot, and by what all other owners have in common, one of whom stands for them: so a kind is looked up once for all.
-# Of the date it counts only whether it is past.
-COUNTS = """
-    SELECT {kind} AS kind, {state} AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= {today} THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE {condition}
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2
 """
 
 
@@ -130,16 +111,6 @@ class Chunk:
             replace(self, ids=TokenIds(lower)),
             replace(self, position=self.position + (0 if self.again else middle), ids=TokenIds(upper)),
         )
-
-
-@dataclass(frozen=True)
-class KindCount:
-    """How many tokens of one kind and state fit what was named; `selected` says whether the change takes them."""
-
-    kind: Kind
-    state: State
-    tokens: int
-    selected: bool
 
 
 @dataclass(frozen=True)
@@ -236,7 +207,6 @@ def make_plan(
         if not selection.superseded:
             left_out = read_superseded(connection, schema, condition, change.expression(), policy)
             condition = condition.without(left_out)
-        counts = () if kind is RunKind.EDIT else tuple(read_counts(connection, schema, selection, left_out))
         chunks = tuple(_chunks(list(_read_ids(connection, condition)), change))
         estimate = read_release(connection, schema)
         rule = rule_of(release or estimate) if options.memberships else None
@@ -244,10 +214,12 @@ def make_plan(
         migration = read_background_migration(connection, schema)
         facts = Facts()
         if change.revokes:
-            ends = read_ends(connection, schema, condition, policy, bots)
+            ends, counts = read_ends_and_counts(connection, schema, selection, policy, bots)
             found = notes_on_ends(moves_of(chunks), ends, policy, bots)
         else:
-            facts = read_facts(connection, schema, condition, change, policy, migration, bots)
+            facts, counts = read_facts_and_counts(
+                connection, schema, selection, left_out, change, policy, migration, bots
+            )
             found = notes(
                 moves_of(chunks),
                 facts,
@@ -258,7 +230,9 @@ def make_plan(
                 options=kind is not RunKind.EDIT,
             )
         more: list[Note] = []
-        if kind is not RunKind.EDIT:
+        if kind is RunKind.EDIT:
+            counts = ()
+        else:
             more += _notes_on_selection(connection, schema, selection, chunks, counts, left_out, revokes=change.revokes)
         more += read_gaps(connection, schema)
     return Plan(
@@ -313,17 +287,6 @@ def _notes_on_selection(
     else:
         text = why_nothing(connection, schema, selection)
     yield Note(Concern.NOTHING_SELECTED, text, 0)
-
-
-def read_counts(
-    connection: database.Connection, schema: Schema, selection: Selection, left_out: Sequence[int]
-) -> Iterator[KindCount]:
-    """By kind and state the tokens that fulfil the other options, without those of the ids `left_out`."""
-    scope = selection.scope(schema).without(left_out)
-    statement = COUNTS.format(kind=kind_expression(schema), state=STATE_EXPRESSION, today=TODAY, condition=scope.sql)
-    for row in sorted(count_by_kind(connection, statement, **scope.parameters)):
-        kind, state = Kind(row.kind), State(row.state)
-        yield KindCount(kind, state, row.tokens, selection.selects(kind, state))
 
 
 def _read_ids(

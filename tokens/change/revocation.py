@@ -9,6 +9,7 @@ from typing import Any
 
 from tokens.change.change import Change, Move
 from tokens.change.facts import BLOCKED, CHOSEN, bots_and_clean_up, read_doomed
+from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, counts_of, selected
 from tokens.change.notes import Concern, Note, doomed, first_of, maintenance, superseded_note
 from tokens.counts import counted
 from tokens.database import Connection
@@ -17,7 +18,7 @@ from tokens.gitlab.kind import TODAY, WORKS
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
 from tokens.gitlab.succession import read_line
-from tokens.selection import Condition
+from tokens.selection import Condition, Selection
 
 MOST_IDS = 1_000  # of the tokens that were used: what JSON has of a note
 
@@ -27,19 +28,17 @@ NOW = "CAST(now() AT TIME ZONE 'UTC' AS timestamp)"
 # Releases before 16.1 write down a use once a day, later ones every ten minutes.
 USED_LATELY = f"({WORKS} AND t.last_used_at >= now() - interval '24 hours')"
 
-FACTS = """
-    WITH owners AS (
+FACTS = """, chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE {used}) AS used,
-        {of_bots}
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE {condition}
-      GROUP BY t.user_id, u.user_type, u.state
+        k.user_type,
+        min(k.user_id) AS user_id,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.used) AS used,
+        {sums_of_bots}
+      FROM kinds k
+      WHERE {chosen}
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.used), 0)::bigint AS used,
@@ -47,10 +46,14 @@ FACTS = """
       count(*) FILTER (WHERE {doomed}) AS doomed_bots,
       count(*) FILTER (WHERE {last}) AS last_of_bots,
       COALESCE(sum(o.tokens) FILTER (WHERE {blocked}), 0)::bigint AS blocked,
-      count(*) FILTER (WHERE {blocked}) AS blocked_owners
-    FROM owners o
+      count(*) FILTER (WHERE {blocked}) AS blocked_owners,
+      {counts}
+    FROM chosen o
     {bots}
 """
+
+# Whose tokens are not counted together with those of others.
+MATTERS = f"u.user_type = 6 OR u.state <> 'active' OR {USED_LATELY}"
 
 # None of its tokens is active afterwards, and one of those chosen is.
 LAST = "(NOT {doomed} AND o.active > 0 AND bot.active = o.active)"
@@ -143,19 +146,48 @@ def read_ends(
     connection: Connection, schema: Schema, condition: Condition, policy: Policy, clean_up: CleanUp | None
 ) -> Ends:
     """Count the facts about the tokens of `condition` that are to be revoked. `clean_up` is the release's own."""
+    return _read(connection, schema, condition, condition, "true", policy, clean_up)[0]
+
+
+def read_ends_and_counts(
+    connection: Connection, schema: Schema, selection: Selection, policy: Policy, clean_up: CleanUp | None
+) -> tuple[Ends, tuple[KindCount, ...]]:
+    """The same about the tokens of a selection, and by kind and state all that fulfil its other options."""
+    scope, condition = selection.scope(schema), selection.condition(schema)
+    ends, counts = _read(connection, schema, scope, condition, selected(selection), policy, clean_up)
+    return ends, tuple(counts_of(counts, selection))
+
+
+def _read(
+    connection: Connection,
+    schema: Schema,
+    scope: Condition,
+    condition: Condition,
+    chosen: str,
+    policy: Policy,
+    clean_up: CleanUp | None,
+) -> tuple[Ends, Rows]:
+    """The facts about the tokens of `condition`, those of `scope` that are `chosen`, and the counts of all."""
     bots = bots_and_clean_up(clean_up, policy, Change(revokes=True).expression(), revoked="true", updated_at=NOW)
     last = LAST.format(doomed=bots.sql["doomed"]) if bots.parameters else "false"
-    statement = FACTS.format(used=USED_LATELY, condition=condition.sql, last=last, blocked=BLOCKED, **bots.sql)
-    row = connection.row(statement, facts_today=policy.today.literal, **bots.parameters, **condition.parameters)
+    groups = [f"count(*) FILTER (WHERE {USED_LATELY}) AS used", bots.sql["of_bots"]]
+    statement = by_kind(schema, scope, matters=MATTERS, more=groups) + FACTS.format(
+        chosen=chosen, counts=COUNTS_IN_A_ROW, last=last, blocked=BLOCKED, **bots.sql
+    )
+    parameters = {"facts_today": policy.today.literal, **bots.parameters, **scope.parameters}
+    with connection.grouping():
+        row = connection.row(statement, **parameters)._asdict()
+    counts = row.pop("counts") or ()
     used = USED_LAST.format(condition=condition.sql, used=USED_LATELY, most=MOST_IDS)
     standing = Condition(f"{condition.sql}\n        AND t.revoked IS NOT TRUE", condition.parameters)
     successors = _replaced(connection, schema, standing, CHOSEN)
-    return Ends(
-        **row._asdict(),
-        used_ids=tuple(one.id for one in connection.rows(used, **condition.parameters)) if row.used else (),
+    ends = Ends(
+        **row,
+        used_ids=tuple(one.id for one in connection.rows(used, **condition.parameters)) if row["used"] else (),
         in_grace=tuple(one.id for one in successors if one.works),
         no_successor=tuple(one.id for one in successors if not one.works),
     )
+    return ends, counts
 
 
 def read_returns(

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from tokens import database
 from tokens.address import Address
-from tokens.change.plan import KindCount, read_counts, read_release
+from tokens.change.kinds import KindCount, read_counts
+from tokens.change.plan import read_release
 from tokens.database import Connection
 from tokens.errors import StatementTimeout, UsageError
 from tokens.gitlab import preflight
@@ -188,7 +189,7 @@ def listed(
             if layout.first is not None and len(found) > layout.first:
                 listing.more = _count_beyond(connection, condition, layout.first, others)
             if counted and not selection.others:
-                counts = _quickly(connection, lambda: tuple(read_counts(connection, schema, selection, ())))
+                counts = _quickly(connection, lambda: read_counts(connection, schema, selection))
                 listing.counts = counts or ()
             if counts_others and not selection.others:
                 listing.others = credentials.coming(connection, schema, ci, selection)
@@ -296,7 +297,7 @@ def _rows(
 
 def _why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:
     check_scopes(connection, selection)
-    if any(one.tokens for one in read_counts(connection, schema, selection, ())):
+    if any(one.tokens for one in read_counts(connection, schema, selection)):
         return "All tokens that fulfil the other options are left out by their kind or state."
     return why_nothing(connection, schema, selection)
 

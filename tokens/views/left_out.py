@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tokens.change.plan import KindCount
+from tokens.change.kinds import KindCount
 from tokens.gitlab.kind import Kind
 
 UNNAMED = "impersonation"

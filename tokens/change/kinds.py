@@ -1,0 +1,101 @@
+"""How many tokens of which kind and state fit what was named, and which of them are taken.
+
+Whoever wants to know more of the same tokens has it counted in the same reading of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokens.database import Connection
+from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, Kind, State, kind_expression, once
+from tokens.gitlab.schema import Schema
+from tokens.selection import Condition, Selection
+
+# By owners of whom each matters, and by what all the others have in common, one of whom stands for them: so a kind is
+# looked up once for all. Of the date the kind and state need only whether it is past.
+KINDS = """
+    WITH grouped AS (
+      SELECT
+        CASE WHEN {matters} THEN t.user_id END AS owner_id,
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= {today} THEN CAST('-infinity' AS date) END AS expires_at,
+        {more}count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, {kind} AS kind, {state} AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+"""
+
+A_BOT = "u.user_type = 6"
+"""Whose kind depends on the bot itself, as SQL."""
+
+COUNTS = """
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+"""
+
+# The same beside what else is read of the kinds.
+COUNTS_IN_A_ROW = f"""(
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM ({COUNTS}) c
+      ) AS counts"""  # noqa: S608 - a constant
+
+
+Rows = Sequence[Sequence[Any]]
+"""Each a kind, a state and how many tokens are of both."""
+
+
+@dataclass(frozen=True)
+class KindCount:
+    """How many tokens of one kind and state fit what was named; `selected` says whether the change takes them."""
+
+    kind: Kind
+    state: State
+    tokens: int
+    selected: bool
+
+
+def by_kind(schema: Schema, condition: Condition, *, matters: str = A_BOT, more: Sequence[str] = ()) -> str:
+    """The beginning of a statement, which gives `kinds`: the tokens of `condition` in groups of one kind and state.
+
+    `matters` is SQL for the tokens `t` that are not grouped with those of other owners `u`, all of bots among them, and
+    `more` what else is counted of each group.
+    """
+    statement = KINDS.format(
+        matters=matters,
+        more="".join(f"{one.strip()},\n        " for one in more),
+        today=TODAY,
+        condition=condition.sql,
+        kind=kind_expression(schema),
+        state=STATE_EXPRESSION,
+    )
+    return once(statement)
+
+
+def selected(selection: Selection) -> str:
+    """Which of the `kinds` are meant, as SQL."""
+    pairs = [f"('{kind}', '{state}')" for kind in Kind for state in State if selection.selects(kind, state)]
+    return f"(k.kind, k.state) IN ({', '.join(pairs)})" if pairs else "false"
+
+
+def read_counts(connection: Connection, schema: Schema, selection: Selection) -> tuple[KindCount, ...]:
+    """By kind and state the tokens that fulfil the other options."""
+    scope = selection.scope(schema)
+    with connection.grouping():
+        rows = connection.rows(by_kind(schema, scope) + COUNTS, **scope.parameters)
+    return tuple(counts_of(rows, selection))
+
+
+def counts_of(rows: Rows, selection: Selection) -> Iterator[KindCount]:
+    """What was counted, in the order of kinds and states by name."""
+    for kind, state, tokens in sorted((Kind(kind), State(state), int(tokens)) for kind, state, tokens in rows):
+        yield KindCount(kind, state, tokens, selection.selects(kind, state))
