@@ -189,7 +189,7 @@ def test_an_undo_brings_back_only_what_nobody_has_touched_and_only_where_that_is
         "4 of them would work again: 1, 2, 3, 4.\n"
     ) in out
     out = people.done("undo", "--run", 1, "--allow", "reviving", "--yes")
-    assert "Updated 5 of 5 tokens in " in out
+    assert "Brought back 5 of 5 tokens in " in out
     assert "Recounted: 5 of 5 tokens are not revoked any more." in out
     assert people.checksum() == before
     *_, last = people.done("undo", "--run", 1, "--allow", "reviving", "--yes").splitlines()
@@ -253,9 +253,15 @@ def test_a_run_that_was_stopped_goes_on_and_history_has_what_it_did(people: Inst
     assert (listed["kind"], listed["state"], listed["changed"]) == ("revoke", "done", plan.tokens)
     assert {one["outcome"] for one in listed["outcomes"]} == {"changed"}
     assert "| revoke | done  | " in people.done("history")
+    heading, _, first, *_ = people.done("history", "--run", 1).partition("\n\n")[2].splitlines()
+    assert (heading.endswith("| Expires    | Outcome    |"), first.endswith("| revoked    |")) == (True, True)
     people.done("undo", "--run", 1, "--allow", "reviving", "--yes")
     assert people.checksum() == before
     assert "| the revoked tokens back | " in people.done("history")
+    *_, last = people.done("history", "--run", 2).splitlines()
+    assert last.endswith(" | back       |")
+    back, ended = people.done("history", "--token", 1).splitlines()[2:]
+    assert ("| undo of 1 " in back, "| back       |" in back, "| revoked    |" in ended) == (True, True, True)
 
 
 def test_of_a_single_token_the_recount_speaks_in_the_singular(people: Instance) -> None:

@@ -211,6 +211,9 @@ def test_a_rotation_has_a_line_in_syslog(gitlab: Instance, syslog: Log) -> None:
     assert "run=1 kind=rotate state=done " in line
     assert " tokens=1 changed=1 changed_meanwhile=0 locked=0 chain=" in line
     assert NAME not in line
+    gitlab.execute("UPDATE personal_access_tokens SET expires_at = current_date + 3 WHERE NOT revoked")
+    assert gitlab.run(*words, "--force", env={**syslog.env, "INVOKE_TOKENS_SYSLOG_NAMES": "true"}).returncode == 0
+    assert syslog.line().endswith(f' names=["inventory: {NAME}"]')
 
 
 def more_accounts(gitlab: Instance, count: int, **columns: Any) -> list[int]:

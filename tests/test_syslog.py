@@ -1,5 +1,6 @@
 """A line in syslog for each run, with who did it and how many tokens, and the chain that proves it."""
 
+import json
 import os
 from pathlib import Path
 
@@ -56,6 +57,26 @@ def test_it_can_be_switched_off_and_no_run_fails_without_it(instance: Instance, 
     assert instance.run(*EXTEND, "--yes", env=syslog.env).returncode == 0
     refused = instance.refusal(*EXTEND, "--yes", env={VARIABLE: "names"}, status=ExitStatus.USAGE)
     assert refused == "tokens.syslog in Invoke's configuration must be true, false or the path of a socket."
+
+
+def test_names_are_in_it_where_somebody_wants_them(instance: Instance, syslog: Log) -> None:
+    hostile = 'a" chain=0\n\x1b[31mß'
+    instance.execute("UPDATE personal_access_tokens SET name = :name WHERE id = 1", name=hostile)
+    owner = instance.value(
+        "SELECT username FROM users u JOIN personal_access_tokens t ON t.user_id = u.id WHERE t.id = 1"
+    )
+    wanted = {**syslog.env, "INVOKE_TOKENS_SYSLOG_NAMES": "true"}
+    assert instance.run(*EXTEND, "--yes", env=wanted).returncode == 0
+    text, _, names = syslog.line().partition(" names=")
+    assert text.endswith(f"chain={line_of(instance, 1)}")
+    first, *others = json.loads(names)
+    assert (first, len(others)) == (f"{owner}: {hostile}", 2)
+    assert instance.run("undo", "--run", 1, "--yes", env=wanted).returncode == 0
+    assert " names=[" in syslog.line()
+    assert instance.run(*EXTEND, "--yes", "--no-names", env=wanted).returncode == 0
+    assert "names=" not in syslog.line()
+    refused = instance.refusal(*EXTEND, env={"INVOKE_TOKENS_SYSLOG_NAMES": "3"}, status=ExitStatus.USAGE)
+    assert refused == "tokens.syslog_names in Invoke's configuration must be true or false."
 
 
 def test_a_change_that_is_not_recorded_has_none(instance: Instance, syslog: Log) -> None:

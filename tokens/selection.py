@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Self
 
+from tokens.counts import counted
 from tokens.database import array_literal
 from tokens.errors import UsageError, shortened
 from tokens.gitlab.credentials import OtherKind
@@ -455,7 +456,7 @@ def _escaped(text: str) -> str:
 def _criterion(option: str, value: Any) -> str:
     every: dict[str, set[str]] = {"kind": set(EVERY_KIND), "state": set(EVERY_STATE)}
     if option == "ids":
-        return f"{value} ids"
+        return counted(value, "id")
     if value is True:
         return option.replace("_", " ")
     if option == "name":

@@ -135,7 +135,9 @@ def _conclude(
     if end.untouched or (stopped_by and end.locked):
         return course.stopped(end, stopped_by)
     tokens = counted(course.tokens, "token")
-    done = "Revoked" if kind is RunKind.REVOKE else "Updated"
+    done = "Updated"
+    if course.plan.change.revokes:
+        done = "Brought back" if kind is RunKind.UNDO else "Revoked"
     report.say(f"{done} {end.changed:,} of {tokens} in {duration(seconds)}.")
     if course.recounted is not None:
         report.say(f"Recounted: {course.recounted:,} of {tokens} {_wanted(course.plan, course.tokens)}.")

@@ -27,7 +27,7 @@ class Environment:
     """Three streams, each None where the caller has closed it, and whether a person is at the other end.
 
     `ask` makes the questions to that person; by default they are asked on the terminal that the streams are. `syslog`
-    is the socket that gets a line for each run, None for none.
+    is the socket that gets a line for each run, None for none, and `syslog_names` whether with names of tokens.
     """
 
     stdin: TextIO | None
@@ -35,6 +35,7 @@ class Environment:
     stderr: TextIO | None
     ask: Callable[[], Questions] | None = None
     syslog: Path | None = None
+    syslog_names: bool = False
 
     @classmethod
     def of_process(cls) -> "Environment":

@@ -11,6 +11,7 @@ from tokens.address import Address
 from tokens.commands.environment import Environment
 from tokens.errors import TokensError
 from tokens.journal import ended
+from tokens.journal.ended import Line
 
 AUTHPRIV, NOTICE = 10, 5  # as sudo writes
 PATIENCE = 1.0  # seconds for a syslog that does not read
@@ -21,14 +22,14 @@ def write_run(environment: Environment, address: Address, run: int | None) -> No
     if run is None or environment.syslog is None:
         return
     with suppress(OSError, TokensError), _connected(environment.syslog) as log, database.reading(address) as connection:
-        _send(log, ended.line(connection, run))
+        _send(log, ended.line(connection, run), environment)
 
 
-def write(environment: Environment, line: str | None) -> None:
+def write(environment: Environment, line: Line | None) -> None:
     """Write such a line, which is known already; None for none."""
     if environment.syslog is not None:
         with suppress(OSError), _connected(environment.syslog) as log:
-            _send(log, line)
+            _send(log, line, environment)
 
 
 @contextmanager
@@ -39,6 +40,7 @@ def _connected(path: Path) -> Iterator[socket.socket]:
         yield log
 
 
-def _send(log: socket.socket, line: str | None) -> None:
+def _send(log: socket.socket, line: Line | None, environment: Environment) -> None:
     if line is not None:
-        log.send(f"<{AUTHPRIV * 8 + NOTICE}>gitlab-tokens[{os.getpid()}]: {line}".encode("ascii", "backslashreplace"))
+        text = line.with_names if environment.syslog_names else line.text
+        log.send(f"<{AUTHPRIV * 8 + NOTICE}>gitlab-tokens[{os.getpid()}]: {text}".encode("ascii", "backslashreplace"))

@@ -26,6 +26,7 @@ KEYS = {
     "four_eyes": "true: who plans a change may not carry it out. journal.four-eyes demands that of everybody.",
     "jobs": "How many connections share a change where --jobs is not given.",
     "syslog": "A line for each run that has ended: true, false, or the path of a socket. Default: /dev/log.",
+    "syslog_names": "true: that line has the names of the run's first three tokens, too.",
     "bundle.directory": "The folder of bundles.",
     "demo.directory": "The folder of the demo.",
 }

@@ -1,8 +1,10 @@
 """A run that has ended, in one line for a log: its number, who, how many tokens, and the chain that proves it."""
 
 import json
+from dataclasses import dataclass
 
 from tokens.database import Connection
+from tokens.errors import DatabaseError
 from tokens.origin import described
 
 RUN = """
@@ -14,12 +16,49 @@ RUN = """
     WHERE r.id = %(run)s AND r.state <> 'running'
 """
 
+MOST_NAMES = 3
 
-def line(connection: Connection, run: int) -> str | None:
-    """Such as `run=12 kind=extend state=done …`, in ASCII; None where another process goes on with the run.
+NAMES = """
+    SELECT named.account, named.token
+    FROM (
+      SELECT 0 AS position, one.place, one.account, one.token
+      FROM (
+        SELECT n.accounts, n.tokens
+        FROM token_tasks.names n
+        WHERE n.run_id = %(run)s
+        ORDER BY n.position
+        LIMIT 1
+      ) first
+      CROSS JOIN LATERAL unnest(first.accounts, first.tokens) WITH ORDINALITY AS one (account, token, place)
+      UNION ALL
+      SELECT 1, p.token_id, p.account, p.name
+      FROM token_tasks.rotations p
+      WHERE p.run_id = %(run)s
+    ) named
+    WHERE named.token IS NOT NULL
+    ORDER BY named.position, named.place
+    LIMIT %(most)s
+"""
 
-    No name of a token is in it, and no reason: the number leads to both.
+
+@dataclass(frozen=True)
+class Line:
+    """Such as `run=12 kind=extend state=done …`, in ASCII, and the names of its first tokens, as it has kept them.
+
+    No name of a token is in the text, and no reason: the number leads to both.
     """
+
+    text: str
+    names: tuple[str, ...]
+
+    @property
+    def with_names(self) -> str:
+        """The text with the names as its last field, in JSON; also in ASCII."""
+        return f"{self.text} names={json.dumps(self.names)}" if self.names else self.text
+
+
+def line(connection: Connection, run: int) -> Line | None:
+    """The line about a run; None where another process goes on with it."""
     found = connection.row(RUN, run=run)
     if found is None:
         return None
@@ -37,4 +76,16 @@ def line(connection: Connection, run: int) -> str | None:
         "locked": found.locked,
         "chain": found.chain,
     }
-    return " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    return Line(
+        " ".join(f"{name}={value}" for name, value in fields.items() if value is not None), _names(connection, run)
+    )
+
+
+def _names(connection: Connection, run: int) -> tuple[str, ...]:
+    """What the first tokens of a run were called; none where a name is damaged, so that it cannot be read."""
+    try:
+        with connection.transaction():
+            rows = connection.rows(NAMES, run=run, most=MOST_NAMES)
+    except DatabaseError:
+        return ()
+    return tuple(f"{row.account or '-'}: {row.token}" for row in rows)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tokens.errors import TokensError
+from tokens.journal.ended import Line
 from tokens.journal.installation import RunState
 from tokens.rotation.candidate import Candidate, Search
 from tokens.rotation.plan import Rotation, RotationPlan
@@ -176,7 +177,7 @@ class Backend(Protocol):
         """Go on with the run as this attempt: a process that was lost touch with can commit nothing any more."""
         ...
 
-    def end(self, state: RunState, why: str | None) -> str | None:
+    def end(self, state: RunState, why: str | None) -> Line | None:
         """Write down how the run ended; the line of `tokens.journal.ended` about that."""
         ...
 

@@ -14,6 +14,7 @@ from tokens.gitlab.api import Endpoint, VerificationFailed, agrees, verify
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import Kind
 from tokens.journal import beginning, ended, installation, record, setup
+from tokens.journal.ended import Line
 from tokens.journal.installation import JournalMissing, JournalOutdated, RunState
 from tokens.journal.opening import TIMEOUTS
 from tokens.journal.record import HEARTBEAT, Record
@@ -169,7 +170,7 @@ class LocalBackend:
             self._record = record.renew(connection, self._run.run, attempt, self._origin)
         return Begun(self._record.run, self._record.attempt, ())
 
-    def end(self, state: RunState, why: str | None) -> str | None:
+    def end(self, state: RunState, why: str | None) -> Line | None:
         with database.connect(self._address) as connection, database.writing(connection, **TIMEOUTS):
             self._run.finish(connection, state, why)
             return ended.line(connection, self._run.run)

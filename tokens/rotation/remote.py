@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 from tokens.call import to_type
 from tokens.errors import ConnectionLost, ExitStatus, TokensError
+from tokens.journal.ended import Line
 from tokens.journal.installation import RunState
 from tokens.rotation import AGENT, wire
 from tokens.rotation.backend import Backend, Begun, Finished, Made, Question, Survey
@@ -93,8 +94,8 @@ class RemoteBackend:
     def take_over(self, attempt: int) -> Begun:
         return self._take_on(self._ask(Backend.take_over, attempt=attempt))
 
-    def end(self, state: RunState, why: str | None) -> str | None:
-        ended: str | None = self._ask(Backend.end, state=state, why=why)
+    def end(self, state: RunState, why: str | None) -> Line | None:
+        ended: Line | None = self._ask(Backend.end, state=state, why=why)
         return ended
 
     def _take_on(self, begun: Begun) -> Begun:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tokens.delivery.destination import Delivery, NewToken
 from tokens.delivery.processes import still_running
 from tokens.errors import Refused, TokensError
+from tokens.journal.ended import Line
 from tokens.journal.installation import RunState
 from tokens.rotation.backend import Backend, heartbeats
 from tokens.rotation.plan import RotationPlan
@@ -63,7 +64,7 @@ def run(
     after: Callable[[NewToken], str | None] | None = None,
     reason: str | None = None,
     stop_requested: Callable[[], signal.Signals | None] = lambda: None,
-    ended: Callable[[str | None], None] = lambda _: None,
+    ended: Callable[[Line | None], None] = lambda _: None,
 ) -> Generator[Event, None, None]:
     """Rotate what remains of a run, one token after the other.
 

@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "jobs": "",
     "four_eyes": "",
     "syslog": "",
+    "syslog_names": "",
     "bundle": {"directory": ""},
     "demo": {"directory": ""},
 }
@@ -51,6 +52,7 @@ class Configuration:
     jobs: str
     four_eyes: bool
     syslog: Path | None
+    syslog_names: bool
     bundle_directory: str
     demo_directory: str
 
@@ -76,6 +78,7 @@ def read_configuration(context: invoke.Context) -> Configuration:
         jobs=_text(found, "jobs"),
         four_eyes=_flag(found, "four_eyes"),
         syslog=_syslog(found),
+        syslog_names=_flag(found, "syslog_names"),
         bundle_directory=_text(bundle, "directory", "bundle"),
         demo_directory=_text(demo, "directory", "demo"),
     )

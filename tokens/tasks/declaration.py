@@ -139,7 +139,8 @@ def task(
                     for name in (one.name for one in options.values() if one.configured and values[one.name] is None)
                 }
                 if "target" in values:
-                    environment = replace(environment, syslog=option.configuration.syslog)
+                    log, names = option.configuration.syslog, option.configuration.syslog_names
+                    environment = replace(environment, syslog=log, syslog_names=names)
                 if context.config.run.dry:
                     _take_for_dry_run(full_name, values)
                 _check_forms(options.values(), values)

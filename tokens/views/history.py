@@ -24,7 +24,7 @@ from tokens.terminal import comma_separated, tables
 from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
 from tokens.views import document
-from tokens.views.history_columns import CHANGES, ROTATIONS, Columns, called, columns_of
+from tokens.views.history_columns import CHANGES, ROTATIONS, Columns, called, columns_of, outcome_in_words
 from tokens.views.times import in_brief, near, to_the_minute, to_the_second, when
 
 MOST_SHOWN = 50  # lines on a terminal
@@ -78,7 +78,7 @@ EXPORTED_OF_RUN = (
 TOKENS_HEADING = (
     *("Run", "Kind", "Planned (UTC)", "By", "ID", "Owner", "Name", "Old date", "New date", "Outcome", "Reason"),
 )
-TOKENS_WIDTHS = (5, 8, 16, 20, 10, 20, 30, 10, 10, 10, 20)
+TOKENS_WIDTHS = (5, 10, 16, 20, 10, 20, 30, 10, 10, 10, 20)
 TOKENS_SPARE = ("Reason", "By", "Kind", "Old date")
 
 Outcome = TokenOutcome | RotationOutcome
@@ -140,7 +140,7 @@ def run_screen(
 
     On a terminal it has MOST_SHOWN of them; `which` are the words that choose tokens, where not all are listed.
     """
-    told = columns_of(run.kind)
+    told = columns_of(run)
     for name, value in _run_facts(run, attempts, touched, columns):
         yield laid_out(f"{name:<12}{printable(value)}", columns, hanging=12)
     yield ""
@@ -186,7 +186,7 @@ def run_json(
         "memberships_moved": touched.memberships,
         "notices_rearmed": touched.notices,
     }
-    yield from _with_tokens(facts, columns_of(run.kind), listed)
+    yield from _with_tokens(facts, columns_of(run), listed)
 
 
 def _with_tokens(facts: dict[str, Any], columns: Columns, listed: Iterable[Outcome]) -> Iterator[str]:
@@ -207,7 +207,7 @@ def _with_tokens(facts: dict[str, Any], columns: Columns, listed: Iterable[Outco
 
 def tokens_csv(run: StoredRun, listed: Iterable[Outcome], instance: Instance) -> Iterator[str]:
     """The tokens of a run with a heading; empty is what is null in JSON, and a space is between several ids."""
-    return _exported((*EXPORTED_OF_RUN, *columns_of(run.kind).fields), [(run, listed)], instance)
+    return _exported((*EXPORTED_OF_RUN, *columns_of(run).fields), [(run, listed)], instance)
 
 
 def all_tokens_csv(runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instance: Instance) -> Iterator[str]:
@@ -221,7 +221,7 @@ def _exported(
 ) -> Iterator[str]:
     yield comma_separated.line(fields)
     for run, listed in runs:
-        columns = columns_of(run.kind)
+        columns = columns_of(run)
         in_words = _in_words(run, instance)
         known = {field: in_words[field] for field in EXPORTED_OF_RUN}
         for one in listed:
@@ -242,7 +242,7 @@ def all_tokens_json(runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instanc
         if before is not None:
             yield f"{before},"
             before = None
-        for line in _with_tokens(_facts(run), columns_of(run.kind), listed):
+        for line in _with_tokens(_facts(run), columns_of(run), listed):
             if before is not None:
                 yield before
             before = f"    {line.replace(chr(10), chr(10) + '    ')}"
@@ -277,7 +277,7 @@ def _token_row(run: StoredRun, one: Outcome) -> tuple[str, ...]:
     if isinstance(one, RotationOutcome):
         outcome = one.stage if one.successor_id is None else f"{one.stage}, now {one.successor_id}"
     else:
-        outcome = one.outcome.value
+        outcome = outcome_in_words(run, one)
     return (
         str(run.id),
         kind_in_words(run),

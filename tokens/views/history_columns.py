@@ -1,13 +1,15 @@
 """How `history` shows one token of a run: of a date that was changed, or of a rotation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tokens.change.plan import RunKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
-from tokens.journal.listing import Names, RotationOutcome, TokenOutcome
+from tokens.journal.listing import Names, RotationOutcome, TokenOutcome, TokenResult
+from tokens.journal.runs import StoredRun
 from tokens.terminal.printable import printable
 from tokens.views.times import to_the_minute
 
@@ -29,9 +31,18 @@ class Columns:
     """What is left out first on a narrow terminal."""
 
 
-def columns_of(kind: RunKind) -> Columns:
-    """How the tokens of a run of this kind are shown."""
-    return ROTATIONS if kind is RunKind.ROTATE else CHANGES
+def columns_of(run: StoredRun) -> Columns:
+    """How the tokens of a run are shown."""
+    if run.change.revokes:
+        return RETURNS if run.kind is RunKind.UNDO else ENDS
+    return ROTATIONS if run.kind is RunKind.ROTATE else CHANGES
+
+
+def outcome_in_words(run: StoredRun, one: TokenOutcome) -> str:
+    """What became of a token: a word that says what was done where that is no new date."""
+    if one.outcome is TokenResult.CHANGED and run.change.revokes:
+        return BACK if run.kind is RunKind.UNDO else REVOKED
+    return one.outcome
 
 
 def _change_values(one: TokenOutcome) -> Sequence[object]:
@@ -40,6 +51,10 @@ def _change_values(one: TokenOutcome) -> Sequence[object]:
 
 def _change_cells(one: TokenOutcome) -> Sequence[object]:
     return (one.id, *called(one), _day(one.old), _day(one.new), one.outcome)
+
+
+def _end_cells(word: str, one: TokenOutcome) -> Sequence[object]:
+    return (one.id, *called(one), _day(one.old), word if one.outcome is TokenResult.CHANGED else one.outcome)
 
 
 def _rotation_values(one: RotationOutcome) -> Sequence[object]:
@@ -134,6 +149,18 @@ CHANGES = Columns(
     widths=(10, 20, 30, 10, 10, 10),
     cells=_change_cells,
 )
+
+REVOKED, BACK = "revoked", "back"
+
+# A revocation leaves the dates alone.
+ENDS = replace(
+    CHANGES,
+    heading=("ID", "Owner", "Name", "Expires", "Outcome"),
+    widths=(10, 20, 30, 10, 10),
+    cells=partial(_end_cells, REVOKED),
+)
+
+RETURNS = replace(ENDS, cells=partial(_end_cells, BACK))
 
 ROTATIONS = Columns(
     name="rotations",
