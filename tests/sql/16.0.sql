@@ -1327,7 +1327,20 @@ SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('ji
 SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('work_mem', '65536kB', true);
 
 -- list
-SELECT 
+WITH grouped AS (
+      SELECT
+        CASE WHEN u.user_type = 6 THEN t.user_id END AS owner_id,
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -1355,21 +1368,14 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
+ AS state
+      FROM grouped t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE TRUE
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
+    )
+
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state;
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
 SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('work_mem', '4MB', true);
@@ -4202,8 +4208,48 @@ SELECT
     ORDER BY tried.times DESC, t.id
     LIMIT 100;
 
--- extend, remove
-SELECT 
+-- extend
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('<day  +20>' AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
+
+-- extend
+WITH grouped AS (
+      SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
+        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
+          t.revoked = false
+          AND NOT t.impersonation
+          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+        )), false) AS due,
+        count(*) FILTER (WHERE (
+          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
+          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+        )) AS migrated,
+        0 AS holding,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($7 AS date)
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -4231,64 +4277,25 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
+ AS state
+      FROM grouped t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
-
--- extend
-COPY (
-    SELECT
-      CAST(t.expires_at AS text) AS expires_at,
-      t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST('<day  +20>' AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-    GROUP BY t.expires_at, t.id >> 16
-) TO STDOUT (FORMAT csv);
-
--- extend
-WITH chosen AS (
+    )
+, chosen AS (
       SELECT
-        min(t.user_id) AS user_id,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
-        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
-          t.revoked = false
-          AND NOT t.impersonation
-          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
-        count(*) FILTER (WHERE (
-          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
-          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
-        )) AS migrated,
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
         0 AS holding
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($7 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('personal', 'active'), ('project', 'active'), ('group', 'active'), ('service-account', 'active'), ('other', 'active'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -4322,8 +4329,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o;
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o;
 
 -- extend
 WITH replaced AS MATERIALIZED (
@@ -4369,122 +4384,6 @@ WITH replaced AS MATERIALIZED (
         WHERE line.revoked IS NOT TRUE
       )
     ORDER BY t.id;
-
--- extend
-SELECT 
-    CASE
-      WHEN t.impersonation THEN 'impersonation'
-      WHEN u.id IS NULL THEN 'other'
-      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
-      WHEN u.user_type = 13 THEN 'service-account'
-      WHEN u.user_type <> 6 THEN 'other'
-      WHEN EXISTS (
-        SELECT
-        FROM public.members m
-        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
-      ) THEN 'project'
-      WHEN EXISTS (
-        SELECT
-        FROM public.members m
-        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
-      ) THEN 'group'
-      
-      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
-      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
-      ELSE 'other'
-    END
- AS kind, 
-    CASE
-      WHEN t.revoked IS TRUE THEN 'revoked'
-      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
-      ELSE 'active'
-    END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
-  AND t.user_id IN (
-    (
-    WITH named_groups AS MATERIALIZED (
-      SELECT n.id, n.traversal_ids
-      FROM public.routes r
-      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
-      WHERE r.source_type = 'Namespace'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($2 AS text[])) AS named (path))
-    ),
-    chosen_groups AS MATERIALIZED (
-      SELECT id
-      FROM named_groups
-      UNION
-      SELECT below.id
-      FROM named_groups g
-      JOIN public.namespaces below
-        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
-    ),
-    chosen_projects AS MATERIALIZED (
-      SELECT p.id, p.project_namespace_id
-      FROM public.projects p
-      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
-      UNION
-      SELECT p.id, p.project_namespace_id
-      FROM public.routes r
-      JOIN public.projects p ON p.id = r.source_id
-      WHERE r.source_type = 'Project'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($3 AS text[])) AS named (path))
-    ),
-    bots_without_membership AS MATERIALIZED (
-      SELECT bot.id, bot.username, CAST(NULL AS bigint) AS namespace_id
-      FROM public.users bot
-      LEFT JOIN public.user_details d ON d.user_id = bot.id
-      WHERE bot.user_type = 6
-        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
-    )
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Project'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_projects)
-    UNION ALL
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Namespace'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
-    UNION ALL
-    SELECT d.user_id
-    FROM public.user_details d
-    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
-    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
-  )
-  AND t.name LIKE CAST($4 AS text)
-  AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
 
 -- extend
 COPY (
@@ -4572,26 +4471,30 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- extend
-WITH chosen AS (
+WITH grouped AS (
       SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
         min(t.user_id) AS user_id,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
           t.revoked = false
           AND NOT t.impersonation
-          AND (t.expires_at + CAST($2 AS integer)) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+          AND (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN CAST($1 AS date) AND CAST($5 AS date)
         )), false) AS due,
         count(*) FILTER (WHERE (
-          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
-          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+          t.expires_at BETWEEN CAST($6 AS date) AND CAST($7 AS date)
+          AND t.created_at < CAST($8 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        0 AS holding
+        0 AS holding,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($7 AS date)
+      WHERE t.expires_at = CAST($9 AS date)
   AND t.user_id IN (
     (
     WITH named_groups AS MATERIALIZED (
@@ -4599,7 +4502,7 @@ WITH chosen AS (
       FROM public.routes r
       JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
       WHERE r.source_type = 'Namespace'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($8 AS text[])) AS named (path))
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($10 AS text[])) AS named (path))
     ),
     chosen_groups AS MATERIALIZED (
       SELECT id
@@ -4619,7 +4522,7 @@ WITH chosen AS (
       FROM public.routes r
       JOIN public.projects p ON p.id = r.source_id
       WHERE r.source_type = 'Project'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($9 AS text[])) AS named (path))
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($11 AS text[])) AS named (path))
     ),
     bots_without_membership AS MATERIALIZED (
       SELECT bot.id, bot.username, CAST(NULL AS bigint) AS namespace_id
@@ -4661,15 +4564,57 @@ WITH chosen AS (
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
   )
-  AND t.name LIKE CAST($10 AS text)
-  AND (t.scopes ~ CAST($11 AS text) OR t.scopes ~ CAST($12 AS text))
-  AND NOT t.impersonation
-  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+  AND t.name LIKE CAST($12 AS text)
+  AND (t.scopes ~ CAST($13 AS text) OR t.scopes ~ CAST($14 AS text))
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+, chosen AS (
+      SELECT
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        0 AS holding
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('personal', 'active'), ('personal', 'expired'), ('project', 'active'), ('project', 'expired'), ('group', 'active'), ('group', 'expired'), ('service-account', 'active'), ('service-account', 'expired'), ('other', 'active'), ('other', 'expired'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -4703,8 +4648,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o;
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o;
 
 -- extend
 WITH replaced AS MATERIALIZED (
@@ -4785,8 +4738,8 @@ WITH replaced AS MATERIALIZED (
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > CAST($8 AS date))
-        AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($7 AS date) AND CAST($8 AS date) THEN CAST($9 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($10 AS date))
+        AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($7 AS date) AND CAST($8 AS date) THEN CAST($9 AS integer) ELSE 0 END), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         )
@@ -5967,10 +5920,13 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- extend
-WITH chosen AS (
+WITH grouped AS (
       SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
         min(t.user_id) AS user_id,
-        count(*) AS tokens,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
         max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
@@ -5983,17 +5939,60 @@ WITH chosen AS (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        0 AS holding
+        0 AS holding,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+, chosen AS (
+      SELECT
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        0 AS holding
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('personal', 'expired'), ('project', 'expired'), ('group', 'expired'), ('service-account', 'expired'), ('other', 'expired'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6027,8 +6026,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o;
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o;
 
 -- extend
 WITH replaced AS MATERIALIZED (
@@ -6086,10 +6093,13 @@ DECLARE "stream_1" CURSOR FOR
     ORDER BY CASE WHEN CAST($2 AS boolean) THEN -c.position ELSE c.position END;
 
 -- apply
-WITH chosen AS (
+WITH grouped AS (
       SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
         min(t.user_id) AS user_id,
-        count(*) AS tokens,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
         max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
@@ -6102,7 +6112,8 @@ WITH chosen AS (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        0 AS holding
+        0 AS holding,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.id IN (
@@ -6110,11 +6121,55 @@ WITH chosen AS (
       FROM token_tasks.chunks c
       WHERE c.run_id = $7 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     )
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+, chosen AS (
+      SELECT
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        0 AS holding
+      FROM kinds k
+      WHERE true
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6148,8 +6203,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o;
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o;
 
 -- apply
 WITH replaced AS MATERIALIZED (
@@ -6287,10 +6350,13 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- remove
-WITH chosen AS (
+WITH grouped AS (
       SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
         min(t.user_id) AS user_id,
-        count(*) AS tokens,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
         max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
@@ -6303,11 +6369,15 @@ WITH chosen AS (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        0 AS holding
+        0 AS holding,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
-  AND CASE
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
+    CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
       WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
@@ -6327,13 +6397,32 @@ WITH chosen AS (
       WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
-    END IN ('group')
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+, chosen AS (
+      SELECT
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        0 AS holding
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('group', 'active'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6367,8 +6456,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o;
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o;
 
 -- remove
 WITH replaced AS MATERIALIZED (
@@ -7261,6 +7358,27 @@ SELECT
     LEFT JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
     WHERE r.id = $1 AND r.state <> 'running';
 
+-- rotate
+SELECT named.account, named.token
+    FROM (
+      SELECT 0 AS position, one.place, one.account, one.token
+      FROM (
+        SELECT n.accounts, n.tokens
+        FROM token_tasks.names n
+        WHERE n.run_id = $1
+        ORDER BY n.position
+        LIMIT 1
+      ) first
+      CROSS JOIN LATERAL unnest(first.accounts, first.tokens) WITH ORDINALITY AS one (account, token, place)
+      UNION ALL
+      SELECT 1, p.token_id, p.account, p.name
+      FROM token_tasks.rotations p
+      WHERE p.run_id = $1
+    ) named
+    WHERE named.token IS NOT NULL
+    ORDER BY named.position, named.place
+    LIMIT $2;
+
 -- history
 SELECT
       p.token_id, p.account, p.name, p.path, p.delivered_to,
@@ -7302,7 +7420,36 @@ SELECT
     ORDER BY p.token_id;
 
 -- revoke
-SELECT 
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST('%' AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
+
+-- revoke
+WITH grouped AS (
+      SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND t.last_used_at >= now() - interval '24 hours') THEN t.user_id END AS owner_id,
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
+        0 AS holding,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($1 AS text)
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -7330,51 +7477,21 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
+ AS state
+      FROM grouped t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.name LIKE CAST($1 AS text)
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
-
--- revoke
-COPY (
-    SELECT
-      CAST(t.expires_at AS text) AS expires_at,
-      t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.name LIKE CAST('%' AS text)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-    GROUP BY t.expires_at, t.id >> 16
-) TO STDOUT (FORMAT csv);
-
--- revoke
-WITH owners AS (
+    )
+, chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
+        k.user_type,
+        min(k.user_id) AS user_id,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.used) AS used,
         0 AS holding
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.name LIKE CAST($1 AS text)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('personal', 'active'), ('project', 'active'), ('group', 'active'), ('service-account', 'active'), ('other', 'active'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.used), 0)::bigint AS used,
@@ -7382,8 +7499,16 @@ WITH owners AS (
       count(*) FILTER (WHERE false) AS doomed_bots,
       count(*) FILTER (WHERE false) AS last_of_bots,
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
-      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners
-    FROM owners o;
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o;
 
 -- revoke
 WITH replaced AS MATERIALIZED (

@@ -1373,7 +1373,20 @@ SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('ji
 SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('work_mem', '65536kB', true);
 
 -- list
-SELECT 
+WITH grouped AS (
+      SELECT
+        CASE WHEN u.user_type = 6 THEN t.user_id END AS owner_id,
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE TRUE
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -1412,21 +1425,14 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
+ AS state
+      FROM grouped t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE TRUE
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
+    )
+
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state;
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
 SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('work_mem', '4MB', true);
@@ -4715,8 +4721,51 @@ SELECT
     ORDER BY tried.times DESC, t.id
     LIMIT 100;
 
--- extend, remove
-SELECT 
+-- extend
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.expires_at = CAST('<day  +20>' AS date)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
+
+-- extend
+WITH grouped AS (
+      SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
+        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+          t.revoked = false
+          AND NOT t.impersonation
+          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+        )), false) AS due,
+        count(*) FILTER (WHERE (
+          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
+          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+        )) AS migrated,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.expires_at = CAST($8 AS date)
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -4755,67 +4804,28 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
+ AS state
+      FROM grouped t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
-
--- extend
-COPY (
-    SELECT
-      CAST(t.expires_at AS text) AS expires_at,
-      t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.expires_at = CAST('<day  +20>' AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-    GROUP BY t.expires_at, t.id >> 16
-) TO STDOUT (FORMAT csv);
-
--- extend
-WITH chosen AS (
+    )
+, chosen AS (
       SELECT
-        min(t.user_id) AS user_id,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
-        count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
-          t.revoked = false
-          AND NOT t.impersonation
-          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
-        count(*) FILTER (WHERE (
-          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
-          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
-        )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($8 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        sum(k.holding) AS holding,
+        sum(k.will_hold) AS will_hold,
+        sum(k.active) AS active,
+        sum(k.will_be_active) AS will_be_active
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('personal', 'active'), ('project', 'active'), ('group', 'active'), ('service-account', 'active'), ('other', 'active'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -4855,8 +4865,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
@@ -4903,138 +4921,6 @@ WITH replaced AS MATERIALIZED (
         WHERE line.revoked IS NOT TRUE
       )
     ORDER BY t.id;
-
--- extend
-SELECT 
-    CASE
-      WHEN t.impersonation THEN 'impersonation'
-      WHEN u.id IS NULL THEN 'other'
-      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
-      WHEN u.user_type = 13 THEN 'service-account'
-      WHEN u.user_type <> 6 THEN 'other'
-      WHEN EXISTS (
-        SELECT
-        FROM public.members m
-        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
-      ) THEN 'project'
-      WHEN EXISTS (
-        SELECT
-        FROM public.members m
-        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
-      ) THEN 'group'
-      WHEN EXISTS (
-        SELECT
-        FROM public.user_details d
-        JOIN public.namespaces n ON n.id = d.bot_namespace_id
-        WHERE d.user_id = u.id AND n.type = 'Project'
-      ) THEN 'project'
-      WHEN EXISTS (
-        SELECT
-        FROM public.user_details d
-        JOIN public.namespaces n ON n.id = d.bot_namespace_id
-        WHERE d.user_id = u.id AND n.type = 'Group'
-      ) THEN 'group'
-      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
-      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
-      ELSE 'other'
-    END
- AS kind, 
-    CASE
-      WHEN t.revoked IS TRUE THEN 'revoked'
-      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
-      ELSE 'active'
-    END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($1 AS date)
-  AND t.user_id IN (
-    (
-    WITH named_groups AS MATERIALIZED (
-      SELECT n.id, n.traversal_ids
-      FROM public.routes r
-      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
-      WHERE r.source_type = 'Namespace'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($2 AS text[])) AS named (path))
-    ),
-    chosen_groups AS MATERIALIZED (
-      SELECT id
-      FROM named_groups
-      UNION
-      SELECT below.id
-      FROM named_groups g
-      JOIN public.namespaces below
-        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
-    ),
-    chosen_projects AS MATERIALIZED (
-      SELECT p.id, p.project_namespace_id
-      FROM public.projects p
-      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
-      UNION
-      SELECT p.id, p.project_namespace_id
-      FROM public.routes r
-      JOIN public.projects p ON p.id = r.source_id
-      WHERE r.source_type = 'Project'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($3 AS text[])) AS named (path))
-    ),
-    bots_without_membership AS MATERIALIZED (
-      SELECT bot.id, bot.username, d.bot_namespace_id AS namespace_id
-      FROM public.users bot
-      LEFT JOIN public.user_details d ON d.user_id = bot.id
-      WHERE bot.user_type = 6
-        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
-    )
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Project'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_projects)
-    UNION ALL
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Namespace'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
-    UNION ALL
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
-    UNION ALL
-    SELECT d.user_id
-    FROM public.user_details d
-    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
-    WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups)
-    UNION ALL
-    SELECT d.user_id
-    FROM public.user_details d
-    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
-    WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
-  )
-  AND t.name LIKE CAST($4 AS text)
-  AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
 
 -- extend
 COPY (
@@ -5127,29 +5013,33 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- extend
-WITH chosen AS (
+WITH grouped AS (
       SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
         min(t.user_id) AS user_id,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
+        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
           t.revoked = false
           AND NOT t.impersonation
-          AND (t.expires_at + CAST($2 AS integer)) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+          AND (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN CAST($1 AS date) AND CAST($5 AS date)
         )), false) AS due,
         count(*) FILTER (WHERE (
-          t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
-          AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
+          t.expires_at BETWEEN CAST($6 AS date) AND CAST($7 AS date)
+          AND t.created_at < CAST($8 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR (t.expires_at + CAST($2 AS integer)) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS will_hold,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($2 AS integer)), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.expires_at = CAST($8 AS date)
+      WHERE t.expires_at = CAST($10 AS date)
   AND t.user_id IN (
     (
     WITH named_groups AS MATERIALIZED (
@@ -5157,7 +5047,7 @@ WITH chosen AS (
       FROM public.routes r
       JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
       WHERE r.source_type = 'Namespace'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($9 AS text[])) AS named (path))
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($11 AS text[])) AS named (path))
     ),
     chosen_groups AS MATERIALIZED (
       SELECT id
@@ -5177,7 +5067,7 @@ WITH chosen AS (
       FROM public.routes r
       JOIN public.projects p ON p.id = r.source_id
       WHERE r.source_type = 'Project'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($10 AS text[])) AS named (path))
+        AND lower(r.path) IN (SELECT lower(path) FROM unnest(CAST($12 AS text[])) AS named (path))
     ),
     bots_without_membership AS MATERIALIZED (
       SELECT bot.id, bot.username, d.bot_namespace_id AS namespace_id
@@ -5224,15 +5114,71 @@ WITH chosen AS (
     JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
     WHERE d.provisioned_by_project_id IN (SELECT id FROM chosen_projects))
   )
-  AND t.name LIKE CAST($11 AS text)
-  AND (t.scopes ~ CAST($12 AS text) OR t.scopes ~ CAST($13 AS text))
-  AND NOT t.impersonation
-  AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+  AND t.name LIKE CAST($13 AS text)
+  AND (t.scopes ~ CAST($14 AS text) OR t.scopes ~ CAST($15 AS text))
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+, chosen AS (
+      SELECT
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        sum(k.holding) AS holding,
+        sum(k.will_hold) AS will_hold,
+        sum(k.active) AS active,
+        sum(k.will_be_active) AS will_be_active
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('personal', 'active'), ('personal', 'expired'), ('project', 'active'), ('project', 'expired'), ('group', 'active'), ('group', 'expired'), ('service-account', 'active'), ('service-account', 'expired'), ('other', 'active'), ('other', 'expired'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -5272,11 +5218,19 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS holding,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id AND o.user_type = 6 AND (o.will_hold = 0 OR o.will_be_active = 0)
@@ -5366,8 +5320,8 @@ WITH replaced AS MATERIALIZED (
   AND (t.scopes ~ CAST($5 AS text) OR t.scopes ~ CAST($6 AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > CAST($8 AS date))
-        AND COALESCE((t.expires_at + CAST($7 AS integer)), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
+        AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($7 AS date) AND CAST($8 AS date) THEN CAST($9 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($10 AS date))
+        AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($7 AS date) AND CAST($8 AS date) THEN CAST($9 AS integer) ELSE 0 END), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
           SELECT
           FROM public.personal_access_tokens s
@@ -6558,10 +6512,13 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- extend
-WITH chosen AS (
+WITH grouped AS (
       SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
         min(t.user_id) AS user_id,
-        count(*) AS tokens,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
         max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
@@ -6577,17 +6534,74 @@ WITH chosen AS (
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($8 AS date)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+, chosen AS (
+      SELECT
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        sum(k.holding) AS holding,
+        sum(k.will_hold) AS will_hold,
+        sum(k.active) AS active,
+        sum(k.will_be_active) AS will_be_active
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('personal', 'expired'), ('project', 'expired'), ('group', 'expired'), ('service-account', 'expired'), ('other', 'expired'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6627,8 +6641,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
@@ -6687,10 +6709,13 @@ DECLARE "stream_1" CURSOR FOR
     ORDER BY CASE WHEN CAST($2 AS boolean) THEN -c.position ELSE c.position END;
 
 -- apply
-WITH chosen AS (
+WITH grouped AS (
       SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
         min(t.user_id) AS user_id,
-        count(*) AS tokens,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
         max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
@@ -6706,7 +6731,8 @@ WITH chosen AS (
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.id IN (
@@ -6714,11 +6740,69 @@ WITH chosen AS (
       FROM token_tasks.chunks c
       WHERE c.run_id = $8 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     )
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
+    CASE
+      WHEN t.impersonation THEN 'impersonation'
+      WHEN u.id IS NULL THEN 'other'
+      WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
+      WHEN u.user_type = 13 THEN 'service-account'
+      WHEN u.user_type <> 6 THEN 'other'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Project' AND m.requested_at IS NULL
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.source_type = 'Namespace' AND m.requested_at IS NULL
+      ) THEN 'group'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Project'
+      ) THEN 'project'
+      WHEN EXISTS (
+        SELECT
+        FROM public.user_details d
+        JOIN public.namespaces n ON n.id = d.bot_namespace_id
+        WHERE d.user_id = u.id AND n.type = 'Group'
+      ) THEN 'group'
+      WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
+      WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
+      ELSE 'other'
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+, chosen AS (
+      SELECT
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        sum(k.holding) AS holding,
+        sum(k.will_hold) AS will_hold,
+        sum(k.active) AS active,
+        sum(k.will_be_active) AS will_be_active
+      FROM kinds k
+      WHERE true
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6758,8 +6842,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
@@ -6909,10 +7001,13 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- remove
-WITH chosen AS (
+WITH grouped AS (
       SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
         min(t.user_id) AS user_id,
-        count(*) AS tokens,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
         max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
@@ -6928,11 +7023,15 @@ WITH chosen AS (
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
         count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($8 AS date)
-  AND CASE
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
+    CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
       WHEN COALESCE(u.user_type, 0) = 0 THEN 'personal'
@@ -6963,13 +7062,35 @@ WITH chosen AS (
       WHEN u.username ~ '^project_[0-9]+_bot' THEN 'project'
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
-    END IN ('group')
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-      GROUP BY CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN u.id END, u.user_type
-    ), owners AS (
-      SELECT chosen.*, u.user_type, u.state
-      FROM chosen
-      LEFT JOIN public.users u ON u.id = chosen.user_id
+    END
+ AS kind, 
+    CASE
+      WHEN t.revoked IS TRUE THEN 'revoked'
+      WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
+      ELSE 'active'
+    END
+ AS state
+      FROM grouped t
+      LEFT JOIN public.users u ON u.id = t.user_id
+    )
+, chosen AS (
+      SELECT
+        min(k.user_id) AS user_id,
+        k.user_type,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.reviving) AS reviving,
+        max(k.last_day) AS last_day,
+        sum(k.warned) AS warned,
+        bool_or(k.due) AS due,
+        sum(k.migrated) AS migrated,
+        sum(k.holding) AS holding,
+        sum(k.will_hold) AS will_hold,
+        sum(k.active) AS active,
+        sum(k.will_be_active) AS will_be_active
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('group', 'active'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -7009,8 +7130,16 @@ WITH chosen AS (
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
       count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
       COALESCE(sum(o.migrated), 0)::bigint AS migrated,
-      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts
-    FROM owners o
+      COALESCE(sum(o.tokens) FILTER (WHERE o.user_type = 13), 0)::bigint AS service_accounts,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
@@ -7975,6 +8104,27 @@ SELECT
     LEFT JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
     WHERE r.id = $1 AND r.state <> 'running';
 
+-- rotate
+SELECT named.account, named.token
+    FROM (
+      SELECT 0 AS position, one.place, one.account, one.token
+      FROM (
+        SELECT n.accounts, n.tokens
+        FROM token_tasks.names n
+        WHERE n.run_id = $1
+        ORDER BY n.position
+        LIMIT 1
+      ) first
+      CROSS JOIN LATERAL unnest(first.accounts, first.tokens) WITH ORDINALITY AS one (account, token, place)
+      UNION ALL
+      SELECT 1, p.token_id, p.account, p.name
+      FROM token_tasks.rotations p
+      WHERE p.run_id = $1
+    ) named
+    WHERE named.token IS NOT NULL
+    ORDER BY named.position, named.place
+    LIMIT $2;
+
 -- history
 SELECT
       p.token_id, p.account, p.name, p.path, p.delivered_to,
@@ -8022,7 +8172,39 @@ SELECT
     ORDER BY p.token_id;
 
 -- revoke
-SELECT 
+COPY (
+    SELECT
+      CAST(t.expires_at AS text) AS expires_at,
+      t.id >> 16 AS block,
+      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    WHERE t.name LIKE CAST('%' AS text)
+  AND NOT t.impersonation
+  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+    GROUP BY t.expires_at, t.id >> 16
+) TO STDOUT (FORMAT csv);
+
+-- revoke
+WITH grouped AS (
+      SELECT
+        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND t.last_used_at >= now() - interval '24 hours') THEN t.user_id END AS owner_id,
+        min(t.user_id) AS user_id,
+        t.impersonation,
+        t.revoked IS TRUE AS revoked,
+        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (true AND CAST(now() AT TIME ZONE 'UTC' AS timestamp) >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE t.name LIKE CAST($3 AS text)
+      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+    ), kinds AS MATERIALIZED (
+      SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -8061,54 +8243,24 @@ SELECT
       WHEN t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN 'expired'
       ELSE 'active'
     END
- AS state, sum(t.tokens)::bigint AS tokens
-    FROM (
-      SELECT
-        min(t.user_id) AS user_id,
-        t.impersonation,
-        t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) AS tokens
-      FROM public.personal_access_tokens t
+ AS state
+      FROM grouped t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.name LIKE CAST($1 AS text)
-      GROUP BY CASE WHEN u.user_type = 6 THEN u.id END, u.user_type, u.id IS NULL, 2, 3, 4
-    ) t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    GROUP BY 1, 2;
-
--- revoke
-COPY (
-    SELECT
-      CAST(t.expires_at AS text) AS expires_at,
-      t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE t.name LIKE CAST('%' AS text)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
-    GROUP BY t.expires_at, t.id >> 16
-) TO STDOUT (FORMAT csv);
-
--- revoke
-WITH owners AS (
+    )
+, chosen AS (
       SELECT
-        t.user_id,
-        u.user_type,
-        u.state,
-        count(*) AS tokens,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (true AND CAST(now() AT TIME ZONE 'UTC' AS timestamp) >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.name LIKE CAST($3 AS text)
-  AND NOT t.impersonation
-  AND t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      GROUP BY t.user_id, u.user_type, u.state
+        k.user_type,
+        min(k.user_id) AS user_id,
+        min(k.owner_state) AS state,
+        sum(k.tokens) AS tokens,
+        sum(k.used) AS used,
+        sum(k.holding) AS holding,
+        sum(k.will_hold) AS will_hold,
+        sum(k.active) AS active,
+        sum(k.will_be_active) AS will_be_active
+      FROM kinds k
+      WHERE (k.kind, k.state) IN (('personal', 'active'), ('project', 'active'), ('group', 'active'), ('service-account', 'active'), ('other', 'active'))
+      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
     )
     SELECT
       COALESCE(sum(o.used), 0)::bigint AS used,
@@ -8116,8 +8268,16 @@ WITH owners AS (
       count(*) FILTER (WHERE (o.will_hold = 0 AND bot.holding > 0 AND bot.holding = o.holding)) AS doomed_bots,
       count(*) FILTER (WHERE (NOT (o.will_hold = 0 AND bot.holding > 0 AND bot.holding = o.holding) AND o.active > 0 AND bot.active = o.active)) AS last_of_bots,
       COALESCE(sum(o.tokens) FILTER (WHERE o.state <> 'active'), 0)::bigint AS blocked,
-      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners
-    FROM owners o
+      count(*) FILTER (WHERE o.state <> 'active') AS blocked_owners,
+      (
+        SELECT jsonb_agg(jsonb_build_array(c.kind, c.state, c.tokens))
+        FROM (
+    SELECT kind, state, sum(tokens)::bigint AS tokens
+    FROM kinds
+    GROUP BY kind, state
+) c
+      ) AS counts
+    FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
