@@ -262,7 +262,7 @@ def test_who_planned_may_not_apply_where_the_journal_demands_four_eyes(instance:
     ):
         assert instance.refusal(*words, env=ERIKA) == (
             "Two people are needed here, one to plan a change and one to carry it out: nothing was changed. "
-            "Give the same command with --plan, then another person uses apply --run."
+            "Give the same command with --plan in place of --yes or --no-journal, then another person uses apply --run."
         )
     assert instance.json("history")["runs"] == []
 

@@ -38,7 +38,7 @@ from tokens.libpq import parameters_of, show_openssl_the_systems_certificates
 
 CANCELLING = 3.0  # seconds
 # Workers would share a hash of that size, for which a container with Docker's 64 MB of shared memory has no room.
-GROUPING = {"enable_sort": "off", "jit": "off", "enable_parallel_hash": "off"}
+GROUPING = {"enable_sort": "off", "jit": "off", "enable_parallel_hash": "off", "parallel_tuple_cost": "0"}
 GROUPS = 64 * 1024  # kilobytes, for one statement of one session at a time
 ROOM = """
     SELECT GREATEST(CAST(s.setting AS bigint), %(least)s) AS room

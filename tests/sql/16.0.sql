@@ -1088,7 +1088,7 @@ DECLARE "stream_1" CURSOR FOR
         UNION ALL
         SELECT
         r.run_id AS run_id, 'names' AS part, CAST(r.position AS text) AS key, encode(sha256(CAST(replace(CAST(jsonb_build_object(
-          'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
+          'accounts', CAST(r.accounts AS text), 'tokens', CAST(r.tokens AS text), 'paths', CAST(r.paths AS text)
         ) AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 'hex') AS hash,
         false AS blank
       FROM token_tasks.names r
@@ -1321,10 +1321,10 @@ SELECT GREATEST(CAST(s.setting AS bigint), $1) AS room
 SAVEPOINT "_pg3_2";
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('enable_parallel_hash'), pg_catalog.current_setting('work_mem');
+SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('enable_parallel_hash'), pg_catalog.current_setting('parallel_tuple_cost'), pg_catalog.current_setting('work_mem');
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('work_mem', '65536kB', true);
+SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true);
 
 -- list
 WITH grouped AS (
@@ -1378,7 +1378,7 @@ WITH grouped AS (
     GROUP BY kind, state;
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('work_mem', '4MB', true);
+SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('parallel_tuple_cost', '0.1', true), pg_catalog.set_config('work_mem', '4MB', true);
 
 -- list
 RELEASE "_pg3_2";
@@ -4213,7 +4213,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -4231,13 +4231,14 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
@@ -4290,7 +4291,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         0 AS holding
       FROM kinds k
@@ -4390,7 +4391,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -4479,13 +4480,14 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN CAST($1 AS date) AND CAST($5 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($6 AS date) AND CAST($7 AS date)
           AND t.created_at < CAST($8 AS timestamptz) AT TIME ZONE 'UTC'
@@ -4609,7 +4611,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         0 AS holding
       FROM kinds k
@@ -4838,32 +4840,6 @@ INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
     ) found
     WHERE c.run_id = $1 AND c.position BETWEEN $2 AND $3 AND found.ids = c.token_ids;
 
--- extend, undo, remove, revoke
-INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
-    SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
-    FROM token_tasks.chunks c
-    CROSS JOIN LATERAL (
-      SELECT
-        array_agg(u.username ORDER BY one.place) AS accounts,
-        array_agg(t.name ORDER BY one.place) AS tokens,
-        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
-        (
-          SELECT r.path
-          FROM public.members m
-          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
-          WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
-          LIMIT 1
-        )
-      ) END ORDER BY one.place) AS paths
-      FROM unnest(c.token_ids) WITH ORDINALITY AS one (id, place)
-      LEFT JOIN public.personal_access_tokens t ON t.id = one.id
-      LEFT JOIN public.users u ON u.id = t.user_id
-    ) found
-    WHERE c.run_id = $1
-      AND c.position BETWEEN $2 AND $3
-      AND NOT EXISTS (SELECT FROM token_tasks.names n WHERE n.run_id = c.run_id AND n.position = c.position);
-
 -- extend, undo, remove, rotate, revoke
 UPDATE token_tasks.runs
     SET chain = '', entries = 0
@@ -5019,7 +4995,7 @@ WITH found AS MATERIALIZED (
       FROM (
         SELECT 9 AS place, r.position AS key, concat('names ', r.position, ' ',
           encode(sha256(CAST(replace(CAST(jsonb_build_object(
-          'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
+          'accounts', CAST(r.accounts AS text), 'tokens', CAST(r.tokens AS text), 'paths', CAST(r.paths AS text)
         ) AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 'hex')
         ) AS line
         FROM token_tasks.names r
@@ -5910,7 +5886,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('2024-06-15' AS date)
@@ -5928,13 +5904,14 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
@@ -5987,7 +5964,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         0 AS holding
       FROM kinds k
@@ -6101,13 +6078,14 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
@@ -6164,7 +6142,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         0 AS holding
       FROM kinds k
@@ -6320,7 +6298,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -6358,13 +6336,14 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
@@ -6417,7 +6396,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         0 AS holding
       FROM kinds k
@@ -7424,7 +7403,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.name LIKE CAST('%' AS text)

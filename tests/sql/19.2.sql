@@ -1060,7 +1060,7 @@ DECLARE "stream_1" CURSOR FOR
         UNION ALL
         SELECT
         r.run_id AS run_id, 'names' AS part, CAST(r.position AS text) AS key, encode(sha256(CAST(replace(CAST(jsonb_build_object(
-          'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
+          'accounts', CAST(r.accounts AS text), 'tokens', CAST(r.tokens AS text), 'paths', CAST(r.paths AS text)
         ) AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 'hex') AS hash,
         false AS blank
       FROM token_tasks.names r
@@ -1367,10 +1367,10 @@ SELECT GREATEST(CAST(s.setting AS bigint), $1) AS room
 SAVEPOINT "_pg3_2";
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('enable_parallel_hash'), pg_catalog.current_setting('work_mem');
+SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('enable_parallel_hash'), pg_catalog.current_setting('parallel_tuple_cost'), pg_catalog.current_setting('work_mem');
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('work_mem', '65536kB', true);
+SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true);
 
 -- list
 WITH grouped AS (
@@ -1435,7 +1435,7 @@ WITH grouped AS (
     GROUP BY kind, state;
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('work_mem', '4MB', true);
+SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('parallel_tuple_cost', '0.1', true), pg_catalog.set_config('work_mem', '4MB', true);
 
 -- list
 RELEASE "_pg3_2";
@@ -4726,7 +4726,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -4744,21 +4744,22 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -4817,7 +4818,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         sum(k.holding) AS holding,
         sum(k.will_hold) AS will_hold,
@@ -4927,7 +4928,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -5021,21 +5022,22 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN CAST($1 AS date) AND CAST($5 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($6 AS date) AND CAST($7 AS date)
           AND t.created_at < CAST($8 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -5170,7 +5172,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         sum(k.holding) AS holding,
         sum(k.will_hold) AS will_hold,
@@ -5420,38 +5422,6 @@ INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
     ) found
     WHERE c.run_id = $1 AND c.position BETWEEN $2 AND $3 AND found.ids = c.token_ids;
 
--- extend, undo, remove, revoke
-INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
-    SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
-    FROM token_tasks.chunks c
-    CROSS JOIN LATERAL (
-      SELECT
-        array_agg(u.username ORDER BY one.place) AS accounts,
-        array_agg(t.name ORDER BY one.place) AS tokens,
-        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
-        (
-          SELECT r.path
-          FROM public.members m
-          LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
-          WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
-          LIMIT 1
-        ),
-        (
-      SELECT r.path
-      FROM public.user_details d
-      JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
-      WHERE d.user_id = u.id
-    )
-      ) END ORDER BY one.place) AS paths
-      FROM unnest(c.token_ids) WITH ORDINALITY AS one (id, place)
-      LEFT JOIN public.personal_access_tokens t ON t.id = one.id
-      LEFT JOIN public.users u ON u.id = t.user_id
-    ) found
-    WHERE c.run_id = $1
-      AND c.position BETWEEN $2 AND $3
-      AND NOT EXISTS (SELECT FROM token_tasks.names n WHERE n.run_id = c.run_id AND n.position = c.position);
-
 -- extend, undo, remove, rotate, revoke
 UPDATE token_tasks.runs
     SET chain = '', entries = 0
@@ -5607,7 +5577,7 @@ WITH found AS MATERIALIZED (
       FROM (
         SELECT 9 AS place, r.position AS key, concat('names ', r.position, ' ',
           encode(sha256(CAST(replace(CAST(jsonb_build_object(
-          'accounts', r.accounts, 'tokens', r.tokens, 'paths', r.paths
+          'accounts', CAST(r.accounts AS text), 'tokens', CAST(r.tokens AS text), 'paths', CAST(r.paths AS text)
         ) AS text), chr(92), repeat(chr(92), 2)) AS bytea)), 'hex')
         ) AS line
         FROM token_tasks.names r
@@ -6255,10 +6225,10 @@ WITH owners AS (
       SELECT
         t.user_id,
         u.user_type,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR changed.old_expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR changed.old_expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
       FROM public.personal_access_tokens t
       JOIN (
         SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
@@ -6502,7 +6472,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('2024-06-15' AS date)
@@ -6520,21 +6490,22 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -6593,7 +6564,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         sum(k.holding) AS holding,
         sum(k.will_hold) AS will_hold,
@@ -6717,21 +6688,22 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -6794,7 +6766,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         sum(k.holding) AS holding,
         sum(k.will_hold) AS will_hold,
@@ -6960,7 +6932,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -7009,21 +6981,22 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
-        COALESCE(bool_or((t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) AND (
+        bool_or((
           t.revoked = false
           AND NOT t.impersonation
           AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
-        )), false) AS due,
+        )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -7082,7 +7055,7 @@ WITH grouped AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         sum(k.holding) AS holding,
         sum(k.will_hold) AS will_hold,
@@ -8176,7 +8149,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.name LIKE CAST('%' AS text)
@@ -8194,10 +8167,10 @@ WITH grouped AS (
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (true AND CAST(now() AT TIME ZONE 'UTC' AS timestamp) >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (true AND CAST(now() AT TIME ZONE 'UTC' AS timestamp) >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -8533,10 +8506,10 @@ WITH owners AS (
       SELECT
         t.user_id,
         u.user_type,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (n.revoked AND n.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND ((n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (n.revoked AND n.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND (n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
       FROM public.personal_access_tokens t
       JOIN (
         SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at

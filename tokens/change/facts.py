@@ -28,7 +28,7 @@ FACTS = """, chosen AS (
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
         sum(k.warned) AS warned,
-        bool_or(k.due) AS due,
+        COALESCE(bool_or(k.due), false) AS due,
         sum(k.migrated) AS migrated,
         {sums_of_bots}
       FROM kinds k
@@ -52,12 +52,13 @@ FACTS = """, chosen AS (
     {bots}
 """
 
-# What is counted of each group of tokens for that.
+# What is counted of each group of tokens for that; of people, who are many, as little as possible.
 OF_GROUPS = (
     "count(*) FILTER (WHERE t.expires_at <= CAST(%(facts_today)s AS date) AND {works}) AS reviving",
-    "max(COALESCE({new}, CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day",
+    """max(COALESCE({new}, CAST('infinity' AS date)))
+          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day""",
     "count(*) FILTER (WHERE {warned}) AS warned",
-    "COALESCE(bool_or({warned} AND {due}), false) AS due",
+    "bool_or({due}) FILTER (WHERE {warned}) AS due",
     "count(*) FILTER (WHERE {migrated}) AS migrated",
     "{of_bots}",
 )
@@ -125,10 +126,10 @@ MIGRATED = """(
 # Of the chosen tokens of each owner, for bots: how many hold it at the next clean-up as they are and with their new
 # dates, and how many are active and will be.
 OF_BOTS = """
-        count(*) FILTER (WHERE {holds}) AS holding,
-        count(*) FILTER (WHERE {will_hold}) AS will_hold,
-        count(*) FILTER (WHERE {is_active}) AS active,
-        count(*) FILTER (WHERE {will_be_active}) AS will_be_active
+        count(*) FILTER (WHERE u.user_type = 6 AND {holds}) AS holding,
+        count(*) FILTER (WHERE u.user_type = 6 AND {will_hold}) AS will_hold,
+        count(*) FILTER (WHERE u.user_type = 6 AND {is_active}) AS active,
+        count(*) FILTER (WHERE u.user_type = 6 AND {will_be_active}) AS will_be_active
 """
 
 # Those of all groups of a bot.

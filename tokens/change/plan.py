@@ -1,5 +1,6 @@
 """What a change will do, frozen before anybody is asked: the exact tokens, their old and new dates, and the notes."""
 
+import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,12 +34,13 @@ from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server
 
-# By date, and by ids that differ in their last 16 bits alone; they are sorted here, which takes less than there.
+# By date, and by ids that differ in their last 16 bits alone, of four bytes each; they are sorted here, which is
+# quicker than there.
 IDS = """
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      array_agg(CAST(t.id & 65535 AS integer)) AS distances
+      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
@@ -298,11 +300,19 @@ def _read_ids(
         # As COPY writes them, one date and block at a time in memory.
         for row in connection.stream_csv(once(IDS.format(condition=condition.sql)), **condition.parameters):
             day, block, distances = row.split(b",", 2)
-            found[day].append((int(block), array("H", sorted(map(int, distances.strip(b'"{}\n').split(b","))))))
+            found[day].append((int(block), _sorted(bytes.fromhex(distances.decode()))))
     days = {day: ExpirationDate.stored(day.decode()) for day in found if day}
     for day in (*sorted(days, key=days.__getitem__), b""):
         for ids in _cut(sorted(found.pop(day, ()), key=itemgetter(0), reverse=True)):
             yield days.get(day), TokenIds(ids)
+
+
+def _sorted(numbers: bytes) -> "array[int]":
+    """Numbers of four bytes each, as a server sends them, each below 65536."""
+    read = array("I", numbers)
+    if sys.byteorder == "little":
+        read.byteswap()
+    return array("H", sorted(read))
 
 
 def _cut(blocks: list[tuple[int, "array[int]"]]) -> Iterator[list[int]]:

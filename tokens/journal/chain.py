@@ -88,14 +88,14 @@ def _part(
     key: str,
     *plain: str,
     times: Sequence[str] = (),
-    ids: Sequence[str] = (),
+    arrays: Sequence[str] = (),
     later: bool = False,
     foreign: bool = False,
 ) -> Part:
-    """`times` are points in time, which come in UTC, and `ids` arrays of them, which come as text: that is quicker."""
+    """`times` are points in time, which come in UTC, and `arrays` come as text, which is quicker than as JSON."""
     columns = {name: f"r.{name}" for name in plain}
     columns |= {name: f"r.{name} AT TIME ZONE 'UTC'" for name in times}
-    columns |= {name: f"CAST(r.{name} AS text)" for name in ids}
+    columns |= {name: f"CAST(r.{name} AS text)" for name in arrays}
     return Part(table, key, columns, later=later, foreign=foreign)
 
 
@@ -110,7 +110,7 @@ STATE = _part(
     *("withdrawn_by", "withdrawn_because"),
     times=["finished_at", "withdrawn_at"],
 )
-RESULTS = _part("chunks", "position", times=["done_at"], ids=["left_alone", "locked"], later=True)
+RESULTS = _part("chunks", "position", times=["done_at"], arrays=["left_alone", "locked"], later=True)
 
 PARTS = {
     "runs": _part(
@@ -121,7 +121,7 @@ PARTS = {
     "state": STATE,
     "attempts": _part("attempts", "number", "carried_out_by", "process", "tool_version", times=["started_at"]),
     "ends": _part("attempts", "number", "stopped_because", times=["ended_at"], later=True),
-    "chunks": _part("chunks", "position", "old_expires_at", "new_expires_at", ids=["token_ids"]),
+    "chunks": _part("chunks", "position", "old_expires_at", "new_expires_at", arrays=["token_ids"]),
     "results": RESULTS,
     "notices": Part(
         "notices",
@@ -140,15 +140,15 @@ PARTS = {
     ),
     "memberships": _part(
         *("memberships", "id", "position", "old_expires_at", "new_expires_at", "other_expires_at"),
-        ids=["member_ids", "other_token_ids"],
+        arrays=["member_ids", "other_token_ids"],
     ),
-    "revocations": _part("revocations", "id", "position", "revoked", "updated_at", "revoked_at", ids=["token_ids"]),
-    "names": _part("names", "position", "accounts", "tokens", "paths", foreign=True),
+    "revocations": _part("revocations", "id", "position", "revoked", "updated_at", "revoked_at", arrays=["token_ids"]),
+    "names": _part("names", "position", arrays=["accounts", "tokens", "paths"], foreign=True),
     "rotations": _part(
         *("rotations", "token_id", "successor_id", "state", "old_expires_at", "new_expires_at", "grace_until"),
         *("old_member_expires_at", "new_owner_id", "account", "name", "path", "successor_name", "delivered_to"),
         times=["changed_at"],
-        ids=["given_up", "member_ids"],
+        arrays=["given_up", "member_ids"],
         foreign=True,
     ),
     "settings": _part("settings", "id", "name", "value", "set_by", "because", times=["set_at"]),

@@ -83,11 +83,16 @@ def path(schema: Schema) -> str:
     return PATH.replace("{remembered}", remembered)
 
 
-def keep(connection: Connection, run: int, first: int, last: int) -> None:
-    """Keep the names of the tokens in the stored chunks from one position to another, in the open transaction."""
+def keep(connection: Connection, run: int, first: int, last: int, chunks: int) -> None:
+    """Keep the names of the tokens in the stored chunks from one position to another, in the open transaction.
+
+    `chunks` is how many these are.
+    """
     of_bot = path(read_schema(connection))
-    for statement in (KEEP, KEEP_OTHERS):
-        connection.execute(statement.replace("{path}", of_bot), run=run, first=first, last=last)
+    positions = {"run": run, "first": first, "last": last}
+    # The server would find the names of all chunks once more before it sees that there are no others.
+    if connection.execute(KEEP.replace("{path}", of_bot), **positions) < chunks:
+        connection.execute(KEEP_OTHERS.replace("{path}", of_bot), **positions)
 
 
 def keep_of_rotations(connection: Connection, run: int) -> None:

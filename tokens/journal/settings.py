@@ -126,4 +126,7 @@ def alone(kind: RunKind, *, by_configuration: bool = False) -> FourEyes:
             )
         case RunKind.EDIT:
             return FourEyes(f"{needed} Use extend or remove with --plan, then another person uses apply.")
-    return FourEyes(f"{needed} Give the same command with --plan, then another person uses apply --run.")
+    return FourEyes(
+        f"{needed} Give the same command with --plan in place of --yes or --no-journal, then another person uses apply "
+        "--run."
+    )

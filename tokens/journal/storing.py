@@ -82,7 +82,7 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
         )
         if with_names:
             places = [chunk.position for chunk in stored]
-            names.keep(connection, run, min(places), max(places))
+            names.keep(connection, run, min(places), max(places), len(places))
     chain.seal(connection, run)
     return run
 
