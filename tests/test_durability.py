@@ -36,14 +36,15 @@ def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agree
 
 
 @pytest.mark.slow
-@CHANGES
+@pytest.mark.parametrize(("change", "jobs"), [(EXTEND, 1), (EXTEND, 3), (REVOKE, 1)], ids=["extend", "three", "revoke"])
 def test_a_server_that_crashes_in_the_middle_ends_the_run_with_one_line_and_the_run_can_go_on(
     gitlab_database: Address,
     server: Server,
     superuser: Callable[[Address], Address],
     change: tuple[str, ...],
+    jobs: int,
 ) -> None:
-    check_crash(gitlab_database, gitlab_database, server, superuser, change)
+    check_crash(gitlab_database, gitlab_database, server, superuser, change, jobs)
 
 
 def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_and_reported(

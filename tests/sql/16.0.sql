@@ -1329,8 +1329,7 @@ SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config(
 -- list
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
@@ -1338,7 +1337,7 @@ WITH grouped AS (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE TRUE
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -4225,14 +4224,12 @@ COPY (
 -- extend
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         bool_or((
           t.revoked = false
@@ -4248,7 +4245,7 @@ WITH grouped AS (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -4284,9 +4281,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -4296,7 +4293,7 @@ WITH grouped AS (
         0 AS holding
       FROM kinds k
       WHERE (k.kind, k.state) IN (('personal', 'active'), ('project', 'active'), ('group', 'active'), ('service-account', 'active'), ('other', 'active'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -4474,14 +4471,12 @@ COPY (
 -- extend
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         bool_or((
           t.revoked = false
@@ -4568,7 +4563,7 @@ WITH grouped AS (
   )
   AND t.name LIKE CAST($12 AS text)
   AND (t.scopes ~ CAST($13 AS text) OR t.scopes ~ CAST($14 AS text))
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -4604,9 +4599,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -4616,7 +4611,7 @@ WITH grouped AS (
         0 AS holding
       FROM kinds k
       WHERE (k.kind, k.state) IN (('personal', 'active'), ('personal', 'expired'), ('project', 'active'), ('project', 'expired'), ('group', 'active'), ('group', 'expired'), ('service-account', 'active'), ('service-account', 'expired'), ('other', 'active'), ('other', 'expired'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -5898,14 +5893,12 @@ COPY (
 -- extend
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         bool_or((
           t.revoked = false
@@ -5921,7 +5914,7 @@ WITH grouped AS (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -5957,9 +5950,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -5969,7 +5962,7 @@ WITH grouped AS (
         0 AS holding
       FROM kinds k
       WHERE (k.kind, k.state) IN (('personal', 'expired'), ('project', 'expired'), ('group', 'expired'), ('service-account', 'expired'), ('other', 'expired'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6072,14 +6065,12 @@ DECLARE "stream_1" CURSOR FOR
 -- apply
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         bool_or((
           t.revoked = false
@@ -6099,7 +6090,7 @@ WITH grouped AS (
       FROM token_tasks.chunks c
       WHERE c.run_id = $7 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     )
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -6135,9 +6126,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -6147,7 +6138,7 @@ WITH grouped AS (
         0 AS holding
       FROM kinds k
       WHERE true
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6330,14 +6321,12 @@ COPY (
 -- remove
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)) AS warned,
         bool_or((
           t.revoked = false
@@ -6353,7 +6342,7 @@ WITH grouped AS (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($7 AS date)
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -6389,9 +6378,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -6401,7 +6390,7 @@ WITH grouped AS (
         0 AS holding
       FROM kinds k
       WHERE (k.kind, k.state) IN (('group', 'active'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -7415,8 +7404,7 @@ COPY (
 -- revoke
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND t.last_used_at >= now() - interval '24 hours') THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
@@ -7426,7 +7414,7 @@ WITH grouped AS (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.name LIKE CAST($1 AS text)
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -7462,15 +7450,15 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
+        k.user_id,
         k.user_type,
-        min(k.user_id) AS user_id,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.used) AS used,
         0 AS holding
       FROM kinds k
       WHERE (k.kind, k.state) IN (('personal', 'active'), ('project', 'active'), ('group', 'active'), ('service-account', 'active'), ('other', 'active'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.used), 0)::bigint AS used,

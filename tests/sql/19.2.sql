@@ -1375,8 +1375,7 @@ SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config(
 -- list
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
@@ -1384,7 +1383,7 @@ WITH grouped AS (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE TRUE
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -4738,14 +4737,12 @@ COPY (
 -- extend
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
@@ -4756,15 +4753,15 @@ WITH grouped AS (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($8 AS date)
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -4811,9 +4808,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -4826,7 +4823,7 @@ WITH grouped AS (
         sum(k.will_be_active) AS will_be_active
       FROM kinds k
       WHERE (k.kind, k.state) IN (('personal', 'active'), ('project', 'active'), ('group', 'active'), ('service-account', 'active'), ('other', 'active'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -5016,14 +5013,12 @@ COPY (
 -- extend
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
@@ -5034,10 +5029,10 @@ WITH grouped AS (
           t.expires_at BETWEEN CAST($6 AS date) AND CAST($7 AS date)
           AND t.created_at < CAST($8 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR (t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END) BETWEEN ((CAST($1 AS date) + 1) - CAST($9 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($9 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE((t.expires_at + CASE WHEN t.expires_at BETWEEN CAST($2 AS date) AND CAST($3 AS date) THEN CAST($4 AS integer) ELSE 0 END), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -5118,7 +5113,7 @@ WITH grouped AS (
   )
   AND t.name LIKE CAST($13 AS text)
   AND (t.scopes ~ CAST($14 AS text) OR t.scopes ~ CAST($15 AS text))
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -5165,9 +5160,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -5180,7 +5175,7 @@ WITH grouped AS (
         sum(k.will_be_active) AS will_be_active
       FROM kinds k
       WHERE (k.kind, k.state) IN (('personal', 'active'), ('personal', 'expired'), ('project', 'active'), ('project', 'expired'), ('group', 'active'), ('group', 'expired'), ('service-account', 'active'), ('service-account', 'expired'), ('other', 'active'), ('other', 'expired'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6225,10 +6220,10 @@ WITH owners AS (
       SELECT
         t.user_id,
         u.user_type,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR changed.old_expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR changed.old_expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
       FROM public.personal_access_tokens t
       JOIN (
         SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
@@ -6484,14 +6479,12 @@ COPY (
 -- extend
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
@@ -6502,15 +6495,15 @@ WITH grouped AS (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($8 AS date)
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -6557,9 +6550,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -6572,7 +6565,7 @@ WITH grouped AS (
         sum(k.will_be_active) AS will_be_active
       FROM kinds k
       WHERE (k.kind, k.state) IN (('personal', 'expired'), ('project', 'expired'), ('group', 'expired'), ('service-account', 'expired'), ('other', 'expired'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6682,14 +6675,12 @@ DECLARE "stream_1" CURSOR FOR
 -- apply
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
@@ -6700,10 +6691,10 @@ WITH grouped AS (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -6712,7 +6703,7 @@ WITH grouped AS (
       FROM token_tasks.chunks c
       WHERE c.run_id = $8 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     )
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -6759,9 +6750,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -6774,7 +6765,7 @@ WITH grouped AS (
         sum(k.will_be_active) AS will_be_active
       FROM kinds k
       WHERE true
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -6975,14 +6966,12 @@ COPY (
 -- remove
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day,
+        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
@@ -6993,15 +6982,15 @@ WITH grouped AS (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.expires_at = CAST($8 AS date)
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -7048,9 +7037,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -7063,7 +7052,7 @@ WITH grouped AS (
         sum(k.will_be_active) AS will_be_active
       FROM kinds k
       WHERE (k.kind, k.state) IN (('group', 'active'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -8161,21 +8150,20 @@ COPY (
 -- revoke
 WITH grouped AS (
       SELECT
-        CASE WHEN u.user_type = 6 OR u.state <> 'active' OR ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND t.last_used_at >= now() - interval '24 hours') THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
         count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND t.last_used_at >= now() - interval '24 hours')) AS used,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (true AND CAST(now() AT TIME ZONE 'UTC' AS timestamp) >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (true AND CAST(now() AT TIME ZONE 'UTC' AS timestamp) >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (true IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.name LIKE CAST($3 AS text)
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
     CASE
@@ -8222,9 +8210,9 @@ WITH grouped AS (
     )
 , chosen AS (
       SELECT
+        k.user_id,
         k.user_type,
-        min(k.user_id) AS user_id,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.used) AS used,
         sum(k.holding) AS holding,
@@ -8233,7 +8221,7 @@ WITH grouped AS (
         sum(k.will_be_active) AS will_be_active
       FROM kinds k
       WHERE (k.kind, k.state) IN (('personal', 'active'), ('project', 'active'), ('group', 'active'), ('service-account', 'active'), ('other', 'active'))
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.used), 0)::bigint AS used,
@@ -8506,10 +8494,10 @@ WITH owners AS (
       SELECT
         t.user_id,
         u.user_type,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND ((n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (n.revoked AND n.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND (n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($2 AS integer)) AND (CAST($1 AS date) + 1) OR (n.revoked AND n.updated_at >= ((CAST($1 AS date) + 1) - CAST($2 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
+        count(*) FILTER (WHERE (n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
       FROM public.personal_access_tokens t
       JOIN (
         SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at

@@ -358,6 +358,7 @@ def check_crash(
     server: Server,
     superuser: Callable[[Address], Address],
     change: tuple[str, ...] = EXTEND,
+    jobs: int = 1,
 ) -> None:
     fill(gitlab_database, 6_000)
     before, checksums = Snapshot.of(gitlab_database), everything(gitlab_database)
@@ -375,7 +376,7 @@ def check_crash(
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
-    with program(through, *change) as child:
+    with program(through, *change, "--jobs", str(jobs)) as child:
         # More than a transaction has at first: the program knows then that the first one is committed.
         changes = "SELECT COALESCE(sum(changed), 0) FROM token_tasks.runs"
         wait_for(gitlab_database, changes, lambda changed: changed > CHUNK)

@@ -17,13 +17,12 @@ from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.gitlab.succession import read_line
 from tokens.selection import Condition, Selection
 
-# Counted by owner first, so that everything about a bot is looked up once a bot and nobody is counted twice. People of
-# whom there is nothing to know are counted together, and one of them stands for all: so there are few groups.
+# Counted by owner first, so that everything about a bot is looked up once a bot and nobody is counted twice.
 FACTS = """, chosen AS (
       SELECT
-        min(k.user_id) AS user_id,
+        k.user_id,
         k.user_type,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.reviving) AS reviving,
         max(k.last_day) AS last_day,
@@ -33,7 +32,7 @@ FACTS = """, chosen AS (
         {sums_of_bots}
       FROM kinds k
       WHERE {chosen}
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.reviving), 0)::bigint AS reviving,
@@ -52,19 +51,15 @@ FACTS = """, chosen AS (
     {bots}
 """
 
-# What is counted of each group of tokens for that; of people, who are many, as little as possible.
+# What is counted of each group of tokens for that.
 OF_GROUPS = (
     "count(*) FILTER (WHERE t.expires_at <= CAST(%(facts_today)s AS date) AND {works}) AS reviving",
-    """max(COALESCE({new}, CAST('infinity' AS date)))
-          FILTER (WHERE u.user_type = 6 AND t.revoked IS NOT TRUE) AS last_day""",
+    "max(COALESCE({new}, CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day",
     "count(*) FILTER (WHERE {warned}) AS warned",
     "bool_or({due}) FILTER (WHERE {warned}) AS due",
     "count(*) FILTER (WHERE {migrated}) AS migrated",
     "{of_bots}",
 )
-
-# Whose tokens are not counted together with those of others.
-MATTERS = "u.user_type = 6 OR u.state <> 'active' OR {warned}"
 
 # Of those facts only the one that has no way back, for tokens and dates from elsewhere.
 DOOMED_BOTS = """
@@ -126,10 +121,10 @@ MIGRATED = """(
 # Of the chosen tokens of each owner, for bots: how many hold it at the next clean-up as they are and with their new
 # dates, and how many are active and will be.
 OF_BOTS = """
-        count(*) FILTER (WHERE u.user_type = 6 AND {holds}) AS holding,
-        count(*) FILTER (WHERE u.user_type = 6 AND {will_hold}) AS will_hold,
-        count(*) FILTER (WHERE u.user_type = 6 AND {is_active}) AS active,
-        count(*) FILTER (WHERE u.user_type = 6 AND {will_be_active}) AS will_be_active
+        count(*) FILTER (WHERE {holds}) AS holding,
+        count(*) FILTER (WHERE {will_hold}) AS will_hold,
+        count(*) FILTER (WHERE {is_active}) AS active,
+        count(*) FILTER (WHERE {will_be_active}) AS will_be_active
 """
 
 # Those of all groups of a bot.
@@ -294,7 +289,7 @@ def _read(
         **bots.sql,
     }
     groups = [one.format(**parts) for one in OF_GROUPS]
-    statement = by_kind(schema, scope, matters=MATTERS.format(warned=warned), more=groups) + FACTS.format(
+    statement = by_kind(schema, scope, groups) + FACTS.format(
         chosen=chosen,
         counts=COUNTS_IN_A_ROW,
         ending_before=ENDING_BEFORE.format(ends_before=ends_before("o.last_day")),

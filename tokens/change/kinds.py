@@ -12,13 +12,12 @@ from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, Kind, State, kind_expres
 from tokens.gitlab.schema import Schema
 from tokens.selection import Condition, Selection
 
-# By owners of whom each matters, and by what all the others have in common, one of whom stands for them: so a kind is
-# looked up once for all. Of the date the kind and state need only whether it is past.
+# By owner, so that a kind is looked up once for all tokens of one. Of the date the kind and state need only whether it
+# is past. Where the condition is not about owners, PostgreSQL joins them to the groups alone.
 KINDS = """
     WITH grouped AS (
       SELECT
-        CASE WHEN {matters} THEN t.user_id END AS owner_id,
-        min(t.user_id) AS user_id,
+        t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= {today} THEN CAST('-infinity' AS date) END AS expires_at,
@@ -26,16 +25,13 @@ KINDS = """
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE {condition}
-      GROUP BY 1, u.user_type, u.id IS NULL, 3, 4, 5
+      GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, {kind} AS kind, {state} AS state
       FROM grouped t
       LEFT JOIN public.users u ON u.id = t.user_id
     )
 """
-
-A_BOT = "u.user_type = 6"
-"""Whose kind depends on the bot itself, as SQL."""
 
 COUNTS = """
     SELECT kind, state, sum(tokens)::bigint AS tokens
@@ -64,14 +60,12 @@ class KindCount:
     selected: bool
 
 
-def by_kind(schema: Schema, condition: Condition, *, matters: str = A_BOT, more: Sequence[str] = ()) -> str:
-    """The beginning of a statement, which gives `kinds`: the tokens of `condition` in groups of one kind and state.
+def by_kind(schema: Schema, condition: Condition, more: Sequence[str] = ()) -> str:
+    """The beginning of a statement, which gives `kinds`: the tokens of `condition` by owner, kind and state.
 
-    `matters` is SQL for the tokens `t` that are not grouped with those of other owners `u`, all of bots among them, and
-    `more` what else is counted of each group.
+    `more` is what else is counted of the tokens `t` of each group; it does not ask for the owner.
     """
     statement = KINDS.format(
-        matters=matters,
         more="".join(f"{one.strip()},\n        " for one in more),
         today=TODAY,
         condition=condition.sql,

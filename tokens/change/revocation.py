@@ -30,15 +30,15 @@ USED_LATELY = f"({WORKS} AND t.last_used_at >= now() - interval '24 hours')"
 
 FACTS = """, chosen AS (
       SELECT
+        k.user_id,
         k.user_type,
-        min(k.user_id) AS user_id,
-        min(k.owner_state) AS state,
+        k.owner_state AS state,
         sum(k.tokens) AS tokens,
         sum(k.used) AS used,
         {sums_of_bots}
       FROM kinds k
       WHERE {chosen}
-      GROUP BY k.owner_id, k.user_type, k.owner_state IS NULL
+      GROUP BY k.user_id, k.user_type, k.owner_state
     )
     SELECT
       COALESCE(sum(o.used), 0)::bigint AS used,
@@ -51,9 +51,6 @@ FACTS = """, chosen AS (
     FROM chosen o
     {bots}
 """
-
-# Whose tokens are not counted together with those of others.
-MATTERS = f"u.user_type = 6 OR u.state <> 'active' OR {USED_LATELY}"
 
 # None of its tokens is active afterwards, and one of those chosen is.
 LAST = "(NOT {doomed} AND o.active > 0 AND bot.active = o.active)"
@@ -171,7 +168,7 @@ def _read(
     bots = bots_and_clean_up(clean_up, policy, Change(revokes=True).expression(), revoked="true", updated_at=NOW)
     last = LAST.format(doomed=bots.sql["doomed"]) if bots.parameters else "false"
     groups = [f"count(*) FILTER (WHERE {USED_LATELY}) AS used", bots.sql["of_bots"]]
-    statement = by_kind(schema, scope, matters=MATTERS, more=groups) + FACTS.format(
+    statement = by_kind(schema, scope, groups) + FACTS.format(
         chosen=chosen, counts=COUNTS_IN_A_ROW, last=last, blocked=BLOCKED, **bots.sql
     )
     parameters = {"facts_today": policy.today.literal, **bots.parameters, **scope.parameters}
