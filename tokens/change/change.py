@@ -73,7 +73,7 @@ class Change:
 
 
 def _later(name: str, days: int) -> Condition:
-    """The date of a token `t` by so many days later; one that PostgreSQL could not hold stays, for no plan has it."""
+    """The date of a token `t` this number of days later; it stays where PostgreSQL cannot hold that: no plan has it."""
     first, last = FIRST + max(-days, 0), LAST - max(days, 0)
     bounds = {f"{name}_from": ExpirationDate(first).literal, f"{name}_to": ExpirationDate(last).literal}
     within = f"t.expires_at BETWEEN CAST(%({name}_from)s AS date) AND CAST(%({name}_to)s AS date)"

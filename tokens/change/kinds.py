@@ -1,6 +1,6 @@
 """How many tokens of which kind and state fit what was named, and which of them are taken.
 
-Whoever wants to know more of the same tokens has it counted in the same reading of them.
+What else is to be known of the same tokens is counted in the same reading of them.
 """
 
 from collections.abc import Iterator, Sequence
