@@ -37,7 +37,8 @@ from tokens.errors import (
 from tokens.libpq import parameters_of, show_openssl_the_systems_certificates
 
 CANCELLING = 3.0  # seconds
-# Workers would share a hash of that size, for which a container with Docker's 64 MB of shared memory has no room.
+# Workers would share a hash of that size, for which a container with Docker's 64 MB of shared memory has no room. What
+# they hand over costs less than to have one process read a table of millions alone, which PostgreSQL does not expect.
 GROUPING = {"enable_sort": "off", "jit": "off", "enable_parallel_hash": "off", "parallel_tuple_cost": "0"}
 GROUPS = 64 * 1024  # kilobytes, for one statement of one session at a time
 ROOM = """
