@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 from tests.testbed.instance import EXTEND, LATER, SOON, Instance
@@ -75,6 +76,16 @@ def test_names_are_in_it_where_somebody_wants_them(instance: Instance, syslog: L
     assert " names=[" in syslog.line()
     assert instance.run(*EXTEND, "--yes", "--no-names", env=wanted).returncode == 0
     assert "names=" not in syslog.line()
+    # Each date has a chunk of its own, and a long name takes no line from the log.
+    wide = "\U0001f600"
+    instance.execute(
+        "UPDATE personal_access_tokens "
+        f"SET name = repeat('{wide}', 100000), expires_at = date '{SOON}' + 20 + CAST(id AS integer) WHERE id <= 5"
+    )
+    dates = f"{SOON + timedelta(21)}..{SOON + timedelta(25)}"
+    assert instance.run("extend", "--expires", dates, "--to", LATER, "--yes", env=wanted).returncode == 0
+    text, _, names = syslog.line().partition(" names=")
+    assert (" tokens=5 " in text, json.loads(names)) == (True, [f"{owner}: {wide * 60}..."] * 3)
     refused = instance.refusal(*EXTEND, env={"INVOKE_TOKENS_SYSLOG_NAMES": "3"}, status=ExitStatus.USAGE)
     assert refused == "tokens.syslog_names in Invoke's configuration must be true or false."
 

@@ -63,7 +63,8 @@ class KindCount:
 def by_kind(schema: Schema, condition: Condition, more: Sequence[str] = ()) -> str:
     """The beginning of a statement, which gives `kinds`: the tokens of `condition` by owner, kind and state.
 
-    `more` is what else is counted of the tokens `t` of each group; it does not ask for the owner.
+    `more` is what else is counted of the tokens `t` of each group. It is not about their owners `u`: a token would have
+    to be joined to its owner for that.
     """
     statement = KINDS.format(
         more="".join(f"{one.strip()},\n        " for one in more),

@@ -17,26 +17,28 @@ RUN = """
 """
 
 MOST_NAMES = 3
+LONGEST = 60  # characters of a name, or a syslog would not take the line
 
+# A row for each chunk, or for each token of a rotation.
 NAMES = """
-    SELECT named.account, named.token
-    FROM (
-      SELECT 0 AS position, one.place, one.account, one.token
-      FROM (
-        SELECT n.accounts, n.tokens
+    WITH named AS (
+      (
+        SELECT n.position, n.accounts, n.tokens
         FROM token_tasks.names n
         WHERE n.run_id = %(run)s
         ORDER BY n.position
-        LIMIT 1
-      ) first
-      CROSS JOIN LATERAL unnest(first.accounts, first.tokens) WITH ORDINALITY AS one (account, token, place)
+        LIMIT %(most)s
+      )
       UNION ALL
-      SELECT 1, p.token_id, p.account, p.name
+      SELECT p.token_id, ARRAY[p.account], ARRAY[p.name]
       FROM token_tasks.rotations p
       WHERE p.run_id = %(run)s
-    ) named
-    WHERE named.token IS NOT NULL
-    ORDER BY named.position, named.place
+    )
+    SELECT one.account, one.token
+    FROM named n
+    CROSS JOIN LATERAL unnest(n.accounts, n.tokens) WITH ORDINALITY AS one (account, token, place)
+    WHERE one.token IS NOT NULL
+    ORDER BY n.position, one.place
     LIMIT %(most)s
 """
 
@@ -82,10 +84,14 @@ def line(connection: Connection, run: int) -> Line | None:
 
 
 def _names(connection: Connection, run: int) -> tuple[str, ...]:
-    """What the first tokens of a run were called; none where a name is damaged, so that it cannot be read."""
+    """What the first tokens of a run were called; none where they cannot be read, for a line without them is better."""
     try:
         with connection.transaction():
             rows = connection.rows(NAMES, run=run, most=MOST_NAMES)
     except DatabaseError:
         return ()
-    return tuple(f"{row.account or '-'}: {row.token}" for row in rows)
+    return tuple(f"{_short(row.account or '-')}: {_short(row.token)}" for row in rows)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}..."
