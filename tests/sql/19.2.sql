@@ -8067,24 +8067,24 @@ SELECT
     WHERE r.id = $1 AND r.state <> 'running';
 
 -- rotate
-SELECT named.account, named.token
-    FROM (
-      SELECT 0 AS position, one.place, one.account, one.token
-      FROM (
-        SELECT n.accounts, n.tokens
+WITH named AS (
+      (
+        SELECT n.position, n.accounts, n.tokens
         FROM token_tasks.names n
         WHERE n.run_id = $1
         ORDER BY n.position
-        LIMIT 1
-      ) first
-      CROSS JOIN LATERAL unnest(first.accounts, first.tokens) WITH ORDINALITY AS one (account, token, place)
+        LIMIT $2
+      )
       UNION ALL
-      SELECT 1, p.token_id, p.account, p.name
+      SELECT p.token_id, ARRAY[p.account], ARRAY[p.name]
       FROM token_tasks.rotations p
       WHERE p.run_id = $1
-    ) named
-    WHERE named.token IS NOT NULL
-    ORDER BY named.position, named.place
+    )
+    SELECT one.account, one.token
+    FROM named n
+    CROSS JOIN LATERAL unnest(n.accounts, n.tokens) WITH ORDINALITY AS one (account, token, place)
+    WHERE one.token IS NOT NULL
+    ORDER BY n.position, one.place
     LIMIT $2;
 
 -- history
