@@ -1,23 +1,24 @@
 """What the data says about the tokens of a change: counted in one statement, judged by nobody here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from tokens.change.bots import bots_and_clean_up
 from tokens.change.change import Change
-from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, counts_of, selected
+from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, counts_of, read_row, selected
 from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.inactive_bots import CleanUp, holds, is_active
+from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.membership import ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.gitlab.succession import read_line
 from tokens.selection import Condition, Selection
 
-# Counted by owner first, so that everything about a bot is looked up once a bot and nobody is counted twice.
+# Counted by owner first, so that all about a bot is looked up once, and no owner is counted twice.
 FACTS = """, chosen AS (
       SELECT
         k.user_id,
@@ -61,22 +62,6 @@ OF_GROUPS = (
     "{of_bots}",
 )
 
-# Of those facts only the one that has no way back, for tokens and dates from elsewhere.
-DOOMED_BOTS = """
-    WITH owners AS (
-      SELECT
-        t.user_id,
-        u.user_type,
-        {of_bots}
-      FROM {source}
-      LEFT JOIN public.users u ON u.id = t.user_id
-      GROUP BY t.user_id, u.user_type
-    )
-    SELECT count(*) FILTER (WHERE {doomed}) AS doomed_bots
-    FROM owners o
-    {bots}
-"""
-
 # Before the latest of its tokens' new dates.
 ENDING_BEFORE = """(
         o.last_day IS NOT NULL
@@ -116,46 +101,6 @@ BLOCKED = "o.state <> 'active'"
 MIGRATED = """(
           t.expires_at BETWEEN CAST(%(facts_migrated_first)s AS date) AND CAST(%(facts_migrated_last)s AS date)
           AND t.created_at < CAST(%(facts_migrated_before)s AS timestamptz) AT TIME ZONE 'UTC'
-        )"""
-
-# Of the chosen tokens of each owner, for bots: how many hold it at the next clean-up as they are and with their new
-# dates, and how many are active and will be.
-OF_BOTS = """
-        count(*) FILTER (WHERE {holds}) AS holding,
-        count(*) FILTER (WHERE {will_hold}) AS will_hold,
-        count(*) FILTER (WHERE {is_active}) AS active,
-        count(*) FILTER (WHERE {will_be_active}) AS will_be_active
-"""
-
-# Those of all groups of a bot.
-SUMS_OF_BOTS = """
-        sum(k.holding) AS holding,
-        sum(k.will_hold) AS will_hold,
-        sum(k.active) AS active,
-        sum(k.will_be_active) AS will_be_active
-"""
-
-# The same of all tokens of a bot as they are. They matter only to a bot whose chosen tokens alone do not save it.
-BOTS = """
-    LEFT JOIN LATERAL (
-      SELECT
-        count(*) FILTER (WHERE {holds}) AS holding,
-        count(*) FILTER (WHERE {is_active}) AS active
-      FROM public.personal_access_tokens t
-      WHERE t.user_id = o.user_id AND o.user_type = 6 AND (o.will_hold = 0 OR o.will_be_active = 0)
-    ) bot ON o.user_type = 6
-"""
-
-# Held as things are, and no more with the new dates.
-DOOMED = "(o.will_hold = 0 AND bot.holding > 0 AND bot.holding = o.holding)"
-
-# Nothing holds it then, or no token of it is active, so that nothing will hold it some days later.
-DOOMED_ANYWAY = f"""(
-          NOT {DOOMED}
-          AND (
-            (o.will_hold = 0 AND bot.holding = o.holding)
-            OR (o.will_be_active = 0 AND bot.active = o.active)
-          )
         )"""
 
 CHOSEN = "public.personal_access_tokens t"
@@ -305,9 +250,7 @@ def _read(
         **migrated.parameters,
         **bots.parameters,
     }
-    with connection.grouping():
-        row = connection.row(statement, **parameters)._asdict()
-    counts = row.pop("counts") or ()
+    row, counts = read_row(connection, statement, parameters)
     return Facts(**row), counts
 
 
@@ -330,70 +273,6 @@ def read_superseded(
     statement = SUPERSEDED.format(replaced="\n      UNION\n".join(replaced), line=line.whole)
     parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
     return tuple(row.id for row in connection.rows(statement, **parameters))
-
-
-def read_doomed(
-    connection: Connection,
-    tokens: Condition,
-    new: Condition,
-    policy: Policy,
-    clean_up: CleanUp | None,
-    *,
-    revoked: str = "t.revoked",
-    updated_at: str = "t.updated_at",
-) -> int:
-    """How many bots the next clean-up takes because each token `t` of `tokens`, SQL for FROM, gets the date `new`.
-
-    `revoked` and `updated_at` are the SQL of what these columns will have.
-    """
-    bots = bots_and_clean_up(clean_up, policy, new, revoked=revoked, updated_at=updated_at)
-    statement = DOOMED_BOTS.format(source=tokens.sql, **bots.sql)
-    row = connection.row(statement, facts_today=policy.today.literal, **bots.parameters, **tokens.parameters)
-    return int(row.doomed_bots)
-
-
-@dataclass(frozen=True)
-class BotsInSQL:
-    """The parts of a statement that are about bots and their clean-up, and the values in them."""
-
-    sql: Mapping[str, str]
-    parameters: Mapping[str, object]
-
-
-def bots_and_clean_up(
-    clean_up: CleanUp | None,
-    policy: Policy,
-    new: Condition,
-    *,
-    revoked: str = "t.revoked",
-    updated_at: str = "t.updated_at",
-) -> BotsInSQL:
-    """What becomes of the bots of tokens `t` that get the date `new`, and such a `revoked` and `updated_at`, as SQL."""
-    if clean_up is None or policy.inactive_days is None:
-        none = {"of_bots": "0 AS holding", "sums_of_bots": "0 AS holding"}
-        return BotsInSQL({**none, "bots": "", "doomed": "false", "doomed_anyway": "false"}, {})
-    today = "CAST(%(facts_today)s AS date)"
-    next_day = f"({today} + 1)"
-    days = "CAST(%(facts_inactive_days)s AS integer)"
-    holding = {
-        "holds": holds(clean_up, "t.expires_at", "t.revoked", "t.updated_at", next_day, days),
-        "is_active": is_active(clean_up, "t.expires_at", "t.revoked", today),
-    }
-    of_bots = OF_BOTS.format(
-        **holding,
-        will_hold=holds(clean_up, new.sql, revoked, updated_at, next_day, days),
-        will_be_active=is_active(clean_up, new.sql, revoked, today),
-    )
-    return BotsInSQL(
-        {
-            "of_bots": of_bots.strip(),
-            "sums_of_bots": SUMS_OF_BOTS.strip(),
-            "bots": BOTS.format(**holding).strip(),
-            "doomed": DOOMED,
-            "doomed_anyway": DOOMED_ANYWAY,
-        },
-        {"facts_inactive_days": policy.inactive_days, **new.parameters},
-    )
 
 
 def dated_by(migration: BackgroundMigration | None) -> Condition:

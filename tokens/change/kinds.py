@@ -3,7 +3,7 @@
 What else is to be known of the same tokens is counted in the same reading of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,14 @@ def read_counts(connection: Connection, schema: Schema, selection: Selection) ->
     with connection.grouping():
         rows = connection.rows(by_kind(schema, scope) + COUNTS, **scope.parameters)
     return tuple(counts_of(rows, selection))
+
+
+def read_row(connection: Connection, statement: str, parameters: Mapping[str, object]) -> tuple[dict[str, Any], Rows]:
+    """What a statement that begins with `by_kind` and has COUNTS_IN_A_ROW counts, by name; and these counts."""
+    with connection.grouping():
+        row = connection.row(statement, **parameters)._asdict()
+    counts = row.pop("counts") or ()
+    return row, counts
 
 
 def counts_of(rows: Rows, selection: Selection) -> Iterator[KindCount]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.change.bots import bots_and_clean_up, read_doomed
 from tokens.change.change import Change, Move
-from tokens.change.facts import BLOCKED, CHOSEN, bots_and_clean_up, read_doomed
-from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, counts_of, selected
+from tokens.change.facts import BLOCKED, CHOSEN
+from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, counts_of, read_row, selected
 from tokens.change.notes import Concern, Note, doomed, first_of, maintenance, superseded_note
 from tokens.counts import counted
 from tokens.database import Connection
@@ -172,9 +173,7 @@ def _read(
         chosen=chosen, counts=COUNTS_IN_A_ROW, last=last, blocked=BLOCKED, **bots.sql
     )
     parameters = {"facts_today": policy.today.literal, **bots.parameters, **scope.parameters}
-    with connection.grouping():
-        row = connection.row(statement, **parameters)._asdict()
-    counts = row.pop("counts") or ()
+    row, counts = read_row(connection, statement, parameters)
     used = USED_LAST.format(condition=condition.sql, used=USED_LATELY, most=MOST_IDS)
     standing = Condition(f"{condition.sql}\n        AND t.revoked IS NOT TRUE", condition.parameters)
     successors = _replaced(connection, schema, standing, CHOSEN)

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 from tokens import database
 from tokens.address import Address
-from tokens.change.facts import read_doomed, read_superseded
+from tokens.change.bots import read_doomed
+from tokens.change.facts import read_superseded
 from tokens.change.notes import Concern, Note, doomed, guards, left_out_superseded, maintenance, notes, superseded_note
 from tokens.change.plan import Plan, RunKind, read_gaps, read_release
 from tokens.change.revocation import notes_on_returns, read_returns

@@ -40,9 +40,11 @@ def columns_of(run: StoredRun) -> Columns:
 
 def outcome_in_words(run: StoredRun, one: TokenOutcome) -> str:
     """What became of a token: a word that says what was done where that is no new date."""
-    if one.outcome is TokenResult.CHANGED and run.change.revokes:
-        return BACK if run.kind is RunKind.UNDO else REVOKED
-    return one.outcome
+    return _outcome((BACK if run.kind is RunKind.UNDO else REVOKED) if run.change.revokes else TokenResult.CHANGED, one)
+
+
+def _outcome(done: str, one: TokenOutcome) -> str:
+    return done if one.outcome is TokenResult.CHANGED else one.outcome
 
 
 def _change_values(one: TokenOutcome) -> Sequence[object]:
@@ -53,8 +55,8 @@ def _change_cells(one: TokenOutcome) -> Sequence[object]:
     return (one.id, *called(one), _day(one.old), _day(one.new), one.outcome)
 
 
-def _end_cells(word: str, one: TokenOutcome) -> Sequence[object]:
-    return (one.id, *called(one), _day(one.old), word if one.outcome is TokenResult.CHANGED else one.outcome)
+def _end_cells(done: str, one: TokenOutcome) -> Sequence[object]:
+    return (one.id, *called(one), _day(one.old), _outcome(done, one))
 
 
 def _rotation_values(one: RotationOutcome) -> Sequence[object]:
