@@ -21,6 +21,7 @@ from typing import Any
 import invoke
 from invoke.config import AmbiguousMergeError
 from invoke.exceptions import ParseError, UnknownFileType
+from invoke.parser import Parser, ParserContext
 from invoke.vendor.yaml import YAMLError
 
 import tokens
@@ -100,6 +101,18 @@ class TokensProgram(invoke.Program):
     def parse_tasks(self) -> None:
         with self._wrong_use():
             super().parse_tasks()
+
+    def _make_parser(self) -> Parser:
+        """Invoke's, for the tasks among the words alone: it copies the options of each, three quarters of its time."""
+        words = set(self.core.unparsed)
+        return Parser(
+            contexts=[
+                ParserContext(name, aliases, self.namespace[name].get_arguments())
+                for name, aliases in self.namespace.task_names.items()
+                if not words.isdisjoint((name, *aliases))
+            ],
+            initial=self.initial_context,
+        )
 
     def parse_cleanup(self) -> None:
         with self._wrong_use():
