@@ -47,11 +47,13 @@ from tests.testbed.docker import engine, image
 from tests.testbed.docker.engine import Engine
 from tests.testbed.docker.image import Container
 from tests.testbed.folders import CLOSED_CHECKOUT, public_folder
+from tests.testbed.journal import WITH_JOURNAL
 from tests.testbed.replication import Replicated
 from tests.testbed.ruby import Ruby
 from tests.testbed.servers import prepare
 from tests.testbed.shared import once
 from tokens.address import Address
+from tokens.journal import setup
 from tokens.secret import forbid_core_dumps
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import Account, packaged_binaries
@@ -289,12 +291,16 @@ def _make_template(server: Server, revision: str, templates: dict[tuple[Path, st
     from tokens.upgrade import Branch, revisions, upgrade  # Alembic, and only where tables are wanted
 
     name = f"template_{next(_databases)}"
+    journal = revision == WITH_JOURNAL
+    revision = "head" if journal else revision
     # From the nearest release below that is there, so that a worker makes each step once and not once for each release.
     order = revisions(Branch.GITLAB)
-    below = order[: order.index(revision)] if revision in order else order
+    below = order[: order.index(revision)] if revision in order else (*order, "head")
     made = [templates[server.folder, one] for one in below if (server.folder, one) in templates]
     _create(server, name, made[-1] if made else "template1")
     upgrade(server.address(name, GITLAB), Branch.GITLAB, revision=revision)
+    if journal:
+        setup.install(server.address(name, GITLAB))
     # Statistics and hint bits once, not in every copy.
     _execute(server.address(name), sql.SQL("VACUUM ANALYZE"))
     return name

@@ -22,7 +22,6 @@ from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import SERVICE_ACCOUNT
 from tokens.journal.installation import JournalMissing
-from tokens.journal.setup import install
 from tokens.rotation import AGENT, agent, wire
 from tokens.rotation.backend import Backend, Finished, Question, Survey
 from tokens.rotation.candidate import Search
@@ -48,9 +47,8 @@ HIDDEN = "glpat-hidden-from-every-frame"
 
 
 @pytest.fixture
-def address(gitlab_database: Address) -> Address:
-    install(gitlab_database)
-    return gitlab_database
+def address(installed: Address) -> Address:
+    return installed
 
 
 def service_account(address: Address, name: str) -> int:

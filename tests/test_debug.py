@@ -17,7 +17,6 @@ from tokens.address import Address
 from tokens.database import connect
 from tokens.engine import make_engine, transaction
 from tokens.errors import TokensError
-from tokens.upgrade import Branch, upgrade
 
 DIGEST = "L1veD1gest0fS0mebody="
 OBJECTION = """
@@ -32,8 +31,7 @@ OBJECTION = """
 
 @pytest.fixture
 def address(replicated: Replicated) -> Address:  # type: ignore[misc]
-    with replicated.database() as pair:
-        upgrade(pair.primary, Branch.JOURNAL)
+    with replicated.database(journal=True, standby=False) as pair:
         with make_engine(pair.primary).begin() as connection:
             owner = make_user(connection, username="inventory", user_type=13)
             make_token(connection, user_id=owner, name="nightly", expires_at="2031-06-15", token_digest=DIGEST)

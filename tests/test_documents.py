@@ -17,7 +17,6 @@ from tests.testbed.logs import Use, plain, written
 from tests.testbed.replication import Replicated
 from tokens.engine import make_engine
 from tokens.namespace import ns
-from tokens.upgrade import Branch, upgrade
 
 SCHEMA = json.loads(Path(__file__).with_name("documents.schema.json").read_text())
 
@@ -26,8 +25,7 @@ Document = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def database(replicated: Replicated) -> Iterator[Instance]:
-    with replicated.database() as pair:
-        upgrade(pair.primary, Branch.JOURNAL)
+    with replicated.database(journal=True, standby=False) as pair:
         with make_engine(pair.primary).begin() as connection:
             make_tokens(connection, 5, expires_at=SOON)
             account = make_user(connection, username="inventory", user_type=13)

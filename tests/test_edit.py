@@ -27,7 +27,7 @@ from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.upgrade import BASE, Branch, downgrade, upgrade
+from tokens.upgrade import BASE, Branch, downgrade
 
 INV = str(Path(sys.executable).with_name("inv"))
 GITLAB_TOKENS = str(Path(sys.executable).with_name("gitlab-tokens"))
@@ -74,15 +74,14 @@ def counts(engine: sa.Engine) -> dict[str | None, int]:
 
 @pytest.fixture
 def gitlab_database(replicated: Replicated) -> Iterator[Address]:
-    """On the newest server alone, as the screens are the same on all of them."""
-    with replicated.database() as pair:
+    """On the newest server alone, as the screens are the same on all of them; the journal is installed."""
+    with replicated.database(journal=True, standby=False) as pair:
         yield pair.primary
 
 
 @pytest.fixture
 def engine(gitlab_database: Address) -> sa.Engine:
-    """Two dates: 60 tokens soon, 20 revoked ones on 2017-12-31, and 5 that never expire; the journal is installed."""
-    upgrade(gitlab_database, Branch.JOURNAL)
+    """Two dates: 60 tokens soon, 20 revoked ones on 2017-12-31, and 5 that never expire."""
     engine = make_engine(gitlab_database)
     with engine.begin() as connection:
         make_migration_row(connection)

@@ -26,7 +26,6 @@ from tests.testbed.replication import Pair, Replicated
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.program import main
-from tokens.upgrade import Branch, upgrade
 
 NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."
 
@@ -66,10 +65,10 @@ def bare(pair: Pair) -> Instance:
 
 
 @pytest.fixture
-def instance(bare: Instance) -> Instance:
+def instance(replicated: Replicated) -> Iterator[Instance]:
     """With a journal."""
-    upgrade(bare.address, Branch.JOURNAL)
-    return bare
+    with replicated.database(journal=True, standby=False) as pair:
+        yield Instance(pair.primary)
 
 
 @pytest.fixture
@@ -354,7 +353,7 @@ def test_every_option_of_the_selection_narrows_it(instance: Instance, typed: Typ
     assert without == usual - {"project"}
 
 
-def test_a_dry_run_shows_the_plan_and_leaves_nothing_behind(some: Instance, bare: Instance) -> None:
+def test_a_dry_run_shows_the_plan_and_leaves_nothing_behind(some: Instance) -> None:
     before = some.checksum()
     shown = some.done("extend", "--expires", SOON, "--to", LATER, "--dry-run")
     assert shown.startswith(f"Plan to extend the expiration date of 60 tokens on {some.named}\n")
@@ -578,8 +577,9 @@ def test_a_missing_terminal_is_the_last_fault_that_is_named(some: Instance) -> N
     assert some.done("journal.prune", "--before", "2020-01-01").startswith("The journal has no run")
 
 
-def test_a_standby_is_always_refused(instance: Instance, pair: Pair, replicated: Replicated) -> None:
-    with make_engine(instance.address).begin() as connection:
+def test_a_standby_is_always_refused(bare: Instance, pair: Pair, replicated: Replicated) -> None:
+    bare.done("journal.install")
+    with make_engine(bare.address).begin() as connection:
         make_token(connection, expires_at=SOON)
     replicated.catch_up()
     for option in ("--yes", "--dry-run", "--plan"):

@@ -35,7 +35,6 @@ from tokens.engine import make_engine
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
-from tokens.upgrade import Branch, upgrade
 
 KEYS = Keys.of(["a1b2c3d4" * 16])
 TODAY = datetime.now(UTC).date()
@@ -128,8 +127,7 @@ class GitLab:
 @pytest.fixture
 def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[GitLab]:
     """alice has two tokens and is a member of three places, of two of which the service account deploy is one, too."""
-    with replicated.database() as pair, gitlab_api(pair.primary, KEYS) as api:
-        upgrade(pair.primary, Branch.JOURNAL)
+    with replicated.database(journal=True, standby=False) as pair, gitlab_api(pair.primary, KEYS) as api:
         with make_engine(pair.primary).begin() as connection:
             platform = make_group(connection, path="platform")
             tools = make_project(connection, path="tools", namespace_id=platform)

@@ -70,9 +70,9 @@ HARMLESS = 'evil\ufffd"\ufffd]0;title\ufffd", \ufffdgnp.exe'
 
 
 @pytest.fixture
-def tokens(gitlab_database: Address) -> list[int]:
+def tokens(installed: Address) -> list[int]:
     """Five tokens of a person whose names do harm to a terminal."""
-    with make_engine(gitlab_database).begin() as connection:
+    with make_engine(installed).begin() as connection:
         mallory = make_user(connection, username=MALLORY)
         return list(make_tokens(connection, 5, expires_at="2024-06-15", user_id=mallory, name=EVIL))
 
@@ -575,16 +575,17 @@ def test_what_was_asked_for_is_told_in_words() -> None:
     assert change_in_words(RunKind.UNDO, Change(to=NEW)) == "the old dates back"
 
 
-def test_the_task_prints_what_was_asked_for_or_says_why_not(gitlab_database: Address, tokens: list[int]) -> None:
-    def history(*words: str) -> tuple[int, str, str]:
-        done = call_here(GITLAB_TOKENS, "history", "--target", url(gitlab_database), *words)
+def test_the_task_prints_what_was_asked_for_or_says_why_not(
+    gitlab_database: Address, installed: Address, tokens: list[int]
+) -> None:
+    def history(*words: str, address: Address = installed) -> tuple[int, str, str]:
+        done = call_here(GITLAB_TOKENS, "history", "--target", url(address), *words)
         return done.returncode, done.stdout, done.stderr
 
-    status, out, error = history()
+    status, out, error = history(address=gitlab_database)
     assert (status, out) == (ExitStatus.REFUSED, "")
     assert "The journal is not installed" in error
-    setup.install(gitlab_database)
-    run = make_run(gitlab_database, make_plan(tokens))
+    run = make_run(installed, make_plan(tokens))
     assert len(json.loads(history("--output", "json", "--run", str(run))[1])["outcomes"]) == len(tokens)
     assert history("--output", "csv")[1].count("\n") == 2
     status, out, error = history("--run", "99")

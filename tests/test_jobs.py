@@ -41,9 +41,8 @@ BOT = 6
 
 
 @pytest.fixture
-def address(gitlab_database: Address) -> Address:
-    install(gitlab_database)
-    return gitlab_database
+def address(installed: Address) -> Address:
+    return installed
 
 
 def at_once(seconds: float) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.testbed.factories import make_membership, make_project, make_token, make_user
 from tests.testbed.replication import Replicated
-from tests.testbed.runs import begin_run, everything, execute, install, query
+from tests.testbed.runs import begin_run, everything, execute, query
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import Plan, RunKind, make_plan
@@ -128,8 +128,7 @@ touches = st.builds(
 @pytest.fixture(scope="module")
 def address(replicated: Replicated) -> Iterator[Address]:
     """A journal, two tokens of a person and two of a bot whose membership ends before some of the dates."""
-    with replicated.database() as pair:
-        install(pair.primary)
+    with replicated.database(journal=True, standby=False) as pair:
         with make_engine(pair.primary).begin() as connection:
             bot = make_user(connection, user_type=BOT)
             make_membership(connection, user_id=bot, project_id=make_project(connection), expires_at=DAYS[0])

@@ -45,12 +45,11 @@ ELSEWHERE = Origin("root", "ada", "db2", None, None, "elsewhere 1 1")
 
 
 @pytest.fixture
-def address(gitlab_database: Address) -> Address:
+def address(installed: Address) -> Address:
     """A database with a journal and three chunks of tokens of one date."""
-    install(gitlab_database)
-    with make_engine(gitlab_database).begin() as connection:
+    with make_engine(installed).begin() as connection:
         make_tokens(connection, 3 * CHUNK, expires_at="2024-06-15")
-    return gitlab_database
+    return installed
 
 
 CHILD = """

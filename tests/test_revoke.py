@@ -38,8 +38,7 @@ def people(replicated: Replicated) -> Iterator[Instance]:
     """With a journal: tokens 1 to 4 of a person, never used, of two dates and none; 5 of one who is blocked; 6 has
     expired, 7 is revoked already.
     """
-    with replicated.database() as pair:
-        install(pair.primary)
+    with replicated.database(journal=True, standby=False) as pair:
         with make_engine(pair.primary).begin() as connection:
             erika = make_user(connection, username="erika")
             for expires_at, revoked in ((SOON, False), (SOON, None), (TODAY + timedelta(90), False), (None, False)):

@@ -41,7 +41,6 @@ from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 from tokens.terminal.console import PATIENCE_VARIABLE
-from tokens.upgrade import Branch, upgrade
 
 KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])
 WRONG = "deadbeef" * 16
@@ -186,8 +185,7 @@ class Instance:
 @pytest.fixture
 def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[Instance]:
     """On the newest server alone, with a journal; service account `inventory` whose token expires soon."""
-    with replicated.database() as pair, gitlab_api(pair.primary, KEYS) as api:
-        upgrade(pair.primary, Branch.JOURNAL)
+    with replicated.database(journal=True, standby=False) as pair, gitlab_api(pair.primary, KEYS) as api:
         instance = Instance(pair.primary, api, tmp_path)
         with make_engine(pair.primary).begin() as connection:
             owner = make_user(connection, username="inventory", user_type=13)

@@ -129,9 +129,8 @@ class Vault:
 
 
 @pytest.fixture
-def address(gitlab_database: Address) -> Address:
-    install(gitlab_database)
-    return gitlab_database
+def address(installed: Address) -> Address:
+    return installed
 
 
 def row_of(address: Address, token: int) -> dict[str, Any]:

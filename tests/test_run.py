@@ -62,8 +62,8 @@ Rows = dict[int, str | None]
 
 
 @pytest.fixture
-def address(gitlab_database: Address) -> Address:
-    return gitlab_database
+def address(installed: Address) -> Address:
+    return installed
 
 
 def plan_of(
@@ -172,7 +172,6 @@ def test_exactly_the_tokens_of_the_date_change_and_nothing_else_of_them(
 
 @pytest.mark.parametrize("old", ["infinity", "-infinity", "0044-03-15 BC", "12345-01-02"])
 def test_odd_dates_can_be_changed_and_put_back(address: Address, old: str) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         token = make_token(connection, expires_at=old)
         make_token(connection, expires_at="2024-06-15")
@@ -211,7 +210,6 @@ def test_an_empty_plan_changes_nothing(address: Address) -> None:
 
 
 def test_tokens_that_gain_or_lose_the_date_after_the_count_are_left_alone(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 100, expires_at="2024-06-15")
     plan = plan_of(address)
@@ -229,7 +227,6 @@ def test_tokens_that_gain_or_lose_the_date_after_the_count_are_left_alone(addres
 
 
 def test_rows_locked_by_another_session_are_left_alone_and_counted_and_changed_later(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 2 * CHUNK, expires_at="2024-06-15")
     before = everything(address)
@@ -282,7 +279,6 @@ def test_a_lock_on_the_whole_table_fails_after_a_few_tries_and_changes_nothing(a
 
 
 def test_a_request_to_stop_ends_the_wait_for_a_locked_table(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")
     plan = plan_of(address)
@@ -296,7 +292,6 @@ def test_a_request_to_stop_ends_the_wait_for_a_locked_table(address: Address) ->
 
 
 def test_a_request_to_stop_is_heeded_between_two_transactions(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 5000, expires_at="2024-06-15")
     plan = plan_of(address)
@@ -315,7 +310,6 @@ def test_a_request_to_stop_is_heeded_between_two_transactions(address: Address) 
 
 
 def test_a_request_to_stop_while_locked_rows_are_waited_for_leaves_them_locked(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 10, expires_at="2024-06-15")
     plan = plan_of(address)
@@ -331,7 +325,6 @@ def test_a_request_to_stop_while_locked_rows_are_waited_for_leaves_them_locked(a
 def test_a_lost_connection_keeps_what_was_committed_and_says_how_much(
     address: Address, superuser: Callable[[Address], Address]
 ) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         make_tokens(connection, 5000, expires_at="2024-06-15")
     plan = plan_of(address)
@@ -358,7 +351,6 @@ def test_a_lost_connection_keeps_what_was_committed_and_says_how_much(
 def test_a_failure_before_anything_was_changed_leaves_nothing_to_undo_but_for_a_commit_without_an_answer(
     address: Address, superuser: Callable[[Address], Address], monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")
     plan = plan_of(address)
@@ -387,7 +379,6 @@ def test_a_failure_before_anything_was_changed_leaves_nothing_to_undo_but_for_a_
 def test_a_chunk_that_takes_too_long_is_split_also_in_the_journal(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 700, expires_at="2024-06-15")
         make_updates_slow(connection, seconds=0.002)
@@ -410,7 +401,6 @@ def test_a_chunk_that_takes_too_long_is_split_also_in_the_journal(
 
 
 def test_on_a_slow_server_chunks_are_cut_so_that_nobody_waits_long_for_their_rows(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 2 * CHUNK, expires_at="2024-06-15")
         make_updates_slow(connection, seconds=0.002)
@@ -428,7 +418,6 @@ def test_on_a_slow_server_chunks_are_cut_so_that_nobody_waits_long_for_their_row
 def test_after_each_transaction_that_took_too_long_there_is_a_sign_of_life(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         make_tokens(connection, 250, expires_at="2024-06-15")
     monkeypatch.setattr(plans, "CHUNK", 5)
@@ -461,7 +450,6 @@ def test_after_each_transaction_that_took_too_long_there_is_a_sign_of_life(
 def test_locked_tokens_that_take_too_long_later_are_split_and_the_journal_keeps_all_of_the_chunk(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, CHUNK, expires_at="2024-06-15")
     before = everything(address)
@@ -493,7 +481,6 @@ def test_locked_tokens_that_take_too_long_later_are_split_and_the_journal_keeps_
 def test_an_undo_that_is_split_finds_the_notices_and_memberships_of_the_whole_chunk(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         make_tokens(connection, 300, expires_at="2024-06-15")
         make_tokens(connection, 150, expires_at="2024-06-15", expire_notification_delivered=True)
@@ -515,7 +502,6 @@ def test_an_undo_that_is_split_finds_the_notices_and_memberships_of_the_whole_ch
 
 
 def test_neither_date_style_nor_time_zone_of_the_role_matters(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         name = connection.execute(sa.text("SELECT quote_ident(current_database())")).scalar_one()
         for setting in ("DateStyle = 'SQL, DMY'", "TimeZone = 'Pacific/Kiritimati'"):
@@ -613,7 +599,6 @@ def test_every_release_can_be_changed_with_its_notices_and_put_back(
 
 
 def test_several_dates_go_to_one_each_chunk_from_one_date_of_its_own(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = {
             day: make_tokens(connection, number, expires_at=day)
@@ -667,7 +652,6 @@ def test_by_counts_from_each_tokens_own_date_and_infinity_stays(address: Address
 
 
 def test_staggered_dates_go_evenly_over_the_days_in_the_plans_order(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         first = make_tokens(connection, 6, expires_at="2024-06-15")
         second = make_tokens(connection, 4, expires_at="2024-06-16")
@@ -687,7 +671,6 @@ def test_staggered_dates_go_evenly_over_the_days_in_the_plans_order(address: Add
 def test_many_dates_are_stored_changed_and_counted_in_few_statements(
     address: Address, monkeypatch: pytest.MonkeyPatch, *, warned: bool
 ) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 300, expires_at="2024-06-15", expire_notification_delivered=warned)
         if warned:  # and a bot, with whose token a membership is moved
@@ -727,7 +710,6 @@ def test_many_dates_are_stored_changed_and_counted_in_few_statements(
 
 
 def test_of_many_dates_those_are_put_aside_that_others_hold_or_have_changed(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 30, expires_at="2024-06-15", expire_notification_delivered=True)
     plan = make_plan(address, RunKind.EXTEND, every(days("2024-06-15")), Change(NEW, days=30))
@@ -909,7 +891,6 @@ def test_a_membership_that_is_moved_for_several_dates_ends_with_the_last_and_com
 
 
 def test_tokens_of_a_bot_whose_membership_is_held_wait_for_it_in_a_run_and_in_its_undo(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         bots = Bots(connection)
         held = bots.member("2024-06-15", moved=True)
@@ -935,7 +916,6 @@ def test_tokens_of_a_bot_whose_membership_is_held_wait_for_it_in_a_run_and_in_it
 
 
 def test_an_undo_leaves_memberships_and_tokens_alone_that_were_changed_since(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         bots = Bots(connection)
         bots.token(bots.member("2024-06-15", moved=True))
@@ -978,7 +958,6 @@ def test_the_recount_tells_what_the_table_has_in_the_end(address: Address) -> No
 def test_while_there_is_a_reason_to_wait_nothing_is_changed_and_the_run_gives_signs_of_life(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         make_tokens(connection, CHUNK + 1, expires_at="2024-06-15")
     plan = plan_of(address)
@@ -1013,7 +992,6 @@ def test_while_there_is_a_reason_to_wait_nothing_is_changed_and_the_run_gives_si
 
 
 def test_a_run_that_somebody_else_goes_on_with_meanwhile_does_not_believe_its_old_plan(address: Address) -> None:
-    install(address)
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 2 * CHUNK, expires_at="2024-06-15")
     before = everything(address)
@@ -1084,7 +1062,6 @@ def test_what_is_left_out_is_counted_in_the_plan_but_not_for_edit(address: Addre
 def test_what_failed_before_anything_was_changed_is_not_said_to_be_taken_back(
     address: Address, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install(address)
     object_to_changes = """
         CREATE FUNCTION public.object() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
         CREATE TRIGGER object BEFORE UPDATE ON public.personal_access_tokens

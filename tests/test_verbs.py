@@ -15,7 +15,7 @@ from tests.testbed.addresses import url
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.pages import MANUAL
 from tests.testbed.replication import Replicated
-from tests.testbed.runs import everything, install, query
+from tests.testbed.runs import everything, query
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import Refused, UsageError
@@ -35,8 +35,7 @@ def on(*days: tokens.ExpirationDate) -> tokens.Selection:
 @pytest.fixture
 def gitlab(replicated: Replicated) -> Iterator[Address]:
     """Twenty tokens that expire soon, and a journal."""
-    with replicated.database() as pair:
-        install(pair.primary)
+    with replicated.database(journal=True, standby=False) as pair:
         with make_engine(pair.primary).begin() as connection:
             make_tokens(connection, 20, expires_at=str(SOON))
         yield pair.primary

@@ -28,7 +28,6 @@ from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.engine import make_engine
-from tokens.upgrade import Branch, upgrade
 
 TODAY = datetime.now(UTC).date()
 
@@ -164,8 +163,7 @@ EXTEND = ("extend", "--expires", SOON, "--to", LATER)
 @pytest.fixture
 def instance(replicated: Replicated) -> Iterator[Instance]:
     """On the newest server alone, with a journal: 60 tokens soon, 20 of them of a user with a name that is none."""
-    with replicated.database() as pair:
-        upgrade(pair.primary, Branch.JOURNAL)
+    with replicated.database(journal=True, standby=False) as pair:
         with make_engine(pair.primary).begin() as connection:
             make_tokens(connection, 40, expires_at=SOON)
             mallory = make_user(connection, username=MALLORY)

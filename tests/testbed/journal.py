@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,12 +16,15 @@ from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.database import Connection, array_literal
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import chain, proof, settings, setup
+from tokens.journal import chain, proof, settings
 from tokens.journal.installation import REVISION, RunState, read_revision
 from tokens.journal.record import ChunkOutcome, begin
 from tokens.journal.storing import store
 from tokens.origin import Origin
 from tokens.selection import Selection
+
+WITH_JOURNAL = "head, with a journal"
+"""What `gitlab_database_at` takes for the newest release with a journal, both empty."""
 
 OLD, NEW = ExpirationDate.typed("2024-06-15"), ExpirationDate.typed("2030-06-15")
 
@@ -155,10 +158,9 @@ def assert_that_the_chain_holds(address: Address, executed: Sequence[str] = ()) 
 
 
 @pytest.fixture
-def installed(gitlab_database: Address) -> Address:
+def installed(gitlab_database_at: Callable[[str], Address]) -> Address:
     """GitLab's tables of the newest release and a journal, both empty."""
-    setup.install(gitlab_database)
-    return gitlab_database
+    return gitlab_database_at(WITH_JOURNAL)
 
 
 @pytest.fixture

@@ -46,22 +46,25 @@ class Replicated:
     primary: Server
     standby: Server
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _template: str | None = None
+    _templates: dict[bool, str] = field(default_factory=dict)
 
     @contextmanager
-    def database(self) -> Iterator[Pair]:
-        """A fresh database with GitLab's tables of the newest release, on both servers once the block begins."""
+    def database(self, *, journal: bool = False, standby: bool = True) -> Iterator[Pair]:
+        """A fresh database with GitLab's tables of the newest release, and an empty journal if it is wanted.
+
+        With `standby` it is there, too, once the block begins.
+        """
         name = f"gitlabhq_{next(self._numbers)}"
-        self._create(name, self._with_tables())
-        self.catch_up()
+        self._create(name, self._with_tables(journal=journal))
+        if standby:
+            self.catch_up()
         try:
             yield self.pair(name)
         finally:
-            self.resume_replay()
+            if standby:
+                self.resume_replay()
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             _execute(self.primary, drop)
-            # A standby that replays this ends the sessions in the database; nothing of it may reach the next test.
-            self.catch_up()
 
     def pair(self, database: str) -> Pair:
         """A database's two addresses, whether or not it exists."""
@@ -96,15 +99,15 @@ class Replicated:
         with psycopg.connect(self.standby.address("postgres").conninfo, autocommit=True) as connection:
             _wait_until(lambda: connection.execute(caught_up, {"lsn": written}).fetchone() == (True,), "catches up")
 
-    def _with_tables(self) -> str:
-        if self._template is None:
-            name = "template_gitlab"
-            self._create(name)
-            upgrade(self.primary.address(name, GITLAB), Branch.GITLAB)
-            self._template = name
-        return self._template
+    def _with_tables(self, *, journal: bool) -> str:
+        if journal not in self._templates:
+            name = "template_journal" if journal else "template_gitlab"
+            self._create(name, self._with_tables(journal=False) if journal else "template1")
+            upgrade(self.primary.address(name, GITLAB), Branch.JOURNAL if journal else Branch.GITLAB)
+            self._templates[journal] = name
+        return self._templates[journal]
 
-    def _create(self, name: str, template: str = "template1") -> None:
+    def _create(self, name: str, template: str) -> None:
         statement = sql.SQL(
             "CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy"
         )  # half the work, without fsync
