@@ -51,6 +51,11 @@ LEAKED = Secret("glpat-s3cr3t-of-A-bot-0123")
 TODAY = datetime.now(UTC).date()
 SOON, WEEK_LATER, NEXT_YEAR, TOMORROW = (str(TODAY + timedelta(days)) for days in (20, 27, 300, 1))
 
+PERSON = str(origin.here())
+
+DAYS = {str(TODAY + timedelta(days)): f"<day {days:>+4}>" for days in range(366)}
+"""As wide as a date, so that tables stay what they are."""
+
 MOMENT = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|\+00:00|Z)?"
 VARYING = (
     (r"PostgreSQL \d+\.\d+", "PostgreSQL <version>"),
@@ -319,13 +324,11 @@ def constant(text: str, address: Address, folder: Path) -> str:
     text = re.sub(r"(?!2023-06-15)" + MOMENT, "<time>", text.replace(str(folder), "<folder>"))
     for found in (url(address), address.shown):
         text = text.replace(found, "<target>")
-    for days in range(366):
-        # As wide as a date, so that tables stay what they are.
-        text = text.replace(str(TODAY + timedelta(days)), f"<day {days:>+4}>")
+    text = re.sub(r"\d{4}-\d\d-\d\d", lambda found: DAYS.get(found[0], found[0]), text)
     text = text.replace(str(conninfo_to_dict(address.conninfo)["dbname"]), "gitlabhq_production")
     for pattern, name in VARYING:
         text = re.sub(pattern, name, text)
-    text = text.replace(str(origin.here()), "<person>").replace(f'"{__version__}"', '"<version>"')
+    text = text.replace(PERSON, "<person>").replace(f'"{__version__}"', '"<version>"')
     return re.sub(r'\{\s+"host":[^}]*\}', '"<person>"', text)
 
 
