@@ -24,7 +24,15 @@ from tokens.terminal import comma_separated, tables
 from tokens.terminal.paragraphs import laid_out
 from tokens.terminal.printable import printable
 from tokens.views import document
-from tokens.views.history_columns import CHANGES, ROTATIONS, Columns, called, columns_of, outcome_in_words
+from tokens.views.history_columns import (
+    CHANGES,
+    ROTATIONS,
+    Columns,
+    called,
+    columns_of,
+    done_in_words,
+    outcome_in_words,
+)
 from tokens.views.times import in_brief, near, to_the_minute, to_the_second, when
 
 MOST_SHOWN = 50  # lines on a terminal
@@ -361,7 +369,7 @@ def _counts(run: StoredRun) -> str:
         return _rotation_counts(run)
     pending = run.tokens - run.changed - run.changed_meanwhile - run.locked
     others = {"left alone": run.changed_meanwhile, "locked": run.locked, "pending": pending}
-    parts = [f"{run.changed:,} changed", *(f"{count:,} {name}" for name, count in others.items() if count)]
+    parts = [f"{run.changed:,} {done_in_words(run)}", *(f"{count:,} {name}" for name, count in others.items() if count)]
     return f"{run.tokens:,}: {', '.join(parts)}"
 
 

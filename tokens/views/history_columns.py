@@ -40,7 +40,14 @@ def columns_of(run: StoredRun) -> Columns:
 
 def outcome_in_words(run: StoredRun, one: TokenOutcome) -> str:
     """What became of a token: a word that says what was done where that is no new date."""
-    return _outcome((BACK if run.kind is RunKind.UNDO else REVOKED) if run.change.revokes else TokenResult.CHANGED, one)
+    return _outcome(done_in_words(run), one)
+
+
+def done_in_words(run: StoredRun) -> str:
+    """What a run does with a token: changed, revoked, or back."""
+    if not run.change.revokes:
+        return TokenResult.CHANGED
+    return BACK if run.kind is RunKind.UNDO else REVOKED
 
 
 def _outcome(done: str, one: TokenOutcome) -> str:
