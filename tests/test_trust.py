@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here, typed
 from tests.testbed.factories import make_token, make_tokens
-from tests.testbed.journal import make_plan, make_run, values
+from tests.testbed.journal import SOMEBODY, make_plan, make_run, values
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.runs import install
 from tokens import database
@@ -19,7 +19,7 @@ from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, read_schema
 from tokens.inventory.diagnosis import Verdict, diagnose
-from tokens.journal import contents, setup, trust
+from tokens.journal import beginning, contents, setup, trust
 from tokens.journal.installation import REVISION
 from tokens.journal.trust import JournalUntrusted
 from tokens.upgrade import Branch, upgrade
@@ -185,6 +185,23 @@ def test_a_journal_that_somebody_else_has_made_is_used_by_no_task(
     # Without a record the change does not depend on it.
     words = ("extend", "--expires", "2024-06-15", "--to", "2030-06-15", "--yes", "--no-journal")
     assert call_here(GITLAB_TOKENS, *words, "--target", url(gitlab_database)).returncode == 0
+
+
+def test_nothing_is_begun_nor_stored_in_a_journal_that_somebody_else_has_made(
+    mallory: Address, gitlab_database: Address
+) -> None:
+    plant(mallory)
+    plan = make_plan([1])
+    with database.connect(gitlab_database) as connection:
+        for begin in (
+            lambda: beginning.store(connection, plan, SOMEBODY, None),
+            lambda: beginning.begin(connection, plan, SOMEBODY, None),
+            lambda: beginning.resume(gitlab_database, 1, SOMEBODY),
+            lambda: beginning.withdraw(gitlab_database, 1, SOMEBODY, None),
+        ):
+            with pytest.raises(JournalUntrusted, match="schema token_tasks belongs to role mallory"):
+                begin()
+    assert values(mallory, "SELECT role FROM token_tasks.caught") == []
 
 
 def test_the_cure_that_a_refusal_names_ends_it(

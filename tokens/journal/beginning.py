@@ -8,7 +8,7 @@ from tokens.address import Address
 from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import LockTimeout, Refused
-from tokens.journal import installation, record, settings, storing
+from tokens.journal import installation, record, settings, storing, trust
 from tokens.journal.opening import TIMEOUTS
 from tokens.journal.record import Record, Recorder
 from tokens.origin import Origin
@@ -22,7 +22,7 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
     Raises:
         DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
     """
-    with database.writing(connection, **TIMEOUTS):
+    with _writing(connection):
         return storing.store(connection, plan, origin, reason, with_names=with_names)
 
 
@@ -57,7 +57,7 @@ def begin_stored(
         FourEyes: two people are needed; nothing was stored.
         Refused: another run is under way; nothing was stored.
     """
-    with database.writing(connection, **TIMEOUTS):
+    with _writing(connection):
         settings.check_alone(connection, kind, four_eyes=four_eyes)
         record.check_idle(connection)
         number = store()
@@ -90,7 +90,7 @@ def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> 
     if four_eyes:
         raise settings.alone(kind, by_configuration=True)
     with database.reading(address) as connection:
-        if installation.is_readable(connection) and installation.read_revision(connection) == installation.REVISION:
+        if installation.readable_revision(connection) == installation.REVISION:
             settings.check_alone(connection, kind)
 
 
@@ -127,8 +127,16 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
         Refused: another run is under way, somebody is just beginning this one, or it was withdrawn.
         UsageError: it is complete.
     """
-    with _held(run), database.connect(address) as connection, database.writing(connection, **TIMEOUTS):
+    with _held(run), database.connect(address) as connection, _writing(connection):
         return record.begin(connection, run, origin, four_eyes=four_eyes)
+
+
+@contextmanager
+def _writing(connection: Connection) -> Iterator[None]:
+    """A transaction that writes into the journal, once it is sure that nobody else has a hand in that."""
+    with database.writing(connection, **TIMEOUTS):
+        trust.check(connection)
+        yield
 
 
 @contextmanager

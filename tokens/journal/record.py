@@ -16,7 +16,7 @@ from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.settings import read_policy
-from tokens.journal import chain, settings, trust
+from tokens.journal import chain, settings
 from tokens.journal.installation import RunState
 from tokens.journal.runs import StoredRun, read_plan, read_run
 from tokens.origin import Origin, described, is_dead
@@ -349,15 +349,14 @@ def _to_take_back(stored: StoredRun) -> str:
 def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> Record:
     """Take `run` on, in the open transaction: it may be a stored plan, a stopped run, or one whose process is dead.
 
-    `four_eyes` demands that somebody else has planned it, as the journal may, too.
+    `four_eyes` demands that somebody else has planned it, as the journal may, too. The caller has checked that the
+    journal is trusted.
 
     Raises:
         FourEyes: see `tokens.journal.settings`.
-        JournalUntrusted: see `tokens.journal.trust`.
         Refused: another run is under way, or this one was withdrawn.
         UsageError: this one is complete.
     """
-    trust.check(connection)
     connection.execute(chain.SERIALIZE)
     settings.check_planner(connection, run, origin, four_eyes=four_eyes)
     check_idle(connection)

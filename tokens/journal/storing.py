@@ -8,7 +8,7 @@ from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
-from tokens.journal import chain, names, trust
+from tokens.journal import chain, names
 from tokens.journal.installation import RunState
 from tokens.journal.record import _policy, _to_take_back, quoted
 from tokens.journal.runs import read_run
@@ -50,8 +50,7 @@ WITHDRAW = """
 def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None, *, with_names: bool = True) -> int:
     """Store `plan` in the open transaction, as a rule with what its tokens are called; returns the number of its run.
 
-    Raises:
-        JournalUntrusted: see `tokens.journal.trust`.
+    The caller has checked that the journal is trusted.
     """
     run = store_run(
         connection,
@@ -102,12 +101,8 @@ def store_run(
 ) -> int:
     """Store a run without its tokens, in the open transaction; returns its number.
 
-    Once its tokens are stored, too, the caller puts it under `chain.seal`.
-
-    Raises:
-        JournalUntrusted: see `tokens.journal.trust`.
+    The caller has checked that the journal is trusted, and puts the run under `chain.seal` once its tokens are stored.
     """
-    trust.check(connection)
     row = connection.row(
         STORE_RUN,
         kind=kind,
@@ -128,12 +123,12 @@ def store_run(
 def withdraw(connection: Connection, run: int, origin: Origin, reason: str | None) -> None:
     """Withdraw a plan that nobody has begun, in the open transaction: nobody can carry it out from then on.
 
+    The caller has checked that the journal is trusted.
+
     Raises:
-        JournalUntrusted: see `tokens.journal.trust`.
         Refused: it has been begun.
         UsageError: there is no such run.
     """
-    trust.check(connection)
     if not connection.execute(WITHDRAW, run=run, origin=json.dumps(origin.as_dict()), reason=reason):
         stored = read_run(connection, run)
         if stored.state is RunState.WITHDRAWN:

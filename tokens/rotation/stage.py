@@ -107,10 +107,7 @@ class Entry:
 def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: str | None) -> int:
     """Store `plan` in the open transaction; returns the number of its run, which `tokens.journal.record.begin` begins.
 
-    The journal holds ids and dates, never a token and never a digest.
-
-    Raises:
-        JournalUntrusted: see `tokens.journal.trust`.
+    The journal holds ids and dates, never a token and never a digest. The caller has checked that it is trusted.
     """
     rotations = plan.rotations
     owners = sorted({one.candidate.username for one in rotations if one.candidate.username is not None})
