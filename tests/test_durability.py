@@ -59,6 +59,7 @@ def test_of_a_revocation_and_its_undo_tokens_that_others_touch_are_left_alone_an
     check_others_of_a_revocation(gitlab_database, gitlab_database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 3])
 @CHANGES
 def test_of_two_runs_at_once_one_is_refused_or_they_come_one_after_the_other(

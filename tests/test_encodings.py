@@ -96,7 +96,12 @@ def database(replicated: Replicated) -> Iterator[Callable[[str], Address]]:
 
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "damaged"])
 @pytest.mark.parametrize(
-    ("asked", "route"), [(None, "direct"), ("variable", "direct"), ("role", "direct"), ("role", "pooled")]
+    ("asked", "route"),
+    [
+        (None, "direct"),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("variable", "direct"), ("role", "direct"))),
+        pytest.param("role", "pooled", marks=pytest.mark.slow),
+    ],
 )
 def test_every_task_works_whatever_the_encoding_of_the_database_and_the_session(
     database: Callable[[str], Address],

@@ -21,6 +21,9 @@ from tokens.run.batches import Finished, run
 from tokens.run.undo import plan_to_undo
 from tokens.selection import EVERY_KIND, EVERY_STATE, Selection
 
+# The orders that people think of are in test_apply.py and test_revoke.py.
+pytestmark = pytest.mark.slow
+
 BOT = 6
 IDS = (1, 2, 3, 4)
 DAYS = ("2099-06-15", "2099-06-16", "2099-06-17")

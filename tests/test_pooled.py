@@ -113,6 +113,7 @@ def test_several_workers_take_turns_in_the_one_session_that_a_pooler_has_for_the
     assert session(pooled) == clean
 
 
+@pytest.mark.slow
 def test_a_slow_chunk_of_a_revocation_is_split_and_so_is_that_of_its_undo_through_the_pooler(
     gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_client_of_the_pooler_that_is_killed_at_any_moment_leaves_table_and_jo
     Killer(gitlab_database, through=pooled, change=change).check(KILLS)
 
 
+@pytest.mark.slow
 def test_of_two_runs_at_once_in_one_session_one_is_refused_or_they_come_one_after_the_other(
     gitlab_database: Address, pooled: Address
 ) -> None:
@@ -213,7 +215,7 @@ def revocation_of(address: Address) -> Plan:
     return make_plan(address, RunKind.REVOKE, chosen, Change(revokes=True))
 
 
-@pytest.mark.parametrize("planned", [plan_of, revocation_of])
+@pytest.mark.parametrize("planned", [plan_of, pytest.param(revocation_of, marks=pytest.mark.slow)])
 def test_a_run_waits_for_a_standby_that_is_behind_and_goes_on_when_it_has_caught_up(
     replicated: Replicated, pair: Pair, planned: Callable[[Address], Plan]
 ) -> None:
@@ -253,6 +255,7 @@ def test_a_run_waits_for_a_standby_that_is_behind_and_goes_on_when_it_has_caught
     assert everything(pair.standby) == everything(pair.primary)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "3"])
 def test_the_program_says_why_it_waits_and_ends_when_the_standby_has_caught_up(
     replicated: Replicated, pair: Pair, jobs: str
