@@ -211,6 +211,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
     assert slow.checksum() == before
 
 
+@pytest.mark.slow
 def test_a_run_without_a_record_is_gone_on_with_by_the_same_command(slow: Instance) -> None:
     with slow.terminal(*EXTEND, "--yes", "--no-journal", size=(50, 200)) as program:
         program.wait_for(lambda: bool(re.search(r"[1-9][0-9,]* of 5,000 tokens", program.text)))
@@ -238,6 +239,7 @@ def test_an_undo_that_is_stopped_is_finished_by_apply(slow: Instance) -> None:
     assert slow.checksum() == before
 
 
+@pytest.mark.slow
 def test_an_undo_that_was_stopped_and_is_begun_anew_takes_up_what_is_left(slow: Instance) -> None:
     before = slow.checksum()
     slow.execute("ALTER TABLE personal_access_tokens DISABLE TRIGGER dawdle")
@@ -275,6 +277,7 @@ def test_what_is_undone_needs_no_second_undo_until_it_is_done_again(instance: In
     assert instance.checksum() == before
 
 
+@pytest.mark.slow
 def test_what_another_process_has_done_since_the_plan_was_shown_is_not_counted(instance: Instance) -> None:
     with make_engine(instance.address).begin() as connection:
         make_tokens(connection, 4940, expires_at=SOON)
@@ -470,6 +473,7 @@ def test_undo_leaves_alone_what_others_have_made_of_memberships_and_notices_sinc
     assert instance.value(marked) == [bots[1]]
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_neither_stops_a_change_nor_hides_how_it_ended(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
     instance.execute("DELETE FROM personal_access_tokens WHERE id = (SELECT min(id) FROM personal_access_tokens)")
@@ -625,6 +629,7 @@ def rotate(instance: Instance, old: int) -> int:
         return make_token(connection, expires_at=LATER, previous_personal_access_token_id=old)
 
 
+@pytest.mark.slow
 def test_a_stored_plan_or_a_stopped_run_does_not_prolong_what_a_rotation_has_replaced_since(instance: Instance) -> None:
     how = (
         "Refused because of superseded (see the notes above); to leave out what a rotation has replaced plan it again "
@@ -688,6 +693,7 @@ def test_an_undo_says_whose_run_it_is_when_it_was_planned_and_why(instance: Inst
         program.wait_for(f"UTC ({weekday}, today)")
 
 
+@pytest.mark.slow
 def test_an_undo_says_only_what_it_puts_back(instance: Instance) -> None:
     bot, token, _ = extended_bot(instance)
     with make_engine(instance.address).begin() as connection:

@@ -45,6 +45,7 @@ def test_a_target_that_was_given_is_repeated_and_one_with_a_password_never() -> 
     assert secret.endswith("gitlab-tokens history\n")
 
 
+@pytest.mark.slow
 def test_what_is_printed_can_be_pasted_into_a_shell(instance: Instance) -> None:
     done = subprocess.run(instance.command(*EXTEND, "--yes"), cwd=CHECKOUT, capture_output=True, text=True, check=True)
     line = done.stdout.rpartition(": ")[2].strip()

@@ -201,6 +201,7 @@ def test_each_row_that_is_missing_or_added_is_found(everything: Address) -> None
                 assert proof.check(connection).faults, statement
 
 
+@pytest.mark.slow
 def test_each_single_byte_that_is_changed_is_found(everything: Address) -> None:
     with writing(everything) as connection:
         found = [cell for cell in cells(connection) if cell.text]
@@ -253,6 +254,7 @@ def test_the_status_says_whether_the_chain_holds(everything: Address) -> None:
     assert [fault["run"] for fault in found["chain"]["faults"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_journal_of_the_release_before_is_migrated_with_runs_in_every_state_read_and_continued(
     gitlab_database: Address,
 ) -> None:

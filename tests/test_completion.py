@@ -179,6 +179,7 @@ def test_tab_completes_in_a_shell(shell: str, environment: dict[str, str], home:
             program.wait_for(lambda: program.lines[-1] == "$")
 
 
+@pytest.mark.slow
 def test_fish_offers_the_same(environment: dict[str, str], home: Path) -> None:
     if shutil.which("fish") is None:
         pytest.skip("there is no fish here")

@@ -89,6 +89,7 @@ TOKENS = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.newest_server
 @settings(max_examples=8)
 @given(tokens=st.lists(TOKENS, min_size=20, max_size=60))

@@ -277,6 +277,7 @@ def found(address: Address, selection: Selection, *names: str, **layout: Any) ->
         return [tuple(row) for row in listing.rows]
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(specimens, selections, st.randoms(use_true_random=False))
 def test_every_task_says_what_a_plain_reading_of_the_rows_says(

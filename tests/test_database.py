@@ -168,6 +168,7 @@ def login_elsewhere(address: Address, certificates: Path, more: str = "", **vari
     return subprocess.run(command, env=kept | variables, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_the_systems_certificates_are_those_of_the_system(
     by_tls: Address, authority: Authority, tmp_path: Path
 ) -> None:

@@ -347,6 +347,7 @@ def test_new_rows_get_ids_beyond_the_filled_ones(filled: Address) -> None:
         connection.rollback()
 
 
+@pytest.mark.slow
 def test_indexes_and_foreign_keys_are_all_back_and_statistics_are_there(
     filled: Address, folder: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -390,6 +391,7 @@ def empty_or_filled(gitlab_database_at: Callable[[str], Address]) -> Callable[[]
     return make
 
 
+@pytest.mark.slow
 def test_most_tokens_may_expire_on_a_day_to_come_and_are_in_use_till_then(own: Path) -> None:
     address = demo.open(own, tokens=SMALL, expires_at=FRIDAY)
     assert demo.status(own).expires_at == FRIDAY
@@ -418,6 +420,7 @@ def test_a_database_with_users_is_not_filled(gitlab_database: Address) -> None:
 # How it is started, stopped and reset
 
 
+@pytest.mark.slow
 def test_progress_is_told_and_a_second_open_attaches_in_silence(own: Path) -> None:
     told: list[Progress] = []
     address = demo.open(own, told.append, tokens=SMALL)
@@ -431,6 +434,7 @@ def test_progress_is_told_and_a_second_open_attaches_in_silence(own: Path) -> No
     assert demo.address_if_ready(own) == address
 
 
+@pytest.mark.slow
 def test_the_status_says_what_there_is(own: Path) -> None:
     assert demo.status(own) == demo.Status(own, DemoState.ABSENT, demo.status(own).address)
     assert not own.exists()
@@ -447,6 +451,7 @@ def test_the_status_says_what_there_is(own: Path) -> None:
     assert demo.address_if_ready(own) is None
 
 
+@pytest.mark.slow
 def test_a_stopped_demo_is_started_again_as_it_was(own: Path) -> None:
     address = demo.open(own, tokens=SMALL)
     with psycopg.connect(address.conninfo) as connection:
@@ -524,6 +529,7 @@ def test_a_fill_killed_in_the_middle_starts_over_and_leaves_nothing(own: Path, m
     assert rows(address, "SELECT datname FROM pg_database WHERE datname LIKE 'gitlab%'") == [("gitlabhq_production",)]
 
 
+@pytest.mark.slow
 def test_a_fill_that_is_interrupted_gives_its_room_back(own: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.text == "Building the indexes":
@@ -536,6 +542,7 @@ def test_a_fill_that_is_interrupted_gives_its_room_back(own: Path) -> None:
     assert rows(left, "SELECT datname FROM pg_database WHERE datname LIKE 'gitlab%'") == []
 
 
+@pytest.mark.slow
 def test_of_two_openers_at_once_one_fills_and_the_other_waits(own: Path) -> None:
     code = f"""
         import sys

@@ -142,6 +142,7 @@ def test_a_token_that_gitlab_would_refuse_is_refused(own: Path, tmp_path: Path) 
     assert answer(url, token, "/api/v4/user")[0] == 404
 
 
+@pytest.mark.slow
 def test_a_demo_that_is_stopped_or_made_with_another_key_is_no_proof(own: Path, tmp_path: Path) -> None:
     token = rotated(tmp_path / "token")
     url = demo.start_api(own)

@@ -211,6 +211,7 @@ def test_who_may_revoke_may_do_that_and_take_it_back_and_change_no_date(
 HIDING = ("users", "members", "user_details", "namespaces", "routes", "projects", "application_settings")
 
 
+@pytest.mark.slow
 def test_rows_that_may_be_hidden_from_a_role_are_said_by_doctor_and_plan(
     gitlab_database: Address, superuser: Superuser, nobody: Address
 ) -> None:

@@ -295,6 +295,7 @@ def test_rows_that_change_while_the_question_waits_are_left_alone_and_told(
     assert "NOTE: 1 of 60" in program.text
 
 
+@pytest.mark.slow
 def test_locked_rows_make_the_status_4_unless_their_date_is_chosen_again(
     start: Callable[..., Program], engine: sa.Engine
 ) -> None:
@@ -381,6 +382,7 @@ def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
     assert counts(engine)["2018-06-30"] == 700
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_in_the_last_batch_ends_the_program_after_it(
     start: Callable[..., Program], engine: sa.Engine, number: signal.Signals, status: int
@@ -398,6 +400,7 @@ def test_a_signal_in_the_last_batch_ends_the_program_after_it(
     assert counts(engine)["2019-06-30"] == 500
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_updates")
 def test_ctrl_z_in_an_update_does_not_suspend_it(start: Callable[..., Program]) -> None:
     program = start()
@@ -463,6 +466,7 @@ def test_sigterm_while_the_tokens_are_counted_leaves_with_143(start: Callable[..
     assert "Traceback" not in program.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_updates")
 def test_a_second_ctrl_c_tells_truly_how_many_tokens_were_changed(
     start: Callable[..., Program], engine: sa.Engine
@@ -479,6 +483,7 @@ def test_a_second_ctrl_c_tells_truly_how_many_tokens_were_changed(
     assert "Traceback" not in program.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_updates")
 def test_keys_typed_while_the_update_runs_answer_nothing_and_show_nowhere(
     start: Callable[..., Program], engine: sa.Engine
@@ -504,6 +509,7 @@ def test_a_long_update_shows_its_progress_and_takes_it_away(start: Callable[...,
     assert "of 1,200 tokens" not in program.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_updates")
 def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
     start: Callable[..., Program], gitlab_database: Address, superuser: Callable[[Address], Address]
@@ -530,6 +536,7 @@ def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> No
     assert program.wait() == 143
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_updates")
 def test_a_terminal_closed_in_an_update_ends_the_program_after_the_batch(
     start: Callable[..., Program], engine: sa.Engine
@@ -714,6 +721,7 @@ def test_the_journal_is_offered_once_and_every_recorded_run_is_named_at_the_end(
         assert program.lines[-1 - len(lines) :] == ["What do you want to do? Quit", *lines]
 
 
+@pytest.mark.slow
 def test_without_the_journal_it_is_said_what_is_lost_and_how_to_go_on(
     start: Callable[..., Program], engine: sa.Engine, slow_updates: None, gitlab_database: Address
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_process_id_that_now_belongs_to_somebody_else_does_not_stop_a_start(ma
     assert made.start()
 
 
+@pytest.mark.slow
 def test_a_start_that_was_killed_during_initdb_is_made_again(own: Server) -> None:
     with in_another_process("server.start()", own.folder, start_new_session=True) as starter:
         assert eventually(lambda: any(own.folder.glob("data.new.*/base")))
@@ -207,6 +208,7 @@ def test_a_start_that_was_killed_during_initdb_is_made_again(own: Server) -> Non
     assert query(own, "SELECT 1") == "1"
 
 
+@pytest.mark.slow
 def test_of_many_starters_at_once_one_starts_and_all_can_connect(own: Server) -> None:
     program = "print(server.start(), server.answers())"
     starters = [in_another_process(program, own.folder) for _ in range(5)]
@@ -364,6 +366,7 @@ def test_under_root_with_a_strict_umask_new_parents_can_be_entered(folder: Path)
         server.remove()
 
 
+@pytest.mark.slow
 @as_root
 def test_programs_that_the_account_cannot_read_are_copied_once(folder: Path) -> None:
     private = folder / "private"

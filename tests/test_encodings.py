@@ -52,6 +52,7 @@ def make_database(replicated: Replicated, encoding: str, token: str = "") -> Add
     return address
 
 
+@pytest.mark.slow
 def test_a_character_that_utf8_or_the_database_lacks_is_one_line_with_the_encoding(
     replicated: Replicated, capsys: pytest.CaptureFixture[str]
 ) -> None:

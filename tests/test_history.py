@@ -453,6 +453,7 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
     assert [one.id for one in itertools.chain(first_ones, found)] == [*order, *range(1001, 1001 + count)]
 
 
+@pytest.mark.slow
 @pytest.mark.newest_server
 def test_an_export_of_all_runs_takes_the_same_memory_whatever_their_size(installed: Address) -> None:
     def exported_with(chunks: int) -> tuple[int, int]:

@@ -175,6 +175,7 @@ def test_in_whatever_order_chunks_are_undone_a_membership_that_was_moved_twice_c
     assert everything(address) == before
 
 
+@pytest.mark.slow
 def test_rows_that_others_hold_are_put_aside_and_tried_again_at_the_end(address: Address) -> None:
     fill(address)
     before = everything(address)
@@ -190,6 +191,7 @@ def test_rows_that_others_hold_are_put_aside_and_tried_again_at_the_end(address:
     assert everything(address) == before
 
 
+@pytest.mark.slow
 def test_a_row_that_all_transactions_write_by_a_trigger_ends_no_run(address: Address) -> None:
     fill_with_what_hangs_on_tokens(address)
     execute(address, "CREATE TABLE public.tally (name text PRIMARY KEY, changes bigint)")
@@ -216,6 +218,7 @@ def test_a_row_that_all_transactions_write_by_a_trigger_ends_no_run(address: Add
     assert undo(address, record.run, JOBS) == Finished(plan.tokens)
 
 
+@pytest.mark.slow
 def test_chunks_that_take_too_long_are_split_by_whoever_has_them(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +237,7 @@ def test_chunks_that_take_too_long_are_split_by_whoever_has_them(
     assert everything(address) == before
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_ends_all_workers_at_the_end_of_their_transactions(address: Address) -> None:
     fill(address, 40 * CHUNK)
     plan = plan_of(address)
@@ -251,6 +255,7 @@ def test_a_request_to_stop_ends_all_workers_at_the_end_of_their_transactions(add
     assert apply(address, record.run, JOBS) == Finished(event.untouched)
 
 
+@pytest.mark.slow
 def test_a_caller_that_reads_no_further_ends_all_workers_before_the_end_is_written_down(address: Address) -> None:
     fill(address, 40 * CHUNK)
     plan = plan_of(address)
@@ -265,6 +270,7 @@ def test_a_caller_that_reads_no_further_ends_all_workers_before_the_end_is_writt
     assert apply(address, record.run, JOBS) == Finished(plan.tokens - changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["in the middle", "at the commit"])
 def test_the_first_error_of_a_worker_ends_the_others_and_is_reported_once_with_what_all_have_changed(
     address: Address, superuser: Callable[[Address], Address], monkeypatch: pytest.MonkeyPatch, lost: str
@@ -323,6 +329,7 @@ def test_a_commit_of_any_worker_without_an_answer_may_have_been_made(
     assert failure.value.changed == dates(address).get("2030-06-15", 0)
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_has_taken_over_ends_with_all_its_workers(address: Address) -> None:
     fill(address, 40 * CHUNK)
     plan = plan_of(address)
@@ -401,6 +408,7 @@ def test_the_configuration_says_how_many_workers_there_are_where_no_option_does(
     assert jobs == [3, 2, 4]
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Instance) -> None:
     with make_engine(instance.address).begin() as connection:
         make_tokens(connection, 4 * CHUNK, expires_at=SOON)
@@ -423,6 +431,7 @@ def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Insta
     assert instance.value(at_work) == 0
 
 
+@pytest.mark.slow
 def test_from_python_it_is_an_argument_that_is_checked_before_anything_is_done(address: Address) -> None:
     fill(address)
     selection = Selection((DateRange(OLD, OLD),), kinds=EVERY_KIND, states=EVERY_STATE)

@@ -432,6 +432,7 @@ def restore(binaries: Path, address: Address, dump: bytes) -> list[str]:
     return [line for line in lines if "ERROR:" in line and not NO_ERRORS.search(line)]
 
 
+@pytest.mark.slow
 def test_a_backup_of_the_whole_database_brings_the_journal_back_and_one_of_public_leaves_it_alone(
     binaries: Path, installed: Address, empty_database: Address, gitlab_database_at: Callable[[str], Address]
 ) -> None:

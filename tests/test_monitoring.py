@@ -75,6 +75,7 @@ def test_every_alert_names_a_command_that_works_when_it_is_typed(gitlab_database
             assert typed(*words, *log, "--target", url(gitlab_database)) == 0, command
 
 
+@pytest.mark.slow
 def test_prometheus_reads_the_numbers_through_node_exporter(gitlab_database: Address, tmp_path: Path) -> None:
     soon = datetime.now(UTC).date() + timedelta(5)
     with make_engine(gitlab_database).begin() as connection:

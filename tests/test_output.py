@@ -45,6 +45,7 @@ def full(instance: Instance, *words: object) -> str:
     return one_line(subprocess.CompletedProcess(GITLAB_TOKENS, 4, "", done.stderr))
 
 
+@pytest.mark.slow
 def test_a_full_disk_after_the_change_hides_neither_the_change_nor_the_way_back(instance: Instance) -> None:
     done = "60 of 60 tokens were changed and stay so. It is recorded as run"
     assert full(instance, *EXTEND, "--yes", "--output", "json") == f"{FULL} {done} 1. {instance.way_back(1)}"

@@ -84,6 +84,7 @@ def demo(folder: Path) -> Iterator[dict[str, str]]:
     subprocess.run([GITLAB_TOKENS, "demo.stop"], env=environment, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_readmes_screens_are_what_the_demo_shows(demo: dict[str, str], tmp_path: Path) -> None:
     shown = [screen for screen in screens(README) if "--target demo" in screen.command]
     assert len(shown) >= 5

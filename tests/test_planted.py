@@ -87,6 +87,7 @@ def set_up(superuser: Address, path: str | None) -> None:
                 connection.execute(statement.format(sql.Identifier(role), database, *words))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [pytest.param(None, marks=pytest.mark.slow), HOSTILE])
 @pytest.mark.parametrize("role", ["gitlab", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_no_task_runs_what_somebody_has_planted_in_schema_public(
@@ -190,6 +191,7 @@ def changes(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("remove", "--kind", "group", "--expires", later, "--no-journal", "--yes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [pytest.param(None, marks=pytest.mark.slow), HOSTILE])
 def test_triggers_that_look_into_schema_public_work_for_the_owner_and_no_statement_looks_there_with_them(
     pair: Pair, superuser: Superuser, replicated: Replicated, path: str | None, tmp_path: Path
@@ -214,6 +216,7 @@ def test_triggers_that_look_into_schema_public_work_for_the_owner_and_no_stateme
     assert idle == []
 
 
+@pytest.mark.slow
 def test_what_others_have_locked_is_passed_over_with_such_triggers_too(
     pair: Pair, superuser: Superuser, replicated: Replicated
 ) -> None:

@@ -76,6 +76,7 @@ def test_plan_run_and_undo_with_the_journal_leave_no_trace_in_the_session_that_i
     assert session(pooled) == clean
 
 
+@pytest.mark.slow
 def test_a_slow_chunk_is_split_through_the_pooler(
     gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ def test_rows_that_others_change_lock_or_delete_in_the_middle_are_left_alone_thr
     check_others(gitlab_database, pooled)
 
 
+@pytest.mark.slow
 def test_of_a_revocation_and_its_undo_tokens_that_others_touch_are_left_alone_through_the_pooler(
     gitlab_database: Address, pooled: Address
 ) -> None:
@@ -179,6 +181,7 @@ def pair(replicated: Replicated) -> Iterator[Pair]:
         yield pair
 
 
+@pytest.mark.slow
 def test_on_a_standby_nothing_is_planned_nor_changed_but_analyzed(pair: Pair, tmp_path: Path) -> None:
     before = everything(pair.primary)
     refusal = rf"Database \"{conninfo_to_dict(pair.standby.conninfo)['dbname']}\" is a standby"
@@ -215,6 +218,7 @@ def revocation_of(address: Address) -> Plan:
     return make_plan(address, RunKind.REVOKE, chosen, Change(revokes=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planned", [plan_of, pytest.param(revocation_of, marks=pytest.mark.slow)])
 def test_a_run_waits_for_a_standby_that_is_behind_and_goes_on_when_it_has_caught_up(
     replicated: Replicated, pair: Pair, planned: Callable[[Address], Plan]

@@ -73,6 +73,7 @@ def read_all(address: Address, capsys: pytest.CaptureFixture[str], log: Path) ->
     assert capsys.readouterr().out.startswith("TOKENS CRITICAL - 2 tokens stop working")
 
 
+@pytest.mark.slow
 def test_each_server_can_be_read(gitlab_database: Address, capsys: pytest.CaptureFixture[str], log: Path) -> None:
     fill(gitlab_database)
     read_all(gitlab_database, capsys, log)
@@ -88,6 +89,7 @@ def test_the_oldest_and_the_newest_release_can_be_read(
     read_all(address, capsys, log)
 
 
+@pytest.mark.slow
 def test_a_standby_can_be_read(replicated: Replicated, capsys: pytest.CaptureFixture[str], log: Path) -> None:
     with replicated.database() as pair:
         fill(pair.primary)

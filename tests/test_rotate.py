@@ -314,6 +314,7 @@ def test_a_command_gets_the_token_and_another_one_the_facts_at_the_end(gitlab: I
     ]
 
 
+@pytest.mark.slow
 def test_fifty_accounts_are_rotated_at_once_but_for_those_that_cannot_be(gitlab: Instance) -> None:
     ids = more_accounts(gitlab, 50)
     later = more_accounts_of(gitlab, "later", LATER)
@@ -339,6 +340,7 @@ def more_accounts_of(gitlab: Instance, username: str, expires_at: object, **colu
         return make_token(connection, user_id=owner, expires_at=str(expires_at), **columns)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: Instance) -> None:
     more_accounts(gitlab, 2)
     with make_engine(gitlab.address).begin() as connection:
@@ -572,6 +574,7 @@ def test_two_tokens_of_one_account_never_go_to_one_place(gitlab: Instance) -> No
     assert [gitlab.accepts((gitlab.folder / f"inventory.{old}").read_text()) for old in (1, 2)] == [3, 4]
 
 
+@pytest.mark.slow
 def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gitlab: Instance, gate: Gate) -> None:
     """Nobody has a successor that was not handed over; one that was may be in use."""
     more_accounts(gitlab, 1)
@@ -678,6 +681,7 @@ def test_within_means_what_works_today_and_expired_within_what_has_just_died(git
     assert table.index("expires in 1 day ") < table.index("expires in 6 days")
 
 
+@pytest.mark.slow
 def test_what_expired_long_ago_gets_no_successor_unless_somebody_means_it(gitlab: Instance) -> None:
     long_ago = more_accounts_of(gitlab, "ancient", TODAY - timedelta(31), name="ancient")
     to = ("--deliver", f"file:{gitlab.folder}/{{token_id}}")
@@ -702,6 +706,7 @@ def test_what_expired_long_ago_gets_no_successor_unless_somebody_means_it(gitlab
     assert [one.revoked for one in gitlab.rows()] == [False, True, False, True, False]
 
 
+@pytest.mark.slow
 def test_what_selects_for_an_extension_selects_for_a_rotation(gitlab: Instance) -> None:
     with make_engine(gitlab.address).begin() as connection:
         group = make_group(connection, path="tools")
@@ -996,6 +1001,7 @@ def test_no_stream_file_process_list_or_table_ever_has_the_token_or_a_key(
     assert not any(digest in journal + out + err for digest in digests)
 
 
+@pytest.mark.slow
 def test_neither_a_token_nor_its_digest_is_found_anywhere_but_where_it_belongs(
     gitlab: Instance, gate: Gate, replicated: Replicated
 ) -> None:
@@ -1136,6 +1142,7 @@ def test_a_process_that_crashes_with_a_token_in_memory_leaves_no_image_of_it(git
     gate.open()
 
 
+@pytest.mark.slow
 def test_a_token_is_rotated_again_by_its_name_and_its_old_ones_are_left_out(gitlab: Instance) -> None:
     for number in range(3):
         shown = gitlab.done("--token", NAME, "--deliver", f"file:{gitlab.folder}/{{token_id}}")
@@ -1189,6 +1196,7 @@ def test_the_gitlab_right_here_tells_its_own_url_and_its_secrets(gitlab: Instanc
     assert len(gitlab.rows()) == 2
 
 
+@pytest.mark.slow
 def test_a_delivery_that_lasts_gives_signs_of_life(gitlab: Instance, gate: Gate) -> None:
     process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
     gate.wait()

@@ -534,6 +534,7 @@ def test_a_token_with_sudo_gets_a_successor_for_an_administrator_alone_and_the_p
     assert row_of(address, successor.id)["sudo"] is True
 
 
+@pytest.mark.slow
 def test_a_successor_has_the_group_that_gitlab_gives_a_new_token_whatever_the_old_row_has(address: Address) -> None:
     with rows(address) as connection:
         top, wrong = make_group(connection), make_group(connection)

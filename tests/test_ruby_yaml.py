@@ -87,6 +87,7 @@ def compare(texts: list[tuple[str, str]], ruby: Ruby) -> tuple[int, Counter[str]
     return same, refused
 
 
+@pytest.mark.slow
 def test_made_files_are_read_as_ruby_reads_them_or_refused(ruby: Ruby) -> None:
     author = Author(SEED)
     texts = [(author.file(), "unsafe") for _ in range(FILES)] + [(author.printed(), "safe") for _ in range(FILES)]
@@ -107,6 +108,7 @@ def test_plain_texts_are_what_ruby_takes_them_for(ruby: Ruby) -> None:
     assert refused.total() < len(texts) / 50
 
 
+@pytest.mark.slow
 def test_a_databases_url_is_taken_apart_as_rails_does_it_or_refused(ruby: Ruby) -> None:
     author = Author(SEED + 2)
     texts = [(author.url(), "url") for _ in range(TEXTS)]

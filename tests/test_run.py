@@ -376,6 +376,7 @@ def test_a_failure_before_anything_was_changed_leaves_nothing_to_undo_but_for_a_
     assert record.has_changed(0)
 
 
+@pytest.mark.slow
 def test_a_chunk_that_takes_too_long_is_split_also_in_the_journal(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,6 +401,7 @@ def test_a_chunk_that_takes_too_long_is_split_also_in_the_journal(
     assert everything(address) == before
 
 
+@pytest.mark.slow
 def test_on_a_slow_server_chunks_are_cut_so_that_nobody_waits_long_for_their_rows(address: Address) -> None:
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 2 * CHUNK, expires_at="2024-06-15")
@@ -447,6 +449,7 @@ def test_after_each_transaction_that_took_too_long_there_is_a_sign_of_life(
     assert event == Finished(changed=250)
 
 
+@pytest.mark.slow
 def test_locked_tokens_that_take_too_long_later_are_split_and_the_journal_keeps_all_of_the_chunk(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,6 +481,7 @@ def test_locked_tokens_that_take_too_long_later_are_split_and_the_journal_keeps_
     assert everything(address) == before
 
 
+@pytest.mark.slow
 def test_an_undo_that_is_split_finds_the_notices_and_memberships_of_the_whole_chunk(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -384,6 +384,7 @@ def world_in(address: Address) -> Iterator[World]:
     yield world
 
 
+@pytest.mark.slow
 def test_any_selection_means_the_tokens_that_a_plain_reading_of_the_rows_finds(gitlab_database: Address) -> None:
     with world_in(gitlab_database) as world, database.reading(gitlab_database) as connection:
         schema = read_schema(connection)

@@ -192,6 +192,7 @@ def test_a_standby_behind_a_pooler_is_asked_through_it(replicated: Replicated, p
             assert seconds(standbys, primary) > 0
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_costs_a_few_seconds(replicated: Replicated, pair: Pair, primary: Connection) -> None:
     with watch(primary, [pair.standby], max_lag=10) as standbys:
         data = replicated.standby.folder / "data"

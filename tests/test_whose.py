@@ -256,6 +256,7 @@ def test_bytes_that_are_no_text_and_endless_lines_are_no_tokens_and_the_next_one
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 def test_the_same_token_twice_is_told_twice(gitlab: GitLab) -> None:
     assert [one["id"] for one in gitlab.rows(stdin=f"{OLD}\n{NEW}\n{OLD}\n" * 700)] == [1, 2, 1] * 700
 
@@ -437,6 +438,7 @@ def in_a_child(work: Callable[[], Any]) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_a_token_across_the_border_of_two_parts_is_found_once_and_in_its_line(
     gitlab: GitLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -647,6 +649,7 @@ def everywhere(replicated: Replicated, gitlab: GitLab, *words: object, stdin: st
     return seen
 
 
+@pytest.mark.slow
 def test_no_stream_file_process_core_log_or_temporary_folder_ever_has_the_token(
     gitlab: GitLab, replicated: Replicated, leaks: Path
 ) -> None:
