@@ -23,6 +23,7 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.instance import EXTEND, LATER, NOWHERE, SOON, TODAY, Instance, one_line, planned
+from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.runs import resume
 from tokens.address import Address
@@ -181,7 +182,8 @@ def test_locked_tokens_are_told_and_changed_by_apply(instance: Instance) -> None
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "jobs"), [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 3)]
+    ("number", "status", "jobs"),
+    [(signal.SIGINT, 130, 1), *slow_ones((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 3))],
 )
 def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
     slow: Instance, number: signal.Signals, status: int, jobs: int

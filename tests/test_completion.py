@@ -11,6 +11,7 @@ from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.factories import make_group, make_project, make_token, make_user
 from tests.testbed.instance import LATER, SOON, Instance
+from tests.testbed.marks import slow_ones
 from tests.testbed.program import BINARIES
 from tests.testbed.screen import Program
 from tokens.engine import make_engine
@@ -164,7 +165,7 @@ def environment(home: Path) -> dict[str, str]:
     return {"HOME": str(home), "PATH": f"{BINARIES}:{os.environ['PATH']}", "INVOKE_TOKENS_ROOT": str(home)}
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", *slow_ones("zsh")])
 def test_tab_completes_in_a_shell(shell: str, environment: dict[str, str], home: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_token, make_user
+from tests.testbed.marks import slow_ones
 from tests.testbed.planted import rotation
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
@@ -38,7 +39,7 @@ def address(replicated: Replicated) -> Address:  # type: ignore[misc]
         yield pair.primary
 
 
-@pytest.mark.parametrize("refuses", ["check", "trigger"])
+@pytest.mark.parametrize("refuses", ["check", *slow_ones("trigger")])
 def test_what_the_server_quotes_stays_out_of_debug(address: Address, tmp_path: Path, refuses: str) -> None:
     check = "ALTER TABLE public.personal_access_tokens ADD CONSTRAINT no CHECK (false) NOT VALID"
     with psycopg.connect(address.conninfo) as connection:

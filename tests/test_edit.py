@@ -23,6 +23,7 @@ from tests.testbed.factories import (
     make_updates_slow,
     make_user,
 )
+from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
 from tokens.address import Address
@@ -362,7 +363,7 @@ def test_sigterm_at_a_question_leaves_with_143_and_the_terminal_in_order(start: 
 
 
 @pytest.mark.usefixtures("slow_updates")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), *slow_ones((signal.SIGTERM, 143))])
 def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
     start: Callable[..., Program], engine: sa.Engine, number: signal.Signals, status: int
 ) -> None:

@@ -13,6 +13,7 @@ from tests.testbed import pgbouncer
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.factories import make_migration_row, make_token, make_user
+from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.engine import make_engine
@@ -100,8 +101,7 @@ def database(replicated: Replicated) -> Iterator[Callable[[str], Address]]:
     ("asked", "route"),
     [
         (None, "direct"),
-        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("variable", "direct"), ("role", "direct"))),
-        pytest.param("role", "pooled", marks=pytest.mark.slow),
+        *slow_ones(("variable", "direct"), ("role", "direct"), ("role", "pooled")),
     ],
 )
 def test_every_task_works_whatever_the_encoding_of_the_database_and_the_session(

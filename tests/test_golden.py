@@ -30,6 +30,7 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.gitlab_api import gitlab_api
+from tests.testbed.marks import slow_ones
 from tests.testbed.pages import MANUAL, Screen, screen
 from tests.testbed.screen import Program
 from tokens import __version__, origin
@@ -288,7 +289,7 @@ def calls(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("journal.uninstall", "--yes")
 
 
-@pytest.mark.parametrize("release", ["16.0", "19.2"])
+@pytest.mark.parametrize("release", [*slow_ones("16.0"), "19.2"])
 def test_what_tasks_say_and_what_they_send(
     gitlab_database_at: Callable[[str], Address],
     superuser: Callable[[Address], Address],

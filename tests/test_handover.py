@@ -26,6 +26,7 @@ from tests.testbed.factories import (
 )
 from tests.testbed.gitlab_api import GitLabApi, gitlab_api
 from tests.testbed.logs import Use
+from tests.testbed.marks import slow_ones
 from tests.testbed.processes import Gate, ended, wait_until
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.replication import Replicated
@@ -290,7 +291,7 @@ def test_an_account_that_does_not_work_gets_no_token(gitlab: GitLab) -> None:
     )
 
 
-@pytest.mark.parametrize("step", ["created", "verified", "delivered", "marked"])
+@pytest.mark.parametrize("step", ["delivered", *slow_ones("created", "verified", "marked")])
 def test_a_process_that_is_killed_between_two_steps_is_resumed_to_the_same_owner(
     gitlab: GitLab, gate: Gate, step: str
 ) -> None:

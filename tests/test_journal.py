@@ -15,6 +15,7 @@ from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.factories import make_token, make_tokens
 from tests.testbed.journal import NEW, SOMEBODY, execute, make_old_run, make_plan, make_run, values
+from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
@@ -218,8 +219,7 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     "loss",
     [
         "DELETE FROM token_tasks.alembic_version",
-        "INSERT INTO token_tasks.alembic_version VALUES ('0')",
-        "DROP TABLE token_tasks.alembic_version",
+        *slow_ones("INSERT INTO token_tasks.alembic_version VALUES ('0')", "DROP TABLE token_tasks.alembic_version"),
     ],
 )
 def test_a_journal_that_does_not_say_its_revision_is_told_by_its_tables(

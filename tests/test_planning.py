@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_tokens, make_user
+from tests.testbed.marks import slow_ones
 from tests.testbed.runs import query
 from tokens import database
 from tokens.address import Address
@@ -134,7 +135,7 @@ def _any(chosen: random.Random) -> dict[str, Any]:
     return columns
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(more, marks=pytest.mark.slow) for more in (1, 2))])
+@pytest.mark.parametrize("seed", [0, *slow_ones(1, 2)])
 @pytest.mark.newest_server
 def test_every_fact_and_count_is_the_same_as_token_by_token(gitlab_database: Address, seed: int) -> None:
     populate(gitlab_database, seed)

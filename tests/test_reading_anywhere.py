@@ -12,6 +12,7 @@ from tests.testbed import logs
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.factories import make_group, make_membership, make_token, make_user
+from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.engine import make_engine
@@ -80,7 +81,7 @@ def test_each_server_can_be_read(gitlab_database: Address, capsys: pytest.Captur
 
 
 @pytest.mark.newest_server
-@pytest.mark.parametrize("revision", ["16.0", "19.2"])
+@pytest.mark.parametrize("revision", [*slow_ones("16.0"), "19.2"])
 def test_the_oldest_and_the_newest_release_can_be_read(
     gitlab_database_at: Callable[[str], Address], revision: str, capsys: pytest.CaptureFixture[str], log: Path
 ) -> None:

@@ -28,6 +28,7 @@ from tests.testbed.commands import call_here
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.testbed.gitlab_api import GitLabApi, Reply, gitlab_api
 from tests.testbed.journal import assert_that_the_chain_holds
+from tests.testbed.marks import slow_ones
 from tests.testbed.processes import Gate, ended, process_list, wait_until
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.replication import Replicated
@@ -802,7 +803,7 @@ def test_what_a_person_takes_from_the_list_is_meant_however_long_it_is_dead(gitl
     assert [one.revoked for one in gitlab.rows()] == [True, False]
 
 
-@pytest.mark.parametrize("step", ["created", "verified", "delivered", "marked"])
+@pytest.mark.parametrize("step", ["created", "delivered", *slow_ones("verified", "marked")])
 def test_a_process_that_is_killed_between_two_steps_is_resumed_to_a_good_end(
     gitlab: Instance, gate: Gate, step: str
 ) -> None:

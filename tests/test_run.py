@@ -26,6 +26,7 @@ from tests.testbed.factories import (
     make_updates_slow,
     make_user,
 )
+from tests.testbed.marks import slow_ones
 from tests.testbed.runs import apply, begin_run, everything, install, resume, undo
 from tokens.address import Address
 from tokens.change import plan as plans
@@ -671,7 +672,7 @@ def test_staggered_dates_go_evenly_over_the_days_in_the_plans_order(address: Add
     assert everything(address) == before
 
 
-@pytest.mark.parametrize("warned", [False, True], ids=["plain", "warned"])
+@pytest.mark.parametrize("warned", [*slow_ones(False), True], ids=["plain", "warned"])
 def test_many_dates_are_stored_changed_and_counted_in_few_statements(
     address: Address, monkeypatch: pytest.MonkeyPatch, *, warned: bool
 ) -> None:

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed import pgbouncer
 from tests.testbed.factories import make_token
+from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Pair, Replicated, restart
 from tokens.address import Address
 from tokens.database import Connection, connect
@@ -209,7 +210,7 @@ def test_a_server_that_hangs_costs_a_few_seconds(replicated: Replicated, pair: P
         assert "timeout" in lag.reason
 
 
-@pytest.mark.parametrize("frozen", ["backend", "server"])
+@pytest.mark.parametrize("frozen", ["backend", *slow_ones("server")])
 def test_a_standby_that_freezes_in_the_middle_holds_the_question_up_for_seconds_only(
     replicated: Replicated, pair: Pair, primary: Connection, monkeypatch: pytest.MonkeyPatch, frozen: str
 ) -> None:

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.marks import slow_ones
 from tests.testbed.planted import NEXT_YEAR, SOON, fill, rotation
 from tests.testbed.replication import Replicated
 from tokens import database
@@ -62,7 +63,7 @@ TRIED = [(name, value) for name in SETTINGS for value in ("1ms", "300ms")]
 TRIED.remove(("idle_session_timeout", "1ms"))
 
 
-@pytest.mark.parametrize(("name", "value"), TRIED)
+@pytest.mark.parametrize(("name", "value"), [*TRIED[::2], *slow_ones(*TRIED[1::2])])
 def test_a_timeout_of_the_role_does_no_harm_or_the_message_names_it_and_the_cure(
     address: Address,
     set_timeout: Callable[..., str],

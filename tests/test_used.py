@@ -16,6 +16,7 @@ from tests.testbed import logs
 from tests.testbed.factories import make_settings, make_token, make_user
 from tests.testbed.instance import Instance
 from tests.testbed.logs import Reason, Use
+from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.call import Call, under_way
@@ -97,7 +98,7 @@ def execute(gitlab: Instance, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("release", logs.RELEASES)
-@pytest.mark.parametrize("packed", ["gz", "zst", ""])
+@pytest.mark.parametrize("packed", ["gz", *slow_ones("zst", "")])
 def test_every_release_and_compression_comes_to_what_was_written(tmp_path: Path, release: str, packed: str) -> None:
     written = logs.written(logs.population(range(1, 101)), DAYS, release)
     logs.logrotate(tmp_path, written, packed=packed, dated=packed == "zst")

@@ -34,6 +34,7 @@ from tests.testbed.factories import (
     make_trigger,
     make_user,
 )
+from tests.testbed.marks import slow_ones
 from tests.testbed.processes import process_list
 from tests.testbed.program import GITLAB_TOKENS, INV
 from tests.testbed.replication import Replicated
@@ -515,7 +516,7 @@ def test_the_scan_takes_a_folder_or_a_file(gitlab: GitLab, tmp_path: Path) -> No
         assert said in done.stderr
 
 
-@pytest.mark.parametrize("program", [GITLAB_TOKENS, INV])
+@pytest.mark.parametrize("program", [GITLAB_TOKENS, *slow_ones(INV)])
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_token_as_an_argument_is_refused_and_not_repeated(program: str, debug: bool) -> None:
     task = "whose" if program == GITLAB_TOKENS else "tokens.whose"

@@ -7,6 +7,7 @@ tests make what they need.
 import functools
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tokens.upgrade import Branch, revisions
 
@@ -27,6 +28,11 @@ ALONE = ("docker_engine",)
 
 SLOW = ("docker_engine", "bundles", "browser")
 """What takes longer to begin or to look at than README's command may, on a laptop; `.ci/run` has them all."""
+
+
+def slow_ones(*values: object) -> list[ParameterSet]:
+    """These values of `parametrize`, each with the mark; a tuple is for several arguments."""
+    return [pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=pytest.mark.slow) for one in values]
 
 
 def pytest_configure(config: pytest.Config) -> None:
