@@ -70,7 +70,7 @@ def test_the_continuous_integration_finds_readmes_commands_by_their_headings() -
     for heading in re.findall(r"\$\(readme \"(.*)\"\)", run):
         assert block(heading).returncode == 0, heading
     assert block("Try it").stdout.endswith("inv tokens.analyze --target demo\n")
-    assert ".venv/bin/pytest -n 2 -m" in block("Run its tests").stdout
+    assert ".venv/bin/pytest -n 3 -m" in block("Run its tests").stdout
     assert block("No such heading").returncode != 0
 
 
