@@ -3,7 +3,7 @@
 server               each of the servers in turn: PostgreSQL 18, 16 and those of --postgresql-bin
 empty_database       an empty database, owned by and reached as the role `gitlab`, as in a real instance
 gitlab_database      the same with GitLab's tables of the newest release, without rows
-gitlab_database_at   gitlab_database for a given revision of the `gitlab` branch
+gitlab_database_at   gitlab_database for a given revision of the `gitlab` branch, or WITH_JOURNAL
 replicated           a primary and a standby that streams from it, PostgreSQL 18; see tests/testbed/replication.py
 superuser            the same database, reached as `postgres`
 bundles              a folder with the bundle of this code, as `tokens.bundle.directory` names it
@@ -14,7 +14,7 @@ pooled               gitlab_database through a PgBouncer whose clients share one
 docker_engine        a Docker engine of our own, with the images of tests/testbed/docker/image.py
 gitlab_container     a running container in it that is shaped like GitLab's
 instance             on the newest server alone, a GitLab with a journal and tokens, and the program against it
-installed            gitlab_database with a journal, both empty
+installed            another such database, with a journal; both empty
 everything           the same with runs in it, and rows in each of its tables
 syslog               a socket that takes the lines of syslog
 ruby                 reads YAML and URLs by Debian's Ruby, as GitLab's reads them

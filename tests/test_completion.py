@@ -197,7 +197,7 @@ def test_fish_offers_the_same(environment: dict[str, str], home: Path) -> None:
     assert done.stdout.splitlines() == [last_word(after) for _, after in LINES]
 
 
-@pytest.mark.parametrize("shell", list(QUIET))
+@pytest.mark.parametrize("shell", ["bash", *slow_ones("zsh", "fish")])
 def test_tab_completes_names_from_the_database_in_a_shell(
     shell: str, environment: dict[str, str], named: Instance, home: Path
 ) -> None:

@@ -685,7 +685,7 @@ def test_a_path_counts_from_where_the_program_was_started(tmp_path: Path, monkey
 
 
 def test_no_process_list_shows_the_token_while_a_command_has_it(tmp_path: Path) -> None:
-    token = "glpat-that_no_other_test_has"  # whose own script may have it among its words
+    token = "glpat-that_no_other_test_has"  # a script of another test may have PLAIN among its words
     os.mkfifo(tmp_path / "go")
     shown: list[str] = []
 

@@ -42,7 +42,6 @@ def calls() -> Iterator[tuple[str, ...]]:
     yield ("rotate", *TASKS["rotate"][:-2], "--verify", f"https://x:{TYPED}@localhost", "--dry-run")
 
 
-@pytest.mark.slow
 def test_a_token_in_the_value_of_any_option_is_not_repeated(
     instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,9 @@ from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 
+# In one worker with those of test_rotate.py, which have the same runs and tokens.
+pytestmark = pytest.mark.xdist_group("deliveries")
+
 KEYS = Keys.of(["a1b2c3d4" * 16])
 TODAY = datetime.now(UTC).date()
 SOON = TODAY + timedelta(20)
@@ -295,7 +298,7 @@ def test_an_account_that_does_not_work_gets_no_token(gitlab: GitLab) -> None:
 def test_a_process_that_is_killed_between_two_steps_is_resumed_to_the_same_owner(
     gitlab: GitLab, gate: Gate, step: str
 ) -> None:
-    run = 60  # one that no other test has whose commands run on this machine at the same time
+    run = 60  # no other test has it
     gitlab.value("SELECT setval(pg_get_serial_sequence('token_tasks.runs', 'id'), :run, false)", run=run)
     vault = gitlab.folder / "vault"
     after = f"cat > {vault}; {gate}"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.testbed.addresses import url
 from tests.testbed.factories import make_tokens, make_user
 from tests.testbed.instance import EXTEND, LATER, SOON, Instance, one_line
+from tests.testbed.marks import slow_ones
 from tests.testbed.processes import ended
 from tests.testbed.program import GITLAB_TOKENS, INV
 from tests.testbed.screen import Program
@@ -268,10 +269,12 @@ def test_whoever_interrupts_after_the_change_is_told_of_it(
     [
         (("doctor",), "public.application_settings", "Looking at the database..."),
         (("history",), "token_tasks.runs", "Reading the journal..."),
-        (("history", "--run", 1), "public.users", "Reading the tokens..."),
-        (("journal.status",), "token_tasks.runs", "Reading the journal..."),
-        (("journal.prune", "--before", "2000-01-01", "--yes"), "token_tasks.runs", "Reading the journal..."),
-        (("journal.uninstall", "--yes"), "token_tasks.runs", "Reading the journal..."),
+        *slow_ones(
+            (("history", "--run", 1), "public.users", "Reading the tokens..."),
+            (("journal.status",), "token_tasks.runs", "Reading the journal..."),
+            (("journal.prune", "--before", "2000-01-01", "--yes"), "token_tasks.runs", "Reading the journal..."),
+            (("journal.uninstall", "--yes"), "token_tasks.runs", "Reading the journal..."),
+        ),
     ],
 )
 def test_a_task_that_waits_for_a_lock_says_what_it_is_at(

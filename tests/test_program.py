@@ -12,6 +12,7 @@ from typing import Any
 import invoke
 import pytest
 import sqlalchemy as sa
+from invoke.parser import Parser
 
 import tokens
 from tests.testbed.addresses import url
@@ -20,6 +21,8 @@ from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV, call
 from tokens.address import Address
 from tokens.engine import make_engine
+from tokens.namespace import ns
+from tokens.program import DataConfig, TokensProgram
 from tokens.tasks import target as target_option
 from tokens.tasks.target import later_tasks
 from tokens.terminal.debug_log import without_addresses
@@ -67,6 +70,42 @@ def test_a_task_knows_which_tasks_follow_it_in_the_same_call_also_those_of_other
         "ours again": [],
     }
     assert later_tasks() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("analyze",),
+        ("analyze", "--top", "3", "history", "--run", "16"),
+        ("history", "--user", "analyze"),
+        ("analyze", "--debug=history"),
+        ("analyze", "--help=history"),
+        ("journal.status", "--", "history"),
+        ("--echo", "tokens.journal.status", "-t", "x=y"),
+        ("gitlab:tokens:analyze", "-o", "json"),
+        ("analyse",),
+        ("analyze", "histroy"),
+        ("extend", "--exprires", "2026-12-11"),
+    ],
+    ids=" ".join,
+)
+def test_words_mean_what_they_mean_to_invokes_own_parser(words: tuple[str, ...]) -> None:
+    def parsed(parser: type[TokensProgram]) -> object:
+        program = parser(name="gitlab-tokens", namespace=ns, config_class=DataConfig, binary="gitlab-tokens")
+        program.create_config()
+        try:
+            program.parse_core(["gitlab-tokens", *words])
+            program.parse_collection()
+            program.parse_tasks()
+        except invoke.Exit as end:
+            return end.code, end.message
+        return [(one.name, {name: one.args[name].value for name in one.args}) for one in program.tasks]
+
+    class WithAllTasks(TokensProgram):
+        def _make_parser(self) -> Parser:
+            return invoke.Program._make_parser(self)
+
+    assert parsed(TokensProgram) == parsed(WithAllTasks)
 
 
 def test_every_option_is_explained_and_none_is_positional() -> None:

@@ -1,5 +1,6 @@
 """`revoke` as somebody types it: what it selects, shows, refuses and does, and its way back."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -257,8 +258,9 @@ def test_a_run_that_was_stopped_goes_on_and_history_has_what_it_did(people: Inst
     people.done("undo", "--run", 1, "--allow", "reviving", "--yes")
     assert people.checksum() == before
     assert "| the revoked tokens back | " in people.done("history")
-    *_, last = people.done("history", "--run", 2).splitlines()
-    assert last.endswith(" | back       |")
+    shown = people.done("history", "--run", 2)
+    assert re.search(rf"^Tokens +{plan.tokens:,}: {plan.tokens:,} back$", shown, re.M)
+    assert shown.splitlines()[-1].endswith(" | back       |")
     back, ended = people.done("history", "--token", 1).splitlines()[2:]
     assert ("| undo of 1 " in back, "| back       |" in back, "| revoked    |" in ended) == (True, True, True)
 

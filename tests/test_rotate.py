@@ -43,7 +43,7 @@ from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 from tokens.terminal.console import PATIENCE_VARIABLE
 
-# In one worker: what a command delivers is known on this machine by its run and its token, and here both are 1.
+# In one worker: a command that delivers is known on this machine by run and token, and many tests here have the same.
 pytestmark = pytest.mark.xdist_group("deliveries")
 
 KEYS = Keys.of(["0badcafe" * 16, "a1b2c3d4" * 16])

@@ -516,6 +516,13 @@ def test_the_scan_takes_a_folder_or_a_file(gitlab: GitLab, tmp_path: Path) -> No
         assert said in done.stderr
 
 
+@pytest.mark.parametrize("words", [("help", "whose"), ("--help", "whose"), ("analyze", "tokens.whose")])
+def test_a_token_after_the_tasks_name_is_refused_wherever_that_stands(words: tuple[str, ...]) -> None:
+    done = call_here(GITLAB_TOKENS, *words, "glpat-al1ces0ldt0ken_al1ce5")
+    assert (done.returncode, done.stdout, "al1ces0ld" in done.stderr) == (2, "", False)
+    assert done.stderr.startswith("A token is never an argument, which everybody on this machine could read (ps): ")
+
+
 @pytest.mark.parametrize("program", [GITLAB_TOKENS, *slow_ones(INV)])
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_token_as_an_argument_is_refused_and_not_repeated(program: str, debug: bool) -> None:

@@ -112,7 +112,7 @@ def is_readable(connection: Connection) -> bool:
 
 
 def readable_revision(connection: Connection) -> str | None:
-    """The revision of a journal that `is_readable`, UNKNOWN where it does not say it; None where there is no such."""
+    """The revision of a journal that `is_readable`, UNKNOWN where it does not say it; None without one."""
     return _read_revision(connection) if is_readable(connection) else None
 
 
