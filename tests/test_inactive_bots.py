@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed.factories import make_settings, make_token, make_user
+from tests.testbed.marks import slow_ones
 from tests.testbed.runs import apply, execute, install, undo, writing
 from tokens import origin
 from tokens.address import Address
@@ -128,7 +129,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("release", WORKERS)
+@pytest.mark.parametrize("release", [*slow_ones(*list(WORKERS)[:-1]), list(WORKERS)[-1]])
 def test_the_guard_counts_exactly_the_bots_that_the_worker_takes_because_of_the_change(
     gitlab_database: Address, release: str
 ) -> None:
@@ -153,7 +154,7 @@ def test_the_guard_counts_exactly_the_bots_that_the_worker_takes_because_of_the_
     assert (losses["remove"] > 0) == (worker is UP_TO_17_9_0)
 
 
-@pytest.mark.parametrize("release", WORKERS)
+@pytest.mark.parametrize("release", [*slow_ones(*list(WORKERS)[:-1]), list(WORKERS)[-1]])
 def test_the_note_counts_the_other_bots_that_the_worker_takes_and_none_that_the_change_saves(
     gitlab_database: Address, release: str
 ) -> None:

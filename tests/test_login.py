@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.testbed.commands import typed
 from tests.testbed.folders import public_folder
+from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS, call
 from tokens.address import Address, Advice
 from tokens.database import TAKEN, connect
@@ -53,11 +54,13 @@ def speaking(request: pytest.FixtureRequest) -> Iterator[Server]:
     ("role", "password", "database", "advice"),
     [
         ("gitlab", "wrong", "postgres", ADVICE.password),
-        ("nobody", "wrong", "postgres", ADVICE.password),
-        ("gitlab", None, "postgres", ADVICE.password),
         ("worker", None, "postgres", ADVICE.peer),
-        ("gitlab", "right", "nowhere", "check the database's name"),
-        ("gitlab", "right", "closed", "check the database's name"),
+        *slow_ones(
+            ("nobody", "wrong", "postgres", ADVICE.password),
+            ("gitlab", None, "postgres", ADVICE.password),
+            ("gitlab", "right", "nowhere", "check the database's name"),
+            ("gitlab", "right", "closed", "check the database's name"),
+        ),
     ],
 )
 def test_the_advice_is_the_same_in_every_language(

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.testbed.marks import slow_ones
 from tokens.errors import TokensError, UsageError
 from tokens.usage import files
 from tokens.usage import line as lines
@@ -294,7 +295,7 @@ class TestFiles:
         usage = read_usage(logs([str(tmp_path / "a.gz")], None))
         assert (usage.by_token[7].calls, usage.cut) == (3, ())
 
-    @pytest.mark.parametrize("suffix", [".gz", ".zst"])
+    @pytest.mark.parametrize("suffix", [".gz", *slow_ones(".zst")])
     @pytest.mark.usefixtures("zstd")
     def test_what_is_left_of_a_truncated_file_is_read(self, written: Callable[..., Path], suffix: str) -> None:
         numbers = range(1, 20_000)
