@@ -63,6 +63,7 @@ SINCE_17_9_1 = """
       )
 """
 WORKERS = {"17.8.5-ee": UP_TO_17_9_0, "17.9.0": UP_TO_17_9_0, "17.9.1-ee": SINCE_17_9_1, "19.2.1-ee": SINCE_17_9_1}
+*OLDER, NEWEST = WORKERS
 
 
 def day(days: int) -> ExpirationDate:
@@ -129,7 +130,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("release", [*slow_ones(*list(WORKERS)[:-1]), list(WORKERS)[-1]])
+@pytest.mark.parametrize("release", [*slow_ones(*OLDER), NEWEST])
 def test_the_guard_counts_exactly_the_bots_that_the_worker_takes_because_of_the_change(
     gitlab_database: Address, release: str
 ) -> None:
@@ -154,7 +155,7 @@ def test_the_guard_counts_exactly_the_bots_that_the_worker_takes_because_of_the_
     assert (losses["remove"] > 0) == (worker is UP_TO_17_9_0)
 
 
-@pytest.mark.parametrize("release", [*slow_ones(*list(WORKERS)[:-1]), list(WORKERS)[-1]])
+@pytest.mark.parametrize("release", [*slow_ones(*OLDER), NEWEST])
 def test_the_note_counts_the_other_bots_that_the_worker_takes_and_none_that_the_change_saves(
     gitlab_database: Address, release: str
 ) -> None:

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.marks import slow_ones
 from tests.testbed.planted import NEXT_YEAR, PLANTER, SOON, Trap, fill, log_size, plant, rotation, unprotected
 from tests.testbed.program import INV
 from tests.testbed.replication import Pair, Replicated
@@ -87,9 +88,8 @@ def set_up(superuser: Address, path: str | None) -> None:
                 connection.execute(statement.format(sql.Identifier(role), database, *words))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", [pytest.param(None, marks=pytest.mark.slow), HOSTILE])
-@pytest.mark.parametrize("role", ["gitlab", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("path", [*slow_ones(None), HOSTILE])
+@pytest.mark.parametrize("role", ["gitlab", *slow_ones("postgres")])
 def test_no_task_runs_what_somebody_has_planted_in_schema_public(
     replicated: Replicated, pair: Pair, superuser: Superuser, role: str, path: str | None, tmp_path: Path
 ) -> None:
@@ -191,8 +191,7 @@ def changes(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("remove", "--kind", "group", "--expires", later, "--no-journal", "--yes")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", [pytest.param(None, marks=pytest.mark.slow), HOSTILE])
+@pytest.mark.parametrize("path", [*slow_ones(None), HOSTILE])
 def test_triggers_that_look_into_schema_public_work_for_the_owner_and_no_statement_looks_there_with_them(
     pair: Pair, superuser: Superuser, replicated: Replicated, path: str | None, tmp_path: Path
 ) -> None:

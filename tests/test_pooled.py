@@ -219,7 +219,7 @@ def revocation_of(address: Address) -> Plan:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("planned", [plan_of, pytest.param(revocation_of, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("planned", [plan_of, revocation_of])
 def test_a_run_waits_for_a_standby_that_is_behind_and_goes_on_when_it_has_caught_up(
     replicated: Replicated, pair: Pair, planned: Callable[[Address], Plan]
 ) -> None:

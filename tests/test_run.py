@@ -67,6 +67,12 @@ def address(installed: Address) -> Address:
     return installed
 
 
+@pytest.fixture
+def bare(gitlab_database: Address) -> Address:
+    """Without a journal."""
+    return gitlab_database
+
+
 def plan_of(
     address: Address,
     old: ExpirationDate = OLD,
@@ -149,9 +155,9 @@ def somebody_else(address: Address, statement: str, **parameters: object) -> Ite
 
 @pytest.mark.parametrize("new", [NEW, None, ExpirationDate.stored("infinity"), ExpirationDate.stored("0044-03-15 BC")])
 def test_exactly_the_tokens_of_the_date_change_and_nothing_else_of_them(
-    address: Address, new: ExpirationDate | None
+    bare: Address, new: ExpirationDate | None
 ) -> None:
-    with make_engine(address).begin() as connection:
+    with make_engine(bare).begin() as connection:
         chosen = [
             *make_tokens(connection, 1500, expires_at="2024-06-15"),
             make_token(connection, expires_at="2024-06-15", revoked=True),
@@ -160,15 +166,15 @@ def test_exactly_the_tokens_of_the_date_change_and_nothing_else_of_them(
         ]
         make_tokens(connection, 10, expires_at="2024-06-16")
         make_tokens(connection, 10)
-    before, rest = rows(address), everything_but_the_date(address)
+    before, rest = rows(bare), everything_but_the_date(bare)
 
-    plan = plan_of(address, OLD, new)
+    plan = plan_of(bare, OLD, new)
     assert plan.tokens == 1503
-    assert carry_out(address, plan) == Finished(changed=1503)
+    assert carry_out(bare, plan) == Finished(changed=1503)
 
     expected = new.literal if new else None
-    assert rows(address) == before | dict.fromkeys(chosen, expected)
-    assert everything_but_the_date(address) == rest
+    assert rows(bare) == before | dict.fromkeys(chosen, expected)
+    assert everything_but_the_date(bare) == rest
 
 
 @pytest.mark.parametrize("old", ["infinity", "-infinity", "0044-03-15 BC", "12345-01-02"])
@@ -186,15 +192,15 @@ def test_odd_dates_can_be_changed_and_put_back(address: Address, old: str) -> No
 
 
 def test_batches_name_the_smallest_and_largest_id_they_change_and_come_before_their_update(
-    address: Address,
+    bare: Address,
 ) -> None:
-    with make_engine(address).begin() as connection:
+    with make_engine(bare).begin() as connection:
         make_tokens(connection, 50, expires_at="2017-12-31")
         ids = make_tokens(connection, 5000, expires_at="2024-06-15")
-    events = run(address, plan_of(address), Recorder())
+    events = run(bare, plan_of(bare), Recorder())
     first = next(events)
     assert first == BatchStarting(ids[0], ids[CHUNK - 1])
-    assert set(rows(address).values()) == {"2017-12-31", "2024-06-15"}
+    assert set(rows(bare).values()) == {"2017-12-31", "2024-06-15"}
     rest = list(events)
     starting = [event for event in [first, *rest] if isinstance(event, BatchStarting)]
     assert [ids.index(event.first_id) for event in starting[1:]] == [
@@ -204,10 +210,10 @@ def test_batches_name_the_smallest_and_largest_id_they_change_and_come_before_th
     assert [event for event in rest if isinstance(event, BatchCommitted)][-1] == BatchCommitted(5000)
 
 
-def test_an_empty_plan_changes_nothing(address: Address) -> None:
-    plan = plan_of(address)
+def test_an_empty_plan_changes_nothing(bare: Address) -> None:
+    plan = plan_of(bare)
     assert plan.tokens == 0
-    assert carry_out(address, plan) == Finished(changed=0)
+    assert carry_out(bare, plan) == Finished(changed=0)
 
 
 def test_tokens_that_gain_or_lose_the_date_after_the_count_are_left_alone(address: Address) -> None:
@@ -247,36 +253,36 @@ def test_rows_locked_by_another_session_are_left_alone_and_counted_and_changed_l
     assert everything(address) == before
 
 
-def test_rows_that_are_let_go_in_time_are_changed_after_all(address: Address) -> None:
-    with make_engine(address).begin() as connection:
+def test_rows_that_are_let_go_in_time_are_changed_after_all(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
         ids = make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = plan_of(address)
-    lock = somebody_else(address, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5])
+    plan = plan_of(bare)
+    lock = somebody_else(bare, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5])
     lock.__enter__()
-    assert carry_out(address, plan, pause=lambda seconds: lock.__exit__(None, None, None)) == Finished(changed=10)
+    assert carry_out(bare, plan, pause=lambda seconds: lock.__exit__(None, None, None)) == Finished(changed=10)
 
 
-def test_locked_rows_are_not_mistaken_for_rows_set_to_the_date_that_they_had(address: Address) -> None:
-    with make_engine(address).begin() as connection:
+def test_locked_rows_are_not_mistaken_for_rows_set_to_the_date_that_they_had(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
         ids = make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = plan_of(address, OLD, OLD)
-    with somebody_else(address, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5]):
-        assert carry_out(address, plan) == Finished(changed=9, locked=1)
+    plan = plan_of(bare, OLD, OLD)
+    with somebody_else(bare, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[5]):
+        assert carry_out(bare, plan) == Finished(changed=9, locked=1)
 
 
-def test_a_lock_on_the_whole_table_fails_after_a_few_tries_and_changes_nothing(address: Address) -> None:
-    with make_engine(address).begin() as connection:
+def test_a_lock_on_the_whole_table_fails_after_a_few_tries_and_changes_nothing(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = plan_of(address)
+    plan = plan_of(bare)
     pauses: list[float] = []
     with (
-        somebody_else(address, "LOCK TABLE personal_access_tokens IN SHARE ROW EXCLUSIVE MODE"),
+        somebody_else(bare, "LOCK TABLE personal_access_tokens IN SHARE ROW EXCLUSIVE MODE"),
         pytest.raises(RunFailed, match="holds a lock") as failure,
     ):
-        carry_out(address, plan, pause=pauses.append)
+        carry_out(bare, plan, pause=pauses.append)
     assert failure.value.changed == 0
     assert len(pauses) == len(runs.PAUSES)
-    assert set(rows(address).values()) == {"2024-06-15"}
+    assert set(rows(bare).values()) == {"2024-06-15"}
 
 
 def test_a_request_to_stop_ends_the_wait_for_a_locked_table(address: Address) -> None:
@@ -531,26 +537,26 @@ def test_neither_date_style_nor_time_zone_of_the_role_matters(address: Address) 
     assert everything(address) == before
 
 
-def test_a_database_that_turned_read_only_is_refused(address: Address, superuser: Callable[[Address], Address]) -> None:
-    with make_engine(address).begin() as connection:
+def test_a_database_that_turned_read_only_is_refused(bare: Address, superuser: Callable[[Address], Address]) -> None:
+    with make_engine(bare).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")
-    plan = plan_of(address)
-    with make_engine(superuser(address)).begin() as connection:
+    plan = plan_of(bare)
+    with make_engine(superuser(bare)).begin() as connection:
         name = connection.execute(sa.text("SELECT quote_ident(current_database())")).scalar_one()
         connection.execute(sa.text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
     with pytest.raises(Refused, match="takes no changes"):
-        carry_out(address, plan)
+        carry_out(bare, plan)
 
 
-def test_a_plan_holds_the_notes_on_its_date(address: Address) -> None:
-    with make_engine(address).begin() as connection:
+def test_a_plan_holds_the_notes_on_its_date(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
         make_token(connection, expires_at="2024-06-15", revoked=True)
         make_settings(connection, max_personal_access_token_lifetime=10)
         make_settings(connection, max_personal_access_token_lifetime=90)
-    plan = plan_of(address, OLD, ExpirationDate.typed("9000-01-01"))
+    plan = plan_of(bare, OLD, ExpirationDate.typed("9000-01-01"))
     assert [note.concern for note in plan.notes] == [Concern.BEYOND_MAXIMUM]
-    assert plans.read_current_policy(address).maximum_lifetime == 90
-    removal = plan_of(address, OLD, None)
+    assert plans.read_current_policy(bare).maximum_lifetime == 90
+    removal = plan_of(bare, OLD, None)
     assert [note.concern for note in removal.notes] == [Concern.BEYOND_MAXIMUM, Concern.REQUIRES_EXPIRY]
 
 
@@ -629,8 +635,8 @@ def test_several_dates_go_to_one_each_chunk_from_one_date_of_its_own(address: Ad
     assert everything(address) == before
 
 
-def test_by_counts_from_each_tokens_own_date_and_infinity_stays(address: Address) -> None:
-    with make_engine(address).begin() as connection:
+def test_by_counts_from_each_tokens_own_date_and_infinity_stays(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
         tokens = {
             make_token(connection, expires_at=day): expected
             for day, expected in [
@@ -642,18 +648,18 @@ def test_by_counts_from_each_tokens_own_date_and_infinity_stays(address: Address
             ]
         }
     selection = every(days("-infinity", "infinity"))
-    plan = make_plan(address, RunKind.EXTEND, selection, Change(by=365))
-    assert carry_out(address, plan) == Finished(changed=5)
-    assert rows(address) == tokens
+    plan = make_plan(bare, RunKind.EXTEND, selection, Change(by=365))
+    assert carry_out(bare, plan) == Finished(changed=5)
+    assert rows(bare) == tokens
 
-    with make_engine(address).begin() as connection:
+    with make_engine(bare).begin() as connection:
         make_token(connection, expires_at="5874897-12-31")
     with pytest.raises(UsageError, match="PostgreSQL cannot hold"):
-        make_plan(address, RunKind.EXTEND, selection, Change(by=1))
-    with make_engine(address).begin() as connection:
+        make_plan(bare, RunKind.EXTEND, selection, Change(by=1))
+    with make_engine(bare).begin() as connection:
         make_token(connection)
     with pytest.raises(UsageError, match="no date to count days from"):
-        make_plan(address, RunKind.EXTEND, every(), Change(by=1))
+        make_plan(bare, RunKind.EXTEND, every(), Change(by=1))
 
 
 def test_staggered_dates_go_evenly_over_the_days_in_the_plans_order(address: Address) -> None:
@@ -856,16 +862,16 @@ def test_memberships_that_end_too_early_are_moved_as_the_release_does_it_and_no_
     assert ends(address) == ended | dict.fromkeys([*bots.moved, *ending_then, last], None)
 
 
-def test_without_a_journal_memberships_and_notices_are_treated_alike(address: Address) -> None:
-    with make_engine(address).begin() as connection:
+def test_without_a_journal_memberships_and_notices_are_treated_alike(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
         bots = Bots(connection)
         token = bots.token(bots.member("2024-06-15", moved=True), expire_notification_delivered=True)
-    plan = plan_of(address)
+    plan = plan_of(bare)
     assert plan.memberships
     assert plan.notices
-    assert carry_out(address, plan) == Finished(changed=1)
-    assert ends(address) == {bots.moved[0]: None}
-    assert query(address, "SELECT id, expires_at, expire_notification_delivered FROM personal_access_tokens") == [
+    assert carry_out(bare, plan) == Finished(changed=1)
+    assert ends(bare) == {bots.moved[0]: None}
+    assert query(bare, "SELECT id, expires_at, expire_notification_delivered FROM personal_access_tokens") == [
         (token, date(2030, 6, 15), False)
     ]
 
@@ -941,18 +947,18 @@ def test_an_undo_leaves_memberships_and_tokens_alone_that_were_changed_since(add
     ]
 
 
-def test_the_recount_tells_what_the_table_has_in_the_end(address: Address) -> None:
-    with make_engine(address).begin() as connection:
+def test_the_recount_tells_what_the_table_has_in_the_end(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
         ids = make_tokens(connection, 20, expires_at="2024-06-15")
         make_tokens(connection, 3, expires_at="2030-06-15")
 
     def change_one_back() -> None:
-        execute(address, "UPDATE personal_access_tokens SET expires_at = '2024-06-15' WHERE id = :id", id=ids[0])
+        execute(bare, "UPDATE personal_access_tokens SET expires_at = '2024-06-15' WHERE id = :id", id=ids[0])
 
     events: list[Event] = []
 
     def remembered() -> Iterator[Event]:
-        for event in run(address, plan_of(address), Recorder()):
+        for event in run(bare, plan_of(bare), Recorder()):
             events.append(event)
             yield event
 
@@ -1050,18 +1056,18 @@ def test_the_next_transaction_is_never_empty_nor_boundless_and_aims_at_less_than
         assert size <= max(runs.FEWEST, tokens * runs.TARGET / seconds)
 
 
-def test_what_is_left_out_is_counted_in_the_plan_but_not_for_edit(address: Address) -> None:
-    with make_engine(address).begin() as connection:
+def test_what_is_left_out_is_counted_in_the_plan_but_not_for_edit(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
         make_tokens(connection, 2, expires_at="2099-06-15")
         make_tokens(connection, 3, expires_at="2099-06-15", revoked=True)
     selection = Selection((days("2099-06-15"),))
-    plan = make_plan(address, RunKind.EXTEND, selection, Change(by=30))
+    plan = make_plan(bare, RunKind.EXTEND, selection, Change(by=30))
     assert [(count.state, count.tokens, count.selected) for count in plan.counts] == [
         (State.ACTIVE, 2, True),
         (State.REVOKED, 3, False),
     ]
     assert plan.tokens == 2
-    assert make_plan(address, RunKind.EDIT, selection, Change(by=30)).counts == ()
+    assert make_plan(bare, RunKind.EDIT, selection, Change(by=30)).counts == ()
 
 
 def test_what_failed_before_anything_was_changed_is_not_said_to_be_taken_back(

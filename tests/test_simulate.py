@@ -26,6 +26,7 @@ from tests.testbed.factories import (
     make_token,
     make_user,
 )
+from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.engine import make_engine
@@ -379,7 +380,7 @@ def check(found: Simulation, with_it: Happened, without: Happened) -> None:
     "release",
     [pytest.param(one, marks=() if one is RELEASES[-1] else pytest.mark.slow, id=one.version) for one in RELEASES],
 )
-@pytest.mark.parametrize("seed", [1, *(pytest.param(more, marks=pytest.mark.slow) for more in range(2, 6))])
+@pytest.mark.parametrize("seed", [1, *slow_ones(*range(2, 6))])
 def test_what_is_predicted_is_what_gitlabs_own_statements_do(
     gitlab_database_at: Callable[[str], Address], release: Release, seed: int
 ) -> None:

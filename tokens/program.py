@@ -104,7 +104,7 @@ class TokensProgram(invoke.Program):
 
     def _make_parser(self) -> Parser:
         """Invoke's, but only for tasks that the command line may name: to make and copy the options of all is slow."""
-        # Also `--debug=TASK`, and `help whose TOKEN`, which is one word here: a task refuses a token among the others.
+        # `--debug=TASK` names one, too, and so does `--help whose.TOKEN`, as `help whose TOKEN` is here: it is refused.
         words = {part for word in self.argv[1:] for sign in "=." for part in word.split(sign)}
         return Parser(
             contexts=[

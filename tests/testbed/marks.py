@@ -5,9 +5,9 @@ tests make what they need.
 """
 
 import functools
+from typing import Any
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from tokens.upgrade import Branch, revisions
 
@@ -30,7 +30,7 @@ SLOW = ("docker_engine", "bundles", "browser")
 """What takes longer to begin or to look at than README's command may, on a laptop; `.ci/run` has them all."""
 
 
-def slow_ones(*values: object) -> list[ParameterSet]:
+def slow_ones(*values: object) -> list[Any]:
     """These values of `parametrize`, each with the mark; a tuple is for several arguments."""
     return [pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=pytest.mark.slow) for one in values]
 

@@ -133,7 +133,7 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
 
 @contextmanager
 def _writing(connection: Connection) -> Iterator[None]:
-    """A transaction that writes into the journal, once it is sure that nobody else has a hand in that."""
+    """A transaction that writes into the journal, checked to be trusted: what writes in it need not ask again."""
     with database.writing(connection, **TIMEOUTS):
         trust.check(connection)
         yield

@@ -9,16 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokens.call import to_type
 from tokens.change.plan import Chunk, Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.schema import read_schema
-from tokens.gitlab.settings import read_policy
 from tokens.journal import chain, settings
 from tokens.journal.installation import RunState
-from tokens.journal.runs import StoredRun, read_plan, read_run
+from tokens.journal.runs import read_plan, read_run
 from tokens.origin import Origin, described, is_dead
 from tokens.version import __version__
 
@@ -317,15 +314,6 @@ class Record(Recorder):
         return TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
 
 
-def _policy(connection: Connection) -> str | None:
-    """What the instance demands now; None for a role that may not know it, for no run fails by that."""
-    try:
-        with connection.transaction():
-            return json.dumps(read_policy(connection, read_schema(connection)).as_dict())
-    except Refused:
-        return None
-
-
 def check_idle(connection: Connection) -> None:
     """Refuse while a run is under way that shows signs of life."""
     for other in connection.rows(UNDER_WAY):
@@ -335,15 +323,6 @@ def check_idle(connection: Connection) -> None:
                 f": wait until it has ended, or stop it there. Should it be dead, it counts as such {PATIENCE} seconds "
                 f"after its last sign of life, {other.silence:.0f} seconds ago."
             )
-
-
-def _to_take_back(stored: StoredRun) -> str:
-    """How a run that cannot be withdrawn any more is taken back; empty where `undo` would refuse it, too."""
-    if not stored.changed or stored.state is RunState.RUNNING or stored.kind in (RunKind.UNDO, RunKind.ROTATE):
-        return ""
-    if stored.kind is RunKind.REVOKE:
-        return to_type("to revive these tokens", "undo", "--run", stored.id, "--allow", "reviving")
-    return to_type("to take it back", "undo", "--run", stored.id)
 
 
 def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> Record:

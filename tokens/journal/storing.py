@@ -8,10 +8,12 @@ from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
+from tokens.gitlab.schema import read_schema
+from tokens.gitlab.settings import read_policy
 from tokens.journal import chain, names
 from tokens.journal.installation import RunState
-from tokens.journal.record import _policy, _to_take_back, quoted
-from tokens.journal.runs import read_run
+from tokens.journal.record import quoted
+from tokens.journal.runs import StoredRun, read_run
 from tokens.origin import Origin
 from tokens.version import __version__
 
@@ -138,3 +140,21 @@ def withdraw(connection: Connection, run: int, origin: Origin, reason: str | Non
             + _to_take_back(stored)
         )
     chain.enter(connection, run)
+
+
+def _policy(connection: Connection) -> str | None:
+    """What the instance demands now; None for a role that may not know it, for no run fails by that."""
+    try:
+        with connection.transaction():
+            return json.dumps(read_policy(connection, read_schema(connection)).as_dict())
+    except Refused:
+        return None
+
+
+def _to_take_back(stored: StoredRun) -> str:
+    """How a run that cannot be withdrawn any more is taken back; empty where `undo` would refuse it, too."""
+    if not stored.changed or stored.state is RunState.RUNNING or stored.kind in (RunKind.UNDO, RunKind.ROTATE):
+        return ""
+    if stored.kind is RunKind.REVOKE:
+        return to_type("to revive these tokens", "undo", "--run", stored.id, "--allow", "reviving")
+    return to_type("to take it back", "undo", "--run", stored.id)

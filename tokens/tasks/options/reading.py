@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
-from tokens.tasks.options.selecting import EVERY_TOKEN, PERIODS, SELECTING, _of_every
+from tokens.tasks.options.selecting import EVERY_TOKEN, PERIODS, SELECTING, of_every
 from tokens.tasks.options.shared import DAY, FORM, LOG, PAST_DAY, PERIOD, SECRETS_FILE, USERNAME
 
 WHOSE = Argument(
@@ -290,7 +290,7 @@ SIMULATED = Argument(
             value=Value("NUMBER", "a number, or all", "100"),
         ),
         *(
-            replace(_of_every(option), value=option.value) if option.name != "kind" else option.saying(EVERY_TOKEN)
+            replace(of_every(option), value=option.value) if option.name != "kind" else option.saying(EVERY_TOKEN)
             for option in SELECTING
         ),
         *PERIODS,

@@ -188,7 +188,7 @@ def _of_every_kind(option: Option) -> Option:
     return replace(option.saying(KINDS_SHOWN.format(default="every kind of token")), value=KIND_SHOWN)
 
 
-def _of_every(option: Option) -> Option:
+def of_every(option: Option) -> Option:
     """The same where every state counts, too."""
     every = f"Only in this state: {STATES}. Default: every state. {SEVERAL}"
     return option.saying(every) if option.name == "state" else _of_every_kind(option)
@@ -197,13 +197,13 @@ def _of_every(option: Option) -> Option:
 LISTED = Argument("selection", "tokens.commands.options.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
 """Which tokens are to be shown: without an option about the date those of any date."""
 
-COUNTED = Argument("selection", "tokens.commands.options.selecting:to_count", (*map(_of_every, SELECTING), *PERIODS))
+COUNTED = Argument("selection", "tokens.commands.options.selecting:to_count", (*map(of_every, SELECTING), *PERIODS))
 """Which tokens are counted: without an option about kind or state all of them."""
 
 COMING = Argument(
     "selection",
     "tokens.commands.options.selecting:to_count",
-    tuple(_of_every(option) for option in SELECTING if option.name not in ("expires", "state")),
+    tuple(of_every(option) for option in SELECTING if option.name not in ("expires", "state")),
 )
 """Which tokens are counted by a task that has a window of its own, of those that work."""
 
@@ -221,7 +221,7 @@ REPORTED = Argument(
         *(
             option.saying(f"Only in this state: {STATES}. Default: active and expired. {SEVERAL}")
             if option.name == "state"
-            else _of_every(option)
+            else of_every(option)
             for option in SELECTING
         ),
         *PERIODS,
@@ -236,7 +236,7 @@ USED_TOKENS = Argument(
         *(
             option.saying(f"Only of this kind: {KINDS}. Default: every kind of token. {SEVERAL}")
             if option.name == "kind"
-            else _of_every(option)
+            else of_every(option)
             for option in SELECTING
         ),
         *PERIODS,
