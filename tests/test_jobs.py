@@ -416,7 +416,8 @@ def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Insta
         make_updates_slow(connection, seconds=0.02)  # a statement of 10 seconds
     at_work = """
         SELECT count(*) FROM pg_stat_activity
-        WHERE application_name = 'gitlab-tokens' AND query LIKE '%UPDATE%' AND state <> 'idle'
+        WHERE datname = current_database() AND application_name = 'gitlab-tokens'
+          AND query LIKE '%UPDATE%' AND state <> 'idle'
           AND pid <> pg_backend_pid()
     """
     words = ("extend", "--expires", SOON, "--to", LATER, "--yes", "--jobs", JOBS)

@@ -235,7 +235,10 @@ def test_a_signal_without_a_terminal_ends_the_process_inside_too(
         with subprocess.Popen(
             command, env=outside, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         ) as child:
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            waiting = """
+                SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'
+            """
             while observer.execute(waiting).fetchone() == (0,):
                 assert child.poll() is None
             child.send_signal(number)

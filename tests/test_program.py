@@ -578,7 +578,10 @@ def test_a_signal_in_a_query_is_one_line_and_its_status(
         with subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT
         ) as child:
-            waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            waiting = sa.text("""
+                SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'
+            """)
             while not scalar(gitlab_database, waiting):
                 assert child.poll() is None
             child.send_signal(number)

@@ -117,7 +117,10 @@ def test_an_idle_session_that_the_server_ends_names_the_setting(
     cure = set_timeout("idle_session_timeout", "20ms", owner)
     with connect(address) as connection:
         with psycopg.connect(address.conninfo, autocommit=True, options="-c idle_session_timeout=0") as other:
-            gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'gitlab-tokens'"
+            gone = """
+                SELECT count(*) = 0 FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name = 'gitlab-tokens'
+            """
             while other.execute(gone).fetchone() == (False,):
                 pass
         with (

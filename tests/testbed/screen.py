@@ -27,6 +27,7 @@ import pyte
 from tests.testbed.forks import Fork, can_fork
 
 DEADLINE = 60.0  # seconds; a busy machine is no fault
+GLANCE = 0.05  # seconds between two questions whether a condition holds that the screen need not tell
 
 KEYS = {
     "up": "\x1b[A",
@@ -70,6 +71,7 @@ class Program:
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
         environment |= {"TERM": "xterm-256color", **(env or {})}
         self.raw = b""
+        self._ended = False
         self._screen = _Emulator(size[1], size[0])
         self._stream = pyte.ByteStream(self._screen)
         self._terminal, inside = os.openpty()
@@ -157,10 +159,11 @@ class Program:
 
     def wait_for(self, expected: str | Callable[[], bool], timeout: float = DEADLINE) -> None:
         """Read until the screen contains a text, or until a condition holds. AssertionError after `timeout` seconds."""
-        holds = expected if callable(expected) else lambda: expected in self.text
+        holds, glance = (expected, GLANCE) if callable(expected) else (lambda: expected in self.text, timeout)
         deadline = time.monotonic() + timeout
         while not holds():
-            if not self._read(deadline - time.monotonic()) and not holds():
+            heard = self._read(min(glance, deadline - time.monotonic()))
+            if not heard and (self._ended or time.monotonic() >= deadline) and not holds():
                 raise AssertionError(f"waited for {expected!r}, the screen says:\n{self.text}")
 
     def wait_for_screen(self, text: str, timeout: float = DEADLINE) -> None:
@@ -181,13 +184,17 @@ class Program:
 
     def _read(self, timeout: float) -> bool:
         """Take in what the program sent; False at its end or when nothing came in time."""
-        if self._terminal < 0 or not select.select([self._terminal], [], [], max(timeout, 0))[0]:
+        if self._terminal < 0:
+            self._ended = True
+            return False
+        if not select.select([self._terminal], [], [], max(timeout, 0))[0]:
             return False
         data = b""
         with suppress(OSError):  # EIO: the program has closed its end
             data = os.read(self._terminal, 65536)
         self.raw += data
         self._stream.feed(data)
+        self._ended = not data
         return bool(data)
 
 
