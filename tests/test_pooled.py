@@ -115,6 +115,7 @@ def test_several_workers_take_turns_in_the_one_session_that_a_pooler_has_for_the
 
 
 @pytest.mark.slow
+@pytest.mark.newest_server
 def test_a_slow_chunk_of_a_revocation_is_split_and_so_is_that_of_its_undo_through_the_pooler(
     gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_slow_chunk_of_a_revocation_is_split_and_so_is_that_of_its_undo_throug
 
 
 @pytest.mark.slow
+@pytest.mark.newest_server  # the pooler is the same before all
 @pytest.mark.parametrize("change", [EXTEND, REVOKE], ids=lambda words: words[0])
 def test_a_client_of_the_pooler_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement(
     gitlab_database: Address, pooled: Address, change: tuple[str, ...]
@@ -145,6 +147,7 @@ def test_a_client_of_the_pooler_that_is_killed_at_any_moment_leaves_table_and_jo
 
 
 @pytest.mark.slow
+@pytest.mark.newest_server
 def test_of_two_runs_at_once_in_one_session_one_is_refused_or_they_come_one_after_the_other(
     gitlab_database: Address, pooled: Address
 ) -> None:
@@ -165,6 +168,7 @@ def test_of_a_revocation_and_its_undo_tokens_that_others_touch_are_left_alone_th
 
 
 @pytest.mark.slow
+@pytest.mark.newest_server
 def test_a_server_that_crashes_behind_the_pooler_ends_the_run_with_one_line_and_the_run_can_go_on(
     gitlab_database: Address, pooled: Address, server: Server, superuser: Callable[[Address], Address]
 ) -> None:

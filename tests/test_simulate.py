@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -203,6 +204,9 @@ class Nights:
 @contextmanager
 def rolled_back(address: Address) -> Iterator[sa.Connection]:
     with make_engine(address).connect() as connection:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        driver.prepare_threshold = 0  # every night has the same statements
         transaction = connection.begin()
         try:
             yield connection

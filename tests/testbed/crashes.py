@@ -20,6 +20,7 @@ from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.replication import restart
 from tests.testbed.runs import apply, begin_run, everything, execute, install, query, undo
+from tests.testbed.servers import is_newest
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import CHUNK, RunKind, make_plan
@@ -29,11 +30,11 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.run.batches import BatchCommitted, Finished, run
 from tokens.selection import DateRange, Selection
 from tokens.targets.demo.embedded import Server
-from tokens.targets.demo.programs import NEWEST
 
 TOKENS = 24_000
 
 OFTEN = 9
+FEW = 4
 
 BOT = 6
 
@@ -281,8 +282,7 @@ def to_undo(run: int, change: tuple[str, ...]) -> tuple[str, ...]:
 
 def kills(address: Address) -> int:
     """How often to kill on this server: often enough on the newest, and as a proof on the others."""
-    (version,) = query(address, "SELECT CAST(current_setting('server_version_num') AS integer)")[0]
-    return OFTEN if version // 10_000 == NEWEST else OFTEN // 4
+    return OFTEN if is_newest(address) else FEW
 
 
 class Killer:

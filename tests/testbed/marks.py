@@ -5,6 +5,7 @@ tests make what they need.
 """
 
 import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ MARKS = {
     "kubernetes": "kubectl against a stand-in of a cluster",
     "accounts": "accounts of this machine are added: root",
     "newest_server": "on the newest server alone: nothing depends on it, or what is compared is another text elsewhere",
+    "first_elsewhere": "with all its values on the newest server, with the first of each on the others",
     "each_release": "with a `revision`: every release on the newest server, the oldest and the newest on the others",
 }
 
@@ -48,7 +50,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks, and xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items[:] = [item for item in items if not _crosses(item)]
+    first = _first(items)
+    items[:] = [item for item in items if not _crosses(item, first)]
     for item in items:
         taken = getattr(item, "fixturenames", ())
         for fixture, mark in FIXTURES.items():
@@ -67,9 +70,30 @@ def _server(item: pytest.Item) -> int:
     return 0 if called is None else int(called.indices.get("server", 0))
 
 
-def _crosses(item: pytest.Item) -> bool:
-    """Whether it is about a release in between on a server that is not the newest, which promises nothing more."""
-    return _server(item) > 0 and _is_between(item)
+def _crosses(item: pytest.Item, first: Mapping[str, object]) -> bool:
+    """Whether it is of a server that is not the newest and, on that one, promises nothing more."""
+    if _server(item) == 0:
+        return False
+    further = item.get_closest_marker("first_elsewhere") is not None and _values(item) != first[_function(item)]
+    return further or _is_between(item)
+
+
+def _first(items: Iterable[pytest.Item]) -> Mapping[str, object]:
+    """Of each function the values of its first test."""
+    found: dict[str, object] = {}
+    for item in items:
+        found.setdefault(_function(item), _values(item))
+    return found
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _values(item: pytest.Item) -> Mapping[str, object]:
+    """The values of its parameters, apart from the server."""
+    called = getattr(item, "callspec", None)
+    return {} if called is None else {name: value for name, value in called.params.items() if name != "server"}
 
 
 def _is_between(item: pytest.Item) -> bool:

@@ -4,9 +4,18 @@ import subprocess
 import zlib
 from pathlib import Path
 
+import psycopg
+
 from tests.testbed.shared import once
+from tokens.address import Address
 from tokens.targets.demo.embedded import Server
-from tokens.targets.demo.programs import packaged_binaries
+from tokens.targets.demo.programs import NEWEST, packaged_binaries
+
+
+def is_newest(address: Address) -> bool:
+    """Whether this is the newest server of the tests: what is tried many times there is tried a few on the others."""
+    with psycopg.connect(address.conninfo) as connection:
+        return connection.info.server_version // 10_000 == NEWEST
 
 
 def prepare(server: Server, binaries: Path | None = None) -> Server:

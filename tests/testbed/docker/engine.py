@@ -12,11 +12,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from tests.testbed.folders import temporary
 
 _PREFIX = "tokens-engine-"
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -55,7 +56,7 @@ class Engine:
     def __enter__(self) -> Self:
         _remove_leftovers()
         # Its name is also containerd's namespace, which takes no underscore at the end as tempfile's names have.
-        folder = Path(tempfile.gettempdir(), f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}")
+        folder = temporary() / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         folder.mkdir(mode=0o700)
         self._folder = folder
         try:
@@ -165,7 +166,7 @@ def _control_groups_mounted() -> bool:
 
 def _remove_leftovers() -> None:
     """Delete what engines left behind whose test run was killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in temporary().glob(f"{_PREFIX}*"):
         owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if not Path("/proc", owner).exists():
             _remove(folder, ignore_errors=True)  # somebody else may be removing it, too
