@@ -103,7 +103,7 @@ FOUND = """
 
 
 # Whether a role that is not trusted owns anything at all in this database, which is rarely so: else all of FOUND has to
-# be asked, and most of its time goes into the planning of it. PostgreSQL keeps owners here, but for the first superuser.
+# be asked, and most of its time goes into the planning of it. PostgreSQL keeps all owners here but the first superuser.
 OTHERS = """
     SELECT EXISTS (
       SELECT
