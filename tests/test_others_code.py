@@ -107,6 +107,14 @@ def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_
                 preflight.check(connection, CHANGE)
 
 
+def test_code_of_a_role_of_postgresqls_own_is_code_of_others(replicated: Replicated, superuser: Superuser) -> None:
+    with replicated.database() as pair:
+        planted = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"
+        execute(superuser(pair.primary), ROLE, RISE, planted, "ALTER FUNCTION public.rise(bigint) OWNER TO pg_monitor")
+        with database.reading(pair.primary) as connection, pytest.raises(Refused, match='of role "pg_monitor"'):
+            preflight.check(connection, CHANGE)
+
+
 @pytest.mark.each_release
 def test_gitlabs_own_tables_are_no_cause_for_alarm(
     gitlab_database_at: Callable[[str], Address], superuser: Superuser, revision: str

@@ -42,16 +42,14 @@ SELECT
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
 -- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
-SELECT EXISTS (
-      SELECT
-      FROM pg_catalog.pg_shdepend d
-      JOIN pg_catalog.pg_roles r ON r.oid = d.refobjid
-      WHERE d.dbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = current_database())
-        AND d.refclassid = CAST('pg_catalog.pg_authid' AS regclass)
-        AND d.deptype = 'o'
-        AND NOT r.rolsuper
-        AND r.rolname <> current_user
-    ) AS own_something;
+WITH trusted AS MATERIALIZED (
+      SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = current_user) AS roles
+    )
+    SELECT
+      EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
+        OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
+        OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
+        AS own_something;
 
 -- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT w.privilege, w.table_name, w.column_name

@@ -102,19 +102,18 @@ FOUND = """
 """
 
 
-# Whether a role that is not trusted owns anything at all in this database, which is rarely so: else all of FOUND has to
-# be asked, and most of its time goes into the planning of it. PostgreSQL keeps all owners here but the first superuser.
+# Whether another role that is no superuser owns any function, type or relation here, which is rarely so: else all of
+# FOUND has to be asked, and most of its time goes into the planning of it. Not by pg_shdepend, which leaves out what
+# belongs to PostgreSQL's own roles, as pg_monitor: their members may give them functions.
 OTHERS = """
-    SELECT EXISTS (
-      SELECT
-      FROM pg_catalog.pg_shdepend d
-      JOIN pg_catalog.pg_roles r ON r.oid = d.refobjid
-      WHERE d.dbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = current_database())
-        AND d.refclassid = CAST('pg_catalog.pg_authid' AS regclass)
-        AND d.deptype = 'o'
-        AND NOT r.rolsuper
-        AND r.rolname <> current_user
-    ) AS own_something
+    WITH trusted AS MATERIALIZED (
+      SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = current_user) AS roles
+    )
+    SELECT
+      EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
+        OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
+        OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
+        AS own_something
 """
 
 
