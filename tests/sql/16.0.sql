@@ -42,14 +42,13 @@ SELECT
     GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
 
 -- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
-WITH trusted AS MATERIALIZED (
+SELECT
+      EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner <> ALL (trusted.roles))
+        OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typowner <> ALL (trusted.roles))
+        OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner <> ALL (trusted.roles)) AS own_something
+    FROM (
       SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = current_user) AS roles
-    )
-    SELECT
-      EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
-        OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
-        OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
-        AS own_something;
+    ) trusted;
 
 -- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT w.privilege, w.table_name, w.column_name

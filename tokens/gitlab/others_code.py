@@ -106,14 +106,13 @@ FOUND = """
 # FOUND has to be asked, and most of its time goes into the planning of it. Not by pg_shdepend, which leaves out what
 # belongs to PostgreSQL's own roles, as pg_monitor: their members may give them functions.
 OTHERS = """
-    WITH trusted AS MATERIALIZED (
-      SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = current_user) AS roles
-    )
     SELECT
-      EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
-        OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
-        OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner <> ALL (CAST((SELECT roles FROM trusted) AS oid[])))
-        AS own_something
+      EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner <> ALL (trusted.roles))
+        OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typowner <> ALL (trusted.roles))
+        OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner <> ALL (trusted.roles)) AS own_something
+    FROM (
+      SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = current_user) AS roles
+    ) trusted
 """
 
 
