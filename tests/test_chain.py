@@ -202,7 +202,7 @@ def test_each_row_that_is_missing_or_added_is_found(everything: Address) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.newest_server  # that each value counts is tried on all of them
+@pytest.mark.newest_server  # the test of each value runs on all of them
 def test_each_single_byte_that_is_changed_is_found(everything: Address) -> None:
     with writing(everything) as connection:
         found = [cell for cell in cells(connection) if cell.text]

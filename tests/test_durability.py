@@ -23,7 +23,7 @@ CHANGES = pytest.mark.parametrize("change", [EXTEND, REVOKE], ids=lambda words: 
 
 
 @pytest.mark.slow
-@pytest.mark.first_elsewhere
+@pytest.mark.first_elsewhere("jobs")
 @pytest.mark.parametrize("jobs", [3, 1])
 @CHANGES
 def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement_and_everything_can_go_on(
@@ -37,7 +37,7 @@ def test_a_client_that_is_killed_at_any_moment_leaves_table_and_journal_in_agree
 
 
 @pytest.mark.slow
-@pytest.mark.first_elsewhere
+@pytest.mark.first_elsewhere("jobs")
 @pytest.mark.parametrize(("change", "jobs"), [(EXTEND, 3), (EXTEND, 1), (REVOKE, 1)], ids=["three", "extend", "revoke"])
 def test_a_server_that_crashes_in_the_middle_ends_the_run_with_one_line_and_the_run_can_go_on(
     gitlab_database: Address,
@@ -62,7 +62,7 @@ def test_of_a_revocation_and_its_undo_tokens_that_others_touch_are_left_alone_an
 
 
 @pytest.mark.slow
-@pytest.mark.first_elsewhere
+@pytest.mark.first_elsewhere("jobs")
 @pytest.mark.parametrize("jobs", [3, 1])
 @CHANGES
 def test_of_two_runs_at_once_one_is_refused_or_they_come_one_after_the_other(

@@ -305,6 +305,9 @@ def test_what_tasks_say_and_what_they_send(
         database = sql.Identifier(connection.info.dbname)
         connection.execute(sql.SQL("ALTER DATABASE {} SET log_statement = 'all'").format(database))
         connection.execute(sql.SQL("ALTER ROLE gitlab IN DATABASE {} SET log_statement = 'all'").format(database))
+        # Others' code is looked for where others own something.
+        connection.execute("CREATE VIEW public.of_others AS SELECT 1 AS one")
+        connection.execute("ALTER VIEW public.of_others OWNER TO pg_monitor")
     screens, senders = [], dict[str, dict[str, None]]()  # the tasks that send a statement, in their order
     for words in calls(tmp_path):
         start = log.stat().st_size

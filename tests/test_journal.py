@@ -214,7 +214,7 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     assert setup.install(gitlab_database) == Installation("1", REVISION)
 
 
-@pytest.mark.first_elsewhere
+@pytest.mark.first_elsewhere("loss")
 @pytest.mark.parametrize("revision", revisions(Branch.JOURNAL))
 @pytest.mark.parametrize(
     "loss",

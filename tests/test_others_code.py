@@ -107,12 +107,53 @@ def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_
                 preflight.check(connection, CHANGE)
 
 
-def test_code_of_a_role_of_postgresqls_own_is_code_of_others(replicated: Replicated, superuser: Superuser) -> None:
+INDEX = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"
+
+
+@pytest.mark.parametrize(
+    ("planted", "owner"),
+    [
+        ((RISE, "DROP FUNCTION public.rise()", INDEX, "ALTER FUNCTION public.rise OWNER TO pg_monitor"), "pg_monitor"),
+        (
+            (
+                "CREATE DOMAIN public.odd AS bigint",
+                "ALTER DOMAIN public.odd OWNER TO mallory",
+                "ALTER TABLE public.users ADD CHECK (CAST(id AS public.odd) > 0) NOT VALID",
+            ),
+            "mallory",
+        ),
+        (
+            (
+                "CREATE VIEW public.seen AS SELECT 1 AS id",
+                "ALTER VIEW public.seen OWNER TO mallory",
+                "CREATE RULE rise AS ON UPDATE TO public.members WHERE EXISTS (TABLE public.seen) DO ALSO NOTHING",
+            ),
+            "mallory",
+        ),
+    ],
+    ids=["function", "type", "view"],
+)
+def test_what_hangs_there_may_be_all_that_another_role_owns(
+    replicated: Replicated, superuser: Superuser, planted: tuple[str, ...], owner: str
+) -> None:
     with replicated.database() as pair:
-        planted = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"
-        execute(superuser(pair.primary), ROLE, RISE, planted, "ALTER FUNCTION public.rise(bigint) OWNER TO pg_monitor")
-        with database.reading(pair.primary) as connection, pytest.raises(Refused, match='of role "pg_monitor"'):
+        execute(superuser(pair.primary), ROLE, *planted)
+        with database.reading(pair.primary) as connection, pytest.raises(Refused, match=f'of role "{owner}"'):
             preflight.check(connection, CHANGE)
+
+
+def test_a_superuser_who_has_taken_the_owners_role_trusts_superusers_alone(
+    replicated: Replicated, superuser: Superuser
+) -> None:
+    with replicated.database() as pair:
+        execute(superuser(pair.primary), ROLE, RISE, INDEX, "ALTER FUNCTION public.rise(bigint) OWNER TO gitlab")
+        execute(superuser(pair.primary), "DROP FUNCTION public.rise()")
+        with database.reading(pair.primary) as connection:
+            preflight.check(connection, CHANGE)
+        with database.reading(superuser(pair.primary)) as connection:
+            connection.execute("SET LOCAL ROLE gitlab")
+            with pytest.raises(Refused, match=r'of role "gitlab".*and not as a superuser'):
+                preflight.check(connection, CHANGE)
 
 
 @pytest.mark.each_release

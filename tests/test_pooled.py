@@ -137,7 +137,7 @@ def test_a_slow_chunk_of_a_revocation_is_split_and_so_is_that_of_its_undo_throug
 
 
 @pytest.mark.slow
-@pytest.mark.newest_server  # the pooler is the same before all
+@pytest.mark.newest_server  # what a pooler does is the same before each
 @pytest.mark.parametrize("change", [EXTEND, REVOKE], ids=lambda words: words[0])
 def test_a_client_of_the_pooler_that_is_killed_at_any_moment_leaves_table_and_journal_in_agreement(
     gitlab_database: Address, pooled: Address, change: tuple[str, ...]

@@ -973,7 +973,7 @@ def check_invariants(address: Address, owners: dict[int, int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.newest_server  # each step by itself is tried on all of them
+@pytest.mark.newest_server  # the tests of each step run on all of them
 def test_a_run_that_ends_between_any_two_steps_is_brought_to_a_good_end(address: Address) -> None:
     for crash in range(40):
         service, (bots, member) = service_account(address), project_bot(address, SOON)

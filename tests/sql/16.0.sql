@@ -47,8 +47,107 @@ SELECT
         OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typowner <> ALL (trusted.roles))
         OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner <> ALL (trusted.roles)) AS own_something
     FROM (
-      SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = current_user) AS roles
+      SELECT ARRAY(
+        SELECT r.oid
+        FROM pg_catalog.pg_roles r
+        WHERE r.rolsuper OR r.rolname = current_user AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_roles s WHERE s.rolname = session_user AND s.rolsuper
+        )
+      ) AS roles
     ) trusted;
+
+-- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
+WITH me AS MATERIALIZED (
+      -- Who has logged in may be a superuser still, after a SET ROLE: code can take it back.
+      SELECT r.oid, r.rolsuper OR s.rolsuper AS rolsuper
+      FROM pg_catalog.pg_roles r
+      JOIN pg_catalog.pg_roles s ON s.rolname = session_user
+      WHERE r.rolname = current_user
+    ),
+    tokens AS MATERIALIZED (
+      SELECT c.relowner AS owner, c.relowner = d.datdba AS has_database, quote_ident(r.rolname) AS heir
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+      JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+      JOIN pg_catalog.pg_database d ON d.datname = current_database()
+      WHERE c.relname = 'personal_access_tokens'
+    ),
+    relations AS MATERIALIZED (
+      SELECT
+        c.oid, 'public.' || quote_ident(c.relname) AS name, row_security_active(c.oid) AS hides,
+        c.relname = ANY(CAST($1 AS text[])) AS is_written
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
+      JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
+      JOIN tokens ON owner.rolsuper OR owner.oid = tokens.owner -- others' are not taken for GitLab's
+      WHERE c.relname = ANY(CAST($2 AS text[])) AND c.relkind IN ('r', 'p')
+    ),
+    parts AS MATERIALIZED (
+      SELECT CAST('pg_catalog.pg_policy' AS regclass) AS class, p.oid, r.oid AS on_table, r.name, 'policy' AS kind
+      FROM relations r
+      JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
+      WHERE r.hides
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_class' AS regclass), i.indexrelid, r.oid, r.name, 'index'
+      FROM relations r
+      JOIN pg_catalog.pg_index i ON i.indrelid = r.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_statistic_ext' AS regclass), e.oid, r.oid, r.name, 'statistics'
+      FROM relations r
+      JOIN pg_catalog.pg_statistic_ext e ON e.stxrelid = r.oid
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_constraint' AS regclass), k.oid, r.oid, r.name, 'check'
+      FROM relations r
+      JOIN pg_catalog.pg_constraint k ON k.conrelid = r.oid AND k.contype = 'c'
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_attrdef' AS regclass), f.oid, r.oid, r.name, 'default'
+      FROM relations r
+      JOIN pg_catalog.pg_attrdef f ON f.adrelid = r.oid
+      WHERE r.is_written
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_trigger' AS regclass), t.oid, r.oid, r.name, 'trigger'
+      FROM relations r
+      JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid
+      WHERE r.is_written
+        AND NOT t.tgisinternal
+        AND t.tgenabled <> 'D'
+        AND (t.tgtype & 4 <> 0 OR t.tgtype & 16 <> 0) -- INSERT, UPDATE: nothing is deleted here
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_rewrite' AS regclass), w.oid, r.oid, r.name, 'rule'
+      FROM relations r
+      JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
+      WHERE r.is_written
+    ),
+    uses AS (
+      SELECT
+        parts.kind, parts.name, COALESCE(p.proowner, behind.proowner, t.typowner, v.relowner) AS owner,
+        pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) AS used
+      FROM parts
+      JOIN pg_catalog.pg_depend d ON d.classid = parts.class AND d.objid = parts.oid
+      LEFT JOIN pg_catalog.pg_proc p
+        ON d.refclassid = CAST('pg_catalog.pg_proc' AS regclass) AND p.oid = d.refobjid
+      LEFT JOIN pg_catalog.pg_operator o
+        ON d.refclassid = CAST('pg_catalog.pg_operator' AS regclass) AND o.oid = d.refobjid
+      LEFT JOIN pg_catalog.pg_proc behind ON behind.oid = o.oprcode
+      LEFT JOIN pg_catalog.pg_type t
+        ON d.refclassid = CAST('pg_catalog.pg_type' AS regclass) AND t.oid = d.refobjid
+      -- Another table, or a view, may hide code of its own.
+      LEFT JOIN pg_catalog.pg_class v
+        ON d.refclassid = CAST('pg_catalog.pg_class' AS regclass) AND v.oid = d.refobjid
+        AND v.oid <> parts.on_table AND parts.kind IN ('policy', 'rule')
+    )
+    SELECT
+      uses.kind, uses.name, uses.used, owner.rolname AS owner, me.rolsuper AS as_superuser, tokens.heir,
+      current_user AS role
+    FROM uses
+    JOIN pg_catalog.pg_roles owner ON owner.oid = uses.owner
+    CROSS JOIN me
+    CROSS JOIN tokens
+    WHERE NOT owner.rolsuper
+      AND (me.rolsuper OR owner.oid <> me.oid)
+      AND (me.rolsuper OR owner.oid <> tokens.owner OR NOT tokens.has_database)
+    ORDER BY uses.kind, uses.name, uses.used
+    LIMIT 1;
 
 -- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT w.privilege, w.table_name, w.column_name

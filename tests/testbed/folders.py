@@ -32,7 +32,7 @@ def public_folder() -> Iterator[Path]:
 
 def remove_leftovers() -> None:
     """Delete the folders of runs that were killed, which would fill the memory; their servers end first."""
-    for folder in temporary().glob(f"{_PREFIX}*"):
+    for folder in (path for place in places() for path in place.glob(f"{_PREFIX}*")):
         lock = _locked(folder)
         if lock is None:
             continue
@@ -80,6 +80,11 @@ def _end_server(path: Path) -> None:
         deadline = time.monotonic() + _END_TIMEOUT
         while os.path.exists(f"/proc/{process}/cwd") and time.monotonic() < deadline:
             time.sleep(0.01)
+
+
+def places() -> set[Path]:
+    """Where `temporary` may have pointed, which depends on the room that there was."""
+    return {_MEMORY, Path(tempfile.gettempdir())}
 
 
 def temporary() -> Path:

@@ -5,7 +5,7 @@ tests make what they need.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ MARKS = {
     "kubernetes": "kubectl against a stand-in of a cluster",
     "accounts": "accounts of this machine are added: root",
     "newest_server": "on the newest server alone: nothing depends on it, or what is compared is another text elsewhere",
-    "first_elsewhere": "with all its values on the newest server, with the first of each on the others",
+    "first_elsewhere(parameter, …)": "on servers but the newest the first value of these parameters is enough",
     "each_release": "with a `revision`: every release on the newest server, the oldest and the newest on the others",
 }
 
@@ -49,9 +49,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks, and xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    first = _first(items)
-    items[:] = [item for item in items if not _crosses(item, first)]
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not any("[" in one for one in config.args):  # what was named by its values is what is wanted
+        first = _first(items)
+        items[:] = [item for item in items if not _crosses(item, first)]
     for item in items:
         taken = getattr(item, "fixturenames", ())
         for fixture, mark in FIXTURES.items():
@@ -71,18 +72,17 @@ def _server(item: pytest.Item) -> int:
 
 
 def _crosses(item: pytest.Item, first: Mapping[str, object]) -> bool:
-    """Whether it is of a server that is not the newest and, on that one, promises nothing more."""
+    """Whether it runs on another server than the newest, and tests nothing new there."""
     if _server(item) == 0:
         return False
-    further = item.get_closest_marker("first_elsewhere") is not None and _values(item) != first[_function(item)]
-    return further or _is_between(item)
+    return _is_between(item) or _thinned(item) != first[_function(item)]
 
 
 def _first(items: Iterable[pytest.Item]) -> Mapping[str, object]:
-    """Of each function the values of its first test."""
+    """Of each function what its first test has for the parameters that are thinned."""
     found: dict[str, object] = {}
     for item in items:
-        found.setdefault(_function(item), _values(item))
+        found.setdefault(_function(item), _thinned(item))
     return found
 
 
@@ -90,10 +90,13 @@ def _function(item: pytest.Item) -> str:
     return item.nodeid.partition("[")[0]
 
 
-def _values(item: pytest.Item) -> Mapping[str, object]:
-    """The values of its parameters, apart from the server."""
-    called = getattr(item, "callspec", None)
-    return {} if called is None else {name: value for name, value in called.params.items() if name != "server"}
+def _thinned(item: pytest.Item) -> Sequence[object]:
+    """The values of the parameters that `first_elsewhere` names."""
+    mark = item.get_closest_marker("first_elsewhere")
+    if mark is None:
+        return ()
+    assert isinstance(item, pytest.Function)
+    return [item.callspec.params[name] for name in mark.args]
 
 
 def _is_between(item: pytest.Item) -> bool:

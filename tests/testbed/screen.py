@@ -27,7 +27,7 @@ import pyte
 from tests.testbed.forks import Fork, can_fork
 
 DEADLINE = 60.0  # seconds; a busy machine is no fault
-GLANCE = 0.05  # seconds between two questions whether a condition holds that the screen need not tell
+GLANCE = 0.05  # seconds between two looks at a condition, which the screen may not show
 
 KEYS = {
     "up": "\x1b[A",
@@ -158,12 +158,15 @@ class Program:
         return str(self._screen.buffer[row][column].fg)
 
     def wait_for(self, expected: str | Callable[[], bool], timeout: float = DEADLINE) -> None:
-        """Read until the screen contains a text, or until a condition holds. AssertionError after `timeout` seconds."""
+        """Read until the screen contains a text, or until a condition holds.
+
+        AssertionError after `timeout` seconds, or when the program has ended.
+        """
         holds, glance = (expected, GLANCE) if callable(expected) else (lambda: expected in self.text, timeout)
         deadline = time.monotonic() + timeout
         while not holds():
-            heard = self._read(min(glance, deadline - time.monotonic()))
-            if not heard and (self._ended or time.monotonic() >= deadline) and not holds():
+            self._read(min(glance, deadline - time.monotonic()))
+            if (self._ended or time.monotonic() >= deadline) and not holds():
                 raise AssertionError(f"waited for {expected!r}, the screen says:\n{self.text}")
 
     def wait_for_screen(self, text: str, timeout: float = DEADLINE) -> None:

@@ -13,7 +13,7 @@ from tokens.targets.demo.programs import NEWEST, packaged_binaries
 
 
 def is_newest(address: Address) -> bool:
-    """Whether this is the newest server of the tests: what is tried many times there is tried a few on the others."""
+    """Whether this is the newest of the servers: what is tried many times there is tried a few times on the others."""
     with psycopg.connect(address.conninfo) as connection:
         return connection.info.server_version // 10_000 == NEWEST
 

@@ -11,8 +11,10 @@ from tokens.errors import Refused
 
 FOUND = """
     WITH me AS MATERIALIZED (
-      SELECT r.oid, r.rolsuper
+      -- Who has logged in may be a superuser still, after a SET ROLE: code can take it back.
+      SELECT r.oid, r.rolsuper OR s.rolsuper AS rolsuper
       FROM pg_catalog.pg_roles r
+      JOIN pg_catalog.pg_roles s ON s.rolname = session_user
       WHERE r.rolname = current_user
     ),
     tokens AS MATERIALIZED (
@@ -95,23 +97,29 @@ FOUND = """
     CROSS JOIN me
     CROSS JOIN tokens
     WHERE NOT owner.rolsuper
-      AND owner.oid <> me.oid
+      AND (me.rolsuper OR owner.oid <> me.oid)
       AND (me.rolsuper OR owner.oid <> tokens.owner OR NOT tokens.has_database)
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1
 """
 
 
-# Whether another role that is no superuser owns any function, type or relation here, which is rarely so: else all of
-# FOUND has to be asked, and most of its time goes into the planning of it. Not by pg_shdepend, which leaves out what
-# belongs to PostgreSQL's own roles, as pg_monitor: their members may give them functions.
+# Whether a role that is neither this one nor a superuser owns a function, a type or a relation here. Only then FOUND is
+# asked: planning it takes most of its time, and for the tables' owner that is rare. Not by pg_shdepend, which leaves
+# out what belongs to PostgreSQL's own roles, as pg_monitor: their members may give them functions.
 OTHERS = """
     SELECT
       EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner <> ALL (trusted.roles))
         OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typowner <> ALL (trusted.roles))
         OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner <> ALL (trusted.roles)) AS own_something
     FROM (
-      SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper OR r.rolname = current_user) AS roles
+      SELECT ARRAY(
+        SELECT r.oid
+        FROM pg_catalog.pg_roles r
+        WHERE r.rolsuper OR r.rolname = current_user AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_roles s WHERE s.rolname = session_user AND s.rolsuper
+        )
+      ) AS roles
     ) trusted
 """
 
