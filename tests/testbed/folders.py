@@ -32,7 +32,7 @@ def public_folder() -> Iterator[Path]:
 
 def remove_leftovers() -> None:
     """Delete the folders of runs that were killed, which would fill the memory; their servers end first."""
-    for folder in (path for place in places() for path in place.glob(f"{_PREFIX}*")):
+    for folder in left_behind(_PREFIX):
         lock = _locked(folder)
         if lock is None:
             continue
@@ -82,9 +82,10 @@ def _end_server(path: Path) -> None:
             time.sleep(0.01)
 
 
-def places() -> set[Path]:
-    """Where `temporary` may have pointed, which depends on the room that there was."""
-    return {_MEMORY, Path(tempfile.gettempdir())}
+def left_behind(prefix: str) -> Iterator[Path]:
+    """Folders of this prefix wherever `temporary` may have pointed, which depends on the room that there was."""
+    for place in (_MEMORY, Path(tempfile.gettempdir())):
+        yield from place.glob(f"{prefix}*")
 
 
 def temporary() -> Path:

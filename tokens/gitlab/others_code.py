@@ -4,6 +4,8 @@ PostgreSQL runs policies, triggers, rules, checks, defaults and what indexes and
 reads or writes a row. GitLab has none with functions of its own where we read, and no trigger of GitLab's fires when we
 write (16.0 to 19.5). So what is found is an administrator's, or of somebody who made a database look like GitLab's. The
 tables' owner is trusted if the database is his, too. As a superuser only superusers are.
+
+Not followed are a domain's own check, the support functions of an operator class, and exclusion constraints.
 """
 
 from tokens.database import Connection

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tests.testbed.folders import places, temporary
+from tests.testbed.folders import left_behind, temporary
 
 _PREFIX = "tokens-engine-"
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -166,7 +166,7 @@ def _control_groups_mounted() -> bool:
 
 def _remove_leftovers() -> None:
     """Delete what engines left behind whose test run was killed."""
-    for folder in (path for place in places() for path in place.glob(f"{_PREFIX}*")):
+    for folder in left_behind(_PREFIX):
         owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if not Path("/proc", owner).exists():
             _remove(folder, ignore_errors=True)  # somebody else may be removing it, too
