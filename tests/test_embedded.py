@@ -71,6 +71,16 @@ def in_another_process(
     )
 
 
+def copy_of_the_programs(place: Path) -> Path:
+    """The folder of programs in a copy of what is installed, as readable as `place`."""
+    installed = packaged_binaries(18).parent
+    package = installed.parent
+    unneeded = shutil.ignore_patterns("*.a", "include", "pg_*dump*", "psql")
+    shutil.copytree(installed, place / package.name / installed.name, ignore=unneeded, symlinks=True)
+    shutil.copytree(package.parent / f"{package.name}.libs", place / f"{package.name}.libs", symlinks=True)
+    return place / package.name / installed.name / "bin"
+
+
 def as_an_ordinary_user(program: str, folder: Path) -> "subprocess.Popen[str]":
     """in_another_process, for the account `daemon`, with an interpreter that it may run."""
     account = pwd.getpwnam("daemon")
@@ -143,13 +153,30 @@ def test_a_login_is_answered_only_for_a_database_and_a_role_that_exist(made: Ser
 
 
 def test_a_folder_with_blanks_and_quotes_works(folder: Path) -> None:
-    server = Server(folder / "a 'quoted' \"$HOME\" `folder`", settings=SETTINGS)
+    installed = copy_of_the_programs(folder / "programs")  # so that every account can read them
+    server = Server(folder / "a 'quoted' \"$HOME\" `folder`", binaries=installed, settings=SETTINGS)
     try:
         server.start()
         assert query(server, "SELECT 1") == "1"
         assert server.stop()
     finally:
         server.remove()
+
+
+def test_programs_whose_path_a_shell_would_misread_are_one_line(folder: Path) -> None:
+    installed = copy_of_the_programs(folder / "$HOME")
+    with pytest.raises(ServerError, match=r"^The path of PostgreSQL's programs, [^\n]*\$HOME[^\n]* \(\$\)[^\n]*$"):
+        Server(folder / "pg", binaries=installed).start()
+
+
+@as_root
+def test_programs_are_not_copied_to_a_path_that_a_shell_would_misread(folder: Path) -> None:
+    (folder / "private").mkdir(mode=0o700)
+    installed = copy_of_the_programs(folder / "private" / "programs")
+    server = Server(folder / "`folder`", binaries=installed)
+    with pytest.raises(ServerError, match=r"^[^\n]*`folder`/binaries/[^\n]* a shell reads as its own \(`\)[^\n]*$"):
+        server.start()
+    assert [path.name for path in server.folder.iterdir()] == ["lock"]
 
 
 def test_removing_a_server_leaves_nothing(own: Server) -> None:
@@ -344,6 +371,26 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_made(own:
     assert own.start()
 
 
+@pytest.mark.slow
+@as_root
+def test_a_disk_that_takes_no_copy_of_the_programs_is_one_line_and_keeps_none(folder: Path) -> None:
+    private = folder / "private"
+    private.mkdir(mode=0o700)
+    program = f"""
+        import resource
+        from tokens.errors import ServerError
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        try:
+            Server(server.folder, binaries=Path({str(copy_of_the_programs(private))!r})).start()
+        except ServerError as error:
+            print(error)
+    """
+    said = in_another_process(program, folder / "pg").communicate(timeout=60)[0]
+    assert said.startswith(f"The server in {folder / 'pg'} cannot be created: File too large: ")
+    assert said.count("\n") == 1
+    assert [path.name for path in (folder / "pg").iterdir()] == ["lock"]
+
+
 @as_root
 def test_under_root_the_server_runs_as_an_unprivileged_account_that_owns_its_data(own: Server) -> None:
     own.start()
@@ -371,15 +418,11 @@ def test_under_root_with_a_strict_umask_new_parents_can_be_entered(folder: Path)
 def test_programs_that_the_account_cannot_read_are_copied_once(folder: Path) -> None:
     private = folder / "private"
     private.mkdir(mode=0o700)
-    installed = packaged_binaries(18).parent
-    package = installed.parent
-    unneeded = shutil.ignore_patterns("*.a", "include", "pg_*dump*", "psql")
-    shutil.copytree(installed, private / package.name / installed.name, ignore=unneeded)
-    shutil.copytree(package.parent / f"{package.name}.libs", private / f"{package.name}.libs")
-    server = Server(folder / "pg", binaries=private / package.name / installed.name / "bin", settings=SETTINGS)
+    installed = copy_of_the_programs(private)
+    server = Server(folder / "pg", binaries=installed, settings=SETTINGS)
     try:
         assert server.start()
-        copy = server.folder / "binaries" / package.name / installed.name / "bin" / "postgres"
+        copy = server.folder / "binaries" / installed.relative_to(private) / "postgres"
         assert os.path.samefile(os.readlink(f"/proc/{postmaster(server)}/exe"), copy)
         made = copy.stat()
         assert server.stop()

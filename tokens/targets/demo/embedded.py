@@ -17,6 +17,7 @@ Asking whether the server runs needs no database library and no child process.
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import socket
 import stat
@@ -125,7 +126,8 @@ class Server:
         if self._up():
             return False
         account = unprivileged_account()
-        with _one_line(f"The server in {self.folder} cannot be started"), self._locked(account, create=True):
+        done = "started" if self.exists else "created"
+        with _one_line(f"The server in {self.folder} cannot be {done}"), self._locked(account, create=True):
             if self._up():
                 return False
             if (self._postmaster() is not None or self.running()) and self._comes_up():
@@ -383,6 +385,9 @@ def _one_line(failure: str) -> Iterator[None]:
     """Turn what the system refuses (permission, disk full, no such folder) into a ServerError of one line."""
     try:
         yield
+    except shutil.Error as error:  # of a whole tree, file by file: the first one says it
+        why = re.sub(r"^\[Errno \d+\] ", "", error.args[0][0][2])
+        raise ServerError(f"{failure}: {why}.") from error
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         raise ServerError(f"{failure}: {error.strerror or error}{place}.") from error

@@ -90,6 +90,7 @@ class Programs:
             if not (binaries / program).is_file():
                 raise ServerError(f"There is no {program} in {binaries}: it is no folder of PostgreSQL's programs.")
         self._binaries = binaries if self._readable(binaries) else self._copy(binaries)
+        _check_path(self._binaries)
         done = self.run("postgres", "--version")
         version = re.search(r"\) (\d+)", done.stdout)
         if done.returncode != 0 or version is None:
@@ -141,19 +142,33 @@ class Programs:
         copy = copies / package.name / installation.name / programs.name
         if _same_file(copy / "postgres", programs / "postgres"):
             return copy
+        _check_path(copy)
         fresh = self._folder / "binaries.new"
         for stale in (fresh, copies):
             if stale.exists():
                 shutil.rmtree(stale)
         ignored = shutil.ignore_patterns("*.a", "include", "pkgconfig")
-        shutil.copytree(installation, fresh / package.name / installation.name, ignore=ignored, symlinks=True)
-        if libraries.is_dir():
-            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
-        for path in (fresh, *fresh.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+        try:
+            shutil.copytree(installation, fresh / package.name / installation.name, ignore=ignored, symlinks=True)
+            if libraries.is_dir():
+                shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+            for path in (fresh, *fresh.rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         fresh.rename(copies)
         return copy
+
+
+def _check_path(binaries: Path) -> None:
+    """Refuse a folder whose path means something else to a shell; PostgreSQL's programs find each other through one."""
+    if odd := sorted(set('"$`\\') & set(os.path.realpath(binaries))):
+        raise ServerError(
+            f"The path of PostgreSQL's programs, {binaries}, has a character that a shell reads as its own "
+            f"({' '.join(odd)}), and they call each other through one; choose a folder without it."
+        )
 
 
 def _same_file(one: Path, other: Path) -> bool:
