@@ -19,7 +19,7 @@ from tokens.errors import UsageError
 from tokens.inventory.analysis import Analysis
 from tokens.inventory.analysis import analyze as analysis_of
 from tokens.journal import beginning, setup
-from tokens.journal.opening import open_journal
+from tokens.journal.opening import with_journal
 from tokens.journal.record import Recorder
 from tokens.rotation.backend import Question
 from tokens.rotation.candidate import Search
@@ -156,8 +156,13 @@ def store(
     address = _address(target)
     _refuse(guards(plan.notes), allow)
     with database.connect(address) as connection:
-        open_journal(address, connection, allow, ask=None, tell=lambda _: None)
-        return beginning.store(connection, plan, origin.here(), reason, with_names=names)
+        return with_journal(
+            address,
+            lambda: beginning.store(connection, plan, origin.here(), reason, with_names=names, allow=allow),
+            allow,
+            ask=None,
+            tell=lambda _: None,
+        )
 
 
 def withdraw(target: str | Address, run: int, *, reason: str | None = None) -> None:
@@ -301,8 +306,13 @@ def _begun(
     if not plan.tokens:
         return Result(None)
     with database.connect(address) as connection:
-        open_journal(address, connection, allow, ask=None, tell=lambda _: None)
-        record = beginning.begin(connection, plan, origin.here(), reason)
+        record = with_journal(
+            address,
+            lambda: beginning.begin(connection, plan, origin.here(), reason, allow=allow),
+            allow,
+            ask=None,
+            tell=lambda _: None,
+        )
     return _carried_out(address, plan, record, jobs, on_event)
 
 

@@ -14,7 +14,6 @@ from tokens.change.change import Change
 from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.beginning import begin
-from tokens.journal.opening import open_journal
 from tokens.journal.record import Recorder
 from tokens.origin import here
 from tokens.run.batches import BatchCommitted, Finished, Recounted, run
@@ -95,5 +94,4 @@ def _transactions() -> Iterator[list[float]]:
 
 def _begun(address: Address, plan: Plan) -> Recorder:
     with database.connect(address) as connection:
-        open_journal(address, connection, ask=None, tell=print)
         return begin(connection, plan, here(), None)

@@ -19,7 +19,7 @@ from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import beginning, opening
+from tokens.journal import beginning
 from tokens.journal.record import Recorder
 from tokens.origin import Origin
 from tokens.selection import DateRange, Selection
@@ -114,10 +114,14 @@ def _change(
     who = origin.here()  # asked before this process may become the GitLab user
     site, usage = located(environment, locate, logs)
     cannot_ask = handling.store or handling.json or not handling.asks
-    if handling.journal and cannot_ask and not handling.dry_run:
-        opening.check_beforehand(site.address, handling.allow)
-    if not (handling.store or handling.dry_run):
-        beginning.check_alone(site.address, kind, four_eyes=handling.four_eyes)
+    beginning.check_beforehand(
+        site.address,
+        kind,
+        recorded=handling.journal and cannot_ask and not handling.dry_run,
+        alone=not (handling.store or handling.dry_run),
+        four_eyes=handling.four_eyes,
+        allow=handling.allow,
+    )
     with environment.announced("Making the plan"):
         plan = make_plan(site.address, kind, selection, change, options=options, release=site.release)
     report = Report(environment, as_json=handling.json, instance=known(site.instance, plan))

@@ -11,7 +11,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
 from tokens.journal import beginning
-from tokens.journal.opening import open_journal
+from tokens.journal.opening import with_journal
 from tokens.journal.record import Recorder
 from tokens.journal.runs import PLAN_LIFETIME
 from tokens.origin import Origin
@@ -30,9 +30,14 @@ def store(
         TokensError: see `tokens.journal.opening` and `tokens.journal.beginning`.
     """
     with database.connect(address) as connection:
-        open_journal(address, connection, handling.allow, ask=None, tell=environment.tell)
-        with environment.announced("Storing the plan"):
-            number = beginning.store(connection, plan, who, handling.reason, with_names=handling.names)
+
+        def stored_now() -> int:
+            with environment.announced("Storing the plan"):
+                return beginning.store(
+                    connection, plan, who, handling.reason, with_names=handling.names, allow=handling.allow
+                )
+
+        number = with_journal(address, stored_now, handling.allow, ask=None, tell=environment.tell)
     stored = f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours." + to_type(
         "to carry it out", "apply", "--run", number
     )
@@ -63,8 +68,15 @@ def begin(
     """
     ask = None if prompts is None else partial(prompts.confirm, INSTALL, default=True)
     with database.connect(address) as connection:
-        if not open_journal(address, connection, allow, ask=ask, tell=environment.tell):
-            environment.print(NO_WAY_BACK)
-            return Recorder()
-        with environment.announced("Storing the plan"):
-            return beginning.begin(connection, plan, who, reason, with_names=names, four_eyes=four_eyes)
+
+        def begun_now() -> Recorder:
+            with environment.announced("Storing the plan"):
+                return beginning.begin(
+                    connection, plan, who, reason, with_names=names, four_eyes=four_eyes, allow=allow
+                )
+
+        begun = with_journal(address, begun_now, allow, ask=ask, tell=environment.tell)
+    if begun is None:
+        environment.print(NO_WAY_BACK)
+        return Recorder()
+    return begun

@@ -1,6 +1,6 @@
 """Beginning a change: its plan is stored and taken on in one transaction, or what was stored before is taken on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from tokens import database
@@ -8,21 +8,66 @@ from tokens.address import Address
 from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import LockTimeout, Refused
-from tokens.journal import installation, record, settings, storing, trust
+from tokens.journal import installation, opening, record, settings, storing
+from tokens.journal.installation import JournalOutdated
 from tokens.journal.opening import TIMEOUTS
 from tokens.journal.record import Record, Recorder
 from tokens.origin import Origin
 
 
-def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None, *, with_names: bool = True) -> int:
-    """Keep a plan in a journal that is ready, for `resume`; returns the number of its run.
+def check_beforehand(
+    address: Address,
+    kind: RunKind,
+    *,
+    recorded: bool,
+    alone: bool,
+    four_eyes: bool = False,
+    allow: Collection[str] = (),
+) -> None:
+    """Refuse, before anything is planned, what would be refused when the change of this kind begins.
 
-    `with_names` keeps what its tokens are called, too.
+    `recorded` is whether a journal has to be there, or one that can be migrated, since nobody can be asked later
+    whether to install it; `alone` whether one person plans and carries out. The other arguments are as of `begin`.
 
     Raises:
-        DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
+        DatabaseError, JournalMissing, JournalUntrusted, Refused: see `begin`.
+        FourEyes: with what to do instead.
     """
-    with _writing(connection):
+    if not (recorded or alone):
+        return
+    with database.reading(address) as connection:
+        if recorded:
+            try:
+                opening.check(connection, allow)
+            except JournalOutdated:
+                readable = False
+            else:
+                readable = True
+        else:
+            readable = installation.readable_revision(connection) == installation.REVISION
+        if alone and four_eyes:
+            raise settings.alone(kind, by_configuration=True)
+        if alone and readable:
+            settings.check_alone(connection, kind)
+
+
+def store(
+    connection: Connection,
+    plan: Plan,
+    origin: Origin,
+    reason: str | None,
+    *,
+    with_names: bool = True,
+    allow: Collection[str] = (),
+) -> int:
+    """Keep a plan in the journal, for `resume`; returns the number of its run.
+
+    `with_names` keeps what its tokens are called, too; `allow` has words of guards.
+
+    Raises:
+        DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
+    """
+    with _writing(connection, allow):
         return storing.store(connection, plan, origin, reason, with_names=with_names)
 
 
@@ -34,30 +79,38 @@ def begin(
     *,
     with_names: bool = True,
     four_eyes: bool = False,
+    allow: Collection[str] = (),
 ) -> Record:
-    """Store a plan in a journal that is ready, and begin it. Raises what `begin_stored` raises."""
+    """Store a plan in the journal, and begin it. Raises what `begin_stored` raises."""
     return begin_stored(
         connection,
         plan.kind,
         origin,
         lambda: storing.store(connection, plan, origin, reason, with_names=with_names),
         four_eyes=four_eyes,
+        allow=allow,
     )
 
 
 def begin_stored(
-    connection: Connection, kind: RunKind, origin: Origin, store: Callable[[], int], *, four_eyes: bool = False
+    connection: Connection,
+    kind: RunKind,
+    origin: Origin,
+    store: Callable[[], int],
+    *,
+    four_eyes: bool = False,
+    allow: Collection[str] = (),
 ) -> Record:
-    """Begin the run of this kind that `store` puts into a journal that is ready, and whose number it returns.
+    """Begin the run of this kind that `store` puts into the journal, and whose number it returns.
 
-    `four_eyes` is whether the configuration demands two people; the journal may, too.
+    `four_eyes` is whether the configuration demands two people; the journal may, too. `allow` has words of guards.
 
     Raises:
-        DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
+        DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
         FourEyes: two people are needed; nothing was stored.
         Refused: another run is under way; nothing was stored.
     """
-    with _writing(connection):
+    with _writing(connection, allow):
         settings.check_alone(connection, kind, four_eyes=four_eyes)
         record.check_idle(connection)
         number = store()
@@ -109,12 +162,11 @@ def withdraw(address: Address, run: int, origin: Origin, reason: str | None) -> 
     """Withdraw a plan that nobody has begun.
 
     Raises:
-        DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
+        DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
         Refused: it has been begun, or somebody is just beginning it.
         UsageError: there is no such run.
     """
-    with _held(run), database.connect(address) as connection, database.writing(connection, **TIMEOUTS):
-        installation.check(connection)
+    with _held(run), database.connect(address) as connection, _writing(connection):
         storing.withdraw(connection, run, origin, reason)
 
 
@@ -122,7 +174,7 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
     """Begin a run that the journal has; `four_eyes` as of `begin_stored`.
 
     Raises:
-        DatabaseError, JournalUntrusted: see `tokens.errors` and `tokens.journal.trust`.
+        DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
         FourEyes: who planned it may not carry it out.
         Refused: another run is under way, somebody is just beginning this one, or it was withdrawn.
         UsageError: it is complete.
@@ -132,10 +184,10 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
 
 
 @contextmanager
-def _writing(connection: Connection) -> Iterator[None]:
-    """A transaction that writes into the journal, checked to be trusted: what writes in it need not ask again."""
+def _writing(connection: Connection, allow: Collection[str] = ()) -> Iterator[None]:
+    """A transaction that writes into the journal, checked to be ready: what writes in it need not ask again."""
     with database.writing(connection, **TIMEOUTS):
-        trust.check(connection)
+        opening.check(connection, allow)
         yield
 
 

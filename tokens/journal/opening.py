@@ -1,14 +1,15 @@
 """The journal, made ready for a change: checked, migrated where it is older, installed where somebody wants it."""
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from functools import partial
+from typing import TypeVar, overload
 
-from tokens import database
 from tokens.address import Address
 from tokens.database import Connection
 from tokens.journal import installation, publications, setup
 from tokens.journal.installation import JournalMissing, JournalOutdated
+
+Done = TypeVar("Done")
 
 TIMEOUTS = {"lock_timeout": "10s", "statement_timeout": "30s"}
 """Of a transaction that writes nothing but the journal."""
@@ -29,35 +30,38 @@ def check(connection: Connection, allow: Collection[str] = ()) -> None:
         raise
 
 
-def check_beforehand(address: Address, allow: Collection[str] = ()) -> None:
-    """Make sure that a journal is there or can be migrated, where nobody can be asked later whether to install it.
-
-    Raises:
-        JournalMissing, JournalUntrusted, Refused: see `check`.
-    """
-    with database.reading(address) as connection, suppress(JournalOutdated):
-        check(connection, allow)
-
-
-def open_journal(
+@overload
+def with_journal(
+    address: Address, work: Callable[[], Done], allow: Collection[str], *, ask: None, tell: Callable[[str], None]
+) -> Done: ...
+@overload
+def with_journal(
     address: Address,
-    connection: Connection,
-    allow: Collection[str] = (),
+    work: Callable[[], Done],
+    allow: Collection[str],
     *,
     ask: Callable[[], bool] | None,
     tell: Callable[[str], None],
-) -> bool:
-    """Make sure that there is a journal of our version; False where somebody was asked and goes without.
+) -> Done | None: ...
+def with_journal(
+    address: Address,
+    work: Callable[[], Done],
+    allow: Collection[str],
+    *,
+    ask: Callable[[], bool] | None,
+    tell: Callable[[str], None],
+) -> Done | None:
+    """What `work` returns, which begins with `check`; None where somebody was asked for a journal and goes without.
+
+    Where `work` finds no journal or an older one, that is installed or migrated, and `work` is called again.
 
     Raises:
         JournalMissing, JournalUntrusted, Refused: see `check`; see also `tokens.journal.setup.install`.
     """
-
-    def check_here() -> None:
-        with database.writing(connection, **TIMEOUTS):
-            check(connection, allow)
-
-    return make_ready(check_here, partial(setup.install, address, allow), ask=ask, tell=tell)
+    done: list[Done] = []
+    if not make_ready(lambda: done.append(work()), partial(setup.install, address, allow), ask=ask, tell=tell):
+        return None
+    return done[0] if done else work()
 
 
 def make_ready(
