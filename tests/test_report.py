@@ -343,9 +343,9 @@ def test_a_browser_shows_a_forecast_to_everybody(
 ) -> None:
     with make_engine(gitlab_database).begin() as connection:
         owner = make_user(connection)
-        for days in range(1, 350, 3):
-            make_tokens(connection, 10, user_id=owner, expires_at=after(days))
-    words = ("forecast", "--target", url(gitlab_database), "--until", "1y", "--output", "html")
+        for days in range(1, 85, 3):
+            make_tokens(connection, 50, user_id=owner, expires_at=after(days))
+    words = ("forecast", "--target", url(gitlab_database), "--until", "90d", "--output", "html")
     for more in (["--by", "day"], ["--sort", "tokens"]):
         assert typed(*words, *more) == 0
         path = tmp_path / f"{more[1]}.html"
@@ -355,7 +355,7 @@ def test_a_browser_shows_a_forecast_to_everybody(
                 assert seen.violations() == []
                 assert not seen.overflows()
                 assert (seen.requests, seen.complaints) == ([], [])
-                assert seen.page.locator("h1").inner_text().startswith("1,170 tokens expire")
+                assert seen.page.locator("h1").inner_text().startswith("1,400 tokens expire")
 
 
 def test_it_is_sorted_by_keyboard_and_read_without_a_script(browser: "Browser", evil_page: Path) -> None:
