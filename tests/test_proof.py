@@ -188,6 +188,16 @@ def test_a_stored_plan_is_shown_with_its_tokens_and_nothing_is_begun(instance: I
     assert instance.counts() == {str(SOON): 60}
 
 
+def test_of_a_complete_run_a_program_gets_the_heading_alone(instance: Instance) -> None:
+    instance.done(*STORE, env=ERIKA)
+    words = ("apply", "--run", 1, "--dry-run", "--output", "csv")
+    heading = instance.done(*words).splitlines()[0]
+    instance.done("apply", "--run", 1, "--yes", env=MAX)
+    left = instance.run(*words)
+    assert (left.returncode, left.stdout) == (0, f"{heading}\n")
+    assert left.stderr == "Run 1 is complete: there is nothing to do.\n"
+
+
 def test_a_withdrawn_plan_is_refused_and_says_who_when_and_why(instance: Instance) -> None:
     instance.done(*STORE, env=ERIKA)
     out = instance.done("withdraw", "--run", 1, "--reason", "wrong group", "--yes", env=MAX)

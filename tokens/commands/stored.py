@@ -1,6 +1,6 @@
 """`apply`, `withdraw` and `undo`: what the journal has is carried out, gone on with, withdrawn, or taken back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tokens import database, origin
 from tokens.call import to_type
@@ -18,11 +18,12 @@ from tokens.errors import ExitStatus
 from tokens.journal import beginning, installation, listing, runs
 from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
-from tokens.journal.runs import PLAN_LIFETIME
+from tokens.journal.runs import PLAN_LIFETIME, StoredRun
 from tokens.origin import Origin
 from tokens.run.stored_plans import Application, RunComplete, plan_to_apply
 from tokens.run.undo import plan_to_undo
 from tokens.targets.here.site import Site
+from tokens.targets.instance import Instance
 from tokens.targets.places import Locate
 from tokens.views import plan as view
 from tokens.views.history import tokens_csv
@@ -83,15 +84,17 @@ def _apply(
         with environment.announced("Reading the plan"):
             found = plan_to_apply(site.address, run, release=site.release)
     except RunComplete as complete:
+        if handling.csv:
+            _print_csv(environment, complete.stored, (), report.instance)
+            environment.tell(str(complete))
+            return DONE
         report.add(run=run, state=RunState.DONE.value)
         report.say(str(complete))
         return DONE
     stored, plan = found.stored, found.plan
     report.instance = known(report.instance, plan)
     if handling.csv:
-        environment.take_utf8()
-        for line in tokens_csv(stored, _listed(site, found), report.instance):
-            environment.write(f"{line}\n")
+        _print_csv(environment, stored, _listed(site, found), report.instance)
         return DONE
     propose(plan, report, view.title_to_apply(found, report.instance, report.columns))
     if found.undone:
@@ -113,6 +116,14 @@ def _apply(
         return beginning.resume(site.address, run, who, four_eyes=handling.four_eyes)
 
     return carry_out(environment, site, plan, begin, handling, report)
+
+
+def _print_csv(
+    environment: Environment, stored: StoredRun, listed: Iterable[listing.TokenOutcome], instance: Instance
+) -> None:
+    environment.take_utf8()
+    for line in tokens_csv(stored, listed, instance):
+        environment.write(f"{line}\n")
 
 
 def _listed(site: Site, found: Application) -> Iterator[listing.TokenOutcome]:

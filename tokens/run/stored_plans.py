@@ -32,6 +32,10 @@ STORED_TOKENS = """t.id IN (
 class RunComplete(UsageError):
     """Nothing is left of a run that was to be continued: who wanted just that need do nothing."""
 
+    def __init__(self, stored: StoredRun) -> None:
+        super().__init__(f"Run {stored.id} is complete: there is nothing to do.")
+        self.stored = stored
+
 
 @dataclass(frozen=True)
 class Application:
@@ -69,7 +73,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             raise Refused(f"Run {run} {stored.withdrawal}: there is nothing to apply.")
         schema = preflight.check(connection, stored.change.needs)
         if stored.state is RunState.DONE:
-            raise RunComplete(f"Run {run} is complete: there is nothing to do.")
+            raise RunComplete(stored)
         if stored.kind is RunKind.UNDO and stored.undoes is None:
             raise Refused(f"Run {run} undoes a run that the journal has forgotten, so it cannot go on.")
         undone = None if stored.undoes is None else read_run(connection, stored.undoes)
