@@ -95,6 +95,13 @@ def test_in_a_database_that_somebody_has_made_look_like_gitlabs_no_code_of_his_r
         "ALTER TABLE public.users ADD CHECK (public.rise(id)) NOT VALID",
         "CREATE RULE rise AS ON UPDATE TO public.members WHERE public.rise(old.id) DO ALSO NOTHING",
         "ALTER TABLE public.members ALTER COLUMN access_level SET DEFAULT public.rise(1)::integer",
+        "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE));"
+        "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odd",
+        "CREATE DOMAIN public.odd AS bigint; CREATE DOMAIN public.odder AS public.odd;"
+        "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odder;"
+        "ALTER DOMAIN public.odd OWNER TO mallory",
+        "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE));"
+        "ALTER TABLE public.members ADD COLUMN more public.odd[]",
     ],
 )
 def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_there(
@@ -124,6 +131,14 @@ INDEX = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"
         ),
         (
             (
+                "CREATE DOMAIN public.odd AS integer",
+                "ALTER DOMAIN public.odd OWNER TO mallory",
+                "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odd",
+            ),
+            "mallory",
+        ),
+        (
+            (
                 "CREATE VIEW public.seen AS SELECT 1 AS id",
                 "ALTER VIEW public.seen OWNER TO mallory",
                 "CREATE RULE rise AS ON UPDATE TO public.members WHERE EXISTS (TABLE public.seen) DO ALSO NOTHING",
@@ -131,7 +146,7 @@ INDEX = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"
             "mallory",
         ),
     ],
-    ids=["function", "type", "view"],
+    ids=["function", "type", "type of a column", "view"],
 )
 def test_what_hangs_there_may_be_all_that_another_role_owns(
     replicated: Replicated, superuser: Superuser, planted: tuple[str, ...], owner: str

@@ -57,7 +57,7 @@ SELECT
     ) trusted;
 
 -- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
-WITH me AS MATERIALIZED (
+WITH RECURSIVE me AS MATERIALIZED (
       -- Who has logged in may be a superuser still, after a SET ROLE: code can take it back.
       SELECT r.oid, r.rolsuper OR s.rolsuper AS rolsuper
       FROM pg_catalog.pg_roles r
@@ -81,6 +81,19 @@ WITH me AS MATERIALIZED (
       JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
       JOIN tokens ON owner.rolsuper OR owner.oid = tokens.owner -- others' are not taken for GitLab's
       WHERE c.relname = ANY(CAST($2 AS text[])) AND c.relkind IN ('r', 'p')
+    ),
+    -- The types of columns, what a domain is made of, and the elements of an array.
+    types AS (
+      SELECT a.atttypid AS oid, r.oid AS on_table, r.name
+      FROM relations r
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+      WHERE r.is_written
+      UNION
+      SELECT made_of.oid, types.on_table, types.name
+      FROM types
+      JOIN pg_catalog.pg_type t ON t.oid = types.oid
+      CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem)) AS made_of (oid)
+      WHERE made_of.oid <> 0
     ),
     parts AS MATERIALIZED (
       SELECT CAST('pg_catalog.pg_policy' AS regclass) AS class, p.oid, r.oid AS on_table, r.name, 'policy' AS kind
@@ -116,6 +129,17 @@ WITH me AS MATERIALIZED (
       SELECT CAST('pg_catalog.pg_rewrite' AS regclass), w.oid, r.oid, r.name, 'rule'
       FROM relations r
       JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
+      WHERE r.is_written
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_constraint' AS regclass), k.oid, types.on_table, types.name, 'check'
+      FROM types
+      JOIN pg_catalog.pg_constraint k ON k.contypid = types.oid
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_type' AS regclass), types.oid, types.on_table, types.name, 'column'
+      FROM types
+      UNION ALL
+      SELECT CAST('pg_catalog.pg_class' AS regclass), r.oid, r.oid, r.name, 'column'
+      FROM relations r
       WHERE r.is_written
     ),
     uses AS (
