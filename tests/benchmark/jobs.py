@@ -1,11 +1,13 @@
 """A change with its journal by one worker and by two, from the plan to the recount, against one UPDATE in psql.
 
-The plan is measured against one SELECT of its ids in psql, and look-ups beside two workers against those beside psql.
+The plan is measured against one SELECT of its ids in psql, and look-ups beside two workers against those beside one
+UPDATE and beside two at once.
 """
 
 import statistics
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.benchmark import steps
 from tests.benchmark.copies import OLD, SELECTED, UPDATE, Copies
@@ -69,15 +71,28 @@ def measure_memory(copies: Copies) -> None:
 
 
 def measure_lookups(copies: Copies, tokens: int) -> None:
-    """How long others wait for an answer beside two workers, and beside the UPDATE."""
-    with copies.copy() as address, looking_up(address, tokens) as lookups:
-        taken = copies.psql(address, UPDATE)
-        ended = time.monotonic()
-    psql = _p99("UPDATE", lookups.between(ended - taken, ended))
+    """How long others wait for an answer beside two workers, beside the UPDATE, and beside two UPDATEs at once."""
+    one = _p99_beside_psql(copies, tokens, [UPDATE])
+    half = tokens // 2
+    two = _p99_beside_psql(copies, tokens, [f"{UPDATE} AND id <= {half}", f"{UPDATE} AND id > {half}"])
     with copies.copy() as address, looking_up(address, tokens) as lookups:
         began, done = _extended(address)
     ours = _p99("two workers", lookups.between(began, began + done.run))
-    judge("jobs: look-ups' p99, two / UPDATE", ours / psql, 2)
+    judge("jobs: look-ups' p99, two / UPDATE", ours / one, 2)
+    judge("jobs: look-ups' p99, two / two UPDATEs", ours / two, 1)
+
+
+def _p99_beside_psql(copies: Copies, tokens: int, updates: Sequence[str]) -> float:
+    """The look-ups' p99 beside these UPDATEs at once, each in a psql of its own."""
+    with (
+        copies.copy() as address,
+        looking_up(address, tokens) as lookups,
+        ThreadPoolExecutor(len(updates)) as pool,
+    ):
+        taken = max(pool.map(lambda update: copies.psql(address, update), updates))
+        ended = time.monotonic()
+    what = "UPDATE" if len(updates) == 1 else f"{len(updates)} UPDATEs"
+    return _p99(what, lookups.between(ended - taken, ended))
 
 
 def _extended(address: Address) -> tuple[float, Steps]:

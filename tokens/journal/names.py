@@ -6,7 +6,7 @@ The server takes them from GitLab's tables into the journal's, so no name travel
 from tokens.database import Connection
 from tokens.gitlab.needs import Needs
 from tokens.gitlab.ownership import REMEMBERED
-from tokens.gitlab.schema import MEMBERS, ROUTES, TOKENS, USER_DETAILS, USERS, Schema, read_schema
+from tokens.gitlab.schema import MEMBERS, ROUTES, TOKENS, USER_DETAILS, USERS, Schema
 
 NEEDS = Needs(
     reads={
@@ -83,18 +83,18 @@ def path(schema: Schema) -> str:
     return PATH.replace("{remembered}", remembered)
 
 
-def keep(connection: Connection, run: int, first: int, last: int, chunks: int) -> None:
+def keep(connection: Connection, schema: Schema, run: int, first: int, last: int, chunks: int) -> None:
     """Keep the names of the tokens in the stored chunks from one position to another, in the open transaction.
 
     `chunks` is how many these are.
     """
-    of_bot = path(read_schema(connection))
+    of_bot = path(schema)
     positions = {"run": run, "first": first, "last": last}
     # The server would find the names of all chunks once more before it sees that there are no others.
     if connection.execute(KEEP.replace("{path}", of_bot), **positions) < chunks:
         connection.execute(KEEP_OTHERS.replace("{path}", of_bot), **positions)
 
 
-def keep_of_rotations(connection: Connection, run: int) -> None:
+def keep_of_rotations(connection: Connection, schema: Schema, run: int) -> None:
     """Keep the names of the tokens of a run that gets successors for them, in the open transaction."""
-    connection.execute(KEEP_OF_ROTATIONS.replace("{path}", path(read_schema(connection))), run=run)
+    connection.execute(KEEP_OF_ROTATIONS.replace("{path}", path(schema)), run=run)

@@ -8,7 +8,7 @@ from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
-from tokens.gitlab.schema import read_schema
+from tokens.gitlab.schema import Schema, read_schema
 from tokens.gitlab.settings import read_policy
 from tokens.journal import chain, names
 from tokens.journal.installation import RunState
@@ -54,8 +54,10 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
 
     The caller has checked that the journal is trusted.
     """
+    schema = read_schema(connection)
     run = store_run(
         connection,
+        schema,
         plan.kind,
         selection=plan.selection,
         change={
@@ -83,13 +85,14 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
         )
         if with_names:
             places = [chunk.position for chunk in stored]
-            names.keep(connection, run, min(places), max(places), len(places))
+            names.keep(connection, schema, run, min(places), max(places), len(places))
     chain.seal(connection, run)
     return run
 
 
 def store_run(
     connection: Connection,
+    schema: Schema,
     kind: RunKind,
     *,
     selection: Mapping[str, object],
@@ -117,7 +120,7 @@ def store_run(
         version=__version__,
         undoes=undoes,
         tokens=tokens,
-        policy=_policy(connection),
+        policy=_policy(connection, schema),
     )
     return int(row.id)
 
@@ -142,11 +145,11 @@ def withdraw(connection: Connection, run: int, origin: Origin, reason: str | Non
     chain.enter(connection, run)
 
 
-def _policy(connection: Connection) -> str | None:
+def _policy(connection: Connection, schema: Schema) -> str | None:
     """What the instance demands now; None for a role that may not know it, for no run fails by that."""
     try:
         with connection.transaction():
-            return json.dumps(read_policy(connection, read_schema(connection)).as_dict())
+            return json.dumps(read_policy(connection, schema).as_dict())
     except Refused:
         return None
 

@@ -11,6 +11,7 @@ from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule
+from tokens.gitlab.schema import read_schema
 from tokens.journal import chain, names
 from tokens.journal.record import Record
 from tokens.journal.storing import store_run
@@ -114,8 +115,10 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
     new_owners = {one.new_owner.username for one in rotations if one.new_owner is not None}
     dates = {one.expires_at for one in rotations}
     common = dates.pop() if len(dates) == 1 else None
+    schema = read_schema(connection)
     run = store_run(
         connection,
+        schema,
         RunKind.ROTATE,
         selection={"user": owners, "ids": len(rotations), **({"new_owner": new_owners.pop()} if new_owners else {})},
         change={"to": common and common.literal, "by": None, "days": 1},
@@ -134,7 +137,7 @@ def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: st
             grace=one.grace_until and one.grace_until.literal,
             owner=one.new_owner and one.new_owner.id,
         )
-    names.keep_of_rotations(connection, run)
+    names.keep_of_rotations(connection, schema, run)
     chain.seal(connection, run)
     return run
 
