@@ -100,8 +100,14 @@ def test_in_a_database_that_somebody_has_made_look_like_gitlabs_no_code_of_his_r
         "CREATE DOMAIN public.odd AS bigint; CREATE DOMAIN public.odder AS public.odd;"
         "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odder;"
         "ALTER DOMAIN public.odd OWNER TO mallory",
+        "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE)); CREATE DOMAIN public.odder AS public.odd;"
+        "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odder",
         "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE));"
         "ALTER TABLE public.members ADD COLUMN more public.odd[]",
+        "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE));"
+        "ALTER TABLE public.personal_access_tokens ADD CHECK (CAST(id AS public.odd) > 0) NOT VALID",
+        "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE));"
+        "CREATE INDEX odd ON public.users (id) WHERE CAST(id AS public.odd) > 0",
     ],
 )
 def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_there(

@@ -270,6 +270,7 @@ def test_who_planned_may_not_apply_where_the_journal_demands_four_eyes(instance:
         (*EXTEND, "--yes", "--no-journal"),
         ("remove", "--expires", SOON, "--yes"),
     ):
+        assert instance.run(*words, env=ERIKA).stdout == ""  # before anything is planned
         assert instance.refusal(*words, env=ERIKA) == (
             "Two people are needed here, one to plan a change and one to carry it out: nothing was changed. "
             "Give the same command with --plan in place of --yes or --no-journal, then another person uses apply --run."
@@ -356,6 +357,8 @@ def test_turning_it_off_stays_on_record_and_the_configuration_cannot(instance: I
 def test_the_configuration_demands_it_of_its_callers(instance: Instance) -> None:
     on = {"INVOKE_TOKENS_FOUR_EYES": "true"}
     assert "Two people are needed" in instance.refusal(*EXTEND, "--yes", env=on)
+    nowhere = ("--no-journal", "--target", "postgresql://nobody@127.0.0.1:1/nowhere")  # no database is asked for that
+    assert "Two people are needed" in instance.refusal(*EXTEND, "--yes", *nowhere, env=on)
     line = instance.refusal("rotate", "--within", "60d", "--yes", env=on)
     assert "Two people are needed" in line
     assert line.endswith(" for somebody else, and tokens.four_eyes in Invoke's configuration demands it.")

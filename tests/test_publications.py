@@ -15,7 +15,7 @@ from tests.testbed.commands import call_here
 from tests.testbed.factories import make_membership, make_project, make_token, make_tokens, make_user
 from tests.testbed.folders import public_folder
 from tests.testbed.instance import LATER, SOON
-from tests.testbed.journal import make_old_run, make_plan
+from tests.testbed.journal import SOMEBODY, make_old_run, make_plan
 from tests.testbed.logical import GITLAB, Logical, Replica, execute, value
 from tests.testbed.program import GITLAB_TOKENS
 from tokens import database
@@ -23,8 +23,8 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.inventory.diagnosis import Finding, Verdict, diagnose
-from tokens.journal import contents, publications, setup
-from tokens.journal.installation import REVISION
+from tokens.journal import beginning, contents, publications, setup
+from tokens.journal.installation import REVISION, JournalOutdated
 from tokens.targets.demo.programs import packaged_binaries
 from tokens.upgrade import Branch, upgrade
 
@@ -139,7 +139,8 @@ def test_a_subscriber_in_sync_goes_on_getting_gitlabs_rows_from_installation_to_
 
 
 @pytest.mark.slow
-def test_a_journal_of_an_older_revision_is_migrated_on_both_sides(servers: Logical) -> None:
+@pytest.mark.parametrize("way", ["--yes", "--plan"])
+def test_a_journal_of_an_older_revision_is_migrated_on_both_sides(servers: Logical, way: str) -> None:
     with servers.database() as both:
         publisher, subscriber = as_gitlab(both.publisher), as_gitlab(both.subscriber)
         for address in (subscriber, publisher):
@@ -158,15 +159,22 @@ def test_a_journal_of_an_older_revision_is_migrated_on_both_sides(servers: Logic
         with make_engine(publisher).begin() as connection:
             make_tokens(connection, 2, expires_at=SOON)
 
-        words = ("extend", "--expires", str(SOON), "--to", str(LATER), "--yes")
+        words = ("extend", "--expires", str(SOON), "--to", str(LATER), way)
         assert "publication everything" in run_task(publisher, *words, status=ExitStatus.REFUSED)
         assert contents.status(publisher).revision == "2"
+        # Who migrates nothing is told of the revision alone.
+        with pytest.raises(JournalOutdated, match=r"The journal is of revision 2.*migrate it"):
+            beginning.withdraw(publisher, run, SOMEBODY, None)
+        with pytest.raises(JournalOutdated, match=r"The journal is of revision 2.*migrate it"):
+            beginning.resume(publisher, run, SOMEBODY)
         finding = journal_finding(publisher)
         assert finding.verdict is Verdict.WARN
         assert "publication everything will carry" in finding.text
         psql(subscriber, run_task(publisher, "journal.install", "--sql"))
         run_task(publisher, *words, "--allow", "publication")
         assert contents.status(publisher).revision == REVISION
+        if way == "--plan":
+            run_task(publisher, "apply", "--run", str(run + 1), "--yes")
         assert value(subscriber, SHAPE) == value(publisher, SHAPE)
         assert in_sync(both)
         assert contents.prune(publisher, date(9999, 1, 1)) == 2

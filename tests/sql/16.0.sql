@@ -82,20 +82,7 @@ WITH RECURSIVE me AS MATERIALIZED (
       JOIN tokens ON owner.rolsuper OR owner.oid = tokens.owner -- others' are not taken for GitLab's
       WHERE c.relname = ANY(CAST($2 AS text[])) AND c.relkind IN ('r', 'p')
     ),
-    -- The types of columns, what a domain is made of, and the elements of an array.
-    types AS (
-      SELECT a.atttypid AS oid, r.oid AS on_table, r.name
-      FROM relations r
-      JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
-      WHERE r.is_written
-      UNION
-      SELECT made_of.oid, types.on_table, types.name
-      FROM types
-      JOIN pg_catalog.pg_type t ON t.oid = types.oid
-      CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem)) AS made_of (oid)
-      WHERE made_of.oid <> 0
-    ),
-    parts AS MATERIALIZED (
+    direct AS MATERIALIZED (
       SELECT CAST('pg_catalog.pg_policy' AS regclass) AS class, p.oid, r.oid AS on_table, r.name, 'policy' AS kind
       FROM relations r
       JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
@@ -130,6 +117,29 @@ WITH RECURSIVE me AS MATERIALIZED (
       FROM relations r
       JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
       WHERE r.is_written
+    ),
+    -- The types of columns and those that expressions name; what a domain is made of, and the elements of an array.
+    types AS (
+      (
+        SELECT a.atttypid AS oid, r.oid AS on_table, r.name
+        FROM relations r
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE r.is_written
+        UNION
+        SELECT d.refobjid, direct.on_table, direct.name
+        FROM direct
+        JOIN pg_catalog.pg_depend d ON d.classid = direct.class AND d.objid = direct.oid
+        WHERE d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
+      )
+      UNION
+      SELECT made_of.oid, types.on_table, types.name
+      FROM types
+      JOIN pg_catalog.pg_type t ON t.oid = types.oid
+      CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem)) AS made_of (oid)
+      WHERE made_of.oid <> 0
+    ),
+    parts AS MATERIALIZED (
+      SELECT * FROM direct
       UNION ALL
       SELECT CAST('pg_catalog.pg_constraint' AS regclass), k.oid, types.on_table, types.name, 'check'
       FROM types

@@ -5,7 +5,8 @@ reads or writes a row. GitLab has none with functions of its own where we read, 
 write (16.0 to 19.5). So what is found is an administrator's, or of somebody who made a database look like GitLab's. The
 tables' owner is trusted if the database is his, too. As a superuser only superusers are.
 
-Not followed are the functions of an operator class, which only a superuser makes.
+Not followed are operator classes, which only a superuser makes, so neither are exclusion constraints; nor the parts of
+composite types and ranges, since no column with one is written here.
 """
 
 from tokens.database import Connection
@@ -37,20 +38,7 @@ FOUND = """
       JOIN tokens ON owner.rolsuper OR owner.oid = tokens.owner -- others' are not taken for GitLab's
       WHERE c.relname = ANY(CAST(%(tables)s AS text[])) AND c.relkind IN ('r', 'p')
     ),
-    -- The types of columns, what a domain is made of, and the elements of an array.
-    types AS (
-      SELECT a.atttypid AS oid, r.oid AS on_table, r.name
-      FROM relations r
-      JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
-      WHERE r.is_written
-      UNION
-      SELECT made_of.oid, types.on_table, types.name
-      FROM types
-      JOIN pg_catalog.pg_type t ON t.oid = types.oid
-      CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem)) AS made_of (oid)
-      WHERE made_of.oid <> 0
-    ),
-    parts AS MATERIALIZED (
+    direct AS MATERIALIZED (
       SELECT CAST('pg_catalog.pg_policy' AS regclass) AS class, p.oid, r.oid AS on_table, r.name, 'policy' AS kind
       FROM relations r
       JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
@@ -85,6 +73,29 @@ FOUND = """
       FROM relations r
       JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
       WHERE r.is_written
+    ),
+    -- The types of columns and those that expressions name; what a domain is made of, and the elements of an array.
+    types AS (
+      (
+        SELECT a.atttypid AS oid, r.oid AS on_table, r.name
+        FROM relations r
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE r.is_written
+        UNION
+        SELECT d.refobjid, direct.on_table, direct.name
+        FROM direct
+        JOIN pg_catalog.pg_depend d ON d.classid = direct.class AND d.objid = direct.oid
+        WHERE d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
+      )
+      UNION
+      SELECT made_of.oid, types.on_table, types.name
+      FROM types
+      JOIN pg_catalog.pg_type t ON t.oid = types.oid
+      CROSS JOIN LATERAL (VALUES (t.typbasetype), (t.typelem)) AS made_of (oid)
+      WHERE made_of.oid <> 0
+    ),
+    parts AS MATERIALIZED (
+      SELECT * FROM direct
       UNION ALL
       SELECT CAST('pg_catalog.pg_constraint' AS regclass), k.oid, types.on_table, types.name, 'check'
       FROM types

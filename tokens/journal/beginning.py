@@ -33,18 +33,16 @@ def check_beforehand(
         DatabaseError, JournalMissing, JournalUntrusted, Refused: see `begin`.
         FourEyes: with what to do instead.
     """
-    if not (recorded or alone):
+    if not recorded:
+        if alone:
+            check_alone(address, kind, four_eyes=four_eyes)
         return
     with database.reading(address) as connection:
-        if recorded:
-            try:
-                opening.check(connection, allow)
-            except JournalOutdated:
-                readable = False
-            else:
-                readable = True
-        else:
-            readable = installation.readable_revision(connection) == installation.REVISION
+        readable = True
+        try:
+            opening.check(connection, allow)
+        except JournalOutdated:
+            readable = False
         if alone and four_eyes:
             raise settings.alone(kind, by_configuration=True)
         if alone and readable:
@@ -99,11 +97,12 @@ def begin_stored(
     store: Callable[[], int],
     *,
     four_eyes: bool = False,
-    allow: Collection[str] = (),
+    allow: Collection[str] | None = None,
 ) -> Record:
     """Begin the run of this kind that `store` puts into the journal, and whose number it returns.
 
-    `four_eyes` is whether the configuration demands two people; the journal may, too. `allow` has words of guards.
+    `four_eyes` is whether the configuration demands two people; the journal may, too. `allow` has words of guards
+    where the caller migrates an older journal, and then begins again.
 
     Raises:
         DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
@@ -162,7 +161,8 @@ def withdraw(address: Address, run: int, origin: Origin, reason: str | None) -> 
     """Withdraw a plan that nobody has begun.
 
     Raises:
-        DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
+        DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and
+            `tokens.journal.installation`.
         Refused: it has been begun, or somebody is just beginning it.
         UsageError: there is no such run.
     """
@@ -174,7 +174,8 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
     """Begin a run that the journal has; `four_eyes` as of `begin_stored`.
 
     Raises:
-        DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
+        DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and
+            `tokens.journal.installation`.
         FourEyes: who planned it may not carry it out.
         Refused: another run is under way, somebody is just beginning this one, or it was withdrawn.
         UsageError: it is complete.
@@ -184,10 +185,16 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
 
 
 @contextmanager
-def _writing(connection: Connection, allow: Collection[str] = ()) -> Iterator[None]:
-    """A transaction that writes into the journal, checked to be ready: what writes in it need not ask again."""
+def _writing(connection: Connection, allow: Collection[str] | None = None) -> Iterator[None]:
+    """A transaction that writes into the journal, checked to be ready: what writes in it need not ask again.
+
+    `allow` has words of guards where the caller migrates an older journal.
+    """
     with database.writing(connection, **TIMEOUTS):
-        opening.check(connection, allow)
+        if allow is None:
+            installation.check(connection)
+        else:
+            opening.check(connection, allow)
         yield
 
 

@@ -167,7 +167,7 @@ def _check_path(binaries: Path) -> None:
     if odd := sorted(set('"$`\\') & set(os.path.realpath(binaries))):
         raise ServerError(
             f"The path of PostgreSQL's programs, {binaries}, has a character that a shell reads as its own "
-            f"({' '.join(odd)}), and they call each other through one; choose a folder without it."
+            f"({' '.join(odd)}), and they call each other through one; use a path without it."
         )
 
 
