@@ -160,8 +160,6 @@ def store(
             address,
             lambda: beginning.store(connection, plan, origin.here(), reason, with_names=names, allow=allow),
             allow,
-            ask=None,
-            tell=lambda _: None,
         )
 
 
@@ -307,11 +305,7 @@ def _begun(
         return Result(None)
     with database.connect(address) as connection:
         record = with_journal(
-            address,
-            lambda: beginning.begin(connection, plan, origin.here(), reason, allow=allow),
-            allow,
-            ask=None,
-            tell=lambda _: None,
+            address, lambda: beginning.begin(connection, plan, origin.here(), reason, allow=allow), allow
         )
     return _carried_out(address, plan, record, jobs, on_event)
 

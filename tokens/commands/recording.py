@@ -11,7 +11,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report
 from tokens.journal import beginning
-from tokens.journal.opening import with_journal
+from tokens.journal.opening import JournalDeclined, with_journal
 from tokens.journal.record import Recorder
 from tokens.journal.runs import PLAN_LIFETIME
 from tokens.origin import Origin
@@ -37,7 +37,7 @@ def store(
                     connection, plan, who, handling.reason, with_names=handling.names, allow=handling.allow
                 )
 
-        number = with_journal(address, stored_now, handling.allow, ask=None, tell=environment.tell)
+        number = with_journal(address, stored_now, handling.allow, tell=environment.tell)
     stored = f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours." + to_type(
         "to carry it out", "apply", "--run", number
     )
@@ -75,8 +75,8 @@ def begin(
                     connection, plan, who, reason, with_names=names, four_eyes=four_eyes, allow=allow
                 )
 
-        begun = with_journal(address, begun_now, allow, ask=ask, tell=environment.tell)
-    if begun is None:
-        environment.print(NO_WAY_BACK)
-        return Recorder()
-    return begun
+        try:
+            return with_journal(address, begun_now, allow, ask=ask, tell=environment.tell)
+        except JournalDeclined:
+            environment.print(NO_WAY_BACK)
+            return Recorder()

@@ -26,7 +26,7 @@ from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
 from tokens.errors import TokensError, UsageError
-from tokens.journal.opening import make_ready
+from tokens.journal.opening import JournalDeclined, make_ready
 from tokens.journal.settings import alone
 from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
@@ -307,13 +307,14 @@ def _agreed(call: _Call, left: Sequence[Resumption], proof: Verification | str) 
 
 def _open_journal(call: _Call, backend: Backend, survey: Survey) -> bool:
     """Make sure that there is a journal of our version; False where the person does not want one."""
-
-    def check() -> None:
-        if survey.journal is not None:
-            raise survey.journal
-
+    if survey.journal is None:
+        return True
     ask = partial(call.prompts.confirm, INSTALL, default=True) if call.prompts and call.options.asks else None
-    return make_ready(check, backend.install_journal, ask=ask, tell=call.environment.tell)
+    try:
+        make_ready(survey.journal, backend.install_journal, ask=ask, tell=call.environment.tell)
+    except JournalDeclined:
+        return False
+    return True
 
 
 def _received(call: _Call) -> Callable[[], bool] | None:

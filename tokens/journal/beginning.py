@@ -26,8 +26,8 @@ def check_beforehand(
 ) -> None:
     """Refuse, before anything is planned, what would be refused when the change of this kind begins.
 
-    `recorded` is whether a journal has to be there, or one that can be migrated, since nobody can be asked later
-    whether to install it; `alone` whether one person plans and carries out. The other arguments are as of `begin`.
+    `recorded` is whether a journal has to be there, or one that can be migrated, since no question will be asked;
+    `alone` whether one person plans and carries out. The other arguments are as of `begin`.
 
     Raises:
         DatabaseError, JournalMissing, JournalUntrusted, Refused: see `begin`.

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TypeVar, overload
+from typing import TypeVar
 
 from tokens.address import Address
 from tokens.database import Connection
+from tokens.errors import Refused, TokensError
 from tokens.journal import installation, publications, setup
 from tokens.journal.installation import JournalMissing, JournalOutdated
 
@@ -13,6 +14,10 @@ Done = TypeVar("Done")
 
 TIMEOUTS = {"lock_timeout": "10s", "statement_timeout": "30s"}
 """Of a transaction that writes nothing but the journal."""
+
+
+class JournalDeclined(Refused):
+    """There is no journal, and a person was asked and does not want one."""
 
 
 def check(connection: Connection, allow: Collection[str] = ()) -> None:
@@ -30,65 +35,52 @@ def check(connection: Connection, allow: Collection[str] = ()) -> None:
         raise
 
 
-@overload
-def with_journal(
-    address: Address, work: Callable[[], Done], allow: Collection[str], *, ask: None, tell: Callable[[str], None]
-) -> Done: ...
-@overload
 def with_journal(
     address: Address,
     work: Callable[[], Done],
-    allow: Collection[str],
+    allow: Collection[str] = (),
     *,
-    ask: Callable[[], bool] | None,
-    tell: Callable[[str], None],
-) -> Done | None: ...
-def with_journal(
-    address: Address,
-    work: Callable[[], Done],
-    allow: Collection[str],
-    *,
-    ask: Callable[[], bool] | None,
-    tell: Callable[[str], None],
-) -> Done | None:
-    """What `work` returns, which begins with `check`; None where somebody was asked for a journal and goes without.
+    ask: Callable[[], bool] | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Done:
+    """What `work` returns, which begins with `check`.
 
-    Where `work` finds no journal or an older one, that is installed or migrated, and `work` is called again.
+    Where `work` finds no journal or an older one, that is installed or migrated, and `work` is called again. `ask` and
+    `tell` are as of `make_ready`.
 
     Raises:
+        JournalDeclined: a person was asked, and goes without.
         JournalMissing, JournalUntrusted, Refused: see `check`; see also `tokens.journal.setup.install`.
     """
-    done: list[Done] = []
-    if not make_ready(lambda: done.append(work()), partial(setup.install, address, allow), ask=ask, tell=tell):
-        return None
-    return done[0] if done else work()
+    try:
+        return work()
+    except (JournalMissing, JournalOutdated) as fault:
+        make_ready(fault, partial(setup.install, address, allow), ask=ask, tell=tell)
+    return work()
 
 
 def make_ready(
-    check: Callable[[], None],
+    fault: TokensError,
     install: Callable[[], object],
     *,
     ask: Callable[[], bool] | None,
-    tell: Callable[[str], None],
-) -> bool:
-    """The same wherever the journal is.
+    tell: Callable[[str], object],
+) -> None:
+    """Cure what is wrong with a journal, wherever it is, or raise it.
 
     Args:
-        check: raises JournalMissing or JournalOutdated.
+        fault: what `check` has raised.
         install: installs or migrates it.
-        ask: asks whether to install one where there is none; None where nobody can be asked, so that it is an error.
+        ask: asks whether to install one where there is none; None without a person to ask, so that it is an error.
         tell: called with a line that an older one is migrated.
+
+    Raises:
+        JournalDeclined: `ask` says no.
     """
-    try:
-        check()
-    except JournalOutdated as outdated:
-        tell(f"{outdated} This is done now.")
-    except JournalMissing:
-        if ask is None:
-            raise
-        if not ask():
-            return False
-    else:
-        return True
+    if isinstance(fault, JournalOutdated):
+        tell(f"{fault} This is done now.")
+    elif not isinstance(fault, JournalMissing) or ask is None:
+        raise fault
+    elif not ask():
+        raise JournalDeclined(str(fault))
     install()
-    return True

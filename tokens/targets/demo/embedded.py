@@ -386,8 +386,7 @@ def _one_line(failure: str) -> Iterator[None]:
     try:
         yield
     except shutil.Error as error:  # of a whole tree, file by file: the first one says it
-        first = error.args[0][0][2] if isinstance(error.args[0], list) else str(error)
-        why = re.sub(r"^\[Errno \d+\] ", "", first)
+        why = re.sub(r"^\[Errno \d+\] ", "", error.args[0][0][2])
         raise ServerError(f"{failure}: {why}.") from error
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
