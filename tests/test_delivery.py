@@ -485,10 +485,21 @@ def test_without_a_list_of_processes_none_is_found_and_the_shell_is_killed_all_t
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    # Earlier, nothing but the list would know of the shell: the command interrupts only who waits for it already.
+    os.mkfifo(scene.folder / "waits")
+    wait = subprocess.Popen.wait
+
+    def tell(shell: "subprocess.Popen[bytes]", timeout: float | None = None) -> int:
+        monkeypatch.setattr(subprocess.Popen, "wait", wait)
+        (scene.folder / "waits").write_text("go\n")
+        return wait(shell, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", tell)
     before = signal.signal(signal.SIGUSR1, interrupt)
+    command = f"read go < {scene.folder}/waits; kill -USR1 $PPID; read go < {scene.folder}/never"
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_command(f"kill -USR1 $PPID; read go < {scene.folder}/never", scene.about.variables, TOKEN)
+            run_command(command, scene.about.variables, TOKEN)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert scene.found() is None
