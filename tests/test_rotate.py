@@ -36,7 +36,7 @@ from tests.testbed.rotation import CONTENT, TABLES, TOKEN
 from tests.testbed.screen import Program
 from tests.testbed.syslog import Log
 from tokens.address import Address
-from tokens.delivery.processes import still_running
+from tokens.delivery.processes import MARK, still_running
 from tokens.engine import make_engine
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
@@ -844,6 +844,22 @@ def test_a_process_that_is_killed_between_two_steps_is_resumed_to_a_good_end(
     assert [one.revoked for one in rows] == ([True, False] if step == "marked" else [True, True, False])
     token = vault if step == "marked" else vault.with_name("vault.new")
     assert gitlab.accepts(token.read_text()) == rows[-1].id
+
+
+def test_a_delivery_of_another_gitlab_with_the_same_numbers_holds_up_nothing(gitlab: Instance) -> None:
+    gitlab.api.hang(1)
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", "command:cat")
+    wait_until(lambda: gitlab.api.requests > 0)
+    process.kill()
+    ended(process)
+    numbers = {"TOKENS_RUN": "1", "TOKENS_OLD_ID": "1", MARK: "2026-01-01T00:00:00.000000+00:00 0123"}
+    with subprocess.Popen(["sleep", "1000"], env={**os.environ, **numbers}) as other:
+        try:
+            wait_until(lambda: still_running(1, 1) is not None)
+            gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/token")
+        finally:
+            other.kill()
+    assert [one.revoked for one in gitlab.rows()] == [True, True, False]
 
 
 def state(gitlab: Instance) -> str:

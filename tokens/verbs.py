@@ -247,7 +247,7 @@ def rotate(
     _refuse(survey.plan.guards if survey.plan else (), allow)
     delivery.check([new_token(one.rotation) for one in survey.remaining if one.rotation and one.makes_token])
     if resume is not None:
-        check_deliveries(resume, survey.remaining)
+        check_deliveries(resume, survey.planned_at, survey.remaining)
     number = resume
     outcomes: list[Outcome] = []
     for event in run_rotations(

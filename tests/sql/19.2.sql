@@ -5713,10 +5713,10 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
 SELECT FROM token_tasks.runs WHERE id = $1 AND state <> 'done' AND chain IS NULL;
 
 -- extend, undo, apply, remove, rotate, revoke
-UPDATE token_tasks.runs
+UPDATE token_tasks.runs r
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
     WHERE id = $1 AND state NOT IN ('done', 'withdrawn')
-    RETURNING attempt;
+    RETURNING attempt, to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS planned_at;
 
 -- extend, undo, apply, remove, rotate, revoke
 INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)

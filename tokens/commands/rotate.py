@@ -165,7 +165,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     if options.dry_run:
         return end_dry_run(report)
     if options.resume is not None:
-        check_deliveries(options.resume, left)
+        check_deliveries(options.resume, survey.planned_at, left)
     if survey.keys is not None:
         raise survey.keys
     if left and not (_agreed(call, left, proof) and _open_journal(call, backend, survey)):

@@ -58,7 +58,7 @@ class CommandDelivery(Delivery):
             )
 
     def deliver(self, token: Secret, about: NewToken) -> None:
-        fault = run_command(self._command, about.variables, token, errors=self._errors)
+        fault = run_command(self._command, about.variables, token, planned_at=about.planned_at, errors=self._errors)
         if fault:
             raise DeliveryFailed(f"The command of --deliver {fault}.")
 
@@ -76,13 +76,19 @@ class CommandDelivery(Delivery):
 
 
 def run_command(
-    command: str, variables: Mapping[str, str], token: Secret | None = None, *, errors: TextIO | None
+    command: str,
+    variables: Mapping[str, str],
+    token: Secret | None = None,
+    *,
+    planned_at: str | None = None,
+    errors: TextIO | None,
 ) -> str | None:
     """Run a command by /bin/sh; what it prints goes to `errors`. None, or how it failed as the end of a sentence.
 
     It has the variables in its environment, and on standard input exactly the token, without a line's end. One that
     ends well without having read the token has failed. One that is given a token has the variable MARK, too, with a
-    value of its own, by which whatever it starts is known as part of this delivery.
+    value of its own, by which whatever it starts is known as part of this delivery. It begins with when its run was
+    planned, where there is one.
 
     It begins with INT, HUP and TERM ignored, as does all that it starts: Ctrl-C, a closed terminal and a service
     manager mean every process at once, but a delivery should end what it does, and who waits here decides what
@@ -93,7 +99,7 @@ def run_command(
     It stays in the process group of this process, as a terminal lets only its foreground group ask on /dev/tty, and
     sends Ctrl-C to that group alone.
     """
-    mark = None if token is None else secrets.token_hex(16)
+    mark = None if token is None else " ".join(filter(None, (planned_at, secrets.token_hex(16))))
     child = None
     # The end that the command reads from stays open here, too: it tells afterwards whether the token was taken.
     reading, writing = os.pipe()

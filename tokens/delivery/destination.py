@@ -21,7 +21,8 @@ class NewToken:
     """What is known of one token that is handed over, the token itself apart.
 
     `old_id` is the token that it replaces; `id` and `expires_at` (YYYY-MM-DD, None for never) are its own, once it is
-    made. `run` is the number that the journal has for the run that makes it, once there is one.
+    made. `run` is the number that the journal has for the run that makes it, once there is one. `planned_at` is when
+    that was planned, exactly: journals of two GitLabs have the same numbers.
     """
 
     account: str
@@ -31,6 +32,7 @@ class NewToken:
     id: int | None = None
     expires_at: str | None = None
     run: int | None = None
+    planned_at: str | None = None
 
     @property
     def variables(self) -> Mapping[str, str]:

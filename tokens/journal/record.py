@@ -15,7 +15,7 @@ from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import chain, settings
 from tokens.journal.installation import RunState
-from tokens.journal.runs import read_plan, read_run
+from tokens.journal.runs import PLANNED_AT, read_plan, read_run
 from tokens.origin import Origin, described, is_dead
 from tokens.version import __version__
 
@@ -46,12 +46,12 @@ UNDER_WAY = """
 # An older version has stored it.
 UNSEALED = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND state <> 'done' AND chain IS NULL"
 
-BEGIN = """
-    UPDATE token_tasks.runs
+BEGIN = f"""
+    UPDATE token_tasks.runs r
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
     WHERE id = %(run)s AND state NOT IN ('done', 'withdrawn')
-    RETURNING attempt
-"""
+    RETURNING attempt, {PLANNED_AT} AS planned_at
+"""  # noqa: S608 - a constant
 
 BEGIN_ATTEMPT = """
     INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
@@ -237,15 +237,18 @@ class Recorder:
 class Record(Recorder):
     """Writes into the journal, for one attempt to carry out one run; `attempt` counts them from 1.
 
+    `planned_at` is the run's PLANNED_AT for the process that has begun it, None where it is gone on with.
+
     Every method works in the transaction that the caller has opened. Raises TakenOver where another process has taken
     the run over: the transaction must not be committed.
     """
 
     run: int
 
-    def __init__(self, run: int, attempt: int) -> None:
+    def __init__(self, run: int, attempt: int, planned_at: str | None = None) -> None:
         self.run = run
         self.attempt = attempt
+        self.planned_at = planned_at
         self._plain = False
 
     def rest(self, connection: Connection, plan: Plan) -> Plan:
@@ -349,7 +352,7 @@ def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool =
         if stored.withdrawal is not None:
             raise Refused(f"Run {run} {stored.withdrawal}: nothing was changed.")
         raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
-    begun = _attempt(connection, run, row.attempt, origin)
+    begun = _attempt(connection, run, row.attempt, origin, row.planned_at)
     chain.enter(connection, run, attempts=[row.attempt])
     return begun
 
@@ -376,7 +379,7 @@ def quoted(day: ExpirationDate | None) -> str:
     return f'"{day.literal}"' if day else "NULL"
 
 
-def _attempt(connection: Connection, run: int, attempt: int, origin: Origin) -> Record:
+def _attempt(connection: Connection, run: int, attempt: int, origin: Origin, planned_at: str | None = None) -> Record:
     connection.execute(
         BEGIN_ATTEMPT,
         run=run,
@@ -385,7 +388,7 @@ def _attempt(connection: Connection, run: int, attempt: int, origin: Origin) -> 
         process=origin.process,
         version=__version__,
     )
-    return Record(run, attempt)
+    return Record(run, attempt, planned_at)
 
 
 def _lose(connection: Connection, other: Any) -> None:

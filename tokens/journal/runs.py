@@ -16,6 +16,9 @@ from tokens.origin import described
 
 PLAN_LIFETIME = 24  # hours
 
+# Exact: with the number of the run `r` it tells it from any run of another GitLab.
+PLANNED_AT = """to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
+
 RUNS = """
     SELECT
       r.id, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.planned_by, r.tool_version,

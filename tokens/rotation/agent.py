@@ -54,4 +54,4 @@ def _backend(open_site: Callable[[], Site], run: tuple[int, ...] | None, caller:
     who = replace(origin.here(), process=f"outside {caller}")
     site = open_site()
     forbid_core_dumps()  # to become another user has allowed them again
-    return LocalBackend(site, who, record=Record(*run) if run else None)
+    return LocalBackend(site, who, record=Record(run[0], run[1]) if run else None)

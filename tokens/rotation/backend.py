@@ -58,7 +58,7 @@ class Survey:
 
     `plan` is for the tokens that the question alone decides on, None where a person has to choose or none is left;
     `fault` is why there are no plan or obstacles. `remaining` is the plan rotation by rotation, or what is left of
-    the run that is resumed.
+    the run that is resumed; `planned_at` is when that one was planned.
 
     `url` is that of this GitLab where it was asked for. The other faults say what it lacks: `journal` (to be installed,
     or migrated), `url_fault` and `keys`, with which new tokens are digested.
@@ -73,6 +73,7 @@ class Survey:
     plan: RotationPlan | None = None
     fault: TokensError | None = None
     remaining: tuple[Resumption, ...] = ()
+    planned_at: str | None = None
     url: str | None = None
     journal: TokensError | None = None
     url_fault: TokensError | None = None
@@ -86,11 +87,15 @@ class Survey:
 
 @dataclass(frozen=True)
 class Begun:
-    """A run that is carried out now: its number, that of the attempt, and what remains of it."""
+    """A run that is carried out now: its number, that of the attempt, what remains of it, and when it was planned.
+
+    `take_over` does not say the last two again.
+    """
 
     run: int
     attempt: int
-    remaining: tuple[Resumption, ...]
+    remaining: tuple[Resumption, ...] = ()
+    planned_at: str | None = None
 
 
 @dataclass(frozen=True)

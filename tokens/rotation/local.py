@@ -23,6 +23,7 @@ from tokens.rotation import candidate, plan, resumption, retirement, stage, succ
 from tokens.rotation.backend import Begun, Finished, Made, Question, Survey, heartbeats
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation, RotationPlan
+from tokens.rotation.resumption import Resumption
 from tokens.rotation.retirement import Retirement
 from tokens.rotation.stage import Stage
 from tokens.rotation.successor import Successor
@@ -88,7 +89,8 @@ class LocalBackend:
             self._check_journal()
             if not question.dry_run:
                 beginning.check_planner(self._address, question.resume, self._origin, four_eyes=self._four_eyes)
-            found = Survey(remaining=resumption.resumable(self._address, question.resume))
+            remaining = resumption.resumable(self._address, question.resume)
+            found = Survey(remaining=remaining, planned_at=resumption.planned_at(self._address, question.resume))
         elif question.chosen:
             found = self._planned(Survey(found=question.chosen), question, question.chosen)
         else:
@@ -117,12 +119,12 @@ class LocalBackend:
                 lambda: stage.store(connection, planned, self._origin, reason),
                 four_eyes=self._four_eyes,
             )
-        return Begun(self._record.run, self._record.attempt, resumption.planned(planned))
+        return self._begun(resumption.planned(planned))
 
     def resume(self, run: int) -> Begun:
         self._record = beginning.resume(self._address, run, self._origin, four_eyes=self._four_eyes)
         # Only now: before it was taken on, somebody else may have gone on with it.
-        return Begun(run, self._record.attempt, resumption.resumable(self._address, run))
+        return self._begun(resumption.resumable(self._address, run))
 
     def make(self, rotation: Rotation, url: str | None) -> Made:
         keys = self._check_keys()
@@ -168,7 +170,7 @@ class LocalBackend:
     def take_over(self, attempt: int) -> Begun:
         with database.connect(self._address) as connection, database.writing(connection, **TIMEOUTS):
             self._record = record.renew(connection, self._run.run, attempt, self._origin)
-        return Begun(self._record.run, self._record.attempt, ())
+        return self._begun(())
 
     def end(self, state: RunState, why: str | None) -> Line | None:
         with database.connect(self._address) as connection, database.writing(connection, **TIMEOUTS):
@@ -242,6 +244,9 @@ class LocalBackend:
         if self._keys is None:
             self._keys = keys_of(self._site)
         return self._keys
+
+    def _begun(self, remaining: tuple[Resumption, ...]) -> Begun:
+        return Begun(self._run.run, self._run.attempt, remaining, self._run.planned_at)
 
     def _check_journal(self) -> None:
         with database.reading(self._address) as connection:

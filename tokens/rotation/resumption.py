@@ -15,10 +15,13 @@ from tokens.gitlab.kind import TODAY, State
 from tokens.gitlab.needs import ROTATE
 from tokens.journal import installation
 from tokens.journal.installation import RunState
+from tokens.journal.runs import PLANNED_AT
 from tokens.rotation.candidate import Candidate, read_candidates
 from tokens.rotation.new_owner import of_journal
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.stage import Stage
+
+PLANNED = f"SELECT {PLANNED_AT} AS planned_at FROM token_tasks.runs r WHERE r.id = %(run)s"  # noqa: S608 - a constant
 
 RUN = "SELECT r.kind, r.state FROM token_tasks.runs r WHERE r.id = %(run)s"
 
@@ -77,6 +80,12 @@ class Resumption:
 def planned(plan: RotationPlan) -> tuple[Resumption, ...]:
     """A run that has not begun: everything is left of it."""
     return tuple(Resumption(one.candidate.id, Stage.PLANNED, Step.CREATE, None, one) for one in plan.rotations)
+
+
+def planned_at(address: Address, run: int) -> str:
+    """When a run that is there was planned, as `tokens.journal.runs` has it with PLANNED_AT."""
+    with database.reading(address) as connection:
+        return str(connection.row(PLANNED, run=run).planned_at)
 
 
 def resumable(address: Address, run: int) -> tuple[Resumption, ...]:

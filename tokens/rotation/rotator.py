@@ -79,6 +79,7 @@ class Rotator:
     Args:
         backend: GitLab's side.
         run: the number of the run.
+        planned_at: when it was planned.
         url: the GitLab that has to accept a new token, None where none is asked.
         delivery: where new tokens go; not needed where none is made.
         received: asks a person whether a token that was shown is in its place, None where nobody is asked.
@@ -89,6 +90,7 @@ class Rotator:
         self,
         backend: Backend,
         run: int,
+        planned_at: str | None,
         *,
         url: str | None,
         delivery: Delivery | None,
@@ -97,6 +99,7 @@ class Rotator:
     ) -> None:
         self._backend = backend
         self._number = run
+        self._planned_at = planned_at
         self._url = url
         self._delivery = delivery
         self._received = received
@@ -216,10 +219,12 @@ class Rotator:
             self._abandon(token_id)
 
     def _new(self, rotation: Rotation, successor_id: int | None) -> NewToken:
-        return new_token(rotation, successor_id, self._number)
+        return new_token(rotation, successor_id, self._number, self._planned_at)
 
 
-def new_token(rotation: Rotation, successor_id: int | None = None, run: int | None = None) -> NewToken:
+def new_token(
+    rotation: Rotation, successor_id: int | None = None, run: int | None = None, planned_at: str | None = None
+) -> NewToken:
     """What is known of a successor, also before it is made, or before there is a run."""
     candidate, day = rotation.candidate, rotation.expires_at
     return NewToken(
@@ -230,6 +235,7 @@ def new_token(rotation: Rotation, successor_id: int | None = None, run: int | No
         successor_id,
         None if day is None else str(day),
         run,
+        planned_at,
     )
 
 

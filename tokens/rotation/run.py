@@ -13,7 +13,7 @@ from tokens.delivery.processes import still_running
 from tokens.errors import Refused, TokensError
 from tokens.journal.ended import Line
 from tokens.journal.installation import RunState
-from tokens.rotation.backend import Backend, heartbeats
+from tokens.rotation.backend import Backend, Begun, heartbeats
 from tokens.rotation.plan import RotationPlan
 from tokens.rotation.resumption import Resumption, Step
 from tokens.rotation.rotator import Outcome, Rotator
@@ -87,15 +87,21 @@ def run(
         KeyboardInterrupt, EOFError: nobody has asked to stop in another way; what was under way is put in order.
         TokensError: see `tokens.errors`; before Began nothing was changed, from then on what was rotated stays so.
     """
-    number = _begin(backend, remaining, planned, resume, reason)
+    begun = _begin(backend, remaining, planned, resume, reason)
     outcomes: list[Outcome] = []
     why: str | None = "an unforeseen fault"
     backend.stop_requested = lambda: stop_requested() is not None
     rotator = Rotator(
-        backend, number, url=url, delivery=delivery, received=received, stop_requested=backend.stop_requested
+        backend,
+        begun.run,
+        begun.planned_at,
+        url=url,
+        delivery=delivery,
+        received=received,
+        stop_requested=backend.stop_requested,
     )
     try:
-        yield Began(number)
+        yield Began(begun.run)
         for one in remaining:
             if stop_requested():
                 break
@@ -127,14 +133,16 @@ def run(
     yield Ended(stop_requested())
 
 
-def check_deliveries(run: int, remaining: Sequence[Resumption]) -> None:
+def check_deliveries(run: int, planned_at: str | None, remaining: Sequence[Resumption]) -> None:
     """Make sure that no command of a process that was killed goes on delivering what would be revoked now.
+
+    `planned_at` and `remaining` are the survey's.
 
     Raises:
         Refused: one does, on this machine.
     """
     for one in remaining:
-        process = still_running(run, one.token_id) if one.step is Step.ANEW else None
+        process = still_running(run, one.token_id, planned_at) if one.step is Step.ANEW else None
         if process is not None:
             raise Refused(
                 f"The command of --deliver for token {one.token_id} is still running, as process {process}: wait "
@@ -148,10 +156,10 @@ def _begin(
     planned: RotationPlan | None,
     resume: int | None,
     reason: str | None,
-) -> int:
+) -> Begun:
     """Take the run on, and make sure that what remains of it is what has been shown."""
     if planned is not None:
-        return backend.begin(planned, reason).run
+        return backend.begin(planned, reason)
     if resume is None:
         raise ValueError("a run has a plan, or a number")
     begun = backend.resume(resume)
@@ -160,7 +168,7 @@ def _begin(
         raise Refused(
             f"Somebody has continued run {begun.run} in the meantime: look at what is left of it, and resume."
         )
-    return begun.run
+    return begun
 
 
 def _steps(remaining: Sequence[Resumption]) -> set[tuple[int, Step, int | None]]:
