@@ -28,9 +28,10 @@ from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.journal import chain, proof, trust
+from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
-from tokens.journal.record import ChunkOutcome, begin
+from tokens.journal.record import ChunkOutcome
 from tokens.journal.storing import store
 from tokens.upgrade import Branch, upgrade
 

@@ -41,6 +41,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal import setup
+from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.journal.listing import (
     PAGE,
@@ -52,7 +53,7 @@ from tokens.journal.listing import (
     read_touched,
     state_in_words,
 )
-from tokens.journal.record import ChunkOutcome, Record, begin
+from tokens.journal.record import ChunkOutcome, Record
 from tokens.journal.runs import StoredRun, list_runs, read_attempts, read_run
 from tokens.journal.storing import store
 from tokens.rotation import stage

@@ -48,6 +48,16 @@ def test_a_process_of_another_machine_or_container_or_of_none_cannot_be_told_to_
         assert not is_dead(process)
 
 
+def test_a_process_that_proc_hides_cannot_be_told_to_be_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = origin.here().process
+
+    def hidden(number: int) -> str:  # as hidepid=2 has it, which takes a mount of its own
+        raise FileNotFoundError(f"/proc/{number}/stat")
+
+    monkeypatch.setattr(origin, "_beginning", hidden)
+    assert not is_dead(process)
+
+
 @given(st.text())
 def test_no_text_in_the_journal_breaks_the_question_whether_a_process_is_dead(text: str) -> None:
     boot, namespace, *_ = origin.here().process.split()

@@ -15,7 +15,7 @@ from tokens.change.change import Change
 from tokens.engine import make_engine
 from tokens.errors import Refused, TokensError
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import record, storing
+from tokens.journal import attempts, storing
 from tokens.journal.runs import read_plan, read_run
 from tokens.journal.settings import FourEyes, set_four_eyes
 from tokens.origin import person
@@ -75,7 +75,7 @@ def test_names_stay_at_their_tokens_when_a_chunk_is_cut_in_two_and_when_a_token_
     instance.execute("UPDATE personal_access_tokens SET name = 'n' || id")
     with writing(instance.address) as connection:
         run = storing.store(connection, plan, SOMEBODY, None)
-        begun = record.begin(connection, run, SOMEBODY)
+        begun = attempts.begin(connection, run, SOMEBODY)
         (chunk,) = read_plan(connection, read_run(connection, run)).chunks
         begun.split(connection, chunk, *chunk.halves())
     told = instance.json("history", "--run", run)["outcomes"]
@@ -380,7 +380,7 @@ def test_two_who_turn_it_on_and_begin_at_once_are_one_after_the_other(instance: 
         with writing(instance.address) as connection:
             started.set()
             try:
-                record.begin(connection, 1, SOMEBODY)
+                attempts.begin(connection, 1, SOMEBODY)
             except TokensError as error:
                 caught.append(error)
 

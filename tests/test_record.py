@@ -33,7 +33,8 @@ from tokens.change.plan import CHUNK, RunKind, make_plan
 from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused, UsageError
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal.record import PATIENCE, Record, TakenOver, begin, renew
+from tokens.journal.attempts import PATIENCE, begin, renew
+from tokens.journal.record import Record, TakenOver
 from tokens.journal.runs import read_attempts, read_run
 from tokens.journal.storing import store
 from tokens.origin import Origin

@@ -1,6 +1,5 @@
 """Who carries a change out, as far as this process can tell: for the record, never for a decision about rights."""
 
-import contextlib
 import os
 import pwd
 import socket
@@ -74,9 +73,11 @@ def is_dead(process: str) -> bool:
         *kernel, number, beginning = process.split()
         if " ".join(kernel) != _kernel():
             return False
-        with contextlib.suppress(PermissionError):  # it is there, but somebody else's
+        try:
+            return _beginning(int(number)) != beginning
+        except FileNotFoundError:  # it has ended, or /proc hides it
             os.kill(int(number), 0)
-        return _beginning(int(number)) != beginning
+            return False
     except ProcessLookupError:
         return True
     except (OSError, ValueError, OverflowError):

@@ -17,8 +17,9 @@ from tokens.database import Connection, array_literal
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import chain, proof, settings
+from tokens.journal.attempts import begin
 from tokens.journal.installation import REVISION, RunState, read_revision
-from tokens.journal.record import ChunkOutcome, begin
+from tokens.journal.record import ChunkOutcome
 from tokens.journal.storing import store
 from tokens.origin import Origin
 from tokens.selection import Selection

@@ -13,7 +13,8 @@ from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.database import Connection
 from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal.record import Record, begin
+from tokens.journal.attempts import begin
+from tokens.journal.record import Record
 from tokens.journal.storing import store
 from tokens.origin import Origin
 from tokens.run.batches import Finished, run

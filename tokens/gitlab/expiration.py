@@ -108,3 +108,8 @@ def distance(days: int) -> str:
     """
     named = {0: "today", 1: "tomorrow", -1: "yesterday"}
     return named.get(days) or (f"in {days:,} days" if days > 0 else f"{-days:,} days ago")
+
+
+def quoted(day: ExpirationDate | None) -> str:
+    """A date, or NULL, as an element in the literal of an array of PostgreSQL's."""
+    return f'"{day.literal}"' if day else "NULL"

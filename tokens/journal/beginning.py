@@ -8,7 +8,7 @@ from tokens.address import Address
 from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import LockTimeout, Refused
-from tokens.journal import installation, opening, record, settings, storing
+from tokens.journal import attempts, installation, opening, settings, storing
 from tokens.journal.installation import JournalOutdated
 from tokens.journal.opening import TIMEOUTS
 from tokens.journal.record import Record, Recorder
@@ -111,10 +111,10 @@ def begin_stored(
     """
     with _writing(connection, allow):
         settings.check_alone(connection, kind, four_eyes=four_eyes)
-        record.check_idle(connection)
+        attempts.check_idle(connection)
         number = store()
         # In the same transaction, so that a run that is refused leaves nothing behind.
-        return record.begin(connection, number, origin, four_eyes=four_eyes)
+        return attempts.begin(connection, number, origin, four_eyes=four_eyes)
 
 
 def begin_unrecorded(address: Address, kind: RunKind, *, four_eyes: bool = False) -> Recorder:
@@ -128,7 +128,7 @@ def begin_unrecorded(address: Address, kind: RunKind, *, four_eyes: bool = False
     check_alone(address, kind, four_eyes=four_eyes)
     with database.reading(address) as connection:
         if installation.is_readable(connection):
-            record.check_idle(connection)
+            attempts.check_idle(connection)
     return Recorder()
 
 
@@ -181,7 +181,7 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
         UsageError: it is complete.
     """
     with _held(run), database.connect(address) as connection, _writing(connection):
-        return record.begin(connection, run, origin, four_eyes=four_eyes)
+        return attempts.begin(connection, run, origin, four_eyes=four_eyes)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tokens.gitlab.kind import STATE_EXPRESSION, State
 from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import TOKENS, read_schema
 from tokens.journal import names
-from tokens.journal.record import PATIENCE
+from tokens.journal.attempts import PATIENCE
 from tokens.journal.runs import StoredRun
 from tokens.selection import described
 

@@ -11,6 +11,7 @@ from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.schema import read_schema
 from tokens.journal import publications, trust
+from tokens.journal.attempts import check_idle
 from tokens.journal.installation import (
     REVISION,
     UNKNOWN,
@@ -20,7 +21,6 @@ from tokens.journal.installation import (
     read_revision,
     read_standing,
 )
-from tokens.journal.record import check_idle
 
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "10min"

@@ -7,12 +7,12 @@ from tokens.call import to_type
 from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused
+from tokens.gitlab.expiration import quoted
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.schema import Schema, read_schema
 from tokens.gitlab.settings import read_policy
 from tokens.journal import chain, names
 from tokens.journal.installation import RunState
-from tokens.journal.record import quoted
 from tokens.journal.runs import StoredRun, read_run
 from tokens.origin import Origin
 from tokens.version import __version__

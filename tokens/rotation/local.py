@@ -13,7 +13,7 @@ from tokens.errors import DatabaseError, ReadOnly, Refused, TokensError, UsageEr
 from tokens.gitlab.api import Endpoint, VerificationFailed, agrees, verify
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import Kind
-from tokens.journal import beginning, ended, installation, record, setup
+from tokens.journal import attempts, beginning, ended, installation, setup
 from tokens.journal.ended import Line
 from tokens.journal.installation import JournalMissing, JournalOutdated, RunState
 from tokens.journal.opening import TIMEOUTS
@@ -169,7 +169,7 @@ class LocalBackend:
 
     def take_over(self, attempt: int) -> Begun:
         with database.connect(self._address) as connection, database.writing(connection, **TIMEOUTS):
-            self._record = record.renew(connection, self._run.run, attempt, self._origin)
+            self._record = attempts.renew(connection, self._run.run, attempt, self._origin)
         return self._begun(())
 
     def end(self, state: RunState, why: str | None) -> Line | None:

@@ -106,7 +106,7 @@ class Entry:
 
 
 def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: str | None) -> int:
-    """Store `plan` in the open transaction; returns the number of its run, which `tokens.journal.record.begin` begins.
+    """Store `plan` in the open transaction; returns the number of its run, for `tokens.journal.attempts.begin`.
 
     The journal holds ids and dates, never a token and never a digest. The caller has checked that it is trusted.
     """

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from tokens.change.plan import Chunk, Plan, TokenIds
 from tokens.database import Connection, array_literal
 from tokens.gitlab import notices
-from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.expiration import ExpirationDate, quoted
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
-from tokens.journal.record import ChunkOutcome, Recorder, quoted
+from tokens.journal.record import ChunkOutcome, Recorder
 from tokens.run.undo import OUTLIVES_SINCE
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
