@@ -77,8 +77,6 @@ def test_an_open_end_is_any_day_on_that_side() -> None:
     [
         "",
         "..",
-        "2026-13",
-        "2026-02-30",
         "yesterday",
         "14d",
         "+14",
@@ -91,6 +89,13 @@ def test_an_open_end_is_any_day_on_that_side() -> None:
 )
 def test_what_is_no_day_is_said_in_one_line(word: str) -> None:
     with pytest.raises(UsageError, match=r"^--expires takes a day \(2026-12-04, today, \+14d\), a month .*, not \""):
+        range_of("expires", word)
+
+
+@pytest.mark.parametrize("word", ["2026-13", "2026-02-30", "2026-02-01..2026-02-30", "..2025-02-29", "0000-01-01"])
+def test_a_day_that_no_calendar_has_is_said_to_be_none(word: str) -> None:
+    absent = word.rpartition("..")[2]
+    with pytest.raises(UsageError, match=f"^--expires takes a day that exists: the calendar has no {absent}.$"):
         range_of("expires", word)
 
 

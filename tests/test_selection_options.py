@@ -128,7 +128,10 @@ NOTHING = "was given nothing, or nothing between two commas; give a value or lea
         ({"expires": [""]}, f"--expires {NOTHING}"),
         ({"expires": ["2024-06-15,"]}, f"--expires {NOTHING}"),
         ({"expires": ["never"]}, f'--expires takes {EXPIRES}, not "never".'),
-        ({"expires": ["2024-02-30"]}, f'--expires takes {EXPIRES}, not "2024-02-30".'),
+        ({"expires": ["2024-02-30"]}, "--expires takes a day that exists: the calendar has no 2024-02-30."),
+        ({"expires": ["2024-06..2024-13"]}, "--expires takes a day that exists: the calendar has no 2024-13."),
+        ({"created_after": "2023-02-29"}, "--created-after takes a day that exists: the calendar has no 2023-02-29."),
+        ({"created_after": "2023-13"}, f'--created-after takes {DAY}, not "2023-13".'),
         ({"expires": [".."]}, f'--expires takes {EXPIRES}, not "..".'),
         ({"expires": ["none..2024-06-15"]}, f'--expires takes {EXPIRES}, not "none..2024-06-15".'),
         (

@@ -12,6 +12,7 @@ from tokens.spelling import meant
 
 PERIOD = re.compile(r"(\d{1,7})([dwmy]?)", re.ASCII)
 MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+LIKE_A_DAY = re.compile(r"\d{4}-\d{2}(-\d{2})?", re.ASCII)
 SHIFTED = re.compile(r"(today|tomorrow|)([+-])(\d{1,7}[dwmy])", re.ASCII)
 FRIDAY = 4  # of Python's weekdays
 MOST_DAYS = 3_660_000  # ten thousand years
@@ -104,6 +105,7 @@ def range_of(option: str, word: str) -> DateRange | None:
         begins = _days(first)[0] if first else EARLIEST
         ends = _days(last if dots else first)[1] if last or not dots else LATEST
     except (ValueError, OverflowError):
+        _refuse_absent(option, word)
         raise UsageError(f'--{option} takes {HOW}, not "{word}"{meant(word, WORDS)}.') from None
     if begins > ends:
         raise UsageError(f"--{option} {word} ends before it begins; did you mean {last}..{first}?")
@@ -121,6 +123,8 @@ def day_of(option: str, text: str) -> date:
             raise ValueError("a month has many")
         return date.fromordinal(int(_days(text)[0].ordinal))
     except (ValueError, OverflowError):
+        if not MONTH.fullmatch(text.strip()):
+            _refuse_absent(option, text)
         raise UsageError(f'--{option} takes a day such as 2026-12-04, today or +14d, not "{text}".') from None
 
 
@@ -149,6 +153,16 @@ def date_of_demo(_: Environment, expires: str | None) -> date | None:
 def coming_friday(day: date) -> date:
     """The first Friday after a day."""
     return day + timedelta(days=7 - (day.weekday() - FRIDAY) % 7)
+
+
+def _refuse_absent(option: str, word: str) -> None:
+    """Refuse a day that is written as it should be, and that no calendar has: `2024-06-31`, or `2024-13`."""
+    for one in map(str.strip, word.split("..")):
+        if LIKE_A_DAY.fullmatch(one):
+            try:
+                _days(one)
+            except ValueError:
+                raise UsageError(f"--{option} takes a day that exists: the calendar has no {one}.") from None
 
 
 def _days(word: str) -> tuple[ExpirationDate, ExpirationDate]:
