@@ -95,8 +95,22 @@ def test_what_is_no_day_is_said_in_one_line(word: str) -> None:
 @pytest.mark.parametrize("word", ["2026-13", "2026-02-30", "2026-02-01..2026-02-30", "..2025-02-29", "0000-01-01"])
 def test_a_day_that_no_calendar_has_is_said_to_be_none(word: str) -> None:
     absent = word.rpartition("..")[2]
-    with pytest.raises(UsageError, match=f"^--expires takes a day that exists: the calendar has no {absent}.$"):
+    with pytest.raises(UsageError, match=f"^--expires takes days of the calendar, and that has no {absent}.$"):
         range_of("expires", word)
+
+
+@pytest.mark.parametrize("word", ["bogus..2026-02-30", "2026-02-30...2026-03-01", "2026-01-01..2026-02-28..2026-02-30"])
+def test_where_more_is_wrong_than_the_calendar_the_forms_are_said(word: str) -> None:
+    with pytest.raises(UsageError, match=r"^--expires takes a day \(2026-12-04"):
+        range_of("expires", word)
+
+
+def test_one_day_that_no_calendar_has_is_said_to_be_none_and_a_range_to_be_no_day() -> None:
+    with pytest.raises(UsageError, match=r"^--to takes days of the calendar, and that has no 2027-02-29.$"):
+        day_of("to", " 2027-02-29")
+    for word in ("2027-02-29..2027-03-01", "..2024-13", "2024-13"):
+        with pytest.raises(UsageError, match=r"^--to takes a day such as"):
+            day_of("to", word)
 
 
 def test_a_range_that_ends_before_it_begins_is_said_with_what_may_be_meant() -> None:

@@ -48,6 +48,24 @@ def test_a_process_of_another_machine_or_container_or_of_none_cannot_be_told_to_
         assert not is_dead(process)
 
 
+def test_a_process_that_ends_while_it_is_looked_at_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = origin._beginning
+
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout
+        process = child.stdout.readline().strip()
+
+        def just_ended(number: int) -> str:
+            child.kill()
+            child.wait()
+            return really(number)
+
+        monkeypatch.setattr(origin, "_beginning", just_ended)
+        assert is_dead(process)
+
+
 def test_a_process_that_proc_hides_cannot_be_told_to_be_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     process = origin.here().process
 

@@ -12,6 +12,7 @@ from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused, TokensError, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import ANALYZE, CHANGE, Needs
+from tokens.gitlab.schema import read_schema
 
 Superuser = Callable[[Address], Address]
 
@@ -61,6 +62,50 @@ def test_a_database_without_gitlabs_table_is_refused(empty_database: Address) ->
 def test_a_table_of_that_name_in_another_schema_does_not_pass(empty_database: Address) -> None:
     execute(empty_database, "CREATE SCHEMA x", "CREATE TABLE x.personal_access_tokens (id bigint, expires_at date)")
     assert "has no GitLab table" in refusal(empty_database)
+
+
+@pytest.mark.parametrize(
+    ("type_", "is_postgresqls"),
+    [
+        ("text[]", True),
+        ("information_schema.yes_or_no", True),
+        ("public.of_somebody", False),
+        ("public.of_somebody[]", False),
+        ("public.colours[]", False),
+        ("public.users", False),
+        ("pg_catalog.of_somebody", False),
+    ],
+)
+def test_only_a_column_of_postgresqls_own_types_is_gitlabs(
+    gitlab_database: Address, superuser: Superuser, type_: str, is_postgresqls: bool
+) -> None:
+    execute(
+        superuser(gitlab_database),
+        "CREATE DOMAIN public.of_somebody AS text",
+        "CREATE TYPE public.colours AS ENUM ('red')",
+        "SET LOCAL allow_system_table_mods = on",
+        "CREATE DOMAIN pg_catalog.of_somebody AS text",
+        f"ALTER TABLE public.routes ADD COLUMN odd {type_}",
+    )
+    with database.reading(gitlab_database) as connection:
+        schema = read_schema(connection)
+    assert schema.has("routes", "path")
+    if is_postgresqls:
+        assert schema.has("routes", "odd")
+        return
+    with pytest.raises(Refused, match=r"^Column odd of public.routes has a type that is not PostgreSQL's own"):
+        schema.has("routes", "odd")
+
+
+@pytest.mark.parametrize(
+    "made", ["VIEW public.odd AS SELECT", "VIEW public.odd AS SELECT 1 AS one", "TABLE public.odd ()"]
+)
+def test_what_somebody_else_has_made_is_not_taken_for_absent_even_without_a_column(
+    gitlab_database: Address, superuser: Superuser, auditor: Address, made: str
+) -> None:
+    execute(superuser(gitlab_database), f"CREATE {made}", f'ALTER {made.split()[0]} public.odd OWNER TO "Auditor"')
+    with database.reading(gitlab_database) as connection, pytest.raises(Refused, match='belongs to role "Auditor"'):
+        read_schema(connection, ["personal_access_tokens", "odd"]).has("odd")
 
 
 @pytest.mark.parametrize("needs", [ANALYZE, CHANGE])

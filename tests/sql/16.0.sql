@@ -25,21 +25,27 @@ SELECT
 -- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT
       c.relname AS table_name,
-      quote_ident(owner.rolname) AS owner,
-      quote_ident(heir.rolname) AS heir,
-      c.relkind IN ('r', 'p') AND (owner.rolsuper OR c.relowner = tokens.relowner) AS is_gitlabs,
-      COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE t.typnamespace = catalog.oid), '{}') AS columns,
-      COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE t.typnamespace <> catalog.oid), '{}') AS foreign_columns
-    FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_namespace catalog ON catalog.nspname = 'pg_catalog'
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-    JOIN pg_catalog.pg_roles owner ON owner.oid = c.relowner
-    LEFT JOIN pg_catalog.pg_class tokens ON tokens.relnamespace = n.oid AND tokens.relname = 'personal_access_tokens'
-    LEFT JOIN pg_catalog.pg_roles heir ON heir.oid = tokens.relowner
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    WHERE n.nspname = 'public' AND c.relname = ANY($1)
-    GROUP BY c.relname, c.relkind, c.relowner, tokens.relowner, owner.rolname, owner.rolsuper, heir.rolname;
+      quote_ident(pg_get_userbyid(c.relowner)) AS owner,
+      quote_ident(pg_get_userbyid(tokens.relowner)) AS heir,
+      c.relkind IN ('r', 'p') AND (
+        c.relowner = tokens.relowner
+        OR (SELECT owner.rolsuper FROM pg_catalog.pg_roles owner WHERE owner.oid = c.relowner)
+      ) AS is_gitlabs,
+      found.columns,
+      found.foreign_columns
+    FROM pg_catalog.pg_class c
+    LEFT JOIN pg_catalog.pg_class tokens
+      ON tokens.relnamespace = c.relnamespace AND tokens.relname = 'personal_access_tokens'
+    CROSS JOIN LATERAL (
+      SELECT
+        COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE a.atttypid < 16384), '{}') AS columns,
+        COALESCE(array_agg(CAST(a.attname AS text)) FILTER (WHERE a.atttypid >= 16384), '{}') AS foreign_columns
+      FROM pg_catalog.pg_attribute a
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) found
+    WHERE c.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public')
+      AND c.relname = ANY($1)
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
 -- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT
@@ -255,9 +261,7 @@ SELECT
         AND NOT EXISTS (
           SELECT
           FROM pg_catalog.pg_attribute a
-          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
-          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
         )
         AND NOT EXISTS (
           SELECT

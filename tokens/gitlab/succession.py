@@ -57,17 +57,15 @@ HAS_BY_JOURNAL = """t.id IN (
         )"""
 
 # From the catalogue, since even looking a name up fails for a role that may not look into the schema. No code of
-# anybody's runs when a plain table with PostgreSQL's own types is read; to plan for it, PostgreSQL works out what its
-# indexes, checks and statistics are about.
+# anybody's runs when a plain table with PostgreSQL's own types is read (see `tokens.gitlab.schema`); to plan for it,
+# PostgreSQL works out what its indexes, checks and statistics are about.
 JOURNAL = """
     SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
           SELECT
           FROM pg_catalog.pg_attribute a
-          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-          JOIN pg_catalog.pg_namespace of_type ON of_type.oid = t.typnamespace
-          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND of_type.nspname <> 'pg_catalog'
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
         )
         AND NOT EXISTS (
           SELECT

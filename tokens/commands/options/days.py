@@ -105,7 +105,7 @@ def range_of(option: str, word: str) -> DateRange | None:
         begins = _days(first)[0] if first else EARLIEST
         ends = _days(last if dots else first)[1] if last or not dots else LATEST
     except (ValueError, OverflowError):
-        _refuse_absent(option, word)
+        _refuse_absent(option, first, last)
         raise UsageError(f'--{option} takes {HOW}, not "{word}"{meant(word, WORDS)}.') from None
     if begins > ends:
         raise UsageError(f"--{option} {word} ends before it begins; did you mean {last}..{first}?")
@@ -155,14 +155,19 @@ def coming_friday(day: date) -> date:
     return day + timedelta(days=7 - (day.weekday() - FRIDAY) % 7)
 
 
-def _refuse_absent(option: str, word: str) -> None:
-    """Refuse a day that is written as it should be, and that no calendar has: `2024-06-31`, or `2024-13`."""
-    for one in map(str.strip, word.split("..")):
-        if LIKE_A_DAY.fullmatch(one):
-            try:
-                _days(one)
-            except ValueError:
-                raise UsageError(f"--{option} takes a day that exists: the calendar has no {one}.") from None
+def _refuse_absent(option: str, *words: str) -> None:
+    """Refuse a day or month that no calendar has, such as 2024-06-31, where nothing else is wrong with the words."""
+    wrong = [one for one in map(str.strip, words) if one and not _is_day(one)]
+    if wrong and all(map(LIKE_A_DAY.fullmatch, wrong)):
+        raise UsageError(f"--{option} takes days of the calendar, and that has no {wrong[0]}.") from None
+
+
+def _is_day(word: str) -> bool:
+    try:
+        _days(word)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _days(word: str) -> tuple[ExpirationDate, ExpirationDate]:
