@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -15,12 +17,18 @@ from tokens.origin import CALLER_VARIABLE, LONGEST, Origin, described, is_dead
 CHILD = "import sys; from tokens import origin; print(origin.here().process, flush=True); sys.stdin.read()"
 
 
-def test_a_process_of_this_machine_is_known_to_live_and_once_it_is_killed_to_be_dead() -> None:
+@contextmanager
+def child_here() -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A process that waits to be ended, and how an origin names it."""
     with subprocess.Popen(
         [sys.executable, "-c", CHILD], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout
-        process = child.stdout.readline().strip()
+        yield child, child.stdout.readline().strip()
+
+
+def test_a_process_of_this_machine_is_known_to_live_and_once_it_is_killed_to_be_dead() -> None:
+    with child_here() as (child, process):
         assert not is_dead(process)
         child.send_signal(signal.SIGKILL)
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -50,12 +58,7 @@ def test_a_process_of_another_machine_or_container_or_of_none_cannot_be_told_to_
 
 def test_a_process_that_ends_while_it_is_looked_at_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     really = origin._beginning
-
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout
-        process = child.stdout.readline().strip()
+    with child_here() as (child, process):
 
         def just_ended(number: int) -> str:
             child.kill()
