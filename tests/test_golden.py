@@ -7,16 +7,18 @@ What differs from call to call stands as <name>: days around today, times, sizes
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed import logs
 from tests.testbed.addresses import url
@@ -86,9 +88,13 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     return compare
 
 
-def said(*words: str, stdin: str = "") -> str:
-    """What a command prints on both streams, 80 columns wide, and its exit status where that is not 0."""
+def said(*words: str, stdin: str = "", user: str = "") -> str:
+    """What a command prints on both streams, 80 columns wide, and its exit status where that is not 0.
+
+    As root, `user` came there by sudo.
+    """
     environment = {
+        "SUDO_USER": user,
         "COLUMNS": "80",
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",  # what to type next is short then
         "TERM": "dumb",
@@ -321,6 +327,70 @@ def test_what_tasks_say_and_what_they_send(
                 senders.setdefault(laid_out(constant(statement, address, tmp_path)), {})[words[0]] = None
     golden(f"golden/screens-{release}.txt", "\n".join(screens))
     golden(f"sql/{release}.sql", "\n".join(f"-- {', '.join(by)}\n{one};\n" for one, by in senders.items()))
+
+
+def test_the_transcript_of_two_people_and_an_auditor(
+    gitlab_database: Address, superuser: Callable[[Address], Address], golden: Golden, tmp_path: Path
+) -> None:
+    """Ada plans, Grace applies, and an auditor has nothing but the grants that `doctor` prints."""
+    fill(gitlab_database)
+    role, lines = "auditor_with_grants", list[str]()
+    auditor = Address(make_conninfo(gitlab_database.conninfo, user=role), gitlab_database.shown)
+    evidence = tmp_path / "evidence.ndjson"
+
+    def types(user: str, *words: str, who: Address = gitlab_database) -> str:
+        found = said("gitlab-tokens", words[0], "--target", url(who), *words[1:], user=user)
+        lines.append(f"{user}$ {shlex.join(['gitlab-tokens', *words])}\n{found}")
+        return found
+
+    def checks() -> None:
+        program = f"{evidence}.check.py"
+        done = subprocess.run([sys.executable, "-I", "-S", program, evidence], capture_output=True, text=True)
+        lines.append(f"auditor$ python3 {program} {evidence}\n{done.stdout}{done.stderr}")
+        lines[-1] += f"[{done.returncode}]\n" if done.returncode else ""
+
+    def queries(user: str, who: Address, *statements: str) -> None:
+        with psycopg.connect(who.conninfo, autocommit=True) as connection:
+            for statement in statements:
+                try:
+                    answer = connection.execute(statement.encode()).statusmessage
+                except psycopg.Error as error:
+                    answer = f"ERROR:  {error.diag.message_primary}"
+                lines.append(f"{user}=> {statement}\n{answer}\n")
+
+    types("ada", "journal.install")
+    types("ada", "journal.four-eyes", "--on", "--reason", "audit of 2026")
+    types("ada", "extend", "--expires", SOON, "--to", NEXT_YEAR, "--plan", "--reason", "OPS-7")
+    types("ada", "apply", "--run", "1", "--yes")
+    types("grace", "apply", "--run", "1", "--dry-run")
+    types("grace", "apply", "--run", "1", "--yes")
+    with psycopg.connect(superuser(gitlab_database).conninfo) as connection:
+        connection.execute(f"DROP ROLE IF EXISTS {role}".encode())
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+    try:
+        types("ada", "doctor", "--grants", role)
+        above, *rooms = lines[-1].split("\n-- ")
+        grants = next(room for room in rooms if room.startswith("history\n")).strip()
+        lines[-1] = f"{above}\n-- ...\n\n-- {grants}\n\n-- ...\n"
+        queries("gitlab", gitlab_database, *grants.splitlines()[1:])
+        types("auditor", "history", "--run", "1", who=auditor)
+        types("auditor", "journal.status", who=auditor)
+        types("auditor", "evidence", "--file", str(evidence), who=auditor)
+        checks()
+        forged = "UPDATE token_tasks.runs SET reason = 'OPS-8' WHERE id = 1"
+        queries("auditor", auditor, forged)
+        evidence.write_text(evidence.read_text().replace("OPS-7", "OPS-8"))
+        lines.append(f"auditor$ sed -i s/OPS-7/OPS-8/ {evidence}\n")
+        checks()
+        queries("gitlab", gitlab_database, forged)
+        types("auditor", "journal.status", who=auditor)
+    finally:
+        with psycopg.connect(superuser(gitlab_database).conninfo) as connection:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+    text = constant("\n".join(lines), gitlab_database, tmp_path)
+    for user in ("ada", "grace", "auditor"):
+        text = text.replace(str(replace(origin.here(), sudo_user=user)), f"<{user}>")
+    golden("golden/two-people-and-an-auditor.txt", re.sub("[0-9a-f]{64}", "<sha256>", text))
 
 
 def constant(text: str, address: Address, folder: Path) -> str:

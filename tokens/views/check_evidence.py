@@ -59,10 +59,12 @@ def check(head, *lines):
             faults.append(f"run {run} is missing")
     if end != {"lines": len(lines) + 1, "sha256": sha256(head + "".join(lines[:-1]))}:
         faults.append("the file is not as it was made")
-    older = f"{len(runs) - len(covered) + 1} runs from before revision 4 are not covered"
-    if gone := [run for run, (content, _) in stored.items() if content == "-"]:
-        older += f"; {len(gone)} runs were forgotten by journal.prune"
-    return sorted(faults), f"{len(covered) - 1} runs with {len(rows)} rows are as they were written; {older}"
+    older = len(runs) - len(covered) + 1
+    gone = [run for run, (content, _) in stored.items() if content == "-"]
+    return sorted(faults), (
+        f"Runs that are as they were written: {len(covered) - 1} ({len(rows)} rows); "
+        f"from before revision 4, not covered: {older}; forgotten by journal.prune: {len(gone)}."
+    )
 
 
 if __name__ == "__main__":
@@ -71,5 +73,5 @@ if __name__ == "__main__":
             found, checked = check(*file)
     except (IndexError, KeyError, OSError, TypeError, ValueError) as error:
         found = [f"the file cannot be checked: {error}"]
-    print("\n".join(found) or f"{checked}.")
+    print("\n".join(found) or checked)
     sys.exit(bool(found))
