@@ -462,7 +462,7 @@ def test_an_export_of_all_runs_takes_the_same_memory_whatever_their_size(install
             installed,
             f"""
             INSERT INTO token_tasks.chunks (run_id, position, token_ids, done_at)
-            SELECT max(r.id), 500 * n, ARRAY(SELECT CAST(500 * n + i AS bigint) FROM generate_series(1, 500) i), now()
+            SELECT max(r.id), 50 * n, ARRAY(SELECT CAST(50 * n + i AS bigint) FROM generate_series(1, 50) i), now()
             FROM token_tasks.runs r, generate_series(1, {chunks}) n
             GROUP BY n
             """,

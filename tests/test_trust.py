@@ -41,6 +41,21 @@ HOOKS = {
         ],
         "trigger spy belongs to token_tasks.chunks",
     ),
+    "a trigger with a function of PostgreSQL's own": (
+        [
+            "CREATE TRIGGER spy BEFORE UPDATE ON token_tasks.runs FOR EACH ROW"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        ],
+        "trigger spy belongs to token_tasks.runs",
+    ),
+    "a trigger that is a constraint": (
+        [
+            SPY,
+            "CREATE CONSTRAINT TRIGGER spy AFTER INSERT ON token_tasks.runs DEFERRABLE FOR EACH ROW"
+            " EXECUTE FUNCTION {schema}.spy()",
+        ],
+        "trigger spy belongs to token_tasks.runs",
+    ),
     "a rule": (
         ["CREATE RULE spy AS ON INSERT TO token_tasks.attempts DO ALSO SELECT 1"],
         "rule spy belongs to token_tasks.attempts",
@@ -260,6 +275,37 @@ def test_what_hangs_on_a_journal_of_ours_is_found(installed: Address, schema: st
             assert "\n" not in said
             connection.execute(said.rpartition("then as the owner run: ")[2])
             trust.check(connection)
+
+
+def test_mostly_the_first_look_is_enough(everything: Address, mallory: Address) -> None:
+    with database.reading(everything) as connection:
+        assert connection.row(trust.CLOSED, tables=list(trust.TABLES)).closed
+    for statement in (
+        "GRANT USAGE ON SCHEMA token_tasks TO mallory",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO mallory",
+    ):
+        execute(everything, statement)
+    with database.reading(everything) as connection:
+        assert connection.row(trust.CLOSED, tables=list(trust.TABLES)).closed
+
+
+def test_what_hangs_on_nothing_of_the_journals_needs_a_second_look(
+    mallory: Address, installed: Address, superuser: Superuser
+) -> None:
+    """The first one takes for granted what it finds alone."""
+    for statements in (
+        ["CREATE TABLE token_tasks.more (id bigint)", "ALTER TABLE token_tasks.more OWNER TO mallory"],
+        ["CREATE TYPE token_tasks.more AS ENUM ('a')", "ALTER TYPE token_tasks.more OWNER TO mallory"],
+        ["CREATE TYPE token_tasks.more AS (a int)", "ALTER TYPE token_tasks.more OWNER TO mallory"],
+        ["CREATE SEQUENCE token_tasks.more", "ALTER SEQUENCE token_tasks.more OWNER TO mallory"],
+        ["CREATE FUNCTION token_tasks.more() RETURNS int LANGUAGE sql AS 'SELECT 1'"],
+        ["CREATE VIEW token_tasks.more AS SELECT 1 AS one"],
+        ["DROP TABLE token_tasks.settings", "CREATE SEQUENCE token_tasks.settings"],
+    ):
+        with undone(superuser(installed)) as connection:
+            for statement in (*statements, "SET LOCAL ROLE gitlab"):
+                connection.execute(statement)
+            assert not connection.row(trust.CLOSED, tables=list(trust.TABLES)).closed, statements
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from tokens.run.batches import BatchCommitted, Finished, run
 from tokens.selection import DateRange, Selection
 from tokens.targets.demo.embedded import Server
 
-TOKENS = 24_000
+TOKENS = 12_000
 
 OFTEN = 9
 FEW = 4

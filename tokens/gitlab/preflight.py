@@ -30,16 +30,16 @@ STATE = """
       EXISTS (
         SELECT
         FROM pg_catalog.pg_trigger t
-        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'public' AND c.relname = %(table)s AND t.tgname = %(trigger)s AND t.tgenabled <> 'D'
+        WHERE t.tgrelid = tokens.oid AND t.tgname = %(trigger)s AND t.tgenabled <> 'D'
       ) AS write_locked,
-      EXISTS (
-        SELECT
+      COALESCE(row_security_active(tokens.oid), false) AS rows_hidden
+    FROM (
+      SELECT (
+        SELECT c.oid
         FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'public' AND c.relname = %(table)s AND row_security_active(c.oid)
-      ) AS rows_hidden
+        WHERE c.relname = %(table)s AND c.relnamespace = CAST(to_regnamespace('public') AS oid)
+      ) AS oid
+    ) tokens
 """
 
 HIDDEN = """
@@ -48,6 +48,22 @@ HIDDEN = """
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relname = ANY(CAST(%(tables)s AS text[])) AND row_security_active(c.oid)
     ORDER BY c.relname
+"""
+
+# Whether the role has them on whole tables, as their owner has. For each column it is asked only where it has not.
+ON_WHOLE_TABLES = """
+    SELECT
+      COALESCE(has_schema_privilege(CAST(to_regnamespace('public') AS oid), 'USAGE'), false)
+      AND NOT EXISTS (
+        SELECT
+        FROM unnest(CAST(%(privileges)s AS text[]), CAST(%(tables)s AS text[])) AS w (privilege, table_name)
+        JOIN pg_catalog.pg_class c
+          ON c.relname = w.table_name AND c.relnamespace = CAST(to_regnamespace('public') AS oid)
+        WHERE NOT CASE c.relkind
+          WHEN 'S' THEN has_sequence_privilege(c.oid, w.privilege)
+          ELSE has_table_privilege(c.oid, w.privilege)
+        END
+      ) AS held
 """
 
 # Those that the role lacks; with `also_held` those that it has, too.
@@ -193,6 +209,9 @@ def check_privileges(connection: Connection, needs: Needs, state: ServerState) -
 
 def missing_privileges(connection: Connection, needs: Needs) -> list[Privilege]:
     """What the role that is logged in would have to be granted for a task with `needs`."""
+    privileges, tables = zip(*dict.fromkeys((one.privilege, one.table) for one in needs.privileges), strict=True)
+    if connection.row(ON_WHOLE_TABLES, privileges=list(privileges), tables=list(tables)).held:
+        return []
     return _privileges(connection, needs, also_held=False)
 
 

@@ -1,8 +1,11 @@
 """Whether the schema `token_tasks` may be used: its owners, and what belongs to it, would act with our privileges.
 
-One query of the catalogue, asked at the beginning of every piece of work. Between that and the work itself only those
-can change the answer who are trusted anyway.
+The catalogue is asked at the beginning of every piece of work. Between that and the work itself only those can change
+the answer who are trusted anyway. A first look finds whether anything is there that must be judged at all; mostly
+nothing is, and it takes a quarter of the time.
 """
+
+from typing import Any
 
 from tokens.database import Connection
 from tokens.errors import Refused
@@ -20,6 +23,60 @@ TABLES = (
     "runs",
     "settings",
 )
+
+# True where the schema is closed: what is in it, what hangs on that, and so on, hangs on nothing else; all of it is of
+# kinds that bring no code, and its tables are ours alone. PostgreSQL keeps no record of what hangs on its own functions
+# and types. Whoever is in doubt counts as a stranger here: FOREIGN judges.
+CLOSED = """
+    WITH RECURSIVE parts AS (
+      SELECT CAST(CAST('pg_catalog.pg_namespace' AS regclass) AS oid) AS class, n.oid
+      FROM pg_catalog.pg_namespace n
+      WHERE n.nspname = 'token_tasks'
+      UNION
+      SELECT d.classid, d.objid
+      FROM parts p
+      JOIN pg_catalog.pg_depend d ON d.refclassid = p.class AND d.refobjid = p.oid
+    )
+    SELECT
+      NOT EXISTS (
+        SELECT
+        FROM parts p
+        JOIN pg_catalog.pg_depend d ON d.classid = p.class AND d.objid = p.oid
+        WHERE (d.refclassid, d.refobjid) NOT IN (SELECT o.class, o.oid FROM parts o)
+          OR CASE d.classid
+            WHEN CAST('pg_catalog.pg_class' AS regclass) THEN false
+            WHEN CAST('pg_catalog.pg_attrdef' AS regclass) THEN false
+            WHEN CAST('pg_catalog.pg_constraint' AS regclass) THEN false
+            -- A table's own type, not one that was made.
+            WHEN CAST('pg_catalog.pg_type' AS regclass) THEN
+              d.refclassid = CAST('pg_catalog.pg_namespace' AS regclass)
+            -- The server's own, of a foreign key.
+            WHEN CAST('pg_catalog.pg_trigger' AS regclass) THEN
+              d.deptype <> 'i' OR d.refclassid <> CAST('pg_catalog.pg_constraint' AS regclass)
+            ELSE true
+          END
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_class c
+        WHERE c.oid IN (SELECT p.oid FROM parts p WHERE p.class = CAST('pg_catalog.pg_class' AS regclass))
+          AND (
+            c.relkind NOT IN ('r', 'i', 'S', 't')
+            OR (c.relkind = 'r') <> (c.relname = ANY (CAST(%(tables)s AS name[])))
+            OR c.relrowsecurity
+            OR NOT pg_has_role(c.relowner, CAST(quote_ident(current_user) AS regrole), 'MEMBER')
+            OR EXISTS (
+              SELECT FROM aclexplode(c.relacl) acl WHERE acl.privilege_type = 'TRIGGER' AND acl.grantee <> c.relowner
+            )
+          )
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_namespace n
+        WHERE n.nspname = 'token_tasks'
+          AND NOT pg_has_role(n.nspowner, CAST(quote_ident(current_user) AS regrole), 'MEMBER')
+      ) AS closed
+"""
 
 # A role is trusted that can do already what we can do: this one, the owner of GitLab's tokens, members of these two,
 # and superusers. Not a role of which this one is a member: up to PostgreSQL 14 any role may grant itself to another.
@@ -230,7 +287,7 @@ def check(connection: Connection) -> None:
     Raises:
         JournalUntrusted: with what was found, and the statements that would end it.
     """
-    found = connection.row(FOREIGN, tables=list(TABLES))
+    found = _found(connection)
     if found is None:
         return
     more = f" (and {found.more} more like that)" if found.more else ""
@@ -247,4 +304,12 @@ def check(connection: Connection) -> None:
 
 def is_trusted(connection: Connection) -> bool:
     """Whether `check` would find nothing."""
-    return connection.row(FOREIGN, tables=list(TABLES)) is None
+    return _found(connection) is None
+
+
+def _found(connection: Connection) -> Any:
+    """What is not ours, the worst of it; None where nothing is."""
+    tables = list(TABLES)
+    if connection.row(CLOSED, tables=tables).closed:
+        return None
+    return connection.row(FOREIGN, tables=tables)
