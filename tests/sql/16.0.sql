@@ -11,16 +11,16 @@ SELECT
       EXISTS (
         SELECT
         FROM pg_catalog.pg_trigger t
-        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'public' AND c.relname = $1 AND t.tgname = $2 AND t.tgenabled <> 'D'
+        WHERE t.tgrelid = tokens.oid AND t.tgname = $1 AND t.tgenabled <> 'D'
       ) AS write_locked,
-      EXISTS (
-        SELECT
+      COALESCE(row_security_active(tokens.oid), false) AS rows_hidden
+    FROM (
+      SELECT (
+        SELECT c.oid
         FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'public' AND c.relname = $1 AND row_security_active(c.oid)
-      ) AS rows_hidden;
+        WHERE c.relname = $2 AND c.relnamespace = CAST(to_regnamespace('public') AS oid)
+      ) AS oid
+    ) tokens;
 
 -- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
 SELECT
@@ -190,23 +190,18 @@ WITH RECURSIVE me AS MATERIALIZED (
     LIMIT 1;
 
 -- analyze, doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune
-SELECT w.privilege, w.table_name, w.column_name
-    FROM unnest(
-      CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
-    ) WITH ORDINALITY AS w (privilege, table_name, column_name, position)
-    JOIN pg_catalog.pg_namespace n ON n.nspname = 'public'
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
-    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND NOT a.attisdropped
-    WHERE (c.relkind = 'S' OR a.attnum IS NOT NULL)
-      AND (
-        CAST($4 AS boolean)
-        OR NOT has_schema_privilege(n.oid, 'USAGE')
-        OR CASE c.relkind
-          WHEN 'S' THEN NOT has_sequence_privilege(c.oid, w.privilege)
-          ELSE NOT has_column_privilege(c.oid, a.attnum, w.privilege)
+SELECT
+      COALESCE(has_schema_privilege(CAST(to_regnamespace('public') AS oid), 'USAGE'), false)
+      AND NOT EXISTS (
+        SELECT
+        FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS w (privilege, table_name)
+        JOIN pg_catalog.pg_class c
+          ON c.relname = w.table_name AND c.relnamespace = CAST(to_regnamespace('public') AS oid)
+        WHERE NOT CASE c.relkind
+          WHEN 'S' THEN has_sequence_privilege(c.oid, w.privilege)
+          ELSE has_table_privilege(c.oid, w.privilege)
         END
-      )
-    ORDER BY w.position;
+      ) AS held;
 
 -- analyze, list, extend, apply, remove, whose, revoke
 SELECT CASE WHEN started_at BETWEEN '0002-01-01' AND '9999-01-01' THEN started_at END AS started_at, CAST(NULL AS timestamptz) AS finished_at
@@ -321,196 +316,54 @@ SELECT quote_ident(p.pubname) AS name
 SAVEPOINT "_pg3_1";
 
 -- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
-WITH space AS MATERIALIZED (
-      SELECT n.oid, n.nspowner
+WITH RECURSIVE parts AS (
+      SELECT CAST(CAST('pg_catalog.pg_namespace' AS regclass) AS oid) AS class, n.oid
       FROM pg_catalog.pg_namespace n
       WHERE n.nspname = 'token_tasks'
-    ),
-    relations AS MATERIALIZED (
-      SELECT c.oid, c.relkind, c.relowner, c.relacl, c.relrowsecurity, 'token_tasks.' || quote_ident(c.relname) AS name
-      FROM pg_catalog.pg_class c
-      WHERE c.relname = ANY (CAST($1 AS name[])) AND c.relnamespace = (SELECT oid FROM space)
-    ),
-    -- An index, a table's own sequence and type, and an array have the owner of what they belong to.
-    objects AS MATERIALIZED (
-      SELECT
-        c.relowner AS owner,
-        'token_tasks.' || quote_ident(c.relname) AS name,
-        CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END AS kind
-      FROM pg_catalog.pg_class c
-      WHERE c.relnamespace = (SELECT oid FROM space)
-        AND c.relkind NOT IN ('i', 'I')
-        AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_depend d
-          WHERE c.relkind = 'S'
-            AND d.classid = CAST('pg_catalog.pg_class' AS regclass) AND d.objid = c.oid AND d.deptype IN ('a', 'i')
-        )
-      UNION ALL
-      SELECT p.proowner, CAST(CAST(p.oid AS regprocedure) AS text), 'ROUTINE'
-      FROM pg_catalog.pg_proc p
-      WHERE p.pronamespace = (SELECT oid FROM space)
-      UNION ALL
-      SELECT t.typowner, 'token_tasks.' || quote_ident(t.typname), 'TYPE'
-      FROM pg_catalog.pg_type t
-      WHERE t.typnamespace = (SELECT oid FROM space) AND t.typtype <> 'c' AND t.typcategory <> 'A'
-    ),
-    tokens AS MATERIALIZED (
-      SELECT owned.relowner AS owner, quote_ident(pg_get_userbyid(owned.relowner)) AS heir
-      FROM (VALUES ('personal_access_tokens')) AS wanted (name)
-      LEFT JOIN pg_catalog.pg_class owned
-        ON owned.relname = wanted.name
-        AND owned.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public')
-    ),
-    roles AS MATERIALIZED (
-      SELECT
-        r.oid,
-        quote_ident(r.rolname) AS name,
-        pg_has_role(r.oid, me.oid, 'MEMBER') OR COALESCE(pg_has_role(r.oid, tokens.owner, 'MEMBER'), false) AS trusted
-      FROM pg_catalog.pg_roles r
-      JOIN pg_catalog.pg_roles me ON me.rolname = current_user
-      CROSS JOIN tokens
-      WHERE r.oid IN (
-        SELECT nspowner FROM space
-        UNION SELECT owner FROM objects
-        UNION SELECT acl.grantee FROM relations CROSS JOIN LATERAL aclexplode(relacl) acl
-      )
-    ),
-    parts AS MATERIALIZED (
-      SELECT CAST('pg_catalog.pg_class' AS regclass) AS class, r.oid, 'DROP SCHEMA token_tasks CASCADE;' AS cure
-      FROM relations r
-      UNION ALL
-      SELECT
-        CAST('pg_catalog.pg_class' AS regclass),
-        i.indexrelid,
-        'DROP INDEX ' || CAST(CAST(i.indexrelid AS regclass) AS text) || ';'
-      FROM relations r
-      JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
-      UNION ALL
-      SELECT
-        CAST('pg_catalog.pg_attrdef' AS regclass),
-        d.oid,
-        'ALTER TABLE ' || r.name || ' ALTER COLUMN ' || quote_ident(a.attname) || ' DROP DEFAULT;'
-      FROM relations r
-      JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid
-      JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-      UNION ALL
-      SELECT
-        CAST('pg_catalog.pg_constraint' AS regclass),
-        c.oid,
-        'ALTER TABLE ' || r.name || ' DROP CONSTRAINT ' || quote_ident(c.conname) || ';'
-      FROM relations r
-      JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
-    ),
-    found AS (
-      SELECT
-        1 AS place,
-        'schema token_tasks belongs to role ' || roles.name AS what,
-        'ALTER SCHEMA token_tasks OWNER TO ' || tokens.heir || ';' AS cure
-      FROM space
-      CROSS JOIN tokens
-      JOIN roles ON roles.oid = space.nspowner AND NOT roles.trusted
-      UNION ALL
-      SELECT
-        2,
-        o.name || ' belongs to role ' || roles.name,
-        'ALTER ' || o.kind || ' ' || o.name || ' OWNER TO ' || tokens.heir || ';'
-      FROM objects o
-      CROSS JOIN tokens
-      JOIN roles ON roles.oid = o.owner AND NOT roles.trusted
-      UNION ALL
-      SELECT 3, r.name || ' is not an ordinary table', 'DROP SCHEMA token_tasks CASCADE;'
-      FROM relations r
-      WHERE r.relkind <> 'r'
-      UNION ALL
-      SELECT
-        4,
-        'trigger ' || quote_ident(t.tgname) || ' belongs to ' || r.name,
-        'DROP TRIGGER ' || quote_ident(t.tgname) || ' ON ' || r.name || ';'
-      FROM relations r
-      JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
-      UNION ALL
-      SELECT
-        5,
-        'rule ' || quote_ident(w.rulename) || ' belongs to ' || r.name,
-        'DROP RULE ' || quote_ident(w.rulename) || ' ON ' || r.name || ';'
-      FROM relations r
-      JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid
-      WHERE r.relkind = 'r'
-      UNION ALL
-      SELECT
-        6,
-        'policy ' || quote_ident(p.polname) || ' belongs to ' || r.name,
-        'DROP POLICY ' || quote_ident(p.polname) || ' ON ' || r.name || ';'
-      FROM relations r
-      JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
-      UNION ALL
-      SELECT
-        6,
-        r.name || ' has row-level security',
-        'ALTER TABLE ' || r.name || ' DISABLE ROW LEVEL SECURITY;'
-      FROM relations r
-      WHERE r.relrowsecurity
-      UNION ALL
-      -- PostgreSQL plans with what they are about, expressions included.
-      SELECT
-        6,
-        'statistics ' || quote_ident(e.stxname) || ' belong to ' || r.name,
-        'DROP STATISTICS ' || quote_ident(n.nspname) || '.' || quote_ident(e.stxname) || ';'
-      FROM relations r
-      JOIN pg_catalog.pg_statistic_ext e ON e.stxrelid = r.oid
-      JOIN pg_catalog.pg_namespace n ON n.oid = e.stxnamespace
-      UNION ALL
-      SELECT
-        7,
-        CAST(CAST(i.inhrelid AS regclass) AS text) || ' inherits from ' || CAST(CAST(i.inhparent AS regclass) AS text),
-        'ALTER TABLE ' || CAST(CAST(i.inhrelid AS regclass) AS text) || ' NO INHERIT '
-          || CAST(CAST(i.inhparent AS regclass) AS text) || ';'
-      FROM pg_catalog.pg_inherits i
-      JOIN relations r ON r.oid IN (i.inhparent, i.inhrelid)
-      UNION ALL
-      -- Both tables of a foreign key have triggers of the server's own, which name the other one.
-      SELECT
-        8,
-        'foreign key ' || quote_ident(k.conname) || ' ties ' || CAST(CAST(k.conrelid AS regclass) AS text) || ' to '
-          || CAST(CAST(k.confrelid AS regclass) AS text),
-        'ALTER TABLE ' || CAST(CAST(k.conrelid AS regclass) AS text) || ' DROP CONSTRAINT ' || quote_ident(k.conname)
-          || ';'
-      FROM relations r
-      JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND t.tgisinternal
-      JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
-      WHERE t.tgconstrrelid <> 0 AND NOT EXISTS (SELECT FROM relations other WHERE other.oid = t.tgconstrrelid)
-      UNION ALL
-      SELECT
-        9,
-        pg_describe_object(d.classid, d.objid, d.objsubid) || ' uses '
-          || pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid),
-        parts.cure
-      FROM parts
-      JOIN pg_catalog.pg_depend d ON d.classid = parts.class AND d.objid = parts.oid
-      WHERE d.refclassid IN (
-        CAST('pg_catalog.pg_proc' AS regclass), CAST('pg_catalog.pg_operator' AS regclass),
-        CAST('pg_catalog.pg_opclass' AS regclass), CAST('pg_catalog.pg_type' AS regclass)
-      )
-      UNION ALL
-      SELECT
-        10,
-        'role ' || COALESCE(roles.name, 'PUBLIC') || ' may put triggers on ' || r.name,
-        'REVOKE TRIGGER ON ' || r.name || ' FROM ' || COALESCE(roles.name, 'PUBLIC') || ';'
-      FROM relations r
-      CROSS JOIN LATERAL aclexplode(r.relacl) acl
-      LEFT JOIN roles ON roles.oid = acl.grantee
-      WHERE acl.privilege_type = 'TRIGGER' AND NOT COALESCE(roles.trusted, false)
+      UNION
+      SELECT d.classid, d.objid
+      FROM parts p
+      JOIN pg_catalog.pg_depend d ON d.refclassid = p.class AND d.refobjid = p.oid
     )
     SELECT
-      min(what) AS what,
-      count(DISTINCT what) - 1 AS more,
-      string_agg(DISTINCT cure, ' ' ORDER BY cure) AS cure,
-      place <= 2 AS owned
-    FROM found
-    GROUP BY place
-    ORDER BY place
-    LIMIT 1;
+      NOT EXISTS (
+        SELECT
+        FROM parts p
+        JOIN pg_catalog.pg_depend d ON d.classid = p.class AND d.objid = p.oid
+        WHERE (d.refclassid, d.refobjid) NOT IN (SELECT o.class, o.oid FROM parts o)
+          OR CASE d.classid
+            WHEN CAST('pg_catalog.pg_class' AS regclass) THEN false
+            WHEN CAST('pg_catalog.pg_attrdef' AS regclass) THEN false
+            WHEN CAST('pg_catalog.pg_constraint' AS regclass) THEN false
+            -- A table's own type, not one that was made.
+            WHEN CAST('pg_catalog.pg_type' AS regclass) THEN
+              d.refclassid = CAST('pg_catalog.pg_namespace' AS regclass)
+            -- The server's own, of a foreign key.
+            WHEN CAST('pg_catalog.pg_trigger' AS regclass) THEN
+              d.deptype <> 'i' OR d.refclassid <> CAST('pg_catalog.pg_constraint' AS regclass)
+            ELSE true
+          END
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_class c
+        WHERE c.oid IN (SELECT p.oid FROM parts p WHERE p.class = CAST('pg_catalog.pg_class' AS regclass))
+          AND (
+            c.relkind NOT IN ('r', 'i', 'S', 't')
+            OR (c.relkind = 'r') <> (c.relname = ANY (CAST($1 AS name[])))
+            OR c.relrowsecurity
+            OR NOT pg_has_role(c.relowner, CAST(quote_ident(current_user) AS regrole), 'MEMBER')
+            OR EXISTS (
+              SELECT FROM aclexplode(c.relacl) acl WHERE acl.privilege_type = 'TRIGGER' AND acl.grantee <> c.relowner
+            )
+          )
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_namespace n
+        WHERE n.nspname = 'token_tasks'
+          AND NOT pg_has_role(n.nspowner, CAST(quote_ident(current_user) AS regrole), 'MEMBER')
+      ) AS closed;
 
 -- doctor, extend, journal.install, journal.status, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT
@@ -597,6 +450,25 @@ SELECT DISTINCT ON (asked.name)
 
 -- doctor
 SELECT quote_ident($1) AS quoted;
+
+-- doctor
+SELECT w.privilege, w.table_name, w.column_name
+    FROM unnest(
+      CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])
+    ) WITH ORDINALITY AS w (privilege, table_name, column_name, position)
+    JOIN pg_catalog.pg_namespace n ON n.nspname = 'public'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.column_name AND NOT a.attisdropped
+    WHERE (c.relkind = 'S' OR a.attnum IS NOT NULL)
+      AND (
+        CAST($4 AS boolean)
+        OR NOT has_schema_privilege(n.oid, 'USAGE')
+        OR CASE c.relkind
+          WHEN 'S' THEN NOT has_sequence_privilege(c.oid, w.privilege)
+          ELSE NOT has_column_privilege(c.oid, a.attnum, w.privilege)
+        END
+      )
+    ORDER BY w.position;
 
 -- extend, journal.install, apply, journal.uninstall
 ROLLBACK;
