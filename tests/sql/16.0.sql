@@ -197,9 +197,10 @@ SELECT
         FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS w (privilege, table_name)
         JOIN pg_catalog.pg_class c
           ON c.relname = w.table_name AND c.relnamespace = CAST(to_regnamespace('public') AS oid)
-        WHERE NOT CASE c.relkind
-          WHEN 'S' THEN has_sequence_privilege(c.oid, w.privilege)
-          ELSE has_table_privilege(c.oid, w.privilege)
+        WHERE NOT CASE
+          WHEN c.relkind = 'S' AND w.privilege = 'USAGE' THEN has_sequence_privilege(c.oid, w.privilege)
+          WHEN c.relkind <> 'S' AND w.privilege <> 'USAGE' THEN has_table_privilege(c.oid, w.privilege)
+          ELSE true
         END
       ) AS held;
 
@@ -323,21 +324,34 @@ WITH RECURSIVE parts AS (
       UNION
       SELECT d.classid, d.objid
       FROM parts p
-      JOIN pg_catalog.pg_depend d ON d.refclassid = p.class AND d.refobjid = p.oid
+      CROSS JOIN LATERAL (
+        SELECT d.classid, d.objid
+        FROM pg_catalog.pg_depend d
+        WHERE d.refclassid = p.class AND d.refobjid = p.oid
+        OFFSET 0
+      ) d
     )
     SELECT
       NOT EXISTS (
         SELECT
         FROM parts p
-        JOIN pg_catalog.pg_depend d ON d.classid = p.class AND d.objid = p.oid
+        CROSS JOIN LATERAL (
+          SELECT d.classid, d.refclassid, d.refobjid, d.deptype
+          FROM pg_catalog.pg_depend d
+          WHERE d.classid = p.class AND d.objid = p.oid
+          OFFSET 0
+        ) d
         WHERE (d.refclassid, d.refobjid) NOT IN (SELECT o.class, o.oid FROM parts o)
           OR CASE d.classid
-            WHEN CAST('pg_catalog.pg_class' AS regclass) THEN false
-            WHEN CAST('pg_catalog.pg_attrdef' AS regclass) THEN false
-            WHEN CAST('pg_catalog.pg_constraint' AS regclass) THEN false
-            -- A table's own type, not one that was made.
+            -- A table's own type, its array, and no column or expression of one.
             WHEN CAST('pg_catalog.pg_type' AS regclass) THEN
               d.refclassid = CAST('pg_catalog.pg_namespace' AS regclass)
+            WHEN CAST('pg_catalog.pg_class' AS regclass) THEN
+              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
+            WHEN CAST('pg_catalog.pg_attrdef' AS regclass) THEN
+              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
+            WHEN CAST('pg_catalog.pg_constraint' AS regclass) THEN
+              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
             -- The server's own, of a foreign key.
             WHEN CAST('pg_catalog.pg_trigger' AS regclass) THEN
               d.deptype <> 'i' OR d.refclassid <> CAST('pg_catalog.pg_constraint' AS regclass)
@@ -352,11 +366,30 @@ WITH RECURSIVE parts AS (
             c.relkind NOT IN ('r', 'i', 'S', 't')
             OR (c.relkind = 'r') <> (c.relname = ANY (CAST($1 AS name[])))
             OR c.relrowsecurity
+            OR c.relhassubclass
             OR NOT pg_has_role(c.relowner, CAST(quote_ident(current_user) AS regrole), 'MEMBER')
             OR EXISTS (
               SELECT FROM aclexplode(c.relacl) acl WHERE acl.privilege_type = 'TRIGGER' AND acl.grantee <> c.relowner
             )
           )
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_attrdef f
+        WHERE f.oid IN (SELECT p.oid FROM parts p WHERE p.class = CAST('pg_catalog.pg_attrdef' AS regclass))
+          AND CAST(f.adbin AS text) ~ $2
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_constraint k
+        WHERE k.oid IN (SELECT p.oid FROM parts p WHERE p.class = CAST('pg_catalog.pg_constraint' AS regclass))
+          AND CAST(k.conbin AS text) ~ $2
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_index i
+        WHERE i.indexrelid IN (SELECT p.oid FROM parts p WHERE p.class = CAST('pg_catalog.pg_class' AS regclass))
+          AND concat(i.indexprs, i.indpred) ~ $2
       )
       AND NOT EXISTS (
         SELECT

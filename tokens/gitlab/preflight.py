@@ -59,9 +59,10 @@ ON_WHOLE_TABLES = """
         FROM unnest(CAST(%(privileges)s AS text[]), CAST(%(tables)s AS text[])) AS w (privilege, table_name)
         JOIN pg_catalog.pg_class c
           ON c.relname = w.table_name AND c.relnamespace = CAST(to_regnamespace('public') AS oid)
-        WHERE NOT CASE c.relkind
-          WHEN 'S' THEN has_sequence_privilege(c.oid, w.privilege)
-          ELSE has_table_privilege(c.oid, w.privilege)
+        WHERE NOT CASE
+          WHEN c.relkind = 'S' AND w.privilege = 'USAGE' THEN has_sequence_privilege(c.oid, w.privilege)
+          WHEN c.relkind <> 'S' AND w.privilege <> 'USAGE' THEN has_table_privilege(c.oid, w.privilege)
+          ELSE true
         END
       ) AS held
 """

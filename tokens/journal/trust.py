@@ -24,9 +24,13 @@ TABLES = (
     "settings",
 )
 
+# What our own defaults and checks call: now(), and what makes a bigint of an integer (pg_proc.dat). Of PostgreSQL's own
+# functions there are some that run any SQL that they are given, and no record is kept of who calls one.
+CALLS_MORE = ":funcid (?!(481|1299) )"
+
 # True where the schema is closed: what is in it, what hangs on that, and so on, hangs on nothing else; all of it is of
 # kinds that bring no code, and its tables are ours alone. PostgreSQL keeps no record of what hangs on its own functions
-# and types. Whoever is in doubt counts as a stranger here: FOREIGN judges.
+# and types. Whoever is in doubt counts as a stranger here: FOREIGN judges. By index, since pg_depend may be large.
 CLOSED = """
     WITH RECURSIVE parts AS (
       SELECT CAST(CAST('pg_catalog.pg_namespace' AS regclass) AS oid) AS class, n.oid
@@ -35,21 +39,34 @@ CLOSED = """
       UNION
       SELECT d.classid, d.objid
       FROM parts p
-      JOIN pg_catalog.pg_depend d ON d.refclassid = p.class AND d.refobjid = p.oid
+      CROSS JOIN LATERAL (
+        SELECT d.classid, d.objid
+        FROM pg_catalog.pg_depend d
+        WHERE d.refclassid = p.class AND d.refobjid = p.oid
+        OFFSET 0
+      ) d
     )
     SELECT
       NOT EXISTS (
         SELECT
         FROM parts p
-        JOIN pg_catalog.pg_depend d ON d.classid = p.class AND d.objid = p.oid
+        CROSS JOIN LATERAL (
+          SELECT d.classid, d.refclassid, d.refobjid, d.deptype
+          FROM pg_catalog.pg_depend d
+          WHERE d.classid = p.class AND d.objid = p.oid
+          OFFSET 0
+        ) d
         WHERE (d.refclassid, d.refobjid) NOT IN (SELECT o.class, o.oid FROM parts o)
           OR CASE d.classid
-            WHEN CAST('pg_catalog.pg_class' AS regclass) THEN false
-            WHEN CAST('pg_catalog.pg_attrdef' AS regclass) THEN false
-            WHEN CAST('pg_catalog.pg_constraint' AS regclass) THEN false
-            -- A table's own type, not one that was made.
+            -- A table's own type, its array, and no column or expression of one.
             WHEN CAST('pg_catalog.pg_type' AS regclass) THEN
               d.refclassid = CAST('pg_catalog.pg_namespace' AS regclass)
+            WHEN CAST('pg_catalog.pg_class' AS regclass) THEN
+              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
+            WHEN CAST('pg_catalog.pg_attrdef' AS regclass) THEN
+              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
+            WHEN CAST('pg_catalog.pg_constraint' AS regclass) THEN
+              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
             -- The server's own, of a foreign key.
             WHEN CAST('pg_catalog.pg_trigger' AS regclass) THEN
               d.deptype <> 'i' OR d.refclassid <> CAST('pg_catalog.pg_constraint' AS regclass)
@@ -64,11 +81,30 @@ CLOSED = """
             c.relkind NOT IN ('r', 'i', 'S', 't')
             OR (c.relkind = 'r') <> (c.relname = ANY (CAST(%(tables)s AS name[])))
             OR c.relrowsecurity
+            OR c.relhassubclass
             OR NOT pg_has_role(c.relowner, CAST(quote_ident(current_user) AS regrole), 'MEMBER')
             OR EXISTS (
               SELECT FROM aclexplode(c.relacl) acl WHERE acl.privilege_type = 'TRIGGER' AND acl.grantee <> c.relowner
             )
           )
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_attrdef f
+        WHERE f.oid IN (SELECT p.oid FROM parts p WHERE p.class = CAST('pg_catalog.pg_attrdef' AS regclass))
+          AND CAST(f.adbin AS text) ~ %(calls_more)s
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_constraint k
+        WHERE k.oid IN (SELECT p.oid FROM parts p WHERE p.class = CAST('pg_catalog.pg_constraint' AS regclass))
+          AND CAST(k.conbin AS text) ~ %(calls_more)s
+      )
+      AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_index i
+        WHERE i.indexrelid IN (SELECT p.oid FROM parts p WHERE p.class = CAST('pg_catalog.pg_class' AS regclass))
+          AND concat(i.indexprs, i.indpred) ~ %(calls_more)s
       )
       AND NOT EXISTS (
         SELECT
@@ -80,7 +116,8 @@ CLOSED = """
 
 # A role is trusted that can do already what we can do: this one, the owner of GitLab's tokens, members of these two,
 # and superusers. Not a role of which this one is a member: up to PostgreSQL 14 any role may grant itself to another.
-# What a default, a check, an index or a column's type uses is in pg_depend, unless it is PostgreSQL's own.
+# What a default, a check, an index or a column's type uses is in pg_depend, unless it is PostgreSQL's own: for that see
+# CALLS_MORE.
 FOREIGN = """
     WITH space AS MATERIALIZED (
       SELECT n.oid, n.nspowner
@@ -138,12 +175,17 @@ FOREIGN = """
       )
     ),
     parts AS MATERIALIZED (
-      SELECT CAST('pg_catalog.pg_class' AS regclass) AS class, r.oid, 'DROP SCHEMA token_tasks CASCADE;' AS cure
+      SELECT
+        CAST('pg_catalog.pg_class' AS regclass) AS class,
+        r.oid,
+        '' AS expressions,
+        'DROP SCHEMA token_tasks CASCADE;' AS cure
       FROM relations r
       UNION ALL
       SELECT
         CAST('pg_catalog.pg_class' AS regclass),
         i.indexrelid,
+        concat(i.indexprs, i.indpred),
         'DROP INDEX ' || CAST(CAST(i.indexrelid AS regclass) AS text) || ';'
       FROM relations r
       JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
@@ -151,6 +193,7 @@ FOREIGN = """
       SELECT
         CAST('pg_catalog.pg_attrdef' AS regclass),
         d.oid,
+        CAST(d.adbin AS text),
         'ALTER TABLE ' || r.name || ' ALTER COLUMN ' || quote_ident(a.attname) || ' DROP DEFAULT;'
       FROM relations r
       JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid
@@ -159,6 +202,7 @@ FOREIGN = """
       SELECT
         CAST('pg_catalog.pg_constraint' AS regclass),
         c.oid,
+        CAST(c.conbin AS text),
         'ALTER TABLE ' || r.name || ' DROP CONSTRAINT ' || quote_ident(c.conname) || ';'
       FROM relations r
       JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
@@ -254,8 +298,12 @@ FOREIGN = """
         CAST('pg_catalog.pg_opclass' AS regclass), CAST('pg_catalog.pg_type' AS regclass)
       )
       UNION ALL
+      SELECT 10, pg_describe_object(parts.class, parts.oid, 0) || ' calls a function that no journal needs', parts.cure
+      FROM parts
+      WHERE parts.expressions ~ %(calls_more)s
+      UNION ALL
       SELECT
-        10,
+        11,
         'role ' || COALESCE(roles.name, 'PUBLIC') || ' may put triggers on ' || r.name,
         'REVOKE TRIGGER ON ' || r.name || ' FROM ' || COALESCE(roles.name, 'PUBLIC') || ';'
       FROM relations r
@@ -309,7 +357,11 @@ def is_trusted(connection: Connection) -> bool:
 
 def _found(connection: Connection) -> Any:
     """What is not ours, the worst of it; None where nothing is."""
-    tables = list(TABLES)
-    if connection.row(CLOSED, tables=tables).closed:
+    if is_closed(connection):
         return None
-    return connection.row(FOREIGN, tables=tables)
+    return connection.row(FOREIGN, tables=list(TABLES), calls_more=CALLS_MORE)
+
+
+def is_closed(connection: Connection) -> bool:
+    """Whether a first look finds nothing to be judged."""
+    return bool(connection.row(CLOSED, tables=list(TABLES), calls_more=CALLS_MORE).closed)
