@@ -41,10 +41,14 @@ CANCELLING = 3.0  # seconds
 # they hand over costs less than to have one process read a table of millions alone, which PostgreSQL does not expect.
 GROUPING = {"enable_sort": "off", "jit": "off", "enable_parallel_hash": "off", "parallel_tuple_cost": "0"}
 GROUPS = 64 * 1024  # kilobytes, for one statement of one session at a time
+WORKERS = 1  # beside the process that groups: what that one does takes longer than to read a table of millions
 ROOM = """
-    SELECT GREATEST(CAST(s.setting AS bigint), %(least)s) AS room
-    FROM pg_catalog.pg_settings s
-    WHERE s.name = 'work_mem'
+    SELECT
+      GREATEST(CAST(memory.setting AS bigint), %(least)s) AS room,
+      LEAST(CAST(workers.setting AS integer), %(most)s) AS workers
+    FROM pg_catalog.pg_settings memory
+    JOIN pg_catalog.pg_settings workers ON workers.name = 'max_parallel_workers_per_gather'
+    WHERE memory.name = 'work_mem'
 """
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
 
@@ -236,8 +240,9 @@ class Connection:
 
         PostgreSQL cannot know how few owners, dates or kinds many tokens have, and plans for far more groups.
         """
-        room = self.row(ROOM, least=GROUPS).room
-        with self.transaction(**GROUPING, work_mem=f"{room}kB"):
+        found = self.row(ROOM, least=GROUPS, most=WORKERS)
+        settings = {"work_mem": f"{found.room}kB", "max_parallel_workers_per_gather": str(found.workers)}
+        with self.transaction(**GROUPING, **settings):
             yield
 
     def _settings(self, names: Iterable[str]) -> dict[str, str]:

@@ -60,20 +60,27 @@ class RunKind(StrEnum):
 
 
 class TokenIds:
-    """Some token ids in ascending order, in little memory: about 4 bytes an id (8 where ids lie 2³² apart)."""
+    """Some token ids in ascending order, in little memory: 2 to 4 bytes an id (8 where ids lie 2³² apart)."""
 
-    __slots__ = ("_distances", "first")
+    __slots__ = ("_base", "_distances")
 
     def __init__(self, ids: Sequence[int]) -> None:
         """Takes at least one id, sorted."""
-        self.first = ids[0]
+        self._base = ids[0]
         self._distances = array("I" if ids[-1] - ids[0] < 2**32 else "Q", [id_ - ids[0] for id_ in ids])
+
+    @classmethod
+    def above(cls, base: int, distances: "array[int]") -> "TokenIds":
+        """The ids that lie this far above `base`: at least one, sorted."""
+        made = cls.__new__(cls)
+        made._base, made._distances = base, distances
+        return made
 
     def __len__(self) -> int:
         return len(self._distances)
 
     def __iter__(self) -> Iterator[int]:
-        return (self.first + distance for distance in self._distances)
+        return (self._base + distance for distance in self._distances)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TokenIds) and list(self) == list(other)
@@ -82,13 +89,18 @@ class TokenIds:
         return hash((self.first, len(self)))
 
     @property
+    def first(self) -> int:
+        """The smallest id."""
+        return self._base + self._distances[0]
+
+    @property
     def last(self) -> int:
         """The largest id."""
-        return self.first + self._distances[-1]
+        return self._base + self._distances[-1]
 
     def between(self, start: int, stop: int) -> list[int]:
         """The ids from index `start` up to but not including `stop`."""
-        return [self.first + distance for distance in self._distances[start:stop]]
+        return [self._base + distance for distance in self._distances[start:stop]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +316,7 @@ def _read_ids(
     days = {day: ExpirationDate.stored(day.decode()) for day in found if day}
     for day in (*sorted(days, key=days.__getitem__), b""):
         for ids in _cut(sorted(found.pop(day, ()), key=itemgetter(0), reverse=True)):
-            yield days.get(day), TokenIds(ids)
+            yield days.get(day), ids
 
 
 def _sorted(numbers: bytes) -> "array[int]":
@@ -315,18 +327,24 @@ def _sorted(numbers: bytes) -> "array[int]":
     return array("H", sorted(read))
 
 
-def _cut(blocks: list[tuple[int, "array[int]"]]) -> Iterator[list[int]]:
+def _cut(blocks: list[tuple[int, "array[int]"]]) -> Iterator[TokenIds]:
     """The ids of these blocks, the last of them first, CHUNK at a time; `blocks` is emptied, to spare memory."""
-    ids: list[int] = []
+    rest: list[int] = []  # what is left of the blocks before, too few for a chunk
     while blocks:
         block, distances = blocks.pop()
-        ids += [(block << 16) + distance for distance in distances]
-        whole = len(ids) - len(ids) % CHUNK
-        for start in range(0, whole, CHUNK):
-            yield ids[start : start + CHUNK]
-        ids = ids[whole:]
-    if ids:
-        yield ids
+        base, start = block << 16, 0
+        if rest:
+            start = min(CHUNK - len(rest), len(distances))
+            rest += [base + distance for distance in distances[:start]]
+            if len(rest) == CHUNK:
+                yield TokenIds(rest)
+                rest = []
+        whole = len(distances) - (len(distances) - start) % CHUNK
+        for position in range(start, whole, CHUNK):
+            yield TokenIds.above(base, distances[position : position + CHUNK])
+        rest += [base + distance for distance in distances[whole:]]
+    if rest:
+        yield TokenIds(rest)
 
 
 def _chunks(found: Sequence[tuple[ExpirationDate | None, TokenIds]], change: Change) -> Iterator[Chunk]:
