@@ -40,7 +40,7 @@ from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.membership import MembershipRule
-from tokens.journal import setup
+from tokens.journal import listing, setup
 from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.journal.listing import (
@@ -455,14 +455,19 @@ def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_
 
 @pytest.mark.slow
 @pytest.mark.newest_server
-def test_an_export_of_all_runs_takes_the_same_memory_whatever_their_size(installed: Address) -> None:
+def test_an_export_of_all_runs_takes_the_same_memory_whatever_their_size(
+    installed: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = 4  # chunks that are read at once: to trace memory takes long
+    monkeypatch.setattr(listing, "PAGE", pages)
+
     def exported_with(chunks: int) -> tuple[int, int]:
         make_run(installed, make_plan([1]))
         execute(
             installed,
             f"""
             INSERT INTO token_tasks.chunks (run_id, position, token_ids, done_at)
-            SELECT max(r.id), 50 * n, ARRAY(SELECT CAST(50 * n + i AS bigint) FROM generate_series(1, 50) i), now()
+            SELECT max(r.id), 500 * n, ARRAY(SELECT CAST(500 * n + i AS bigint) FROM generate_series(1, 500) i), now()
             FROM token_tasks.runs r, generate_series(1, {chunks}) n
             GROUP BY n
             """,
@@ -474,8 +479,8 @@ def test_an_export_of_all_runs_takes_the_same_memory_whatever_their_size(install
         tracemalloc.stop()
         return lines, peak
 
-    few, at_first = exported_with(2 * PAGE)
-    many, at_last = exported_with(20 * PAGE)
+    few, at_first = exported_with(2 * pages)
+    many, at_last = exported_with(20 * pages)
     assert many > 10 * few
     assert at_last < 1.2 * at_first
 

@@ -113,7 +113,7 @@ def test_the_tree_of_the_house_has_every_folder_and_every_file_and_none_that_is_
 
 
 def test_hooks_are_commands_of_the_continuous_integration() -> None:
-    run = (CHECKOUT / ".ci/run").read_text().splitlines()
+    run = [line.strip() for line in (CHECKOUT / ".ci/run").read_text().splitlines()]
     hooks = re.findall(r"^ +entry: (.*)$", (CHECKOUT / ".pre-commit-config.yaml").read_text(), re.M)
     assert len(hooks) == 4
     assert set(hooks) <= set(run)

@@ -41,11 +41,10 @@ CANCELLING = 3.0  # seconds
 # they hand over costs less than to have one process read a table of millions alone, which PostgreSQL does not expect.
 GROUPING = {"enable_sort": "off", "jit": "off", "enable_parallel_hash": "off", "parallel_tuple_cost": "0"}
 GROUPS = 64 * 1024  # kilobytes, for one statement of one session at a time
-WORKERS = 1  # beside the process that groups: what that one does takes longer than to read a table of millions
 ROOM = """
     SELECT
       GREATEST(CAST(memory.setting AS bigint), %(least)s) AS room,
-      LEAST(CAST(workers.setting AS integer), %(most)s) AS workers
+      LEAST(CAST(workers.setting AS integer), CAST(%(most)s AS integer)) AS workers
     FROM pg_catalog.pg_settings memory
     JOIN pg_catalog.pg_settings workers ON workers.name = 'max_parallel_workers_per_gather'
     WHERE memory.name = 'work_mem'
@@ -235,12 +234,13 @@ class Connection:
             self._driver.cursor(row_factory=tuple_row).execute(set_configs(settings))
 
     @contextmanager
-    def grouping(self) -> Iterator[None]:
+    def grouping(self, workers: int | None = None) -> Iterator[None]:
         """Let the statements of the block group many rows without sorting them, with room for the groups in memory.
 
-        PostgreSQL cannot know how few owners, dates or kinds many tokens have, and plans for far more groups.
+        PostgreSQL cannot know how few owners, dates or kinds many tokens have, and plans for far more groups. At most
+        `workers` processes read for the one that groups, and never more than the role's or the server's settings allow.
         """
-        found = self.row(ROOM, least=GROUPS, most=WORKERS)
+        found = self.row(ROOM, least=GROUPS, most=workers)
         settings = {"work_mem": f"{found.room}kB", "max_parallel_workers_per_gather": str(found.workers)}
         with self.transaction(**GROUPING, **settings):
             yield

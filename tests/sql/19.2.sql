@@ -1319,18 +1319,21 @@ SELECT pg_catalog.current_setting('statement_timeout');
 SELECT pg_catalog.set_config('statement_timeout', '<rest>ms', true);
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT GREATEST(CAST(s.setting AS bigint), $1) AS room
-    FROM pg_catalog.pg_settings s
-    WHERE s.name = 'work_mem';
+SELECT
+      GREATEST(CAST(memory.setting AS bigint), $1) AS room,
+      LEAST(CAST(workers.setting AS integer), CAST($2 AS integer)) AS workers
+    FROM pg_catalog.pg_settings memory
+    JOIN pg_catalog.pg_settings workers ON workers.name = 'max_parallel_workers_per_gather'
+    WHERE memory.name = 'work_mem';
 
 -- list
 SAVEPOINT "_pg3_2";
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('enable_parallel_hash'), pg_catalog.current_setting('parallel_tuple_cost'), pg_catalog.current_setting('work_mem');
+SELECT pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('jit'), pg_catalog.current_setting('enable_parallel_hash'), pg_catalog.current_setting('parallel_tuple_cost'), pg_catalog.current_setting('work_mem'), pg_catalog.current_setting('max_parallel_workers_per_gather');
 
--- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true);
+-- list, extend, apply, remove, revoke
+SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true), pg_catalog.set_config('max_parallel_workers_per_gather', '1', true);
 
 -- list
 WITH grouped AS (
@@ -1394,7 +1397,7 @@ WITH grouped AS (
     GROUP BY kind, state;
 
 -- list, breakdown, check, report, extend, apply, remove, revoke
-SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('parallel_tuple_cost', '0.1', true), pg_catalog.set_config('work_mem', '4MB', true);
+SELECT pg_catalog.set_config('enable_sort', 'on', true), pg_catalog.set_config('jit', 'on', true), pg_catalog.set_config('enable_parallel_hash', 'on', true), pg_catalog.set_config('parallel_tuple_cost', '0.1', true), pg_catalog.set_config('work_mem', '4MB', true), pg_catalog.set_config('max_parallel_workers_per_gather', '2', true);
 
 -- list
 RELEASE "_pg3_2";
@@ -1679,6 +1682,9 @@ SELECT m.expires_at::text AS expires_at, count(*) AS memberships
     WHERE m.requested_at IS NULL
       AND m.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
     GROUP BY 1;
+
+-- breakdown, check, report, extend, remove, revoke
+SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true), pg_catalog.set_config('max_parallel_workers_per_gather', '2', true);
 
 -- breakdown
 SELECT
@@ -4685,7 +4691,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
+      encode(string_agg(int2send(CAST((t.id & 65535) - 32768 AS smallint)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -4701,22 +4707,22 @@ WITH grouped AS (
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        CASE WHEN CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END IS NOT NULL AND NOT (t.revoked IS TRUE) AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > CAST($2 AS date) THEN count(*) ELSE 0 END AS reviving,
+        CASE WHEN NOT (t.revoked IS TRUE) THEN COALESCE(CAST($1 AS date), CAST('infinity' AS date)) END AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
           AND NOT t.impersonation
-          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+          AND CAST($1 AS date) BETWEEN CAST($2 AS date) AND CAST($3 AS date)
         )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR CAST($1 AS date) BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($2 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > CAST($2 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -4835,8 +4841,8 @@ WITH grouped AS (
     FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($2 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id AND o.user_type = 6 AND (o.will_hold = 0 OR o.will_be_active = 0)
     ) bot ON o.user_type = 6;
@@ -4885,7 +4891,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
+      encode(string_agg(int2send(CAST((t.id & 65535) - 32768 AS smallint)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -6427,7 +6433,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
+      encode(string_agg(int2send(CAST((t.id & 65535) - 32768 AS smallint)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('2024-06-15' AS date)
@@ -6443,22 +6449,22 @@ WITH grouped AS (
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        CASE WHEN CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END IS NOT NULL AND NOT (t.revoked IS TRUE) AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > CAST($2 AS date) THEN count(*) ELSE 0 END AS reviving,
+        CASE WHEN NOT (t.revoked IS TRUE) THEN COALESCE(CAST($1 AS date), CAST('infinity' AS date)) END AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
           AND NOT t.impersonation
-          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+          AND CAST($1 AS date) BETWEEN CAST($2 AS date) AND CAST($3 AS date)
         )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR CAST($1 AS date) BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($2 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > CAST($2 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -6577,8 +6583,8 @@ WITH grouped AS (
     FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($2 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id AND o.user_type = 6 AND (o.will_hold = 0 OR o.will_be_active = 0)
     ) bot ON o.user_type = 6;
@@ -6639,22 +6645,22 @@ WITH grouped AS (
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        CASE WHEN CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END IS NOT NULL AND NOT (t.revoked IS TRUE) AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > CAST($2 AS date) THEN count(*) ELSE 0 END AS reviving,
+        CASE WHEN NOT (t.revoked IS TRUE) THEN COALESCE(CAST($1 AS date), CAST('infinity' AS date)) END AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
           AND NOT t.impersonation
-          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+          AND CAST($1 AS date) BETWEEN CAST($2 AS date) AND CAST($3 AS date)
         )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR CAST($1 AS date) BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($2 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > CAST($2 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -6777,8 +6783,8 @@ WITH grouped AS (
     FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($2 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id AND o.user_type = 6 AND (o.will_hold = 0 OR o.will_be_active = 0)
     ) bot ON o.user_type = 6;
@@ -6883,7 +6889,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
+      encode(string_agg(int2send(CAST((t.id & 65535) - 32768 AS smallint)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.expires_at = CAST('<day  +20>' AS date)
@@ -6930,22 +6936,22 @@ WITH grouped AS (
         t.impersonation,
         t.revoked IS TRUE AS revoked,
         CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END AS expires_at,
-        count(*) FILTER (WHERE t.expires_at <= CAST($1 AS date) AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS reviving,
-        max(COALESCE(CAST($2 AS date), CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day,
+        CASE WHEN CASE WHEN t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) THEN CAST('-infinity' AS date) END IS NOT NULL AND NOT (t.revoked IS TRUE) AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > CAST($2 AS date) THEN count(*) ELSE 0 END AS reviving,
+        CASE WHEN NOT (t.revoked IS TRUE) THEN COALESCE(CAST($1 AS date), CAST('infinity' AS date)) END AS last_day,
         count(*) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS warned,
         bool_or((
           t.revoked = false
           AND NOT t.impersonation
-          AND CAST($2 AS date) BETWEEN CAST($1 AS date) AND CAST($3 AS date)
+          AND CAST($1 AS date) BETWEEN CAST($2 AS date) AND CAST($3 AS date)
         )) FILTER (WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)) AS due,
         count(*) FILTER (WHERE (
           t.expires_at BETWEEN CAST($4 AS date) AND CAST($5 AS date)
           AND t.created_at < CAST($6 AS timestamptz) AT TIME ZONE 'UTC'
         )) AS migrated,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR CAST($2 AS date) BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR CAST($1 AS date) BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS will_hold,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($2 AS date))) AS active,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(CAST($1 AS date), CAST('infinity' AS date)) > CAST($2 AS date))) AS will_be_active,
         count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -7064,8 +7070,8 @@ WITH grouped AS (
     FROM chosen o
     LEFT JOIN LATERAL (
       SELECT
-        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($1 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($1 AS date) + 1) - CAST($7 AS integer)) AND (CAST($1 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($1 AS date) + 1) - CAST($7 AS integer))))) AS holding,
-        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS active
+        count(*) FILTER (WHERE ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (CAST($2 AS date) + 1)) OR t.expires_at BETWEEN ((CAST($2 AS date) + 1) - CAST($7 AS integer)) AND (CAST($2 AS date) + 1) OR (t.revoked AND t.updated_at >= ((CAST($2 AS date) + 1) - CAST($7 AS integer))))) AS holding,
+        count(*) FILTER (WHERE (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($2 AS date))) AS active
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id AND o.user_type = 6 AND (o.will_hold = 0 OR o.will_be_active = 0)
     ) bot ON o.user_type = 6;
@@ -8098,7 +8104,7 @@ COPY (
     SELECT
       CAST(t.expires_at AS text) AS expires_at,
       t.id >> 16 AS block,
-      encode(string_agg(int4send(CAST(t.id & 65535 AS integer)), ''), 'hex') AS distances
+      encode(string_agg(int2send(CAST((t.id & 65535) - 32768 AS smallint)), ''), 'hex') AS distances
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.name LIKE CAST('%' AS text)

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 from tokens.change.bots import bots_and_clean_up
 from tokens.change.change import Change
-from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, counts_of, read_row, selected
+from tokens.change.kinds import COUNTS_IN_A_ROW, PAST, KindCount, Rows, by_kind, counts_of, read_row, selected
 from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp
+from tokens.gitlab.kind import TODAY
 from tokens.gitlab.membership import ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
@@ -54,12 +55,19 @@ FACTS = """, chosen AS (
 
 # What is counted of each group of tokens for that.
 OF_GROUPS = (
-    "count(*) FILTER (WHERE t.expires_at <= CAST(%(facts_today)s AS date) AND {works}) AS reviving",
-    "max(COALESCE({new}, CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day",
     "count(*) FILTER (WHERE {warned}) AS warned",
     "bool_or({due}) FILTER (WHERE {warned}) AS due",
     "count(*) FILTER (WHERE {migrated}) AS migrated",
     "{of_bots}",
+)
+OF_OWN_DATES = (
+    "count(*) FILTER (WHERE t.expires_at <= CAST(%(facts_today)s AS date) AND {works}) AS reviving",
+    "max(COALESCE({new}, CAST('infinity' AS date))) FILTER (WHERE t.revoked IS NOT TRUE) AS last_day",
+)
+# The same where all tokens get one date: a group has in common whether its tokens are past, and whether revoked.
+OF_ONE_DATE = (
+    "CASE WHEN {past} IS NOT NULL AND NOT (t.revoked IS TRUE) AND {lasts} THEN count(*) ELSE 0 END AS reviving",
+    "CASE WHEN NOT (t.revoked IS TRUE) THEN COALESCE({new}, CAST('infinity' AS date)) END AS last_day",
 )
 
 # Before the latest of its tokens' new dates.
@@ -75,7 +83,8 @@ ENDING_BEFORE = """(
       )"""
 
 # With its new date the token works.
-WORKS = "(t.revoked IS NOT TRUE AND COALESCE({new}, CAST('infinity' AS date)) > CAST(%(facts_today)s AS date))"
+LASTS = "COALESCE({new}, CAST('infinity' AS date)) > CAST(%(facts_today)s AS date)"
+WORKS = f"(t.revoked IS NOT TRUE AND {LASTS})"
 
 # GitLab leaves tokens whose `revoked` is NULL out of its notices.
 DUE = """(
@@ -227,13 +236,15 @@ def _read(
     bots = bots_and_clean_up(clean_up, policy, change.earliest())
     parts = {
         "works": WORKS.format(new=new.sql),
+        "lasts": LASTS.format(new=new.sql),
+        "past": PAST.format(today=TODAY),
         "new": new.sql,
         "warned": warned,
         "due": DUE.format(new=new.sql),
         "migrated": migrated.sql,
         **bots.sql,
     }
-    groups = [one.format(**parts) for one in OF_GROUPS]
+    groups = [one.format(**parts) for one in (*(OF_ONE_DATE if change.by is None else OF_OWN_DATES), *OF_GROUPS)]
     statement = by_kind(schema, scope, groups) + FACTS.format(
         chosen=chosen,
         counts=COUNTS_IN_A_ROW,

@@ -12,15 +12,18 @@ from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, Kind, State, kind_expres
 from tokens.gitlab.schema import Schema
 from tokens.selection import Condition, Selection
 
+WORKERS = 1  # to group takes one process longer than another to read for it: a second one would only take turns
+
 # By owner, so that a kind is looked up once for all tokens of one. Of the date the kind and state need only whether it
 # is past. Where the condition is not about owners, PostgreSQL joins them to the groups alone.
+PAST = "CASE WHEN t.expires_at <= {today} THEN CAST('-infinity' AS date) END"
 KINDS = """
     WITH grouped AS (
       SELECT
         t.user_id,
         t.impersonation,
         t.revoked IS TRUE AS revoked,
-        CASE WHEN t.expires_at <= {today} THEN CAST('-infinity' AS date) END AS expires_at,
+        {past} AS expires_at,
         {more}count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -68,7 +71,7 @@ def by_kind(schema: Schema, condition: Condition, more: Sequence[str] = ()) -> s
     """
     statement = KINDS.format(
         more="".join(f"{one.strip()},\n        " for one in more),
-        today=TODAY,
+        past=PAST.format(today=TODAY),
         condition=condition.sql,
         kind=kind_expression(schema),
         state=STATE_EXPRESSION,
@@ -85,14 +88,14 @@ def selected(selection: Selection) -> str:
 def read_counts(connection: Connection, schema: Schema, selection: Selection) -> tuple[KindCount, ...]:
     """By kind and state the tokens that fulfil the other options."""
     scope = selection.scope(schema)
-    with connection.grouping():
+    with connection.grouping(WORKERS):
         rows = connection.rows(by_kind(schema, scope) + COUNTS, **scope.parameters)
     return tuple(counts_of(rows, selection))
 
 
 def read_row(connection: Connection, statement: str, parameters: Mapping[str, object]) -> tuple[dict[str, Any], Rows]:
     """What a statement that begins with `by_kind` and has COUNTS_IN_A_ROW counts, by name; and these counts."""
-    with connection.grouping():
+    with connection.grouping(WORKERS):
         row = connection.row(statement, **parameters)._asdict()
     counts = row.pop("counts") or ()
     return row, counts
