@@ -89,10 +89,12 @@ COUNTED = """
 TODAY = datetime.now(UTC).date()
 MIGRATION = BackgroundMigration(datetime(2023, 6, 15, 23, 30, tzinfo=UTC), datetime(2023, 6, 16, 1, 0, tzinfo=UTC))
 TYPES = (0, 0, 0, 6, 6, 6, 6, 13, 4)
+INFINITE = ("infinity", "-infinity")
 CHANGES = (
     Change(),
     Change(by=30),
     Change(by=5, days=20),
+    Change(to=ExpirationDate((TODAY - timedelta(2)).toordinal()), days=10),
     *(Change(to=ExpirationDate((TODAY + timedelta(days)).toordinal())) for days in (-3, 0, 1, 40, 400)),
 )
 
@@ -116,7 +118,8 @@ def populate(address: Address, seed: int) -> None:
                 asked = chosen.choice((None, None, "2024-01-01"))
                 make_membership(connection, user_id=user, expires_at=end, requested_at=asked, **place)
             for _ in range(chosen.randint(0, 5)):
-                day = chosen.choice((None, "2024-06-14", near(50), near(3)))
+                infinite = INFINITE if number % 9 == 0 else ()
+                day = chosen.choice((None, "2024-06-14", near(50), near(3), *infinite))
                 make_token(connection, user_id=user, expires_at=day, **_any(chosen))
 
 

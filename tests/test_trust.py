@@ -19,7 +19,7 @@ from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, read_schema
 from tokens.inventory.diagnosis import Verdict, diagnose
-from tokens.journal import beginning, contents, setup, trust
+from tokens.journal import beginning, contents, setup, storing, trust
 from tokens.journal.installation import REVISION
 from tokens.journal.trust import JournalUntrusted
 from tokens.upgrade import Branch, upgrade
@@ -302,6 +302,18 @@ def test_what_hangs_on_a_journal_of_ours_is_found(installed: Address, schema: st
             assert "\n" not in said
             connection.execute(said.rpartition("then as the owner run: ")[2])
             trust.check(connection)
+
+
+def test_the_cure_of_a_default_leaves_a_journal_that_can_be_written(installed: Address) -> None:
+    with undone(installed) as connection:
+        for column, value in (("created_at", "clock_timestamp()"), ("changed", "hashint4(1)"), ("reason", "md5('x')")):
+            connection.execute(f"ALTER TABLE token_tasks.runs ALTER {column} SET DEFAULT {value}")
+        for _ in range(3):
+            with pytest.raises(JournalUntrusted) as caught:
+                trust.check(connection)
+            connection.execute(str(caught.value).rpartition("then as the owner run: ")[2].partition(";")[0])
+        trust.check(connection)
+        storing.store(connection, make_plan([1]), SOMEBODY, None)
 
 
 def test_mostly_the_first_look_is_enough(everything: Address, mallory: Address) -> None:

@@ -12,7 +12,7 @@ from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, Kind, State, kind_expres
 from tokens.gitlab.schema import Schema
 from tokens.selection import Condition, Selection
 
-WORKERS = 1  # to group takes one process longer than another to read for it: a second one would only take turns
+WORKERS = 1  # one process groups, which takes longer than to read: one more is enough to read for it
 
 # By owner, so that a kind is looked up once for all tokens of one. Of the date the kind and state need only whether it
 # is past. Where the condition is not about owners, PostgreSQL joins them to the groups alone.

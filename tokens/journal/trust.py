@@ -2,7 +2,7 @@
 
 The catalogue is asked at the beginning of every piece of work. Between that and the work itself only those can change
 the answer who are trusted anyway. A first look finds whether anything is there that must be judged at all; mostly
-nothing is, and it takes a quarter of the time.
+nothing is, and it takes a third of the time.
 """
 
 from typing import Any
@@ -194,7 +194,15 @@ FOREIGN = """
         CAST('pg_catalog.pg_attrdef' AS regclass),
         d.oid,
         CAST(d.adbin AS text),
-        'ALTER TABLE ' || r.name || ' ALTER COLUMN ' || quote_ident(a.attname) || ' DROP DEFAULT;'
+        'ALTER TABLE ' || r.name || ' ALTER COLUMN ' || quote_ident(a.attname) || CASE
+          -- As migrations/journal has them. No column that may be NULL has one there.
+          WHEN NOT a.attnotnull THEN ' DROP DEFAULT;'
+          WHEN a.atttypid = CAST('timestamptz' AS regtype) THEN ' SET DEFAULT now();'
+          WHEN a.atttypid IN (CAST('bigint' AS regtype), CAST('integer' AS regtype)) THEN ' SET DEFAULT 0;'
+          WHEN a.atttypid IN (CAST('bigint[]' AS regtype), CAST('date[]' AS regtype)) THEN ' SET DEFAULT ''{}'';'
+          WHEN a.attname = 'state' THEN ' SET DEFAULT ''planned'';'
+          ELSE ' DROP DEFAULT;'
+        END
       FROM relations r
       JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid
       JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
