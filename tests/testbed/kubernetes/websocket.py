@@ -13,6 +13,11 @@ PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 CONTINUATION, BINARY, CLOSE, PING, PONG = 0, 2, 8, 9, 10
 END_OF_CHANNEL = 255
 NORMAL_CLOSURE = (1000).to_bytes(2, "big")
+WAY = 0.1
+"""Seconds that an API server takes at least to ask a node.
+
+kubectl reads before it has made its streams, and discards what comes sooner: `Unknown stream id 3, discarding message`.
+"""
 
 
 def accept(key: str) -> str:
@@ -21,8 +26,11 @@ def accept(key: str) -> str:
 
 
 class WebSocket(Connection):
+    _opened = 0.0
+
     async def open(self, channels: set[Channel]) -> None:
         """Every channel is there from the beginning."""
+        self._opened = asyncio.get_running_loop().time()
 
     async def receive(self) -> Message | None:
         try:
@@ -38,6 +46,9 @@ class WebSocket(Connection):
         return Message(Channel(number), data)
 
     async def send(self, channel: Channel, data: bytes) -> None:
+        early = self._opened + WAY - asyncio.get_running_loop().time()
+        if early > 0:
+            await asyncio.sleep(early)
         await self._frame(BINARY, bytes([channel]) + data)
 
     async def finish(self, status: bytes) -> None:
