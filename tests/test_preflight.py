@@ -11,7 +11,7 @@ from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused, TokensError, UsageError
 from tokens.gitlab import preflight
-from tokens.gitlab.needs import ANALYZE, CHANGE, Needs
+from tokens.gitlab.needs import ANALYZE, CHANGE, ROTATE, Needs, Privilege
 from tokens.gitlab.schema import read_schema
 
 Superuser = Callable[[Address], Address]
@@ -194,3 +194,26 @@ def test_pgoptions_does_not_reach_the_server(gitlab_database: Address, monkeypat
 def test_a_bad_address_is_wrong_use() -> None:
     with pytest.raises(UsageError):
         check(Address("postgresql://h/x?nonsense=1", "there"))
+
+
+@pytest.mark.parametrize("other", ["TABLE {} (last_value bigint)", "VIEW {} AS SELECT 1 AS last_value"])
+def test_what_is_no_sequence_under_a_sequences_name_is_no_error(gitlab_database: Address, other: str) -> None:
+    name = "public.personal_access_tokens_id_seq"
+    execute(gitlab_database, f"ALTER SEQUENCE {name} RENAME TO kept", f"CREATE {other.format(name)}")
+    with database.reading(gitlab_database) as connection:
+        assert preflight.missing_privileges(connection, ROTATE) == []
+
+
+def test_a_privilege_on_each_column_is_as_good_as_one_on_the_whole_table(
+    gitlab_database: Address, superuser: Superuser
+) -> None:
+    def missing() -> list[Privilege]:
+        with database.reading(gitlab_database) as connection:
+            return preflight.missing_privileges(connection, CHANGE)
+
+    table = "personal_access_tokens"
+    execute(superuser(gitlab_database), f"REVOKE UPDATE ON public.{table} FROM gitlab")
+    assert {(one.privilege, one.table) for one in missing()} == {("UPDATE", table)}
+    columns = ", ".join(one.column for one in missing())
+    execute(superuser(gitlab_database), f"GRANT UPDATE ({columns}) ON public.{table} TO gitlab")
+    assert missing() == []

@@ -306,18 +306,17 @@ WITH RECURSIVE parts AS (
           OFFSET 0
         ) d
         WHERE (d.refclassid, d.refobjid) NOT IN (SELECT o.class, o.oid FROM parts o)
-          OR CASE d.classid
-            -- A table's own type, its array, and no column or expression of one.
-            WHEN CAST('pg_catalog.pg_type' AS regclass) THEN
+          OR CASE
+            -- A table's own type, and its array.
+            WHEN d.classid = CAST('pg_catalog.pg_type' AS regclass) THEN
               d.refclassid = CAST('pg_catalog.pg_namespace' AS regclass)
-            WHEN CAST('pg_catalog.pg_class' AS regclass) THEN
-              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
-            WHEN CAST('pg_catalog.pg_attrdef' AS regclass) THEN
-              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
-            WHEN CAST('pg_catalog.pg_constraint' AS regclass) THEN
-              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
+            -- No column and no expression of such a type.
+            WHEN d.classid IN (
+              CAST('pg_catalog.pg_class' AS regclass), CAST('pg_catalog.pg_attrdef' AS regclass),
+              CAST('pg_catalog.pg_constraint' AS regclass)
+            ) THEN d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
             -- The server's own, of a foreign key.
-            WHEN CAST('pg_catalog.pg_trigger' AS regclass) THEN
+            WHEN d.classid = CAST('pg_catalog.pg_trigger' AS regclass) THEN
               d.deptype <> 'i' OR d.refclassid <> CAST('pg_catalog.pg_constraint' AS regclass)
             ELSE true
           END

@@ -28,9 +28,10 @@ TABLES = (
 # functions there are some that run any SQL that they are given, and no record is kept of who calls one.
 CALLS_MORE = ":funcid (?!(481|1299) )"
 
-# True where the schema is closed: what is in it, what hangs on that, and so on, hangs on nothing else; all of it is of
-# kinds that bring no code, and its tables are ours alone. PostgreSQL keeps no record of what hangs on its own functions
-# and types. Whoever is in doubt counts as a stranger here: FOREIGN judges. By index, since pg_depend may be large.
+# True where the schema is closed: what is in it, what depends on that, and so on, depends on nothing else; all of it is
+# of kinds that bring no code, and its tables are ours alone. PostgreSQL keeps no record of what depends on its own
+# functions and types. In doubt it is false, and FOREIGN judges. OFFSET 0 has each part looked up by index, since
+# pg_depend may be large.
 CLOSED = """
     WITH RECURSIVE parts AS (
       SELECT CAST(CAST('pg_catalog.pg_namespace' AS regclass) AS oid) AS class, n.oid
@@ -57,18 +58,17 @@ CLOSED = """
           OFFSET 0
         ) d
         WHERE (d.refclassid, d.refobjid) NOT IN (SELECT o.class, o.oid FROM parts o)
-          OR CASE d.classid
-            -- A table's own type, its array, and no column or expression of one.
-            WHEN CAST('pg_catalog.pg_type' AS regclass) THEN
+          OR CASE
+            -- A table's own type, and its array.
+            WHEN d.classid = CAST('pg_catalog.pg_type' AS regclass) THEN
               d.refclassid = CAST('pg_catalog.pg_namespace' AS regclass)
-            WHEN CAST('pg_catalog.pg_class' AS regclass) THEN
-              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
-            WHEN CAST('pg_catalog.pg_attrdef' AS regclass) THEN
-              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
-            WHEN CAST('pg_catalog.pg_constraint' AS regclass) THEN
-              d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
+            -- No column and no expression of such a type.
+            WHEN d.classid IN (
+              CAST('pg_catalog.pg_class' AS regclass), CAST('pg_catalog.pg_attrdef' AS regclass),
+              CAST('pg_catalog.pg_constraint' AS regclass)
+            ) THEN d.refclassid = CAST('pg_catalog.pg_type' AS regclass)
             -- The server's own, of a foreign key.
-            WHEN CAST('pg_catalog.pg_trigger' AS regclass) THEN
+            WHEN d.classid = CAST('pg_catalog.pg_trigger' AS regclass) THEN
               d.deptype <> 'i' OR d.refclassid <> CAST('pg_catalog.pg_constraint' AS regclass)
             ELSE true
           END
