@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from tests.testbed.factories import make_membership, make_project, make_token, make_tokens, make_updates_slow, make_user
 from tests.testbed.instance import LATER, SOON, Instance
 from tests.testbed.marks import slow_ones
+from tests.testbed.processes import is_pending
 from tests.testbed.runs import apply, begin_run, everything, execute, install, plan_of, query, resume, undo
 from tokens import verbs
 from tokens.address import Address
@@ -424,6 +425,7 @@ def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Insta
     with instance.terminal(*words, size=(50, 200)) as program:
         program.wait_for(lambda: instance.value(at_work) == JOBS)
         program.signal(signal.SIGHUP)  # two of the same kind that come at once are one
+        program.wait_for(lambda: not is_pending(program.pid, signal.SIGHUP))  # the kernel may give the second one first
         program.signal(signal.SIGINT)
         assert program.wait() == 130
         assert "Stopped in the middle of a transaction, after " in program.text

@@ -1,6 +1,7 @@
 """A process that is stopped at a known place, and what all processes show of themselves."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -38,6 +39,15 @@ def wait_until(holds: Callable[[], bool]) -> None:
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a signal has come that no thread of the process has taken yet."""
+    bits = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        fields = dict(line.split(":\t") for line in status.read_text().splitlines())
+        bits |= int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
+    return bool(bits >> number - 1 & 1)
 
 
 def process_list() -> str:
