@@ -4,7 +4,7 @@ server               each of the servers in turn: PostgreSQL 18, 16 and those of
 empty_database       an empty database, owned by and reached as the role `gitlab`, as in a real instance
 gitlab_database      the same with GitLab's tables of the newest release, without rows
 gitlab_database_at   gitlab_database for a given revision of the `gitlab` branch, or WITH_JOURNAL
-replicated           a primary and a standby that streams from it, PostgreSQL 18; see tests/testbed/replication.py
+replicated           a primary, a standby that streams from it and a server without one, PostgreSQL 18
 superuser            the same database, reached as `postgres`
 bundles              a folder with the bundle of this code, as `tokens.bundle.directory` names it
 gitlab_tokens        the bundle's program, unpacked where every account may run it

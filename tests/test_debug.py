@@ -32,11 +32,11 @@ OBJECTION = """
 
 @pytest.fixture
 def address(replicated: Replicated) -> Address:  # type: ignore[misc]
-    with replicated.database(journal=True, standby=False) as pair:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone(journal=True) as address:
+        with make_engine(address).begin() as connection:
             owner = make_user(connection, username="inventory", user_type=13)
             make_token(connection, user_id=owner, name="nightly", expires_at="2031-06-15", token_digest=DIGEST)
-        yield pair.primary
+        yield address
 
 
 @pytest.mark.parametrize("refuses", ["check", *slow_ones("trigger")])

@@ -494,25 +494,25 @@ echo planted
 """
 
 
-@pytest.mark.parametrize("modes", ["777 {folder}", "g+w {tool}/lib"])
 def test_what_was_carried_is_not_run_where_others_could_have_changed_it(
-    call: Call, docker_engine: Engine, bundles: Path, modes: str
+    call: Call, docker_engine: Engine, bundles: Path
 ) -> None:
+    folder = "/var/lib/gitlab-tokens-0"
     with container(docker_engine, "open") as started:
         call("analyze", "--target", "docker:open")
-        (tool,) = started.exec("sh", "-c", "ls -d /var/lib/gitlab-tokens-0/*").stdout.splitlines()
-        plant = f"printf '%s' '{PLANTED}' > {tool}/gitlab-tokens"
-        assert started.exec("sh", "-c", plant).returncode == 0
-        assert call("analyze", "--target", "docker:open").stdout == "planted\n"
-        chmod = modes.format(folder="/var/lib/gitlab-tokens-0", tool=tool)
-        assert started.exec("sh", "-c", f"chmod {chmod}").returncode == 0
-        done = call("analyze", "--target", "docker:open")
-        assert done.returncode == 0, done.stderr
-        assert DATES in done.stdout
-        assert "Uploading the tool" in done.stderr
-        assert call("analyze", "--target", "docker:open").stderr == ""
+        (tool,) = started.exec("sh", "-c", f"ls -d {folder}/*").stdout.splitlines()
+        for modes in (f"777 {folder}", f"g+w {tool}/lib"):
+            plant = f"printf '%s' '{PLANTED}' > {tool}/gitlab-tokens"
+            assert started.exec("sh", "-c", plant).returncode == 0
+            assert call("analyze", "--target", "docker:open").stdout == "planted\n"
+            assert started.exec("sh", "-c", f"chmod {modes}").returncode == 0
+            done = call("analyze", "--target", "docker:open")
+            assert done.returncode == 0, done.stderr
+            assert DATES in done.stdout
+            assert "Uploading the tool" in done.stderr
+            assert call("analyze", "--target", "docker:open").stderr == ""
         removed = call("bundle.clean", "--target", "docker:open").stdout
-        assert "Removed /var/lib/gitlab-tokens-0 in container open." in removed
+        assert f"Removed {folder} in container open." in removed
 
 
 def test_the_only_container_with_gitlab_in_it_is_found_whatever_its_image_is_called(
@@ -547,15 +547,15 @@ def test_a_container_that_is_no_gitlab_is_given_nothing(call: Call, docker_engin
     assert "There is no GitLab in container other" in one_line(done)
 
 
-@pytest.mark.parametrize("damage", ["rm {0}/gitlab-tokens", "rm -r {0}/lib/ld-linux*", "chmod a-x {0}/gitlab-tokens"])
-def test_a_tool_that_was_damaged_there_is_carried_anew(call: Call, fresh: Container, damage: str) -> None:
+def test_a_tool_that_was_damaged_there_is_carried_anew(call: Call, fresh: Container) -> None:
     call("analyze", "--target", "docker:fresh")
-    script = damage.format("/var/lib/gitlab-tokens-0/*")
-    assert fresh.exec("sh", "-c", script).returncode == 0
-    done = call("analyze", "--target", "docker:fresh")
-    assert done.returncode == 0, done.stderr
-    assert "Uploading the tool" in done.stderr
-    assert DATES in done.stdout
+    tool = "/var/lib/gitlab-tokens-0/*"
+    for damage in (f"rm {tool}/gitlab-tokens", f"rm -r {tool}/lib/ld-linux*", f"chmod a-x {tool}/gitlab-tokens"):
+        assert fresh.exec("sh", "-c", damage).returncode == 0
+        done = call("analyze", "--target", "docker:fresh")
+        assert done.returncode == 0, done.stderr
+        assert "Uploading the tool" in done.stderr
+        assert DATES in done.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_fault(outside: Mapping[str, str], gitlab_container: Container) -> None:

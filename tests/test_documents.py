@@ -25,12 +25,12 @@ Document = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def database(replicated: Replicated) -> Iterator[Instance]:
-    with replicated.database(journal=True, standby=False) as pair:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone(journal=True) as address:
+        with make_engine(address).begin() as connection:
             make_tokens(connection, 5, expires_at=SOON)
             account = make_user(connection, username="inventory", user_type=13)
             make_token(connection, user_id=account, name="nightly", expires_at=SOON)
-        yield Instance(pair.primary)
+        yield Instance(address)
 
 
 @pytest.fixture

@@ -76,8 +76,8 @@ def counts(engine: sa.Engine) -> dict[str | None, int]:
 @pytest.fixture
 def gitlab_database(replicated: Replicated) -> Iterator[Address]:
     """On the newest server alone, as the screens are the same on all of them; the journal is installed."""
-    with replicated.database(journal=True, standby=False) as pair:
-        yield pair.primary
+    with replicated.database_alone(journal=True) as address:
+        yield address
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance, one_line, planned
-from tests.testbed.replication import Pair, Replicated
+from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.program import main
@@ -52,23 +52,17 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.fixture
-def pair(replicated: Replicated) -> Iterator[Pair]:
-    """On the newest server alone, as nothing here depends on its release."""
-    with replicated.database() as pair:
-        yield pair
-
-
-@pytest.fixture
-def bare(pair: Pair) -> Instance:
-    """Without a journal."""
-    return Instance(pair.primary)
+def bare(replicated: Replicated) -> Iterator[Instance]:
+    """Without a journal; on the newest server alone, as nothing here depends on its release."""
+    with replicated.database_alone() as address:
+        yield Instance(address)
 
 
 @pytest.fixture
 def instance(replicated: Replicated) -> Iterator[Instance]:
     """With a journal."""
-    with replicated.database(journal=True, standby=False) as pair:
-        yield Instance(pair.primary)
+    with replicated.database_alone(journal=True) as address:
+        yield Instance(address)
 
 
 @pytest.fixture
@@ -577,16 +571,16 @@ def test_a_missing_terminal_is_the_last_fault_that_is_named(some: Instance) -> N
     assert some.done("journal.prune", "--before", "2020-01-01").startswith("The journal has no run")
 
 
-def test_a_standby_is_always_refused(bare: Instance, pair: Pair, replicated: Replicated) -> None:
-    bare.done("journal.install")
-    with make_engine(bare.address).begin() as connection:
-        make_token(connection, expires_at=SOON)
-    replicated.catch_up()
-    for option in ("--yes", "--dry-run", "--plan"):
-        said = Instance(pair.standby).refusal(
-            "extend", "--expires", SOON, "--to", LATER, option, "--allow", "past,maintenance"
-        )
-        assert re.fullmatch(r'Database ".*" is a standby .* and takes no changes; run this on the primary\.', said)
+def test_a_standby_is_always_refused(replicated: Replicated) -> None:
+    with replicated.database(journal=True) as pair:
+        with make_engine(pair.primary).begin() as connection:
+            make_token(connection, expires_at=SOON)
+        replicated.catch_up()
+        for option in ("--yes", "--dry-run", "--plan"):
+            said = Instance(pair.standby).refusal(
+                "extend", "--expires", SOON, "--to", LATER, option, "--allow", "past,maintenance"
+            )
+            assert re.fullmatch(r'Database ".*" is a standby .* and takes no changes; run this on the primary\.', said)
 
 
 def test_a_write_locked_table_is_always_refused(some: Instance) -> None:

@@ -131,8 +131,8 @@ class GitLab:
 @pytest.fixture
 def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[GitLab]:
     """alice has two tokens and is a member of three places, of two of which the service account deploy is one, too."""
-    with replicated.database(journal=True, standby=False) as pair, gitlab_api(pair.primary, KEYS) as api:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone(journal=True) as address, gitlab_api(address, KEYS) as api:
+        with make_engine(address).begin() as connection:
             platform = make_group(connection, path="platform")
             tools = make_project(connection, path="tools", namespace_id=platform)
             billing = make_project(connection, path="api", namespace_id=make_group(connection, path="billing"))
@@ -159,7 +159,7 @@ def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[GitLab]:
             make_token(connection, user_id=alice, name="backup", expires_at=SOON)
             make_token(connection, user_id=inventory, name="reads", expires_at=SOON)
             make_token(connection, user_id=bot, name="bot", expires_at=SOON)
-        yield GitLab(pair.primary, api, tmp_path)
+        yield GitLab(address, api, tmp_path)
 
 
 @pytest.fixture

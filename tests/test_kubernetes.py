@@ -65,6 +65,7 @@ def client(request: pytest.FixtureRequest) -> Client:
 @pytest.fixture(scope="session")
 def toolbox_root(peer: PeerServer) -> Iterator[Path]:
     """The files of a toolbox pod, below a folder."""
+    shutil.rmtree(CARRIED, ignore_errors=True)  # of an earlier run, with another version of the tool
     with public_folder() as root:
         accounts.toolbox(root, host=str(peer.folder), port=peer.port, username=EXTERNAL, password=PASSWORD)
         yield root
@@ -104,7 +105,8 @@ def call(outside: Mapping[str, str]) -> Call:
 @pytest.fixture
 def carried(call: Call) -> None:
     """The tool is there already, from an earlier test as a rule."""
-    assert call("analyze").returncode == 0
+    if not list(CARRIED.glob("*/gitlab-tokens")):
+        assert call("analyze").returncode == 0
 
 
 @pytest.fixture

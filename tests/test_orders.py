@@ -131,16 +131,16 @@ touches = st.builds(
 @pytest.fixture(scope="module")
 def address(replicated: Replicated) -> Iterator[Address]:
     """A journal, two tokens of a person and two of a bot whose membership ends before some of the dates."""
-    with replicated.database(journal=True, standby=False) as pair:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone(journal=True) as address:
+        with make_engine(address).begin() as connection:
             bot = make_user(connection, user_type=BOT)
             make_membership(connection, user_id=bot, project_id=make_project(connection), expires_at=DAYS[0])
             for owner in (make_user(connection), bot):
                 for revoked in (False, None):
                     make_token(connection, expires_at=DAYS[0], user_id=owner, revoked=revoked)
         for table, of in (("tokens_before", "personal_access_tokens"), ("members_before", "members")):
-            execute(pair.primary, f"CREATE TABLE public.{table} AS SELECT * FROM public.{of}")
-        yield pair.primary
+            execute(address, f"CREATE TABLE public.{table} AS SELECT * FROM public.{of}")
+        yield address
 
 
 class World:

@@ -61,8 +61,7 @@ def policy(table: str) -> str:
 def test_in_a_database_that_somebody_has_made_look_like_gitlabs_no_code_of_his_runs(
     replicated: Replicated, superuser: Superuser, capsys: pytest.CaptureFixture[str], table: str
 ) -> None:
-    with replicated.database() as pair:
-        address = pair.primary
+    with replicated.database_alone() as address:
         name = conninfo_to_dict(address.conninfo)["dbname"]
         with make_engine(address).begin() as connection:
             make_token(connection, expires_at=SOON)
@@ -113,10 +112,10 @@ def test_in_a_database_that_somebody_has_made_look_like_gitlabs_no_code_of_his_r
 def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_there(
     replicated: Replicated, superuser: Superuser, planted: str
 ) -> None:
-    with replicated.database() as pair:
-        execute(superuser(pair.primary), ROLE, RISE, planted)
-        for address in (pair.primary, superuser(pair.primary)):
-            with database.reading(address) as connection, pytest.raises(Refused, match='of role "mallory"'):
+    with replicated.database_alone() as address:
+        execute(superuser(address), ROLE, RISE, planted)
+        for login in (address, superuser(address)):
+            with database.reading(login) as connection, pytest.raises(Refused, match='of role "mallory"'):
                 preflight.check(connection, CHANGE)
 
 
@@ -157,21 +156,21 @@ INDEX = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"
 def test_what_hangs_there_may_be_all_that_another_role_owns(
     replicated: Replicated, superuser: Superuser, planted: tuple[str, ...], owner: str
 ) -> None:
-    with replicated.database() as pair:
-        execute(superuser(pair.primary), ROLE, *planted)
-        with database.reading(pair.primary) as connection, pytest.raises(Refused, match=f'of role "{owner}"'):
+    with replicated.database_alone() as address:
+        execute(superuser(address), ROLE, *planted)
+        with database.reading(address) as connection, pytest.raises(Refused, match=f'of role "{owner}"'):
             preflight.check(connection, CHANGE)
 
 
 def test_a_superuser_who_has_taken_the_owners_role_trusts_superusers_alone(
     replicated: Replicated, superuser: Superuser
 ) -> None:
-    with replicated.database() as pair:
-        execute(superuser(pair.primary), ROLE, RISE, INDEX, "ALTER FUNCTION public.rise(bigint) OWNER TO gitlab")
-        execute(superuser(pair.primary), "DROP FUNCTION public.rise()")
-        with database.reading(pair.primary) as connection:
+    with replicated.database_alone() as address:
+        execute(superuser(address), ROLE, RISE, INDEX, "ALTER FUNCTION public.rise(bigint) OWNER TO gitlab")
+        execute(superuser(address), "DROP FUNCTION public.rise()")
+        with database.reading(address) as connection:
             preflight.check(connection, CHANGE)
-        with database.reading(superuser(pair.primary)) as connection:
+        with database.reading(superuser(address)) as connection:
             connection.execute("SET LOCAL ROLE gitlab")
             with pytest.raises(Refused, match=r'of role "gitlab".*and not as a superuser'):
                 preflight.check(connection, CHANGE)

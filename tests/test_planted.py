@@ -301,16 +301,15 @@ ROTATIONS_OF_HIS = """
 @pytest.fixture
 def earlier(replicated: Replicated, superuser: Superuser) -> Iterator[Callable[[str, str], tuple[Address, Trap]]]:
     """A database of an earlier release with what the planter has made there: few rows, so that no trap fills a disk."""
-    with replicated.database() as pair:
+    with replicated.database_alone() as address:
 
         def make(revision: str, planted: str) -> tuple[Address, Trap]:
-            address = pair.primary
             with psycopg.connect(address.conninfo) as connection:
                 connection.execute("DROP SCHEMA public, gitlab_shape CASCADE")
                 connection.execute("CREATE SCHEMA public")
             upgrade(address, Branch.GITLAB, revision)
             fill(address)
-            trap = plant(superuser(address), replicated.primary.folder / "server.log")
+            trap = plant(superuser(address), replicated.alone.folder / "server.log")
             with psycopg.connect(superuser(address).conninfo) as connection:
                 connection.execute(f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {PLANTER}".encode())
                 connection.execute(f"SET ROLE {PLANTER}".encode())

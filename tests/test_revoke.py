@@ -39,8 +39,8 @@ def people(replicated: Replicated) -> Iterator[Instance]:
     """With a journal: tokens 1 to 4 of a person, never used, of two dates and none; 5 of one who is blocked; 6 has
     expired, 7 is revoked already.
     """
-    with replicated.database(journal=True, standby=False) as pair:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone(journal=True) as address:
+        with make_engine(address).begin() as connection:
             erika = make_user(connection, username="erika")
             for expires_at, revoked in ((SOON, False), (SOON, None), (TODAY + timedelta(90), False), (None, False)):
                 make_token(connection, user_id=erika, expires_at=expires_at, revoked=revoked, updated_at=LONG_AGO)
@@ -49,7 +49,7 @@ def people(replicated: Replicated) -> Iterator[Instance]:
             make_token(connection, user_id=gone, expires_at=SOON, last_used_at=used, updated_at=LONG_AGO)
             make_token(connection, user_id=erika, expires_at="2024-06-15", last_used_at=used, updated_at=LONG_AGO)
             make_token(connection, user_id=erika, expires_at=SOON, revoked=True, updated_at=LONG_AGO)
-        yield Instance(pair.primary)
+        yield Instance(address)
 
 
 def rows(instance: Instance) -> dict[int, tuple[bool | None, str]]:

@@ -164,8 +164,7 @@ def test_where_nobody_else_knows_of_rotations_and_the_journal_cannot_be_asked_th
 def test_what_hangs_on_the_table_of_rotations_and_runs_at_planning_makes_it_untrusted(
     replicated: Replicated, planted: str
 ) -> None:
-    with replicated.database() as pair:
-        address = pair.primary
+    with replicated.database_alone() as address:
         upgrade(address, Branch.JOURNAL)
         old, new = service_tokens(address, 2)
         rotated(address, (old, new))

@@ -30,9 +30,9 @@ SETTINGS = (
 
 @pytest.fixture
 def address(replicated: Replicated) -> Iterator[Address]:
-    with replicated.database() as pair:
-        fill(pair.primary)
-        yield pair.primary
+    with replicated.database_alone() as address:
+        fill(address)
+        yield address
 
 
 OWNERS = ("ROLE gitlab", "ROLE gitlab IN DATABASE {}", "DATABASE {}", "ROLE ALL", "ROLE ALL IN DATABASE {}")

@@ -55,8 +55,8 @@ Write = Callable[..., str]
 @pytest.fixture
 def gitlab(replicated: Replicated) -> Iterator[Instance]:
     """A live token of a person, a dead one that was rotated and its successor, and one that nobody uses."""
-    with replicated.database() as pair:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone() as address:
+        with make_engine(address).begin() as connection:
             erika = make_user(connection, username="erika")
             bot = make_user(connection, username="renovate", user_type=13)
             make_token(connection, user_id=erika, name="deploy", expires_at=TODAY + timedelta(30))
@@ -69,7 +69,7 @@ def gitlab(replicated: Replicated) -> Iterator[Instance]:
                 expires_at=TODAY + timedelta(30),
                 previous_personal_access_token_id=DEAD,
             )
-        yield Instance(pair.primary)
+        yield Instance(address)
 
 
 @pytest.fixture

@@ -35,10 +35,10 @@ def on(*days: tokens.ExpirationDate) -> tokens.Selection:
 @pytest.fixture
 def gitlab(replicated: Replicated) -> Iterator[Address]:
     """Twenty tokens that expire soon, and a journal."""
-    with replicated.database(journal=True, standby=False) as pair:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone(journal=True) as address:
+        with make_engine(address).begin() as connection:
             make_tokens(connection, 20, expires_at=str(SOON))
-        yield pair.primary
+        yield address
 
 
 def test_a_change_is_planned_carried_out_and_taken_back(gitlab: Address, capfd: pytest.CaptureFixture[str]) -> None:
@@ -89,16 +89,16 @@ def test_a_guard_refuses_unless_it_is_allowed(gitlab: Address) -> None:
 
 
 def test_without_a_journal_nothing_is_changed(replicated: Replicated) -> None:
-    with replicated.database() as pair:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone() as address:
+        with make_engine(address).begin() as connection:
             make_token(connection, expires_at=str(SOON))
-        before = everything(pair.primary)
-        planned = tokens.plan(pair.primary, on(SOON), tokens.Change(to=LATER))
+        before = everything(address)
+        planned = tokens.plan(address, on(SOON), tokens.Change(to=LATER))
         with pytest.raises(JournalMissing):
-            tokens.apply(pair.primary, planned)
-        assert everything(pair.primary) == before
-        tokens.install_journal(url(pair.primary))
-        assert tokens.apply(pair.primary, planned).changed == 1
+            tokens.apply(address, planned)
+        assert everything(address) == before
+        tokens.install_journal(url(address))
+        assert tokens.apply(address, planned).changed == 1
 
 
 def test_what_a_run_has_begun_was_allowed_then_but_for_what_time_changes(gitlab: Address) -> None:

@@ -118,9 +118,9 @@ def fill(address: Address, *, has_line: bool = True) -> None:
 
 @pytest.fixture
 def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[GitLab]:
-    with replicated.database() as pair:
-        fill(pair.primary)
-        yield GitLab(pair.primary, tmp_path)
+    with replicated.database_alone() as address:
+        fill(address)
+        yield GitLab(address, tmp_path)
 
 
 def test_a_token_gets_one_line_with_all_that_is_known(gitlab: GitLab) -> None:
@@ -197,13 +197,13 @@ def test_a_standby_will_do(replicated: Replicated, tmp_path: Path) -> None:
 
 
 def test_runners_are_looked_for_in_a_ci_database_of_its_own(gitlab: GitLab, replicated: Replicated) -> None:
-    with replicated.database() as ci:
+    with replicated.database_alone() as ci:
         with make_engine(gitlab.address).begin() as connection:
             group = make_group(connection, path="fleet")
-        with make_engine(ci.primary).begin() as connection:
+        with make_engine(ci).begin() as connection:
             make_runner(connection, group_id=group, name="builder", token_encrypted=sealed(Secret(RUNNER), KEYS)[0])
         texts = [Secret(RUNNER), Secret(NEW)]
-        found = inventory.whose(gitlab.address, KEYS, texts, ci=ci.primary)
+        found = inventory.whose(gitlab.address, KEYS, texts, ci=ci)
         elsewhere = inventory.whose(gitlab.address, KEYS, texts)
     runner = found.answers[0].facts
     assert runner is not None
@@ -335,7 +335,7 @@ def test_what_gitlab_encrypts_is_found_under_each_key_and_with_both_nonces(gitla
 
 def test_a_role_needs_what_doctor_grants_and_no_more(gitlab: GitLab, replicated: Replicated) -> None:
     name = conninfo_to_dict(gitlab.address.conninfo)["dbname"]
-    with psycopg.connect(replicated.primary.address(str(name)).conninfo, autocommit=True) as server:
+    with psycopg.connect(replicated.alone.address(str(name)).conninfo, autocommit=True) as server:
         server.execute("CREATE ROLE looker LOGIN")
         try:
             printed = call_here(GITLAB_TOKENS, "doctor", "--grants", "looker", "--target", url(gitlab.address)).stdout
@@ -619,7 +619,7 @@ def everywhere(replicated: Replicated, gitlab: GitLab, *words: object, stdin: st
     """All that a run leaves or shows, by where that is."""
     temporary = gitlab.folder / "temporary"
     temporary.mkdir(exist_ok=True)
-    logged = replicated.primary.folder / "server.log"
+    logged = replicated.alone.folder / "server.log"
     before = logged.stat().st_size
     environment = {**os.environ, "INVOKE_DEBUG": "1", "PYTHONFAULTHANDLER": "1", "TMPDIR": str(temporary)}
     program, *rest = gitlab.words(*words)
@@ -662,7 +662,7 @@ def test_no_stream_file_process_core_log_or_temporary_folder_ever_has_the_token(
     gitlab: GitLab, replicated: Replicated, leaks: Path
 ) -> None:
     name = conninfo_to_dict(gitlab.address.conninfo)["dbname"]
-    with psycopg.connect(replicated.primary.address(str(name)).conninfo, autocommit=True) as server:
+    with psycopg.connect(replicated.alone.address(str(name)).conninfo, autocommit=True) as server:
         server.execute(
             sql.SQL("ALTER ROLE gitlab IN DATABASE {} SET log_statement = 'all'").format(sql.Identifier(str(name)))
         )

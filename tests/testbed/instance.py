@@ -163,11 +163,11 @@ EXTEND = ("extend", "--expires", SOON, "--to", LATER)
 @pytest.fixture
 def instance(replicated: Replicated) -> Iterator[Instance]:
     """On the newest server alone, with a journal: 60 tokens soon, 20 of them of a user with a name that is none."""
-    with replicated.database(journal=True, standby=False) as pair:
-        with make_engine(pair.primary).begin() as connection:
+    with replicated.database_alone(journal=True) as address:
+        with make_engine(address).begin() as connection:
             make_tokens(connection, 40, expires_at=SOON)
             mallory = make_user(connection, username=MALLORY)
             make_tokens(connection, 20, expires_at=SOON, user_id=mallory, name="\x1b[31m\u202ename")
-        instance = Instance(pair.primary)
+        instance = Instance(address)
         yield instance
-        assert_that_the_chain_holds(pair.primary, instance.executed)
+        assert_that_the_chain_holds(address, instance.executed)

@@ -1,4 +1,7 @@
-"""A real primary and a real standby that streams from it, both of PostgreSQL 18, with databases made on demand."""
+"""A real primary, a real standby that streams from it and a server without one, with databases made on demand.
+
+All are of PostgreSQL 18. What needs no standby is on the third: a standby does all of its primary's work again.
+"""
 
 import itertools
 import time
@@ -28,6 +31,7 @@ _SETTINGS = {
     "autovacuum": "off",
     "shared_buffers": "32MB",
 }
+_ALONE = {**_SETTINGS, "wal_level": "minimal", "max_wal_senders": "0", "synchronous_commit": "off"}
 _PATIENCE = 60  # seconds until a standby must have caught up
 
 
@@ -41,30 +45,32 @@ class Pair:
 
 @dataclass
 class Replicated:
-    """A primary and its streaming standby, both running."""
+    """A primary and its streaming standby, and a server that has none; all of them run."""
 
     primary: Server
     standby: Server
+    alone: Server
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _templates: dict[bool, str] = field(default_factory=dict)
+    _templates: dict[tuple[Path, bool], str] = field(default_factory=dict)
 
     @contextmanager
-    def database(self, *, journal: bool = False, standby: bool = True) -> Iterator[Pair]:
+    def database(self, *, journal: bool = False) -> Iterator[Pair]:
         """A fresh database with GitLab's tables of the newest release, and an empty journal if it is wanted.
 
-        With `standby` it is there, too, once the block begins.
+        It is on the standby, too, once the block begins.
         """
-        name = f"gitlabhq_{next(self._numbers)}"
-        self._create(name, self._with_tables(journal=journal))
-        if standby:
+        with self._database(self.primary, journal=journal) as name:
             self.catch_up()
-        try:
-            yield self.pair(name)
-        finally:
-            if standby:
+            try:
+                yield self.pair(name)
+            finally:
                 self.resume_replay()
-            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            _execute(self.primary, drop)
+
+    @contextmanager
+    def database_alone(self, *, journal: bool = False) -> Iterator[Address]:
+        """The same on the server that has no standby."""
+        with self._database(self.alone, journal=journal) as name:
+            yield self.alone.address(name, GITLAB, shown=f"gitlab@alone/{name}")
 
     def pair(self, database: str) -> Pair:
         """A database's two addresses, whether or not it exists."""
@@ -99,35 +105,41 @@ class Replicated:
         with psycopg.connect(self.standby.address("postgres").conninfo, autocommit=True) as connection:
             _wait_until(lambda: connection.execute(caught_up, {"lsn": written}).fetchone() == (True,), "catches up")
 
-    def _with_tables(self, *, journal: bool) -> str:
-        if journal not in self._templates:
-            name = "template_journal" if journal else "template_gitlab"
-            self._create(name, self._with_tables(journal=False) if journal else "template1")
-            upgrade(self.primary.address(name, GITLAB), Branch.JOURNAL if journal else Branch.GITLAB)
-            self._templates[journal] = name
-        return self._templates[journal]
+    @contextmanager
+    def _database(self, server: Server, *, journal: bool) -> Iterator[str]:
+        name = f"gitlabhq_{next(self._numbers)}"
+        _create(server, name, self._with_tables(server, journal=journal))
+        try:
+            yield name
+        finally:
+            _execute(server, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def _create(self, name: str, template: str) -> None:
-        statement = sql.SQL(
-            "CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy"
-        )  # half the work, without fsync
-        _execute(self.primary, statement.format(*map(sql.Identifier, (name, GITLAB, template))))
+    def _with_tables(self, server: Server, *, journal: bool) -> str:
+        key = (server.folder, journal)
+        if key not in self._templates:
+            name = "template_journal" if journal else "template_gitlab"
+            _create(server, name, self._with_tables(server, journal=False) if journal else "template1")
+            upgrade(server.address(name, GITLAB), Branch.JOURNAL if journal else Branch.GITLAB)
+            self._templates[key] = name
+        return self._templates[key]
 
 
 @contextmanager
 def replication(folder: Path) -> Iterator[Replicated]:
-    """Both servers below `folder`, which PostgreSQL's account must be able to enter; they are gone after the block."""
+    """The servers below `folder`, which PostgreSQL's account must be able to enter; they are gone after the block."""
     primary = Server(folder / "primary", settings=_SETTINGS)
     standby = Server(folder / "standby", settings=_SETTINGS)
+    alone = Server(folder / "alone", settings=_ALONE)
     try:
-        primary.start()  # by an initdb of its own: a server is known by the number that it gives it
-        _execute(primary, sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(GITLAB)))
+        for server in (primary, alone):
+            server.start()  # by an initdb of its own: a server is known by the number that it gives it
+            _execute(server, sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(GITLAB)))
         _copy(primary, standby)
         standby.start()
-        yield Replicated(primary, standby)
+        yield Replicated(primary, standby, alone)
     finally:
-        standby.remove()
-        primary.remove()
+        for server in (standby, primary, alone):
+            server.remove()
 
 
 def restart(server: Server) -> None:
@@ -149,6 +161,12 @@ def _copy(primary: Server, standby: Server) -> None:
     done = programs.run("pg_basebackup", *source, *options)
     if done.returncode != 0:
         raise RuntimeError(f"pg_basebackup ends with {done.returncode}: {done.stderr}")
+
+
+def _create(server: Server, name: str, template: str) -> None:
+    # Half the work of the other strategy, without fsync.
+    statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy")
+    _execute(server, statement.format(*map(sql.Identifier, (name, GITLAB, template))))
 
 
 def _wait_until(condition: Any, what: str) -> None:
