@@ -106,6 +106,8 @@ def test_a_change_its_way_back_and_their_history(database: Instance, document: D
     assert (shown["state"], len(shown["outcomes"])) == ("planned", 6)
     assert document("change", "apply", "--run", 1, "--yes", target=there)["changed"] == 6
     assert document("change", "apply", "--run", 1, "--yes", target=there)["state"] == "done"
+    shown = document("change", "apply", "--run", 1, "--dry-run", target=there)
+    assert (shown["state"], shown["outcomes"]) == ("done", [])
     database.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = 1")
     undone = document("change", "undo", "--run", 1, "--yes", target=there, status=4)
     assert (undone["changed_since"], undone["status"]) == ([1], 4)

@@ -89,6 +89,8 @@ def _apply(
             environment.tell(str(complete))
             return DONE
         report.add(run=run, state=RunState.DONE.value)
+        if handling.dry_run:
+            report.add(outcomes=())  # as where tokens are left
         report.say(str(complete))
         return DONE
     stored, plan = found.stored, found.plan
