@@ -82,7 +82,7 @@ def test_what_is_only_read(database: Instance, document: Document, tmp_path: Pat
     assert document("check", "check", "--warn", "90d", target=there, status=5)["expiring"] == 6
     simulated = document("simulate", "simulate", "--max-lifetime", "5d", "--nights", "90d", target=there)
     assert (simulated["dies"], simulated["because_of_the_change"], len(simulated["tokens"])) == (6, 6, 6)
-    week = [TODAY - timedelta(back) for back in range(7)]  # one of the tokens is used on Mondays
+    week = [TODAY - timedelta(back) for back in range(6, -1, -1)]  # one of the tokens is used on Mondays
     log = logs.plain(tmp_path / "api_json.log", logs.written(logs.population(range(1, 7)), week).lines)
     for by in ("token", "address", "route", "day"):
         used = document("used", "used", "--log", log, "--by", by, target=there)

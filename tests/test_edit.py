@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ from tokens.upgrade import BASE, Branch, downgrade
 INV = str(Path(sys.executable).with_name("inv"))
 GITLAB_TOKENS = str(Path(sys.executable).with_name("gitlab-tokens"))
 
-SOON = date.today() + timedelta(30)
+SOON = datetime.now(UTC).date() + timedelta(30)
 EARLY = SOON - timedelta(5)
 LATER = SOON + timedelta(365)
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -13,6 +14,7 @@ from tests.testbed import pgbouncer
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.factories import make_migration_row, make_token, make_user
+from tests.testbed.instance import SOON
 from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Replicated
 from tokens.address import Address
@@ -20,7 +22,7 @@ from tokens.engine import make_engine
 from tokens.upgrade import Branch, upgrade
 
 ENCODINGS = ("UTF8", "LATIN1", "SQL_ASCII")
-DAY, LATER = "2026-12-20", "2031-01-20"
+DAY, LATER = str(SOON), str(SOON + timedelta(1500))
 # Each stores the bytes of "café" in its own way; the last two do not say what they mean.
 NAMES = {
     "UTF8": "convert_from('\\x636166c3a9', 'UTF8')",

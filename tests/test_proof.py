@@ -131,7 +131,7 @@ def test_one_tokens_and_one_accounts_runs_are_found_over_all_runs(instance: Inst
     for name in (MALLORY, "Renamed"):
         found = json.loads(instance.done("history", "--user", name, "--output", "json"))["runs"]
         assert [(run["run"], len(run["outcomes"])) for run in found] == [(2, 20), (1, 20)]
-    screen = instance.done("history", "--token", f"{bot},{bot + 1000}", "--since", SOON.replace(year=2025))
+    screen = instance.done("history", "--token", f"{bot},{bot + 1000}", "--since", "2025-01-01")
     assert [line.split("|")[1].strip() for line in screen.splitlines()[2:]] == ["3", "2", "1"]
     assert instance.done("history", "--token", bot + 1000) == "The journal has no such token.\n"
 

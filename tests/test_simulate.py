@@ -382,11 +382,15 @@ def check(found: Simulation, with_it: Happened, without: Happened) -> None:
 @pytest.mark.parametrize(
     ("release", "seed"),
     [
-        pytest.param(release, seed, marks=pytest.mark.slow if (release, seed) != (RELEASES[-1], 1) else ())
+        pytest.param(
+            release,
+            seed,
+            marks=pytest.mark.slow if (release, seed) != (RELEASES[-1], 1) else (),
+            id=f"{release.version}-{seed}",
+        )
         for release in RELEASES
         for seed in range(1, 6 if release is RELEASES[-1] else 3)
     ],
-    ids=str,
 )
 def test_what_is_predicted_is_what_gitlabs_own_statements_do(
     gitlab_database_at: Callable[[str], Address], release: Release, seed: int

@@ -16,7 +16,7 @@ CLOSED_CHECKOUT = "other accounts may not read this checkout, or no Python"
 _PREFIX = "tokens-run-"
 _END_TIMEOUT = 10  # seconds
 _MEMORY = Path("/dev/shm")
-_ROOM = 4 << 30  # bytes; three workers with three servers each take about half of it
+_ROOM = 4 << 30  # bytes; three workers with their servers take about half of it
 
 
 @contextmanager

@@ -65,6 +65,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("slow")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Stop where groups come to nothing: xdist writes a group into a test's name, if this pytest lets it."""
+    if getattr(session.config.option, "loadgroup", False):
+        lost = [
+            item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid
+        ]
+        assert not lost, f"pytest {pytest.__version__} takes no group from pytest-xdist: {lost[0]}"
+
+
 def _server(item: pytest.Item) -> int:
     """Which of the servers it runs on; 0, too, where it has none."""
     called = getattr(item, "callspec", None)

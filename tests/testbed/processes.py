@@ -45,8 +45,9 @@ def is_pending(pid: int, number: signal.Signals) -> bool:
     """Whether a signal has come that no thread of the process has taken yet."""
     bits = 0
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        fields = dict(line.split(":\t") for line in status.read_text().splitlines())
-        bits |= int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
+        with suppress(OSError):  # it has ended since
+            fields = dict(line.split(":\t") for line in status.read_text().splitlines())
+            bits |= int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
     return bool(bits >> number - 1 & 1)
 
 

@@ -31,7 +31,13 @@ _SETTINGS = {
     "autovacuum": "off",
     "shared_buffers": "32MB",
 }
-_ALONE = {**_SETTINGS, "wal_level": "minimal", "max_wal_senders": "0", "synchronous_commit": "off"}
+_ALONE = {
+    **_SETTINGS,
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "256MB",
+    "synchronous_commit": "off",
+}
 _PATIENCE = 60  # seconds until a standby must have caught up
 
 
