@@ -121,6 +121,15 @@ def test_a_day_with_more_than_a_fifth_says_how_to_spread_it() -> None:
     assert [line.split()[-1] for line in view.largest(found.fullest(1))] == ["kind", "personal"]
 
 
+@pytest.mark.parametrize("days", [1_234, -1_234])
+def test_a_day_far_from_today_keeps_its_columns(days: int) -> None:
+    far = Day(after(days), {Kind.PERSONAL: 20})
+    found = Forecast(far.day, far.day, (far,))
+    for heading, line in (list(view.screen(found, Step.DAY, 80, WORKING))[:2], view.largest(found.fullest(1))):
+        assert line.index(" 20 ") + len(" 20") == heading.index("Tokens") + len("Tokens")
+    assert len(next(line for line in view.screen(found, Step.DAY, 80, WORKING) if line.endswith("pp"))) == 80
+
+
 def test_what_was_chosen_is_in_the_command_that_spreads_it() -> None:
     cliff = Day(MONDAY, {Kind.GROUP: 20, Kind.IMPERSONATION: 10})
 

@@ -34,6 +34,7 @@ LETTERS = {
 EVERY = (*Kind, *OtherKind)
 MEMBERSHIP = "m"
 NUMBERS = f"{'Tokens':>9}  {'In all':>9}"
+LABEL = 29  # columns for a day within three years
 STAGGER = 30  # days
 
 
@@ -44,14 +45,15 @@ def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> 
     """
     buckets = list(forecast.buckets(step))
     most = max((max(bucket.tokens, bucket.memberships) for bucket in buckets), default=0)
-    by_day = step is Step.DAY
-    when = f"{'Day':<29}" if by_day else f"{'From':<16}  {'To':<16}"
+    if step is Step.DAY:
+        when, *days = _days(buckets)
+    else:
+        when, *days = f"{'From':<16}  {'To':<16}", *(f"{_day(one.first)}  {_day(one.last)}" for one in buckets)
     room = max(width - len(when) - len(NUMBERS) - 4, 10)
     yield f"{when}  {NUMBERS}"
-    for bucket in buckets:
+    for label, bucket in zip(days, buckets, strict=True):
         bar = _bar(bucket, most, room)
-        days = f"{near(_expiration(bucket.first)):<29}" if by_day else f"{_day(bucket.first)}  {_day(bucket.last)}"
-        yield f"{days}  {bucket.tokens:>9,}  {bucket.total:>9,}  {bar}".rstrip()
+        yield f"{label}  {bucket.tokens:>9,}  {bucket.total:>9,}  {bar}".rstrip()
         if bucket.memberships:
             bar = MEMBERSHIP * _length(bucket.memberships, most, room)
             yield f"{'memberships of bots':>{len(when)}}  {bucket.memberships:>9,}  {'':>9}  {bar}"
@@ -66,10 +68,12 @@ def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> 
 
 def largest(buckets: Iterable[Bucket]) -> Iterator[str]:
     """The fullest days as lines."""
-    yield f"{'Day':<29}  {'Tokens':>9}  By kind"
-    for day in buckets:
+    fullest = list(buckets)
+    heading, *days = _days(fullest)
+    yield f"{heading}  {'Tokens':>9}  By kind"
+    for label, day in zip(days, fullest, strict=True):
         kinds = ", ".join(f"{day.by_kind[kind]:,} {kind}" for kind in EVERY if day.by_kind.get(kind))
-        yield f"{near(_expiration(day.first)):<29}  {day.tokens:>9,}  {kinds}"
+        yield f"{label}  {day.tokens:>9,}  {kinds}"
 
 
 def as_json(forecast: Forecast, buckets: Iterable[Bucket], instance: Instance, selection: Selection) -> str:
@@ -103,6 +107,13 @@ def as_csv(buckets: Iterable[Bucket], named: Sequence[OtherKind] = ()) -> Iterat
     for bucket in buckets:
         counts = [bucket.by_kind.get(kind, 0) for kind in kinds]
         yield comma_separated.line((str(bucket.first), str(bucket.last), bucket.tokens, *counts, bucket.memberships))
+
+
+def _days(buckets: Sequence[Bucket]) -> Iterator[str]:
+    """The heading of the column of days and its lines, all as wide as the widest: a far day has a longer number."""
+    labels = [near(_expiration(bucket.first)) for bucket in buckets]
+    width = max(LABEL, *map(len, labels)) if labels else LABEL
+    return (f"{label:<{width}}" for label in ("Day", *labels))
 
 
 def _day(day: date) -> str:
