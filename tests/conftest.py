@@ -4,7 +4,8 @@ server               each of the servers in turn: PostgreSQL 18, 16 and those of
 empty_database       an empty database, owned by and reached as the role `gitlab`, as in a real instance
 gitlab_database      the same with GitLab's tables of the newest release, without rows
 gitlab_database_at   gitlab_database for a given revision of the `gitlab` branch, or WITH_JOURNAL
-replicated           a primary, a standby that streams from it and a server without one, PostgreSQL 18
+alone                a server without a standby, PostgreSQL 18; databases on it are made on demand
+replicated           a primary and a standby that streams from it, PostgreSQL 18, with databases in the same way
 superuser            the same database, reached as `postgres`
 bundles              a folder with the bundle of this code, as `tokens.bundle.directory` names it
 gitlab_tokens        the bundle's program, unpacked where every account may run it
@@ -38,10 +39,9 @@ from typing import Any
 import hypothesis
 import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
-from tests.testbed import accounts, pgbouncer, replication
+from tests.testbed import accounts, pgbouncer, replication, servers
 from tests.testbed import ruby as ruby_reader
 from tests.testbed.docker import engine, image
 from tests.testbed.docker.engine import Engine
@@ -50,7 +50,7 @@ from tests.testbed.folders import CLOSED_CHECKOUT, public_folder
 from tests.testbed.journal import WITH_JOURNAL
 from tests.testbed.replication import Replicated
 from tests.testbed.ruby import Ruby
-from tests.testbed.servers import prepare
+from tests.testbed.servers import GITLAB, Alone, create_database, create_role, drop_database, prepare
 from tests.testbed.shared import once
 from tokens.address import Address
 from tokens.journal import setup
@@ -63,9 +63,6 @@ from tokens.terminal.console import PATIENCE_VARIABLE
 # How long an example takes is the machine's business, and a database that all of them use is cheaper than one each.
 hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 hypothesis.settings.load_profile("any machine")
-
-GITLAB = "gitlab"
-"""The role that owns GitLab's database and that its programs connect as; not a superuser."""
 
 SETTINGS = {
     "fsync": "off",
@@ -232,10 +229,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         started = prepare(Server(path / "pg", binaries=request.param, settings=SETTINGS), request.param)
         started.start()
         try:
-            _execute(started.address("postgres"), sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(GITLAB)))
+            create_role(started)
             yield started
         finally:
-            started.remove()
+            servers.remove(started)
 
 
 @pytest.fixture
@@ -268,6 +265,12 @@ def gitlab_database_at(server: Server, _templates: dict[tuple[Path, str], str]) 
 
 
 @pytest.fixture(scope="session")
+def alone() -> Iterator[Alone]:
+    with public_folder() as path, servers.running_alone(path) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
 def replicated() -> Iterator[Replicated]:
     with public_folder() as path, replication.replication(path) as both:
         yield both
@@ -297,44 +300,24 @@ def _make_template(server: Server, revision: str, templates: dict[tuple[Path, st
     order = revisions(Branch.GITLAB)
     below = order[: order.index(revision)] if revision in order else (*order, "head")
     made = [templates[server.folder, one] for one in below if (server.folder, one) in templates]
-    _create(server, name, made[-1] if made else "template1")
+    create_database(server, name, made[-1] if made else "template1")
     upgrade(server.address(name, GITLAB), Branch.GITLAB, revision=revision)
     if journal:
         setup.install(server.address(name, GITLAB))
     # Statistics and hint bits once, not in every copy.
-    _execute(server.address(name), sql.SQL("VACUUM ANALYZE"))
+    with psycopg.connect(server.address(name).conninfo, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
     return name
 
 
 @contextmanager
 def _database(server: Server, template: str = "template1") -> Iterator[Address]:
     name = f"gitlabhq_{next(_databases)}"
-    _create(server, name, template)
+    create_database(server, name, template)
     try:
         yield server.address(name, GITLAB)
     finally:
-        _execute(
-            server.address("postgres"), sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        )
-
-
-def _create(server: Server, name: str, template: str = "template1") -> None:
-    statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-        *map(sql.Identifier, (name, GITLAB, template))
-    )
-    with psycopg.connect(**_parameters(server.address("postgres")), autocommit=True) as connection:
-        if connection.info.server_version >= 150000:  # there another way is usual, several times as slow with fsync off
-            statement += sql.SQL(" STRATEGY file_copy")
-        connection.execute(statement)
-
-
-def _execute(address: Address, statement: sql.SQL | sql.Composed) -> None:
-    with psycopg.connect(**_parameters(address), autocommit=True) as connection:
-        connection.execute(statement)
-
-
-def _parameters(address: Address) -> dict[str, Any]:
-    return dict(conninfo_to_dict(address.conninfo))
+        drop_database(server, name)
 
 
 @functools.cache  # else a process for each test

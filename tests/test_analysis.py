@@ -39,6 +39,7 @@ Status: Not run
 ========================================================================"""
 
 
+@pytest.mark.newest_server
 def test_the_screen_is_the_documented_one(gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_migration_row(connection, finished_at="2023-06-15 10:23:01.987654+00")
@@ -48,10 +49,12 @@ def test_the_screen_is_the_documented_one(gitlab_database: Address) -> None:
     assert screen(analyze(gitlab_database)) == DOCUMENTED
 
 
+@pytest.mark.newest_server
 def test_zero_tokens_leave_an_empty_table(gitlab_database: Address) -> None:
     assert screen(analyze(gitlab_database)) == EMPTY
 
 
+@pytest.mark.newest_server
 def test_an_unfinished_migration_keeps_its_line_and_the_space_at_its_end(gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_migration_row(connection, finished_at=None)
@@ -64,6 +67,7 @@ def test_a_time_that_never_was_is_not_shown(gitlab_database: Address) -> None:
     assert "Started at: \nFinished  : \n" in screen(analyze(gitlab_database))
 
 
+@pytest.mark.newest_server
 def test_every_row_counts_whatever_its_state(gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         for columns in ({"revoked": True}, {"revoked": None}, {"impersonation": True}, {}):
@@ -100,6 +104,7 @@ def test_the_times_are_utc_and_the_dates_iso_whatever_the_database_prefers(
     assert "| 2024-06-15      | 1     |" in text
 
 
+@pytest.mark.newest_server
 def test_top_takes_any_number_and_all(gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         for day in range(12):
@@ -107,6 +112,7 @@ def test_top_takes_any_number_and_all(gitlab_database: Address) -> None:
     assert [len(analyze(gitlab_database, top).dates) for top in (3, 10, 100, None)] == [3, 10, 12, 12]
 
 
+@pytest.mark.newest_server
 def test_json_and_csv_say_the_same_to_programs(gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_migration_row(connection)

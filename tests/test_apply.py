@@ -307,6 +307,7 @@ def test_what_another_process_has_done_since_the_plan_was_shown_is_not_counted(i
 
 
 @pytest.mark.slow
+@pytest.mark.first_elsewhere("revision")
 @pytest.mark.parametrize(("revision", "end"), [("17.8", str(LATER)), ("18.9", None)])
 def test_undo_restores_every_column_of_every_row(
     gitlab_database_at: Callable[[str], Address], revision: str, end: str | None

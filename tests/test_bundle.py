@@ -125,6 +125,7 @@ def test_as_inv_it_has_the_full_names_and_imports_nobodys_tasks(unpacked: Path, 
     assert call(unpacked / "inv", "analyze").returncode == 2
 
 
+@pytest.mark.newest_server
 def test_it_prints_what_the_installed_program_prints(unpacked: Path, target: str) -> None:
     installed = call(Path(sys.executable).parent / "gitlab-tokens", "analyze", "--target", target)
     assert "| 2024-06-15      | 3     |" in installed.stdout

@@ -221,6 +221,7 @@ def test_each_single_byte_that_is_changed_is_found(everything: Address) -> None:
         find()
 
 
+@pytest.mark.newest_server
 def test_a_fault_names_the_run_and_its_first_row(everything: Address) -> None:
     execute(everything, "UPDATE token_tasks.chunks SET token_ids = '{1,3}' WHERE run_id = 1 AND position = 0")
     assert faults(everything) == ["Run 1: row 0 of token_tasks.chunks was changed"]
@@ -233,6 +234,7 @@ def test_a_fault_names_the_run_and_its_first_row(everything: Address) -> None:
     assert faults(everything)[0] == "The journal: entry 2 was changed, or is missing"
 
 
+@pytest.mark.newest_server
 def test_the_status_says_whether_the_chain_holds(everything: Address) -> None:
     shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(everything))
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -47,6 +47,7 @@ def session(address: Address) -> tuple[object, ...]:
         return tuple(driver.execute(question.encode()).fetchone() for question in questions)
 
 
+@pytest.mark.newest_server
 def test_no_variable_reaches_an_address_that_is_complete(
     gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def test_no_variable_reaches_an_address_that_is_complete(
             assert set(started.split("\0")) >= {f"{name}={value}" for name, value in MISLEADING.items()}
 
 
+@pytest.mark.newest_server
 def test_an_address_that_leaves_something_open_gets_it_from_the_variables_but_is_not_led_astray(
     gitlab_database: Address, pooled: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +87,7 @@ def test_an_address_that_leaves_something_open_gets_it_from_the_variables_but_is
                 session(Address(f"dbname={parts['dbname']}", "there"))
 
 
+@pytest.mark.newest_server
 def test_a_service_counts_for_an_open_address_also_after_one_that_must_not_see_it(
     gitlab_database: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_service_counts_for_an_open_address_also_after_one_that_must_not_see_i
     assert session(Address(f"dbname={parts['dbname']} service=here", "there")) == expected
 
 
+@pytest.mark.newest_server
 def test_the_environment_is_whole_at_every_moment_while_others_log_in(
     gitlab_database: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +172,7 @@ def login_elsewhere(address: Address, certificates: Path, more: str = "", **vari
     return subprocess.run(command, env=kept | variables, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.newest_server
 @pytest.mark.slow
 def test_the_systems_certificates_are_those_of_the_system(
     by_tls: Address, authority: Authority, tmp_path: Path
@@ -184,6 +189,7 @@ def test_the_systems_certificates_are_those_of_the_system(
     assert "does not match host name" in login_elsewhere(by_tls, authority.path, wrong_name)
 
 
+@pytest.mark.newest_server
 def test_a_home_that_this_account_may_not_enter_does_not_hinder_tls(
     by_tls: Address, gitlab_tokens: str, git: Account, folder: Path
 ) -> None:

@@ -13,7 +13,7 @@ from tests.testbed.factories import make_token, make_user
 from tests.testbed.marks import slow_ones
 from tests.testbed.planted import rotation
 from tests.testbed.program import GITLAB_TOKENS
-from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.database import connect
 from tokens.engine import make_engine, transaction
@@ -31,8 +31,8 @@ OBJECTION = """
 
 
 @pytest.fixture
-def address(replicated: Replicated) -> Address:  # type: ignore[misc]
-    with replicated.database_alone(journal=True) as address:
+def address(alone: Alone) -> Address:  # type: ignore[misc]
+    with alone.database(journal=True) as address:
         with make_engine(address).begin() as connection:
             owner = make_user(connection, username="inventory", user_type=13)
             make_token(connection, user_id=owner, name="nightly", expires_at="2031-06-15", token_digest=DIGEST)

@@ -371,6 +371,7 @@ def test_indexes_and_foreign_keys_are_all_back_and_statistics_are_there(
     )
 
 
+@pytest.mark.newest_server
 @pytest.mark.slow
 def test_two_fills_make_the_same_rows(empty_or_filled: Callable[[], Address]) -> None:
     fingerprint = """
@@ -409,6 +410,7 @@ def test_most_tokens_may_expire_on_a_day_to_come_and_are_in_use_till_then(own: P
     assert started == (datetime(FRIDAY.year - 1, FRIDAY.month, FRIDAY.day, 10, 20, 35),)
 
 
+@pytest.mark.newest_server
 def test_a_database_with_users_is_not_filled(gitlab_database: Address) -> None:
     with psycopg.connect(gitlab_database.conninfo) as connection:
         connection.execute("INSERT INTO users (username, organization_id) VALUES ('somebody', 1)")

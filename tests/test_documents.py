@@ -14,7 +14,7 @@ from tests.testbed.addresses import url
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance
 from tests.testbed.logs import Use, plain, written
-from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens.engine import make_engine
 from tokens.namespace import ns
 
@@ -24,8 +24,8 @@ Document = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def database(replicated: Replicated) -> Iterator[Instance]:
-    with replicated.database_alone(journal=True) as address:
+def database(alone: Alone) -> Iterator[Instance]:
+    with alone.database(journal=True) as address:
         with make_engine(address).begin() as connection:
             make_tokens(connection, 5, expires_at=SOON)
             account = make_user(connection, username="inventory", user_type=13)

@@ -62,7 +62,7 @@ def test_of_a_revocation_and_its_undo_tokens_that_others_touch_are_left_alone_an
 
 
 @pytest.mark.slow
-@pytest.mark.first_elsewhere("jobs")
+@pytest.mark.first_elsewhere("jobs", "change")
 @pytest.mark.parametrize("jobs", [3, 1])
 @CHANGES
 def test_of_two_runs_at_once_one_is_refused_or_they_come_one_after_the_other(

@@ -24,8 +24,8 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.marks import slow_ones
-from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.upgrade import BASE, Branch, downgrade
@@ -74,9 +74,9 @@ def counts(engine: sa.Engine) -> dict[str | None, int]:
 
 
 @pytest.fixture
-def gitlab_database(replicated: Replicated) -> Iterator[Address]:
+def gitlab_database(alone: Alone) -> Iterator[Address]:
     """On the newest server alone, as the screens are the same on all of them; the journal is installed."""
-    with replicated.database_alone(journal=True) as address:
+    with alone.database(journal=True) as address:
         yield address
 
 

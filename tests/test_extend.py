@@ -23,6 +23,7 @@ from tests.testbed.factories import (
 )
 from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance, one_line, planned
 from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.program import main
@@ -52,16 +53,16 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.fixture
-def bare(replicated: Replicated) -> Iterator[Instance]:
+def bare(alone: Alone) -> Iterator[Instance]:
     """Without a journal; on the newest server alone, as nothing here depends on its release."""
-    with replicated.database_alone() as address:
+    with alone.database() as address:
         yield Instance(address)
 
 
 @pytest.fixture
-def instance(replicated: Replicated) -> Iterator[Instance]:
+def instance(alone: Alone) -> Iterator[Instance]:
     """With a journal."""
-    with replicated.database_alone(journal=True) as address:
+    with alone.database(journal=True) as address:
         yield Instance(address)
 
 

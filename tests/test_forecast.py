@@ -121,7 +121,7 @@ def test_a_day_with_more_than_a_fifth_says_how_to_spread_it() -> None:
     assert [line.split()[-1] for line in view.largest(found.fullest(1))] == ["kind", "personal"]
 
 
-@pytest.mark.parametrize("days", [1_234, -1_234])
+@pytest.mark.parametrize("days", [1_234, -100, -1_234])
 def test_a_day_far_from_today_keeps_its_columns(days: int) -> None:
     far = Day(after(days), {Kind.PERSONAL: 20})
     found = Forecast(far.day, far.day, (far,))

@@ -256,6 +256,7 @@ def test_one_long_upgrade_ends_where_the_single_steps_end(empty_database: Addres
     assert catalogue(empty_database) == stepped
 
 
+@pytest.mark.newest_server
 def test_the_database_says_where_it_stands(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB, "17.8")
     assert current(empty_database) == "17.8"
@@ -263,6 +264,7 @@ def test_the_database_says_where_it_stands(empty_database: Address) -> None:
     assert current(empty_database) == "19.2"
 
 
+@pytest.mark.newest_server
 def test_upgrading_again_or_to_an_older_release_changes_nothing(gitlab_database: Address) -> None:
     before = catalogue(gitlab_database)
     upgrade(gitlab_database, Branch.GITLAB)
@@ -271,11 +273,13 @@ def test_upgrading_again_or_to_an_older_release_changes_nothing(gitlab_database:
     assert current(gitlab_database) == "19.2"
 
 
+@pytest.mark.newest_server
 def test_an_upgrade_says_nothing(empty_database: Address, capfd: pytest.CaptureFixture[str]) -> None:
     upgrade(empty_database, Branch.GITLAB)
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.newest_server
 def test_a_real_gitlab_database_is_left_alone(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB)
     with connected(empty_database) as connection:
@@ -292,6 +296,7 @@ def test_two_upgrades_at_the_same_time_both_end_well(empty_database: Address) ->
     assert current(empty_database) == "19.2"
 
 
+@pytest.mark.newest_server
 def test_an_upgrade_that_fails_on_its_way_leaves_everything_as_it_was(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB, "17.2")
     with connected(empty_database) as connection:
@@ -303,12 +308,14 @@ def test_an_upgrade_that_fails_on_its_way_leaves_everything_as_it_was(empty_data
     assert current(empty_database) == "17.2"
 
 
+@pytest.mark.newest_server
 def test_a_release_without_a_revision_is_refused_even_if_a_name_begins_like_it(empty_database: Address) -> None:
     with pytest.raises(UsageError, match=r"no revision 17\.1 of gitlab to go to; there are 16\.0, .*, 19\.2, head"):
         upgrade(empty_database, Branch.GITLAB, "17.1")
     assert tables(empty_database, "gitlab_shape") == set()
 
 
+@pytest.mark.newest_server
 def test_a_database_from_a_newer_version_of_ours_is_refused(gitlab_database: Address) -> None:
     with connected(gitlab_database) as connection:
         connection.execute(sa.text("UPDATE gitlab_shape.alembic_version SET version_num = '99.9'"))
@@ -332,6 +339,7 @@ def test_names_without_a_schema_go_to_public_even_if_the_role_has_a_schema_of_it
     assert tables(empty_database, "gitlab") == set()
 
 
+@pytest.mark.newest_server
 def test_tokens_have_exactly_the_columns_of_their_release(empty_database: Address) -> None:
     expected = set(COLUMNS_IN_16_0)
     for release in RELEASES:
@@ -347,6 +355,7 @@ def test_columns_of_the_newest_tokens_have_gitlabs_types_and_defaults(gitlab_dat
         assert [tuple(row) for row in found] == NEWEST_COLUMNS
 
 
+@pytest.mark.newest_server
 def test_ids_are_integer_in_old_releases_and_bigint_from_17_4(empty_database: Address) -> None:
     for release, expected in (("17.2", "integer"), ("17.4", "bigint")):
         upgrade(empty_database, Branch.GITLAB, release)
@@ -361,6 +370,7 @@ def test_the_newest_tokens_have_exactly_gitlabs_indexes(gitlab_database: Address
     assert indexes(gitlab_database, "personal_access_tokens") == NEWEST_INDEXES
 
 
+@pytest.mark.newest_server
 @pytest.mark.parametrize(
     ("before", "after", "gone", "came"),
     [
@@ -383,6 +393,7 @@ def test_indexes_on_tokens_change_with_the_release(
     assert (old - new, new - old) == (gone, came)
 
 
+@pytest.mark.newest_server
 def test_only_the_description_of_a_token_is_checked(gitlab_database: Address) -> None:
     with connected(gitlab_database) as connection:
         checks = connection.execute(
@@ -402,6 +413,7 @@ def test_foreign_keys_and_what_they_do_on_delete_are_gitlabs(gitlab_database: Ad
     assert {key[:-1] for key in found - NEWEST_FOREIGN_KEYS} == FOREIGN_KEYS_WITHOUT_A_KNOWN_NAME
 
 
+@pytest.mark.newest_server
 def test_settings_come_with_their_release_and_have_one_row_of_defaults(empty_database: Address) -> None:
     expected = {"id", "created_at", "updated_at"}
     for release in RELEASES:
@@ -419,6 +431,7 @@ def test_settings_come_with_their_release_and_have_one_row_of_defaults(empty_dat
     assert row["maintenance_mode"] is False
 
 
+@pytest.mark.newest_server
 def test_the_newest_version_in_schema_migrations_falls_into_the_development_of_its_release(
     empty_database: Address,
 ) -> None:
@@ -431,6 +444,7 @@ def test_the_newest_version_in_schema_migrations_falls_into_the_development_of_i
         assert begun <= date.fromisoformat(version[:8]) < released, release
 
 
+@pytest.mark.newest_server
 def test_a_token_from_16_0_survives_to_the_newest_release(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB, "16.0")
     with connected(empty_database) as connection:
@@ -480,6 +494,7 @@ def test_a_database_full_of_rows_goes_all_the_way_up(empty_database: Address) ->
         assert len(new) == len(old) or table == "schema_migrations"
 
 
+@pytest.mark.newest_server
 def test_17_4_puts_every_row_into_the_default_organization(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB, "17.2")
     with connected(empty_database) as connection:
@@ -491,6 +506,7 @@ def test_17_4_puts_every_row_into_the_default_organization(empty_database: Addre
         assert {row["organization_id"] for row in rows(empty_database, table)} == {1}, table
 
 
+@pytest.mark.newest_server
 def test_the_next_organization_after_the_default_one_gets_a_high_id(gitlab_database: Address) -> None:
     with connected(gitlab_database) as connection:
         statement = sa.text("""
@@ -499,6 +515,7 @@ def test_the_next_organization_after_the_default_one_gets_a_high_id(gitlab_datab
         assert connection.execute(statement).scalar_one() == 1000
 
 
+@pytest.mark.newest_server
 @pytest.mark.parametrize(("release", "default"), [("17.4", "1"), ("17.8", "1"), ("17.9", None), ("19.2", None)])
 def test_from_17_9_on_there_is_no_default_organization_for_a_new_token(
     empty_database: Address, release: str, default: str | None
@@ -509,6 +526,7 @@ def test_from_17_9_on_there_is_no_default_organization_for_a_new_token(
         assert {row[0]: row[3] for row in found}["organization_id"] == default
 
 
+@pytest.mark.newest_server
 def test_17_4_turns_the_old_flag_into_a_notice_seven_days_before_the_expiration(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB, "17.2")
     with connected(empty_database) as connection:
@@ -520,6 +538,7 @@ def test_17_4_turns_the_old_flag_into_a_notice_seven_days_before_the_expiration(
     assert sent == {told: "2024-06-08T00:00:00+00:00", untold: None, endless: "infinity"}
 
 
+@pytest.mark.newest_server
 def test_the_finished_clean_up_of_16_0_is_finalized_from_17_4(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB, "17.2")
     with connected(empty_database) as connection:
@@ -530,6 +549,7 @@ def test_the_finished_clean_up_of_16_0_is_finalized_from_17_4(empty_database: Ad
     assert sorted(row["status"] for row in rows(empty_database, "batched_background_migrations")) == [3, 4, 6]
 
 
+@pytest.mark.newest_server
 @pytest.mark.parametrize("cleaned_up", [True, False])
 def test_17_2_demands_expiration_dates_only_where_the_clean_up_of_16_0_was_queued(
     empty_database: Address, cleaned_up: bool
@@ -544,6 +564,7 @@ def test_17_2_demands_expiration_dates_only_where_the_clean_up_of_16_0_was_queue
     assert settings["require_personal_access_token_expiry"] is cleaned_up
 
 
+@pytest.mark.newest_server
 def test_16_6_makes_people_without_a_user_type_human(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB, "16.0")
     with connected(empty_database) as connection:
@@ -555,6 +576,7 @@ def test_16_6_makes_people_without_a_user_type_human(empty_database: Address) ->
         make_user(connection, user_type=None)
 
 
+@pytest.mark.newest_server
 def test_17_2_gives_routes_and_memberships_their_namespace(empty_database: Address) -> None:
     upgrade(empty_database, Branch.GITLAB, "16.0")
     with connected(empty_database) as connection:
@@ -585,6 +607,7 @@ def test_deleting_a_user_deletes_the_tokens_and_frees_their_successors(gitlab_da
     assert (left["id"], left["previous_personal_access_token_id"]) == (successor, None)
 
 
+@pytest.mark.newest_server
 def test_a_granular_scope_goes_with_the_last_token_that_has_it_and_a_projects_namespace_with_the_project(
     gitlab_database: Address,
 ) -> None:

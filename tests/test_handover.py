@@ -29,7 +29,7 @@ from tests.testbed.logs import Use
 from tests.testbed.marks import slow_ones
 from tests.testbed.processes import Gate, ended, wait_until
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
-from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.delivery.processes import still_running
 from tokens.engine import make_engine
@@ -129,9 +129,9 @@ class GitLab:
 
 
 @pytest.fixture
-def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[GitLab]:
+def gitlab(alone: Alone, tmp_path: Path) -> Iterator[GitLab]:
     """alice has two tokens and is a member of three places, of two of which the service account deploy is one, too."""
-    with replicated.database_alone(journal=True) as address, gitlab_api(address, KEYS) as api:
+    with alone.database(journal=True) as address, gitlab_api(address, KEYS) as api:
         with make_engine(address).begin() as connection:
             platform = make_group(connection, path="platform")
             tools = make_project(connection, path="tools", namespace_id=platform)

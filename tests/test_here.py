@@ -452,6 +452,7 @@ def test_the_doctor_shows_what_was_found(as_root: Call, tmp_path: Path, git: Acc
     assert all(line.startswith("OK ") for line in shown)
 
 
+@pytest.mark.newest_server
 def test_a_pooler_in_front_is_noticed_and_no_hindrance(as_root: Call, tmp_path: Path, pooled: Address) -> None:
     parameters = conninfo_to_dict(pooled.conninfo)
     toolbox(

@@ -157,6 +157,7 @@ def cells(lines: Iterable[str]) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text(lines), newline="")))
 
 
+@pytest.mark.newest_server
 def test_one_run_is_told_with_its_tokens_and_nothing_that_a_terminal_obeys(
     installed: Address, partial: int, tokens: list[int]
 ) -> None:
@@ -285,6 +286,7 @@ def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: 
     }
 
 
+@pytest.mark.newest_server
 def test_a_run_that_an_undo_has_put_back_in_part_is_not_shown_as_undone(installed: Address, tokens: list[int]) -> None:
     run = make_run(installed, make_plan(tokens[:2], tokens[2:4]))
     undo = make_plan(tokens[:2], tokens[2:4], undoes=run)
@@ -309,6 +311,7 @@ def test_a_run_that_an_undo_has_put_back_in_part_is_not_shown_as_undone(installe
     assert said() == (f"done, undone by {rest}", f"Undone by   run {rest}", 4)
 
 
+@pytest.mark.newest_server
 def test_a_run_of_rotations_tells_which_token_replaced_which_and_what_became_of_the_old_one(installed: Address) -> None:
     with rows(installed) as gitlab:
         mallory = make_user(gitlab, user_type=SERVICE_ACCOUNT, username=MALLORY)
@@ -485,6 +488,7 @@ def test_an_export_of_all_runs_takes_the_same_memory_whatever_their_size(
     assert at_last < 1.2 * at_first
 
 
+@pytest.mark.newest_server
 def test_a_terminal_gets_fifty_runs_and_how_to_see_the_rest(installed: Address) -> None:
     run = stored(installed, make_run(installed, make_plan([1]), RunState.DONE))
     shown = list(runs_screen((run,) * 60, 80))
@@ -494,6 +498,7 @@ def test_a_terminal_gets_fifty_runs_and_how_to_see_the_rest(installed: Address) 
     assert len(list(runs_screen((run,) * 60))) == 2 + 60
 
 
+@pytest.mark.newest_server
 def test_a_narrow_terminal_has_room_for_kind_state_time_and_date(installed: Address) -> None:
     run = stored(installed, make_run(installed, make_plan([1]), RunState.DONE))
     now = datetime.now(UTC)
@@ -509,12 +514,14 @@ def test_a_narrow_terminal_has_room_for_kind_state_time_and_date(installed: Addr
     ]
 
 
+@pytest.mark.newest_server
 def test_an_empty_journal_says_so(installed: Address) -> None:
     assert text(runs_screen(all_runs(installed))) == "The journal has no runs.\n"
     assert json.loads(runs_json(all_runs(installed), Instance()))["runs"] == []
     assert len(cells(runs_csv(all_runs(installed), Instance()))) == 1
 
 
+@pytest.mark.newest_server
 def test_a_plan_lapses_after_a_day_and_a_run_falls_silent_after_a_minute(installed: Address) -> None:
     plan = make_run(installed, make_plan([1]), RunState.PLANNED)
     assert state_in_words(stored(installed, plan)) == "planned"
@@ -533,6 +540,7 @@ def test_a_plan_lapses_after_a_day_and_a_run_falls_silent_after_a_minute(install
     )
 
 
+@pytest.mark.newest_server
 def test_tokens_come_page_by_page_each_once_and_nothing_stays_open_meanwhile(installed: Address) -> None:
     chunks = 2 * PAGE + 3
     plan = make_plan(*([2 * number + 1, 2 * number + 2] for number in range(chunks)))
@@ -582,6 +590,7 @@ def test_what_was_asked_for_is_told_in_words() -> None:
     assert change_in_words(RunKind.UNDO, Change(to=NEW)) == "the old dates back"
 
 
+@pytest.mark.newest_server
 def test_the_task_prints_what_was_asked_for_or_says_why_not(
     gitlab_database: Address, installed: Address, tokens: list[int]
 ) -> None:

@@ -214,7 +214,7 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     assert setup.install(gitlab_database) == Installation("1", REVISION)
 
 
-@pytest.mark.first_elsewhere("loss")
+@pytest.mark.first_elsewhere("loss", "revision")
 @pytest.mark.parametrize("revision", revisions(Branch.JOURNAL))
 @pytest.mark.parametrize(
     "loss",
@@ -369,6 +369,7 @@ def test_pruning_takes_one_day_and_says_what_a_day_looks_like(words: Sequence[st
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (ExitStatus.USAGE, "", 1)
 
 
+@pytest.mark.newest_server
 @pytest.mark.parametrize("words", [("uninstall",), ("prune", "--older-than", "90d")])
 def test_what_forgets_runs_wants_a_terminal_or_a_yes(installed: Address, words: Sequence[str]) -> None:
     run = make_run(installed, make_plan([1]), created_at="2026-01-01 00:00+00")
@@ -378,6 +379,7 @@ def test_what_forgets_runs_wants_a_terminal_or_a_yes(installed: Address, words: 
     assert run_numbers(installed) == [run]
 
 
+@pytest.mark.newest_server
 def test_the_tasks_say_what_they_did_and_ask_before_they_forget(gitlab_database: Address) -> None:
     def journal(task: str, *words: str) -> str:
         done = call_here(GITLAB_TOKENS, f"journal.{task}", "--target", url(gitlab_database), *words)

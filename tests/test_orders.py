@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.testbed.factories import make_membership, make_project, make_token, make_user
-from tests.testbed.replication import Replicated
 from tests.testbed.runs import begin_run, everything, execute, query
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import Plan, RunKind, make_plan
@@ -129,9 +129,9 @@ touches = st.builds(
 
 
 @pytest.fixture(scope="module")
-def address(replicated: Replicated) -> Iterator[Address]:
+def address(alone: Alone) -> Iterator[Address]:
     """A journal, two tokens of a person and two of a bot whose membership ends before some of the dates."""
-    with replicated.database_alone(journal=True) as address:
+    with alone.database(journal=True) as address:
         with make_engine(address).begin() as connection:
             bot = make_user(connection, user_type=BOT)
             make_membership(connection, user_id=bot, project_id=make_project(connection), expires_at=DAYS[0])

@@ -10,7 +10,7 @@ from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.factories import make_token
 from tests.testbed.journal import execute
-from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine
@@ -59,9 +59,9 @@ def policy(table: str) -> str:
 
 @pytest.mark.parametrize("table", ["schema_migrations", "application_settings", "members", "personal_access_tokens"])
 def test_in_a_database_that_somebody_has_made_look_like_gitlabs_no_code_of_his_runs(
-    replicated: Replicated, superuser: Superuser, capsys: pytest.CaptureFixture[str], table: str
+    alone: Alone, superuser: Superuser, capsys: pytest.CaptureFixture[str], table: str
 ) -> None:
-    with replicated.database_alone() as address:
+    with alone.database() as address:
         name = conninfo_to_dict(address.conninfo)["dbname"]
         with make_engine(address).begin() as connection:
             make_token(connection, expires_at=SOON)
@@ -110,9 +110,9 @@ def test_in_a_database_that_somebody_has_made_look_like_gitlabs_no_code_of_his_r
     ],
 )
 def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_there(
-    replicated: Replicated, superuser: Superuser, planted: str
+    alone: Alone, superuser: Superuser, planted: str
 ) -> None:
-    with replicated.database_alone() as address:
+    with alone.database() as address:
         execute(superuser(address), ROLE, RISE, planted)
         for login in (address, superuser(address)):
             with database.reading(login) as connection, pytest.raises(Refused, match='of role "mallory"'):
@@ -154,18 +154,16 @@ INDEX = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"
     ids=["function", "type", "type of a column", "view"],
 )
 def test_what_hangs_there_may_be_all_that_another_role_owns(
-    replicated: Replicated, superuser: Superuser, planted: tuple[str, ...], owner: str
+    alone: Alone, superuser: Superuser, planted: tuple[str, ...], owner: str
 ) -> None:
-    with replicated.database_alone() as address:
+    with alone.database() as address:
         execute(superuser(address), ROLE, *planted)
         with database.reading(address) as connection, pytest.raises(Refused, match=f'of role "{owner}"'):
             preflight.check(connection, CHANGE)
 
 
-def test_a_superuser_who_has_taken_the_owners_role_trusts_superusers_alone(
-    replicated: Replicated, superuser: Superuser
-) -> None:
-    with replicated.database_alone() as address:
+def test_a_superuser_who_has_taken_the_owners_role_trusts_superusers_alone(alone: Alone, superuser: Superuser) -> None:
+    with alone.database() as address:
         execute(superuser(address), ROLE, RISE, INDEX, "ALTER FUNCTION public.rise(bigint) OWNER TO gitlab")
         execute(superuser(address), "DROP FUNCTION public.rise()")
         with database.reading(address) as connection:

@@ -221,6 +221,7 @@ def after(address: Address, **columns: Any) -> str:
     return prefix_of(address)
 
 
+@pytest.mark.newest_server
 def test_the_prefix_is_the_one_in_the_settings(gitlab_database: Address) -> None:
     def instance(prefix: str | None) -> dict[str, str | None]:
         return {"instance_token_prefix": prefix, "another_prefix": "other"}
@@ -236,6 +237,7 @@ def test_the_prefix_is_the_one_in_the_settings(gitlab_database: Address) -> None
         assert after(gitlab_database, token_prefixes=instance(unset), personal_access_token_prefix="x") == "x"
 
 
+@pytest.mark.newest_server
 def test_the_prefix_and_the_form_of_older_releases(gitlab_database_at: Callable[[str], Address]) -> None:
     forms = {"16.0": Form.LEGACY, "18.1": Form.LEGACY, "18.3": Form.ROUTABLE, "18.4": Form.ROUTABLE}
     for release, form in forms.items():
@@ -250,6 +252,7 @@ def test_the_prefix_and_the_form_of_older_releases(gitlab_database_at: Callable[
     assert after(gitlab_database_at("18.4"), **settings) == "acme-glpat-"
 
 
+@pytest.mark.newest_server
 def test_settings_without_prefixes_leave_the_standard_one(gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_settings(connection, personal_access_token_prefix="acme_")

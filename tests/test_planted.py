@@ -15,6 +15,7 @@ from tests.testbed.planted import NEXT_YEAR, PLANTER, SOON, Trap, fill, log_size
 from tests.testbed.program import INV
 from tests.testbed.replication import Pair, Replicated
 from tests.testbed.screen import Program
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.database import connect
 from tokens.errors import ExitStatus
@@ -299,9 +300,9 @@ ROTATIONS_OF_HIS = """
 
 
 @pytest.fixture
-def earlier(replicated: Replicated, superuser: Superuser) -> Iterator[Callable[[str, str], tuple[Address, Trap]]]:
+def earlier(alone: Alone, superuser: Superuser) -> Iterator[Callable[[str, str], tuple[Address, Trap]]]:
     """A database of an earlier release with what the planter has made there: few rows, so that no trap fills a disk."""
-    with replicated.database_alone() as address:
+    with alone.database() as address:
 
         def make(revision: str, planted: str) -> tuple[Address, Trap]:
             with psycopg.connect(address.conninfo) as connection:
@@ -309,7 +310,7 @@ def earlier(replicated: Replicated, superuser: Superuser) -> Iterator[Callable[[
                 connection.execute("CREATE SCHEMA public")
             upgrade(address, Branch.GITLAB, revision)
             fill(address)
-            trap = plant(superuser(address), replicated.alone.folder / "server.log")
+            trap = plant(superuser(address), alone.server.folder / "server.log")
             with psycopg.connect(superuser(address).conninfo) as connection:
                 connection.execute(f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {PLANTER}".encode())
                 connection.execute(f"SET ROLE {PLANTER}".encode())

@@ -16,8 +16,9 @@ from tests.testbed.factories import make_membership, make_project, make_token, m
 from tests.testbed.folders import public_folder
 from tests.testbed.instance import LATER, SOON
 from tests.testbed.journal import SOMEBODY, make_old_run, make_plan
-from tests.testbed.logical import GITLAB, Logical, Replica, execute, value
+from tests.testbed.logical import Logical, Replica, execute, value
 from tests.testbed.program import GITLAB_TOKENS
+from tests.testbed.servers import GITLAB
 from tokens import database
 from tokens.address import Address
 from tokens.engine import make_engine
@@ -27,8 +28,6 @@ from tokens.journal import beginning, contents, publications, setup
 from tokens.journal.installation import REVISION, JournalOutdated
 from tokens.targets.demo.programs import packaged_binaries
 from tokens.upgrade import Branch, upgrade
-
-pytestmark = pytest.mark.xdist_group("publications")
 
 DATES = "SELECT string_agg(CAST(expires_at AS text), ' ' ORDER BY id) FROM public.personal_access_tokens"
 RUNS = "SELECT string_agg(id || ' ' || state, ', ' ORDER BY id) FROM token_tasks.runs"
@@ -53,7 +52,7 @@ SHAPE = """
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Logical]:
+def logical_servers() -> Iterator[Logical]:
     with public_folder() as folder, logical.logical_replication(folder) as both:
         yield both
 
@@ -88,9 +87,9 @@ def run_task(address: Address, *words: str, status: int = 0) -> str:
 
 @pytest.mark.slow
 def test_a_subscriber_in_sync_goes_on_getting_gitlabs_rows_from_installation_to_uninstallation(
-    servers: Logical,
+    logical_servers: Logical,
 ) -> None:
-    with servers.database() as both:
+    with logical_servers.database() as both:
         publisher, subscriber = as_gitlab(both.publisher), as_gitlab(both.subscriber)
         with make_engine(publisher).begin() as connection:
             bot = make_user(connection, user_type=6)
@@ -140,8 +139,8 @@ def test_a_subscriber_in_sync_goes_on_getting_gitlabs_rows_from_installation_to_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["--yes", "--plan"])
-def test_a_journal_of_an_older_revision_is_migrated_on_both_sides(servers: Logical, way: str) -> None:
-    with servers.database() as both:
+def test_a_journal_of_an_older_revision_is_migrated_on_both_sides(logical_servers: Logical, way: str) -> None:
+    with logical_servers.database() as both:
         publisher, subscriber = as_gitlab(both.publisher), as_gitlab(both.subscriber)
         for address in (subscriber, publisher):
             upgrade(address, Branch.JOURNAL, "2")

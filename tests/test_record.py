@@ -103,6 +103,7 @@ def test_one_run_at_a_time_and_a_dead_one_of_this_machine_is_taken_over_at_once(
     assert (recounted, end) == (Recounted(3 * CHUNK), Finished(changed=3 * CHUNK))
 
 
+@pytest.mark.newest_server
 def test_another_run_may_begin_where_the_one_under_way_is_dead_and_that_one_is_stopped_then(address: Address) -> None:
     with another_process(address) as (child, number):
         child.kill()
@@ -116,6 +117,7 @@ def test_another_run_may_begin_where_the_one_under_way_is_dead_and_that_one_is_s
         resume(address, number)
 
 
+@pytest.mark.newest_server
 def test_a_run_elsewhere_counts_as_dead_after_a_while_without_a_sign_of_life(address: Address) -> None:
     plan = plan_of(address)
     number = begin_run(address, plan, ELSEWHERE).run
@@ -129,6 +131,7 @@ def test_a_run_elsewhere_counts_as_dead_after_a_while_without_a_sign_of_life(add
     assert [row[0] for row in why] == [f"no sign of life for {PATIENCE + 1} seconds", None]
 
 
+@pytest.mark.newest_server
 def test_a_process_of_this_machine_that_lives_is_respected_only_as_long_as_it_shows_it(address: Address) -> None:
     number = begin_run(address, plan_of(address)).run
     with pytest.raises(Refused):
@@ -200,6 +203,7 @@ def test_of_two_that_begin_at_the_same_moment_one_waits_for_the_other_and_is_ref
     assert f"Run {first} " in str(outcome[0])
 
 
+@pytest.mark.newest_server
 def test_what_is_complete_cannot_begin_again(address: Address) -> None:
     plan = plan_of(address)
     record = begin_run(address, plan)
@@ -210,6 +214,7 @@ def test_what_is_complete_cannot_begin_again(address: Address) -> None:
         plan_to_apply(address, record.run)
 
 
+@pytest.mark.newest_server
 def test_a_run_that_is_cut_off_in_the_middle_says_so(address: Address) -> None:
     plan = plan_of(address)
     record = begin_run(address, plan)
@@ -240,6 +245,7 @@ def test_a_plan_comes_back_from_the_journal_as_it_was_stored(gitlab_database: Ad
         assert not stored.stored.lapsed
 
 
+@pytest.mark.newest_server
 def test_whoever_lost_touch_with_his_own_process_goes_on_without_it(gitlab_database: Address) -> None:
     install(gitlab_database)
     with make_engine(gitlab_database).begin() as connection:

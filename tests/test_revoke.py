@@ -11,8 +11,8 @@ import pytest
 from tests.testbed import logs
 from tests.testbed.factories import make_membership, make_project, make_settings, make_token, make_tokens, make_user
 from tests.testbed.instance import SOON, TODAY, Instance, complaints
-from tests.testbed.replication import Replicated
 from tests.testbed.runs import begin_run, install
+from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
@@ -35,11 +35,11 @@ ROWS = "SELECT id, revoked, CAST(updated_at AS text) AS updated_at FROM personal
 
 
 @pytest.fixture
-def people(replicated: Replicated) -> Iterator[Instance]:
+def people(alone: Alone) -> Iterator[Instance]:
     """With a journal: tokens 1 to 4 of a person, never used, of two dates and none; 5 of one who is blocked; 6 has
     expired, 7 is revoked already.
     """
-    with replicated.database_alone(journal=True) as address:
+    with alone.database(journal=True) as address:
         with make_engine(address).begin() as connection:
             erika = make_user(connection, username="erika")
             for expires_at, revoked in ((SOON, False), (SOON, None), (TODAY + timedelta(90), False), (None, False)):

@@ -31,9 +31,9 @@ from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.marks import slow_ones
 from tests.testbed.processes import Gate, ended, process_list, wait_until
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
-from tests.testbed.replication import Replicated
 from tests.testbed.rotation import CONTENT, TABLES, TOKEN
 from tests.testbed.screen import Program
+from tests.testbed.servers import Alone
 from tests.testbed.syslog import Log
 from tokens.address import Address
 from tokens.delivery.processes import MARK, still_running
@@ -187,9 +187,9 @@ class Instance:
 
 
 @pytest.fixture
-def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[Instance]:
+def gitlab(alone: Alone, tmp_path: Path) -> Iterator[Instance]:
     """On the newest server alone, with a journal; service account `inventory` whose token expires soon."""
-    with replicated.database_alone(journal=True) as address, gitlab_api(address, KEYS) as api:
+    with alone.database(journal=True) as address, gitlab_api(address, KEYS) as api:
         instance = Instance(address, api, tmp_path)
         with make_engine(address).begin() as connection:
             owner = make_user(connection, username="inventory", user_type=13)
@@ -1023,7 +1023,7 @@ def test_no_stream_file_process_list_or_table_ever_has_the_token_or_a_key(
 
 @pytest.mark.slow
 def test_neither_a_token_nor_its_digest_is_found_anywhere_but_where_it_belongs(
-    gitlab: Instance, gate: Gate, replicated: Replicated
+    gitlab: Instance, gate: Gate, alone: Alone
 ) -> None:
     """However a rotation ends: well, without proof, undelivered, killed; a digest is in GitLab's own table alone."""
     more_accounts(gitlab, 3)
@@ -1031,7 +1031,7 @@ def test_neither_a_token_nor_its_digest_is_found_anywhere_but_where_it_belongs(
     vault.mkdir()
     temporary.mkdir()
     gitlab.execute("UPDATE public.users SET name = username")
-    logged = replicated.alone.folder / "server.log"
+    logged = alone.server.folder / "server.log"
     logged_before = logged.stat().st_size
     environment = {**os.environ, "INVOKE_DEBUG": "1", "TMPDIR": str(temporary)}
     seen: dict[str, str] = {}

@@ -380,6 +380,7 @@ def test_a_row_that_is_there_already_means_another_token_and_a_lagging_sequence_
 # Found
 
 
+@pytest.mark.newest_server
 def test_candidates_are_found_by_kind_date_owner_and_name_the_nearest_to_today_first(address: Address) -> None:
     with rows(address) as connection:
         account = make_user(connection, user_type=SERVICE_ACCOUNT, username="Inventory")
@@ -454,6 +455,7 @@ def test_scopes_are_read_leniently(stored: str, scopes: tuple[str, ...]) -> None
 # Planned
 
 
+@pytest.mark.newest_server
 def test_what_cannot_be_rotated_is_refused_with_its_reason(address: Address) -> None:
     def refusal(token: int, **options: Any) -> str:
         with pytest.raises(Refused) as caught:
@@ -513,6 +515,7 @@ def test_what_cannot_be_rotated_is_refused_with_its_reason(address: Address) -> 
         plan_of(address, fine_grained)
 
 
+@pytest.mark.newest_server
 def test_a_token_with_sudo_gets_a_successor_for_an_administrator_alone_and_the_plan_says_so(address: Address) -> None:
     token = service_account(address, sudo=True)
     with pytest.raises(Refused, match=r"may use sudo, which GitLab allows administrators alone, and its owner is none"):
@@ -534,6 +537,7 @@ def test_a_token_with_sudo_gets_a_successor_for_an_administrator_alone_and_the_p
     assert row_of(address, successor.id)["sudo"] is True
 
 
+@pytest.mark.newest_server
 @pytest.mark.slow
 def test_a_successor_has_the_group_that_gitlab_gives_a_new_token_whatever_the_old_row_has(address: Address) -> None:
     with rows(address) as connection:
@@ -574,6 +578,7 @@ def test_a_successor_has_the_group_that_gitlab_gives_a_new_token_whatever_the_ol
         assert (new["group_id"], new["user_type"]) == (tokens[rotation.candidate.id], rotation.candidate.user_type)
 
 
+@pytest.mark.newest_server
 def test_what_a_new_token_will_not_reach_is_noted(address: Address) -> None:
     (at_home,), _ = project_bot(address, None)
     with rows(address) as connection:
@@ -619,6 +624,7 @@ def test_a_column_that_nobody_knows_matters_only_where_it_says_something(address
     assert stages(address, record.run) == {token: "planned"}
 
 
+@pytest.mark.newest_server
 def test_the_instances_maximum_limits_the_date_and_a_note_says_so(address: Address) -> None:
     token, expired = service_account(address), service_account(address, GONE)
     year = ExpirationDate.typed(str(IN_A_YEAR))
@@ -646,6 +652,7 @@ def test_the_instances_maximum_limits_the_date_and_a_note_says_so(address: Addre
             plan_of(address, token, **options)
 
 
+@pytest.mark.newest_server
 def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> None:
     def copied(left: Sequence[Resumption]) -> list[str]:
         shown = view.plan(left, proof="--no-verify", places=(), after=None, notes=())
@@ -713,6 +720,7 @@ def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> 
 # The old token's end
 
 
+@pytest.mark.newest_server
 def test_a_grace_shortens_the_old_tokens_life_and_never_lengthens_it(address: Address) -> None:
     ends: dict[date | None, date] = {
         LATER: TODAY + timedelta(days=7),
@@ -733,6 +741,7 @@ def test_a_grace_shortens_the_old_tokens_life_and_never_lengthens_it(address: Ad
     assert query(address, "SELECT changed, changed_meanwhile, tokens FROM token_tasks.runs") == [(4, 0, 4)]
 
 
+@pytest.mark.newest_server
 def test_an_old_token_that_somebody_has_changed_since_is_left_to_them(address: Address) -> None:
     extended, revoked, gone = tokens = [service_account(address) for _ in range(3)]
     planned = plan_of(address, *tokens)
@@ -751,6 +760,7 @@ def test_an_old_token_that_somebody_has_changed_since_is_left_to_them(address: A
     assert set(stages(address, record.run).values()) == {"done"}
 
 
+@pytest.mark.newest_server
 def test_an_old_token_stays_while_its_successor_does_not_work(address: Address) -> None:
     tokens = [service_account(address) for _ in range(2)]
     planned = plan_of(address, *tokens)
@@ -820,6 +830,7 @@ def test_a_bots_membership_moves_as_in_gitlabs_rotation_and_comes_back_with_an_a
     assert end_of(address, member) == (moved and str(moved))
 
 
+@pytest.mark.newest_server
 def test_a_membership_stays_while_another_successor_of_its_bot_counts_on_it(address: Address) -> None:
     for days, end in ((365, None), (3, str(SOON))):
         tokens, member = project_bot(address, SOON, tokens=2)
@@ -920,6 +931,7 @@ def test_a_rotation_waits_for_gitlabs_own_and_then_says_that_it_came_too_late(ad
     assert stages(address, record.run) == {token: "planned"}
 
 
+@pytest.mark.newest_server
 def test_whoever_was_taken_over_can_do_nothing_any_more(address: Address) -> None:
     token = service_account(address)
     planned = plan_of(address, token)
@@ -940,6 +952,7 @@ def test_whoever_was_taken_over_can_do_nothing_any_more(address: Address) -> Non
     assert everything(address) == before
 
 
+@pytest.mark.newest_server
 def test_a_stage_is_reached_from_the_one_before_alone(address: Address) -> None:
     token = service_account(address)
     planned = plan_of(address, token)
@@ -1049,6 +1062,7 @@ def test_a_connection_that_is_lost_inside_a_step_leaves_all_of_it_undone(address
     assert end_of(address, member) is None
 
 
+@pytest.mark.newest_server
 def test_every_successor_that_was_given_up_is_remembered_in_its_order(address: Address) -> None:
     tokens = [service_account(address) for _ in range(2)]
     planned = plan_of(address, *tokens)
@@ -1076,6 +1090,7 @@ def test_every_successor_that_was_given_up_is_remembered_in_its_order(address: A
         assert row_of(address, one)["revoked"] is True
 
 
+@pytest.mark.newest_server
 def test_what_is_left_of_a_run_is_told_rotation_by_rotation(address: Address) -> None:
     tokens = [service_account(address) for _ in range(7)]
     planned = plan_of(address, *tokens, grace=3)
@@ -1131,6 +1146,7 @@ def test_a_date_that_has_come_since_the_plan_gives_no_dead_token(address: Addres
         reached(address, record, planned.rotations[0], Stage.CREATED)
 
 
+@pytest.mark.newest_server
 def test_a_rotation_is_neither_undone_nor_applied(address: Address) -> None:
     planned = plan_of(address, service_account(address))
     record = begun(address, planned)

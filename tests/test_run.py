@@ -191,6 +191,7 @@ def test_odd_dates_can_be_changed_and_put_back(address: Address, old: str) -> No
     assert everything(address) == before
 
 
+@pytest.mark.newest_server
 def test_batches_name_the_smallest_and_largest_id_they_change_and_come_before_their_update(
     bare: Address,
 ) -> None:
@@ -210,12 +211,14 @@ def test_batches_name_the_smallest_and_largest_id_they_change_and_come_before_th
     assert [event for event in rest if isinstance(event, BatchCommitted)][-1] == BatchCommitted(5000)
 
 
+@pytest.mark.newest_server
 def test_an_empty_plan_changes_nothing(bare: Address) -> None:
     plan = plan_of(bare)
     assert plan.tokens == 0
     assert carry_out(bare, plan) == Finished(changed=0)
 
 
+@pytest.mark.newest_server
 def test_tokens_that_gain_or_lose_the_date_after_the_count_are_left_alone(address: Address) -> None:
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 100, expires_at="2024-06-15")
@@ -298,6 +301,7 @@ def test_a_request_to_stop_ends_the_wait_for_a_locked_table(address: Address) ->
     assert apply(address, record.run) == Finished(changed=10)
 
 
+@pytest.mark.newest_server
 def test_a_request_to_stop_is_heeded_between_two_transactions(address: Address) -> None:
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 5000, expires_at="2024-06-15")
@@ -408,6 +412,7 @@ def test_a_chunk_that_takes_too_long_is_split_also_in_the_journal(
     assert everything(address) == before
 
 
+@pytest.mark.newest_server
 @pytest.mark.slow
 def test_on_a_slow_server_chunks_are_cut_so_that_nobody_waits_long_for_their_rows(address: Address) -> None:
     with make_engine(address).begin() as connection:
@@ -424,6 +429,7 @@ def test_on_a_slow_server_chunks_are_cut_so_that_nobody_waits_long_for_their_row
     assert query(address, "SELECT state, changed FROM token_tasks.runs") == [("done", 2 * CHUNK)]
 
 
+@pytest.mark.newest_server
 def test_after_each_transaction_that_took_too_long_there_is_a_sign_of_life(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,6 +494,7 @@ def test_locked_tokens_that_take_too_long_later_are_split_and_the_journal_keeps_
     assert everything(address) == before
 
 
+@pytest.mark.newest_server
 @pytest.mark.slow
 def test_an_undo_that_is_split_finds_the_notices_and_memberships_of_the_whole_chunk(
     address: Address, monkeypatch: pytest.MonkeyPatch
@@ -548,6 +555,7 @@ def test_a_database_that_turned_read_only_is_refused(bare: Address, superuser: C
         carry_out(bare, plan)
 
 
+@pytest.mark.newest_server
 def test_a_plan_holds_the_notes_on_its_date(bare: Address) -> None:
     with make_engine(bare).begin() as connection:
         make_token(connection, expires_at="2024-06-15", revoked=True)
@@ -662,6 +670,7 @@ def test_by_counts_from_each_tokens_own_date_and_infinity_stays(bare: Address) -
         make_plan(bare, RunKind.EXTEND, every(), Change(by=1))
 
 
+@pytest.mark.newest_server
 def test_staggered_dates_go_evenly_over_the_days_in_the_plans_order(address: Address) -> None:
     with make_engine(address).begin() as connection:
         first = make_tokens(connection, 6, expires_at="2024-06-15")
@@ -678,6 +687,7 @@ def test_staggered_dates_go_evenly_over_the_days_in_the_plans_order(address: Add
     assert everything(address) == before
 
 
+@pytest.mark.newest_server
 @pytest.mark.parametrize("warned", [*slow_ones(False), True], ids=["plain", "warned"])
 def test_many_dates_are_stored_changed_and_counted_in_few_statements(
     address: Address, monkeypatch: pytest.MonkeyPatch, *, warned: bool
@@ -876,6 +886,7 @@ def test_without_a_journal_memberships_and_notices_are_treated_alike(bare: Addre
     ]
 
 
+@pytest.mark.newest_server
 def test_a_membership_that_is_moved_for_several_dates_ends_with_the_last_and_comes_back_to_the_first(
     gitlab_database_at: Callable[[str], Address],
 ) -> None:
@@ -926,6 +937,7 @@ def test_tokens_of_a_bot_whose_membership_is_held_wait_for_it_in_a_run_and_in_it
     assert everything(address) == before
 
 
+@pytest.mark.newest_server
 def test_an_undo_leaves_memberships_and_tokens_alone_that_were_changed_since(address: Address) -> None:
     with make_engine(address).begin() as connection:
         bots = Bots(connection)
@@ -947,6 +959,7 @@ def test_an_undo_leaves_memberships_and_tokens_alone_that_were_changed_since(add
     ]
 
 
+@pytest.mark.newest_server
 def test_the_recount_tells_what_the_table_has_in_the_end(bare: Address) -> None:
     with make_engine(bare).begin() as connection:
         ids = make_tokens(connection, 20, expires_at="2024-06-15")
@@ -966,6 +979,7 @@ def test_the_recount_tells_what_the_table_has_in_the_end(bare: Address) -> None:
     assert events[-2:] == [Recounted(19), Finished(changed=20)]
 
 
+@pytest.mark.newest_server
 def test_while_there_is_a_reason_to_wait_nothing_is_changed_and_the_run_gives_signs_of_life(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1002,6 +1016,7 @@ def test_while_there_is_a_reason_to_wait_nothing_is_changed_and_the_run_gives_si
     assert end == Finished(changed=0, untouched=CHUNK + 1)
 
 
+@pytest.mark.newest_server
 def test_a_run_that_somebody_else_goes_on_with_meanwhile_does_not_believe_its_old_plan(address: Address) -> None:
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 2 * CHUNK, expires_at="2024-06-15")
@@ -1056,6 +1071,7 @@ def test_the_next_transaction_is_never_empty_nor_boundless_and_aims_at_less_than
         assert size <= max(runs.FEWEST, tokens * runs.TARGET / seconds)
 
 
+@pytest.mark.newest_server
 def test_what_is_left_out_is_counted_in_the_plan_but_not_for_edit(bare: Address) -> None:
     with make_engine(bare).begin() as connection:
         make_tokens(connection, 2, expires_at="2099-06-15")
@@ -1070,6 +1086,7 @@ def test_what_is_left_out_is_counted_in_the_plan_but_not_for_edit(bare: Address)
     assert make_plan(bare, RunKind.EDIT, selection, Change(by=30)).counts == ()
 
 
+@pytest.mark.newest_server
 def test_what_failed_before_anything_was_changed_is_not_said_to_be_taken_back(
     address: Address, capsys: pytest.CaptureFixture[str]
 ) -> None:

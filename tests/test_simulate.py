@@ -27,7 +27,7 @@ from tests.testbed.factories import (
     make_token,
     make_user,
 )
-from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import UsageError
@@ -422,9 +422,9 @@ Simulate = Callable[..., Said]
 
 
 @pytest.fixture
-def simulate(replicated: Replicated, capsys: pytest.CaptureFixture[str]) -> Iterator[Simulate]:
+def simulate(alone: Alone, capsys: pytest.CaptureFixture[str]) -> Iterator[Simulate]:
     """`simulate` on a GitLab with a person who has three tokens, one of them dead, and a project's bot with two."""
-    with replicated.database_alone() as address:
+    with alone.database() as address:
         with make_engine(address).begin() as connection:
             jo = make_user(connection, username="jo")
             group = make_group(connection, path="platform")
@@ -578,10 +578,8 @@ def test_where_the_release_is_not_known_the_worse_clean_up_counts(
 
 
 @pytest.mark.parametrize("by", ["night", "owner"])
-def test_on_a_narrow_terminal_a_column_of_numbers_has_its_whole_heading_or_is_left_out(
-    replicated: Replicated, by: str
-) -> None:
-    with replicated.database_alone() as address:
+def test_on_a_narrow_terminal_a_column_of_numbers_has_its_whole_heading_or_is_left_out(alone: Alone, by: str) -> None:
+    with alone.database() as address:
         with make_engine(address).begin() as connection:
             project = make_project(connection)
             for days in (2, 9, 40):

@@ -8,7 +8,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.testbed.factories import make_token, make_user
 from tests.testbed.journal import NEW, execute, make_plan, make_run
-from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
@@ -162,9 +162,9 @@ def test_where_nobody_else_knows_of_rotations_and_the_journal_cannot_be_asked_th
     ],
 )
 def test_what_hangs_on_the_table_of_rotations_and_runs_at_planning_makes_it_untrusted(
-    replicated: Replicated, planted: str
+    alone: Alone, planted: str
 ) -> None:
-    with replicated.database_alone() as address:
+    with alone.database() as address:
         upgrade(address, Branch.JOURNAL)
         old, new = service_tokens(address, 2)
         rotated(address, (old, new))

@@ -255,6 +255,7 @@ def modes(path: Path) -> tuple[int, int, int]:
 # PgBouncer
 
 
+@pytest.mark.newest_server
 def test_a_pooler_is_in_between(pooled: Address, gitlab_database: Address) -> None:
     for address, direct in ((gitlab_database, True), (pooled, False)):
         with login(address) as connection:
@@ -263,11 +264,13 @@ def test_a_pooler_is_in_between(pooled: Address, gitlab_database: Address) -> No
             assert (row[0] == connection.info.backend_pid) is direct
 
 
+@pytest.mark.newest_server
 def test_the_pooler_takes_no_options_at_login(pooled: Address) -> None:
     with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
         psycopg.connect(pooled.conninfo, options="-c statement_timeout=0")
 
 
+@pytest.mark.newest_server
 def test_a_session_setting_leaks_to_the_next_client_and_a_local_one_does_not(pooled: Address) -> None:
     with login(pooled, autocommit=True) as one, login(pooled, autocommit=True) as other:
         with one.transaction():
@@ -277,6 +280,7 @@ def test_a_session_setting_leaks_to_the_next_client_and_a_local_one_does_not(poo
         assert setting(other) == "7s"
 
 
+@pytest.mark.newest_server
 def test_analyze_leaves_nothing_in_a_session_that_it_shares(pooled: Address) -> None:
     with login(pooled, autocommit=True) as other:
         before = settings(other)
@@ -284,6 +288,7 @@ def test_analyze_leaves_nothing_in_a_session_that_it_shares(pooled: Address) -> 
         assert settings(other) == before
 
 
+@pytest.mark.newest_server
 def test_analyze_is_the_same_through_the_pooler(pooled: Address, gitlab_database: Address) -> None:
     shown = [
         subprocess.run(
@@ -296,6 +301,7 @@ def test_analyze_is_the_same_through_the_pooler(pooled: Address, gitlab_database
     assert re.search("Expiration Dates", shown[0].stdout)
 
 
+@pytest.mark.newest_server
 def test_a_pooler_leaves_nothing_behind(gitlab_database: Address) -> None:
     if reason := pooler.missing():
         pytest.skip(reason)

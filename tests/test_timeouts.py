@@ -12,7 +12,7 @@ from tests.testbed.addresses import url
 from tests.testbed.commands import typed
 from tests.testbed.marks import slow_ones
 from tests.testbed.planted import NEXT_YEAR, SOON, fill, rotation
-from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
 from tokens.database import connect
@@ -29,8 +29,8 @@ SETTINGS = (
 
 
 @pytest.fixture
-def address(replicated: Replicated) -> Iterator[Address]:
-    with replicated.database_alone() as address:
+def address(alone: Alone) -> Iterator[Address]:
+    with alone.database() as address:
         fill(address)
         yield address
 

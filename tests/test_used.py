@@ -17,7 +17,7 @@ from tests.testbed.factories import make_settings, make_token, make_user
 from tests.testbed.instance import Instance
 from tests.testbed.logs import Reason, Use
 from tests.testbed.marks import slow_ones
-from tests.testbed.replication import Replicated
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.call import Call, under_way
 from tokens.commands.used import limits_of
@@ -53,9 +53,9 @@ Write = Callable[..., str]
 
 
 @pytest.fixture
-def gitlab(replicated: Replicated) -> Iterator[Instance]:
+def gitlab(alone: Alone) -> Iterator[Instance]:
     """A live token of a person, a dead one that was rotated and its successor, and one that nobody uses."""
-    with replicated.database_alone() as address:
+    with alone.database() as address:
         with make_engine(address).begin() as connection:
             erika = make_user(connection, username="erika")
             bot = make_user(connection, username="renovate", user_type=13)

@@ -14,8 +14,8 @@ import tokens
 from tests.testbed.addresses import url
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.pages import MANUAL
-from tests.testbed.replication import Replicated
 from tests.testbed.runs import everything, query
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.engine import make_engine
 from tokens.errors import Refused, UsageError
@@ -33,9 +33,9 @@ def on(*days: tokens.ExpirationDate) -> tokens.Selection:
 
 
 @pytest.fixture
-def gitlab(replicated: Replicated) -> Iterator[Address]:
+def gitlab(alone: Alone) -> Iterator[Address]:
     """Twenty tokens that expire soon, and a journal."""
-    with replicated.database_alone(journal=True) as address:
+    with alone.database(journal=True) as address:
         with make_engine(address).begin() as connection:
             make_tokens(connection, 20, expires_at=str(SOON))
         yield address
@@ -88,8 +88,8 @@ def test_a_guard_refuses_unless_it_is_allowed(gitlab: Address) -> None:
     assert tokens.apply(gitlab, planned, allow=("past", "earlier")).changed == 20
 
 
-def test_without_a_journal_nothing_is_changed(replicated: Replicated) -> None:
-    with replicated.database_alone() as address:
+def test_without_a_journal_nothing_is_changed(alone: Alone) -> None:
+    with alone.database() as address:
         with make_engine(address).begin() as connection:
             make_token(connection, expires_at=str(SOON))
         before = everything(address)

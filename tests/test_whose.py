@@ -39,6 +39,7 @@ from tests.testbed.processes import process_list
 from tests.testbed.program import GITLAB_TOKENS, INV
 from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
+from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
 from tokens.commands.scanning import Scanning
@@ -117,8 +118,8 @@ def fill(address: Address, *, has_line: bool = True) -> None:
 
 
 @pytest.fixture
-def gitlab(replicated: Replicated, tmp_path: Path) -> Iterator[GitLab]:
-    with replicated.database_alone() as address:
+def gitlab(alone: Alone, tmp_path: Path) -> Iterator[GitLab]:
+    with alone.database() as address:
         fill(address)
         yield GitLab(address, tmp_path)
 
@@ -196,8 +197,8 @@ def test_a_standby_will_do(replicated: Replicated, tmp_path: Path) -> None:
         assert [one["id"] for one in GitLab(pair.standby, tmp_path).rows(stdin=f"{OLD}\n{DEPLOY}\n")] == [1, None]
 
 
-def test_runners_are_looked_for_in_a_ci_database_of_its_own(gitlab: GitLab, replicated: Replicated) -> None:
-    with replicated.database_alone() as ci:
+def test_runners_are_looked_for_in_a_ci_database_of_its_own(gitlab: GitLab, alone: Alone) -> None:
+    with alone.database() as ci:
         with make_engine(gitlab.address).begin() as connection:
             group = make_group(connection, path="fleet")
         with make_engine(ci).begin() as connection:
@@ -333,9 +334,9 @@ def test_what_gitlab_encrypts_is_found_under_each_key_and_with_both_nonces(gitla
     )
 
 
-def test_a_role_needs_what_doctor_grants_and_no_more(gitlab: GitLab, replicated: Replicated) -> None:
+def test_a_role_needs_what_doctor_grants_and_no_more(gitlab: GitLab, alone: Alone) -> None:
     name = conninfo_to_dict(gitlab.address.conninfo)["dbname"]
-    with psycopg.connect(replicated.alone.address(str(name)).conninfo, autocommit=True) as server:
+    with psycopg.connect(alone.server.address(str(name)).conninfo, autocommit=True) as server:
         server.execute("CREATE ROLE looker LOGIN")
         try:
             printed = call_here(GITLAB_TOKENS, "doctor", "--grants", "looker", "--target", url(gitlab.address)).stdout
@@ -615,11 +616,11 @@ def test_a_log_and_tokens_cannot_both_come_on_standard_input(gitlab: GitLab, lea
     assert [one["use"]["calls"] for one in rows] == [1, 0]
 
 
-def everywhere(replicated: Replicated, gitlab: GitLab, *words: object, stdin: str) -> dict[str, str]:
+def everywhere(alone: Alone, gitlab: GitLab, *words: object, stdin: str) -> dict[str, str]:
     """All that a run leaves or shows, by where that is."""
     temporary = gitlab.folder / "temporary"
     temporary.mkdir(exist_ok=True)
-    logged = replicated.alone.folder / "server.log"
+    logged = alone.server.folder / "server.log"
     before = logged.stat().st_size
     environment = {**os.environ, "INVOKE_DEBUG": "1", "PYTHONFAULTHANDLER": "1", "TMPDIR": str(temporary)}
     program, *rest = gitlab.words(*words)
@@ -659,10 +660,10 @@ def everywhere(replicated: Replicated, gitlab: GitLab, *words: object, stdin: st
 
 @pytest.mark.slow
 def test_no_stream_file_process_core_log_or_temporary_folder_ever_has_the_token(
-    gitlab: GitLab, replicated: Replicated, leaks: Path
+    gitlab: GitLab, alone: Alone, leaks: Path
 ) -> None:
     name = conninfo_to_dict(gitlab.address.conninfo)["dbname"]
-    with psycopg.connect(replicated.alone.address(str(name)).conninfo, autocommit=True) as server:
+    with psycopg.connect(alone.server.address(str(name)).conninfo, autocommit=True) as server:
         server.execute(
             sql.SQL("ALTER ROLE gitlab IN DATABASE {} SET log_statement = 'all'").format(sql.Identifier(str(name)))
         )
@@ -670,11 +671,11 @@ def test_no_stream_file_process_core_log_or_temporary_folder_ever_has_the_token(
     fault.write_text("production: {db_key_base: ''}")
     keys = [key.reveal() for key in KEYS.values]
     runs = {
-        "standard input": everywhere(replicated, gitlab, stdin=OLD),
-        "a scan": everywhere(replicated, gitlab, "--scan", leaks, stdin=""),
-        "a fault": everywhere(replicated, gitlab, "--secrets-file", fault, "--scan", leaks, stdin=""),
+        "standard input": everywhere(alone, gitlab, stdin=OLD),
+        "a scan": everywhere(alone, gitlab, "--scan", leaks, stdin=""),
+        "a fault": everywhere(alone, gitlab, "--secrets-file", fault, "--scan", leaks, stdin=""),
         "no database": everywhere(
-            replicated, gitlab, "--target", "postgresql://gitlab@127.0.0.1:1/x", "--scan", leaks, stdin=""
+            alone, gitlab, "--target", "postgresql://gitlab@127.0.0.1:1/x", "--scan", leaks, stdin=""
         ),
     }
     assert "token_digest" in runs["standard input"]["log"]

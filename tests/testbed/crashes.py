@@ -31,7 +31,7 @@ from tokens.run.batches import BatchCommitted, Finished, run
 from tokens.selection import DateRange, Selection
 from tokens.targets.demo.embedded import Server
 
-TOKENS = 12_000
+TOKENS = 6_000
 
 OFTEN = 9
 FEW = 4
@@ -360,7 +360,7 @@ def check_crash(
     change: tuple[str, ...] = EXTEND,
     jobs: int = 1,
 ) -> None:
-    fill(gitlab_database, 6_000)
+    fill(gitlab_database)
     before, checksums = Snapshot.of(gitlab_database), everything(gitlab_database)
     with make_engine(gitlab_database).begin() as connection:
         make_updates_slow(connection, seconds=0.001)

@@ -24,8 +24,8 @@ from tests.testbed.factories import (
 )
 from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.program import GITLAB_TOKENS
-from tests.testbed.replication import Replicated
 from tests.testbed.screen import Program
+from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.engine import make_engine
 
@@ -161,9 +161,9 @@ EXTEND = ("extend", "--expires", SOON, "--to", LATER)
 
 
 @pytest.fixture
-def instance(replicated: Replicated) -> Iterator[Instance]:
+def instance(alone: Alone) -> Iterator[Instance]:
     """On the newest server alone, with a journal: 60 tokens soon, 20 of them of a user with a name that is none."""
-    with replicated.database_alone(journal=True) as address:
+    with alone.database(journal=True) as address:
         with make_engine(address).begin() as connection:
             make_tokens(connection, 40, expires_at=SOON)
             mallory = make_user(connection, username=MALLORY)

@@ -11,13 +11,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tests.testbed.servers import prepare
+from tests.testbed.servers import GITLAB, prepare
 from tokens.address import Address
 from tokens.targets.demo.embedded import Server
 from tokens.upgrade import Branch, upgrade
-
-GITLAB = "gitlab"
-"""The role that owns the databases and that they are reached as; not a superuser."""
 
 PUBLICATION = "everything"
 SUBSCRIPTION = "copy"

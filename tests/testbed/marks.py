@@ -25,7 +25,7 @@ MARKS = {
 FIXTURES = {"docker_engine": "docker", "git": "accounts"}
 """What a test takes, to its mark."""
 
-ALONE = ("docker_engine",)
+ALONE = ("docker_engine", "logical_servers", "replicated")
 """What costs seconds to begin: with several workers, one of them has it, and runs all tests that need it."""
 
 SLOW = ("docker_engine", "bundles", "browser")
@@ -61,6 +61,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for fixture in ALONE:
             if fixture in taken:
                 item.add_marker(pytest.mark.xdist_group(fixture))
+        if _server(item) > 0 and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(f"server-{_server(item)}"))  # it is started and filled once
+        assert len(list(item.iter_markers("xdist_group"))) < 2, f"{item.nodeid} would get a group of its own"
         if _server(item) > 0 or _is_between(item) or any(fixture in taken for fixture in SLOW):
             item.add_marker("slow")
 

@@ -34,7 +34,7 @@ LETTERS = {
 EVERY = (*Kind, *OtherKind)
 MEMBERSHIP = "m"
 NUMBERS = f"{'Tokens':>9}  {'In all':>9}"
-LABEL = 29  # columns for a day within three years
+LABEL = 29  # columns, enough for 999 days ahead
 STAGGER = 30  # days
 
 
@@ -46,9 +46,9 @@ def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> 
     buckets = list(forecast.buckets(step))
     most = max((max(bucket.tokens, bucket.memberships) for bucket in buckets), default=0)
     if step is Step.DAY:
-        when, *days = _days(buckets)
+        when, days = _days(buckets)
     else:
-        when, *days = f"{'From':<16}  {'To':<16}", *(f"{_day(one.first)}  {_day(one.last)}" for one in buckets)
+        when, days = f"{'From':<16}  {'To':<16}", [f"{_day(one.first)}  {_day(one.last)}" for one in buckets]
     room = max(width - len(when) - len(NUMBERS) - 4, 10)
     yield f"{when}  {NUMBERS}"
     for label, bucket in zip(days, buckets, strict=True):
@@ -69,7 +69,7 @@ def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> 
 def largest(buckets: Iterable[Bucket]) -> Iterator[str]:
     """The fullest days as lines."""
     fullest = list(buckets)
-    heading, *days = _days(fullest)
+    heading, days = _days(fullest)
     yield f"{heading}  {'Tokens':>9}  By kind"
     for label, day in zip(days, fullest, strict=True):
         kinds = ", ".join(f"{day.by_kind[kind]:,} {kind}" for kind in EVERY if day.by_kind.get(kind))
@@ -109,11 +109,11 @@ def as_csv(buckets: Iterable[Bucket], named: Sequence[OtherKind] = ()) -> Iterat
         yield comma_separated.line((str(bucket.first), str(bucket.last), bucket.tokens, *counts, bucket.memberships))
 
 
-def _days(buckets: Sequence[Bucket]) -> Iterator[str]:
+def _days(buckets: Sequence[Bucket]) -> tuple[str, list[str]]:
     """The heading of the column of days and its lines, all as wide as the widest: a far day has a longer number."""
     labels = [near(_expiration(bucket.first)) for bucket in buckets]
-    width = max(LABEL, *map(len, labels)) if labels else LABEL
-    return (f"{label:<{width}}" for label in ("Day", *labels))
+    width = max([LABEL, *map(len, labels)])
+    return f"{'Day':<{width}}", [f"{label:<{width}}" for label in labels]
 
 
 def _day(day: date) -> str:
