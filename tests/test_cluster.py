@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed.kubernetes.cluster import Client, Cluster, Exec, Pod, extreme_clients
+from tests.testbed.kubernetes.cluster import Client, Cluster, Exec, Pod, extreme_clients, plain_clients
 from tests.testbed.screen import Program
 
 SHOW_SIZES = """
@@ -34,6 +34,8 @@ pytestmark = [
 
 
 NO_CLIENT = pytest.param(None, marks=pytest.mark.skip(reason="kubectl is not installed"), id="no kubectl")
+PLAIN = [pytest.param(client, id=str(client)) for client in plain_clients()] or [NO_CLIENT]
+OLDEST_AND_NEWEST = pytest.mark.parametrize("client", PLAIN, indirect=True)
 
 
 @pytest.fixture(params=[pytest.param(client, id=str(client)) for client in extreme_clients()] or [NO_CLIENT])
@@ -148,6 +150,7 @@ def test_a_closed_terminal_leaves_the_process_running(cluster: Cluster, client: 
     assert executed.status is None
 
 
+@OLDEST_AND_NEWEST
 def test_pods_are_listed_by_selectors(kubectl: Kubectl, cluster: Cluster) -> None:
     cluster.add(Pod("backup-1", labels={"app": "toolbox", "release": "gitlab", "job-name": "backup"}))
     cluster.add(Pod("other-1", labels={"app": "toolbox", "release": "other"}))
@@ -169,6 +172,7 @@ def test_pods_are_listed_by_selectors(kubectl: Kubectl, cluster: Cluster) -> Non
     assert "toolbox-1" not in names()
 
 
+@OLDEST_AND_NEWEST
 def test_a_pod_shows_what_makes_it_fit_to_use(kubectl: Kubectl, cluster: Cluster) -> None:
     def shown(pod: Pod, path: str) -> str:
         cluster.add(pod)
@@ -184,6 +188,7 @@ def test_a_pod_shows_what_makes_it_fit_to_use(kubectl: Kubectl, cluster: Cluster
     assert shown(pod, ".spec.containers[*].name") == "sidecar toolbox"
 
 
+@OLDEST_AND_NEWEST
 def test_what_is_missing_is_said_as_kubernetes_says_it(kubectl: Kubectl, cluster: Cluster) -> None:
     cluster.add(Pod("waiting-1", phase="Pending"))
     assert b'Error from server (NotFound): pods "no" not found' in kubectl("exec", "no", "--", "true").stderr
@@ -196,6 +201,7 @@ def test_what_is_missing_is_said_as_kubernetes_says_it(kubectl: Kubectl, cluster
     assert b"no-such-program" in missing.stderr
 
 
+@OLDEST_AND_NEWEST
 def test_what_is_forbidden_is_refused(kubectl: Kubectl, execute: Kubectl, cluster: Cluster) -> None:
     may_execute = ("auth", "can-i", "create", "pods", "--subresource=exec")
     assert kubectl(*may_execute).stdout == b"yes\n"
@@ -255,6 +261,7 @@ def test_an_upload_can_be_cut(execute: Kubectl, cluster: Cluster, client: Client
     assert (tmp_path / "file").stat().st_size == 1_000_000
 
 
+@OLDEST_AND_NEWEST
 def test_commands_run_wrapped_in_the_environment_of_the_pod_alone(kubectl: Kubectl, cluster: Cluster) -> None:
     cluster.add(Pod("wrapped-1", wrap=("env", "WRAPPED=yes"), env={"GITLAB": "here"}))
     shown = kubectl("exec", "wrapped-1", "--", "env").stdout.decode().splitlines()

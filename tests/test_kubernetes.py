@@ -20,7 +20,7 @@ from tests.testbed import accounts
 from tests.testbed.accounts import DATABASE, EXTERNAL, GITLAB, PASSWORD, PeerServer
 from tests.testbed.folders import public_folder
 from tests.testbed.gitlab_api import gitlab_api
-from tests.testbed.kubernetes.cluster import Client, Cluster, Pod, extreme_clients
+from tests.testbed.kubernetes.cluster import Client, Cluster, Pod, extreme_clients, plain_clients
 from tests.testbed.pages import README
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
@@ -50,10 +50,8 @@ pytestmark = [
 ]
 NO_CLIENT = pytest.param(None, marks=pytest.mark.skip(reason="kubectl is not installed"), id="no kubectl")
 CLIENTS = [pytest.param(client, id=str(client)) for client in extreme_clients()] or [NO_CLIENT]
-
-# Only the oldest and the newest kubectl, each with its own transport: for what is not about streams and their ends.
-PLAIN = [one for one in CLIENTS if not (isinstance(one.values[0], Client) and one.values[0].env)]
-OLDEST_AND_NEWEST = pytest.mark.parametrize("client", [*PLAIN[:1], *PLAIN[1:][-1:]], indirect=True)
+PLAIN = [pytest.param(client, id=str(client)) for client in plain_clients()] or [NO_CLIENT]
+OLDEST_AND_NEWEST = pytest.mark.parametrize("client", PLAIN, indirect=True)
 
 
 @pytest.fixture(params=CLIENTS)
@@ -235,6 +233,7 @@ def _size_inside(cluster: Cluster) -> str:
         return subprocess.run(["stty", "size"], stdin=stdin, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@OLDEST_AND_NEWEST
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_without_a_terminal_ends_the_process_inside_too(
     outside: Mapping[str, str], carried: None, cluster: Cluster, peer: PeerServer, number: signal.Signals, status: int

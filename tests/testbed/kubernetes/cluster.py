@@ -69,6 +69,12 @@ def extreme_clients() -> list[Client]:
     return [client for client in clients() if any(client in group[:1] + group[-1:] for group in alike)]
 
 
+def plain_clients() -> list[Client]:
+    """The oldest and the newest client, each with its own transport: for what is not about streams and their ends."""
+    plain = [client for client in extreme_clients() if not client.env]
+    return [*plain[:1], *plain[1:][-1:]]
+
+
 def _version(program: Path) -> str:
     if named := NAMED_AFTER_VERSION.fullmatch(program.name):
         return named[1]
