@@ -43,16 +43,7 @@ from tokens.gitlab.membership import MembershipRule
 from tokens.journal import listing, setup
 from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
-from tokens.journal.listing import (
-    PAGE,
-    PAGE_OF_ROTATIONS,
-    change_in_words,
-    read_outcomes,
-    read_rotations,
-    read_tokens,
-    read_touched,
-    state_in_words,
-)
+from tokens.journal.listing import PAGE, PAGE_OF_ROTATIONS, read_outcomes, read_rotations, read_tokens, read_touched
 from tokens.journal.record import ChunkOutcome, Record
 from tokens.journal.runs import StoredRun, list_runs, read_attempts, read_run
 from tokens.journal.storing import store
@@ -63,6 +54,7 @@ from tokens.selection import DateRange, Selection
 from tokens.selection import described as selection_in_words
 from tokens.targets.instance import Instance
 from tokens.views.history import all_tokens_csv, run_json, run_screen, runs_csv, runs_json, runs_screen, tokens_csv
+from tokens.views.run_in_words import change_in_words, state_in_words
 
 MALLORY = "mallory\x1b[2J"
 HARMLESS_MALLORY = "mallory\ufffd[2J"

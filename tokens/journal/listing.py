@@ -1,4 +1,4 @@
-"""Reading the journal for a person: what a run is called, how it stands, and its tokens one by one."""
+"""Reading the journal for a person: the tokens of a run one by one, and which runs have had one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,24 +7,19 @@ from typing import Any
 
 from tokens import database
 from tokens.address import Address
-from tokens.change.change import Change
 from tokens.change.plan import RunKind
-from tokens.counts import counted
 from tokens.database import Connection, array_literal
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, State
 from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import TOKENS, read_schema
 from tokens.journal import names
-from tokens.journal.attempts import PATIENCE
 from tokens.journal.runs import StoredRun
-from tokens.selection import described
 
 NEEDS = Needs(reads={**names.NEEDS.reads, TOKENS: ("id", "expires_at", "user_id", "name", "revoked")})
 
 PAGE = 10  # chunks
 PAGE_OF_ROTATIONS = 500
-MOST_ACCOUNTS = 3  # that a selection names; each rotation has its own
 
 TOKENS_OF_RUN = """
     SELECT
@@ -344,49 +339,6 @@ def read_rotations(address: Address, run: int, sought: Sought = EVERY_TOKEN) -> 
             return
         yield from map(_rotation, page)
         after = page[-1].token_id
-
-
-def state_in_words(run: StoredRun) -> str:
-    """How a run stands, such as `running, silent for 300 s`."""
-    if run.lapsed:
-        return "planned (lapsed)"
-    if run.silence is not None and run.silence >= PATIENCE:
-        return f"running, silent for {run.silence:.0f} s"
-    return run.state.value
-
-
-def kind_in_words(run: StoredRun) -> str:
-    """What was asked for, such as `undo of 3`."""
-    return f"{run.kind} of {run.undoes}" if run.undoes else run.kind.value
-
-
-def selection_in_words(run: StoredRun) -> str:
-    """Which tokens the run is about, such as `expires 2024-06-15; kind group; state active`."""
-    if run.kind is not RunKind.ROTATE:
-        return described(run.selection)
-    accounts = run.selection.get("user", ())
-    more = f" and {counted(len(accounts) - MOST_ACCOUNTS, 'more account')}" if len(accounts) > MOST_ACCOUNTS else ""
-    to = f", to {run.selection['new_owner']}" if "new_owner" in run.selection else ""
-    return f"{counted(run.tokens, 'token')} of {', '.join(accounts[:MOST_ACCOUNTS])}{more}{to}"
-
-
-def change_in_words(kind: RunKind, change: Change) -> str:
-    """What becomes of the dates."""
-    if kind is RunKind.UNDO:
-        return "the revoked tokens back" if change.revokes else "the old dates back"
-    if change.revokes:
-        return "revoke"
-    if kind is RunKind.ROTATE:
-        return f"successors until {change.to}" if change.to else "successors"
-    if change.removes:
-        return "remove the expiration date"
-    if change.by is not None and change.days > 1:
-        return f"{change.by}..{change.by + change.days - 1} days later than each token's own date, spread evenly"
-    if change.by is not None:
-        return f"{counted(abs(change.by), 'day')} {'later' if change.by >= 0 else 'earlier'} than each token's own date"
-    if change.days > 1:
-        return f"to {change.to}..{change.last}, spread evenly over {change.days} days"
-    return f"to {change.to}"
 
 
 def _outcomes(chunk: Any) -> Iterator[TokenOutcome]:

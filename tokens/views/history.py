@@ -8,15 +8,7 @@ from typing import Any
 from tokens.call import to_type
 from tokens.change.plan import RunKind
 from tokens.counts import counted
-from tokens.journal.listing import (
-    RotationOutcome,
-    TokenOutcome,
-    Touched,
-    change_in_words,
-    kind_in_words,
-    selection_in_words,
-    state_in_words,
-)
+from tokens.journal.listing import RotationOutcome, TokenOutcome, Touched
 from tokens.journal.runs import Attempt, StoredRun
 from tokens.origin import described
 from tokens.targets.instance import Instance
@@ -33,6 +25,7 @@ from tokens.views.history_columns import (
     done_in_words,
     outcome_in_words,
 )
+from tokens.views.run_in_words import change_in_words, kind_in_words, selection_in_words, state_in_words
 from tokens.views.times import in_brief, near, to_the_minute, to_the_second, when
 
 MOST_SHOWN = 50  # lines on a terminal
