@@ -5352,15 +5352,14 @@ INSERT INTO token_tasks.chunks (run_id, position, old_expires_at, new_expires_at
     ) AS c (position, old, new, ids);
 
 -- extend, undo, remove, revoke
-INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
-    SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
-    FROM token_tasks.chunks c
-    CROSS JOIN LATERAL (
-      SELECT
-        array_agg(CAST(t.id AS bigint) ORDER BY t.id) AS ids,
-        array_agg(u.username ORDER BY t.id) AS accounts,
-        array_agg(t.name ORDER BY t.id) AS tokens,
-        array_agg(CASE WHEN u.user_type = 6 THEN COALESCE(
+WITH planned AS MATERIALIZED (
+      SELECT c.position, t.id, t.user_id, t.name
+      FROM token_tasks.chunks c
+      JOIN public.personal_access_tokens t ON t.id = ANY (c.token_ids)
+      WHERE c.run_id = $1 AND c.position BETWEEN $2 AND $3
+    ),
+    owners AS MATERIALIZED (
+      SELECT u.id, u.username, CASE WHEN u.user_type = 6 THEN COALESCE(
         (
           SELECT r.path
           FROM public.members m
@@ -5375,12 +5374,24 @@ INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
       JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
       WHERE d.user_id = u.id
     )
-      ) END ORDER BY t.id) AS paths
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.id = ANY (c.token_ids)
+      ) END AS path
+      FROM public.users u
+      WHERE u.id = ANY (ARRAY(SELECT DISTINCT user_id FROM planned))
+    )
+    INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
+    SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
+    FROM (
+      SELECT
+        p.position,
+        array_agg(CAST(p.id AS bigint) ORDER BY p.id) AS ids,
+        array_agg(o.username ORDER BY p.id) AS accounts,
+        array_agg(p.name ORDER BY p.id) AS tokens,
+        array_agg(o.path ORDER BY p.id) AS paths
+      FROM planned p
+      LEFT JOIN owners o ON o.id = p.user_id
+      GROUP BY p.position
     ) found
-    WHERE c.run_id = $1 AND c.position BETWEEN $2 AND $3 AND found.ids = c.token_ids;
+    JOIN token_tasks.chunks c ON c.run_id = $1 AND c.position = found.position AND c.token_ids = found.ids;
 
 -- extend, undo, remove, rotate, revoke
 UPDATE token_tasks.runs

@@ -31,22 +31,33 @@ PATH = """CASE WHEN u.user_type = 6 THEN COALESCE(
         ){remembered}
       ) END"""
 
-# The usual case, and half the time: every token is there, in the order of the ids.
+# The usual case, and a third of the time: every token is there. Each owner is looked up once, and all of them together.
 KEEP = """
+    WITH planned AS MATERIALIZED (
+      SELECT c.position, t.id, t.user_id, t.name
+      FROM token_tasks.chunks c
+      JOIN public.personal_access_tokens t ON t.id = ANY (c.token_ids)
+      WHERE c.run_id = %(run)s AND c.position BETWEEN %(first)s AND %(last)s
+    ),
+    owners AS MATERIALIZED (
+      SELECT u.id, u.username, {path} AS path
+      FROM public.users u
+      WHERE u.id = ANY (ARRAY(SELECT DISTINCT user_id FROM planned))
+    )
     INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths)
     SELECT c.run_id, c.position, found.accounts, found.tokens, found.paths
-    FROM token_tasks.chunks c
-    CROSS JOIN LATERAL (
+    FROM (
       SELECT
-        array_agg(CAST(t.id AS bigint) ORDER BY t.id) AS ids,
-        array_agg(u.username ORDER BY t.id) AS accounts,
-        array_agg(t.name ORDER BY t.id) AS tokens,
-        array_agg({path} ORDER BY t.id) AS paths
-      FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE t.id = ANY (c.token_ids)
+        p.position,
+        array_agg(CAST(p.id AS bigint) ORDER BY p.id) AS ids,
+        array_agg(o.username ORDER BY p.id) AS accounts,
+        array_agg(p.name ORDER BY p.id) AS tokens,
+        array_agg(o.path ORDER BY p.id) AS paths
+      FROM planned p
+      LEFT JOIN owners o ON o.id = p.user_id
+      GROUP BY p.position
     ) found
-    WHERE c.run_id = %(run)s AND c.position BETWEEN %(first)s AND %(last)s AND found.ids = c.token_ids
+    JOIN token_tasks.chunks c ON c.run_id = %(run)s AND c.position = found.position AND c.token_ids = found.ids
 """
 
 # The other chunks: a token is gone since the plan.
