@@ -11,7 +11,7 @@ from tokens.database import Connection, array_literal
 from tokens.gitlab.triggers import change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
 from tokens.journal.runs import AS_REVOKED
-from tokens.run.update import CHUNKS, outcome_of, positions_of, values_of
+from tokens.run.chunks import CHUNKS, outcome_of, positions_of, values_of
 
 # GitLab's own revocation writes these two columns. Whatever else is so since the plan is somebody else's decision.
 NOT_REVOKED = f"""

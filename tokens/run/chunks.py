@@ -1,0 +1,37 @@
+"""Chunks of a plan in SQL, and what became of one."""
+
+from collections.abc import Sequence, Set
+
+from tokens.change.plan import Chunk
+from tokens.database import array_literal
+from tokens.gitlab.expiration import quoted
+from tokens.journal.record import ChunkOutcome
+
+# A row a chunk: its position, its dates and its ids, which are an array as text.
+CHUNKS = """unnest(
+        CAST(%(positions)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date[]), CAST(%(ids)s AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id"""
+
+
+def values_of(chunks: Sequence[Chunk]) -> dict[str, object]:
+    """The parameters of CHUNKS."""
+    return {
+        "positions": positions_of(chunks),
+        "old": array_literal(quoted(chunk.old) for chunk in chunks),
+        "new": array_literal(quoted(chunk.new) for chunk in chunks),
+        "ids": array_literal(f'"{array_literal(chunk.ids)}"' for chunk in chunks),
+    }
+
+
+def positions_of(chunks: Sequence[Chunk]) -> str:
+    """Their positions in the plan, as an array."""
+    return array_literal(chunk.position for chunk in chunks)
+
+
+def outcome_of(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:
+    """What became of a chunk, by the tokens of its transaction that were changed, and those with their old date."""
+    others = [id_ for id_ in chunk.ids if id_ not in changed]
+    left_alone = [id_ for id_ in others if id_ not in still_old]
+    return ChunkOutcome(chunk, len(chunk.ids) - len(others), left_alone, [id_ for id_ in others if id_ in still_old])
