@@ -16,7 +16,8 @@ from tests.testbed import pgbouncer
 from tests.testbed.accounts import run_as
 from tests.testbed.gitlab_api import Authority, make_authority
 from tokens.address import Address
-from tokens.database import Connection, connect, login
+from tokens.database import Connection, connect
+from tokens.driver import login
 from tokens.errors import DatabaseError, StatementTimeout
 from tokens.targets.demo.programs import Account
 

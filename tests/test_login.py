@@ -13,8 +13,9 @@ from tests.testbed.folders import public_folder
 from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS, call
 from tokens.address import Address, Advice
-from tokens.database import TAKEN, connect
+from tokens.database import connect
 from tokens.errors import DatabaseError
+from tokens.failures import TAKEN
 from tokens.libpq import libpq_parameters
 from tokens.targets.demo.embedded import Server
 

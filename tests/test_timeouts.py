@@ -13,7 +13,7 @@ from tests.testbed.commands import typed
 from tests.testbed.marks import slow_ones
 from tests.testbed.planted import NEXT_YEAR, SOON, fill, rotation
 from tests.testbed.servers import Alone
-from tokens import database
+from tokens import database, driver
 from tokens.address import Address
 from tokens.database import connect
 from tokens.engine import transaction
@@ -97,12 +97,12 @@ def test_a_timeout_of_the_role_does_no_harm_or_the_message_names_it_and_the_cure
 def test_what_ends_before_anything_was_asked_names_the_roles_statement_timeout(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "SETTINGS", {**database.SETTINGS, "statement_timeout": "1ms"})
+    monkeypatch.setattr(driver, "SETTINGS", {**driver.SETTINGS, "statement_timeout": "1ms"})
 
     def slow(settings: object) -> sql.Composed:
         return sql.SQL("{}").format(sql.SQL("SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(1)"))
 
-    monkeypatch.setattr(database, "set_configs", slow)
+    monkeypatch.setattr(driver, "set_configs", slow)
     cure = 'run ALTER ROLE "gitlab" RESET statement_timeout; \\(ALTER ROLE … IN DATABASE … or'
     with connect(address) as connection, pytest.raises(DatabaseError, match=cure), connection.transaction():
         pass

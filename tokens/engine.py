@@ -15,14 +15,16 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.pool import NullPool
 
 from tokens.address import Address
-from tokens.database import Connection, begin, login, set_configs, translated
+from tokens.database import Connection, begin
+from tokens.driver import login, set_configs
+from tokens.failures import translated
 
 
 @contextmanager
 def transaction(address: Address) -> Iterator[sa.Connection]:
     """One transaction in the database at `address`: committed at the end, rolled back by any exception.
 
-    It begins with `tokens.database.SETTINGS`, and so does what SQLAlchemy itself asks at its first login.
+    It begins with `tokens.driver.SETTINGS`, and so does what SQLAlchemy itself asks at its first login.
     """
 
     def protect(driver: psycopg.Connection[Any]) -> None:

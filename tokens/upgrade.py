@@ -17,7 +17,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tokens.address import Address
-from tokens.database import SETTINGS, Connection, set_configs
+from tokens.database import Connection
+from tokens.driver import SETTINGS, set_configs
 from tokens.engine import plainly, set_locally, transaction
 from tokens.errors import Refused, UsageError
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from tests.benchmark.figures import say, timed
 from tokens import database
 from tokens.address import Address
+from tokens.driver import login
 from tokens.engine import make_engine
 from tokens.targets.demo.embedded import Server
 from tokens.targets.demo.programs import packaged_binaries
@@ -105,7 +106,7 @@ class Copies:
         return int(row.bytes)
 
     def _administer(self, statement: str) -> None:
-        with database.login(self._server.address("postgres"), autocommit=True) as driver:
+        with login(self._server.address("postgres"), autocommit=True) as driver:
             driver.execute(statement.encode())
 
 

@@ -16,8 +16,8 @@ from tests.benchmark.figures import judge, say, seconds
 from tests.benchmark.journal import described
 from tests.benchmark.lookups import looking_up, percentile
 from tests.benchmark.steps import Steps
-from tokens import database
 from tokens.address import Address
+from tokens.driver import login
 
 ROUNDS = 3
 SELECT = f"""
@@ -62,7 +62,7 @@ def measure_memory(copies: Copies) -> None:
     with copies.copy() as address:
         many = extend_apart(address, jobs=2)
     with copies.copy() as address:
-        with database.login(address, autocommit=True) as driver:
+        with login(address, autocommit=True) as driver:
             driver.execute(FEW.encode())
         few: Extension = extend_apart(address, jobs=2)
     figure = f"{many.peak / 2**20:.1f} MiB"
