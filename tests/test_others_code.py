@@ -174,6 +174,72 @@ def test_a_superuser_who_has_taken_the_owners_role_trusts_superusers_alone(alone
                 preflight.check(connection, CHANGE)
 
 
+HANDED = "ALTER TABLE public.users ADD CHECK (query_to_xml('SELECT 1', true, true, '') IS NOT NULL) NOT VALID"
+
+
+@pytest.mark.parametrize(
+    ("planted", "used"),
+    [
+        (HANDED, 'check on public.users of role "gitlab" uses function query_to_xml'),
+        (
+            "ALTER TABLE public.members ADD CHECK (table_to_xml('users', true, true, '') IS NOT NULL) NOT VALID",
+            'check on public.members of role "gitlab" uses function table_to_xml',
+        ),
+        (
+            "ALTER TABLE public.users ADD CHECK (pg_input_is_valid(name, 'public.odd')) NOT VALID",
+            'check on public.users of role "gitlab" uses function pg_input_is_valid',
+        ),
+        (
+            "ALTER TABLE public.members ALTER COLUMN access_level SET DEFAULT lo_creat(1)::integer",
+            'default on public.members of role "gitlab" uses function lo_creat',
+        ),
+        (
+            "CREATE DOMAIN public.odd AS bigint CHECK (lo_unlink(1) > VALUE);"
+            "ALTER DOMAIN public.odd OWNER TO postgres;"
+            "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odd",
+            'check on public.members of role "gitlab" uses function lo_unlink',
+        ),
+        (
+            "CREATE RULE rise AS ON UPDATE TO public.members DO ALSO SELECT set_config('role', 'none', false)",
+            'rule on public.members of role "gitlab" uses function set_config',
+        ),
+        (
+            "CREATE FUNCTION public.still() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            "CREATE TRIGGER rise BEFORE UPDATE ON public.members FOR EACH ROW WHEN (pg_sleep(0) IS NULL)"
+            "EXECUTE FUNCTION public.still()",
+            'trigger on public.members of role "gitlab" uses function pg_sleep',
+        ),
+    ],
+    ids=["query", "table", "type", "default", "domain", "rule", "trigger"],
+)
+def test_as_a_superuser_the_owner_can_hand_nothing_to_postgresqls_own_functions(
+    alone: Alone, superuser: Superuser, planted: str, used: str
+) -> None:
+    with alone.database() as address:
+        execute(superuser(address), planted)
+        with database.reading(address) as connection:
+            preflight.check(connection, CHANGE)
+        with database.reading(superuser(address)) as connection, pytest.raises(Refused) as refused:
+            preflight.check(connection, CHANGE)
+        assert used in str(refused.value)
+        assert str(refused.value).endswith("log in as gitlab, the tables' owner, and not as a superuser.")
+
+
+def test_as_a_superuser_what_postgresqls_own_functions_give_a_column_is_no_code_of_the_owners(
+    alone: Alone, superuser: Superuser
+) -> None:
+    given = """
+        ALTER TABLE public.members
+          ADD COLUMN one uuid DEFAULT gen_random_uuid(), ADD COLUMN two timestamptz DEFAULT clock_timestamp(),
+          ADD COLUMN three double precision DEFAULT random(), ADD COLUMN four date DEFAULT CURRENT_DATE,
+          ADD CHECK (char_length(type) <= 255 AND num_nonnulls(two) = 1 AND now() > created_at) NOT VALID
+    """
+    with alone.database() as address:
+        execute(superuser(address), given)
+        with database.reading(superuser(address)) as connection:
+            preflight.check(connection, ROTATE)
+
+
 @pytest.mark.each_release
 def test_gitlabs_own_tables_are_no_cause_for_alarm(
     gitlab_database_at: Callable[[str], Address], superuser: Superuser, revision: str

@@ -80,7 +80,7 @@ WITH RECURSIVE me AS MATERIALIZED (
     ),
     relations AS MATERIALIZED (
       SELECT
-        c.oid, 'public.' || quote_ident(c.relname) AS name, row_security_active(c.oid) AS hides,
+        c.oid, c.relowner AS owner, 'public.' || quote_ident(c.relname) AS name, row_security_active(c.oid) AS hides,
         c.relname = ANY(CAST($1 AS text[])) AS is_written
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
@@ -161,7 +161,7 @@ WITH RECURSIVE me AS MATERIALIZED (
     uses AS (
       SELECT
         parts.kind, parts.name, COALESCE(p.proowner, behind.proowner, t.typowner, v.relowner) AS owner,
-        pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) AS used
+        pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) AS used, true AS is_own
       FROM parts
       JOIN pg_catalog.pg_depend d ON d.classid = parts.class AND d.objid = parts.oid
       LEFT JOIN pg_catalog.pg_proc p
@@ -175,9 +175,25 @@ WITH RECURSIVE me AS MATERIALIZED (
       LEFT JOIN pg_catalog.pg_class v
         ON d.refclassid = CAST('pg_catalog.pg_class' AS regclass) AND v.oid = d.refobjid
         AND v.oid <> parts.on_table AND parts.kind IN ('policy', 'rule')
+      UNION ALL
+      -- Of PostgreSQL's own functions pg_depend knows nothing: they stand in the expressions alone.
+      SELECT parts.kind, parts.name, r.owner, 'function ' || CAST(p.oid AS regprocedure), false
+      FROM parts
+      JOIN relations r ON r.oid = parts.on_table
+      LEFT JOIN pg_catalog.pg_policy y ON parts.kind = 'policy' AND y.oid = parts.oid
+      LEFT JOIN pg_catalog.pg_constraint k ON parts.kind = 'check' AND k.oid = parts.oid
+      LEFT JOIN pg_catalog.pg_attrdef f ON parts.kind = 'default' AND f.oid = parts.oid
+      LEFT JOIN pg_catalog.pg_trigger t ON parts.kind = 'trigger' AND t.oid = parts.oid
+      LEFT JOIN pg_catalog.pg_rewrite w ON parts.kind = 'rule' AND w.oid = parts.oid
+      CROSS JOIN LATERAL regexp_matches(
+        concat(y.polqual, y.polwithcheck, k.conbin, f.adbin, t.tgqual, w.ev_qual, w.ev_action),
+        ':(?:func|aggfn|winfn)o?id ([0-9]+)', 'g'
+      ) AS called (ids)
+      JOIN pg_catalog.pg_proc p ON p.oid = CAST(called.ids[1] AS oid) AND p.oid < 16384
+      WHERE p.provolatile = 'v' AND p.proname !~ '^(nextval|random|clock_timestamp|timeofday|gen_random_uuid|uuidv[47])$' OR p.proname ~ '(^|_)to_xml|^pg_input_'
     )
     SELECT
-      uses.kind, uses.name, uses.used, owner.rolname AS owner, me.rolsuper AS as_superuser, tokens.heir,
+      uses.kind, uses.name, uses.used, uses.is_own, owner.rolname AS owner, me.rolsuper AS as_superuser, tokens.heir,
       current_user AS role
     FROM uses
     JOIN pg_catalog.pg_roles owner ON owner.oid = uses.owner

@@ -3,7 +3,8 @@
 PostgreSQL runs policies, triggers, rules, checks, defaults and what indexes and statistics are about as the role that
 reads or writes a row. GitLab has none with functions of its own where we read, and no trigger of GitLab's fires when we
 write (16.0 to 19.5). So what is found is an administrator's, or of somebody who made a database look like GitLab's. The
-tables' owner is trusted if the database is his, too. As a superuser only superusers are.
+tables' owner is trusted if the database is his, too. As a superuser only superusers are: then even functions of
+PostgreSQL's own are code of the tables' owner where they write, or run what he hands them.
 
 Not followed are operator classes, which only a superuser makes, so neither are exclusion constraints; nor the parts of
 composite types and ranges, since no column with one is written here.
@@ -12,7 +13,12 @@ composite types and ranges, since no column with one is written here.
 from tokens.database import Connection
 from tokens.errors import Refused
 
-FOUND = """
+# Of PostgreSQL's own functions: those that change something, but for what a default takes a new value from; and those
+# that read a table, or take a value for a type, by a name that they are handed. Indexes and statistics can have none.
+GIVING = "'^(nextval|random|clock_timestamp|timeofday|gen_random_uuid|uuidv[47])$'"
+HANDED = "'(^|_)to_xml|^pg_input_'"
+
+FOUND = f"""
     WITH RECURSIVE me AS MATERIALIZED (
       -- Who has logged in may be a superuser still, after a SET ROLE: code can take it back.
       SELECT r.oid, r.rolsuper OR s.rolsuper AS rolsuper
@@ -30,7 +36,7 @@ FOUND = """
     ),
     relations AS MATERIALIZED (
       SELECT
-        c.oid, 'public.' || quote_ident(c.relname) AS name, row_security_active(c.oid) AS hides,
+        c.oid, c.relowner AS owner, 'public.' || quote_ident(c.relname) AS name, row_security_active(c.oid) AS hides,
         c.relname = ANY(CAST(%(written)s AS text[])) AS is_written
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
@@ -111,7 +117,7 @@ FOUND = """
     uses AS (
       SELECT
         parts.kind, parts.name, COALESCE(p.proowner, behind.proowner, t.typowner, v.relowner) AS owner,
-        pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) AS used
+        pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) AS used, true AS is_own
       FROM parts
       JOIN pg_catalog.pg_depend d ON d.classid = parts.class AND d.objid = parts.oid
       LEFT JOIN pg_catalog.pg_proc p
@@ -125,9 +131,25 @@ FOUND = """
       LEFT JOIN pg_catalog.pg_class v
         ON d.refclassid = CAST('pg_catalog.pg_class' AS regclass) AND v.oid = d.refobjid
         AND v.oid <> parts.on_table AND parts.kind IN ('policy', 'rule')
+      UNION ALL
+      -- Of PostgreSQL's own functions pg_depend knows nothing: they stand in the expressions alone.
+      SELECT parts.kind, parts.name, r.owner, 'function ' || CAST(p.oid AS regprocedure), false
+      FROM parts
+      JOIN relations r ON r.oid = parts.on_table
+      LEFT JOIN pg_catalog.pg_policy y ON parts.kind = 'policy' AND y.oid = parts.oid
+      LEFT JOIN pg_catalog.pg_constraint k ON parts.kind = 'check' AND k.oid = parts.oid
+      LEFT JOIN pg_catalog.pg_attrdef f ON parts.kind = 'default' AND f.oid = parts.oid
+      LEFT JOIN pg_catalog.pg_trigger t ON parts.kind = 'trigger' AND t.oid = parts.oid
+      LEFT JOIN pg_catalog.pg_rewrite w ON parts.kind = 'rule' AND w.oid = parts.oid
+      CROSS JOIN LATERAL regexp_matches(
+        concat(y.polqual, y.polwithcheck, k.conbin, f.adbin, t.tgqual, w.ev_qual, w.ev_action),
+        ':(?:func|aggfn|winfn)o?id ([0-9]+)', 'g'
+      ) AS called (ids)
+      JOIN pg_catalog.pg_proc p ON p.oid = CAST(called.ids[1] AS oid) AND p.oid < 16384
+      WHERE p.provolatile = 'v' AND p.proname !~ {GIVING} OR p.proname ~ {HANDED}
     )
     SELECT
-      uses.kind, uses.name, uses.used, owner.rolname AS owner, me.rolsuper AS as_superuser, tokens.heir,
+      uses.kind, uses.name, uses.used, uses.is_own, owner.rolname AS owner, me.rolsuper AS as_superuser, tokens.heir,
       current_user AS role
     FROM uses
     JOIN pg_catalog.pg_roles owner ON owner.oid = uses.owner
@@ -138,8 +160,7 @@ FOUND = """
       AND (me.rolsuper OR owner.oid <> tokens.owner OR NOT tokens.has_database)
     ORDER BY uses.kind, uses.name, uses.used
     LIMIT 1
-"""
-
+"""  # noqa: S608 - constants
 
 # Whether a role that is neither this one nor a superuser owns a function, a type or a relation here. Only then FOUND is
 # asked: planning it takes most of its time, and for the tables' owner that is rare. Not by pg_shdepend, which leaves
@@ -176,7 +197,7 @@ def check(connection: Connection, *, reads: list[str], writes: list[str]) -> Non
         if found.as_superuser
         else "check that this is GitLab's database; if it is, use the tables' owner, or find out who did that"
     )
-    raise Refused(
-        f'A {found.kind} on {found.name} uses {found.used} of role "{found.owner}", which would run as '
-        f'"{found.role}": {cure}.'
-    )
+    used = f'uses {found.used} of role "{found.owner}"'
+    if not found.is_own:
+        used = f'of role "{found.owner}" uses {found.used}'
+    raise Refused(f'A {found.kind} on {found.name} {used}, which would run as "{found.role}": {cure}.')
