@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_migration_row, make_token, make_tokens
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.analysis import Analysis, DateCount, analyze
 from tokens.targets.instance import Instance

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -29,7 +30,6 @@ from tests.testbed.runs import resume
 from tokens.address import Address
 from tokens.commands.options.handling import GUARDS
 from tokens.counts import counted
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus
 from tokens.journal.installation import REVISION
 from tokens.run.batches import BatchCommitted, run

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_user
 from tokens import origin
 from tokens.address import Address
 from tokens.delivery.destination import Delivery, NewToken
-from tokens.engine import make_engine
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import SERVICE_ACCOUNT

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from tests.testbed.addresses import url
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.folders import public_folder
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import UsageError
 from tokens.targets import demo
 from tokens.targets.there import bundle

@@ -11,9 +11,9 @@ from icalendar import Calendar
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_tokens, make_user
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.inventory import forecast
 
 pytestmark = pytest.mark.newest_server

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
+from sqlalchemy.exc import ProgrammingError
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_tokens
 from tests.testbed.journal import SOMEBODY, execute, make_old_run, make_plan, make_run, values, writing
 from tests.testbed.program import GITLAB_TOKENS
@@ -25,8 +27,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.plan import Chunk, RunKind
 from tokens.database import Connection
-from tokens.engine import make_engine
-from tokens.errors import DatabaseError, ExitStatus, Refused
+from tokens.errors import DatabaseError, ExitStatus
 from tokens.journal import chain, proof, trust
 from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
@@ -358,7 +359,7 @@ def test_two_people_and_an_auditor_with_nothing_but_the_printed_grants(
     assert run["planned_by"]["sudo_user"] == "ada"
     assert [one["by"]["sudo_user"] for one in run["carried_out_by"]] == ["grace"]
     assert (run["reason"], run["state"], run["changed"], run["recounted"]) == ("OPS-7", "done", 3, 3)
-    with pytest.raises(Refused, match="permission denied"):
+    with pytest.raises(ProgrammingError, match="permission denied"):
         execute(auditor, "UPDATE token_tasks.runs SET reason = 'OPS-8'")
     checked = subprocess.run([sys.executable, "-I", "-S", f"{file}.check.py", file], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")

@@ -9,12 +9,12 @@ import pytest
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_project, make_token, make_user
 from tests.testbed.instance import LATER, SOON, Instance
 from tests.testbed.marks import slow_ones
 from tests.testbed.program import BINARIES
 from tests.testbed.screen import Program
-from tokens.engine import make_engine
 
 SWITCHED_ON = {
     "bash": 'eval "$(gitlab-tokens --print-completion-script bash)"',

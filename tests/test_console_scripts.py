@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.testbed.instance import Instance
-from tokens.engine import make_engine
 
 MANUAL = Path(__file__).parent.parent / "deploy" / "manual.md"
 

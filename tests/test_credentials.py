@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     SECRET,
     make_agent_token,
@@ -38,7 +39,6 @@ from tests.testbed.servers import is_newest
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import RunKind, make_plan
-from tokens.engine import make_engine
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.credentials import CREDENTIALS, OTHERS, OtherKind
 from tokens.gitlab.expiration import ExpirationDate

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_user
 from tests.testbed.marks import slow_ones
 from tests.testbed.planted import rotation
@@ -16,7 +17,7 @@ from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.database import connect
-from tokens.engine import make_engine, transaction
+from tokens.engine import transaction
 from tokens.errors import TokensError
 
 DIGEST = "L1veD1gest0fS0mebody="

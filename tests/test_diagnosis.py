@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
 from tests.testbed.program import INV
 from tests.testbed.runs import begin_run, undo
@@ -16,7 +17,6 @@ from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.notes import Concern
 from tokens.change.plan import RunKind, make_plan
-from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.release import release_of

@@ -11,11 +11,11 @@ from jsonschema import Draft202012Validator
 
 from tests.testbed import commands, logs
 from tests.testbed.addresses import url
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance
 from tests.testbed.logs import Use, plain, written
 from tests.testbed.servers import Alone
-from tokens.engine import make_engine
 from tokens.namespace import ns
 
 SCHEMA = json.loads(Path(__file__).with_name("documents.schema.json").read_text())

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed.addresses import url
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -27,7 +28,6 @@ from tests.testbed.marks import slow_ones
 from tests.testbed.screen import Program
 from tests.testbed.servers import Alone
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.upgrade import BASE, Branch, downgrade
 
 INV = str(Path(sys.executable).with_name("inv"))

@@ -13,12 +13,12 @@ from psycopg.conninfo import make_conninfo
 from tests.testbed import pgbouncer
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_migration_row, make_token, make_user
 from tests.testbed.instance import SOON
 from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Replicated
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.upgrade import Branch, upgrade
 
 ENCODINGS = ("UTF8", "LATIN1", "SQL_ASCII")

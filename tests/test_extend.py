@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -25,7 +26,6 @@ from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance, one_li
 from tests.testbed.replication import Replicated
 from tests.testbed.servers import Alone
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.program import main
 
 NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."

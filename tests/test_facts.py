@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -22,7 +23,6 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.facts import Facts, read_facts
-from tokens.engine import make_engine
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate

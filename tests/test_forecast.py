@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -25,7 +26,6 @@ from tests.testbed.factories import (
     make_user,
 )
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.kind import Kind, State
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import Verdict, diagnose

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from icalendar import Calendar
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_token, make_user
 from tests.testbed.instance import TODAY, Instance
-from tokens.engine import make_engine
 from tokens.terminal.paragraphs import width
 
 NAMES = {

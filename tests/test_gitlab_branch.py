@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_agent_token,
     make_deploy_key,
@@ -27,7 +28,6 @@ from tests.testbed.factories import (
     make_user,
 )
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import DatabaseError, Refused, UsageError
 from tokens.upgrade import Branch, revisions, upgrade
 
@@ -572,7 +572,7 @@ def test_16_6_makes_people_without_a_user_type_human(empty_database: Address) ->
         make_user(connection, user_type=6)
     upgrade(empty_database, Branch.GITLAB, "16.6")
     assert sorted(row["user_type"] for row in rows(empty_database, "users")) == [0, 6]
-    with connected(empty_database) as connection, pytest.raises(DatabaseError, match="check_0dd5948e38"):
+    with connected(empty_database) as connection, pytest.raises(sa.exc.IntegrityError, match="check_0dd5948e38"):
         make_user(connection, user_type=None)
 
 

@@ -23,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.testbed import logs
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -37,7 +38,6 @@ from tests.testbed.pages import MANUAL, Screen, screen
 from tests.testbed.screen import Program
 from tokens import __version__, origin
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 from tokens.targets.demo import population

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from tests.testbed import logs
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -32,7 +33,6 @@ from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.delivery.processes import still_running
-from tokens.engine import make_engine
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret

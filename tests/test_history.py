@@ -13,6 +13,7 @@ import pytest
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.journal import NEW, OLD, SOMEBODY, execute, make_plan, make_run, values, writing
 from tests.testbed.program import GITLAB_TOKENS
@@ -35,7 +36,6 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_settings, make_token, make_user
 from tests.testbed.marks import slow_ones
 from tests.testbed.runs import apply, execute, install, undo, writing
@@ -16,7 +17,6 @@ from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.notes import Concern, guards
 from tokens.change.plan import Plan, RunKind, make_plan
-from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.inventory.diagnosis import Verdict, diagnose

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_membership, make_project, make_token, make_tokens, make_updates_slow, make_user
 from tests.testbed.instance import LATER, SOON, Instance
 from tests.testbed.marks import slow_ones
@@ -23,7 +24,6 @@ from tokens.change.change import Change
 from tokens.change.plan import CHUNK, RunKind, make_plan
 from tokens.commands import carry_out
 from tokens.database import Connection
-from tokens.engine import make_engine
 from tokens.errors import ConnectionLost, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State

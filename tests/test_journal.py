@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy.exc import IntegrityError
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_tokens
 from tests.testbed.journal import NEW, SOMEBODY, execute, make_old_run, make_plan, make_run, values
 from tests.testbed.marks import slow_ones
@@ -25,8 +27,7 @@ from tokens.change.change import Change
 from tokens.change.notes import Concern
 from tokens.change.plan import RunKind
 from tokens.change.plan import make_plan as plan_change
-from tokens.engine import make_engine
-from tokens.errors import DatabaseError, ExitStatus, Refused
+from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import contents, proof, setup
 from tokens.journal.contents import Contents
@@ -185,7 +186,7 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
         "INSERT INTO token_tasks.runs (kind, state, selection, change, notices, planned_by, tool_version, tokens) "
         "VALUES ('rotate', 'planned', '{}', '{}', false, '{}', '1', 1)"
     )
-    with pytest.raises(DatabaseError, match="runs_kind_check"):
+    with pytest.raises(IntegrityError, match="runs_kind_check"):
         execute(gitlab_database, rotate)
     assert contents.status(gitlab_database) == contents.Status("1", REVISION, None)
     with pytest.raises(JournalOutdated, match=f"of revision 1, this version needs {REVISION}"):

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -25,7 +26,6 @@ from tests.testbed.factories import (
     make_user,
 )
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.breakdown import breakdown

@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.testbed import logs
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_token, make_tokens, make_user
 from tests.testbed.instance import LATER, SOON, TODAY, Instance
 from tests.testbed.logs import Reason, Use
 from tests.testbed.program import CHECKOUT
-from tokens.engine import make_engine
 from tokens.usage.reading import Usage
 from tokens.views import logged as view
 from tokens.views.logged import Use as Sum

@@ -20,10 +20,10 @@ import yaml
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token
 from tests.testbed.processes import wait_until
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.kind import Kind, State
 from tokens.inventory.due import Gauges, KindGauge
 from tokens.views.metrics import metrics

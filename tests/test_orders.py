@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_membership, make_project, make_token, make_user
 from tests.testbed.runs import begin_run, everything, execute, query
 from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import Plan, RunKind, make_plan
-from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.record import Recorder
 from tokens.run.batches import Finished, run

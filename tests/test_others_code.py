@@ -8,12 +8,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token
 from tests.testbed.journal import execute
 from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import CHANGE, ROTATE

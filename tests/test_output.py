@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.testbed.addresses import url
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_tokens, make_user
 from tests.testbed.instance import EXTEND, LATER, SOON, Instance, one_line
 from tests.testbed.marks import slow_ones
@@ -22,7 +23,6 @@ from tests.testbed.processes import ended
 from tests.testbed.program import GITLAB_TOKENS, INV
 from tests.testbed.screen import Program
 from tokens.commands import carry_out
-from tokens.engine import make_engine
 from tokens.program import main
 from tokens.terminal import comma_separated
 from tokens.terminal.console import PATIENCE_VARIABLE

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_settings
 from tests.testbed.routable_token import decode
 from tokens import database
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.plaintext import (
     BASE36,
     FIELDS,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_tokens, make_user
 from tests.testbed.marks import slow_ones
 from tests.testbed.runs import query
@@ -19,7 +20,6 @@ from tokens.change.change import Change
 from tokens.change.facts import BLOCKED, DUE, NOTIFIED, WORKS, dated_by, read_facts, read_facts_and_counts
 from tokens.change.kinds import read_counts
 from tokens.change.plan import CHUNK, RunKind, make_plan
-from tokens.engine import make_engine
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate

@@ -23,6 +23,7 @@ from tests.testbed.crashes import (
     fill,
     program,
 )
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_tokens, make_updates_slow
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.replication import Pair, Replicated
@@ -31,7 +32,6 @@ from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import CHUNK, Plan, RunKind, make_plan
 from tokens.database import connect
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.kind import State
 from tokens.journal import setup

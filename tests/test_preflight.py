@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.testbed.engine import make_engine
 from tokens import database
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import DatabaseError, ExitStatus, Refused, TokensError, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import ANALYZE, CHANGE, ROTATE, Needs, Privilege

@@ -17,10 +17,10 @@ from invoke.parser import Parser
 import tokens
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here, typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV, call
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.namespace import ns
 from tokens.program import DataConfig, TokensProgram
 from tokens.tasks import target as target_option

@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_token, make_user
 from tests.testbed.instance import EXTEND, LATER, MALLORY, SOON, Instance, one_line
 from tests.testbed.journal import SOMEBODY, make_old_run, make_plan, writing
 from tokens import verbs
 from tokens.change.change import Change
-from tokens.engine import make_engine
 from tokens.errors import Refused, TokensError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import attempts, storing

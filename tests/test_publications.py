@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 from tests.testbed import logical
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_membership, make_project, make_token, make_tokens, make_user
 from tests.testbed.folders import public_folder
 from tests.testbed.instance import LATER, SOON
@@ -21,7 +22,6 @@ from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.servers import GITLAB
 from tokens import database
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.inventory.diagnosis import Finding, Verdict, diagnose
 from tokens.journal import beginning, contents, publications, setup

@@ -11,11 +11,11 @@ from psycopg.conninfo import make_conninfo
 from tests.testbed import logs
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_token, make_user
 from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Replicated
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.inventory.diagnosis import least_privileges
 
 SOON = datetime.now(UTC).date() + timedelta(5)

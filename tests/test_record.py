@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.testbed.addresses import url
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_tokens
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.runs import (
@@ -30,7 +31,6 @@ from tokens import database, origin
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import CHUNK, RunKind, make_plan
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.attempts import PATIENCE, begin, renew

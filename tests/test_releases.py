@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -27,7 +28,6 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import RunKind, make_plan
-from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab.credentials import CREDENTIALS
 from tokens.gitlab.expiration import ExpirationDate

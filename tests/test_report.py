@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from tests.testbed import browser as browsers
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_deploy_token,
     make_group,
@@ -28,7 +29,6 @@ from tests.testbed.factories import (
 )
 from tests.testbed.logs import Reason, Use, plain, written
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind
 from tokens.inventory.diagnosis import least_privileges

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.testbed import logs
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_membership, make_project, make_settings, make_token, make_tokens, make_user
 from tests.testbed.instance import SOON, TODAY, Instance, complaints
 from tests.testbed.runs import begin_run, install
@@ -19,7 +20,6 @@ from tokens.change.change import Change
 from tokens.change.notes import refuse_guarded
 from tokens.change.plan import RunKind, make_plan
 from tokens.change.revocation import Ends, read_ends
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.schema import read_schema

@@ -25,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.testbed.accounts import toolbox
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.testbed.gitlab_api import GitLabApi, Reply, gitlab_api
 from tests.testbed.journal import assert_that_the_chain_holds
@@ -37,7 +38,6 @@ from tests.testbed.servers import Alone
 from tests.testbed.syslog import Log
 from tokens.address import Address
 from tokens.delivery.processes import MARK, still_running
-from tokens.engine import make_engine
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret

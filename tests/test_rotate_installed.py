@@ -25,13 +25,13 @@ import sqlalchemy as sa
 
 from tests.testbed import accounts
 from tests.testbed.accounts import PeerServer, run_as
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_user
 from tests.testbed.folders import public_folder
 from tests.testbed.gitlab_api import Authority, Certificate, GitLabApi, gitlab_api, make_authority
 from tests.testbed.processes import Gate, ended, process_list, wait_until
 from tests.testbed.rotation import CONTENT, KEYS, TABLES, TOKEN
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.plaintext import legacy_token
 from tokens.secret import Secret

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -34,7 +35,6 @@ from tokens.change.change import Change, Move
 from tokens.change.notes import Concern
 from tokens.change.plan import CHUNK, Chunk, Options, Plan, RunKind, TokenIds, make_plan
 from tokens.database import Connection
-from tokens.engine import make_engine
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
 from tests.testbed.servers import is_newest
 from tokens import database
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from tests.testbed import logs
 from tests.testbed.addresses import url
 from tests.testbed.commands import typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -29,7 +30,6 @@ from tests.testbed.factories import (
 )
 from tests.testbed.servers import Alone
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import UsageError
 from tokens.gitlab.rules import ENDS, Effect
 from tokens.inventory.scenario import Scenario

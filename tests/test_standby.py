@@ -2,10 +2,10 @@
 
 import pytest
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_tokens
 from tests.testbed.replication import Replicated
 from tokens.database import connect, reading, writing
-from tokens.engine import make_engine
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import ANALYZE, Needs

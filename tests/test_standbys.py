@@ -10,12 +10,12 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed import pgbouncer
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token
 from tests.testbed.marks import slow_ones
 from tests.testbed.replication import Pair, Replicated, restart
 from tokens.address import Address
 from tokens.database import Connection, connect
-from tokens.engine import make_engine
 from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
 from tokens.run import standbys as standbys_module
 from tokens.run.standbys import History, Position, Standbys, watch

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_user
 from tests.testbed.journal import NEW, execute, make_plan, make_run
 from tests.testbed.servers import Alone
@@ -15,7 +16,6 @@ from tokens.change.change import Change
 from tokens.change.notes import Concern
 from tokens.change.plan import RunKind
 from tokens.change.plan import make_plan as plan_change
-from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.succession import read_line

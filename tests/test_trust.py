@@ -9,13 +9,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here, typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_tokens
 from tests.testbed.journal import SOMEBODY, make_plan, make_run, values
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.runs import install
 from tokens import database
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, read_schema
 from tokens.inventory.diagnosis import Verdict, diagnose

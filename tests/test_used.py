@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed import logs
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_settings, make_token, make_user
 from tests.testbed.instance import Instance
 from tests.testbed.logs import Reason, Use
@@ -21,7 +22,6 @@ from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.call import Call, under_way
 from tokens.commands.used import limits_of
-from tokens.engine import make_engine
 from tokens.errors import UsageError
 from tokens.gitlab.rate_limits import RateLimit, ban_of
 from tokens.inventory.usage import known

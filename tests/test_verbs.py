@@ -12,12 +12,12 @@ import pytest
 
 import tokens
 from tests.testbed.addresses import url
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.pages import MANUAL
 from tests.testbed.runs import everything, query
 from tests.testbed.servers import Alone
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import Refused, UsageError
 from tokens.journal.installation import JournalMissing
 from tokens.rotation.run import Began, Rotated

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_user
 from tests.testbed.gitlab_api import Certificate, GitLabApi, Reply, Request, gitlab_api, make_certificate
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.errors import UsageError
 from tokens.gitlab.api import API, ATTEMPTS, Endpoint, VerificationFailed, Verified, agrees, verify
 from tokens.gitlab.digest import Keys

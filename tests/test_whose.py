@@ -22,6 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here, typed
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_agent_token,
     make_deploy_token,
@@ -43,7 +44,6 @@ from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
 from tokens.commands.scanning import Scanning
-from tokens.engine import make_engine
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.plaintext import Payload, routable_token
 from tokens.gitlab.schema import read_schema

@@ -3,9 +3,8 @@
 SQLAlchemy takes a quarter of a second to import: nothing that runs at start-up may import this module.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
 from typing import Any
 
 import psycopg
@@ -24,7 +23,8 @@ from tokens.failures import translated
 def transaction(address: Address) -> Iterator[sa.Connection]:
     """One transaction in the database at `address`: committed at the end, rolled back by any exception.
 
-    It begins with `tokens.driver.SETTINGS`, and so does what SQLAlchemy itself asks at its first login.
+    Whatever the driver raises comes out as one of `tokens.errors`, in one line. It begins with
+    `tokens.driver.SETTINGS`, and so does what SQLAlchemy itself asks at its first login.
     """
 
     def protect(driver: psycopg.Connection[Any]) -> None:
@@ -47,42 +47,27 @@ def transaction(address: Address) -> Iterator[sa.Connection]:
         driver: Any = connection.connection.driver_connection
         protect(driver)
 
-    engine = _engine(address, log_in)
-    sa.event.listen(engine, "begin", protect_again)
-    with engine.begin() as connection:
-        yield connection
-
-
-@lru_cache(8)  # what it learns at its first login, and the statements that it has compiled
-def make_engine(address: Address) -> sa.Engine:
-    """An engine for `address` that opens a connection for each piece of work and closes it afterwards.
-
-    Whatever the driver raises through it comes out as one of `tokens.errors`, in one line. It sets nothing: names
-    without a schema are whatever the role's own search_path makes of them. That is for a database of one's own alone.
-    """
-    return _engine(address, partial(login, address))
-
-
-def set_locally(connection: sa.Connection, **settings: str) -> None:
-    """`SET LOCAL` for each setting, in one round trip."""
-    connection.exec_driver_sql(set_configs(settings).as_string())
-
-
-def _engine(address: Address, creator: Callable[[], psycopg.Connection[Any]]) -> sa.Engine:
     def translate(context: ExceptionContext) -> None:
         error = context.original_exception
         if not isinstance(error, psycopg.Error):
             return  # Ctrl-C, or a fault of ours
         raise translated(error, address, connected=context.connection is not None) from error
 
-    result = sa.create_engine(
+    engine = sa.create_engine(
         "postgresql+psycopg://",
-        creator=creator,
+        creator=log_in,
         poolclass=NullPool,
         use_native_hstore=False,  # it would cost a query for each connection
     )
-    sa.event.listen(result, "handle_error", translate)
-    return result
+    sa.event.listen(engine, "handle_error", translate)
+    sa.event.listen(engine, "begin", protect_again)
+    with engine.begin() as connection:
+        yield connection
+
+
+def set_locally(connection: sa.Connection, **settings: str) -> None:
+    """`SET LOCAL` for each setting, in one round trip."""
+    connection.exec_driver_sql(set_configs(settings).as_string())
 
 
 @contextmanager

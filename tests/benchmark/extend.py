@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from tests.benchmark import steps
 from tests.benchmark.copies import OLD, UPDATE, Copies
 from tests.benchmark.figures import judge, say, seconds
+from tests.testbed.engine import make_engine
 from tokens.address import Address
-from tokens.engine import make_engine
 
 RUNS = 3
 

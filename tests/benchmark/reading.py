@@ -20,10 +20,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.benchmark.copies import Copies
 from tests.benchmark.figures import judge, say, seconds, timed
+from tests.testbed.engine import make_engine
 from tests.testbed.screen import Program
 from tokens import database
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.due import due

@@ -24,11 +24,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.folders import public_folder, temporary
 from tests.testbed.servers import prepare
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import Account
 from tokens.terminal.console import PATIENCE_VARIABLE

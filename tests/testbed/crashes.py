@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tests.testbed.addresses import url
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_membership, make_project, make_tokens, make_updates_slow, make_user
 from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
@@ -24,7 +25,6 @@ from tests.testbed.servers import is_newest
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import CHUNK, RunKind, make_plan
-from tokens.engine import make_engine
 from tokens.errors import ExitStatus
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.run.batches import BatchCommitted, Finished, run

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_tokens,
     make_user,
@@ -27,7 +28,6 @@ from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tests.testbed.servers import Alone
 from tokens.address import Address
-from tokens.engine import make_engine
 
 TODAY = datetime.now(UTC).date()
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
 from tokens.database import Connection, array_literal
-from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import chain, proof, settings
 from tokens.journal.attempts import begin

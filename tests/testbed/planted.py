@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import (
     make_group,
     make_membership,
@@ -24,7 +25,6 @@ from tests.testbed.factories import (
     make_user,
 )
 from tokens.address import Address
-from tokens.engine import make_engine
 
 PLANTER = "mallory"
 """A role that may log in, and create in schema public, as any role may up to PostgreSQL 14."""

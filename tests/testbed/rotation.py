@@ -8,11 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_membership, make_project, make_token, make_user
 from tests.testbed.runs import resume, writing
 from tokens import database, origin
 from tokens.address import Address
-from tokens.engine import make_engine
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import Kind
 from tokens.journal.installation import RunState

@@ -6,12 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tests.testbed.engine import make_engine
 from tokens import database, origin
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.database import Connection
-from tokens.engine import make_engine
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.attempts import begin
 from tokens.journal.record import Record
