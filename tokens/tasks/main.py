@@ -370,7 +370,7 @@ def edit() -> None:
 
     NOTE lines before a question say what a person should know, such as a date in
     the past or one beyond the instance's maximum lifetime. Exactly the tokens
-    that the question counted are changed. Each transaction takes less than a
+    that the question counted are changed. Each transaction takes about a
     tenth of a second. Rows that another session holds are tried again, then left
     alone and reported; the exit status is 4 then.
 
@@ -424,7 +424,7 @@ def extend() -> None:
     early are moved, as GitLab's own rotation does. Owners who were warned
     already will be warned again.
 
-    The change runs in transactions of less than a tenth of a second. Rows that
+    The change runs in transactions of about a tenth of a second. Rows that
     another session holds are tried again at the end, then reported, with exit
     status 4. Ctrl-C stops at the end of a transaction; apply --run N continues.
 
