@@ -32,6 +32,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import contents, proof, setup
 from tokens.journal.contents import Contents
 from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
+from tokens.journal.listing import read_outcomes
 from tokens.journal.runs import list_runs
 from tokens.journal.setup import Installation
 from tokens.selection import Selection
@@ -101,6 +102,13 @@ def test_the_journal_comes_and_goes_any_number_of_times_and_leaves_public_alone(
         contents.prune(gitlab_database, date(2030, 1, 1))
 
 
+def test_a_run_whose_chunks_somebody_has_emptied_has_an_end(gitlab_database: Address) -> None:
+    setup.install(gitlab_database)
+    make_run(gitlab_database, make_plan([1, 2]))
+    execute(gitlab_database, "UPDATE token_tasks.chunks SET token_ids = '{}'")
+    assert list(read_outcomes(gitlab_database, 1)) == []
+
+
 def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
     keeper: Address, gitlab_database: Address, superuser: Superuser
 ) -> None:
@@ -131,6 +139,8 @@ def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
     )
     for task in (setup.install, prune):
         refusal(task, keeper, f"as gitlab run: {use}")
+    look = use.replace("SELECT, INSERT, UPDATE, DELETE", "SELECT")
+    refusal(contents.status, keeper, f"may not read it; as gitlab run: {look}")
     execute(gitlab_database, *use.rstrip(";").split(";"))
     assert setup.install(keeper).before == REVISION
     make_run(keeper, make_plan([1]), created_at="2026-01-01", with_names=False)

@@ -58,6 +58,8 @@ def test_a_full_disk_after_the_change_hides_neither_the_change_nor_the_way_back(
         full(instance, "apply", "--run", 3, "--yes", "--output", "json") == f"{FULL} {done} 3. {instance.way_back(3)}"
     )
     assert instance.counts() == {None: 60}
+    for turned in ("on", "off"):
+        assert full(instance, "journal.four-eyes", f"--{turned}") == f"{FULL} Four eyes are {turned}."
     assert full(instance, "journal.prune", "--before", "2100-01-01", "--yes").startswith(FULL)
     assert full(instance, "journal.uninstall", "--yes").startswith(f"{FULL} The journal is uninstalled")
     assert full(instance, "journal.install") == f"{FULL} The journal is installed, revision {revision(instance)}."

@@ -273,7 +273,7 @@ def test_who_planned_may_not_apply_where_the_journal_demands_four_eyes(instance:
         assert instance.run(*words, env=ERIKA).stdout == ""  # before anything is planned
         assert instance.refusal(*words, env=ERIKA) == (
             "Two people are needed here, one to plan a change and one to carry it out: nothing was changed. "
-            "Give the same command with --plan in place of --yes or --no-journal, then another person uses apply --run."
+            "Give the same command with --plan in place of --yes or --no-journal, then another person applies the plan."
         )
     assert instance.json("history")["runs"] == []
 
@@ -299,7 +299,7 @@ def test_edit_is_refused_before_it_asks_and_withdraw_asks(instance: Instance) ->
     with instance.terminal("edit") as program:
         assert program.wait() == 3
         assert " ".join(program.text.split()).endswith(
-            "Use extend or remove with --plan, then another person uses apply."
+            "Use extend or remove with --plan, then another person applies the plan."
         )
     instance.done(*STORE)
     with instance.terminal("withdraw", "--run", 1) as program:

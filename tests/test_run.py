@@ -358,6 +358,25 @@ def test_a_lost_connection_keeps_what_was_committed_and_says_how_much(
     assert apply(address, record.run) == Finished(changed=5000 - CHUNK)
 
 
+@pytest.mark.newest_server
+def test_a_privilege_that_is_lost_in_the_middle_hides_no_change(
+    address: Address, superuser: Callable[[Address], Address]
+) -> None:
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 5000, expires_at="2024-06-15")
+    plan = plan_of(address)
+    record = begin_run(address, plan)
+
+    def take_away() -> None:
+        execute(superuser(address), "ALTER TABLE personal_access_tokens OWNER TO postgres")
+
+    with pytest.raises(RunFailed, match="permission denied") as failure:
+        consume(run(address, plan, record), after_each_batch=take_away)
+    assert (failure.value.changed, failure.value.reversible) == (CHUNK, True)
+    execute(superuser(address), "ALTER TABLE personal_access_tokens OWNER TO gitlab")
+    assert query(address, "SELECT state, changed FROM token_tasks.runs") == [("stopped", CHUNK)]
+
+
 @pytest.mark.parametrize("lost", ["never", "before the commit", "at the commit"])
 def test_a_failure_before_anything_was_changed_leaves_nothing_to_undo_but_for_a_commit_without_an_answer(
     address: Address, superuser: Callable[[Address], Address], monkeypatch: pytest.MonkeyPatch, lost: str

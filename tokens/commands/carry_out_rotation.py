@@ -91,7 +91,8 @@ def carry_out(
             if number is None:
                 raise
             message = " ".join((str(fault), *faults, _so_far(outcomes, left)))
-            return Ending(fault.status, f"{message}{_to_go_on(number, left)}", fault)
+            status = ExitStatus.PARTIAL if _done(outcomes) else fault.status
+            return Ending(status, f"{message}{_to_go_on(number, left)}", fault)
         finally:
             if number is not None:
                 report.add(results=[view.outcome_as_dict(one) for one in outcomes])

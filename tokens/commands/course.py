@@ -84,9 +84,10 @@ class Course:
         )
 
     def failed(self, error: RunFailed) -> Ending:
-        """The database failed."""
+        """The database failed, or allowed no further change."""
         so_far = self.so_far(error.changed, reversible=error.reversible)
-        return Ending(ExitStatus.FAILED, f"{error} {so_far}", error)
+        status = ExitStatus.PARTIAL if error.changed or error.reversible else ExitStatus.FAILED
+        return Ending(status, f"{error} {so_far}", error)
 
     def stopped(self, end: Finished, by: signal.Signals | None) -> Ending:
         """It was asked to stop, and did between two transactions."""

@@ -76,7 +76,7 @@ def turned(_: Environment, on: bool, off: bool) -> bool | None:
 
 def four_eyes(
     environment: Environment, locate: Locate, on: bool | None, reason: str | None, output: str, four_eyes: bool
-) -> None:
+) -> Ending:
     """Turn four eyes on or off for everybody who uses the journal, or show whether they are, and who has turned them.
 
     `four_eyes` is whether the configuration demands them here.
@@ -84,6 +84,8 @@ def four_eyes(
     Raises:
         TokensError: see `tokens.errors`.
     """
+    if on is None and reason is not None:
+        raise UsageError("--reason says why four eyes are turned on or off: use --on or --off with it.")
     who = origin.here()  # asked before this process may become the GitLab user
     site = locate()
     with database.connect(site.address) as connection:
@@ -95,12 +97,14 @@ def four_eyes(
     with database.reading(site.address) as connection:
         installation.check(connection, reading=True)
         found = settings.read_four_eyes(connection)
-    show(
-        environment,
-        output,
-        text=lambda: view.four_eyes_screen(found, by_configuration=four_eyes),
-        json=lambda: view.four_eyes_as_json(found, described(site)),
-    )
+    if output == "json":
+        shown = view.four_eyes_as_json(found, described(site))
+    else:
+        shown = "\n".join(view.four_eyes_screen(found, by_configuration=four_eyes))
+    if on is None:
+        environment.print(shown)
+        return DONE
+    return print_done(environment, shown, f"Four eyes are {'on' if on else 'off'}.")
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:

@@ -99,13 +99,13 @@ class Report:
             console.discard(self._environment.stdout)
 
 
-def print_done(environment: Environment, text: str) -> Ending:
-    """Print what a change has come to; where that cannot be written, end in that line on standard error."""
+def print_done(environment: Environment, text: str, in_short: str | None = None) -> Ending:
+    """Print what a change has come to; where that cannot be written, end in that on standard error, or in short."""
     try:
         environment.print(text)
     except OSError as error:
         console.discard(environment.stdout)
-        return Ending(ExitStatus.PARTIAL, f"{_unwritten(error)} {text}", error)
+        return Ending(ExitStatus.PARTIAL, f"{_unwritten(error)} {in_short or text}", error)
     return Ending()
 
 

@@ -15,10 +15,11 @@ from tokens.commands.options.handling import Handling
 from tokens.commands.report import Report, print_done
 from tokens.counts import counted
 from tokens.errors import ExitStatus
-from tokens.journal import beginning, installation, listing, runs
+from tokens.journal import beginning, listing, runs
 from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
 from tokens.journal.runs import PLAN_LIFETIME, StoredRun
+from tokens.journal.setup import check_usable
 from tokens.origin import Origin
 from tokens.run.stored_plans import Application, RunComplete, plan_to_apply
 from tokens.run.undo import plan_to_undo
@@ -62,7 +63,7 @@ def withdraw(environment: Environment, locate: Locate, run: int, reason: str | N
     who = origin.here()  # asked before this process may become the GitLab user
     address = locate().address
     with environment.announced("Reading the journal"), database.reading(address) as connection:
-        installation.check(connection)
+        check_usable(connection)
         stored = runs.read_run(connection, run)
     question = f"Run {run}, {stored.kind} of {counted(stored.tokens, 'token')}, can never be applied then."
     if stored.state is not RunState.PLANNED or yes or confirmed_by_person(environment, "withdraw", question):
@@ -105,6 +106,9 @@ def _apply(
         _show_tokens(site, found, report)
     if stored.lapsed:
         report.say(f"NOTE: The plan is older than {PLAN_LIFETIME} hours, and its tokens have lived on since.")
+    if stored.put_back:
+        back = f"has put back {stored.put_back:,} of its tokens"
+        report.say(f"NOTE: Run {stored.undone_by} {back}, and they stay so: this is about the others.")
     check_guards(found.guards, plan.tokens, handling, leave_out="plan it again with --leave-out superseded")
     if handling.dry_run:
         return end_dry_run(report)
@@ -166,7 +170,7 @@ def _undo(
         left = (
             f"is still as run {run} left it"
             if found.plan.change.revokes
-            else f"has still the date that run {run} gave it"
+            else f"still has the date that run {run} gave it"
         )
         return Ending(ExitStatus.PARTIAL, f"No token {left}: nothing was changed.")
     check_guards(found.guards, found.plan.tokens, handling)

@@ -121,9 +121,14 @@ def read_revision(connection: Connection) -> str | None:
 
     Raises:
         JournalUntrusted: see `tokens.journal.trust`.
+        Refused: a missing privilege with the GRANT that would help.
     """
     trust.check(connection)
-    return _read_revision(connection) if is_installed(connection) else None
+    standing = read_standing(connection)
+    if not standing.installed:
+        return None
+    _check_privileges(standing, reading=True)
+    return _read_revision(connection)
 
 
 def check(connection: Connection, *, reading: bool = False) -> None:
@@ -144,13 +149,7 @@ def check(connection: Connection, *, reading: bool = False) -> None:
             else "The journal is not installed in this database; with --no-journal there is no record and no way back."
             + to_type("to install it", "journal.install")
         )
-    if not (standing.may_enter and (standing.may_read if reading else standing.may_write)):
-        lacks, privileges = ("read it", "SELECT") if reading else ("write to it", "SELECT, INSERT, UPDATE, DELETE")
-        raise Refused(
-            f"The journal belongs to role {standing.owner}, and role {standing.grantee} may not {lacks}; as "
-            f"{standing.owner} run: GRANT USAGE ON SCHEMA token_tasks TO {standing.grantee}; "
-            f"GRANT {privileges} ON ALL TABLES IN SCHEMA token_tasks TO {standing.grantee};"
-        )
+    _check_privileges(standing, reading=reading)
     revision = _read_revision(connection)
     if revision == REVISION:
         return
@@ -167,6 +166,18 @@ def check(connection: Connection, *, reading: bool = False) -> None:
     raise Refused(
         f"The journal is of revision {revision}, which this version of the tool does not know (it knows {REVISION}): "
         "use the version that made it."
+    )
+
+
+def _check_privileges(standing: Standing, *, reading: bool) -> None:
+    """Refuse a role that may not do so with a journal that is there."""
+    if standing.may_enter and (standing.may_read if reading else standing.may_write):
+        return
+    lacks, privileges = ("read it", "SELECT") if reading else ("write to it", "SELECT, INSERT, UPDATE, DELETE")
+    raise Refused(
+        f"The journal belongs to role {standing.owner}, and role {standing.grantee} may not {lacks}; as "
+        f"{standing.owner} run: GRANT USAGE ON SCHEMA token_tasks TO {standing.grantee}; "
+        f"GRANT {privileges} ON ALL TABLES IN SCHEMA token_tasks TO {standing.grantee};"
     )
 
 

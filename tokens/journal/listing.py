@@ -323,7 +323,7 @@ def read_outcomes(address: Address, run: int, sought: Sought = EVERY_TOKEN) -> I
             return
         for chunk in page:
             yield from _outcomes(chunk)
-        start = page[-1].position + len(page[-1].token_ids)
+        start = page[-1].position + max(len(page[-1].token_ids), 1)  # somebody may have emptied one
 
 
 def read_rotations(address: Address, run: int, sought: Sought = EVERY_TOKEN) -> Iterator[RotationOutcome]:

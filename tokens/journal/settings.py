@@ -125,8 +125,8 @@ def alone(kind: RunKind, *, by_configuration: bool = False) -> FourEyes:
                 + to_type("to allow one person again, which is recorded", "journal.four-eyes", "--off")
             )
         case RunKind.EDIT:
-            return FourEyes(f"{needed} Use extend or remove with --plan, then another person uses apply.")
+            return FourEyes(f"{needed} Use extend or remove with --plan, then another person applies the plan.")
     return FourEyes(
-        f"{needed} Give the same command with --plan in place of --yes or --no-journal, then another person uses apply "
-        "--run."
+        f"{needed} Give the same command with --plan in place of --yes or --no-journal, then another person applies "
+        "the plan."
     )

@@ -15,6 +15,7 @@ from tokens.journal.attempts import check_idle
 from tokens.journal.installation import (
     REVISION,
     UNKNOWN,
+    JournalMissing,
     JournalOutdated,
     Standing,
     check,
@@ -268,6 +269,9 @@ def _check_ownership(state: preflight.ServerState, standing: Standing) -> None:
 
 
 def check_usable(connection: Connection) -> None:
-    """Refuse where there is no journal that can be written to."""
+    """Refuse where there is no journal that can be written to, for what is about its runs."""
     preflight.check_writable(preflight.read_state(connection))
-    check(connection)
+    try:
+        check(connection)
+    except JournalMissing:
+        raise JournalMissing("The journal is not installed in this database, so there is no run.") from None

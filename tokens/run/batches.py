@@ -20,7 +20,7 @@ from tokens.address import Address
 from tokens.change.plan import Plan
 from tokens.counts import counted
 from tokens.database import Connection
-from tokens.errors import DatabaseError, TokensError
+from tokens.errors import DatabaseError, Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
@@ -79,7 +79,7 @@ def run(
 
     Raises:
         RunFailed: what had been committed stays.
-        Refused: the database takes no changes.
+        Refused: the database takes no changes, and nothing was changed.
         TakenOver: another process goes on with this run.
     """
     share: Share | None = None
@@ -109,9 +109,9 @@ def run(
                 recorder.finish(connection, *_ending(end, stopped=stop_requested()))
     except BaseException as error:
         _write_down(address, recorder, error)
-        if isinstance(error, DatabaseError):
-            changed = share.changed if share else 0
-            reversible = any(worker.in_doubt for worker in workers) or recorder.has_changed(changed)
+        changed = share.changed if share else 0
+        reversible = any(worker.in_doubt for worker in workers) or recorder.has_changed(changed)
+        if isinstance(error, DatabaseError) or (isinstance(error, Refused) and (changed or reversible)):
             raise RunFailed(error, changed, reversible=reversible) from error
         raise
     yield end

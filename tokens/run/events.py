@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tokens.errors import DatabaseError
+from tokens.errors import DatabaseError, TokensError
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ Event = Reread | BatchStarting | BatchCommitted | Waiting | Recounted | Finished
 
 
 class RunFailed(DatabaseError):
-    """The database failed in the middle of a run; `changed` tokens had been committed before.
+    """The database failed in the middle of a run, or allowed no more of it; `changed` tokens had been committed before.
 
     `reversible` is whether there may be anything to undo: a commit whose answer was lost may have been made.
     """
 
-    def __init__(self, reason: DatabaseError, changed: int, *, reversible: bool) -> None:
+    def __init__(self, reason: TokensError, changed: int, *, reversible: bool) -> None:
         super().__init__(str(reason))
         self.changed = changed
         self.reversible = reversible

@@ -1,4 +1,4 @@
-"""What a transaction of a run does to the memberships of the bots whose tokens it changes, or whose it puts back.
+"""What a transaction of a run does to the memberships of bots: it moves them along with tokens, or puts them back.
 
 Every statement works in the transaction that the caller has opened.
 """

@@ -67,7 +67,8 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         preflight.check(connection, READING)
         check_usable(connection)
         if is_rotation(connection, run):
-            raise UsageError(f"Run {run} is a rotation.{to_type('to continue it', 'rotate', '--resume', run)}")
+            how = to_type("to continue it, with the same --deliver", "rotate", "--resume", run)
+            raise UsageError(f"Run {run} is a rotation.{how}")
         stored = read_run(connection, run)
         if stored.withdrawal is not None:
             raise Refused(f"Run {run} {stored.withdrawal}: there is nothing to apply.")

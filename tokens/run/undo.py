@@ -210,7 +210,7 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         check_usable(connection)
         if is_rotation(connection, run):
             raise Refused(
-                f"Run {run} rotated tokens, and an undo would revive revoked secrets while their successors are in use:"
+                f"Run {run} is a rotation, and an undo would revive revoked secrets while their successors are in use:"
                 " rotate the successors, or create tokens in GitLab."
             )
         stored = read_run(connection, run)
