@@ -190,6 +190,10 @@ HANDED = "ALTER TABLE public.users ADD CHECK (query_to_xml('SELECT 1', true, tru
             'check on public.users of role "gitlab" uses function pg_input_is_valid',
         ),
         (
+            "ALTER TABLE public.users ADD CHECK (domain_in(CAST(name AS cstring), 16390, -1) IS NOT NULL) NOT VALID",
+            'check on public.users of role "gitlab" uses function domain_in',
+        ),
+        (
             "ALTER TABLE public.members ALTER COLUMN access_level SET DEFAULT lo_creat(1)::integer",
             'default on public.members of role "gitlab" uses function lo_creat',
         ),
@@ -209,8 +213,19 @@ HANDED = "ALTER TABLE public.users ADD CHECK (query_to_xml('SELECT 1', true, tru
             "EXECUTE FUNCTION public.still()",
             'trigger on public.members of role "gitlab" uses function pg_sleep',
         ),
+        (
+            "CREATE OPERATOR public.%%% (FUNCTION = pg_catalog.lo_unlink, RIGHTARG = oid);"
+            "ALTER OPERATOR public.%%% (NONE, oid) OWNER TO gitlab;"
+            "ALTER TABLE public.users ADD CHECK ((OPERATOR(public.%%%) CAST(id AS oid)) > 0) NOT VALID",
+            'check on public.users of role "gitlab" uses function lo_unlink',
+        ),
+        (  # as crosstab() of tablefunc, which the database's owner may install and a superuser owns
+            "CREATE FUNCTION public.crossed(text) RETURNS boolean STABLE LANGUAGE sql AS 'SELECT true';"
+            "ALTER TABLE public.users ADD CHECK (public.crossed(name)) NOT VALID",
+            'check on public.users of role "gitlab" uses function public.crossed',
+        ),
     ],
-    ids=["query", "table", "type", "default", "domain", "rule", "trigger"],
+    ids=["query", "table", "type", "input", "default", "domain", "rule", "trigger", "operator", "extension"],
 )
 def test_as_a_superuser_the_owner_can_hand_nothing_to_postgresqls_own_functions(
     alone: Alone, superuser: Superuser, planted: str, used: str

@@ -23,7 +23,7 @@ from psycopg.rows import namedtuple_row, tuple_row
 from tokens.address import Address
 from tokens.driver import login, rows_of, send_begin, set_configs
 from tokens.errors import ConnectionLost, DatabaseError, TokensError
-from tokens.failures import CURES, TIMEOUTS, ask_for_cures, one_line, quoted, reset, translated
+from tokens.failures import CURES, TIMEOUTS, ask_for_cures, how_to_reset, identifier, one_line, translated
 
 CANCELLING = 3.0  # seconds
 # Workers would share a hash of that size, for which a container with Docker's 64 MB of shared memory has no room. What
@@ -221,7 +221,7 @@ class Connection:
         """A server that ends a session that waits may be gone before its words have been read."""
         names = sorted(set(TIMEOUTS.values()))
         found = None if self._given_up else ask_for_cures(self._address, names)
-        cures = " ".join(found or (f"ALTER ROLE {quoted(self._role)} RESET {name};" for name in names))
+        cures = " ".join(found or (f"ALTER ROLE {identifier(self._role)} RESET {name};" for name in names))
         return ConnectionLost(
             f"The connection to {self._address.shown} was lost before anything was asked: {one_line(error)}; if that "
             f"happens again, the role may have a short timeout, so run {cures}"
@@ -274,7 +274,7 @@ def begin(
         send_begin(driver, level, settings or {})
     except psycopg.errors.QueryCanceled as error:
         reason = translated(error, address)
-        cure = reset("statement_timeout", driver.info.user, address)
+        cure = how_to_reset("statement_timeout", driver.info.user, address)
         raise DatabaseError(f"{str(reason).rstrip('.')}, before anything was asked; {cure}.") from error
 
 

@@ -1,6 +1,7 @@
 """The driver itself, with our manners: how it logs in, begins a transaction, and reads text.
 
-What fails comes out as the driver's own error; `tokens.failures` says what that means.
+What fails comes out as the driver's own error, but for an address that libpq does not understand. `tokens.failures`
+says what such an error means.
 """
 
 from collections.abc import Mapping

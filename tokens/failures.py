@@ -142,7 +142,7 @@ def translated(
         case psycopg.errors.InsufficientPrivilege():
             return Refused(f"{address.shown} does not allow this: {reason}; ask its administrator for the privilege.")
         case psycopg.Error() if (ended := error.sqlstate or ended_by) in TIMEOUTS:
-            cure = reset(TIMEOUTS[str(ended)], role, address)
+            cure = how_to_reset(TIMEOUTS[str(ended)], role, address)
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}; {cure}.")
         case psycopg.OperationalError() if (error.sqlstate or "08").startswith(("08", "57P")):
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}.")
@@ -164,20 +164,21 @@ def _untranslatable(reason: str, address: Address) -> TokensError:
     )
 
 
-def reset(setting: str, role: str, address: Address) -> str:
+def how_to_reset(setting: str, role: str, address: Address) -> str:
     """What to do about a timeout that ended our work before ours was set, or between two pieces."""
     found = ask_for_cures(address, [setting])
     if found:
         return f"{setting} is too short: run {found[0]} then try again"
     return (
-        f"{setting} is too short: run ALTER ROLE {quoted(role)} RESET {setting}; (ALTER ROLE … IN DATABASE … or ALTER "
-        "DATABASE … if that has it)"
+        f"{setting} is too short: run ALTER ROLE {identifier(role)} RESET {setting}; (ALTER ROLE … IN DATABASE … or "
+        "ALTER DATABASE … if that has it)"
     )
 
 
 def ask_for_cures(address: Address, names: Sequence[str]) -> list[str]:
-    """`cures` by a login of its own, of the settings that somebody has set where there are any; none if it fails.
+    """What CURES finds by a login of its own, of the settings that somebody has set where there are any.
 
+    None if it fails.
     The login switches them off, which a pooler does not take; then the same timeouts may end it.
     """
     off = " ".join(f"-c {name}=0" for name in names)
@@ -194,8 +195,8 @@ def ask_for_cures(address: Address, names: Sequence[str]) -> list[str]:
     return []
 
 
-def quoted(name: str) -> str:
-    """A name as SQL has it where it may be any."""
+def identifier(name: str) -> str:
+    """A name with the quotation marks that it needs in SQL."""
     return sql.Identifier(name).as_string()
 
 

@@ -13,9 +13,10 @@ composite types and ranges, since no column with one is written here.
 from tokens.database import Connection
 from tokens.errors import Refused
 
-# Of PostgreSQL's own functions: those that change something, but for what a default takes a new value from; and those
-# that read a table, or take a value for a type, by a name that they are handed. Indexes and statistics can have none.
-GIVING = "'^(nextval|random|clock_timestamp|timeofday|gen_random_uuid|uuidv[47])$'"
+# Filters on names of functions of superusers. A volatile one may change something; of these GIVING only give a default
+# its value. HANDED read a table, or take a value for a type, by a name in a text. What takes a `cstring` takes a type
+# by its number. An extension's may do the same, also where it says to be stable. Indexes and statistics have none.
+GIVING = "'^(nextval|random|clock_timestamp|timeofday|gen_random_uuid|uuidv[47]|uuid_generate_v[0-9a-z]+)$'"
 HANDED = "'(^|_)to_xml|^pg_input_'"
 
 FOUND = f"""
@@ -132,7 +133,8 @@ FOUND = f"""
         ON d.refclassid = CAST('pg_catalog.pg_class' AS regclass) AND v.oid = d.refobjid
         AND v.oid <> parts.on_table AND parts.kind IN ('policy', 'rule')
       UNION ALL
-      -- Of PostgreSQL's own functions pg_depend knows nothing: they stand in the expressions alone.
+      -- Of PostgreSQL's own functions pg_depend knows nothing: they stand in the expressions alone, also those that are
+      -- behind an operator of the owner's.
       SELECT parts.kind, parts.name, r.owner, 'function ' || CAST(p.oid AS regprocedure), false
       FROM parts
       JOIN relations r ON r.oid = parts.on_table
@@ -143,10 +145,13 @@ FOUND = f"""
       LEFT JOIN pg_catalog.pg_rewrite w ON parts.kind = 'rule' AND w.oid = parts.oid
       CROSS JOIN LATERAL regexp_matches(
         concat(y.polqual, y.polwithcheck, k.conbin, f.adbin, t.tgqual, w.ev_qual, w.ev_action),
-        ':(?:func|aggfn|winfn)o?id ([0-9]+)', 'g'
+        ':(?:func|opfunc|aggfn|winfn)o?id ([0-9]+)', 'g'
       ) AS called (ids)
-      JOIN pg_catalog.pg_proc p ON p.oid = CAST(called.ids[1] AS oid) AND p.oid < 16384
-      WHERE p.provolatile = 'v' AND p.proname !~ {GIVING} OR p.proname ~ {HANDED}
+      JOIN pg_catalog.pg_proc p ON p.oid = CAST(called.ids[1] AS oid)
+      WHERE (p.provolatile = 'v' AND p.proname !~ {GIVING})
+        OR (p.provolatile = 's' AND p.oid >= 16384)
+        OR p.proname ~ {HANDED}
+        OR CAST('cstring' AS regtype) = ANY (p.proargtypes)
     )
     SELECT
       uses.kind, uses.name, uses.used, uses.is_own, owner.rolname AS owner, me.rolsuper AS as_superuser, tokens.heir,

@@ -31,7 +31,7 @@ PATH = """CASE WHEN u.user_type = 6 THEN COALESCE(
         ){remembered}
       ) END"""
 
-# The usual case, and a third of the time: every token is there. Each owner is looked up once, and all of them together.
+# The usual case, and much quicker: every token is there. Each owner is looked up once, and all of them together.
 KEEP = """
     WITH planned AS MATERIALIZED (
       SELECT c.position, t.id, t.user_id, t.name
