@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -20,12 +20,14 @@ from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.inventory.diagnosis import Verdict, diagnose
+from tokens.inventory.token_columns import BY_NAME
+from tokens.inventory.tokens import Layout, listed
 from tokens.journal.record import Recorder
 from tokens.journal.storing import store
 from tokens.run.batches import Finished, run
 from tokens.run.stored_plans import plan_to_apply
 from tokens.run.undo import plan_to_undo
-from tokens.selection import EVERY_STATE, DateRange, Selection
+from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
 
 pytestmark = pytest.mark.newest_server  # test_facts.py counts such bots on every server
 
@@ -177,6 +179,32 @@ def test_the_note_counts_the_other_bots_that_the_worker_takes_and_none_that_the_
     lost = {bot for night in range(1, 33) for bot in taken(gitlab_database, WORKERS[release], night=night)} & changed
     assert anyway == len(lost) > 0
     assert saved in before - lost
+
+
+@pytest.mark.parametrize("release", [*slow_ones(*OLDER), NEWEST])
+def test_a_list_names_the_first_night_on_which_the_worker_takes_a_bot(gitlab_database: Address, release: str) -> None:
+    nights: dict[int, date] = {}
+    for seed in range(3):
+        populate(gitlab_database, seed)
+    for night in range(1, 130):
+        for bot in taken(gitlab_database, WORKERS[release], night):
+            nights.setdefault(bot, TODAY + timedelta(night))
+    with make_engine(gitlab_database).connect() as connection:
+        owned = connection.execute(sa.text("SELECT id, user_id FROM personal_access_tokens")).all()
+    owners = {row.id: row.user_id for row in owned}
+    columns = tuple(BY_NAME[name] for name in ("id", "clean_up_at"))
+    with listed(gitlab_database, EVERYTHING, Layout(columns), release=release) as found:
+        told = {owners[id_]: date.fromisoformat(day) for id_, day in found.rows if day is not None}
+    assert len(told) > 20
+    with make_engine(gitlab_database).connect() as connection:
+        active = "revoked IS NOT TRUE AND COALESCE(expires_at, 'infinity') > :today"
+        if WORKERS[release] is UP_TO_17_9_0:
+            active = "revoked IS FALSE AND expires_at > :today"
+        bots_with = sa.text(f"SELECT DISTINCT user_id FROM personal_access_tokens WHERE {active}")
+        works = set(connection.execute(bots_with, {"today": TODAY}).scalars())
+    assert told == {bot: night for bot, night in nights.items() if bot in owners.values() and bot not in works}
+    later = {(night - TODAY).days for night in told.values()}
+    assert len(later) > 3
 
 
 @pytest.fixture

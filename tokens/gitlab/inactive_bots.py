@@ -15,6 +15,7 @@ Version = tuple[int, int, float]
 RELEASE = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
 MINORS = 12  # of a major release, since 16.0
 NEWEST_PATCH = float("inf")
+LONGEST = 36_600  # days; a date beyond them counts as one of then, so that no sum leaves the calendar
 UNKNOWN = ((0, 0, 0.0), (10**6, 0, NEWEST_PATCH))
 
 
@@ -86,20 +87,28 @@ def is_active(clean_up: CleanUp, expires_at: str, revoked: str, day: str) -> str
     return f"({revoked} IS NOT TRUE AND COALESCE({expires_at}, CAST('infinity' AS date)) > {day})"
 
 
-def clean_up_day(days: str, day: str) -> str:
+def clean_up_day(clean_up: CleanUp, days: str, day: str) -> str:
     """SQL, for a bot's tokens `other` together: the day on which the clean-up takes it, if none of them is active.
 
-    That is `days` days after the last of them has ended, at the next midnight after `day` at the earliest.
+    That is the first night after `day` on which none of them `holds` it. It needs PostgreSQL 14, as GitLab does where
+    it has a clean-up.
     """
-    return f"""GREATEST(
-        max(
-          CASE
-            WHEN other.revoked THEN CAST(other.updated_at AS date)
-            WHEN isfinite(other.expires_at) THEN other.expires_at
-          END
-        ) + CAST({days} AS integer) + 1,
+    number = f"CAST({days} AS integer)"
+    held = _Held(clean_up, "other", "other.revoked", number, day, f"({day} + {LONGEST})")
+    return f"""COALESCE(
+        (
+          SELECT upper(held.days)
+          FROM unnest(
+            datemultirange(daterange(NULL, GREATEST(max({held.until}), {day}), '[]'))
+            + COALESCE(
+              range_agg(daterange({held.date}, {held.date} + {number}, '[]')) FILTER (WHERE {held.again}),
+              datemultirange()
+            )
+          ) AS held (days)
+          WHERE held.days @> {day} + 1
+        ),
         {day} + 1
-      )"""
+      )"""  # noqa: S608 - every part is ours
 
 
 def holds(clean_up: CleanUp, expires_at: str, revoked: str, updated_at: str, day: str, days: str) -> str:
@@ -125,22 +134,8 @@ def first_free_night(clean_up: CleanUp, revoked: str, days: str, today: str, las
     revocation that leaves `updated_at` alone. The night is the first on which no token `holds` its bot; one without
     tokens goes at once. Dates beyond `last` are taken as the day after it, so that no sum leaves the calendar.
     """
-    date, touched = f"LEAST(t.expires_at, {last} + 1)", f"LEAST(CAST(t.updated_at AS date), {last} + 1)"
-    if clean_up.takes_undated:
-        until = f"""CASE
-            WHEN t.expires_at IS NULL THEN {today} - {days}
-            WHEN {revoked} IS FALSE THEN {date}
-            ELSE LEAST({date}, {touched})
-          END + {days}"""
-        again = "false"
-    else:
-        # A revoked token holds its bot a second time, around its date.
-        again = f"({revoked} IS TRUE AND t.expires_at > {touched} + {days} + 1)"
-        until = f"""CASE
-            WHEN {revoked} IS NOT TRUE THEN {date}
-            WHEN {again} OR t.expires_at IS NULL THEN {touched}
-            ELSE GREATEST({date}, {touched})
-          END + {days}"""
+    held = _Held(clean_up, "t", revoked, days, today, last)
+    date, until, again = held.date, held.until, held.again
     held_until = "COALESCE(min(span.before) FILTER (WHERE span.since > span.before + 1), max(span.until))"
     return f"""
       SELECT span.user_id, {held_until} + 1 AS night
@@ -171,6 +166,50 @@ def first_free_night(clean_up: CleanUp, revoked: str, days: str, today: str, las
       GROUP BY span.user_id
       HAVING {held_until} < {last}
     """  # noqa: S608 - every part is ours
+
+
+@dataclass(frozen=True)
+class _Held:
+    """For how long a token holds its bot, as SQL over `token`; the other parts are as in `first_free_night`."""
+
+    clean_up: CleanUp
+    token: str
+    revoked: str
+    days: str
+    today: str
+    last: str
+
+    @property
+    def date(self) -> str:
+        """Its date."""
+        return f"LEAST({self.token}.expires_at, {self.last} + 1)"
+
+    @property
+    def touched(self) -> str:
+        """When it was revoked, if it was."""
+        return f"LEAST(CAST({self.token}.updated_at AS date), {self.last} + 1)"
+
+    @property
+    def again(self) -> str:
+        """Whether it holds its bot a second time, around its date, as one does that was revoked long before."""
+        if self.clean_up.takes_undated:
+            return "false"
+        return f"({self.revoked} IS TRUE AND {self.token}.expires_at > {self.touched} + {self.days} + 1)"
+
+    @property
+    def until(self) -> str:
+        """Until when it holds its bot the first time."""
+        if self.clean_up.takes_undated:
+            return f"""CASE
+            WHEN {self.token}.expires_at IS NULL THEN {self.today} - {self.days}
+            WHEN {self.revoked} IS FALSE THEN {self.date}
+            ELSE LEAST({self.date}, {self.touched})
+          END + {self.days}"""
+        return f"""CASE
+            WHEN {self.revoked} IS NOT TRUE THEN {self.date}
+            WHEN {self.again} OR {self.token}.expires_at IS NULL THEN {self.touched}
+            ELSE GREATEST({self.date}, {self.touched})
+          END + {self.days}"""
 
 
 def _span(release: str | None, off: int) -> tuple[Version, Version] | None:
