@@ -103,6 +103,17 @@ def test_owners_who_are_named_have_one_event_a_date_each(made: Made) -> None:
 
 
 @pytest.mark.usefixtures("tokens")
+def test_an_event_lists_what_it_counts(made: Made) -> None:
+    words = "--kind", "personal", "--state", "active,revoked", "--never-used"
+    event = made(*words)[1][0]
+    assert event["DESCRIPTION"].endswith(f"--expires {SOON} --kind personal --state active,revoked --never-used")
+    kinds = made("--kind", "personal,project,membership")[1][0]["DESCRIPTION"]
+    assert kinds.endswith(f"--expires {SOON} --kind membership,personal,project")
+    of_user = made("--user", "erika", "--name", "*", "--scope", "api")[1]
+    assert of_user[0]["DESCRIPTION"].endswith("--user erika --name '*' --scope api")
+
+
+@pytest.mark.usefixtures("tokens")
 def test_an_event_stays_the_same_from_run_to_run(made: Made, gitlab_database: Address) -> None:
     def uids(*words: str) -> list[str]:
         return [str(event.uid) for event in made(*words)[1]]

@@ -26,6 +26,7 @@ from tests.testbed.factories import (
     make_user,
 )
 from tokens.address import Address
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, State
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import Verdict, diagnose
@@ -164,6 +165,41 @@ def test_the_command_that_spreads_a_day_can_be_typed(
     assert typed(*words) == 0
     status, printed, _ = said(words[0], *words[3:])
     assert (status, "extend the expiration date of 40 tokens" in printed) == (0, True)
+
+
+def test_no_task_spreads_what_is_no_access_token() -> None:
+    keys = Day(MONDAY, {OtherKind.SSH_KEY: 20})
+    found = Forecast(MONDAY, MONDAY, (keys,), kinds=(OtherKind.SSH_KEY,))
+    lines = list(view.screen(found, Step.DAY, 80, WORKING))
+    assert lines[-1].endswith(" has 100 % of all: 20 credentials.")
+
+
+def test_a_bar_has_the_letter_of_what_is_most_of_it() -> None:
+    many = Day(MONDAY, {Kind.PERSONAL: 10_000})
+    few = Day(MONDAY + timedelta(1), {Kind.PERSONAL: 11, Kind.IMPERSONATION: 1, Kind.PROJECT: 2, Kind.GROUP: 4})
+    lines = list(view.screen(Forecast(MONDAY, few.day, (many, few)), Step.DAY, 80, WORKING))
+    assert [set(line.split()[-1]) for line in lines[1:3]] == [{"p"}, {"p"}]
+
+
+@pytest.mark.usefixtures("tokens")
+def test_memberships_are_those_of_the_bots_whose_tokens_are_chosen(gitlab_database: Address) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        other = make_user(connection, user_type=6)
+        place = make_project(connection, namespace_id=make_group(connection, path="platform"), path="web")
+        make_membership(connection, user_id=other, project_id=place, expires_at=after(12))
+        make_token(connection, user_id=other, expires_at=after(60))
+        without = make_user(connection, user_type=6)
+        make_membership(connection, user_id=without, group_id=make_group(connection), expires_at=after(13))
+
+    def days(selection: Selection) -> list[int]:
+        found = forecast(gitlab_database, selection, 90)
+        return [(day.day - TODAY).days for day in found.days if day.memberships]
+
+    assert days(EVERYTHING) == days(WORKING) == [10, 12, 13]
+    assert days(replace(WORKING, groups=("platform",))) == [12]
+    assert days(replace(WORKING, kinds=frozenset({Kind.GROUP}))) == [10]
+    assert days(replace(WORKING, kinds=frozenset({Kind.PERSONAL}))) == []
+    assert days(replace(WORKING, kinds=frozenset(), others=frozenset({OtherKind.MEMBERSHIP}))) == []
 
 
 @pytest.mark.usefixtures("tokens")
@@ -329,7 +365,7 @@ def test_a_check_is_one_line_and_a_status(said: Callable[..., tuple[int, str, st
     assert said("check") == (5, f"TOKENS CRITICAL - {soon}\n", "")
     assert said("check", "--kind", "group")[:2] == (
         5,
-        f"TOKENS WARNING - 1 token stops working within 30 days, the first on {in_days(20)}\n",
+        f"TOKENS WARNING - 1 token stops working within 30 days, the first on {in_days(10)}\n",
     )
     assert said("check", "--warn", "2d")[:2] == said("check", "--warn", "2d", "--critical", "2d")[:2]
     assert said("check", "--warn", "2d", "--critical", "1d")[:2] == (
@@ -373,11 +409,38 @@ def test_nagios_gets_its_own_contract(said: Callable[..., tuple[int, str, str]])
     )
     assert said("check", "--output", "nagios", "--kind", "group")[0] == 1
     assert said("check", "--output", "nagios", "--kind", "project")[0] == 0
-    for words in (["--kind", "bot"], ["--user", "nobody"], ["--warn", "1d", "--critical", "7d"], ["--file", "x"]):
+    wrong = (["--kind", "bot"], ["--user", "nobody"], ["--warn", "1d", "--critical", "7d"], ["--file", "x"])
+    for words in (*wrong, ["--nope"], ["--user"], ["--each", "5"]):
         status, printed, complaint = said("check", "--output", "nagios", *words)
         assert (status, complaint) == (3, "")
         assert printed.startswith("TOKENS UNKNOWN - ")
         assert printed.count("\n") == 1
+
+
+def test_a_token_that_goes_with_its_bot_before_its_date_is_an_alarm(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        group = make_group(connection, path="platform")
+        bots = [make_user(connection, user_type=6) for _ in range(3)]
+        ends = {bots[0]: (after(10), after(90)), bots[1]: (after(-3), None), bots[2]: (after(60), after(80))}
+        made = {}
+        for bot, (membership, token) in ends.items():
+            make_membership(connection, user_id=bot, group_id=group, expires_at=membership)
+            made[bot] = make_token(connection, user_id=bot, expires_at=token)
+        make_token(connection, user_id=bots[0], expires_at=after(5))
+        make_token(connection, user_id=bots[0], expires_at=after(-5))
+        make_token(connection, user_id=bots[0], expires_at=after(90), revoked=True)
+    found = due(gitlab_database, WORKING, 30, 7, most_of_each=10)
+    assert (found.warning, found.urgent, found.days) == (3, 2, 1)
+    assert [(one.id, int(one.ends_on.ordinal) - TODAY.toordinal()) for one in found.each] == [
+        (made[bots[1]], 1),
+        (made[bots[2]] + 1, 5),
+        (made[bots[0]], 10),
+    ]
+    status, printed, _ = said("check", "--group", "platform", "--critical", "3d")
+    summary = "TOKENS CRITICAL - 3 tokens stop working within 30 days, 1 of them within 3, the first on tomorrow"
+    assert (status, printed[: len(summary)].split(" on ")[0]) == (5, summary.split(" on ")[0])
 
 
 def test_a_token_whose_successor_works_is_no_alarm(gitlab_database: Address) -> None:

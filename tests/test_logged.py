@@ -113,7 +113,7 @@ def test_the_busiest_comes_first_where_that_is_wanted(logged: Logged) -> None:
 
 def test_without_a_log_nobody_knows_how_often(logged: Logged) -> None:
     assert logged.instance.refusal("list", "--columns", "id,calls", status=2) == (
-        "calls_a_day come from a log: use --log FILE with it."
+        "calls_a_day comes from a log: use --log FILE with it."
     )
     assert "calls_a_day" not in logged.instance.json("list", "--first", "1")["tokens"][0]
     assert 'no file "/nowhere"' in logged.instance.refusal("list", "--log", "/nowhere", status=2)

@@ -206,7 +206,7 @@ def test_other_credentials_have_a_table_where_they_are_named_and_else_one_line(
         make_ssh_key(connection, user_id=erika, title="tonight", expires_at=f"{after(0)} 23:59:59.9+00")
         make_ssh_key(connection, user_id=erika, title="at home", expires_at=f"{after(80)} 12:00+00")
     plain = text_of(page())
-    assert "Within 90 days end, too: 1 deploy-token, 2 ssh-key." in plain
+    assert "Within 90 days end, too: 1 deploy-token, 2 ssh-keys." in plain
     assert "pull images" not in plain
     both = text_of(page("--kind", "personal,deploy-token,ssh-key"))
     assert "1 token stops working in the next 30 days." in both

@@ -115,7 +115,7 @@ CHOOSE = (
     "Use --within, --expired-within, --ids or --expires to choose tokens; --expires takes "
     f"{EXPIRES} for those that never expire."
 )
-DAY = "a day such as 2026-12-04, today or +14d"
+DAY = "a day such as 2026-06-15, today or today-14d"
 OFFERED = "personal, impersonation, project, group or service-account"
 NOTHING = "was given nothing, or nothing between two commas; give a value or leave it out."
 

@@ -497,6 +497,9 @@ def test_nights_and_a_calendar_count_what_stops(simulate: Simulate) -> None:
     assert ended[str(TODAY + timedelta(3))] == ("1", "0", "0")
     assert ended[str(TODAY + timedelta(20))] == ("0", "1", "1")
     assert "Stop working" in simulate("--by", "night").out
+    for by in ("token", "owner", "night"):
+        assert len(simulate("--by", by, "-o", "csv", "--first", "1").lines) == 2
+        assert "first all shows them" in simulate("--by", by, "--first", "1").out
     calendar = simulate("-o", "ics").out
     assert calendar.count("SUMMARY:1 token stops working") == 2
     assert "SUMMARY:1 token of platform/deploy stops working" in simulate("--group", "platform", "-o", "ics").out

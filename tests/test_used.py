@@ -146,6 +146,27 @@ def test_a_token_that_is_gone_is_named_where_everything_is_shown(gitlab: Instanc
     assert chosen["selected"] == 2
 
 
+def test_a_token_that_is_gone_is_none_of_those_that_are_used(gitlab: Instance, write: Write) -> None:
+    found = documents(gitlab, "--log", write(Use(LIVE, 4, address="10.0.0.1"), Use(GONE, 4, address="10.0.0.2")))
+    assert (found["selected"], found["used"], len(found["tokens"])) == (4, 1, 2)
+
+
+@pytest.mark.parametrize("time", ["2026-02-16T07:00:60.123Z", "2026-02-30T07:00:00.123Z", "2026-02-16T25:00:00.123Z"])
+def test_a_refused_call_at_no_time_of_any_clock_is_a_refused_call(gitlab: Instance, tmp_path: Path, time: str) -> None:
+    log = tmp_path / "api_json.log"
+    refused = {
+        "time": time,
+        "status": 401,
+        "meta.remote_ip": "10.0.0.1",
+        "meta.auth_fail_reason": "token_expired",
+        "meta.auth_fail_token_id": f"PersonalAccessToken/{LIVE}",
+    }
+    calls = ({**refused, "time": at} for at in ("2026-02-16T07:00:00.123Z", time))
+    log.write_text("".join(json.dumps(call, separators=(",", ":")) + "\n" for call in calls))
+    (found,) = documents(gitlab, "--log", log)["tokens"]
+    assert (found["id"], found["calls"], found["refused"]) == (LIVE, 0, 2)
+
+
 def test_dead_tokens_that_are_still_tried_come_with_owner_date_and_successor(gitlab: Instance, write: Write) -> None:
     found = documents(gitlab, "--log", write(), "--top-refused")
     assert [one["id"] for one in found["tokens"]] == [DEAD, GONE]
@@ -259,7 +280,7 @@ def test_everything_of_few_tokens_is_shown(gitlab: Instance, write: Write) -> No
     text = gitlab.run("used", "--log", write(), "--user", "erika").stdout
     assert text.splitlines()[:2] == [
         "The log reaches from 2026-02-16 00:00 to 2026-02-19 22:47 UTC (4 days, 405 lines).",
-        "1 of 2 tokens are used, 1 of these daily; 1 token was refused.",
+        "1 of 2 tokens is used, 1 of these daily; 1 token was refused.",
     ]
     assert "  refused    4, last 2026-02-19 00:00: insufficient_scope 4\n  needed     sudo (4)\n" in text
     assert "  addresses  10.0.0.1 (84); 10.0.0.2 (8)\n" in text

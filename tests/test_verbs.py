@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,7 +171,13 @@ def test_a_persons_token_goes_to_a_service_account(gitlab: Address, secrets: Pat
     assert query(gitlab, f"SELECT name FROM personal_access_tokens WHERE user_id = {deploy}")[0].name == "nightly"
 
 
-@pytest.mark.parametrize("target", ["docker:gitlab", "omnibus", "demo"])
+@pytest.mark.parametrize("top", [0, -1, "all", True])
+def test_a_number_of_dates_is_one(gitlab: str, top: Any) -> None:
+    with pytest.raises(UsageError, match="from 1 on, or None for all"):
+        tokens.analyze(gitlab, top=top)
+
+
+@pytest.mark.parametrize("target", ["docker:gitlab", "omnibus", "demo", "nope"])
 def test_a_target_is_an_address(target: str) -> None:
     with pytest.raises(UsageError, match="postgresql://"):
         tokens.analyze(target)

@@ -604,7 +604,7 @@ def test_with_a_log_it_says_what_each_token_did(gitlab: GitLab) -> None:
     first, second, *_ = done.stdout.splitlines()
     assert "; by the log 3 calls, last 2026-06-01 10:00 UTC; routes GET /api/:version/projects/" in first
     assert "; projects platform/tools (3); addresses 192.0.2.9 (3); agents curl/8.5.0 (3)" in first
-    assert "; by the log 0 calls, last 2026-06-02 11:30 UTC; 1 refused (token_revoked 1)" in second
+    assert "; by the log 0 calls; 1 refused (token_revoked 1), last 2026-06-02 11:30 UTC" in second
     assert "NOTE: The log reaches from 2026-06-01 10:00 to 2026-06-02 11:30 UTC" in done.stderr
     (row,) = csv.DictReader(io.StringIO(gitlab.run(*words, "--output", "csv", stdin=NEW).stdout))
     assert (row["calls"], row["refused"]) == ("3", "0")

@@ -26,7 +26,9 @@ from invoke.vendor.yaml import YAMLError
 
 import tokens
 from tokens.call import Call, under_way
+from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
+from tokens.commands.faults import for_nagios
 from tokens.errors import ExitStatus, shortened
 from tokens.help.catalogue import Catalogue
 from tokens.help.words import in_invokes_words
@@ -41,6 +43,8 @@ from tokens.terminal.interruption import Termination, interruptible, termination
 MOST_READ = 65536  # characters of a file that is not ours
 COMPLETE = "--complete"
 PATIENCE = 3  # seconds that completion may take
+# Its status 2 is an alarm, so what is typed wrongly has the plugin's status for "unknown", too.
+FOR_NAGIOS = re.compile(r"(?:^| |\.)check (?:.* )?(?:--output[= ]|-o[= ]?)nagios(?: |$)", re.DOTALL)
 PREFIXES = ("gitlab:tokens:", "tokens.")
 
 
@@ -198,7 +202,10 @@ class TokensProgram(invoke.Program):
         try:
             yield
         except (ParseError, ValueError) as error:
-            raise invoke.Exit(shortened(self._meant(error)), code=ExitStatus.USAGE) from None
+            ending = Ending(ExitStatus.USAGE, shortened(self._meant(error)))
+            if FOR_NAGIOS.search(" ".join(self.argv)):
+                ending = for_nagios(Environment.of_process(), ending)
+            raise invoke.Exit(ending.message or None, code=int(ending.status)) from None
 
     def _meant(self, error: Exception) -> str:
         from tokens.help import mistakes

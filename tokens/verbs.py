@@ -72,6 +72,8 @@ def analyze(target: str | Address, *, top: int | None = 10) -> Analysis:
     Raises:
         TokensError: see `tokens.errors`.
     """
+    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
+        raise UsageError(f"top takes a number of dates from 1 on, or None for all, not {top!r}.")
     return analysis_of(_address(target), top)
 
 
@@ -278,7 +280,8 @@ def install_journal(target: str | Address, *, allow: Collection[str] = ()) -> No
 def _address(target: str | Address) -> Address:
     if isinstance(target, Address):
         return target
-    found = parse_target(target, {})
+    # Of any other word the command line's message would say what it takes there.
+    found = parse_target(target, {}) if target.startswith(("postgresql://", "postgres://")) else None
     if not isinstance(found, DatabaseTarget):
         raise UsageError("From Python a target is postgresql://USER@HOST:PORT/DBNAME, or an Address.")
     return found.address

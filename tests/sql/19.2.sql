@@ -176,7 +176,8 @@ WITH RECURSIVE me AS MATERIALIZED (
         ON d.refclassid = CAST('pg_catalog.pg_class' AS regclass) AND v.oid = d.refobjid
         AND v.oid <> parts.on_table AND parts.kind IN ('policy', 'rule')
       UNION ALL
-      -- Of PostgreSQL's own functions pg_depend knows nothing: they stand in the expressions alone.
+      -- Of PostgreSQL's own functions pg_depend knows nothing: they stand in the expressions alone, also those that are
+      -- behind an operator of the owner's.
       SELECT parts.kind, parts.name, r.owner, 'function ' || CAST(p.oid AS regprocedure), false
       FROM parts
       JOIN relations r ON r.oid = parts.on_table
@@ -187,10 +188,13 @@ WITH RECURSIVE me AS MATERIALIZED (
       LEFT JOIN pg_catalog.pg_rewrite w ON parts.kind = 'rule' AND w.oid = parts.oid
       CROSS JOIN LATERAL regexp_matches(
         concat(y.polqual, y.polwithcheck, k.conbin, f.adbin, t.tgqual, w.ev_qual, w.ev_action),
-        ':(?:func|aggfn|winfn)o?id ([0-9]+)', 'g'
+        ':(?:func|opfunc|aggfn|winfn)o?id ([0-9]+)', 'g'
       ) AS called (ids)
-      JOIN pg_catalog.pg_proc p ON p.oid = CAST(called.ids[1] AS oid) AND p.oid < 16384
-      WHERE p.provolatile = 'v' AND p.proname !~ '^(nextval|random|clock_timestamp|timeofday|gen_random_uuid|uuidv[47])$' OR p.proname ~ '(^|_)to_xml|^pg_input_'
+      JOIN pg_catalog.pg_proc p ON p.oid = CAST(called.ids[1] AS oid)
+      WHERE (p.provolatile = 'v' AND p.proname !~ '^(nextval|random|clock_timestamp|timeofday|gen_random_uuid|uuidv[47]|uuid_generate_v[0-9a-z]+)$')
+        OR (p.provolatile = 's' AND p.oid >= 16384)
+        OR p.proname ~ '(^|_)to_xml|^pg_input_'
+        OR CAST('cstring' AS regtype) = ANY (p.proargtypes)
     )
     SELECT
       uses.kind, uses.name, uses.used, uses.is_own, owner.rolname AS owner, me.rolsuper AS as_superuser, tokens.heir,
@@ -1308,13 +1312,22 @@ DECLARE "stream_1" CURSOR FOR
     ) place ON true
 
     LEFT JOIN LATERAL (
-      SELECT GREATEST(
-        max(
-          CASE
-            WHEN other.revoked THEN CAST(other.updated_at AS date)
-            WHEN isfinite(other.expires_at) THEN other.expires_at
-          END
-        ) + CAST($4 AS integer) + 1,
+      SELECT COALESCE(
+        (
+          SELECT upper(held.days)
+          FROM unnest(
+            datemultirange(daterange(NULL, GREATEST(max(CASE
+            WHEN other.revoked IS NOT TRUE THEN LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1)
+            WHEN (other.revoked IS TRUE AND other.expires_at > LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($4 AS integer) + 1) OR other.expires_at IS NULL THEN LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1)
+            ELSE GREATEST(LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1), LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1))
+          END + CAST($4 AS integer)), CAST(now() AT TIME ZONE 'UTC' AS date)), '[]'))
+            + COALESCE(
+              range_agg(daterange(LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1), LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($4 AS integer), '[]')) FILTER (WHERE (other.revoked IS TRUE AND other.expires_at > LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($4 AS integer) + 1)),
+              datemultirange()
+            )
+          ) AS held (days)
+          WHERE held.days @> CAST(now() AT TIME ZONE 'UTC' AS date) + 1
+        ),
         CAST(now() AT TIME ZONE 'UTC' AS date) + 1
       ) AS day
       FROM public.personal_access_tokens other
@@ -1696,6 +1709,7 @@ SELECT m.expires_at::text AS expires_at, count(*) AS memberships
     JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
     WHERE m.requested_at IS NULL
       AND m.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
+      
     GROUP BY 1;
 
 -- breakdown, check, report, extend, remove, revoke
@@ -1968,15 +1982,24 @@ DECLARE "stream_1" CURSOR FOR
     ORDER BY t.id ASC NULLS LAST, t.id;
 
 -- check
-SELECT
-      min(t.expires_at)::text AS first,
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    )
+    SELECT
+      min(LEAST(t.expires_at, going.day))::text AS first,
       count(*) AS warning,
-      count(*) FILTER (WHERE t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)) AS critical
+      count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)) AS critical
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN going ON going.user_id = t.user_id
     WHERE TRUE
       AND t.revoked IS NOT TRUE
-      AND t.expires_at BETWEEN (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1 AND (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+      AND COALESCE(t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)), true)
+      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
       AND NOT (
         (EXISTS (
           SELECT
@@ -2005,7 +2028,16 @@ SELECT
       );
 
 -- check
-SELECT t.id, 
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    )
+    SELECT
+      t.id,
+      
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -2038,14 +2070,19 @@ SELECT t.id,
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END
- AS kind, CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+ AS kind,
+      CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
       SELECT r.path
       FROM public.user_details d
       JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
       WHERE d.user_id = u.id
-    )) ELSE u.username END AS owner, t.name, t.expires_at::text AS expires_at
+    )) ELSE u.username END AS owner,
+      t.name,
+      CAST(LEAST(t.expires_at, going.day) AS text) AS ends_on,
+      t.expires_at::text AS expires_at
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN going ON going.user_id = t.user_id
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2081,9 +2118,9 @@ SELECT t.id,
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
         )
       ))
-      AND isfinite(t.expires_at)
-      AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-    ORDER BY t.expires_at, t.id
+      AND isfinite(LEAST(t.expires_at, going.day))
+      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+    ORDER BY LEAST(t.expires_at, going.day), t.id
     LIMIT CAST($2 AS bigint) + 1;
 
 -- check
@@ -2893,13 +2930,22 @@ WITH accounts AS MATERIALIZED (
       SELECT
         other.user_id,
         count(*) AS tokens,
-        GREATEST(
-        max(
-          CASE
-            WHEN other.revoked THEN CAST(other.updated_at AS date)
-            WHEN isfinite(other.expires_at) THEN other.expires_at
-          END
-        ) + CAST($1 AS integer) + 1,
+        COALESCE(
+        (
+          SELECT upper(held.days)
+          FROM unnest(
+            datemultirange(daterange(NULL, GREATEST(max(CASE
+            WHEN other.revoked IS NOT TRUE THEN LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1)
+            WHEN (other.revoked IS TRUE AND other.expires_at > LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($1 AS integer) + 1) OR other.expires_at IS NULL THEN LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1)
+            ELSE GREATEST(LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1), LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1))
+          END + CAST($1 AS integer)), CAST(now() AT TIME ZONE 'UTC' AS date)), '[]'))
+            + COALESCE(
+              range_agg(daterange(LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1), LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($1 AS integer), '[]')) FILTER (WHERE (other.revoked IS TRUE AND other.expires_at > LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($1 AS integer) + 1)),
+              datemultirange()
+            )
+          ) AS held (days)
+          WHERE held.days @> CAST(now() AT TIME ZONE 'UTC' AS date) + 1
+        ),
         CAST(now() AT TIME ZONE 'UTC' AS date) + 1
       ) AS day
       FROM public.personal_access_tokens other
@@ -4258,13 +4304,22 @@ DECLARE "stream_1" CURSOR FOR
     ) AS logged (id, calls, refused, daily) ON logged.id = t.id
 
     LEFT JOIN LATERAL (
-      SELECT GREATEST(
-        max(
-          CASE
-            WHEN other.revoked THEN CAST(other.updated_at AS date)
-            WHEN isfinite(other.expires_at) THEN other.expires_at
-          END
-        ) + CAST($8 AS integer) + 1,
+      SELECT COALESCE(
+        (
+          SELECT upper(held.days)
+          FROM unnest(
+            datemultirange(daterange(NULL, GREATEST(max(CASE
+            WHEN other.revoked IS NOT TRUE THEN LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1)
+            WHEN (other.revoked IS TRUE AND other.expires_at > LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($8 AS integer) + 1) OR other.expires_at IS NULL THEN LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1)
+            ELSE GREATEST(LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1), LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1))
+          END + CAST($8 AS integer)), CAST(now() AT TIME ZONE 'UTC' AS date)), '[]'))
+            + COALESCE(
+              range_agg(daterange(LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1), LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($8 AS integer), '[]')) FILTER (WHERE (other.revoked IS TRUE AND other.expires_at > LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($8 AS integer) + 1)),
+              datemultirange()
+            )
+          ) AS held (days)
+          WHERE held.days @> CAST(now() AT TIME ZONE 'UTC' AS date) + 1
+        ),
         CAST(now() AT TIME ZONE 'UTC' AS date) + 1
       ) AS day
       FROM public.personal_access_tokens other
@@ -7639,13 +7694,22 @@ SELECT
     ) place ON true
 
     LEFT JOIN LATERAL (
-      SELECT GREATEST(
-        max(
-          CASE
-            WHEN other.revoked THEN CAST(other.updated_at AS date)
-            WHEN isfinite(other.expires_at) THEN other.expires_at
-          END
-        ) + CAST($5 AS integer) + 1,
+      SELECT COALESCE(
+        (
+          SELECT upper(held.days)
+          FROM unnest(
+            datemultirange(daterange(NULL, GREATEST(max(CASE
+            WHEN other.revoked IS NOT TRUE THEN LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1)
+            WHEN (other.revoked IS TRUE AND other.expires_at > LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($5 AS integer) + 1) OR other.expires_at IS NULL THEN LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1)
+            ELSE GREATEST(LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1), LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1))
+          END + CAST($5 AS integer)), CAST(now() AT TIME ZONE 'UTC' AS date)), '[]'))
+            + COALESCE(
+              range_agg(daterange(LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1), LEAST(other.expires_at, (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($5 AS integer), '[]')) FILTER (WHERE (other.revoked IS TRUE AND other.expires_at > LEAST(CAST(other.updated_at AS date), (CAST(now() AT TIME ZONE 'UTC' AS date) + 36600) + 1) + CAST($5 AS integer) + 1)),
+              datemultirange()
+            )
+          ) AS held (days)
+          WHERE held.days @> CAST(now() AT TIME ZONE 'UTC' AS date) + 1
+        ),
         CAST(now() AT TIME ZONE 'UTC' AS date) + 1
       ) AS day
       FROM public.personal_access_tokens other

@@ -51,7 +51,9 @@ def wanted(_: Environment, since: str | None, file: str | None, sign_key: str | 
             raise UsageError(f'--sign-key "{sign_key}" is no file.')
         if shutil.which("ssh-keygen") is None:
             raise UsageError("--sign-key needs ssh-keygen: install openssh-client.")
-    day = None if since is None else day_of("since", since)
+    if file == "-":
+        raise UsageError("--file takes the name of a file: leave it out for standard output.")
+    day = None if since is None else day_of("since", since, past=True)
     return Wanted(day, None if file is None else Path(file), None if sign_key is None else Path(sign_key))
 
 
@@ -117,4 +119,5 @@ def _signature(file: Path) -> Path:
 
 
 def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
+    # As it is typed: python3 would take what begins with a hyphen for an option.
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))

@@ -87,7 +87,7 @@ def wanted(
         tokens,
         frozenset(number for number in ids if number is not None),
         tuple(free_text("user", name.strip()) for value in user or () for name in value.split(",")),
-        None if since is None else day_of("since", since),
+        None if since is None else day_of("since", since, past=True),
         None if reason is None else free_text("reason", reason),
     )
 

@@ -89,7 +89,13 @@ def list_tokens(
             "--output ids gives ids of access tokens, for --ids of another task; leave the other kinds out."
         )
     if not logs and (of_logs := {column.name for column in layout.columns} | {layout.sort}) & OF_LOGS:
-        raise UsageError(f"{', '.join(sorted(of_logs & OF_LOGS))} come from a log: use --log FILE with it.")
+        named = sorted(of_logs & OF_LOGS)
+        come = (
+            "comes from a log: use --log FILE with it"
+            if len(named) == 1
+            else "come from a log: use --log FILE with them"
+        )
+        raise UsageError(f"{', '.join(named)} {come}.")
     site, usage = located(environment, locate, logs)
     on_terminal = output == "text" and console.is_terminal(environment.stdout)
     first = layout.first

@@ -35,12 +35,16 @@ MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Asked:
-    """Which tokens, what is decided, and how much is shown: `first` None is all; `logs` say what is used."""
+    """Which tokens, what is decided, and how much is shown; `logs` say what is used.
+
+    `first` is how many lines people see, and `rows` how many a table for a program has; None for all.
+    """
 
     selection: Selection
     scenario: Scenario
     by: str
     first: int | None
+    rows: int | None
     logs: tuple[Log, ...] | None = None
 
 
@@ -107,7 +111,7 @@ def asked(
     number = None if first in (None, "all") else whole_number(first or "", 1, MOST)
     if first not in (None, "all") and number is None:
         raise UsageError(f'--first takes a number of lines, or all, not "{first}".')
-    return Asked(selection, scenario, by, FIRST if first is None else number, logs_named(environment, log))
+    return Asked(selection, scenario, by, FIRST if first is None else number, number, logs_named(environment, log))
 
 
 def simulate(environment: Environment, locate: Locate, asked: Asked, output: str) -> None:
@@ -138,7 +142,7 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
                 view.screen, found, asked.by, asked.first, shutil.get_terminal_size().columns if on_terminal else None
             ),
             json=lambda: view.as_json(found, instance, asked.selection),
-            csv=lambda: view.as_csv(found, asked.by),
+            csv=lambda: view.as_csv(found, asked.by, asked.rows),
             others={"ics": ics},
         )
 

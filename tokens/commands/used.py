@@ -78,7 +78,7 @@ def wanted(
         raise UsageError(f'--first takes a number of rows, or all, not "{first}".')
     return Wanted(
         logs_named(environment, log),
-        None if since is None else day_of("since", since).isoformat(),
+        None if since is None else day_of("since", since, past=True).isoformat(),
         None if state_file is None else Path(state_file),
         by,
         top_refused,
@@ -128,11 +128,11 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
         selected=tokens.tokens,
         limits=limits,
         logs=tuple(log.name for log in found_logs),
-        notes=tokens.notes,
+        notes=(*tokens.notes, *faults(usage)),
         by=wanted.by,
         top_refused=wanted.top_refused,
     )
-    environment.note([*found.notes, *faults(usage)])
+    environment.note(found.notes)
     on_terminal = output == "text" and console.is_terminal(environment.stdout)
     first = wanted.first
     if first is None and on_terminal and not wanted.all:

@@ -86,7 +86,7 @@ def _no_option(catalogue: Catalogue, task: str, word: str) -> str:
     said = f'{task} has no option "{word}"'
     bare = word.lstrip("-").lower().replace("_", "-")
     for option in options:
-        if bare in option.needs.choices or (bare in FORMS and option.name == "output"):
+        if (bare in option.needs.choices and not bare.isdigit()) or (bare in FORMS and option.name == "output"):
             form = bare if bare in option.needs.choices else f"with {listed(option.needs.choices)}"
             return f"{said}; use {option.flag} {form}."
     if meant := _closest(bare, [option.flag[2:] for option in options]):

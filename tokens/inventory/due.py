@@ -29,16 +29,31 @@ MOST_SERIES = 5000  # of single tokens; one series a token is fine for some thou
 UNWARNED_WITHIN = 30  # days
 CLIFF_WITHIN = 90  # days
 
+# A bot goes with its first membership that ends, and its tokens with it, whatever their dates.
+GOING = """
+    WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), {today} + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= {today} + CAST(%(within)s AS integer)
+      GROUP BY m.user_id
+    )"""
+BOTS_THAT_GO = "LEFT JOIN going ON going.user_id = t.user_id"
+ENDS_ON = "LEAST(t.expires_at, going.day)"
+
 DUE = """
+    {going}
     SELECT
-      min(t.expires_at)::text AS first,
+      min({ends_on})::text AS first,
       count(*) AS warning,
-      count(*) FILTER (WHERE t.expires_at <= {today} + CAST(%(critical)s AS integer)) AS critical
+      count(*) FILTER (WHERE {ends_on} <= {today} + CAST(%(critical)s AS integer)) AS critical
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
+    {bots_that_go}
     WHERE {condition}
       AND t.revoked IS NOT TRUE
-      AND t.expires_at BETWEEN {today} + 1 AND {today} + CAST(%(warning)s AS integer)
+      AND COALESCE(t.expires_at > {today}, true)
+      AND {ends_on} <= {today} + CAST(%(within)s AS integer)
       {not_renewed}
 """
 
@@ -106,15 +121,23 @@ EXPIRED_IN_USE = """
 AS_EXPIRED = "token_expired"  # GitLab's word for why it has refused a token
 
 EACH = """
-    SELECT t.id, {kind} AS kind, {owner} AS owner, t.name, t.expires_at::text AS expires_at
+    {going}
+    SELECT
+      t.id,
+      {kind} AS kind,
+      {owner} AS owner,
+      t.name,
+      CAST({ends_on} AS text) AS ends_on,
+      t.expires_at::text AS expires_at
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
+    {bots_that_go}
     {place}
     WHERE {condition}
       AND {ends}
-      AND isfinite(t.expires_at)
-      AND t.expires_at <= {today} + CAST(%(each_within)s AS integer)
-    ORDER BY t.expires_at, t.id
+      AND isfinite({ends_on})
+      AND {ends_on} <= {today} + CAST(%(within)s AS integer)
+    ORDER BY {ends_on}, t.id
     LIMIT CAST(%(each_most)s AS bigint) + 1
 """
 FOR_EVER = 3_660_000  # days, ten thousand years
@@ -122,23 +145,28 @@ FOR_EVER = 3_660_000  # days, ten thousand years
 
 @dataclass(frozen=True)
 class DueToken:
-    """One token that will stop working; `owner` is None for a bot that has lost its project or group."""
+    """One token that will stop working; `owner` is None for a bot that has lost its project or group.
+
+    `expires_at` is its date, None where it has none. `ends_on` is the day on which it stops working: that date, or the
+    day before it on which its bot goes, where that was asked for.
+    """
 
     id: int
     kind: Kind
     owner: str | None
     name: str
-    expires_at: ExpirationDate
+    ends_on: ExpirationDate
+    expires_at: ExpirationDate | None
 
 
 @dataclass(frozen=True)
 class Due:
     """How many tokens stop working within `warn` and within `critical` days (UTC); `first` is the soonest date.
 
-    A token whose successor works is not among them. `each` are the tokens themselves, soonest first, where they were
-    asked for. `notes` are sentences about ids that come to nothing. `others` and `named` are as in
-    `tokens.inventory.tokens.Listing`. `expired_in_use` tokens have expired, and logs have tries of them; None without
-    logs.
+    A token ends on its date, or before with the membership of its bot. One whose successor works is not among them.
+    `each` are the tokens themselves, soonest first, where they were asked for. `notes` are sentences about ids that
+    come to nothing. `others` and `named` are as in `tokens.inventory.tokens.Listing`. `expired_in_use` tokens have
+    expired, and logs have tries of them; None without logs.
     """
 
     warn: int
@@ -221,8 +249,15 @@ def due(
         condition = selection.condition(schema)
         line = read_line(connection, schema)
         not_renewed = f"AND NOT {line.has_live}" if line else ""
-        statement = DUE.format(condition=condition.sql, today=TODAY, not_renewed=not_renewed)
-        rows = [connection.row(once(statement), warning=warn, critical=critical, **condition.parameters)]
+        statement = DUE.format(
+            going=GOING.format(today=TODAY).strip(),
+            bots_that_go=BOTS_THAT_GO,
+            ends_on=ENDS_ON,
+            condition=condition.sql,
+            today=TODAY,
+            not_renewed=not_renewed,
+        )
+        rows = [connection.row(once(statement), within=warn, critical=critical, **condition.parameters)]
         window = DateRange(today, today + warn, from_now=True)
         with credentials.named(connection, schema, ci, selection) as named:
             _require_all(named)
@@ -231,7 +266,7 @@ def due(
         others: Mapping[OtherKind, int | None] = {}
         if counts_others and not selection.others:
             others = credentials.coming(connection, schema, ci, selection, window)
-        each = tuple(_each(connection, schema, condition, warn, most_of_each))
+        each = tuple(_each(connection, schema, condition, most_of_each, due_within=warn))
         in_use = None if usage is None else sum(_expired_in_use(connection, schema, condition, usage).values())
         nothing = not any(row.warning for row in rows)
         notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=nothing)
@@ -295,7 +330,7 @@ def gauges(
         }
         statement = once(FULLEST_DAY.format(ends=ends, **parts))
         day = connection.row(statement, cliff_within=CLIFF_WITHIN, **condition.parameters)
-        each = tuple(_each(connection, schema, condition, FOR_EVER, most_of_each))
+        each = tuple(_each(connection, schema, condition, most_of_each))
         in_use = None if usage is None else _expired_in_use(connection, schema, condition, usage)
         notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not rows)
         release = release or read_release(connection, schema)
@@ -328,12 +363,16 @@ def _expired_in_use(connection: Connection, schema: Schema, condition: Condition
 
 
 def _each(
-    connection: Connection, schema: Schema, condition: Condition, within: int, most: int | None
+    connection: Connection, schema: Schema, condition: Condition, most: int | None, due_within: int | None = None
 ) -> Iterator[DueToken]:
-    """The tokens that stop working within this number of days; none without `most`."""
+    """The tokens that stop working within this number of days, else all that have a date; none without `most`."""
     if most is None:
         return
+    within = FOR_EVER if due_within is None else due_within
     statement = EACH.format(
+        going="" if due_within is None else GOING.format(today=TODAY).strip(),
+        bots_that_go="" if due_within is None else BOTS_THAT_GO,
+        ends_on="t.expires_at" if due_within is None else ENDS_ON,
         kind=kind_expression(schema),
         owner=owner_shown(schema),
         place=PLACE.strip(),
@@ -341,14 +380,16 @@ def _each(
         ends=_ends(connection, schema),
         today=TODAY,
     )
-    found = list(connection.rows(once(statement), each_within=within, each_most=most, **condition.parameters))
+    found = list(connection.rows(once(statement), within=within, each_most=most, **condition.parameters))
     if len(found) > most:
         raise Refused(
             f"--each would show more than {most:,} tokens, which is too much for monitoring: choose fewer, such as "
             "with --group PATH, or allow more by --at-most NUMBER."
         )
     for row in found:
-        yield DueToken(row.id, Kind(row.kind), row.owner, row.name, ExpirationDate.stored(row.expires_at))
+        expires_at = None if row.expires_at is None else ExpirationDate.stored(row.expires_at)
+        ends_on = ExpirationDate.stored(row.ends_on)
+        yield DueToken(row.id, Kind(row.kind), row.owner, row.name, ends_on, expires_at)
 
 
 def _gauges(words: Words) -> str:

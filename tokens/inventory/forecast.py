@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
@@ -20,7 +20,7 @@ from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
 from tokens.inventory import credentials
 from tokens.inventory.ids import notes_on_ids
-from tokens.selection import Condition, DateRange, Selection
+from tokens.selection import EVERY_STATE, EVERYTHING, Condition, DateRange, Selection
 from tokens.unmatched import check_names, gaps
 
 CLIFF = 5  # a day with more than the fifth part of all tokens
@@ -62,8 +62,15 @@ MEMBERSHIPS = """
     JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
     WHERE m.requested_at IS NULL
       AND m.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)
+      {of_these}
     GROUP BY 1
 """
+WITH_TOKENS = """AND EXISTS (
+        SELECT
+        FROM public.personal_access_tokens t
+        WHERE t.user_id = u.id
+          AND {condition}
+      )"""
 
 
 class Step(StrEnum):
@@ -193,9 +200,12 @@ def forecast(
     """What ends from tomorrow until `days` days from today (UTC), of the tokens of `selection`; a standby will do.
 
     Where other kinds are named it begins today: what ends at a moment may do so later today. Tokens that are revoked
-    count with `revoked` alone. The memberships are those of all bots, whatever the selection says. `ci` is GitLab's ci
-    database where it has one of its own; with `counts_others` the credentials are counted that are no tokens, where
-    none of them is named.
+    count with `revoked` alone. The memberships are those of bots that have a token of the selection, or of all bots
+    where it names nothing but states. Where the kind `membership` is named they are credentials, and counted as such
+    alone.
+
+    `ci` is GitLab's ci database where it has one of its own; with `counts_others` the credentials are counted that are
+    no tokens, where none of them is named.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -218,9 +228,8 @@ def read_forecast(
     revoked: bool = False,
     memberships: bool = True,
 ) -> Forecast:
-    """The same over a connection; without `memberships` nothing is said of bots beyond the selection."""
+    """The same over a connection; without `memberships` nothing is said of those."""
     window = _window(connection, schema, selection, days, revoked=revoked)
-    bounds = {"first": window.first.literal, "last": window.last.literal}
     statement = BY_DATE.format(kind=kind_expression(schema), condition=window.inside.sql)
     counts: dict[date, Counter[Kind | OtherKind]] = {}
     for row in connection.rows(statement, **window.inside.parameters):
@@ -236,8 +245,9 @@ def read_forecast(
     if counts_others and not selection.others:
         membership = (OtherKind.MEMBERSHIP,)  # which has rows of its own
         others = credentials.coming(connection, schema, ci, selection, inside, membership)
-    members = connection.rows(MEMBERSHIPS, **bounds) if memberships else ()
-    ending = {_date(row.expires_at): row.memberships for row in members}
+    ending: Mapping[date, int] = {}
+    if memberships and OtherKind.MEMBERSHIP not in selection.others:
+        ending = _memberships(connection, schema, selection, window)
     notes = (
         *named.notes,
         *notes_on_ids(connection, schema, selection),
@@ -245,6 +255,18 @@ def read_forecast(
     )
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
     return Forecast(_day(first), _day(window.last), tuple(found), window.maximum, named.kinds, notes, others)
+
+
+def _memberships(connection: Connection, schema: Schema, selection: Selection, window: "_Window") -> Mapping[date, int]:
+    """How many memberships of bots end on which day."""
+    bounds = {"first": window.first.literal, "last": window.last.literal}
+    if replace(selection, states=EVERY_STATE) == EVERYTHING:
+        rows = connection.rows(MEMBERSHIPS.format(of_these=""), **bounds)
+    else:
+        condition = selection.condition(schema)
+        of_these = WITH_TOKENS.format(condition=condition.sql)
+        rows = connection.rows(MEMBERSHIPS.format(of_these=of_these), **bounds, **condition.parameters)
+    return {_date(row.expires_at): row.memberships for row in rows}
 
 
 def events(

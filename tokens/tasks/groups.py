@@ -106,9 +106,10 @@ def four_eyes() -> None:
 def prune() -> None:
     """Forget runs of long ago; none that is under way.
 
-    A run that is forgotten can no longer be undone. A rotation whose old token
-    still works is kept. Who forgot how many runs, and when, stays in the journal.
-    It takes one of --before and --older-than.
+    A run that is forgotten can no longer be undone. GitLab 16.0 to 16.2 does not
+    know what a rotation has replaced, so there a rotation is kept until its old
+    token is revoked. Who forgot how many runs, and when, stays in the journal. It
+    takes one of --before and --older-than.
 
     Examples:
 

@@ -249,8 +249,9 @@ def used() -> None:
 def check() -> None:
     """Tell monitoring what stops working soon.
 
-    One line, and exit status 0, or 5 if a token stops working within --warn. A
-    token whose successor works is no alarm. With --output nagios it is a plugin:
+    One line, and exit status 0, or 5 if a token stops working within --warn: on
+    its date, or before with the membership of its bot, with which GitLab deletes
+    it. A token whose successor works is no alarm. With --output nagios it is a plugin:
     exit statuses 0, 1, 2, and 3 for whatever goes wrong. With --output
     prometheus it prints numbers for a textfile collector, and --file replaces a
     file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
@@ -504,11 +505,12 @@ def apply() -> None:
     """Carry out a stored plan, or go on with a run.
 
     A plan comes from extend, remove, revoke or undo with --plan. A run is gone on
-    with when it was stopped, or when its process died. The tokens are those of the plan;
-    one that somebody has changed since then is left alone and reported. The
-    guards are asked again, as in extend. One more guard is old-plan: the stored
-    plan is older than a day. Of a complete run there is nothing to do, and the
-    exit status is 0. A plan that was withdrawn is refused.
+    with when it was stopped, or when its process died. The tokens are those of
+    the plan. One whose date somebody has changed since then is left alone and
+    reported; a revocation leaves alone one that is revoked already. The guards
+    are asked again, as in extend. One more guard is old-plan: the stored plan is
+    older than a day. Of a complete run there is nothing to do, and the exit
+    status is 0. A plan that was withdrawn is refused.
 
     --dry-run shows the plan and some of its tokens, and begins nothing.
     With --output csv it lists all of them, with the names of the day of the plan

@@ -164,7 +164,7 @@ def call_in(line: bytes) -> Call | None:
     if token_id is None or not 0 < token_id <= LARGEST_ID:
         return None
     time = fields.time
-    if time is None or len(time) != 24 or time[23] != "Z":
+    if time is None or len(time) != 24 or time[23] != "Z" or not _is_time(time):
         time = _in_utc(time)
     return Call(
         time,
@@ -194,6 +194,15 @@ def _id_in(failed: str) -> int | None:
     if digits == failed or not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         return None
     return int(digits)
+
+
+def _is_time(time: str) -> bool:
+    """Whether a clock can show it: none shows the 30th of February."""
+    try:
+        datetime.fromisoformat(time)
+    except ValueError:
+        return False
+    return True
 
 
 def _in_utc(time: str | None) -> str:

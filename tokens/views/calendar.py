@@ -3,6 +3,7 @@
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import islice
 
@@ -13,14 +14,15 @@ from icalendar.enums import TRANSP
 from tokens.call import Call, current
 from tokens.counts import counted
 from tokens.errors import Refused
-from tokens.gitlab.kind import Kind
+from tokens.gitlab.kind import Kind, State
 from tokens.gitlab.rules import ENDS
 from tokens.inventory.forecast import MOST_EVENTS, Event, Owner, OwnerType
 from tokens.inventory.simulation import Difference, Simulation
-from tokens.selection import Selection
+from tokens.selection import EVERY_KIND, Selection
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.version import __version__
+from tokens.views.forecast import criteria
 
 AHEAD = timedelta(days=7)
 """How long before the day a calendar reminds of it."""
@@ -34,7 +36,7 @@ def lines(events: Iterable[Event], instance: Instance, selection: Selection, mad
     The calendar of a selection and its events keep their UIDs, whatever an owner or GitLab's release is called by then.
     """
     name = f"Tokens of {printable(instance.name or 'GitLab')} that expire"
-    made = (_event(one, instance, made_at) for one in events)
+    made = (_event(one, instance, selection, made_at) for one in events)
     yield from _lines(_uid(instance, "calendar", str(selection)), name, made)
 
 
@@ -88,7 +90,7 @@ def _lines(uid: uuid.UUID, name: str, events: Iterable[CalendarEvent]) -> Iterat
     yield from (f"{line}\r" for line in calendar.to_ical().decode().split("\r\n")[:-1])
 
 
-def _event(event: Event, instance: Instance, made_at: datetime) -> CalendarEvent:
+def _event(event: Event, instance: Instance, selection: Selection, made_at: datetime) -> CalendarEvent:
     owner = event.owner
     of = f" of {_name(owner)}" if owner else ""
     ends = [
@@ -96,7 +98,7 @@ def _event(event: Event, instance: Instance, made_at: datetime) -> CalendarEvent
         *([f"{_memberships(event.memberships)} {_verb('end', event.memberships)}"] if event.memberships else []),
     ]
     uid = _uid(instance, str(event.day), f"{owner.type} {owner.id}" if owner else "")
-    return _entry(uid, event.day, ", ".join(ends), _description(event), made_at)
+    return _entry(uid, event.day, ", ".join(ends), _description(event, selection), made_at)
 
 
 def _entry(uid: uuid.UUID, day: date, summary: str, description: str, made_at: datetime) -> CalendarEvent:
@@ -120,17 +122,31 @@ def _uid(instance: Instance, *parts: str) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_URL, "\n".join([instance.url or instance.name or "", *parts]))
 
 
-def _description(event: Event) -> str:
+def _description(event: Event, selection: Selection) -> str:
     """How many of which kind, what the end of a membership means, and the command that lists the tokens."""
     found = [f"{counted(event.by_kind[kind], f'{kind} token')}" for kind in Kind if event.by_kind.get(kind)]
     if event.memberships:
         found.append("GitLab deletes a bot at the end of its membership.")
-    if event.tokens:
-        words: list[object] = ["--expires", event.day]
-        if event.owner and event.owner.name:
-            words += [OPTIONS[event.owner.type], printable(event.owner.name)]
-        found.append(Call(target=current().target).line("list", *words))  # read on another machine
+    owner = event.owner
+    # Ids may be in no file any more, and no option chooses bots that have lost their place.
+    is_told = owner is None or (owner.name and (owner.type is not OwnerType.USER or "/" not in owner.name))
+    if event.tokens and selection.ids is None and is_told:
+        found.append(Call(target=current().target).line("list", *_choosing(event, selection)))  # read elsewhere
     return "\n".join(found)
+
+
+def _choosing(event: Event, selection: Selection) -> Iterator[object]:
+    """The options of `list` that choose the tokens of an event."""
+    yield from ("--expires", event.day)
+    if selection.kinds not in (None, EVERY_KIND) or selection.others:
+        named = [*(kind for kind in Kind if kind in (selection.kinds or ())), *selection.others]
+        yield from ("--kind", ",".join(sorted(named)))
+    if selection.states != {State.ACTIVE}:
+        yield from ("--state", ",".join(sorted(selection.states)))
+    if event.owner and event.owner.name:
+        selection = replace(selection, users=(), groups=(), projects=())
+        yield from (OPTIONS[event.owner.type], printable(event.owner.name))
+    yield from criteria(selection)
 
 
 def _name(owner: Owner) -> str:

@@ -76,13 +76,15 @@ def _line(due: Due) -> str:
 def _of_token(token: DueToken) -> str:
     owner = "(no membership)" if token.owner is None else printable(token.owner)
     name = cut(printable(token.name), LONGEST)
-    return f'{near(token.expires_at)}: {token.kind} token {token.id} of {cut(owner, LONGEST)}, "{name}"'
+    earlier = "" if token.ends_on == token.expires_at else " goes with its bot's membership"
+    return f'{near(token.ends_on)}: {token.kind} token {token.id} of {cut(owner, LONGEST)}, "{name}"{earlier}'
 
 
 def _as_dict(token: DueToken) -> dict[str, object]:
     return {
         "id": token.id,
-        "expires_at": str(token.expires_at),
+        "expires_at": None if token.expires_at is None else str(token.expires_at),
+        "ends_on": str(token.ends_on),
         "kind": token.kind.value,
         "owner": token.owner,
         "name": token.name,

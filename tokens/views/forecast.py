@@ -121,15 +121,14 @@ def _day(day: date) -> str:
 
 
 def _bar(bucket: Bucket, most: int, room: int) -> str:
-    """A letter for each part of the longest bar, by kind."""
+    """A letter for each part of the longest bar, by kind; what is left by rounding down goes to the largest rests."""
     if not bucket.tokens:
         return ""
     length = _length(bucket.tokens, most, room)
-    drawn, reached = "", 0
-    for kind in EVERY:
-        reached += bucket.by_kind.get(kind, 0)
-        drawn += LETTERS[kind] * (round(reached * length / bucket.tokens) - len(drawn))
-    return drawn
+    shares = {kind: divmod(bucket.by_kind.get(kind, 0) * length, bucket.tokens) for kind in EVERY}
+    left = length - sum(letters for letters, _ in shares.values())
+    longer = sorted(EVERY, key=lambda kind: -shares[kind][1])[:left]
+    return "".join(LETTERS[kind] * (shares[kind][0] + (kind in longer)) for kind in EVERY)
 
 
 def _length(number: int, most: int, room: int) -> int:
@@ -141,7 +140,10 @@ def _cliffs(forecast: Forecast, selection: Selection) -> Iterator[str]:
     for day in forecast.cliffs:
         share = day.tokens * 100 // forecast.tokens
         yield ""
-        yield f"{near(_expiration(day.day))} has {share} % of all: {day.tokens:,} tokens."
+        what = "credentials" if forecast.kinds else "tokens"
+        yield f"{near(_expiration(day.day))} has {share} % of all: {day.tokens:,} {what}."
+        if not any(day.by_kind.get(kind) for kind in Kind):
+            continue  # no task changes other kinds
         to = _later(day.day, forecast.maximum)
         if to is None:
             yield "The maximum lifetime allows no later date: rotate them before that day."
@@ -157,10 +159,10 @@ def _selecting(selection: Selection, day: Day) -> list[str] | None:
     kinds = [kind.value for kind in Kind if day.by_kind.get(kind) and kind is not Kind.OTHER]
     # An impersonation token is taken by name alone.
     named = selection.kinds != EVERY_KIND or Kind.IMPERSONATION in day.by_kind
-    return [*(["--kind", ",".join(kinds)] if named else []), *_criteria(selection)]
+    return [*(["--kind", ",".join(kinds)] if named else []), *criteria(selection)]
 
 
-def _criteria(selection: Selection) -> Iterator[str]:
+def criteria(selection: Selection) -> Iterator[str]:
     """What was named beside kind and state, as it is typed."""
     for name, value in selection.as_dict().items():
         if name in ("expires", "kind", "state"):

@@ -70,7 +70,7 @@ def metrics(found: Gauges, seconds: float) -> str:
         )
         for token in found.each:
             owner, name = (cut(printable(text or ""), LONGEST_LABEL) for text in (token.owner, token.name))
-            single.labels(token.id, token.kind, owner, name).set(_midnight(token.expires_at))
+            single.labels(token.id, token.kind, owner, name).set(_midnight(token.ends_on))
     gauge("gitlab_tokens_last_success_timestamp_seconds", "When these numbers were read.").set(int(time.time()))
     return generate_latest(registry).decode()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from tokens.counts import counted
 from tokens.gitlab.credentials import OtherKind
 
 
@@ -11,7 +12,7 @@ def line(counts: Mapping[OtherKind, int | None]) -> Iterator[str]:
     uncounted = [kind for kind, number in counts.items() if number is None]
     parts = []
     if ending:
-        said = ", ".join(f"{number:,} {kind}" for kind, number in ending.items())
+        said = ", ".join(counted(number, kind.value) for kind, number in ending.items())
         parts.append(f"Others expire, too: {said} (--kind {','.join(ending)} shows them).")
     if uncounted:
         parts.append(f"Not counted: {', '.join(uncounted)} (--kind {uncounted[0]} shows them, or says why not).")

@@ -72,7 +72,9 @@ def screen(found: Simulation, by: str, first: int | None, columns: int | None) -
         yield from _below(_nights(found, first), NIGHTS_SHOWN, columns, first)
         return
     owners = _owners(found, OWNERS if by == "token" else first, changed=found.scenario.is_change)
-    yield from _below(owners, OWNERS_SHOWN, columns, OWNERS if by == "token" else first, "owner")
+    yield from _below(
+        owners, OWNERS_SHOWN, columns, OWNERS if by == "token" else first, "other owner" if by == "token" else "owner"
+    )
     if by == "token":
         yield from _below(_tokens(found, first), TOKENS_SHOWN, columns, first, "event")
 
@@ -95,7 +97,10 @@ def sentences(found: Simulation) -> Iterator[str]:
     if found.in_use is not None and dies:
         used, days = found.in_use, counted(found.in_use.days, "day")
         since = f" since {used.since.partition('T')[0]}" if used.since else ""
-        yield f"Of these, {used.daily:,} are used daily and {used.used:,} at all, by a log of {days}{since}."
+        yield (
+            f"Of these, {used.daily:,} {_verb(used.daily, 'are', 'is')} used daily and {used.used:,} at all, by a log "
+            f"of {days}{since}."
+        )
     spared = found.dies(Difference.SPARED)
     if spared:
         yield f"{counted(spared, 'token')} would work longer than without it."
@@ -166,15 +171,15 @@ def as_json(found: Simulation, instance: Instance, selection: Selection) -> Iter
     yield "}"
 
 
-def as_csv(found: Simulation, by: str) -> Iterator[str]:
-    """A row for each event, each owner, or each night."""
+def as_csv(found: Simulation, by: str, first: int | None) -> Iterator[str]:
+    """A row for each event, each owner, or each night; the first ones, or all."""
     if by == "night":
         yield comma_separated.line(NIGHT_FIELDS)
-        for night, numbers in by_night(found).items():
+        for night, numbers in islice(by_night(found).items(), first):
             yield comma_separated.line((str(night), *(numbers[name] for name in NIGHT_FIELDS[1:])))
         return
     fields = TOKEN_FIELDS if by == "token" else OWNER_FIELDS
-    rows = map(_token, found.tokens(None)) if by == "token" else map(_owner, found.owners(None))
+    rows = map(_token, found.tokens(first)) if by == "token" else map(_owner, found.owners(first))
     yield comma_separated.line(fields)
     for row in rows:
         yield comma_separated.line(_flat(row[name]) for name in fields)
@@ -291,7 +296,9 @@ def _below(
         least=LEAST_OF_TEXT if what == "event" else max(map(len, heading)),
     )
     if len(cells) > len(shown):
-        yield f"There are more {what}s: --first all shows them." if what != "owner" else "More owners: --by owner."
+        yield (
+            "More owners: --by owner." if what == "other owner" else f"There are more {what}s: --first all shows them."
+        )
 
 
 def _listed(name: str, rows: Iterable[Mapping[str, Any]], after: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokens.counts import counted
@@ -60,6 +60,12 @@ class Used:
     def uses(self) -> list[TokenUse]:
         """Of each token."""
         return list(self.usage.by_token.values())
+
+    @property
+    def known(self) -> Usage:
+        """The use of those that are in the database."""
+        uses = self.usage.by_token.items()
+        return replace(self.usage, by_token={id_: use for id_, use in uses if id_ in self.tokens})
 
     def over(self, address: str) -> list[tuple[RateLimit, Burst]]:
         """The limits that this address has gone beyond, without those that are off."""
@@ -146,7 +152,7 @@ def rows_by(found: Used) -> list[Row]:
 
 def as_json(found: Used, instance: Instance, selection: Selection, first: int | None) -> Iterator[str]:
     """One document in pieces, a row a line; times in ISO 8601 (UTC), null for what is not known."""
-    usage = found.usage
+    usage, known = found.usage, found.known
     head = {
         **document.head(instance),
         "selection": selection.as_dict(),
@@ -162,9 +168,9 @@ def as_json(found: Used, instance: Instance, selection: Selection, first: int | 
             "twice": list(usage.twice),
         },
         "selected": found.selected,
-        "used": usage.used(),
-        "daily": usage.daily(),
-        "daily_by_one_address": usage.daily_by_one_address(),
+        "used": known.used(),
+        "daily": known.daily(),
+        "daily_by_one_address": known.daily_by_one_address(),
         "refused": usage.tried(),
         "limits": [
             {
@@ -235,10 +241,12 @@ def _summary(found: Used) -> str:
     usage = found.usage
     if found.top_refused:
         return f"{counted(len(found.uses), 'dead token is', 'dead tokens are')} still being tried."
-    said = f"{usage.used():,} of {counted(found.selected, 'token')} are used"
-    if daily := usage.daily():
+    known = found.known
+    used = known.used()
+    said = f"{used:,} of {counted(found.selected, 'token')} {'is' if used == 1 else 'are'} used"
+    if daily := known.daily():
         said += f", {daily:,} of these daily"
-        if alone := usage.daily_by_one_address():
+        if alone := known.daily_by_one_address():
             said += f" ({alone:,} by one address)"
     return f"{said}; {counted(usage.tried(), 'token was', 'tokens were')} refused."
 

@@ -105,12 +105,16 @@ def _listed(one: str, counts: "Mapping[str, Count]") -> list[dict[str, Any]]:
     return [{one: name, "calls": count.calls, "refused": count.refused} for name, count in counts.items()]
 
 
+def _last(moment: str) -> str:
+    return f", last {to_the_minute(moment)} UTC" if moment else ""
+
+
 def _did(use: "TokenUse") -> Iterator[str]:
     """What a log says, each part with what was most."""
-    yield f"by the log {counted(use.calls, 'call')}" + (f", last {to_the_minute(use.last)} UTC" if use.last else "")
+    yield f"by the log {counted(use.calls, 'call')}" + _last(use.last_call)
     if use.refused:
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in use.reasons.items())
-        yield f"{use.refused:,} refused ({reasons})" if reasons else f"{use.refused:,} refused"
+        yield f"{use.refused:,} refused{f' ({reasons})' if reasons else ''}" + _last(use.last_refused)
     for part in PARTS:
         counts: Mapping[str, Count] = dict(getattr(use, part))
         shown = [f"{name} ({sum(count):,})" for name, count in list(counts.items())[:MOST_OF_EACH]]

@@ -112,8 +112,8 @@ def range_of(option: str, word: str) -> DateRange | None:
     return DateRange(begins, ends)
 
 
-def day_of(option: str, text: str) -> date:
-    """The one day that a word means.
+def day_of(option: str, text: str, *, past: bool = False) -> date:
+    """The one day that a word means; `past` is whether the option is about one that has been.
 
     Raises:
         UsageError: it is no day.
@@ -125,14 +125,15 @@ def day_of(option: str, text: str) -> date:
     except (ValueError, OverflowError):
         if not MONTH.fullmatch(text.strip()):
             _refuse_absent(option, text)
-        raise UsageError(f'--{option} takes a day such as 2026-12-04, today or +14d, not "{text}".') from None
+        example = "2026-06-15, today or today-14d" if past else "2026-12-04, today or +14d"
+        raise UsageError(f'--{option} takes a day such as {example}, not "{text}".') from None
 
 
 def day_before_which(_: Environment, before: str | None, older_than: str | None) -> date:
     """The day (UTC) that `--before` names, or the one that is `--older-than` ago."""
     if bool(before) == bool(older_than):
         raise UsageError("journal.prune takes one of --before DAY and --older-than PERIOD, such as --older-than 90d.")
-    return ago("older-than", older_than) if older_than else day_of("before", before or "")
+    return ago("older-than", older_than) if older_than else day_of("before", before or "", past=True)
 
 
 def date_of_demo(_: Environment, expires: str | None) -> date | None:

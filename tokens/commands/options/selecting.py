@@ -237,7 +237,7 @@ def _path(option: str, text: str) -> str:
 
 
 def _day(option: str, text: str | None) -> date | None:
-    return None if text is None else day_of(option, text)
+    return None if text is None else day_of(option, text, past=True)
 
 
 def _check_periods(state: Sequence[str] | None, within: str | None, expired_within: str | None) -> None:

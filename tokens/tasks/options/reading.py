@@ -58,7 +58,7 @@ WHOSE_OUTPUT = Option(
 GRANTS = Option(
     "grants",
     "Instead, print the least privileges for this role as SQL: analyze, list, others (kinds that are no access "
-    "tokens), history, changes, revoke, rotate.",
+    "tokens), whose, history, changes, revoke, rotate.",
     value=Value("ROLE", "the name of a role", "auditor"),
 )
 
