@@ -46,8 +46,9 @@ from tokens.gitlab.kind import State
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.credentials import MISSING
 from tokens.inventory.diagnosis import diagnose, least_privileges
-from tokens.inventory.due import due, gauges
+from tokens.inventory.due import due
 from tokens.inventory.forecast import forecast
+from tokens.inventory.gauges import gauges
 from tokens.inventory.token_columns import BY_NAME, COLUMNS, OF_LOGS
 from tokens.inventory.tokens import Layout, listed
 from tokens.rotation.candidate import Search, find

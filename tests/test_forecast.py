@@ -30,8 +30,9 @@ from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, State
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import Verdict, diagnose
-from tokens.inventory.due import due, gauges
+from tokens.inventory.due import due
 from tokens.inventory.forecast import Day, Forecast, Step, forecast
+from tokens.inventory.gauges import gauges
 from tokens.inventory.policy import facts
 from tokens.selection import EVERYTHING, Selection
 from tokens.views import forecast as view

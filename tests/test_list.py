@@ -30,8 +30,9 @@ from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import least_privileges
-from tokens.inventory.due import due, gauges
+from tokens.inventory.due import due
 from tokens.inventory.forecast import events, forecast
+from tokens.inventory.gauges import gauges
 from tokens.inventory.token_columns import BY_NAME, COLUMNS, FLAG_NAMES, UNSORTABLE
 from tokens.inventory.tokens import Layout, Listing, listed
 from tokens.selection import EVERY_STATE, EVERYTHING, Selection

@@ -25,7 +25,7 @@ from tests.testbed.factories import make_token
 from tests.testbed.processes import wait_until
 from tokens.address import Address
 from tokens.gitlab.kind import Kind, State
-from tokens.inventory.due import Gauges, KindGauge
+from tokens.inventory.gauges import Gauges, KindGauge
 from tokens.views.metrics import metrics
 
 MONITORING = Path(__file__).parent.parent / "deploy" / "monitoring"

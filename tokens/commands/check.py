@@ -17,7 +17,8 @@ from tokens.commands.show import show, tell_of_others
 from tokens.commands.whole_file import replace
 from tokens.counts import counted
 from tokens.errors import ExitStatus, TokensError, UsageError
-from tokens.inventory.due import MOST_SERIES, due, gauges
+from tokens.inventory.due import due
+from tokens.inventory.gauges import MOST_SERIES, gauges
 from tokens.selection import Selection
 from tokens.targets.places import Locate
 from tokens.terminal import console

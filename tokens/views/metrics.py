@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
-from tokens.inventory.due import CLIFF_WITHIN, UNWARNED_WITHIN, Gauges
+from tokens.inventory.gauges import CLIFF_WITHIN, UNWARNED_WITHIN, Gauges
 from tokens.terminal.paragraphs import cut
 from tokens.terminal.printable import printable
 from tokens.version import __version__

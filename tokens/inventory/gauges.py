@@ -1,0 +1,196 @@
+"""How many tokens there are and how they stand, as numbers by kind that monitoring keeps."""
+
+from dataclasses import dataclass
+
+from tokens import database
+from tokens.address import Address
+from tokens.change.plan import read_release
+from tokens.gitlab import preflight
+from tokens.gitlab.credentials import OtherKind
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression, once
+from tokens.gitlab.needs import LIST
+from tokens.gitlab.ownership import NOBODY_TOLD, PLACE
+from tokens.gitlab.schema import SETTINGS
+from tokens.inventory import credentials
+from tokens.inventory.credential_columns import Words
+from tokens.inventory.due import DueToken, each_token, expired_in_use, require_all, works_and_ends
+from tokens.inventory.ids import notes_on_ids
+from tokens.selection import BEYOND_MAXIMUM, Selection
+from tokens.unmatched import check_names, gaps
+from tokens.usage.reading import Usage
+
+MOST_SERIES = 5000  # of single tokens; one series a token is fine for some thousands
+UNWARNED_WITHIN = 30  # days
+CLIFF_WITHIN = 90  # days
+
+# What is asked of each token is asked once, in a sub-select that PostgreSQL leaves as it is because of its OFFSET.
+GAUGES = """
+    SELECT
+      t.kind,
+      count(*) FILTER (WHERE t.works) AS active,
+      count(*) FILTER (WHERE {expired}) AS expired,
+      count(*) FILTER (WHERE {revoked}) AS revoked,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 7) AS within_7,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 30) AS within_30,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 60) AS within_60,
+      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 90) AS within_90,
+      count(*) FILTER (WHERE t.works AND t.expires_at IS NULL) AS undated,
+      count(*) FILTER (WHERE t.beyond) AS beyond,
+      min(t.expires_at) FILTER (WHERE t.ends AND isfinite(t.expires_at))::text AS next
+    FROM (
+      SELECT {kind} AS kind, t.revoked, t.expires_at, {works} AS works, {ends} AS ends, {beyond} AS beyond
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+      OFFSET 0
+    ) t
+    GROUP BY t.kind
+"""
+
+# The place of a bot is looked up for those tokens alone that expire soon. An owner who is blocked cannot use them.
+UNWARNED = """
+    SELECT {kind} AS kind, count(*) AS tokens
+    FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
+    {place}
+    WHERE {condition}
+      AND {ends}
+      AND t.expires_at <= {today} + CAST(%(unwarned_within)s AS integer)
+      AND u.state = 'active'
+      AND {nobody_told}
+    GROUP BY 1
+"""
+
+FULLEST_DAY = """
+    SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
+    FROM (
+      SELECT count(*) AS tokens
+      FROM public.personal_access_tokens t
+      LEFT JOIN public.users u ON u.id = t.user_id
+      WHERE {condition}
+        AND {ends}
+        AND t.expires_at <= {today} + CAST(%(cliff_within)s AS integer)
+      GROUP BY t.expires_at
+    ) day
+"""
+
+
+@dataclass(frozen=True)
+class KindGauge:
+    """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in this number of days.
+
+    `unwarned` expire within UNWARNED_WITHIN days, have an active owner, and GitLab tells nobody. Neither this nor
+    `within` nor `next` is about a token whose successor works. `expired_in_use` is as in `Due`; None for other kinds.
+    """
+
+    kind: Kind | OtherKind
+    by_state: dict[State, int]
+    within: dict[int, int]
+    undated: int
+    next: ExpirationDate | None
+    beyond_maximum: int = 0
+    unwarned: int = 0
+    expired_in_use: int | None = None
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """What monitoring keeps: numbers by kind, and of all tokens together.
+
+    `cliff_ratio` is the share of the fullest day among all that expire within CLIFF_WITHIN days. `release` is GitLab's,
+    as far as it is known.
+    """
+
+    kinds: tuple[KindGauge, ...]
+    cliff_ratio: float = 0.0
+    release: str | None = None
+    each: tuple[DueToken, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def gauges(
+    address: Address,
+    selection: Selection,
+    *,
+    release: str | None = None,
+    ci: Address | None = None,
+    most_of_each: int | None = None,
+    usage: Usage | None = None,
+) -> Gauges:
+    """The tokens of `selection` by kind, every kind that can be named, those without tokens too.
+
+    `release` is GitLab's version where it is known; else the database tells. With `most_of_each` every token comes that
+    works and has a date, if there are no more than that. Tokens of GitLab's own bots, and those without an owner, are
+    left out: nobody can do anything about them. Other kinds are among them where they were named. `usage` is what logs
+    say.
+
+    Raises what `tokens.inventory.due.due` raises.
+    """
+    with database.reading(address) as connection:
+        schema = preflight.check(connection, LIST)
+        check_names(connection, schema, selection)
+        condition = selection.condition(schema)
+        parts = {"kind": kind_expression(schema), "today": TODAY, "condition": condition.sql}
+        ends = works_and_ends(connection, schema)
+        maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
+        statement = GAUGES.format(
+            works=WORKS,
+            ends=ends,
+            expired=STATE_CONDITIONS[State.EXPIRED],
+            revoked=STATE_CONDITIONS[State.REVOKED],
+            beyond=f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
+            **parts,
+        )
+        rows = {Kind(row.kind): row for row in count_by_kind(connection, statement, **condition.parameters)}
+        statement = UNWARNED.format(ends=ends, place=PLACE.strip(), nobody_told=NOBODY_TOLD.strip(), **parts)
+        unwarned = {
+            Kind(row.kind): row.tokens
+            for row in connection.rows(once(statement), unwarned_within=UNWARNED_WITHIN, **condition.parameters)
+        }
+        statement = once(FULLEST_DAY.format(ends=ends, **parts))
+        day = connection.row(statement, cliff_within=CLIFF_WITHIN, **condition.parameters)
+        each = tuple(each_token(connection, schema, condition, most_of_each))
+        in_use = None if usage is None else expired_in_use(connection, schema, condition, usage)
+        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not rows)
+        release = release or read_release(connection, schema)
+        with credentials.named(connection, schema, ci, selection) as named:
+            require_all(named)
+            others = [_gauge(kind, row) for kind, row in named.each(_gauges)]
+    kinds = (
+        _gauge(kind, rows.get(kind), unwarned.get(kind, 0), None if in_use is None else in_use.get(kind, 0))
+        for kind in Kind
+        if kind is not Kind.OTHER
+    )
+    ratio = day.fullest / day.tokens if day.tokens else 0.0
+    return Gauges((*kinds, *others), ratio, release, each, notes)
+
+
+def _gauges(words: Words) -> str:
+    within = {days: f"{words.moment} < CAST({TODAY} + {days + 1} AS timestamptz)" for days in (7, 30, 60, 90)}
+    counts = {
+        **{state.value: words.is_in(state) for state in State},
+        **{f"within_{days}": f"{words.works} AND {ends}" for days, ends in within.items()},
+        "undated": f"{words.works} AND {words.moment} IS NULL",
+    }
+    columns = [f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in counts.items()]
+    dated = f"{words.works} AND isfinite({words.moment})"
+    soonest = f"min(CAST({words.moment} AT TIME ZONE 'UTC' AS date)) FILTER (WHERE {dated})"
+    return ",\n      ".join((*columns, f"CAST({soonest} AS text) AS next"))
+
+
+def _gauge(kind: Kind | OtherKind, row: object, unwarned: int = 0, expired_in_use: int | None = None) -> KindGauge:
+    def of(name: str) -> int:
+        return int(getattr(row, name, 0))
+
+    first = getattr(row, "next", None)
+    return KindGauge(
+        kind,
+        {state: of(state.value) for state in State},
+        {days: of(f"within_{days}") for days in (7, 30, 60, 90)},
+        of("undated"),
+        None if first is None else ExpirationDate.stored(first),
+        of("beyond"),
+        unwarned,
+        expired_in_use,
+    )
