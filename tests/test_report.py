@@ -165,6 +165,40 @@ def test_the_page_begins_with_the_sentence_that_matters(page: Show) -> None:
     assert made.count('<svg viewBox="0 0 124 106" role="img"') == 12
 
 
+def test_a_token_that_goes_with_its_bot_is_among_what_stops_working(gitlab_database: Address, page: Show) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        group = make_group(connection, path="platform")
+        for number, (membership, token) in enumerate(((5, 200), (-1, None), (80, 20), (80, 85), (100, 200))):
+            bot = make_user(connection, user_type=6)
+            make_membership(connection, user_id=bot, group_id=group, expires_at=after(membership))
+            ends = None if token is None else after(token)
+            make_token(connection, user_id=bot, expires_at=ends, name=f"number {number}", last_used_at="now")
+    found = report(gitlab_database, EVERYTHING)
+    assert found.soon == Soon(week=2, month=3, quarter=4, used=3, unwarned_month=3, unwarned_quarter=4)
+    shown = [(row.name, row.ends_on, row.expires_at) for row in found.soonest.rows]
+    assert shown == [
+        ("number 1", day(1), None),
+        ("number 0", day(5), day(200)),
+        ("number 2", day(20), day(20)),
+        ("number 3", day(80), day(85)),
+    ]
+    assert [row.name for row in found.unwarned.rows] == [row.name for row in found.soonest.rows]
+    assert [(row.owner, row.renew, row.first) for row in found.owners.rows] == [("platform", 3, day(1))]
+    said = text_of(page())
+    assert "3 tokens stop working in the next 30 days. 3 of them were used in the last week" in said
+    assert said.count("with its bot's membership") == 6  # in two tables
+
+
+def test_a_blocked_owner_is_not_among_those_whom_nobody_warns(gitlab_database: Address) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        for state in ("active", "blocked", "deactivated"):
+            account = make_user(connection, user_type=13, state=state)
+            make_token(connection, user_id=account, expires_at=after(9), name=state)
+    found = report(gitlab_database, EVERYTHING)
+    assert (found.soon.month, found.soon.unwarned_month, found.soon.unwarned_quarter) == (3, 1, 1)
+    assert [row.name for row in found.unwarned.rows] == ["active"]
+
+
 @pytest.mark.usefixtures("tokens")
 def test_no_address_is_in_it_unasked(page: Show) -> None:
     assert "@" not in page().replace("@media", "").replace("@page", "")

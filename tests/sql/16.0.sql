@@ -1975,20 +1975,28 @@ WITH going AS MATERIALIZED (
     LIMIT CAST($2 AS bigint) + 1;
 
 -- check
-SELECT
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    )
+    SELECT
       t.kind,
       count(*) FILTER (WHERE t.works) AS active,
       count(*) FILTER (WHERE t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) AS expired,
       count(*) FILTER (WHERE t.revoked IS TRUE) AS revoked,
-      count(*) FILTER (WHERE t.ends AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 7) AS within_7,
-      count(*) FILTER (WHERE t.ends AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 30) AS within_30,
-      count(*) FILTER (WHERE t.ends AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 60) AS within_60,
-      count(*) FILTER (WHERE t.ends AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 90) AS within_90,
+      count(*) FILTER (WHERE t.ends AND t.ends_on <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 7) AS within_7,
+      count(*) FILTER (WHERE t.ends AND t.ends_on <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 30) AS within_30,
+      count(*) FILTER (WHERE t.ends AND t.ends_on <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 60) AS within_60,
+      count(*) FILTER (WHERE t.ends AND t.ends_on <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 90) AS within_90,
       count(*) FILTER (WHERE t.works AND t.expires_at IS NULL) AS undated,
       count(*) FILTER (WHERE t.beyond) AS beyond,
-      min(t.expires_at) FILTER (WHERE t.ends AND isfinite(t.expires_at))::text AS next
+      min(t.ends_on) FILTER (WHERE t.ends AND isfinite(t.ends_on))::text AS next
     FROM (
-      SELECT 
+      SELECT
+        
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -2010,7 +2018,8 @@ SELECT
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END
- AS kind, t.revoked, t.expires_at, (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+ AS kind, t.revoked, t.expires_at, LEAST(t.expires_at, going.day) AS ends_on,
+        (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2049,13 +2058,21 @@ SELECT
   ) AS beyond
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE TRUE
       OFFSET 0
     ) t
     GROUP BY t.kind;
 
 -- check
-SELECT 
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    )
+    SELECT 
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -2080,6 +2097,7 @@ SELECT
  AS kind, count(*) AS tokens
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN going ON going.user_id = t.user_id
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2121,7 +2139,7 @@ SELECT
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
         )
       ))
-      AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
       AND u.state = 'active'
       AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
@@ -2140,11 +2158,19 @@ SELECT
     GROUP BY 1;
 
 -- check
-SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    )
+    SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
     FROM (
       SELECT count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE TRUE
         AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
         (t.id IN (
@@ -2178,26 +2204,34 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
         )
       ))
-        AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY t.expires_at
+        AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      GROUP BY LEAST(t.expires_at, going.day)
     ) day;
 
 -- report
-WITH accounts AS MATERIALIZED (
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    ),
+    accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
         t.revoked,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
         count(*) FILTER (
-          WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND t.last_used_at >= now() - interval '7 days'
+          WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND t.last_used_at >= now() - interval '7 days'
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2243,7 +2277,8 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE u.state = 'active'
+        AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2366,18 +2401,26 @@ SELECT t.expires_at::text AS expires_at,
     GROUP BY t.expires_at, 2;
 
 -- report
-WITH accounts AS MATERIALIZED (
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    ),
+    accounts AS MATERIALIZED (
       SELECT
         t.user_id,
-        count(*) FILTER (WHERE t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)) AS ended,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date)) AS ended,
         count(*) FILTER (WHERE t.last_used_at IS NULL) AS never_used,
-        min(t.expires_at) AS first
+        min(LEAST(t.expires_at, going.day)) AS first
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
-        AND t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
+        AND LEAST(t.expires_at, going.day) BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
         AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2441,12 +2484,20 @@ WITH accounts AS MATERIALIZED (
     LIMIT 100;
 
 -- report
-WITH chosen AS MATERIALIZED (
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    ),
+    chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2478,12 +2529,13 @@ WITH chosen AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       )
-      ORDER BY t.expires_at, t.id
+      ORDER BY LEAST(t.expires_at, going.day), t.id
       LIMIT 100
     )
     SELECT
       t.id,
       t.expires_at::text AS expires_at,
+      CAST(LEAST(t.expires_at, going.day) AS text) AS ends_on,
       
     CASE
       WHEN t.impersonation THEN 'impersonation'
@@ -2515,6 +2567,7 @@ WITH chosen AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN going ON going.user_id = t.user_id
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2523,24 +2576,32 @@ WITH chosen AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-    ORDER BY t.expires_at, t.id;
+    ORDER BY LEAST(t.expires_at, going.day), t.id;
 
 -- report
-WITH accounts AS MATERIALIZED (
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    ),
+    accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
         t.revoked,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
         count(*) FILTER (
-          WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND t.last_used_at >= now() - interval '7 days'
+          WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND t.last_used_at >= now() - interval '7 days'
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
       GROUP BY t.user_id, t.impersonation, t.revoked
     ),
     unwarned AS MATERIALIZED (
@@ -2555,7 +2616,8 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE u.state = 'active'
+        AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2569,12 +2631,14 @@ WITH accounts AS MATERIALIZED (
         AND person.state = 'active')
         ELSE true
       END
-    ), chosen AS MATERIALIZED (
+    ),
+    chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2606,12 +2670,13 @@ WITH accounts AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) AND (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
-      ORDER BY t.expires_at, t.id
+      ORDER BY LEAST(t.expires_at, going.day), t.id
       LIMIT 100
     )
     SELECT
       t.id,
       t.expires_at::text AS expires_at,
+      CAST(LEAST(t.expires_at, going.day) AS text) AS ends_on,
       
     CASE
       WHEN t.impersonation THEN 'impersonation'
@@ -2643,6 +2708,7 @@ WITH accounts AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN going ON going.user_id = t.user_id
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2651,13 +2717,21 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-    ORDER BY t.expires_at, t.id;
+    ORDER BY LEAST(t.expires_at, going.day), t.id;
 
 -- report
-WITH chosen AS MATERIALIZED (
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    ),
+    chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NULL AND t.last_used_at IS NULL
       ORDER BY t.created_at, t.id
@@ -2666,6 +2740,7 @@ WITH chosen AS MATERIALIZED (
     SELECT
       t.id,
       t.expires_at::text AS expires_at,
+      CAST(LEAST(t.expires_at, going.day) AS text) AS ends_on,
       
     CASE
       WHEN t.impersonation THEN 'impersonation'
@@ -2697,6 +2772,7 @@ WITH chosen AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN going ON going.user_id = t.user_id
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -3851,27 +3927,35 @@ SELECT
     GROUP BY 1;
 
 -- report
-WITH accounts AS MATERIALIZED (
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    ),
+    accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
         t.revoked,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
         count(*) FILTER (
-          WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND COALESCE(logged.daily, false)
+          WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND COALESCE(logged.daily, false)
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($1 AS bigint[]),
-        CAST($2 AS float8[]),
-        CAST($3 AS bigint[]),
-        CAST($4 AS boolean[])
+        CAST($2 AS bigint[]),
+        CAST($3 AS float8[]),
+        CAST($4 AS bigint[]),
+        CAST($5 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -3917,7 +4001,8 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE u.state = 'active'
+        AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -3942,26 +4027,34 @@ WITH accounts AS MATERIALIZED (
     FROM accounts;
 
 -- report
-WITH accounts AS MATERIALIZED (
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    ),
+    accounts AS MATERIALIZED (
       SELECT
         t.user_id,
-        count(*) FILTER (WHERE t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date)) AS ended,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date)) AS ended,
         count(*) FILTER (WHERE t.last_used_at IS NULL) AS never_used,
-        min(t.expires_at) AS first,
+        min(LEAST(t.expires_at, going.day)) AS first,
         count(*) FILTER (WHERE COALESCE(logged.daily, false)) AS daily,
         count(*) FILTER (WHERE COALESCE(logged.refused > 0, false)) AS tried
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($1 AS bigint[]),
-        CAST($2 AS float8[]),
-        CAST($3 AS bigint[]),
-        CAST($4 AS boolean[])
+        CAST($2 AS bigint[]),
+        CAST($3 AS float8[]),
+        CAST($4 AS bigint[]),
+        CAST($5 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
-        AND t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
+        AND LEAST(t.expires_at, going.day) BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
         AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4027,27 +4120,35 @@ WITH accounts AS MATERIALIZED (
     LIMIT 100;
 
 -- report
-WITH accounts AS MATERIALIZED (
+WITH going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+      GROUP BY m.user_id
+    ),
+    accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
         t.revoked,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
-        count(*) FILTER (WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
+        count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
         count(*) FILTER (
-          WHERE t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND COALESCE(logged.daily, false)
+          WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30 AND COALESCE(logged.daily, false)
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($1 AS bigint[]),
-        CAST($2 AS float8[]),
-        CAST($3 AS bigint[]),
-        CAST($4 AS boolean[])
+        CAST($2 AS bigint[]),
+        CAST($3 AS float8[]),
+        CAST($4 AS bigint[]),
+        CAST($5 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
       GROUP BY t.user_id, t.impersonation, t.revoked
     ),
     unwarned AS MATERIALIZED (
@@ -4062,7 +4163,8 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE u.state = 'active'
+        AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4076,12 +4178,14 @@ WITH accounts AS MATERIALIZED (
         AND person.state = 'active')
         ELSE true
       END
-    ), chosen AS MATERIALIZED (
+    ),
+    chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
+      LEFT JOIN going ON going.user_id = t.user_id
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -4113,12 +4217,13 @@ WITH accounts AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) AND (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
-      ORDER BY t.expires_at, t.id
+      ORDER BY LEAST(t.expires_at, going.day), t.id
       LIMIT 100
     )
     SELECT
       t.id,
       t.expires_at::text AS expires_at,
+      CAST(LEAST(t.expires_at, going.day) AS text) AS ends_on,
       
     CASE
       WHEN t.impersonation THEN 'impersonation'
@@ -4150,6 +4255,7 @@ WITH accounts AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
+    LEFT JOIN going ON going.user_id = t.user_id
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -4158,7 +4264,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-    ORDER BY t.expires_at, t.id;
+    ORDER BY LEAST(t.expires_at, going.day), t.id;
 
 -- report
 SELECT

@@ -45,3 +45,18 @@ def ends_before(new: str) -> str:
       AND m.requested_at IS NULL
       AND m.expires_at < COALESCE({new}, CAST('infinity' AS date))
     )"""
+
+
+GOING = """going AS MATERIALIZED (
+      SELECT m.user_id, GREATEST(min(m.expires_at), {today} + 1) AS day
+      FROM public.members m
+      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+      WHERE m.requested_at IS NULL AND m.expires_at <= {today} + CAST(%(going_within)s AS integer)
+      GROUP BY m.user_id
+    )"""
+"""SQL, a common table expression: the bots that go within `going_within` days, each with its first membership's end."""
+
+BOTS_THAT_GO = "LEFT JOIN going ON going.user_id = t.user_id"
+
+ENDS_ON = "LEAST(t.expires_at, going.day)"
+"""SQL beside both: the day on which a token that works ends, on its date or before with the membership of its bot."""

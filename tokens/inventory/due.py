@@ -11,6 +11,7 @@ from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression, once
+from tokens.gitlab.membership import BOTS_THAT_GO, ENDS_ON, GOING
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import PLACE, owner_shown
 from tokens.gitlab.schema import Schema
@@ -24,33 +25,21 @@ from tokens.selection import Condition, DateRange, Selection
 from tokens.unmatched import check_names, gaps
 from tokens.usage.reading import Usage
 
-# A bot goes with its first membership that ends, and its tokens with it, whatever their dates.
-GOING = """
-    WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), {today} + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= {today} + CAST(%(within)s AS integer)
-      GROUP BY m.user_id
-    )"""
-BOTS_THAT_GO = "LEFT JOIN going ON going.user_id = t.user_id"
-ENDS_ON = "LEAST(t.expires_at, going.day)"
-
-DUE = """
-    {going}
+DUE = f"""
+    WITH {GOING}
     SELECT
-      min({ends_on})::text AS first,
+      min({ENDS_ON})::text AS first,
       count(*) AS warning,
-      count(*) FILTER (WHERE {ends_on} <= {today} + CAST(%(critical)s AS integer)) AS critical
+      count(*) FILTER (WHERE {ENDS_ON} <= {{today}} + CAST(%(critical)s AS integer)) AS critical
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    {bots_that_go}
-    WHERE {condition}
+    {BOTS_THAT_GO}
+    WHERE {{condition}}
       AND t.revoked IS NOT TRUE
-      AND COALESCE(t.expires_at > {today}, true)
-      AND {ends_on} <= {today} + CAST(%(within)s AS integer)
-      {not_renewed}
-"""
+      AND COALESCE(t.expires_at > {{today}}, true)
+      AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
+      {{not_renewed}}
+"""  # noqa: S608 - constants
 
 # Of few tokens, each of which is found by its id.
 EXPIRED_IN_USE = """
@@ -64,26 +53,26 @@ EXPIRED_IN_USE = """
 """
 AS_EXPIRED = "token_expired"  # GitLab's word for why it has refused a token
 
-EACH = """
-    {going}
+EACH = f"""
+    WITH {GOING}
     SELECT
       t.id,
-      {kind} AS kind,
-      {owner} AS owner,
+      {{kind}} AS kind,
+      {{owner}} AS owner,
       t.name,
-      CAST({ends_on} AS text) AS ends_on,
+      CAST({ENDS_ON} AS text) AS ends_on,
       t.expires_at::text AS expires_at
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    {bots_that_go}
-    {place}
-    WHERE {condition}
-      AND {ends}
-      AND isfinite({ends_on})
-      AND {ends_on} <= {today} + CAST(%(within)s AS integer)
-    ORDER BY {ends_on}, t.id
+    {BOTS_THAT_GO}
+    {{place}}
+    WHERE {{condition}}
+      AND {{ends}}
+      AND isfinite({ENDS_ON})
+      AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
+    ORDER BY {ENDS_ON}, t.id
     LIMIT CAST(%(each_most)s AS bigint) + 1
-"""
+"""  # noqa: S608 - constants
 FOR_EVER = 3_660_000  # days, ten thousand years
 
 
@@ -92,7 +81,7 @@ class DueToken:
     """One token that will stop working; `owner` is None for a bot that has lost its project or group.
 
     `expires_at` is its date, None where it has none. `ends_on` is the day on which it stops working: that date, or the
-    day before it on which its bot goes, where that was asked for.
+    day before it on which its bot goes.
     """
 
     id: int
@@ -160,15 +149,8 @@ def due(
         condition = selection.condition(schema)
         line = read_line(connection, schema)
         not_renewed = f"AND NOT {line.has_live}" if line else ""
-        statement = DUE.format(
-            going=GOING.format(today=TODAY).strip(),
-            bots_that_go=BOTS_THAT_GO,
-            ends_on=ENDS_ON,
-            condition=condition.sql,
-            today=TODAY,
-            not_renewed=not_renewed,
-        )
-        rows = [connection.row(once(statement), within=warn, critical=critical, **condition.parameters)]
+        statement = once(DUE.format(condition=condition.sql, today=TODAY, not_renewed=not_renewed))
+        rows = [connection.row(statement, going_within=warn, critical=critical, **condition.parameters)]
         window = DateRange(today, today + warn, from_now=True)
         with credentials.named(connection, schema, ci, selection) as named:
             require_all(named)
@@ -219,14 +201,11 @@ def expired_in_use(connection: Connection, schema: Schema, condition: Condition,
 def each_token(
     connection: Connection, schema: Schema, condition: Condition, most: int | None, due_within: int | None = None
 ) -> Iterator[DueToken]:
-    """The tokens that stop working within this number of days, else all that have a date; none without `most`."""
+    """The tokens that stop working within this number of days, else all that will ever; none without `most`."""
     if most is None:
         return
     within = FOR_EVER if due_within is None else due_within
     statement = EACH.format(
-        going="" if due_within is None else GOING.format(today=TODAY).strip(),
-        bots_that_go="" if due_within is None else BOTS_THAT_GO,
-        ends_on="t.expires_at" if due_within is None else ENDS_ON,
         kind=kind_expression(schema),
         owner=owner_shown(schema),
         place=PLACE.strip(),
@@ -234,7 +213,7 @@ def each_token(
         ends=works_and_ends(connection, schema),
         today=TODAY,
     )
-    found = list(connection.rows(once(statement), within=within, each_most=most, **condition.parameters))
+    found = list(connection.rows(once(statement), going_within=within, each_most=most, **condition.parameters))
     if len(found) > most:
         raise Refused(
             f"--each would show more than {most:,} tokens, which is too much for monitoring: choose fewer, such as "

@@ -9,12 +9,13 @@ from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression, once
+from tokens.gitlab.membership import BOTS_THAT_GO, ENDS_ON, GOING
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE
 from tokens.gitlab.schema import SETTINGS
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
-from tokens.inventory.due import DueToken, each_token, expired_in_use, require_all, works_and_ends
+from tokens.inventory.due import FOR_EVER, DueToken, each_token, expired_in_use, require_all, works_and_ends
 from tokens.inventory.ids import notes_on_ids
 from tokens.selection import BEYOND_MAXIMUM, Selection
 from tokens.unmatched import check_names, gaps
@@ -25,62 +26,72 @@ UNWARNED_WITHIN = 30  # days
 CLIFF_WITHIN = 90  # days
 
 # What is asked of each token is asked once, in a sub-select that PostgreSQL leaves as it is because of its OFFSET.
-GAUGES = """
+GAUGES = f"""
+    WITH {GOING}
     SELECT
       t.kind,
       count(*) FILTER (WHERE t.works) AS active,
-      count(*) FILTER (WHERE {expired}) AS expired,
-      count(*) FILTER (WHERE {revoked}) AS revoked,
-      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 7) AS within_7,
-      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 30) AS within_30,
-      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 60) AS within_60,
-      count(*) FILTER (WHERE t.ends AND t.expires_at <= {today} + 90) AS within_90,
+      count(*) FILTER (WHERE {{expired}}) AS expired,
+      count(*) FILTER (WHERE {{revoked}}) AS revoked,
+      count(*) FILTER (WHERE t.ends AND t.ends_on <= {{today}} + 7) AS within_7,
+      count(*) FILTER (WHERE t.ends AND t.ends_on <= {{today}} + 30) AS within_30,
+      count(*) FILTER (WHERE t.ends AND t.ends_on <= {{today}} + 60) AS within_60,
+      count(*) FILTER (WHERE t.ends AND t.ends_on <= {{today}} + 90) AS within_90,
       count(*) FILTER (WHERE t.works AND t.expires_at IS NULL) AS undated,
       count(*) FILTER (WHERE t.beyond) AS beyond,
-      min(t.expires_at) FILTER (WHERE t.ends AND isfinite(t.expires_at))::text AS next
+      min(t.ends_on) FILTER (WHERE t.ends AND isfinite(t.ends_on))::text AS next
     FROM (
-      SELECT {kind} AS kind, t.revoked, t.expires_at, {works} AS works, {ends} AS ends, {beyond} AS beyond
+      SELECT
+        {{kind}} AS kind, t.revoked, t.expires_at, {ENDS_ON} AS ends_on,
+        {{works}} AS works, {{ends}} AS ends, {{beyond}} AS beyond
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE {condition}
+      {BOTS_THAT_GO}
+      WHERE {{condition}}
       OFFSET 0
     ) t
     GROUP BY t.kind
-"""
+"""  # noqa: S608 - constants
 
-# The place of a bot is looked up for those tokens alone that expire soon. An owner who is blocked cannot use them.
-UNWARNED = """
-    SELECT {kind} AS kind, count(*) AS tokens
+# The place of a bot is looked up for those tokens alone that end soon. An owner who is blocked cannot use them.
+UNWARNED = f"""
+    WITH {GOING}
+    SELECT {{kind}} AS kind, count(*) AS tokens
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    {place}
-    WHERE {condition}
-      AND {ends}
-      AND t.expires_at <= {today} + CAST(%(unwarned_within)s AS integer)
+    {BOTS_THAT_GO}
+    {{place}}
+    WHERE {{condition}}
+      AND {{ends}}
+      AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
       AND u.state = 'active'
-      AND {nobody_told}
+      AND {{nobody_told}}
     GROUP BY 1
-"""
+"""  # noqa: S608 - constants
 
-FULLEST_DAY = """
+FULLEST_DAY = f"""
+    WITH {GOING}
     SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
     FROM (
       SELECT count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE {condition}
-        AND {ends}
-        AND t.expires_at <= {today} + CAST(%(cliff_within)s AS integer)
-      GROUP BY t.expires_at
+      {BOTS_THAT_GO}
+      WHERE {{condition}}
+        AND {{ends}}
+        AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
+      GROUP BY {ENDS_ON}
     ) day
-"""
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)
 class KindGauge:
-    """The tokens of one kind as numbers that monitoring keeps; `within` has those that expire in this number of days.
+    """The tokens of one kind as numbers that monitoring keeps; `within` has those that end in this number of days.
 
-    `unwarned` expire within UNWARNED_WITHIN days, have an active owner, and GitLab tells nobody. Neither this nor
+    A token ends on its date, or before with the membership of its bot.
+
+    `unwarned` end within UNWARNED_WITHIN days, have an active owner, and GitLab tells nobody. Neither this nor
     `within` nor `next` is about a token whose successor works. `expired_in_use` is as in `Due`; None for other kinds.
     """
 
@@ -121,7 +132,7 @@ def gauges(
     """The tokens of `selection` by kind, every kind that can be named, those without tokens too.
 
     `release` is GitLab's version where it is known; else the database tells. With `most_of_each` every token comes that
-    works and has a date, if there are no more than that. Tokens of GitLab's own bots, and those without an owner, are
+    works and will end, if there are no more than that. Tokens of GitLab's own bots, and those without an owner, are
     left out: nobody can do anything about them. Other kinds are among them where they were named. `usage` is what logs
     say.
 
@@ -142,14 +153,17 @@ def gauges(
             beyond=f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
             **parts,
         )
-        rows = {Kind(row.kind): row for row in count_by_kind(connection, statement, **condition.parameters)}
+        rows = {
+            Kind(row.kind): row
+            for row in count_by_kind(connection, statement, going_within=FOR_EVER, **condition.parameters)
+        }
         statement = UNWARNED.format(ends=ends, place=PLACE.strip(), nobody_told=NOBODY_TOLD.strip(), **parts)
         unwarned = {
             Kind(row.kind): row.tokens
-            for row in connection.rows(once(statement), unwarned_within=UNWARNED_WITHIN, **condition.parameters)
+            for row in connection.rows(once(statement), going_within=UNWARNED_WITHIN, **condition.parameters)
         }
         statement = once(FULLEST_DAY.format(ends=ends, **parts))
-        day = connection.row(statement, cliff_within=CLIFF_WITHIN, **condition.parameters)
+        day = connection.row(statement, going_within=CLIFF_WITHIN, **condition.parameters)
         each = tuple(each_token(connection, schema, condition, most_of_each))
         in_use = None if usage is None else expired_in_use(connection, schema, condition, usage)
         notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not rows)

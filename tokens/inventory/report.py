@@ -15,6 +15,7 @@ from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import PROJECT_BOT, STATE_EXPRESSION, TODAY, WORKS, Kind, State, kind_expression
+from tokens.gitlab.membership import BOTS_THAT_GO, ENDS_ON, GOING
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
 from tokens.gitlab.schema import Schema
@@ -31,6 +32,7 @@ from tokens.unmatched import check_names
 from tokens.usage.reading import Usage
 
 ROWS = 100  # of each table
+MONTH, QUARTER = 30, 90  # days
 MONTHS = 12  # that the calendar has, the one of tomorrow included
 TEXT = 300  # characters of a name or path that are read
 OTHER_COLUMNS = ("id", "expires_at", "kind", "owner", "name")
@@ -39,32 +41,35 @@ Row = TypeVar("Row")
 
 # Whom GitLab mails is the same for all tokens of an account but for these two columns, and there are far fewer accounts
 # than tokens to be looked up.
-ACCOUNTS = """
-    WITH accounts AS MATERIALIZED (
+ACCOUNTS = f"""
+    WITH {GOING},
+    accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
         t.revoked,
-        count(*) FILTER (WHERE t.expires_at <= {today} + 7) AS week,
-        count(*) FILTER (WHERE t.expires_at <= {today} + 30) AS month,
+        count(*) FILTER (WHERE {ENDS_ON} <= {{today}} + 7) AS week,
+        count(*) FILTER (WHERE {ENDS_ON} <= {{today}} + 30) AS month,
         count(*) AS quarter,
         count(*) FILTER (
-          WHERE t.expires_at <= {today} + 30 AND {used}
+          WHERE {ENDS_ON} <= {{today}} + 30 AND {{used}}
         ) AS used
       FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id{logged}
-      WHERE {condition}
-        AND {ending}
+      LEFT JOIN public.users u ON u.id = t.user_id{{logged}}
+      {BOTS_THAT_GO}
+      WHERE {{condition}}
+        AND {{ending}}
       GROUP BY t.user_id, t.impersonation, t.revoked
     ),
     unwarned AS MATERIALIZED (
       SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
-      {place}
-      WHERE {nobody_told}
+      {{place}}
+      WHERE u.state = 'active'
+        AND {{nobody_told}}
     )
-"""
+"""  # noqa: S608 - constants
 
 SOON = """
     SELECT
@@ -81,31 +86,35 @@ UNWARNED = """
 """
 
 # The tokens that are shown are found first, so that nothing is looked up about those that are not.
-TOKENS = """
-    {with_accounts} chosen AS MATERIALIZED (
+TOKENS = f"""
+    {{beginning}},
+    chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      WHERE {condition}
-        AND {which}
-      ORDER BY {order}
-      LIMIT {rows}
+      {BOTS_THAT_GO}
+      WHERE {{condition}}
+        AND {{which}}
+      ORDER BY {{order}}
+      LIMIT {{rows}}
     )
     SELECT
       t.id,
       t.expires_at::text AS expires_at,
-      {kind} AS kind,
-      left({owner}, {text}) AS owner,
-      left(t.name, {text}) AS name,
+      CAST({ENDS_ON} AS text) AS ends_on,
+      {{kind}} AS kind,
+      left({{owner}}, {{text}}) AS owner,
+      left(t.name, {{text}}) AS name,
       to_char(t.created_at, 'YYYY-MM-DD') AS created_at,
       to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS last_used_at,
-      {email} AS email
+      {{email}} AS email
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    {place}
-    ORDER BY {order}
-"""
+    {BOTS_THAT_GO}
+    {{place}}
+    ORDER BY {{order}}
+"""  # noqa: S608 - constants
 
 COUNT = """
     SELECT count(*) AS tokens
@@ -116,43 +125,45 @@ COUNT = """
 """
 
 # By account first: of a million tokens far fewer accounts are left to be looked up.
-OWNERS = """
-    WITH accounts AS MATERIALIZED (
+OWNERS = f"""
+    WITH {GOING},
+    accounts AS MATERIALIZED (
       SELECT
         t.user_id,
-        count(*) FILTER (WHERE t.expires_at > {today}) AS renew,
-        count(*) FILTER (WHERE t.expires_at <= {today}) AS ended,
+        count(*) FILTER (WHERE {ENDS_ON} > {{today}}) AS renew,
+        count(*) FILTER (WHERE {ENDS_ON} <= {{today}}) AS ended,
         count(*) FILTER (WHERE t.last_used_at IS NULL) AS never_used,
-        min(t.expires_at) AS first{use_of_account}
+        min({ENDS_ON}) AS first{{use_of_account}}
       FROM public.personal_access_tokens t
-      LEFT JOIN public.users u ON u.id = t.user_id{logged}
-      WHERE {condition}
+      LEFT JOIN public.users u ON u.id = t.user_id{{logged}}
+      {BOTS_THAT_GO}
+      WHERE {{condition}}
         AND t.revoked IS NOT TRUE
-        AND t.expires_at BETWEEN {today} - 30 AND {today} + 30
-        {not_renewed}
+        AND {ENDS_ON} BETWEEN {{today}} - 30 AND {{today}} + 30
+        {{not_renewed}}
       GROUP BY t.user_id
     ),
     owners AS (
       SELECT
-        CASE WHEN u.user_type = {bot} THEN place.source_type ELSE 'User' END AS owner_type,
-        CASE WHEN u.user_type = {bot} THEN place.source_id ELSE u.id END AS owner_id,
-        min({owner}) AS owner,
-        min({email}) AS email,
+        CASE WHEN u.user_type = {{bot}} THEN place.source_type ELSE 'User' END AS owner_type,
+        CASE WHEN u.user_type = {{bot}} THEN place.source_id ELSE u.id END AS owner_id,
+        min({{owner}}) AS owner,
+        min({{email}}) AS email,
         CAST(sum(accounts.renew) AS bigint) AS renew,
         CAST(sum(accounts.ended) AS bigint) AS ended,
         CAST(sum(accounts.never_used) AS bigint) AS never_used,
-        min(accounts.first)::text AS first{use_of_owner},
+        min(accounts.first)::text AS first{{use_of_owner}},
         count(*) OVER () AS found
       FROM accounts
       LEFT JOIN public.users u ON u.id = accounts.user_id
-      {place}
+      {{place}}
       GROUP BY 1, 2
     )
-    SELECT owner_type, left(owner, {text}) AS owner, email, renew, ended, never_used, first{use}, found
+    SELECT owner_type, left(owner, {{text}}) AS owner, email, renew, ended, never_used, first{{use}}, found
     FROM owners
     ORDER BY renew + ended DESC, first, owner
-    LIMIT {rows}
-"""
+    LIMIT {{rows}}
+"""  # noqa: S608 - constants
 
 USED_LATELY = "t.last_used_at >= now() - interval '7 days'"
 
@@ -236,8 +247,9 @@ class Top(Generic[Row]):
 class Soon:
     """Tokens that stop working within 7, 30 and 90 days (UTC), each counting those before.
 
-    Of those within 30 days `used` were used in the last 7; where there are logs, these say that they are used daily.
-    Nobody is warned of `unwarned_month` and `unwarned_quarter`. A token whose successor works is not among them.
+    A token ends on its date, or before with the membership of its bot. One whose successor works is not among them. Of
+    those within 30 days `used` were used in the last 7; where there are logs, these say that they are used daily.
+    Nobody is warned of `unwarned_month` and `unwarned_quarter`, whose owners are active.
     """
 
     week: int
@@ -250,10 +262,14 @@ class Soon:
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A token in a table; days in ISO 8601 (UTC), None where there is none. `name` and `owner` may be cut."""
+    """A token in a table; days in ISO 8601 (UTC), None where there is none. `name` and `owner` may be cut.
+
+    `ends_on` is its date, or the day before it on which it goes with the membership of its bot.
+    """
 
     id: int
     expires_at: ExpirationDate | None
+    ends_on: ExpirationDate | None
     kind: Kind
     owner: str | None
     name: str
@@ -402,8 +418,8 @@ def report(
             read_forecast(connection, schema, selection, _days(demands.policy.today), ci=ci, memberships=False),
             soon,
             found.owners(),
-            found.tokens(found.ending(90), "t.expires_at, t.id", soon.quarter),
-            found.tokens(found.ending(90), "t.expires_at, t.id", soon.unwarned_quarter, unwarned=True),
+            found.tokens(found.ending(QUARTER), f"{ENDS_ON}, t.id", soon.quarter),
+            found.tokens(found.ending(QUARTER), f"{ENDS_ON}, t.id", soon.unwarned_quarter, unwarned=True),
             found.tokens(f"{WORKS} AND t.expires_at IS NULL AND t.last_used_at IS NULL", "t.created_at, t.id"),
             None if rule is None or days is None else found.bots(rule, days),
             None if only or is_all else connection.row(COUNT.format(condition="TRUE", which=WORKS)).tokens,
@@ -416,7 +432,7 @@ def report(
 def _read_others(
     connection: Connection, schema: Schema, ci: Address | None, selection: Selection, today: ExpirationDate
 ) -> OtherKinds:
-    days = DateRange(today, today + 90)  # a token has ended by 00:00 of its day, a key may end later on
+    days = DateRange(today, today + QUARTER)  # a token has ended by 00:00 of its day, a key may end later on
     if not selection.others:
         return OtherKinds((), Top((), 0), (), credentials.coming(connection, schema, ci, selection, days))
     with credentials.named(connection, schema, ci, selection) as named:
@@ -490,7 +506,7 @@ class _Reader:
 
     def ending(self, days: int) -> str:
         """SQL: whether a token works and ends within this number of days, without a successor."""
-        return f"{WORKS} AND t.expires_at <= {TODAY} + {days} {self.not_renewed}"
+        return f"{WORKS} AND {ENDS_ON} <= {TODAY} + {days} {self.not_renewed}"
 
     def accounts(self, ending: str) -> str:
         """SQL to begin with: the accounts of the tokens that are `ending`, and those that nobody is warned of."""
@@ -498,32 +514,42 @@ class _Reader:
         return ACCOUNTS.format(condition=condition.sql, ending=ending, **self.words).strip()
 
     def soon(self) -> Soon:
-        statement = f"{self.accounts(self.ending(90))}{SOON}"
-        return Soon(**self.connection.row(statement, **self.parameters)._asdict())
+        statement = f"{self.accounts(self.ending(QUARTER))}{SOON}"
+        return Soon(**self.connection.row(statement, going_within=QUARTER, **self.parameters)._asdict())
 
     def tokens(self, which: str, order: str, total: int | None = None, *, unwarned: bool = False) -> Top[TokenRow]:
         """The first tokens of which `which` is true, and how many there are, which is counted unless it is known."""
         condition = self.selection.condition(self.schema)
         statement = TOKENS.format(
             # Successors are dear to look for, and those of the tokens that are chosen will do.
-            with_accounts=f"{self.accounts(f'{WORKS} AND t.expires_at <= {TODAY} + 90')}," if unwarned else "WITH",
+            beginning=self.accounts(f"{WORKS} AND {ENDS_ON} <= {TODAY} + {QUARTER}")
+            if unwarned
+            else f"WITH {GOING.format(today=TODAY)}",
             condition=condition.sql,
             which=f"{which} AND {UNWARNED.strip()}" if unwarned else which,
             order=order,
             **self.words,
         )
-        rows = self.connection.rows(statement, **(self.parameters if unwarned else condition.parameters))
+        parameters = self.parameters if unwarned else condition.parameters
+        rows = self.connection.rows(statement, going_within=QUARTER, **parameters)
         if total is None:
             counting = COUNT.format(condition=condition.sql, which=which)
             total = int(self.connection.row(counting, **condition.parameters).tokens)
         found = (
-            TokenRow(**{**row._asdict(), "expires_at": _date(row.expires_at), "kind": Kind(row.kind)}) for row in rows
+            replace(
+                TokenRow(**row._asdict()),
+                expires_at=_date(row.expires_at),
+                ends_on=_date(row.ends_on),
+                kind=Kind(row.kind),
+            )
+            for row in rows
         )
         return Top(tuple(found), total)
 
     def owners(self) -> Top[OwnerRow]:
         condition = self.selection.condition(self.schema)
-        rows = self.connection.rows(OWNERS.format(condition=condition.sql, **self.words), **self.parameters)
+        statement = OWNERS.format(condition=condition.sql, **self.words)
+        rows = self.connection.rows(statement, going_within=MONTH, **self.parameters)
         return _top(
             rows,
             lambda row: OwnerRow(

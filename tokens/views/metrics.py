@@ -30,12 +30,14 @@ def metrics(found: Gauges, seconds: float) -> str:
         return Gauge(name, text, labels, registry=registry)
 
     tokens = gauge("gitlab_tokens", "Tokens by kind and state.", "kind", "state")
-    expiring = gauge("gitlab_tokens_expiring", "Active tokens that expire within a number of days.", "kind", "within")
+    expiring = gauge(
+        "gitlab_tokens_expiring", "Active tokens that stop working within a number of days.", "kind", "within"
+    )
     undated = gauge("gitlab_tokens_without_expiration", "Active tokens that never expire.", "kind")
     beyond = gauge("gitlab_tokens_beyond_maximum", "Active tokens beyond the instance's maximum lifetime.", "kind")
     unwarned = gauge(
         "gitlab_tokens_unwarned_expiring",
-        f"Active tokens that expire within {UNWARNED_WITHIN} days, and GitLab warns nobody.",
+        f"Active tokens that stop working within {UNWARNED_WITHIN} days, and GitLab warns nobody.",
         "kind",
     )
     soonest = gauge(
@@ -59,7 +61,7 @@ def metrics(found: Gauges, seconds: float) -> str:
             soonest.labels(one.kind).set(_midnight(one.next))
     gauge(
         "gitlab_tokens_cliff_ratio",
-        f"Share of the fullest day among the tokens that expire within {CLIFF_WITHIN} days.",
+        f"Share of the fullest day among the tokens that stop working within {CLIFF_WITHIN} days.",
     ).set(found.cliff_ratio)
     info = gauge("gitlab_tokens_info", "Always 1: this program's version and GitLab's release.", "version", "release")
     info.labels(__version__, found.release or "").set(1)

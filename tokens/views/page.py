@@ -41,6 +41,7 @@ ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 HEADS = {
     "id": ("Id", "n"),
     "expires_at": ("Expires", "d"),
+    "ends_on": ("Ends", "d"),
     "kind": ("Kind", "d"),
     "owner": ("Owner", "w"),
     "email": ("E-mail", "w"),
