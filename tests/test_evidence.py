@@ -138,7 +138,8 @@ def test_what_is_no_evidence_is_said_in_a_line(everything: Address, tmp_path: Pa
     file = tmp_path / "evidence.ndjson"
     write(everything, file)
     content = file.read_bytes()
-    for damaged in (b"", content[: len(content) // 2], content.replace(b"why", b"w\xfcy"), content + b"\n"):
+    cut, latin = content[: len(content) // 2], content.replace(b"why", b"w\xfcy")
+    for damaged in (b"", cut, latin, content + b"\n", content + b"[]\n"):
         file.write_bytes(damaged)
         status, said = check(file)
         assert (status, said.count("\n")) == (1, 1)

@@ -8,7 +8,8 @@ from typing import Any
 
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
-from tokens.journal import chain, settings
+from tokens.journal import chain, damage, settings
+from tokens.journal.damage import origin_of
 from tokens.journal.record import END_ATTEMPT, Record, TakenOver
 from tokens.journal.runs import PLANNED_AT, read_run
 from tokens.origin import Origin, described, is_dead
@@ -66,8 +67,10 @@ def check_idle(connection: Connection) -> None:
     """Refuse while a run is under way that shows signs of life."""
     for other in connection.rows(UNDER_WAY):
         if other.silence < PATIENCE and not is_dead(other.process):
+            with damage.reading(f"Run {other.id}"):
+                by = described(origin_of(other.carried_out_by))
             raise Refused(
-                f"Run {other.id} ({other.kind}) is under way since {other.since}, by {described(other.carried_out_by)}"
+                f"Run {other.id} ({other.kind}) is under way since {other.since}, by {by}"
                 f": wait until it has ended, or stop it there. Should it be dead, it counts as such {PATIENCE} seconds "
                 f"after its last sign of life, {other.silence:.0f} seconds ago."
             )

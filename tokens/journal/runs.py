@@ -11,6 +11,8 @@ from tokens.database import Connection
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.membership import MembershipRule
+from tokens.journal import damage
+from tokens.journal.damage import mapping_of, moment_of, origin_of
 from tokens.journal.installation import RunState
 from tokens.origin import described
 
@@ -199,18 +201,19 @@ def read_run(connection: Connection, run: int) -> StoredRun:
 
 def read_attempts(connection: Connection, run: int) -> tuple[Attempt, ...]:
     """The attempts to carry `run` out, in their order."""
-    return tuple(
-        Attempt(
-            row.number,
-            row.carried_out_by,
-            row.process,
-            row.tool_version,
-            row.started_at,
-            row.ended_at,
-            row.stopped_because,
+    with damage.reading(f"Run {run}"):
+        return tuple(
+            Attempt(
+                row.number,
+                origin_of(row.carried_out_by),
+                row.process,
+                row.tool_version,
+                moment_of(row.started_at),
+                row.ended_at and moment_of(row.ended_at),
+                row.stopped_because,
+            )
+            for row in connection.rows(ATTEMPTS, run=run)
         )
-        for row in connection.rows(ATTEMPTS, run=run)
-    )
 
 
 def read_plan(connection: Connection, stored: StoredRun) -> Plan:
@@ -220,7 +223,7 @@ def read_plan(connection: Connection, stored: StoredRun) -> Plan:
         stored.kind,
         stored.selection,
         stored.change,
-        tuple(_chunks(connection.stream(PENDING, run=stored.id, backwards=backwards))),
+        _chunks(stored.id, connection.stream(PENDING, run=stored.id, backwards=backwards)),
         memberships=stored.memberships,
         notices=stored.notices,
         undoes=stored.undoes,
@@ -236,7 +239,7 @@ def read_reverse(connection: Connection, stored: StoredRun) -> Plan:
         RunKind.UNDO,
         stored.selection,
         stored.change,
-        tuple(_chunks(connection.stream(with_put_back(stored.change, CHANGED), run=stored.id))),
+        _chunks(stored.id, connection.stream(with_put_back(stored.change, CHANGED), run=stored.id)),
         memberships=stored.memberships,
         notices=stored.notices,
         undoes=stored.id,
@@ -249,49 +252,53 @@ def with_put_back(change: Change, statement: str) -> str:
 
 
 def _stored(row: Any) -> StoredRun:
-    change = row.change
-    return StoredRun(
-        id=row.id,
-        kind=RunKind(row.kind),
-        state=RunState(row.state),
-        selection=row.selection,
-        change=Change(
-            change["to"] and ExpirationDate.stored(change["to"]),
-            change["by"],
-            change["days"],
-            change.get("revokes", False),
-        ),
-        memberships=row.memberships and MembershipRule(row.memberships),
-        notices=row.notices,
-        reason=row.reason,
-        origin=row.planned_by,
-        tool_version=row.tool_version,
-        undoes=row.undoes,
-        undone_by=row.undone_by,
-        put_back=row.put_back,
-        tokens=row.tokens,
-        changed=row.changed,
-        changed_meanwhile=row.changed_meanwhile,
-        locked=row.locked,
-        attempt=row.attempt,
-        created_at=row.created_at,
-        heartbeat_at=row.heartbeat_at,
-        finished_at=row.finished_at,
-        age=row.age,
-        silence=row.silence,
-        carried_out_by=tuple(row.carried_out_by),
-        begun_at=row.begun_at,
-        has_names=row.has_names,
-        withdrawn_by=row.withdrawn_by,
-        withdrawn_at=row.withdrawn_at,
-        withdrawn_because=row.withdrawn_because,
-    )
+    with damage.reading(f"Run {row.id}"):
+        change = row.change
+        return StoredRun(
+            id=row.id,
+            kind=RunKind(row.kind),
+            state=RunState(row.state),
+            selection=mapping_of(row.selection),
+            change=Change(
+                change["to"] and ExpirationDate.stored(change["to"]),
+                change["by"],
+                change["days"],
+                change.get("revokes", False),
+            ),
+            memberships=row.memberships and MembershipRule(row.memberships),
+            notices=row.notices,
+            reason=row.reason,
+            origin=origin_of(row.planned_by),
+            tool_version=row.tool_version,
+            undoes=row.undoes,
+            undone_by=row.undone_by,
+            put_back=row.put_back,
+            tokens=row.tokens,
+            changed=row.changed,
+            changed_meanwhile=row.changed_meanwhile,
+            locked=row.locked,
+            attempt=row.attempt,
+            created_at=moment_of(row.created_at),
+            heartbeat_at=row.heartbeat_at and moment_of(row.heartbeat_at),
+            finished_at=row.finished_at and moment_of(row.finished_at),
+            age=row.age,
+            silence=row.silence,
+            carried_out_by=tuple(map(origin_of, row.carried_out_by)),
+            begun_at=row.begun_at and moment_of(row.begun_at),
+            has_names=row.has_names,
+            withdrawn_by=row.withdrawn_by and origin_of(row.withdrawn_by),
+            withdrawn_at=row.withdrawn_at and moment_of(row.withdrawn_at),
+            withdrawn_because=row.withdrawn_because,
+        )
 
 
-def _chunks(rows: Iterator[Any]) -> Iterator[Chunk]:
-    for row in rows:
-        if row.ids:
-            yield Chunk(row.position, _date(row.old), _date(row.new), TokenIds(_sorted(row.ids)), row.again)
+def _chunks(run: int, rows: Iterator[Any]) -> tuple[Chunk, ...]:
+    with damage.reading(f"Run {run}"):
+        return tuple(
+            Chunk(row.position, _date(row.old), _date(row.new), TokenIds(_sorted(row.ids)), row.again)
+            for row in rows
+            if row.ids
+        )
 
 
 def _sorted(ids: Sequence[int]) -> Sequence[int]:

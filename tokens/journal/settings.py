@@ -12,7 +12,8 @@ from tokens.call import to_type
 from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
-from tokens.journal import chain
+from tokens.journal import chain, damage
+from tokens.journal.damage import moment_of, origin_of
 from tokens.origin import Origin, person
 
 FOUR_EYES = "four_eyes"
@@ -52,8 +53,11 @@ class Setting:
 
 def read_four_eyes(connection: Connection) -> tuple[Setting, ...]:
     """Every time that four eyes were turned on or off, the last first; none where they never were."""
-    rows = connection.rows(SETTINGS, name=FOUR_EYES)
-    return tuple(Setting(row.value is True, row.set_by, row.set_at, row.because) for row in rows)
+    with damage.reading("The setting of four eyes"):
+        return tuple(
+            Setting(row.value is True, origin_of(row.set_by), moment_of(row.set_at), row.because)
+            for row in connection.rows(SETTINGS, name=FOUR_EYES)
+        )
 
 
 def set_four_eyes(connection: Connection, *, on: bool, origin: Origin, because: str | None) -> None:
@@ -101,10 +105,14 @@ def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes
     if not (four_eyes or demands_four_eyes(connection)):
         return
     planned = connection.row(PLANNED_BY, run=run)
-    if planned is not None and person(planned.planned_by) == person(origin.as_dict()):
+    if planned is None:
+        return
+    with damage.reading(f"Run {run}"):
+        planner = person(origin_of(planned.planned_by))
+    if planner == person(origin.as_dict()):
         words = ("rotate", "--resume", run) if planned.kind == RunKind.ROTATE else ("apply", "--run", run)
         raise FourEyes(
-            f"Two people are needed here: {person(planned.planned_by)} planned run {run}, so somebody else has to carry"
+            f"Two people are needed here: {planner} planned run {run}, so somebody else has to carry"
             f" it out.{to_type('for another person', *words)}"
         )
 

@@ -71,7 +71,7 @@ if __name__ == "__main__":
     try:
         with open(sys.argv[1], encoding="ascii") as file:
             found, checked = check(*file)
-    except (IndexError, KeyError, OSError, TypeError, ValueError) as error:
+    except Exception as error:
         found = [f"the file cannot be checked: {error}"]
     print("\n".join(found) or checked)
     sys.exit(bool(found))

@@ -6,8 +6,8 @@ from tokens.gitlab.expiration import WEEKDAYS, ExpirationDate, distance
 
 
 def to_the_second(moment: str) -> str:
-    """Such as `2026-01-02 03:04:05 UTC`."""
-    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """Such as `2026-01-02 03:04:05 UTC`; also of a year that no calendar of Python's has."""
+    return f"{moment.replace('T', ' ').removesuffix('+00:00')} UTC"
 
 
 def when(moment: str, columns: int | None) -> str:
