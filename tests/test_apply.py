@@ -114,6 +114,28 @@ def test_the_tokens_of_a_stored_plan_are_changed_as_they_were_seen(instance: Ins
     assert left == [first, second]
 
 
+def test_tokens_changed_since_the_plan_are_named_before_it_is_applied(instance: Instance) -> None:
+    instance.done(*EXTEND, "--plan")
+    first, second, *_ = sorted(instance.dates())
+    instance.execute("UPDATE personal_access_tokens SET expires_at = NULL WHERE id = :id", id=first)
+    instance.execute("DELETE FROM personal_access_tokens WHERE id = :id", id=second)
+    text = f"2 tokens were changed since the plan, or are gone, and left alone: {first}, {second}."
+    assert f"NOTE: {text}\n" in instance.done("apply", "--run", 1, "--dry-run")
+    (note,) = instance.json("apply", "--run", 1, "--dry-run")["plan"]["notes"]
+    assert (note["concern"], note["text"], note["ids"], note["guard"]) == ("changed-since", text, [first, second], None)
+    done = instance.run("apply", "--run", 1, "--yes")
+    assert (done.returncode, one_line(done).split(",")[0]) == (4, "2 tokens had another date by then")
+    assert instance.json("history", "--run", 1)["changed"] == 58
+
+
+def test_tokens_revoked_since_the_plan_are_named_before_they_were_to_be_revoked(instance: Instance) -> None:
+    instance.done("revoke", "--within", "90d", "--plan")
+    first = min(instance.dates())
+    instance.execute("UPDATE personal_access_tokens SET revoked = true WHERE id = :id", id=first)
+    text = f"1 token was changed since the plan, or is gone, and left alone: {first}."
+    assert f"NOTE: {text}\n" in instance.run("apply", "--run", 1, "--dry-run").stdout
+
+
 def test_a_plan_that_waited_for_more_than_a_day_is_refused_until_it_is_allowed(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
     instance.execute("UPDATE token_tasks.runs SET created_at = created_at - interval '24 hours 1 minute'")
@@ -395,6 +417,7 @@ def test_tokens_changed_since_are_left_alone_and_listed(instance: Instance) -> N
     dry = instance.run("undo", "--run", 1, "--dry-run")
     assert dry.stdout.startswith("Plan to undo run 1: put back the expiration date of 58 tokens on ")
     assert note in dry.stdout
+    assert f"| {LATER}      | {SOON}      | 58       |" in dry.stdout
     done = instance.run("undo", "--run", 1, "--yes")
     assert done.returncode == 4
     assert note in done.stdout

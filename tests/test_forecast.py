@@ -658,6 +658,10 @@ def test_every_release_can_be_counted(gitlab_database_at: Callable[[str], Addres
         (["forecast", "--by", "year"], '--by takes day, week or month, not "year".'),
         (["forecast", "--first", "3"], "--first is about the fullest days: use --sort tokens with it."),
         (
+            ["forecast", "--by", "month", "--sort", "tokens"],
+            "--sort tokens shows the fullest days: leave --by month out.",
+        ),
+        (
             ["check", "--warn", "1d", "--critical", "7d"],
             "--critical 7d is longer than --warn 1d: a warning comes first.",
         ),

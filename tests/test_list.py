@@ -368,6 +368,8 @@ def test_odd_dates_are_shown_as_everywhere(gitlab_database: Address, show: List)
             ["--within", "1w", "--expires", "none"],
             "--expires and --within both choose dates: use one of them.",
         ),
+        (["--output", "ids", "--columns", "name"], "--output ids has no columns: leave --columns out."),
+        (["--output", "ids", "--wide"], "--output ids has no columns: leave --wide out."),
         (["--user", "nobody"], 'This GitLab has no user "nobody"'),
         (["--scope", "aip"], "did you mean api?"),
         (["--output", "yaml"], '--output takes text, json, ndjson, csv or ids, not "yaml".'),

@@ -6357,6 +6357,17 @@ WITH replaced AS MATERIALIZED (
     ORDER BY t.id;
 
 -- apply
+SELECT p.id
+    FROM (
+      SELECT c.old_expires_at, unnest(CASE WHEN c.done_at IS NULL THEN c.token_ids ELSE c.locked END) AS id
+      FROM token_tasks.chunks c
+      WHERE c.run_id = $1 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
+    ) p
+    LEFT JOIN public.personal_access_tokens t ON t.id = p.id
+    WHERE t.id IS NULL OR t.expires_at IS DISTINCT FROM p.old_expires_at OR (CAST($2 AS boolean) AND t.revoked)
+    ORDER BY p.id;
+
+-- apply
 UPDATE public.personal_access_tokens
     SET expires_at = CAST($1 AS date)
     WHERE id = ANY(CAST($2 AS bigint[]))

@@ -43,6 +43,7 @@ class Concern(Enum):
     UNKNOWN_IDS = "unknown-ids"
     LEFT_OUT_IDS = "left-out-ids"
     LEFT_OUT_SUPERSEDED = "left-out-superseded"
+    CHANGED_SINCE = "changed-since"
     NOTHING_SELECTED = "nothing-selected"
     HIDDEN_ROWS = "hidden-rows"
     UNKNOWN_SUPERSEDED = "unknown-superseded"
@@ -225,6 +226,12 @@ def left_out_superseded(ids: Sequence[int]) -> Note:
     tokens = counted(len(ids), "token that a rotation has replaced is", "tokens that a rotation has replaced are")
     text = f"{tokens} left out: {first_of(ids)}."
     return Note(Concern.LEFT_OUT_SUPERSEDED, text, len(ids), tuple(ids))
+
+
+def changed_since(ids: Sequence[int]) -> Note:
+    """The note on those of a stored plan that are not as they were when it was made."""
+    were = counted(len(ids), "token was changed since the plan, or is", "tokens were changed since the plan, or are")
+    return Note(Concern.CHANGED_SINCE, f"{were} gone, and left alone: {first_of(ids)}.", len(ids), tuple(ids))
 
 
 def _revives(facts: Facts, *, options: bool) -> Note:

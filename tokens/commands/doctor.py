@@ -31,13 +31,15 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
         )
         return DONE
     failed = False
-    found = Instance(target=current().place)
+    found: Site | None = None
 
     def named() -> Site:
         nonlocal found
-        site = locate()
-        found = site.instance
-        return site
+        found = locate()
+        return found
+
+    def instance() -> Instance:
+        return Instance(target=current().place) if found is None else described(found)
 
     def looked_at() -> Iterator[Finding]:
         nonlocal failed
@@ -54,7 +56,7 @@ def doctor(environment: Environment, locate: Locate, output: str, grants: str | 
         environment,
         output,
         text=lambda: (for_people(line, environment.stdout, view.HANGING) for line in view.lines(looked_at())),
-        json=lambda: view.as_json(list(looked_at()), found),
+        json=lambda: view.as_json(list(looked_at()), instance()),
         at_once=True,
     )
     return Ending(ExitStatus.FAILED) if failed else DONE

@@ -36,7 +36,7 @@ class Window:
     first: int | None
 
 
-def window(_: Environment, by: str, until: str, sort: str, first: str | None) -> Window:
+def window(_: Environment, by: str | None, until: str, sort: str, first: str | None) -> Window:
     """What these options mean.
 
     Raises:
@@ -47,10 +47,12 @@ def window(_: Environment, by: str, until: str, sort: str, first: str | None) ->
         raise UsageError(f'--first takes a number of days, not "{first}".')
     if first is not None and sort != "tokens":
         raise UsageError("--first is about the fullest days: use --sort tokens with it.")
+    if sort == "tokens" and by not in (None, Step.DAY):
+        raise UsageError(f"--sort tokens shows the fullest days: leave --by {by} out.")
     days = (day_of("until", until) - today()).days if "-" in until else days_of("until", until)
     if not 1 <= days <= LONGEST:
         raise UsageError(f"--until takes a period or a day from tomorrow on, at most {LONGEST:,} days away.")
-    return Window(days, Step.DAY if sort == "tokens" else Step(by), sort == "tokens", number)
+    return Window(days, Step.DAY if sort == "tokens" else Step(by or Step.WEEK), sort == "tokens", number)
 
 
 def forecast(environment: Environment, locate: Locate, selection: Selection, window: Window, output: str) -> None:

@@ -88,6 +88,8 @@ def list_tokens(
         raise UsageError(
             "--output ids gives ids of access tokens, for --ids of another task; leave the other kinds out."
         )
+    if output == "ids" and (layout.wide or layout.columns):
+        raise UsageError(f"--output ids has no columns: leave {'--wide' if layout.wide else '--columns'} out.")
     if not logs and (of_logs := {column.name for column in layout.columns} | {layout.sort}) & OF_LOGS:
         named = sorted(of_logs & OF_LOGS)
         come = (

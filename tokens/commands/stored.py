@@ -158,7 +158,8 @@ def _undo(
         found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
     report.instance = known(report.instance, found.plan)
     deed = f"undo run {run}: {view.deed(found.plan, found.tokens)}"
-    propose(found.plan, report, view.title_to_undo(found, report.instance, report.columns))
+    shown = found.plan.without(frozenset(found.changed_since)) if found.changed_since else found.plan
+    propose(shown, report, view.title_to_undo(found, report.instance, report.columns))
     report.add(undoes=view.run_as_dict(found.stored), **view.undo_as_dict(found))
     if lines := view.undo_screen(found):
         report.say("\n".join(("", *lines)))

@@ -6,7 +6,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.facts import Facts, read_facts, read_superseded
-from tokens.change.notes import Note, guards, notes
+from tokens.change.notes import Note, changed_since, guards, notes
 from tokens.change.plan import Plan, RunKind, read_gaps, read_release
 from tokens.change.revocation import Ends, notes_on_ends, read_ends
 from tokens.database import Connection
@@ -27,6 +27,19 @@ STORED_TOKENS = """t.id IN (
       FROM token_tasks.chunks c
       WHERE c.run_id = %(stored_run)s AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     )"""
+
+# What is left of the run, but somebody else has changed it.
+CHANGED_SINCE = """
+    SELECT p.id
+    FROM (
+      SELECT c.old_expires_at, unnest(CASE WHEN c.done_at IS NULL THEN c.token_ids ELSE c.locked END) AS id
+      FROM token_tasks.chunks c
+      WHERE c.run_id = %(run)s AND (c.done_at IS NULL OR c.locked IS NOT NULL)
+    ) p
+    LEFT JOIN public.personal_access_tokens t ON t.id = p.id
+    WHERE t.id IS NULL OR t.expires_at IS DISTINCT FROM p.old_expires_at OR (CAST(%(revokes)s AS boolean) AND t.revoked)
+    ORDER BY p.id
+"""
 
 
 class RunComplete(UsageError):
@@ -88,8 +101,15 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             found = _notes_on_revocation(connection, schema, stored, plan, policy, bots)
         else:
             found = _notes_on_dates(connection, schema, stored, plan, policy, bots)
+        changed = [] if plan.is_undo and stored.change.revokes else _changed_since(connection, stored)
         hidden = read_gaps(connection, schema)
-    return Application(stored, replace(plan, notes=(*found, *hidden), release=release or estimate), undone)
+    return Application(stored, replace(plan, notes=(*found, *changed, *hidden), release=release or estimate), undone)
+
+
+def _changed_since(connection: Connection, stored: StoredRun) -> list[Note]:
+    """The note on tokens that are left of a run, and that it will leave alone."""
+    found = connection.rows(CHANGED_SINCE, run=stored.id, revokes=stored.change.revokes)
+    return [changed_since([row.id for row in found])] if found else []
 
 
 def _notes_on_dates(

@@ -55,15 +55,17 @@ def days_of(option: str, text: str) -> int:
     """How many days from today on a period has, one at least: `30d`, `30`, `2w`, `3m`, `1y`.
 
     Raises:
-        UsageError: no period, or one of more than ten thousand years.
+        UsageError: no period, or one that ends after the year 9999.
     """
     try:
         number = (later(today(), text.strip()) - today()).days
     except OverflowError:
-        number = _plain_days(text)
+        number = _plain_days(text) or MOST_DAYS + 1
     except ValueError:
         number = 0
-    if not 1 <= number <= MOST_DAYS:
+    if number > MOST_DAYS:
+        raise UsageError(f'--{option} takes a shorter period: "{text}" ends after the year 9999.')
+    if number < 1:
         raise UsageError(f'--{option} takes a period such as 30d, 2w, 3m or 1y, not "{text}".')
     return number
 

@@ -103,7 +103,7 @@ FORECAST = Argument(
     "window",
     "tokens.commands.forecast:window",
     (
-        Option("by", "day, week or month. Default: week.", "week", forms=("day", "week", "month")),
+        Option("by", "day, week or month. Default: week.", forms=("day", "week", "month")),
         Option(
             "until",
             "How far to look: a period (90d, 6m) or a day. Default: 90d.",
