@@ -89,6 +89,12 @@ def test_options_are_offered_once_and_lists_again(capsys: pytest.CaptureFixture[
         (["extend", "--memberships", ""], ["move", "keep"]),
         (["extend", "--to", ""], []),
         (["extend", "--reason", ""], []),
+        (["list", "--columns", "id,na"], ["id,name"]),
+        (["list", "--columns", "fl"], ["flags"]),
+        (["list", "--sort", "last"], ["last_used_at"]),
+        (["list", "--sort=-ca"], ["--sort=-calls_a_day"]),
+        (["list", "--sort", "fl"], []),
+        (["extend", "--scope", "api,read_u"], ["api,read_user"]),
     ],
 )
 def test_values_are_offered_where_they_are_known(

@@ -1,4 +1,4 @@
-"""The values of options that only this machine or a database knows, for completion."""
+"""Values of options for completion: those that this machine, a database or a room knows that help does not load."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -26,10 +26,27 @@ def look_up(context: invoke.Context, what: str, words: Sequence[str], begun: str
             from tokens.targets.known import names
 
             return list(names(read_configuration(context).targets))
+        if what in ("columns", "sortable columns"):
+            return _columns(begun if what == "sortable columns" else None)
+        if what == "scopes":
+            from tokens.gitlab.scopes import KNOWN
+
+            return sorted(KNOWN)
         if what == "runs":
             return _runs(context, _target(words))
         return _names(context, _target(words), what, begun)
     return ()
+
+
+def _columns(sorted_as: str | None) -> list[str]:
+    """The columns of a list; with what is typed so far those that it can be sorted by, after a minus with that."""
+    # All that is known of tokens, for this alone.
+    from tokens.inventory.token_columns import BY_NAME, UNSORTABLE
+
+    if sorted_as is None:
+        return list(BY_NAME)
+    minus = "-" if sorted_as.startswith("-") else ""
+    return [f"{minus}{name}" for name in BY_NAME if name not in UNSORTABLE]
 
 
 def _target(words: Sequence[str]) -> str | None:

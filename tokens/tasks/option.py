@@ -26,8 +26,8 @@ class Value:
         words: for a sentence, with its article: "--to needs a day".
         example: one that could be typed.
         choices: all that there are, where they are few.
-        lookup: what completion looks up instead: `files`, `targets`, `runs`, `users`, `service accounts`, `groups` or
-            `projects`.
+        lookup: what completion looks up instead: `files`, `targets`, `runs`, `users`, `service accounts`, `groups`,
+            `projects`, `columns`, `sortable columns` or `scopes`.
     """
 
     name: str

@@ -75,12 +75,12 @@ LISTING = Argument(
             "columns",
             f"These columns in this order, in every output. {SEVERAL}",
             several=True,
-            value=Value("COLUMN", "a column", "id,name,email"),
+            value=Value("COLUMN", "a column", "id,name,email", lookup="columns"),
         ),
         Option(
             "sort",
             "By this column; with a minus (--sort=-used) downwards. Default: expires, soonest first.",
-            value=Value("COLUMN", "a column", "owner"),
+            value=Value("COLUMN", "a column", "owner", lookup="sortable columns"),
         ),
         Option(
             "first",

@@ -26,7 +26,7 @@ ACCOUNT = Value("USERNAME", "a username", "inventory", lookup="service accounts"
 GROUP_PATH = Value("PATH", "the full path of a group", "platform/tools", lookup="groups")
 PROJECT_PATH = Value("PATH", "the full path of a project", "platform/tools/deploy", lookup="projects")
 GLOB = Value("GLOB", "a name, or a pattern for names", "'deploy-*'")
-SCOPE = Value("SCOPE", "a scope", "api")
+SCOPE = Value("SCOPE", "a scope", "api", lookup="scopes")
 FILE = Value("FILE", "a file", "ids.txt", lookup="files")
 FOLDER = Value("FOLDER", "a folder", "~/bundles", lookup="files")
 FORM = Value("FORM", "a form", "json")
