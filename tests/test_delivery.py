@@ -21,6 +21,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.testbed.program import CHECKOUT
 from tests.testbed.screen import Program
 from tokens.delivery import command as commands
 from tokens.delivery import output, processes
@@ -151,8 +152,8 @@ class Scene:
         os.write(self._opened, b"go\n")
 
     def found(self) -> int | None:
-        """The process that the command is told by."""
-        return still_running(self.run, 7)
+        """The first of the processes that the command is told by."""
+        return next(iter(still_running(self.run, 7)), None)
 
     @property
     def end(self) -> str:
@@ -415,7 +416,7 @@ def test_a_command_that_outlives_its_rotate_is_found_until_it_ends(scene: Scene)
     for name in ("cmdline", "environ"):
         assert PLAIN.encode() not in Path(f"/proc/{found}/{name}").read_bytes()
     for run, old_id in ((scene.run, 8), (scene.run, 77), (scene.run + 1, 7), (scene.run * 10, 7), (7, scene.run)):
-        assert still_running(run, old_id) is None
+        assert still_running(run, old_id) == ()
     os.kill(found, signal.SIGSTOP)
     assert scene.found() == found
     os.kill(found, signal.SIGCONT)
@@ -474,7 +475,7 @@ def test_no_other_process_is_taken_for_a_delivery(scene: Scene, monkeypatch: pyt
 
     itself = f"from tokens.delivery.processes import still_running; print(still_running({scene.run}, 7))"
     done = subprocess.run([sys.executable, "-c", itself], env=marked, capture_output=True, text=True, check=True)
-    assert done.stdout == "None\n"
+    assert done.stdout == "()\n"
 
 
 def test_without_a_list_of_processes_none_is_found_and_the_shell_is_killed_all_the_same(
@@ -557,6 +558,18 @@ def test_names_of_any_language_reach_a_command_whatever_the_locale(capfd: pytest
     about = replace(NEW, name="Инвентарь 🔑 \n$(id)")
     deliver('command:cat > /dev/null; printf %s "$TOKENS_NAME"', about=about)
     assert capfd.readouterr().err == about.name
+
+
+def test_a_name_that_the_locale_has_no_bytes_for_is_refused_in_a_line(tmp_path: Path) -> None:
+    program = "from tokens.delivery.option import parse_delivery; from tests.test_delivery import NEW; import sys; " + (
+        "from dataclasses import replace; from tokens.errors import Refused\n"
+        f"delivery = parse_delivery('file:{tmp_path}/{{account}}', force=False, output=sys.stdout, errors=sys.stderr)\n"
+        "try: delivery.check([replace(NEW, account='loc-\\xe9')])\n"
+        "except Refused as error: print(ascii(str(error)))\n"
+    )
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert "cannot be a file's name in this locale: use {token_id} in --deliver" in done.stdout
 
 
 HOSTILE = (

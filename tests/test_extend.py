@@ -712,7 +712,7 @@ BAD: Sequence[tuple[Sequence[str], str]] = (
     (["extend", "--to", "infinity"], "--to takes a day"),
     (["extend", "--by", "0"], "--by takes a period such as 30d, 2w, 3m or 1y"),
     (["extend", "--by", "-1d"], "--by takes a period such as 30d, 2w, 3m or 1y"),
-    (["extend", "--by", "9999999"], "--by takes a period such as 30d, 2w, 3m or 1y"),
+    (["extend", "--by", "9999999"], '--by takes a shorter period: "9999999" ends after the year 9999.'),
     (["extend", "--by", "1d", "--expires", "none"], "--by counts from a token's own date"),
     (["extend", "--by", "1d", "--expires", "2030-01-01,none"], "--by counts from a token's own date"),
     (["extend", "--to", "2030-01-01", "--stagger", "0d"], "--stagger takes a period such as 30d, 2w, 3m or 1y"),

@@ -328,7 +328,7 @@ def test_a_process_that_is_killed_between_two_steps_is_resumed_to_the_same_owner
         if step in ("verified", "delivered"):
             gate.open()
         ended(process)
-    wait_until(lambda: still_running(run, NIGHTLY) is None)
+    wait_until(lambda: not still_running(run, NIGHTLY))
     assert not gitlab.row(NIGHTLY).revoked
 
     again = [] if step == "marked" else ["--deliver", f"command:cat > {vault}.new"]

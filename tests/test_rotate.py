@@ -26,8 +26,8 @@ from tests.testbed.accounts import toolbox
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
 from tests.testbed.engine import make_engine
-from tests.testbed.factories import make_group, make_membership, make_project, make_token, make_user
-from tests.testbed.gitlab_api import GitLabApi, Reply, gitlab_api
+from tests.testbed.factories import make_group, make_membership, make_project, make_settings, make_token, make_user
+from tests.testbed.gitlab_api import GitLabApi, Reply, Request, gitlab_api
 from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.marks import slow_ones
 from tests.testbed.processes import Gate, ended, process_list, wait_until
@@ -38,8 +38,10 @@ from tests.testbed.servers import Alone
 from tests.testbed.syslog import Log
 from tokens.address import Address
 from tokens.delivery.processes import MARK, still_running
+from tokens.errors import ExitStatus
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
+from tokens.rotation import stage
 from tokens.secret import Secret
 from tokens.terminal.console import PATIENCE_VARIABLE
 
@@ -429,7 +431,7 @@ def test_a_wrong_key_is_noticed_before_anything_is_delivered_or_revoked(gitlab: 
     told, last = line.stderr.splitlines()
     assert "another db_key_base" in told
     assert "The new token was revoked again, and the old one is as it was." in told
-    assert "0 of 3 tokens were rotated" in last
+    assert "None of 3 tokens was rotated. 2 tokens were not tried. → to rotate the others" in last
     rows = gitlab.rows()
     assert [(one.revoked, one.previous) for one in rows] == [(False, None)] * 3 + [(True, 1)]
     assert sorted(os.listdir(gitlab.folder)) == ["other.yml", "secrets.yml"]
@@ -447,7 +449,9 @@ def test_gitlab_that_means_another_token_is_no_proof(gitlab: Instance) -> None:
     words = ("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/token")
     line = gitlab.refusal(*words, status=1, changed=True)
     assert "for one with id 4711" in line
-    assert "→ to try again, with the same --deliver: gitlab-tokens rotate --resume 1" in line
+    assert (
+        "→ to try again, with the same --deliver, --verify and --secrets-file: gitlab-tokens rotate --resume 1" in line
+    )
     assert [one.revoked for one in gitlab.rows()] == [False, True]
     assert not (gitlab.folder / "token").exists()
 
@@ -461,8 +465,8 @@ def test_a_delivery_that_fails_is_taken_back_and_the_others_go_on(gitlab: Instan
     assert told.startswith("2 of 3: account0, ")
     assert "failed with exit status 1" in told
     assert last == (
-        "2 of 3 tokens were rotated and stay so. → to rotate the others, with the same --deliver: "
-        "gitlab-tokens rotate --resume 1"
+        "2 of 3 tokens were rotated and stay so. → to rotate the others, with the same --deliver, --verify and "
+        "--secrets-file: gitlab-tokens rotate --resume 1"
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, True, False, True, False]
     gitlab.check()
@@ -482,7 +486,7 @@ def test_a_token_that_somebody_was_faster_with_is_left_alone(gitlab: Instance, g
     gate.open()
     status, _, err = ended(process)
     assert status == 4
-    assert "Token 2 of account0 is revoked" in err
+    assert "Token 2 of account0 was revoked in the meantime. No new token was made." in err
     assert [one.revoked for one in gitlab.rows()] == [True, True, False]
 
 
@@ -594,7 +598,7 @@ def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gi
         if stays:
             gate.open()
         ended(process)
-        while still_running(token, token) is not None:
+        while still_running(token, token):
             pass
         gitlab.execute(f"UPDATE personal_access_tokens SET revoked = true WHERE id = {token}")
         resume = ("--resume", token, "--yes", "--deliver", f"file:{gitlab.folder}/other")
@@ -832,7 +836,7 @@ def test_a_process_that_is_killed_between_two_steps_is_resumed_to_a_good_end(
             assert "is still running, as process" in gitlab.refusal(*again, status=3)
             gate.open()
         ended(process)
-    wait_until(lambda: still_running(1, 1) is None)
+    wait_until(lambda: not still_running(1, 1))
     gitlab.check()
     assert not gitlab.rows()[0].revoked
     assert state(gitlab) == {"created": "created", "marked": "delivered"}.get(step, "delivering")
@@ -855,7 +859,7 @@ def test_a_delivery_of_another_gitlab_with_the_same_numbers_holds_up_nothing(git
     numbers = {"TOKENS_RUN": "1", "TOKENS_OLD_ID": "1", MARK: "2026-01-01T00:00:00.000000+00:00 0123"}
     with subprocess.Popen(["sleep", "1000"], env={**os.environ, **numbers}) as other:
         try:
-            wait_until(lambda: still_running(1, 1) is not None)
+            wait_until(lambda: bool(still_running(1, 1)))
             gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/token")
         finally:
             other.kill()
@@ -877,8 +881,8 @@ def test_a_stop_lets_the_delivery_under_way_end_and_retires_its_old_token(
     gate.open()
     assert ended(process)[::2] == (
         status,
-        "Stopped. 1 of 3 tokens was rotated and stays so. → to rotate the others, with the same --deliver: "
-        "gitlab-tokens rotate --resume 1\n",
+        "Stopped. 1 of 3 tokens was rotated and stays so. → to rotate the others, with the same --deliver, --verify "
+        "and --secrets-file: gitlab-tokens rotate --resume 1\n",
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, False, False]
     gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/{{account}}")
@@ -1178,10 +1182,11 @@ def test_the_history_knows_a_rotation_and_an_undo_of_it_is_refused(gitlab: Insta
     done = subprocess.run([GITLAB_TOKENS, "history", *target], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "rotate" in done.stdout
-    for words in (["undo", "--run", "1", "--yes"], ["apply", "--run", "1", "--yes"]):
-        done = subprocess.run([GITLAB_TOKENS, *words, *target], capture_output=True, text=True, check=False)
-        assert done.returncode in (2, 3)
-        assert len(done.stderr.splitlines()) == 1
+    done = subprocess.run([GITLAB_TOKENS, "undo", "--run", "1", "--yes", *target], capture_output=True, text=True)
+    assert done.returncode in (2, 3)
+    assert len(done.stderr.splitlines()) == 1
+    done = subprocess.run([GITLAB_TOKENS, "apply", "--run", "1", "--yes", *target], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Run 1 is complete: there is nothing to do.\n", "")
 
 
 def test_the_gitlab_right_here_tells_its_own_url_and_its_secrets(gitlab: Instance) -> None:
@@ -1235,3 +1240,123 @@ def test_a_run_that_somebody_else_has_taken_over_is_left_to_them(gitlab: Instanc
     assert status == 1
     assert "Another process has taken over run 1" in err
     assert [one.revoked for one in gitlab.rows()] == [False, False]
+
+
+def killed_before_its_delivery(gitlab: Instance) -> None:
+    """Run 1 is killed while GitLab is asked: nobody has the new token."""
+    gitlab.api.hang(1)
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", "command:cat")
+    wait_until(lambda: gitlab.api.requests > 0)
+    process.kill()
+    ended(process)
+
+
+def test_a_successor_that_nobody_has_neither_quiets_an_alarm_nor_lets_a_nightly_job_be_green(gitlab: Instance) -> None:
+    target = ("--target", url(gitlab.address))
+    assert call_here(GITLAB_TOKENS, "check", *target).returncode == ExitStatus.DUE
+    killed_before_its_delivery(gitlab)
+    for words in (["check"], ["check", "--each"]):
+        done = call_here(GITLAB_TOKENS, *words, *target)
+        assert (done.returncode, "1 token stops working" in done.stdout) == (ExitStatus.DUE, True)
+    nightly = ("--within", "30d", "--yes", "--deliver", f"file:{gitlab.folder}/{{account}}")
+    before = gitlab.rows()
+    done = gitlab.run(*nightly)
+    assert done.returncode == ExitStatus.PARTIAL
+    assert "Token 1 of inventory has a successor, 2, that run 1 has made and not delivered." in done.stdout
+    assert done.stderr == (
+        "Run 1 has made new tokens that nobody is known to have, so theirs were left out. "
+        "→ to go on with it, with the same --deliver: gitlab-tokens rotate --resume 1\n"
+    )
+    more_accounts(gitlab, 1)
+    assert gitlab.run(*nightly).returncode == ExitStatus.PARTIAL
+    assert gitlab.rows()[: len(before)] == before
+    assert gitlab.accepts((gitlab.folder / "account0").read_text()) is not None
+    assert "that run 1 has made and not delivered" in gitlab.refusal("--token", "1", "--yes", *nightly[-2:], status=3)
+    gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/token")
+    assert call_here(GITLAB_TOKENS, "check", *target).returncode == 0
+    assert gitlab.run(*nightly).returncode == 0
+
+
+def test_a_delivered_token_is_told_of_where_the_old_one_stays_locked(gitlab: Instance, gate: Gate) -> None:
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    with psycopg.connect(gitlab.address.conninfo) as other:
+        other.execute("SELECT FROM personal_access_tokens WHERE id = 1 FOR UPDATE")
+        gate.open()
+        wait_until(lambda: state(gitlab) == "delivered")
+        process.send_signal(signal.SIGINT)
+        status, _, err = ended(process)
+    assert status == 130
+    assert "The new token 2 of inventory is delivered and works; the old one is not retired yet." in err
+    assert "The token was not rotated. → to go on, with the same " in err
+    gitlab.done("--resume", "1")
+    assert [one.revoked for one in gitlab.rows()] == [True, False]
+
+
+def test_a_lock_that_stays_ends_a_rotation_whose_token_is_delivered_with_4(
+    gitlab: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "LOCK_TIMEOUT", "20ms")
+    with psycopg.connect(gitlab.address.conninfo) as other:
+
+        def hold(request: Request) -> None:
+            other.execute("SELECT FROM personal_access_tokens WHERE id = 1 FOR UPDATE")
+
+        gitlab.api.answer(hold, 1)  # and no answer: it is asked again
+        words = ("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/token")
+        line = gitlab.refusal(*words, status=ExitStatus.PARTIAL, changed=True)
+    assert "The new token 2 of inventory is delivered and works; the old one is not retired yet." in line
+    assert gitlab.accepts((gitlab.folder / "token").read_text()) == 2
+
+
+def test_what_is_resumed_keeps_to_a_maximum_that_came_in_the_meantime(gitlab: Instance) -> None:
+    assert gitlab.run("--token", NAME, "--yes", "--deliver", "command:false").returncode != 0
+    with make_engine(gitlab.address).begin() as connection:
+        make_settings(connection, max_personal_access_token_lifetime=30)
+    line = gitlab.refusal("--resume", "1", "--yes", "--deliver", "command:cat", status=3)
+    assert "by now this instance allows 30 days at most: rotate it again." in line
+    shown = gitlab.done("--token", NAME, "--deliver", f"file:{gitlab.folder}/token")
+    assert "This instance allows 30 days at most" in shown
+
+
+def test_an_old_token_that_lives_on_by_somebody_elses_hand_ends_with_4(gitlab: Instance, gate: Gate) -> None:
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    gitlab.execute(f"UPDATE personal_access_tokens SET expires_at = '{LATER}' WHERE id = 1")
+    gate.open()
+    status, out, err = ended(process)
+    assert (status, "was changed by somebody in the meantime, and is left alone" in out) == (ExitStatus.PARTIAL, True)
+    assert err == "1 old token was changed by somebody else in the meantime, and left alone: 1.\n"
+    assert [one.revoked for one in gitlab.rows()] == [False, False]
+
+
+def test_an_old_token_that_was_deleted_is_said_to_be_so(gitlab: Instance, gate: Gate) -> None:
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    gitlab.execute("DELETE FROM personal_access_tokens WHERE id = 1")
+    gate.open()
+    status, out, _ = ended(process)
+    assert (status, "the old one was deleted by somebody in the meantime." in out) == (0, True)
+
+
+def test_the_plan_of_what_is_left_says_that_an_old_token_is_dead(gitlab: Instance) -> None:
+    assert gitlab.run("--token", NAME, "--yes", "--deliver", "command:false").returncode != 0
+    gitlab.execute("UPDATE personal_access_tokens SET revoked = true WHERE id = 1")
+    shown = gitlab.run("--resume", "1", "--dry-run").stdout
+    assert "| revoked since " in shown
+    assert "Revoke:" not in shown
+    assert "NOTE: 1 old token was revoked or deleted in the meantime, so no new one is made for it." in shown
+
+
+def test_what_is_said_to_end_a_delivery_of_a_killed_process_ends_it(gitlab: Instance, gate: Gate) -> None:
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat; sleep 1000; {gate}")
+    wait_until(lambda: len(still_running(1, 1)) > 1)
+    process.kill()
+    process.wait()
+    line = gitlab.refusal("--resume", "1", "--yes", "--deliver", "command:cat", status=3)
+    said, typed = line.split(" → to end it: ")
+    assert "still running, as processes" in said
+    subprocess.run(typed, shell=True, check=True)
+    ended(process)
+    wait_until(lambda: not still_running(1, 1))
+    gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/token")

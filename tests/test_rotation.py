@@ -356,10 +356,10 @@ def test_a_row_that_is_there_already_means_another_token_and_a_lagging_sequence_
     for _ in range(5):
         service_account(address)
     first, second, third = (service_account(address) for _ in range(3))
-    planned = plan_of(address, first, second, third)
-    record = begun(address, planned)
     # One organization but three users: in the routable form equal random bytes would not make equal tokens.
     execute(address, "UPDATE personal_access_tokens SET user_id = (SELECT min(user_id) FROM personal_access_tokens)")
+    planned = plan_of(address, first, second, third)
+    record = begun(address, planned)
     drawn = iter([b"a", b"a", b"a", b"b"])
 
     def random(size: int) -> bytes:
@@ -754,7 +754,7 @@ def test_an_old_token_that_somebody_has_changed_since_is_left_to_them(address: A
     before = [row_of(address, token) for token in (extended, revoked)]
     with database.connect(address) as connection:
         found = [finish(connection, record, rotation) for rotation in planned.rotations]
-    assert found == [Retirement.LEFT_ALONE, Retirement.REVOKED, Retirement.LEFT_ALONE]
+    assert found == [Retirement.LEFT_ALONE, Retirement.REVOKED, Retirement.GONE]
     assert [row_of(address, token) for token in (extended, revoked)] == before
     assert query(address, "SELECT changed, changed_meanwhile FROM token_tasks.runs") == [(0, 3)]
     assert set(stages(address, record.run).values()) == {"done"}
@@ -899,7 +899,7 @@ def test_of_two_that_rotate_one_token_at_once_one_wins_and_the_other_says_so(add
         execute(address, "UPDATE token_tasks.runs SET state = 'running' WHERE state = 'planned' AND attempt = 0")
         results = both(attempts)
         (refusal,) = (one for one in results if isinstance(one, Refused))
-        assert "was rotated already" in str(refusal)
+        assert "has a successor" in str(refusal)
         assert sum(isinstance(one, Successor) for one in results) == 1
         assert len([row for row in query(address, LIVE) if row.previous == token]) == 1
 
@@ -1135,6 +1135,20 @@ def test_what_is_left_of_a_run_is_told_rotation_by_rotation(address: Address) ->
     ended(address, record)
     with pytest.raises(UsageError, match="is complete"):
         resumable(address, record.run)
+
+
+@pytest.mark.parametrize("change", ["name = 'other'", "scopes = E'---\\n- sudo\\n'", "user_id = {other}"])
+def test_what_was_planned_of_a_token_is_what_its_successor_gets(address: Address, change: str) -> None:
+    token, another = service_account(address), service_account(address)
+    planned = plan_of(address, token)
+    record = begun(address, planned)
+    (other,) = (
+        row.user_id for row in query(address, f"SELECT user_id FROM personal_access_tokens WHERE id = {another}")
+    )
+    execute(address, f"UPDATE personal_access_tokens SET {change.format(other=other)} WHERE id = {token}")
+    with pytest.raises(Refused, match=r"has another owner, name or scopes than when this was planned"):
+        reached(address, record, planned.rotations[0], Stage.CREATED)
+    assert len(query(address, "SELECT id FROM personal_access_tokens")) == 2
 
 
 def test_a_date_that_has_come_since_the_plan_gives_no_dead_token(address: Address) -> None:

@@ -124,6 +124,20 @@ def test_what_may_pass_is_asked_again_after_growing_pauses(api: GitLabApi) -> No
     assert len(pauses) == 4
 
 
+def test_an_answer_that_breaks_off_is_asked_for_again(api: GitLabApi) -> None:
+    def cut(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "1000")
+        request.end_headers()
+        request.wfile.write(b'{"id": 7')
+
+    api.answer(cut, 2)
+    api.answer(Reply(200, {"id": 7, "expires_at": SOON, "user_id": 3}))
+    assert verify(api.url, TOKEN, pause=no_pause) == Verified(7, SOON, 3)
+    api.answer(cut)
+    assert "closed the connection within its answer" in failure(api.url, TOKEN)
+
+
 @pytest.mark.parametrize(
     ("reply", "said", "requests"),
     [

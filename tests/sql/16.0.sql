@@ -1123,6 +1123,17 @@ FETCH FORWARD 1000 FROM "stream_1";
 -- journal.status, list, used, simulate, undo, apply
 CLOSE "stream_1";
 
+-- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
+SELECT
+      EXISTS (
+            SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+      ) AS more,
+      EXISTS (
+            SELECT r.successor_id
+            FROM token_tasks.rotations r
+            WHERE r.state IN ('created', 'verified', 'delivering') AND r.successor_id IS NOT NULL
+      ) AS undelivered;
+
 -- list
 DECLARE "stream_1" CURSOR FOR 
     SELECT
@@ -7239,7 +7250,8 @@ SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
           AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor
+      ) AS live_successor,
+      CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE TRUE
@@ -7248,7 +7260,7 @@ SELECT
 
 -- rotate
 SELECT
-      t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, false AS granular,
+      t.id, t.name, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, false AS granular,
       false AS sudo, t.scopes, CAST(NULL AS bigint) AS organization_id, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
       (
@@ -7278,7 +7290,7 @@ SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
           AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor
+      ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST($1 AS bigint[]));
@@ -8012,7 +8024,8 @@ SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
           AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor
+      ) AS live_successor,
+      CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.user_id IN (

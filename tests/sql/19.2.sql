@@ -1134,13 +1134,19 @@ SELECT
     WHERE n.nspname = 'token_tasks';
 
 -- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
-SELECT EXISTS (
+SELECT
+      EXISTS (
             SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
               SELECT
               FROM public.personal_access_tokens g
               WHERE g.id = r.successor_id AND g.previous_personal_access_token_id IS DISTINCT FROM r.token_id
             )
-    ) AS found;
+      ) AS more,
+      EXISTS (
+            SELECT r.successor_id
+            FROM token_tasks.rotations r
+            WHERE r.state IN ('created', 'verified', 'delivering') AND r.successor_id IS NOT NULL
+      ) AS undelivered;
 
 -- list
 DECLARE "stream_1" CURSOR FOR 
@@ -7988,7 +7994,8 @@ SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
           AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor
+      ) AS live_successor,
+      CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE TRUE
@@ -7997,7 +8004,7 @@ SELECT
 
 -- rotate
 SELECT
-      t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, t.granular AS granular,
+      t.id, t.name, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, t.granular AS granular,
       t.sudo AS sudo, t.scopes, t.organization_id AS organization_id, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
       (
@@ -8019,7 +8026,7 @@ SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
           AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor
+      ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST($1 AS bigint[]));
@@ -8807,7 +8814,8 @@ SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
           AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor
+      ) AS live_successor,
+      CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.user_id IN (

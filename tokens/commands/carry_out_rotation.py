@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 
+from tokens.call import to_type
+from tokens.change.notes import first_of
 from tokens.commands import next_steps, syslog
 from tokens.commands.ending import DONE, Ending, so_far, stopped
 from tokens.commands.environment import Environment
@@ -15,6 +17,7 @@ from tokens.counts import counted
 from tokens.delivery.command import run_command
 from tokens.delivery.destination import Delivery, NewToken
 from tokens.errors import ExitStatus, TokensError
+from tokens.journal.record import TakenOver
 from tokens.rotation.backend import Backend
 from tokens.rotation.plan import RotationPlan
 from tokens.rotation.resumption import Resumption
@@ -74,7 +77,7 @@ def carry_out(
                         case Began(number):
                             report.add(run=number)
                             report.changed = lambda: (
-                                f"{_so_far(outcomes, left)} They are recorded as run {number}."
+                                f"{_so_far(outcomes, left)} {_recorded(outcomes)} as run {number}."
                                 if _done(outcomes)
                                 else None
                             )
@@ -92,7 +95,12 @@ def carry_out(
                 raise
             message = " ".join((str(fault), *faults, _so_far(outcomes, left)))
             status = ExitStatus.PARTIAL if _done(outcomes) else fault.status
-            return Ending(status, f"{message}{_to_go_on(number, left)}", fault)
+            on = (
+                to_type("to see it", "history", "--run", number)
+                if isinstance(fault, TakenOver)
+                else _to_go_on(number, left, options)
+            )
+            return Ending(status, f"{message}{on}", fault)
         finally:
             if number is not None:
                 report.add(results=[view.outcome_as_dict(one) for one in outcomes])
@@ -102,7 +110,7 @@ def carry_out(
         report.say("")
         report.say(view.checklist(done, after=options.after is not None and not faults))
         report.say(f"\n{_took(done, left, began)}\nRecorded as run {number}.")
-    return _ending(number, outcomes, left, stop.by, faults)
+    return _ending(number, outcomes, left, stop.by, faults, options)
 
 
 def _took(done: Sequence[Outcome], left: Sequence[object], began: float) -> str:
@@ -157,25 +165,34 @@ def _ending(
     left: Sequence[Resumption],
     stopped_by: signal.Signals | None,
     faults: Sequence[str],
+    options: RotateOptions,
 ) -> Ending:
     """How a run that no fault has ended has ended; `faults` are what failed after rotations."""
     done = _done(outcomes)
     if stopped_by is not None:
         if len(done) == len(left):
             return stopped(stopped_by, "The rotation is complete.", *faults)
-        return stopped(stopped_by, *faults, _so_far(outcomes, left) + _to_go_on(run, left))
+        # Of several each was told of as it came.
+        alone = [view.outcome(one, None) for one in outcomes if len(left) == 1]
+        return stopped(stopped_by, *alone, *faults, _so_far(outcomes, left) + _to_go_on(run, left, options))
     if len(done) == len(left):
-        if not faults:
-            return DONE
-        return Ending(ExitStatus.PARTIAL, f"{' '.join(faults)} {_so_far(outcomes, left)} Run it by hand.")
+        if faults:
+            return Ending(ExitStatus.PARTIAL, f"{' '.join(faults)} {_so_far(outcomes, left)} Run it by hand.")
+        if beside := [one.token_id for one in outcomes if one.is_beside_the_old]:
+            return Ending(ExitStatus.PARTIAL, _beside(beside))
+        return DONE
     if len(left) == 1:
         (outcome,) = outcomes
         status = outcome.fault.status if outcome.fault else ExitStatus.FAILED
-        again = "" if outcome.settled else next_steps.to_resume(run, "to try again")
+        if outcome.changed_something:
+            status = ExitStatus.PARTIAL
+        again = "" if outcome.settled else _to_resume(run, "to try again", options)
         return Ending(status, f"{view.outcome(outcome, None)}{again}", outcome.fault)
-    settled = all(one.is_settled for one in outcomes)
-    again = " The others need nothing more." if settled else _to_go_on(run, left)
-    status = ExitStatus.PARTIAL if done else ExitStatus.FAILED
+    settled = len(outcomes) == len(left) and all(one.is_settled for one in outcomes)
+    again = " The others need nothing more." if settled else _to_go_on(run, left, options)
+    if skipped := len(left) - len(outcomes):
+        again = f" {counted(skipped, 'token was', 'tokens were')} not tried.{again}"
+    status = ExitStatus.PARTIAL if any(one.changed_something for one in outcomes) else ExitStatus.FAILED
     cause = next((one.fault for one in outcomes if one.fault), None)
     return Ending(status, " ".join((*faults, _so_far(outcomes, left))) + again, cause)
 
@@ -188,5 +205,27 @@ def _so_far(outcomes: Sequence[Outcome], left: Sequence[object]) -> str:
     return so_far(len(_done(outcomes)), len(left), "rotated")
 
 
-def _to_go_on(run: int, left: Sequence[object]) -> str:
-    return next_steps.to_resume(run, "to rotate the others" if len(left) > 1 else "to go on")
+def _recorded(outcomes: Sequence[Outcome]) -> str:
+    return "It is recorded" if len(_done(outcomes)) == 1 else "They are recorded"
+
+
+def _beside(ids: Sequence[int]) -> str:
+    """What is said where somebody else has changed or rotated old tokens in the meantime."""
+    tokens = counted(len(ids), "old token was", "old tokens were")
+    shown = first_of(ids)
+    return f"{tokens} changed by somebody else in the meantime, and left alone: {shown}."
+
+
+def _to_go_on(run: int, left: Sequence[object], options: RotateOptions) -> str:
+    return _to_resume(run, "to rotate the others" if len(left) > 1 else "to go on", options)
+
+
+def _to_resume(run: int, purpose: str, options: RotateOptions) -> str:
+    given = {
+        "--deliver": True,
+        "--after": options.after is not None,
+        "--verify": options.url is not None,
+        "--no-verify": not options.verifies,
+        "--secrets-file": options.secrets_file is not None,
+    }
+    return next_steps.to_resume(run, purpose, [option for option, is_given in given.items() if is_given])

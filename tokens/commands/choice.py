@@ -125,7 +125,10 @@ def _explain_nothing(survey: Survey, options: RotateOptions, report: Report) -> 
         return why
     what = f'token "{options.token}"' if options.token is not None else "live token"
     of = f" of {options.account}" if options.account is not None else ""
-    raise UsageError(f"There is no {what}{of}.{to_type('to look for it', 'rotate', '--within', '365d', '--dry-run')}")
+    meant = options.search.selection.kinds
+    kinds = ",".join(kind for kind in Kind if kind is not Kind.OTHER and (meant is None or kind in meant))
+    look = to_type("to look for it", "list", "--kind", kinds, "--state", "active,expired")
+    raise UsageError(f"There is no {what}{of}.{look}")
 
 
 def _named(candidates: Sequence[Candidate]) -> str:

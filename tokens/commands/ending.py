@@ -38,4 +38,6 @@ def stopped(by: signal.Signals | None, *sentences: str) -> Ending:
 
 def so_far(done: int, of: int, deed: str) -> str:
     """What stays when something ends a command halfway; `deed` is `changed` or `rotated`."""
+    if not done:
+        return f"The token was not {deed}." if of == 1 else f"None of {of:,} tokens was {deed}."
     return f"{done:,} of {counted(of, 'token')} {f'was {deed} and stays' if done == 1 else f'were {deed} and stay'} so."

@@ -1,5 +1,7 @@
 """What to type next: what a message about a run ends with. Each begins with a full stop or a blank of its own."""
 
+from collections.abc import Sequence
+
 from tokens.call import to_type
 from tokens.change.plan import RunKind
 
@@ -33,6 +35,8 @@ def to_take_back(run: int, kind: RunKind, *, reversible: bool = True) -> str:
     return to_type("to take it back", "undo", "--run", run)
 
 
-def to_resume(run: int, purpose: str) -> str:
-    """How a run of rotations is gone on with; `purpose` says what for."""
-    return to_type(f"{purpose}, with the same --deliver", "rotate", "--resume", run)
+def to_resume(run: int, purpose: str, options: Sequence[str] = ("--deliver",)) -> str:
+    """How a run of rotations is gone on with; `purpose` says what for, `options` which have to be given as before."""
+    *others, last = options
+    same = f"{', '.join(others)} and {last}" if others else last
+    return to_type(f"{purpose}, with the same {same}", "rotate", "--resume", run)

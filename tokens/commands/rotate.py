@@ -9,6 +9,7 @@ from tokens import origin
 from tokens.call import current
 from tokens.change.notes import refuse_guarded
 from tokens.change.plan import RunKind
+from tokens.commands import next_steps
 from tokens.commands.agreement import confirmed
 from tokens.commands.carry_out_rotation import carry_out
 from tokens.commands.choice import choose_tokens
@@ -25,7 +26,7 @@ from tokens.delivery.command import check_command
 from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
-from tokens.errors import TokensError, UsageError
+from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.journal.opening import JournalDeclined, make_ready
 from tokens.journal.settings import alone
 from tokens.rotation.backend import Backend, Question, Survey
@@ -143,12 +144,13 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     )
     survey = backend.survey(question)
     notes: tuple[str, ...] = ()
-    deliberate = False
+    deliberate, unfinished = False, DONE
     if options.resume is None:
         chosen = choose_tokens(survey, options, call.prompts, report)
         if not chosen.candidates:
             report.add(plan=view.empty_plan_as_dict(chosen.passed_over))
-            return DONE
+            return DONE if options.dry_run else _unfinished(survey)
+        unfinished = _unfinished(survey)
         if survey.plan is None:
             survey = backend.survey(replace(question, chosen=chosen.candidates))
         if survey.plan is None:
@@ -171,7 +173,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     if left and not (_agreed(call, left, proof) and _open_journal(call, backend, survey)):
         report.say("Nothing was changed.")
         return DONE
-    return carry_out(
+    ending = carry_out(
         call.environment,
         backend,
         left,
@@ -181,6 +183,20 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         received=_received(call),
         options=options,
         report=report,
+    )
+    return unfinished if ending == DONE else ending
+
+
+def _unfinished(survey: Survey) -> Ending:
+    """How to end where tokens were left out that another run holds up: a nightly job must not be green."""
+    if not survey.unfinished_runs:
+        return DONE
+    run, *others = survey.unfinished_runs
+    more = f" So have {counted(len(others), 'other run', 'other runs')}." if others else ""
+    return Ending(
+        ExitStatus.PARTIAL,
+        f"Run {run} has made new tokens that nobody is known to have, so theirs were left out.{more}"
+        + next_steps.to_resume(run, "to go on with it"),
     )
 
 

@@ -67,7 +67,14 @@ class FileDelivery(Delivery):
         if "{account}" in self._pattern and (about.account in ("", ".", "..") or "/" in about.account):
             raise Refused(f'The account "{about.account}" cannot be part of a path: use {{token_id}} in --deliver.')
         words = {"account": about.account, "token_id": str(about.old_id)}
-        return Path(PLACEHOLDER.sub(lambda found: words[found[1]], self._pattern))
+        path = PLACEHOLDER.sub(lambda found: words[found[1]], self._pattern)
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError:
+            raise Refused(
+                f"{path} cannot be a file's name in this locale: use {{token_id}} in --deliver, or LC_ALL=C.UTF-8."
+            ) from None
+        return Path(path)
 
     def _check_place(self, path: Path) -> None:
         try:

@@ -15,22 +15,23 @@ PROCESSES = Path("/proc")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def still_running(run: int, old_id: int, planned_at: str | None = None) -> int | None:
-    """The id of a process on this machine that delivers the successor of token `old_id` in run `run`, or has begun to.
+def still_running(run: int, old_id: int, planned_at: str | None = None) -> tuple[int, ...]:
+    """The ids of processes on this machine that deliver the successor of token `old_id` in run `run`, or have begun to.
 
     `planned_at` is when the run was planned, which tells it from one of another GitLab; None takes either.
 
     Whatever a delivery has left in the background counts, a daemon too: nobody can tell that it has no use any more for
-    the token. None also where no process can be looked at: there is no /proc, it is another account's, or it is in
+    the token. None, too, where no process can be looked at: there is no /proc, it is another account's, or it is in
     another container.
     """
     facts = {f"TOKENS_RUN={run}".encode(), f"TOKENS_OLD_ID={old_id}".encode()}
     mark = f"{MARK}={'' if planned_at is None else f'{planned_at} '}".encode()
+    found = []
     for process in _processes():
         environment = _environment(process)
         if facts <= environment and any(entry.startswith(mark) for entry in environment):
-            return process
-    return None
+            found.append(process)
+    return tuple(found)
 
 
 def kill(mark: str | None, shell: subprocess.Popen[bytes] | None = None) -> None:

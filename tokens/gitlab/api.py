@@ -363,6 +363,8 @@ def _exchange(
             body = b""
             while len(body) <= LONGEST_ANSWER and (piece := response.read1(LONGEST_ANSWER)):
                 body += piece
+            if response.length and len(body) <= LONGEST_ANSWER:
+                return _Fault("closed the connection within its answer", passing=True)
             return _Answer(response.status, body)
     finally:
         timed.hang_up()

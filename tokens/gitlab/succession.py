@@ -28,11 +28,26 @@ UNLESS_KNOWN = """ AND EXISTS (
               WHERE g.id = r.successor_id AND g.previous_personal_access_token_id IS DISTINCT FROM r.token_id
             )"""
 
-KNOWS_MORE = """
-    SELECT EXISTS (
-            {of_journal}
-    ) AS found
+# Made by a run that has stopped, or is under way: nobody is known to have its secret.
+UNDELIVERED = """
+            SELECT r.successor_id
+            FROM token_tasks.rotations r
+            WHERE r.state IN ('created', 'verified', 'delivering') AND r.successor_id IS NOT NULL
 """
+
+KNOWS = f"""
+    SELECT
+      EXISTS (
+            {{of_journal}}
+      ) AS more,
+      EXISTS ({UNDELIVERED}      ) AS undelivered
+"""
+
+UNFINISHED_RUN = """(
+        SELECT max(r.run_id)
+        FROM token_tasks.rotations r
+        WHERE r.token_id = t.id AND r.state IN ('created', 'verified', 'delivering')
+      )"""
 
 # A token that is not in that hash costs no scan.
 BY_JOURNAL = """
@@ -115,7 +130,7 @@ LIVE = """(
         AND EXISTS ({whole}
           SELECT
           FROM line
-          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today})
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today}){delivered}
         )
       )"""
 
@@ -125,18 +140,31 @@ class Line:
     """SQL about what came of a token `t` by rotations.
 
     `direct` are conditions, one for each source, that it has a successor; `whole` makes a table `line` of its
-    successors, of theirs, and so on, with `id`, `revoked` and `expires_at`.
+    successors, of theirs, and so on, with `id`, `revoked` and `expires_at`. `undelivered` says that the journal has
+    successors that nobody is known to have.
     """
 
     direct: tuple[str, ...]
     whole: str
+    undelivered: bool = False
 
     @property
     def has_live(self) -> str:
-        """SQL: whether one of its successors works today. The line is looked at only where there is one at all: few."""
+        """SQL: whether one of its successors works today, and somebody may have it.
+
+        The line is looked at only where there is one at all: few.
+        """
         return LIVE.format(
-            direct=" OR ".join(one.strip() for one in self.direct), whole=self.whole, today=TODAY
+            direct=" OR ".join(one.strip() for one in self.direct),
+            whole=self.whole,
+            today=TODAY,
+            delivered=f"\n            AND line.id NOT IN ({UNDELIVERED}            )" if self.undelivered else "",
         ).strip()
+
+    @property
+    def unfinished_run(self) -> str:
+        """SQL for the run that has made a successor of it which nobody is known to have; NULL where there is none."""
+        return UNFINISHED_RUN if self.undelivered else "CAST(NULL AS bigint)"
 
 
 def read_line(connection: Connection, schema: Schema) -> Line | None:
@@ -149,15 +177,16 @@ def read_line(connection: Connection, schema: Schema) -> Line | None:
     journal = connection.row(JOURNAL)
     of_journal = OF_JOURNAL.format(unless_known=unless_known)
     usable = journal is not None and journal.is_trusted and journal.is_readable
+    knows = connection.row(KNOWS.format(of_journal=of_journal)) if usable else None
     # Most journals know nothing that GitLab does not, and to ask them of each token takes half the time again.
-    if usable and (not successors or connection.row(KNOWS_MORE.format(of_journal=of_journal)).found):
+    if knows is not None and (not successors or knows.more):
         direct.append(HAS_BY_JOURNAL.format(of_journal=of_journal))
         successors.append(BY_JOURNAL.format(of_journal=of_journal))
     if not successors:
         return None
     either = "\n          UNION ALL\n          ".join(one.strip() for one in successors)
     whole = WHOLE.format(first=either.format(of="t"), next=either.format(of="line"))
-    return Line(tuple(direct), whole)
+    return Line(tuple(direct), whole, undelivered=knows is not None and knows.undelivered)
 
 
 def why_unknown(connection: Connection, schema: Schema) -> str | None:

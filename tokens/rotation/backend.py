@@ -80,6 +80,13 @@ class Survey:
     keys: TokensError | None = None
 
     @property
+    def unfinished_runs(self) -> tuple[int, ...]:
+        """The runs that keep tokens from being rotated, each with successors that nobody is known to have."""
+        return tuple(
+            sorted({one.unfinished_run for one in self.found if one.id in self.obstacles and one.unfinished_run})
+        )
+
+    @property
     def free(self) -> tuple[Candidate, ...]:
         """Those that can be rotated, as far as obstacles were looked for."""
         return tuple(one for one in self.found if one.id not in self.obstacles)

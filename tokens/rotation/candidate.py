@@ -48,7 +48,8 @@ CANDIDATES = """
       {granular} AS granular,
       {granular_scopes} AS granular_scopes,
       {sudo} AS sudo,
-      {live_successor} AS live_successor
+      {live_successor} AS live_successor,
+      {unfinished_run} AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
@@ -82,7 +83,8 @@ class Candidate:
     `scopes` are for showing: a successor gets what is stored, whatever is read here. A `granular` token may do what its
     granular scopes allow, and `granular_scopes` is how many it has. `organization_id` is None where the release has no
     organizations. `days` are those until it expires, none or fewer where it has; None where there is no such number.
-    `named` says that a person has named this very token, and not what it has in common with others.
+    `named` says that a person has named this very token, and not what it has in common with others. `unfinished_run`
+    has made a successor that nobody is known to have: it has stopped, or is under way.
     """
 
     id: int
@@ -104,6 +106,7 @@ class Candidate:
     sudo: bool = False
     days: int | None = None
     named: bool = False
+    unfinished_run: int | None = None
 
     @property
     def account(self) -> str:
@@ -190,10 +193,18 @@ def unknown_ids(address: Address, selection: Selection, found: Sequence[Candidat
     return tuple(unknown)
 
 
-def live_successor(connection: Connection, schema: Schema) -> str:
-    """SQL for the id of the one that works of the tokens that came of the token `t`, NULL where none is known."""
+def of_rotations(connection: Connection, schema: Schema) -> dict[str, str]:
+    """SQL about what came of the token `t`, each NULL where nothing is known.
+
+    `live_successor` is the id of the successor that works, `unfinished_run` as of a Candidate.
+    """
     line = read_line(connection, schema)
-    return "CAST(NULL AS bigint)" if line is None else LIVE_SUCCESSOR.format(line=line.whole)
+    if line is None:
+        return dict.fromkeys(("live_successor", "unfinished_run"), "CAST(NULL AS bigint)")
+    return {
+        "live_successor": LIVE_SUCCESSOR.format(line=line.whole),
+        "unfinished_run": line.unfinished_run,
+    }
 
 
 def _states(selection: Selection) -> Iterator[str]:
@@ -225,7 +236,7 @@ def read_candidates(
         days=DAYS,
         kind=kind_expression(schema).strip(),
         state=STATE_EXPRESSION.strip(),
-        live_successor=live_successor(connection, schema),
+        **of_rotations(connection, schema),
         condition=condition,
     )
     for row in connection.rows(statement, **values):
@@ -248,4 +259,5 @@ def read_candidates(
             live_successor=row.live_successor,
             sudo=row.sudo,
             days=row.days,
+            unfinished_run=row.unfinished_run,
         )

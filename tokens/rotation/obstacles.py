@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
@@ -10,15 +11,15 @@ from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.scopes import OF_ADMINISTRATORS
 from tokens.gitlab.settings import Rules
-from tokens.rotation.candidate import live_successor
+from tokens.rotation.candidate import of_rotations
 from tokens.rotation.new_owner import ACTIVE, Account
 
 STANDINGS = """
     SELECT
-      t.id, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, {granular} AS granular,
+      t.id, t.name, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, {granular} AS granular,
       {sudo} AS sudo, t.scopes, {organization} AS organization_id, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
-      {live_successor} AS live_successor
+      {live_successor} AS live_successor, {unfinished_run} AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
@@ -30,6 +31,7 @@ class Standing:
     """One token and its owner, as far as they bear on a rotation. `state` is the owner's."""
 
     id: int
+    name: str
     revoked: bool
     user_id: int
     impersonation: bool
@@ -43,6 +45,7 @@ class Standing:
     state: str | None
     owned: bool
     live_successor: int | None
+    unfinished_run: int | None
 
     def __str__(self) -> str:
         return f"Token {self.id} of {self.username}" if self.username else f"Token {self.id}"
@@ -54,7 +57,7 @@ def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -
         granular="t.granular" if schema.has(TOKENS, "granular") else "false",
         sudo="t.sudo" if schema.has(TOKENS, "sudo") else "false",
         organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
-        live_successor=live_successor(connection, schema),
+        **of_rotations(connection, schema),
     )
     return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
 
@@ -87,10 +90,16 @@ def _obstacles(standing: Standing, rules: Rules, new_owner: Account | None, *, a
         yield from _against_another_owner(standing, new_owner)
     else:
         yield from _against_the_owner(standing, rules, allow_personal=allow_personal)
-    if standing.live_successor is not None:
+    if standing.live_successor is not None and standing.unfinished_run is not None:
+        run = standing.unfinished_run
+        yield (
+            f"{standing} has a successor, {standing.live_successor}, that run {run} has made and not delivered."
+            + to_type("to go on if that run has stopped, with the same --deliver", "rotate", "--resume", run)
+        )
+    elif standing.live_successor is not None:
         yield (
             f"{standing} was rotated already, and its successor {standing.live_successor} works: rotate that one, or "
-            "revoke it first; if a run that has stopped made it, continue it with --resume."
+            "revoke it first."
         )
 
 

@@ -4,7 +4,6 @@ from enum import StrEnum
 from typing import Any
 
 from tokens.database import Connection
-from tokens.errors import Refused
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.succession import read_line
@@ -12,7 +11,7 @@ from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
 from tokens.rotation import memberships
 from tokens.rotation.plan import Rotation
-from tokens.rotation.stage import Entry, Stage, count, reach, require, step
+from tokens.rotation.stage import Entry, Stage, SuccessorGone, count, reach, require, step
 
 # In the order of ids, so that two transactions never wait for each other.
 LOCK = f"""
@@ -67,14 +66,18 @@ class Retirement(StrEnum):
     """Somebody else has rotated it since, and that successor works, too."""
 
     LEFT_ALONE = "left alone"
-    """Somebody has given it another date since the plan, or it is gone: its fate is theirs."""
+    """Somebody has given it another date since the plan: its fate is theirs."""
+
+    GONE = "gone"
+    """Somebody has deleted it."""
 
 
 def finish(connection: Connection, run: Record, rotation: Rotation) -> Retirement:
     """Retire the old token whose successor is delivered, in one transaction with its record.
 
     Raises:
-        Refused: the successor is not delivered, or does not work any more; the old token stays as it is.
+        Refused: the successor is not delivered; the old token stays as it is.
+        SuccessorGone: it does not work any more.
         TakenOver: another process goes on with the run.
     """
     token_id = rotation.candidate.id
@@ -83,7 +86,7 @@ def finish(connection: Connection, run: Record, rotation: Rotation) -> Retiremen
         found = {row.id: row for row in connection.rows(LOCK, token=token_id, successor=entry.successor_id)}
         successor = found.get(entry.successor_id)
         if successor is None or not successor.live:
-            raise Refused(
+            raise SuccessorGone(
                 f"The successor {entry.successor_id} of token {token_id} was revoked or has expired, so the old token "
                 f"is left as it is: make another one with --resume {run.run}."
             )
@@ -114,7 +117,7 @@ def abandon(connection: Connection, run: Record, token_id: int) -> None:
 
 def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
     if old is None:
-        return Retirement.LEFT_ALONE
+        return Retirement.GONE
     if old.revoked:
         return Retirement.REPLACED if _has_other(connection, old.id, entry) else Retirement.REVOKED
     if old.expires_at != entry.old_expires_at:

@@ -20,7 +20,7 @@ from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation
 from tokens.rotation.resumption import Resumption, Step
 from tokens.rotation.retirement import Retirement
-from tokens.rotation.stage import Stage
+from tokens.rotation.stage import OldTokenGone, Stage, SuccessorGone
 from tokens.secret import Secret
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before a step that the database did not take is tried again
@@ -29,6 +29,8 @@ FAILOVER_PAUSES = (
     8.0,
     16.0,
 )  # the same once a token is delivered: another primary comes within that, as a rule
+
+POLL = 0.1  # seconds between two looks whether somebody wants to stop
 
 Result = TypeVar("Result")
 
@@ -66,6 +68,16 @@ class Outcome:
     def is_done(self) -> bool:
         """Whether the new token is in the place of the old one."""
         return self.end is End.DONE
+
+    @property
+    def is_beside_the_old(self) -> bool:
+        """Whether the old token lives on beside the new one, because somebody else has given it another date."""
+        return self.is_done and self.retirement is Retirement.LEFT_ALONE
+
+    @property
+    def changed_something(self) -> bool:
+        """Whether a new token is out in the world, whatever has become of the old one."""
+        return self.is_done or (self.end is End.UNFINISHED and not self.settled)
 
     @property
     def is_settled(self) -> bool:
@@ -146,7 +158,8 @@ class Rotator:
         try:
             made = self._backend.make(rotation, self._url)
         except (Refused, LockTimeout) as fault:
-            return Outcome(candidate, candidate.id, End.UNTOUCHED, fault=fault)
+            settled = isinstance(fault, OldTokenGone)
+            return Outcome(candidate, candidate.id, End.UNTOUCHED, fault=fault, settled=settled)
         except BaseException:
             # A stop, a bug, a commit whose answer was lost.
             self._give_up(candidate.id)
@@ -201,11 +214,13 @@ class Rotator:
             return attempt.retirement
 
         try:
-            retired = _insist(retire, FAILOVER_PAUSES)
+            retired = _insist(retire, FAILOVER_PAUSES, self._stop_requested)
         except ReadOnly as fault:
             raise fault.saying_also(_unfinished(new)) from fault
-        except (Refused, LockTimeout) as fault:
+        except SuccessorGone as fault:
             return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault)
+        except (Refused, LockTimeout) as fault:
+            return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault.saying_also(_unfinished(new)))
         except DatabaseError as fault:
             raise fault.saying_also(_unfinished(new)) from fault
         return Outcome(candidate, candidate.id, End.DONE, new, retired)
@@ -239,13 +254,22 @@ def new_token(
     )
 
 
-def _insist(act: Callable[[], Result], pauses: tuple[float, ...]) -> Result:
-    """Take a step, several times where the database does not answer: what is out in the world should be on record."""
+def _insist(
+    act: Callable[[], Result], pauses: tuple[float, ...], stop_requested: Callable[[], object] = lambda: None
+) -> Result:
+    """Take a step, several times where the database does not answer: what is out in the world should be on record.
+
+    Once somebody wants to stop there is one more try at most.
+    """
     for pause in pauses:
         try:
             return act()
         except (DatabaseError, ReadOnly):
-            time.sleep(pause)
+            if stop_requested():
+                raise
+            deadline = time.monotonic() + pause
+            while not stop_requested() and (rest := deadline - time.monotonic()) > 0:
+                time.sleep(min(rest, POLL))
     return act()
 
 

@@ -142,11 +142,12 @@ def check_deliveries(run: int, planned_at: str | None, remaining: Sequence[Resum
         Refused: one does, on this machine.
     """
     for one in remaining:
-        process = still_running(run, one.token_id, planned_at) if one.step is Step.ANEW else None
-        if process is not None:
+        if one.step is Step.ANEW and (found := still_running(run, one.token_id, planned_at)):
+            ids = list(map(str, found))
+            named = f"process {ids[0]}" if len(ids) == 1 else f"processes {', '.join(ids[:-1])} and {ids[-1]}"
             raise Refused(
-                f"The command of --deliver for token {one.token_id} is still running, as process {process}: wait "
-                "until it has ended, or end it, since what it stores would be revoked now."
+                f"The command of --deliver for token {one.token_id} is still running, as {named}: wait until it has "
+                f"ended, or end it, since what it stores would be revoked now. → to end it: kill -9 {' '.join(ids)}"
             )
 
 

@@ -22,6 +22,15 @@ from tokens.rotation.plan import RotationPlan
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "30s"
 
+
+class OldTokenGone(Refused):
+    """The token that was to be replaced is gone or revoked: there is nothing to make a successor of."""
+
+
+class SuccessorGone(Refused):
+    """The successor that was delivered does not work any more, so the old token stays as it is."""
+
+
 STORE_ROTATION = """
     INSERT INTO token_tasks.rotations (run_id, token_id, old_expires_at, new_expires_at, grace_until, new_owner_id)
     VALUES (

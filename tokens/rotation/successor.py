@@ -9,14 +9,16 @@ from tokens.gitlab.digest import Keys
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.plaintext import Payload, Random, form_for, new_token, read_prefix
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
-from tokens.gitlab.settings import READ_TODAY, read_rules
+from tokens.gitlab.scope_list import scopes_of
+from tokens.gitlab.settings import read_policy, read_rules
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import Record
 from tokens.rotation import columns, memberships, new_owner
+from tokens.rotation.candidate import Candidate
 from tokens.rotation.new_owner import NewOwner
 from tokens.rotation.obstacles import check_instance, obstacle, read_standings
 from tokens.rotation.plan import Rotation
-from tokens.rotation.stage import Stage, reach, require, step
+from tokens.rotation.stage import OldTokenGone, Stage, reach, require, step
 from tokens.secret import Secret
 
 TRIES = 5
@@ -85,7 +87,8 @@ def create(
 
     Raises:
         DatabaseError: nothing was made, unless the connection was lost at the end; `resumable` tells.
-        Refused: the token cannot be rotated any more; nothing was made.
+        OldTokenGone: nothing was made, and nothing will be.
+        Refused: the token cannot be rotated any more, or not as it was planned; nothing was made.
         TakenOver: another process goes on with the run.
     """
     token_id = rotation.candidate.id
@@ -96,9 +99,9 @@ def create(
         organization = "t.organization_id" if schema.has(TOKENS, "organization_id") else "0"
         old = connection.row(LOCK.format(organization=organization), token=token_id)
         if old is None:
-            raise Refused(f"Token {token_id} is gone: nothing was made.")
+            raise OldTokenGone(f"Token {token_id} is gone.")
         # Only a statement that begins after the lock was had sees what was committed while it was waited for.
-        _check(connection, schema, token_id, expires_at, entry.new_owner)
+        _check(connection, schema, rotation.candidate, expires_at, entry.new_owner)
         owner = None if entry.new_owner is None else entry.new_owner.id
         payload = Payload(old.organization_id, user_id=owner or old.user_id)
         successor, token = _insert(connection, schema, token_id, owner, keys, payload, expires_at, random)
@@ -113,22 +116,32 @@ def create(
 def _check(
     connection: Connection,
     schema: Schema,
-    token_id: int,
+    planned: Candidate,
     expires_at: ExpirationDate | None,
     owner: NewOwner | None,
 ) -> None:
+    token_id = planned.id
     rules = read_rules(connection, schema)
     check_instance(rules)
     # Whether people's tokens may be rotated was decided when the plan was made.
     account = None if owner is None else new_owner.read(connection, schema, owner)
     standing = read_standings(connection, schema, [token_id])[token_id]
+    if standing.revoked:
+        raise OldTokenGone(f"{standing} was revoked in the meantime.")
     reason = obstacle(standing, rules, allow_personal=True, new_owner=account)
     if reason:
         raise Refused(reason)
-    (today,) = connection.row(READ_TODAY)
-    if expires_at is not None and expires_at <= ExpirationDate.stored(today):
+    if (standing.user_id, standing.name, scopes_of(standing.scopes)) != (planned.user_id, planned.name, planned.scopes):
+        raise Refused(f"{standing} has another owner, name or scopes than when this was planned: rotate it again.")
+    policy = read_policy(connection, schema)
+    if expires_at is not None and expires_at <= policy.today:
         raise Refused(
             f"The successor of token {token_id} was planned to expire on {expires_at}, which has come: rotate it again."
+        )
+    if expires_at is not None and policy.last_date is not None and expires_at > policy.last_date:
+        raise Refused(
+            f"The successor of token {token_id} was planned to expire on {expires_at}, and by now this instance allows "
+            f"{policy.maximum_lifetime} days at most: rotate it again."
         )
     columns.check_known(connection, [token_id])
 

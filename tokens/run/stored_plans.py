@@ -80,6 +80,8 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         preflight.check(connection, READING)
         check_usable(connection)
         if is_rotation(connection, run):
+            if (stored := read_run(connection, run)).state is RunState.DONE:
+                raise RunComplete(stored)
             how = to_type("to continue it, with the same --deliver", "rotate", "--resume", run)
             raise UsageError(f"Run {run} is a rotation.{how}")
         stored = read_run(connection, run)

@@ -624,8 +624,11 @@ def rotate() -> None:
     the token is delivered out here.
 
     Ctrl-C lets a delivery that has begun end. After a stop, or a crash, --resume
-    N continues run N, with the same --deliver. In a systemd unit use
-    KillMode=mixed.
+    N continues run N. Give --deliver, --after, --verify and --secrets-file again as
+    before. In a systemd unit use KillMode=mixed.
+
+    A new token that a run has made and not delivered counts for nothing: check
+    still warns of the old one, and a rotation that leaves it out ends with 4.
 
     Where four eyes are on (see journal.four-eyes), it is refused.
 

@@ -1,7 +1,7 @@
 """A rotation as text and as JSON: what will be done, what was done, and what is left to do by hand."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +50,11 @@ def plan(
         f"Verify:  {f'no ({proof})' if isinstance(proof, str) else f'{proof.url} has to accept the new token'}"
     )
     lines.append(f"Deliver: {_places(places)}")
-    lines.append(f"Revoke:  {_retirement(left)}")
+    if any(one.step is not Step.ABANDON for one in left):
+        lines.append(f"Revoke:  {_retirement(left)}")
     if after:
         lines.append(f"After:   {without_tokens(after)}")
-    lines += ["", *(f"NOTE: {note}" for note in notes)]
+    lines += ["", *(f"NOTE: {note}" for note in (*_hopeless(left), *notes))]
     return "\n".join(map(printable, lines)).rstrip()
 
 
@@ -84,7 +85,7 @@ def plan_as_dict(
         "verify": None if isinstance(proof, str) else proof.url,
         "deliver": list(map(without_tokens, places)),
         "after": after and without_tokens(after),
-        "notes": [{"text": note} for note in notes],
+        "notes": [{"text": note} for note in (*_hopeless(left), *notes)],
     }
 
 
@@ -173,10 +174,18 @@ def _table(left: Sequence[Resumption], columns: int | None) -> list[str]:
             case _:
                 new = _date(one.rotation.expires_at)
         scopes = " ".join(old.scopes)
-        cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), _why(old), used, new)
+        why = "revoked since" if one.step is Step.ABANDON else _why(old)
+        cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), why, used, new)
         rows.append(tuple(map(printable, cells)))
     more = [f"... and {len(left) - MOST_ROTATIONS:,} more"] if len(left) > MOST_ROTATIONS else []
     return [*tables.table(HEADING, rows, columns, spare=SPARE, whole=WHOLE), *more]
+
+
+def _hopeless(left: Sequence[Resumption]) -> Iterator[str]:
+    """The note on old tokens that are dead by now."""
+    if dead := sum(one.step is Step.ABANDON for one in left):
+        were = counted(dead, "old token was revoked or deleted", "old tokens were revoked or deleted")
+        yield f"{were} in the meantime, so no new one is made for {'it' if dead == 1 else 'them'}."
 
 
 def _copied(left: Sequence[Resumption]) -> list[str]:
@@ -272,6 +281,8 @@ def _fate(one: Outcome) -> str:
             return "lives on until its grace ends"
         case Retirement.LEFT_ALONE:
             return "was changed by somebody in the meantime, and is left alone"
+        case Retirement.GONE:
+            return "was deleted by somebody in the meantime"
         case Retirement.REPLACED:
             return "was rotated by somebody else, too, and that successor works as well"
     return "is revoked"
