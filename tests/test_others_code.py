@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -17,6 +18,7 @@ from tokens.address import Address
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import CHANGE, ROTATE
+from tokens.gitlab.schema import TABLES
 from tokens.inventory.diagnosis import Verdict, diagnose
 
 Superuser = Callable[[Address], Address]
@@ -49,6 +51,10 @@ ALL_HIS = """
 TRIGGER = """
     CREATE TRIGGER rise BEFORE UPDATE ON public.personal_access_tokens FOR EACH ROW EXECUTE FUNCTION public.rise();
 """
+
+
+# Few tasks read them.
+OPTIONAL_TABLES = ("personal_access_token_granular_scopes", "batched_background_migrations")
 
 
 def policy(table: str) -> str:
@@ -117,6 +123,51 @@ def test_code_of_a_third_role_on_gitlabs_own_tables_is_refused_however_it_hangs_
         for login in (address, superuser(address)):
             with database.reading(login) as connection, pytest.raises(Refused, match='of role "mallory"'):
                 preflight.check(connection, CHANGE)
+
+
+READING = (
+    ("analyze",),
+    ("list", "--wide"),
+    ("check", "--each"),
+    ("check", "--output", "prometheus"),
+    ("breakdown",),
+    ("simulate", "--by", "owner"),
+    ("forecast",),
+    ("forecast", "--output", "ics"),
+    ("report", "--file", "{folder}/page.html"),
+    ("doctor",),
+    ("history",),
+    ("history", "--tokens"),
+    ("extend", "--within", "9d", "--by", "9d", "--dry-run"),
+    ("rotate", "--within", "9d", "--kind", "personal", "--dry-run", "--no-verify"),
+)
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_a_view_under_a_name_of_gitlabs_runs_at_no_reading_whoever_looks(
+    alone: Alone, superuser: Superuser, capsys: pytest.CaptureFixture[str], tmp_path: Path, table: str
+) -> None:
+    with alone.database(journal=True) as address:
+        with make_engine(address).begin() as connection:
+            make_token(connection, expires_at=SOON)
+        execute(superuser(address), ROLE, RISE)
+        execute(
+            address,
+            f"ALTER TABLE public.{table} RENAME TO of_gitlab",
+            f"CREATE VIEW public.{table} AS SELECT * FROM public.of_gitlab WHERE public.rise(1)",
+        )
+        refused = 0
+        for login in (address, superuser(address)):
+            for words in READING:
+                capsys.readouterr()
+                status = typed(*(word.format(folder=tmp_path) for word in words), "--target", url(login))
+                said = "".join(capsys.readouterr())
+                assert "planted" not in said, words
+                assert status in (ExitStatus.DONE, ExitStatus.DUE, ExitStatus.REFUSED, ExitStatus.FAILED), words
+                if status == ExitStatus.REFUSED:
+                    refused += 1
+                    assert f"public.{table} belongs to role " in said or "has no GitLab table" in said, words
+        assert refused > (0 if table in OPTIONAL_TABLES else len(READING))
 
 
 INDEX = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"

@@ -150,7 +150,7 @@ def names_beginning(connection: Connection, what: str, begun: str) -> list[str]:
         Refused: a table is somebody else's.
     """
     schema = read_schema(connection)
-    if not all(schema.has(table) for table in (USERS, NAMESPACES, ROUTES)):
+    if not all(schema.has(table) for table in (USERS, NAMESPACES, PROJECTS, ROUTES)):
         return []
     return [row.name for row in connection.rows(NAMES_BEGINNING.format(names=NAMES[what]), begun=begun)]
 

@@ -111,10 +111,11 @@ def check(connection: Connection, needs: Needs) -> Schema:
     state = read_state(connection)
     schema = read_schema(connection)
     check_tables(state, schema)
+    check_names(schema, needs)
     check_code(connection, needs)
     if needs.writes:
         check_writable(state)
-        check_columns(state, schema, needs)
+    check_columns(state, schema, needs)
     check_privileges(connection, needs, state)
     return schema
 
@@ -141,6 +142,14 @@ def check_tables(state: ServerState, schema: Schema) -> None:
             f'Row-level security hides rows of {TOKENS} from role "{state.role}" in database "{state.database}"; '
             "use the tables' owner (gitlab in most installations)."
         )
+
+
+def check_names(schema: Schema, needs: Needs) -> None:
+    """Refuse what stands under a name of GitLab's and is not GitLab's, such as a view: to read it may run its code."""
+    asked = {one.table for one in needs.privileges} | {f"{one.table}.{one.column}" for one in needs.privileges}
+    for name, why in schema.strange.items():
+        if name in asked:
+            raise Refused(why)
 
 
 def check_code(connection: Connection, needs: Needs, *, reading: bool = False) -> None:
