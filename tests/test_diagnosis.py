@@ -271,6 +271,17 @@ def test_scopes_of_fine_grained_tokens_that_may_be_hidden_are_said_and_not_lost_
     assert text not in planned(gitlab_database, granular)
 
 
+def test_a_journal_that_this_role_cannot_install_is_a_warning(
+    gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
+    assert findings(gitlab_database)["journal"][0] is Verdict.OK
+    execute(superuser(gitlab_database), f"ALTER DATABASE {name} OWNER TO postgres")
+    verdict, text = findings(gitlab_database)["journal"]
+    assert verdict is Verdict.WARN
+    assert text.endswith(f"GRANT CREATE ON DATABASE {name} TO gitlab;")
+
+
 @pytest.mark.each_release
 def test_the_release_of_a_bare_database_is_told(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     assert f"about release {revision}" in findings(gitlab_database_at(revision))["schema"][1]

@@ -105,12 +105,12 @@ def test_a_reader_that_goes_after_the_plan_is_told_of_on_standard_error(instance
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_closed_standard_output_does_not_hide_a_change(instance: Instance, form: str) -> None:
+def test_a_closed_standard_output_prevents_a_change_as_a_full_disk_does(instance: Instance, form: str) -> None:
     script = '"$@" >&-'
     command = ["bash", "-c", script, "bash", *instance.command(*EXTEND, "--yes", "--output", form)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 4
-    assert one_line(done).endswith(f"{STAYS} {instance.way_back(1)}")
+    assert (done.returncode, done.stderr) == (1, "Standard output is closed: nothing was done.\n")
+    assert instance.counts() == {str(SOON): 60}
 
 
 def test_edit_says_on_standard_error_what_a_closed_terminal_does_not_take(instance: Instance, tmp_path: Path) -> None:

@@ -7,12 +7,16 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.engine import make_engine
-from tokens import database
+from tokens import database, driver
 from tokens.address import Address
-from tokens.errors import DatabaseError, ExitStatus, Refused, TokensError, UsageError
+from tokens.errors import DatabaseError, ExitStatus, LockTimeout, Refused, TokensError, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import ANALYZE, CHANGE, ROTATE, Needs, Privilege
 from tokens.gitlab.schema import read_schema
+from tokens.inventory.diagnosis import diagnose
+from tokens.inventory.due import due
+from tokens.libpq import parameters_of
+from tokens.selection import EVERYTHING
 
 Superuser = Callable[[Address], Address]
 
@@ -128,6 +132,35 @@ def test_a_read_only_database_is_refused_for_edit_and_fine_for_analyze(
     execute(superuser(gitlab_database), f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     assert "takes no changes" in refusal(gitlab_database)
     check(gitlab_database, ANALYZE)
+
+
+def test_a_role_that_is_set_to_read_only_is_told_what_takes_it_off(
+    gitlab_database: Address, superuser: Superuser
+) -> None:
+    role = conninfo_to_dict(gitlab_database.conninfo)["user"]
+    execute(superuser(gitlab_database), f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    try:
+        said = refusal(gitlab_database)
+        findings = {one.subject: one for one in diagnose(gitlab_database)}
+    finally:
+        execute(superuser(gitlab_database), f"ALTER ROLE {role} RESET default_transaction_read_only")
+    cure = f"if nobody means that, run ALTER ROLE {role} RESET default_transaction_read_only;"
+    assert f'takes no changes from role "{role}": default_transaction_read_only is on; {cure}' in said
+    assert cure in findings["server"].text
+
+
+def test_whoever_reads_waits_for_no_lock_without_end(gitlab_database: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(driver.SETTINGS, "lock_timeout", "50ms")
+    with make_engine(gitlab_database).begin() as other:
+        other.execute(sa.text("LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(LockTimeout, match=r"Another session of .* holds a lock"):
+            due(gitlab_database, EVERYTHING, 30, 7)
+
+
+def test_a_server_that_vanishes_is_noticed_in_minutes_unless_the_address_says_else(gitlab_database: Address) -> None:
+    assert parameters_of(gitlab_database)["tcp_user_timeout"] == 120_000
+    own = Address(make_conninfo(gitlab_database.conninfo, keepalives_idle=7), "own")
+    assert parameters_of(own)["keepalives_idle"] == "7"
 
 
 def test_a_missing_privilege_names_the_grant_that_helps(gitlab_database: Address, auditor: Address) -> None:

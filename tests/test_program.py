@@ -392,10 +392,43 @@ def test_a_reader_that_leaves_early_is_no_fault(target: str) -> None:
     assert done.stderr == ""
 
 
-def test_a_closed_output_is_no_fault(target: str) -> None:
+def test_a_closed_output_is_said_before_anything_is_done(target: str) -> None:
     for command in (f"{INV} tokens.analyze", f"{GITLAB_TOKENS} analyze"):
         done = call("bash", "-c", f"{command} --target '{target}' >&-")
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (1, "Standard output is closed: nothing was done.\n")
+
+
+def test_whatever_goes_wrong_is_unknown_to_nagios(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("check", "--output", "nagios", "--target", target)
+    (tmp_path / ".invoke.yaml").write_text("tokens:\n  target: {a\n")
+    absent = str(tmp_path / "absent.yaml")
+    for done, said in (
+        (call_here(GITLAB_TOKENS, *words, env={"HOME": str(tmp_path)}), "Invoke's configuration cannot be used"),
+        (call_here(GITLAB_TOKENS, "-f", absent, *words), f"There is no file {absent}"),
+    ):
+        assert (done.returncode, done.stdout.startswith(f"TOKENS UNKNOWN - {said}")) == (3, True), done
+        assert done.stdout.count("\n") == 1
+    full = call("bash", "-c", f"{GITLAB_TOKENS} check --output nagios --target '{target}' >/dev/full")
+    assert full.returncode == 3
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("tokens.commands.check.due", broken)
+    done = call_here(GITLAB_TOKENS, *words)
+    assert (done.returncode, done.stdout) == (3, "TOKENS UNKNOWN - ValueError: a bug\n")
+    assert "Traceback" in done.stderr
+    with pytest.raises(ValueError, match="a bug"):
+        call_here(GITLAB_TOKENS, "check", "--target", target)
+
+
+def test_what_to_type_next_has_the_configuration_that_was_named(target: str, tmp_path: Path) -> None:
+    named = tmp_path / "its own.yaml"
+    named.write_text(json.dumps({"tokens": {"targets": {"it": target}}}))
+    assert call_here(GITLAB_TOKENS, "journal.install", "--target", target).returncode == 0
+    done = call_here(GITLAB_TOKENS, "-f", str(named), "history", "--target", "it", "--run", "9")
+    assert "no run 9 in the journal" in done.stderr
+    assert done.stderr.endswith(f" -f '{named}' history --target it\n")
 
 
 def test_somebody_elses_process_stays_as_it_was(target: str, tmp_path: Path) -> None:

@@ -1121,5 +1121,5 @@ def test_what_failed_before_anything_was_changed_is_not_said_to_be_taken_back(
     assert typed("extend", "--target", url(address), *selected, "--to", "2030-06-15", "--yes") == 1
     said = capsys.readouterr().err
     assert said.endswith(" --run 1\n")
-    assert "stay so. → to go on: gitlab-tokens apply " in said
+    assert "The token was not changed. → to go on: gitlab-tokens apply " in said
     assert " undo " not in said

@@ -29,6 +29,7 @@ SETTINGS = {
     "standard_conforming_strings": "on",
     "extra_float_digits": "1",
     "statement_timeout": "0",
+    "lock_timeout": "30s",  # so that nobody waits without end for a table that somebody else has locked
     "idle_in_transaction_session_timeout": "60s",  # should this process freeze in the middle
 }
 

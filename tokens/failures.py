@@ -125,7 +125,8 @@ def translated(
             return StatementTimeout(f"{address.shown} cancelled a statement: {reason}.")
         case psycopg.errors.ReadOnlySqlTransaction():
             return ReadOnly(
-                f"{address.shown} takes no changes now (a standby, or a failover): run this on the primary."
+                f"{address.shown} takes no changes now: run this on the primary, if this is a standby or a failover "
+                "is under way; else see default_transaction_read_only."
             )
         case psycopg.Error() if error.sqlstate in OF_NAMES and error.diag.context:
             # Statements of ours name everything and have no context: a function of somebody else's does not.

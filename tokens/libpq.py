@@ -14,6 +14,13 @@ from tokens.errors import UsageError
 
 APPLICATION_NAME = "gitlab-tokens"
 CONNECT_TIMEOUT = 10  # seconds
+LIVENESS = {
+    "keepalives_idle": 60,  # seconds
+    "keepalives_interval": 10,  # seconds
+    "keepalives_count": 6,
+    "tcp_user_timeout": 120_000,  # milliseconds
+}
+"""After two minutes without a sign of the server's machine a connection counts as lost; the kernel's own are hours."""
 ASTRAY = ("PGOPTIONS", "PGHOSTADDR")
 WITHOUT_PARAMETER = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
 """Variables that no parameter goes before: an empty service is one that is not found, the others are settings."""
@@ -62,7 +69,7 @@ def parameters_of(address: Address) -> dict[str, Any]:
         raise UsageError(
             "The parameter `options` cannot be used in a target, since PgBouncer refuses it; leave it out."
         )
-    parameters = {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **given}
+    parameters = {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **LIVENESS, **given}
     parameters["client_encoding"] = "UTF8"
     if address.complete and "service" in given:
         _unset_variables()

@@ -29,7 +29,7 @@ from tokens.call import Call, under_way
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import for_nagios
-from tokens.errors import ExitStatus, shortened
+from tokens.errors import ExitStatus, UsageError, shortened
 from tokens.help.catalogue import Catalogue
 from tokens.help.words import in_invokes_words
 from tokens.namespace import ns
@@ -79,7 +79,7 @@ class TokensProgram(invoke.Program):
         self.argv[1:] = in_invokes_words(self.argv[1:], self._catalogue.tasks, self._catalogue.groups)
 
     def create_config(self) -> None:
-        with _unreadable_configuration():
+        with self._wrong_use(), _unreadable_configuration():
             super().create_config()
 
     def parse_core(self, argv: list[str] | None) -> None:
@@ -135,10 +135,10 @@ class TokensProgram(invoke.Program):
 
     def update_config(self, merge: bool = True) -> None:
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
-        if path and (path.endswith(".py") or not os.path.isfile(path) or not os.access(path, os.R_OK)):
-            raise invoke.Exit(shortened(f"{path} is not a configuration file in YAML or JSON."), code=ExitStatus.USAGE)
+        with self._wrong_use():
+            _check_file(path)
         _note_project_file(path)
-        with _unreadable_configuration():
+        with self._wrong_use(), _unreadable_configuration():
             super().update_config(merge)
             # What Invoke does with it before each task: better here, where its complaint can be told from a task's.
             probe = self.config.clone()
@@ -201,9 +201,10 @@ class TokensProgram(invoke.Program):
         """Turn what Invoke makes of a wrong command line into one line of ours and status 2."""
         try:
             yield
-        except (ParseError, ValueError) as error:
-            ending = Ending(ExitStatus.USAGE, shortened(self._meant(error)))
-            if FOR_NAGIOS.search(" ".join(self.argv)):
+        except (ParseError, UsageError, ValueError) as error:
+            text = str(error) if isinstance(error, UsageError) else self._meant(error)
+            ending = Ending(ExitStatus.USAGE, shortened(text))
+            if FOR_NAGIOS.search(" ".join(self.argv or sys.argv)):
                 ending = for_nagios(Environment.of_process(), ending)
             raise invoke.Exit(ending.message or None, code=int(ending.status)) from None
 
@@ -345,6 +346,18 @@ def _note_project_file(named: str | None) -> None:
             return
 
 
+def _check_file(path: str | None) -> None:
+    """Refuse a file that was named for the configuration and is none."""
+    if not path:
+        return
+    if not os.path.exists(path):
+        raise UsageError(f"There is no file {path}, which was to be the configuration.")
+    if path.endswith(".py") or not os.path.isfile(path):
+        raise UsageError(f"{path} is not a configuration file in YAML or JSON.")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"The configuration file {path} may not be read by this account.")
+
+
 @contextmanager
 def _unreadable_configuration() -> Iterator[None]:
     """One line and status 2 for whatever Invoke says of a configuration that it cannot use; values are not shown."""
@@ -361,8 +374,7 @@ def _unreadable_configuration() -> Iterator[None]:
         reason = f"{type(error).__name__} in one of its values"
     else:
         return
-    raise invoke.Exit(
+    raise UsageError(
         f"Invoke's configuration cannot be used: {reason}. The values of tokens.target, tokens.bundle.directory and "
-        "tokens.demo.directory are text; that of tokens.targets is a map of names to targets.",
-        code=ExitStatus.USAGE,
+        "tokens.demo.directory are text; that of tokens.targets is a map of names to targets."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from tokens.errors import TerminalRequired
+from tokens.errors import TerminalRequired, TokensError
 from tokens.terminal import console
 from tokens.terminal.paragraphs import laid_out, painted
 from tokens.terminal.progress import ProgressBar
@@ -46,6 +46,15 @@ class Environment:
     def has_person(self) -> bool:
         """Whether somebody can be asked: standard input and output are a terminal."""
         return console.is_terminal(self.stdin) and console.is_terminal(self.stdout)
+
+    def require_output(self) -> None:
+        """Refuse to begin where nobody could see what comes of it.
+
+        Raises:
+            TokensError: standard output is closed.
+        """
+        if self.stdout is None:
+            raise TokensError("Standard output is closed: nothing was done.")
 
     def require_person(self, task: str, instead: str) -> None:
         """Refuse to ask questions of a pipe, before anything else is done.

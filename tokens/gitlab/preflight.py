@@ -6,7 +6,7 @@ Each refusal is one line that says what was found, what it means and what to do.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tokens.database import Connection
+from tokens.database import Connection, cures
 from tokens.errors import Refused
 from tokens.gitlab import others_code
 from tokens.gitlab.needs import OPTIONAL, Needs, Privilege
@@ -114,7 +114,7 @@ def check(connection: Connection, needs: Needs) -> Schema:
     check_names(schema, needs)
     check_code(connection, needs)
     if needs.writes:
-        check_writable(state)
+        check_writable(connection, state)
     check_columns(state, schema, needs)
     check_privileges(connection, needs, state)
     return schema
@@ -184,11 +184,23 @@ def check_granular_scopes(connection: Connection) -> None:
         )
 
 
-def check_writable(state: ServerState) -> None:
+def check_writable(connection: Connection, state: ServerState) -> None:
     """Refuse a database that takes no changes."""
-    if state.standby or state.read_only:
-        kind = "a standby (a replica or a Geo secondary)" if state.standby else "set to read-only"
-        raise Refused(f'Database "{state.database}" is {kind} and takes no changes; run this on the primary.')
+    if state.standby:
+        raise Refused(
+            f'Database "{state.database}" is a standby (a replica or a Geo secondary) and takes no changes; '
+            "run this on the primary."
+        )
+    if state.read_only:
+        raise Refused(
+            f'Database "{state.database}" takes no changes from role "{state.role}": {read_only(connection)}.'
+        )
+
+
+def read_only(connection: Connection) -> str:
+    """Why a primary takes no changes from the role that is logged in, and what to run against it."""
+    (cure,) = cures(connection, ["default_transaction_read_only"])
+    return f"default_transaction_read_only is on; if nobody means that, run {cure}"
 
 
 def check_columns(state: ServerState, schema: Schema, needs: Needs) -> None:

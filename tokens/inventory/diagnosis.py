@@ -18,7 +18,7 @@ from tokens.gitlab.release import readable_release
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import why_unknown
 from tokens.inventory import policy
-from tokens.journal import installation, listing, publications
+from tokens.journal import installation, listing, publications, setup
 from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.trust import JournalUntrusted
 
@@ -179,7 +179,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     yield from _strange(schema)
     schema = replace(schema, strange={})  # that is said, and the rest is looked at all the same
     yield _route(connection, session.backend)
-    yield _role(state)
+    yield _role(connection, state)
     try:
         preflight.check_code(connection, ROTATE, reading=True)
     except Refused as refusal:
@@ -205,11 +205,11 @@ def _route(connection: Connection, backend: int) -> Finding:
     return Finding("route", Verdict.OK, "through a pooler such as PgBouncer, which the tasks are made for")
 
 
-def _role(state: ServerState) -> Finding:
+def _role(connection: Connection, state: ServerState) -> Finding:
     if state.standby:
         return Finding("server", Verdict.WARN, "a standby: analyze works, for changes go to the primary")
     if state.read_only:
-        return Finding("server", Verdict.WARN, "read-only (default_transaction_read_only): no changes")
+        return Finding("server", Verdict.WARN, f"no changes from this role: {preflight.read_only(connection)}")
     return Finding("server", Verdict.OK, "primary")
 
 
@@ -265,6 +265,10 @@ def _journal(connection: Connection) -> Finding:
         return Finding(subject, Verdict.FAIL, str(untrusted))
     except JournalMissing:
         text = "not installed yet, the first change asks"
+        try:
+            setup.check_installable(connection)
+        except Refused as refusal:
+            return Finding(subject, Verdict.WARN, f"not installed yet, and every change needs it: {refusal}")
         if carriers:
             return Finding(subject, Verdict.WARN, f"{text}; {carried}")
         return Finding(subject, Verdict.OK, f"{text}{to_type('to install it now', 'journal.install')}")

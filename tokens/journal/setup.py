@@ -118,7 +118,7 @@ def install(address: Address, allow: Collection[str] = ()) -> Installation:
     with database.reading(address) as connection:
         state = preflight.read_state(connection)
         preflight.check_tables(state, read_schema(connection))
-        preflight.check_writable(state)
+        preflight.check_writable(connection, state)
         before = _check_installable(connection, state)
         if before != REVISION:
             publications.check(connection, allow)
@@ -181,7 +181,7 @@ def runs_to_forget(address: Address) -> int | None:
     """
     with database.reading(address) as connection:
         state = preflight.read_state(connection)
-        preflight.check_writable(state)
+        preflight.check_writable(connection, state)
         trust.check(connection)
         standing = read_standing(connection)
         if not standing.installed:
@@ -268,9 +268,14 @@ def _check_ownership(state: preflight.ServerState, standing: Standing) -> None:
     _check_creation(state, standing)
 
 
+def check_installable(connection: Connection) -> None:
+    """Refuse what `install` would refuse where there is no journal yet, in a database that takes changes."""
+    _check_creation(preflight.read_state(connection), read_standing(connection))
+
+
 def check_usable(connection: Connection) -> None:
     """Refuse where there is no journal that can be written to, for what is about its runs."""
-    preflight.check_writable(preflight.read_state(connection))
+    preflight.check_writable(connection, preflight.read_state(connection))
     try:
         check(connection)
     except JournalMissing:

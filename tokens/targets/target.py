@@ -158,7 +158,8 @@ def _malformed(rest: str, place: str, query: str) -> str | None:
     if "@" in hosts or "@" in name:
         return "has an @ or a / too many"
     for host in hosts.split(","):
-        if not HOST.fullmatch(host):
+        found = HOST.fullmatch(host)
+        if not found or int((found[2] or ":1")[1:]) not in range(1, 65_536):
             return "has a host or a port that cannot be one"
     for parameter in query.split("&") if query else ():
         key, equals, value = parameter.partition("=")

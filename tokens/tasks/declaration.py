@@ -132,6 +132,7 @@ def task(
                 _faults_as_exits(environment, output),
                 termination_as_error(),
             ):
+                environment.require_output()
                 _refuse_empty(given)
                 _note_mistakes(option, environment, values)
                 values |= {
@@ -310,13 +311,25 @@ def _faults_as_exits(environment: Environment, output: str | None) -> Iterator[N
         if output == "nagios" and isinstance(error, TokensError):
             ending = for_nagios(environment, ending)
         _leave(environment, ending)
-    except OSError as error:
+    except invoke.Exit:
+        raise
+    except Exception as error:
+        _leave_after(environment, error, output)
+
+
+def _leave_after(environment: Environment, error: Exception, output: str | None) -> None:
+    """Leave after an output that is not taken. Any other error is a bug, which only a plugin has to have words for."""
+    if isinstance(error, OSError):
         if console.is_gone(environment.stdout):
             _leave(environment, Ending(ExitStatus.TERMINATED, "The terminal is gone.", error))
         message = console.output_fault(error, environment.stdout)
-        if message is None:
-            raise
-        _leave(environment, Ending(ExitStatus.FAILED if message else ExitStatus.DONE, message, error))
+        if message is not None:
+            ending = Ending(ExitStatus.FAILED if message else ExitStatus.DONE, message, error)
+            _leave(environment, for_nagios(environment, ending) if output == "nagios" else ending)
+    if output != "nagios":
+        raise error
+    traceback.print_exception(error, file=environment.stderr)
+    _leave(environment, for_nagios(environment, Ending(message=f"{type(error).__name__}: {error}")))
 
 
 def _leave(environment: Environment, ending: Ending) -> NoReturn:

@@ -233,7 +233,7 @@ def call_of(option: TargetOption, task: str) -> Call:
     began = Call.of_environment()
     if began is not None:
         return began
-    program = f"{_program()}{_prefix(task)}"
+    program = f"{_program()}{_configuration_file(option)}{_prefix(task)}"
     try:
         place = option.typed or option.configuration.target or None
     except UsageError:  # which the task itself says
@@ -260,6 +260,14 @@ def _program() -> str:
         return "gitlab-tokens "
     found = shutil.which(name)
     return f"{name if found and os.path.realpath(found) == os.path.realpath(path) else shlex.quote(path)} "
+
+
+def _configuration_file(option: TargetOption) -> str:
+    """Invoke's own option and a blank where it was typed: a name of a target may be of that file."""
+    path = getattr(option.context.config, "_runtime_path", None)
+    if not path or os.environ.get("INVOKE_RUNTIME_CONFIG") == path:
+        return ""
+    return f"-f {shlex.quote(str(path))} "
 
 
 def _prefix(task: str) -> str:

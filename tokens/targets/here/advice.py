@@ -18,7 +18,7 @@ def advice(installation: Installation, parameters: Mapping[str, str], account: s
         unreachable=_unreachable(installation.kind, parameters),
         peer=f'this runs as account {account}, and database role "{role}" expects another one '
         "(git in most installations; pg_ident.conf says which)",
-        password=_password(installation.kind),
+        password=_password(installation.kind, parameters),
         tls=f"database.yml says sslmode {parameters.get('sslmode', 'prefer')}" + (f", {files}" if files else ""),
     )
 
@@ -38,7 +38,9 @@ def _unreachable(kind: Kind, parameters: Mapping[str, str]) -> str:
     return "check the host and port that GitLab's configuration gives for its database"
 
 
-def _password(kind: Kind) -> str:
+def _password(kind: Kind, parameters: Mapping[str, str]) -> str:
+    if "password" not in parameters:
+        return "the server wants a password, and database.yml has none"
     if kind is Kind.TOOLBOX:
         return (
             "the Secret may have changed after the pod started: "

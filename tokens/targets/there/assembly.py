@@ -79,13 +79,13 @@ fi
 # changed where it looks for packages.
 exec "$here/lib/@LOADER@" --inhibit-cache --library-path "$here/lib" "$here/bin/python3" -I -S -B -X utf8 -c '
 import os, sys
-sys.argv[0] = "@NAME@"
+del sys.argv[0]  # the next one is what this was called by
 sys.path.append(sys.prefix + "/@PACKAGES@")
 if "GITLAB_TOKENS_LD_PRELOAD" in os.environ:
     os.environ["LD_PRELOAD"] = os.environ.pop("GITLAB_TOKENS_LD_PRELOAD")
 from tokens.start import @ENTRY@
 @ENTRY@()
-' "$@"
+' "$0" "$@"
 """
 
 
@@ -132,7 +132,7 @@ def assemble(root: Path, package: Path, beside: Iterable[Path]) -> None:
 
 def _write_launcher(launcher: Path, loader: str, entry: str) -> None:
     """Write one of the programs in the bundle, and see that it runs."""
-    words = {"LOADER": loader, "NAME": launcher.name, "ENTRY": entry, "PACKAGES": str(PACKAGES)}
+    words = {"LOADER": loader, "ENTRY": entry, "PACKAGES": str(PACKAGES)}
     launcher.write_text(re.sub("@([A-Z]+)@", lambda found: words[found[1]], _LAUNCHER))
     launcher.chmod(0o755)
     done = subprocess.run([launcher, "--version"], cwd="/", env={}, capture_output=True, text=True)
