@@ -264,6 +264,22 @@ def test_tables_that_are_of_no_revision_are_refused_with_a_way_out(installed: Ad
     assert setup.install(installed).before is None
 
 
+def test_nobody_installs_a_journal_that_the_owner_of_the_tables_would_not_use(
+    gitlab_database: Address, superuser: Superuser
+) -> None:
+    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
+    execute(
+        superuser(gitlab_database),
+        "DO $$ BEGIN CREATE ROLE installer LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        f"GRANT CREATE ON DATABASE {name} TO installer",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO installer",
+    )
+    installer = Address(make_conninfo(gitlab_database.conninfo, user="installer"), "as installer")
+    with pytest.raises(Refused, match=r'^A journal of role "installer" could not be used by role gitlab, which owns'):
+        setup.install(installer)
+    assert setup.install(gitlab_database).before is None
+
+
 def test_only_gitlabs_main_database_gets_a_journal_and_only_where_it_takes_changes(
     empty_database: Address, gitlab_database: Address, superuser: Superuser
 ) -> None:

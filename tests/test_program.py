@@ -422,6 +422,24 @@ def test_whatever_goes_wrong_is_unknown_to_nagios(target: str, tmp_path: Path, m
         call_here(GITLAB_TOKENS, "check", "--target", target)
 
 
+def test_a_target_that_is_set_to_nothing_is_refused_wherever_it_is_set(tmp_path: Path) -> None:
+    (tmp_path / ".invoke.yaml").write_text("tokens:\n  target: ''\n")
+    for words in (["analyze"], ["targets"]):
+        done = call_here(GITLAB_TOKENS, *words, env={"HOME": str(tmp_path)})
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+        assert done.stderr.startswith(f"tokens.target in {tmp_path}/.invoke.yaml is set to nothing: give it a target")
+
+
+def test_a_date_of_another_type_is_one_line(gitlab_database: Address) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 2, expires_at="2030-06-15")
+        connection.execute(sa.text("ALTER TABLE personal_access_tokens ALTER expires_at TYPE timestamptz"))
+    for words in (["analyze"], ["list"]):
+        done = call_here(GITLAB_TOKENS, *words, "--target", url(gitlab_database))
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done
+        assert "is not a date as PostgreSQL writes it: the column is not of GitLab's type." in done.stderr
+
+
 def test_what_to_type_next_has_the_configuration_that_was_named(target: str, tmp_path: Path) -> None:
     named = tmp_path / "its own.yaml"
     named.write_text(json.dumps({"tokens": {"targets": {"it": target}}}))

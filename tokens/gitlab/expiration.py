@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Self
 
+from tokens.errors import TokensError
+
 # The Gregorian calendar repeats after this span, weekdays and all, so any year can borrow Python's arithmetic.
 CYCLE_YEARS = 400
 CYCLE_DAYS = 146_097
@@ -17,6 +19,10 @@ TYPED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 STORED = re.compile(r"(\d{4,})-(\d{2})-(\d{2})( BC)?", re.ASCII)
+
+
+class NotADate(TokensError, ValueError):
+    """What a database has for a date is none."""
 
 
 @dataclass(frozen=True, order=True)
@@ -43,12 +49,12 @@ class ExpirationDate:
 
     @classmethod
     def stored(cls, text: str) -> Self:
-        """The date that PostgreSQL wrote as text with DateStyle ISO."""
+        """The date that PostgreSQL wrote as text with DateStyle ISO; NotADate for anything else."""
         if text in ("infinity", "-infinity"):
             return cls(float(text))
         parts = STORED.fullmatch(text)
         if parts is None:
-            raise ValueError(f"{text!r} is not a date as PostgreSQL writes it")
+            raise NotADate(f"{text!r} is not a date as PostgreSQL writes it: the column is not of GitLab's type.")
         year, month, day = (int(part) for part in parts.groups()[:3])
         cycles, year = divmod((1 - year if parts[4] else year) - 1, CYCLE_YEARS)
         return cls(date(year + 1, month, day).toordinal() + cycles * CYCLE_DAYS)

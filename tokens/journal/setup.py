@@ -29,6 +29,13 @@ STATEMENT_TIMEOUT = "10min"
 RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
 
 # What the revisions of the journal differ in.
+TABLES_OWNER = """
+    SELECT quote_ident(pg_get_userbyid(c.relowner)) AS owner, pg_has_role(c.relowner, 'MEMBER') AS is_ours
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relname = 'personal_access_tokens'
+"""
+
 SHAPE = """
     SELECT
       COALESCE(array_agg(CAST(c.relname AS text)) FILTER (WHERE c.relname <> 'alembic_version'), '{}') AS tables,
@@ -211,6 +218,7 @@ def _check_installable(connection: Connection, state: preflight.ServerState) -> 
         )
     _check_creation(state, standing)
     if _revision_to_say(connection) is None:
+        _check_owner(connection, state, standing)
         return None
     _check_ownership(state, standing)
     return UNKNOWN
@@ -258,6 +266,19 @@ def _check_creation(state: preflight.ServerState, standing: Standing) -> None:
         )
 
 
+def _check_owner(connection: Connection, state: preflight.ServerState, standing: Standing) -> None:
+    """Refuse to install a journal that the owner of GitLab's tables would not trust, and so never write to.
+
+    Who finds a schema that somebody has prepared for it is meant to.
+    """
+    tables = None if standing.has_schema else connection.row(TABLES_OWNER)
+    if tables is not None and not tables.is_ours:
+        raise Refused(
+            f'A journal of role "{state.role}" could not be used by role {tables.owner}, which owns GitLab\'s tables, '
+            f"since it might run somebody else's code: install it as {tables.owner}."
+        )
+
+
 def _check_ownership(state: preflight.ServerState, standing: Standing) -> None:
     """Refuse a journal whose tables the role can neither change nor drop."""
     if not (standing.owns_schema and standing.owns_tables):
@@ -270,7 +291,10 @@ def _check_ownership(state: preflight.ServerState, standing: Standing) -> None:
 
 def check_installable(connection: Connection) -> None:
     """Refuse what `install` would refuse where there is no journal yet, in a database that takes changes."""
-    _check_creation(preflight.read_state(connection), read_standing(connection))
+    state = preflight.read_state(connection)
+    standing = read_standing(connection)
+    _check_creation(state, standing)
+    _check_owner(connection, state, standing)
 
 
 def check_usable(connection: Connection) -> None:

@@ -36,6 +36,9 @@ SYSLOG = Path("/dev/log")
 
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
 
+LEVELS = ("runtime", "project", "user", "system")
+"""Invoke's configuration files: the first of them that has a key counts."""
+
 NUMBERS = ("jobs",)  # which YAML has as they are
 MAPS = ("targets",)  # whose keys are the person's own
 
@@ -111,11 +114,21 @@ def source_of(context: invoke.Context, name: str, variable: str) -> str:
     """What says the value of a key below `tokens` that is text: a variable, a file or a tasks.py; empty for nothing."""
     if os.environ.get(variable):
         return variable
-    for level in ("runtime", "project", "user", "system"):  # the first of them counts
+    for level in LEVELS:
         settings = getattr(context.config, f"_{level}", {}).get("tokens")
         if isinstance(settings, Mapping) and settings.get(name):
             return str(getattr(context.config, f"_{level}_path", None) or "Invoke's configuration")
     return "tasks.py" if _text(_found(context), name) else ""
+
+
+def file_with_nothing(context: invoke.Context, name: str) -> str | None:
+    """The file that sets a key below `tokens` to empty text, where that counts; None where none does."""
+    for level in LEVELS:
+        settings = getattr(context.config, f"_{level}", {}).get("tokens")
+        if isinstance(settings, Mapping) and name in settings:
+            empty = isinstance(settings[name], str) and not settings[name].strip()
+            return str(getattr(context.config, f"_{level}_path", None)) if empty else None
+    return None
 
 
 def _is_roots(path: str) -> bool:

@@ -26,7 +26,7 @@ from tokens.targets.target import (
     Target,
     parse_target,
 )
-from tokens.tasks.configuration import Configuration, read_configuration, refuse_others, source_of
+from tokens.tasks.configuration import Configuration, file_with_nothing, read_configuration, refuse_others, source_of
 
 if TYPE_CHECKING:
     from tokens.address import Address
@@ -57,7 +57,7 @@ class TargetOption:
     def target(self) -> Target:
         """What the option means, else the configuration. Raises UsageError where that is nothing."""
         text = self.typed or self.configuration.target
-        _refuse_empty_variable(text)
+        _refuse_empty(self.context, text)
         return self.parsed(text)
 
     @property
@@ -142,7 +142,7 @@ def configured(option: TargetOption, environment: Environment) -> "Configured":
 
     refuse_others(option.context, "root")
     configuration = option.configuration
-    _refuse_empty_variable(configuration.target)
+    _refuse_empty(option.context, configuration.target)
     return Configured(
         names=configuration.targets,
         default=configuration.target,
@@ -343,10 +343,16 @@ def four_eyes(option: TargetOption, environment: Environment) -> bool:  # noqa: 
     return option.configuration.four_eyes
 
 
-def _refuse_empty_variable(text: str) -> None:
-    """Refuse a variable that is set to nothing: in a script it must not mean the GitLab right here."""
-    if not text.strip() and VARIABLE in os.environ:
+def _refuse_empty(context: invoke.Context, text: str) -> None:
+    """Refuse a variable or a key that is set to nothing: in a script it must not mean the GitLab right here."""
+    if text.strip():
+        return
+    if VARIABLE in os.environ:
         raise UsageError(f"{VARIABLE} is set, but to nothing: give it a target, or unset it for the GitLab right here.")
+    if path := file_with_nothing(context, "target"):
+        raise UsageError(
+            f"tokens.target in {path} is set to nothing: give it a target, or take it out for the GitLab right here."
+        )
 
 
 def _absolute(path: Path) -> Path:
