@@ -649,9 +649,10 @@ def test_what_hangs_on_the_tokens_is_noted_and_asked_about(
     shown = program.text.split("New expiration date: ")[1].splitlines()
     assert shown == [
         str(LATER),
-        "NOTE: 1 bot has a membership that ends before the new date, and GitLab would delete bot and token at its "
-        "end: the end is removed, too.",
-        "NOTE: 1 owner has been warned about 3 tokens already: the notices are re-armed for the new date.",
+        "NOTE: 1 bot has a membership that ends before the new date, and GitLab will delete bot and token at its "
+        "end, unless the end is removed, too.",
+        "NOTE: 1 owner has been warned about 3 tokens already, and GitLab may not warn again, unless the notices are "
+        "re-armed.",
         *said,
         "WARNING: This will now update 70 token(s). Are you sure? (y/N)",
     ]
@@ -675,7 +676,7 @@ def test_removing_notes_and_asks_the_same_before_its_warning(
         "This will affect 70 tokens. Are you sure? (y/N)"
     )
     assert (
-        "a membership that ends, and GitLab would delete bot and token at its end: the end is removed" in program.text
+        "a membership that ends, and GitLab will delete bot and token at its end, unless the end is removed" in program.text
     )
     program.press("enter")
     program.wait_for("Are you sure? No\nAborting!")

@@ -88,6 +88,7 @@ def notes(
     notices: bool,
     clean_up: CleanUp | None,
     options: bool = True,
+    asked: bool = False,
 ) -> tuple[Note, ...]:
     """The notes on a change; none for one to a date that is later, to come and within the policy, on clean data.
 
@@ -99,6 +100,7 @@ def notes(
         notices: whether notices are re-armed.
         clean_up: how this release cleans up inactive bots, None if it does not.
         options: whether the sentences name the command line's options.
+        asked: whether a person is asked about memberships and notices afterwards.
     """
     moving = [move for move in moves if move.tokens]
     known = Facts() if facts is None else facts
@@ -108,8 +110,8 @@ def notes(
         superseded_note(known.superseded, options=options),
         _revives(known, options=options),
         _requires_expiry(moving, known, policy),
-        _memberships(moving, known, memberships, options=options),
-        _notices(moving, known, rearmed=notices, options=options),
+        _memberships(moving, known, memberships, options=options, asked=asked),
+        _notices(moving, known, rearmed=notices, options=options, asked=asked),
         doomed(known.doomed_bots, clean_up),
         _doomed_anyway(known, policy, clean_up),
         _blocked(known),
@@ -253,7 +255,9 @@ def _requires_expiry(moves: Sequence[Move], facts: Facts, policy: Policy) -> Not
     return Note(Concern.REQUIRES_EXPIRY, text, tokens)
 
 
-def _memberships(moves: Sequence[Move], facts: Facts, rule: MembershipRule | None, *, options: bool) -> Note:
+def _memberships(
+    moves: Sequence[Move], facts: Facts, rule: MembershipRule | None, *, options: bool, asked: bool
+) -> Note:
     bots = facts.bots_ending_before
     endless = all(move.new is None for move in moves)
     ends = "that ends" if endless else "that ends before the new date"
@@ -262,12 +266,14 @@ def _memberships(moves: Sequence[Move], facts: Facts, rule: MembershipRule | Non
     else:
         moved = "removed" if endless or rule is MembershipRule.FOREVER else "moved"
         will, outcome = "would", f": the end is {moved}, too{_aside('--memberships keep leaves it', options)}"
+        if asked:
+            will, outcome = "will", f", unless the end is {moved}, too"
     have = counted(bots, "bot has", "bots have")
     text = f"{have} a membership {ends}, and GitLab {will} delete bot and token at its end{outcome}."
     return Note(Concern.MEMBERSHIPS, text, bots)
 
 
-def _notices(moves: Sequence[Move], facts: Facts, *, rearmed: bool, options: bool) -> Note:
+def _notices(moves: Sequence[Move], facts: Facts, *, rearmed: bool, options: bool, asked: bool) -> Note:
     endless = all(move.new is None for move in moves)
     # Without a date there is nothing to warn about.
     tokens = 0 if endless and not rearmed else facts.warned
@@ -276,6 +282,11 @@ def _notices(moves: Sequence[Move], facts: Facts, *, rearmed: bool, options: boo
     if not rearmed:
         aside = _aside("leave out --notices keep to re-arm the notices", options)
         return Note(Concern.NOTICES, f"{text}, and GitLab may not warn again before the new date{aside}.", tokens)
+    if asked:
+        text += ", and GitLab may not warn again, unless the notices are re-armed"
+        if facts.mailed_owners:
+            text += f": then GitLab will mail {counted(facts.mailed_owners, 'owner')} within a day"
+        return Note(Concern.NOTICES, f"{text}.", tokens)
     text += ": the notices are re-armed" + ("" if endless else " for the new date")
     text += _aside("--notices keep leaves them", options)
     if facts.mailed_owners:

@@ -242,6 +242,7 @@ def make_plan(
                 notices=options.notices,
                 clean_up=bots,
                 options=kind is not RunKind.EDIT,
+                asked=kind is RunKind.EDIT,
             )
         more: list[Note] = []
         if kind is RunKind.EDIT:
