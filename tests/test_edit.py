@@ -676,7 +676,8 @@ def test_removing_notes_and_asks_the_same_before_its_warning(
         "This will affect 70 tokens. Are you sure? (y/N)"
     )
     assert (
-        "a membership that ends, and GitLab will delete bot and token at its end, unless the end is removed" in program.text
+        "a membership that ends, and GitLab will delete bot and token at its end, unless the end is removed"
+        in program.text
     )
     program.press("enter")
     program.wait_for("Are you sure? No\nAborting!")
