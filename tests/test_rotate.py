@@ -1237,8 +1237,9 @@ def test_a_run_that_somebody_else_has_taken_over_is_left_to_them(gitlab: Instanc
     gitlab.execute("UPDATE token_tasks.runs SET attempt = attempt + 1")
     gate.open()
     status, _, err = ended(process)
-    assert status == 1
+    assert status == ExitStatus.PARTIAL
     assert "Another process has taken over run 1" in err
+    assert err.endswith(" → to see it: gitlab-tokens history --run 1\n")
     assert [one.revoked for one in gitlab.rows()] == [False, False]
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
-from tokens.errors import DatabaseError, LockTimeout, ReadOnly, Refused, TokensError
+from tokens.errors import DatabaseError, ExitStatus, LockTimeout, ReadOnly, Refused, TokensError
 from tokens.gitlab.api import VerificationFailed
 from tokens.journal.record import TakenOver
 from tokens.rotation.backend import Backend, Finished, heartbeats
@@ -189,11 +189,13 @@ class Rotator:
             raise fault.saying_also(
                 f"The new token {new.id} of {new.account} was delivered, but was revoked by the person who did so: "
                 "look at what is in its place now.",
+                ExitStatus.PARTIAL,
             ) from fault
         except TokensError as fault:
             raise fault.saying_also(
                 f"The new token {new.id} of {new.account} is delivered and works, but that could not be "
                 "written down, so the run's continuation makes another one and revokes this one.",
+                ExitStatus.PARTIAL,
             ) from fault
         return self._finish(rotation, new, finished)
 
@@ -216,13 +218,13 @@ class Rotator:
         try:
             retired = _insist(retire, FAILOVER_PAUSES, self._stop_requested)
         except ReadOnly as fault:
-            raise fault.saying_also(_unfinished(new)) from fault
+            raise fault.saying_also(_unfinished(new), ExitStatus.PARTIAL) from fault
         except SuccessorGone as fault:
             return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault)
         except (Refused, LockTimeout) as fault:
             return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault.saying_also(_unfinished(new)))
         except DatabaseError as fault:
-            raise fault.saying_also(_unfinished(new)) from fault
+            raise fault.saying_also(_unfinished(new), ExitStatus.PARTIAL) from fault
         return Outcome(candidate, candidate.id, End.DONE, new, retired)
 
     def _abandon(self, token_id: int) -> None:
