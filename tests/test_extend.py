@@ -744,7 +744,7 @@ BAD: Sequence[tuple[Sequence[str], str]] = (
     (["remove", "--kind", "--state", "active"], "--kind needs a kind of token"),
     (["remove", "--at-most", "many"], '--at-most takes a number of tokens, not "many".'),
     (["remove", "--standby", "demo"], "--standby takes postgresql://"),
-    (["remove", "--max-lag", "soon"], "--max-lag takes seconds or minutes"),
+    (["remove", "--max-lag", "soon"], "--max-lag takes seconds, minutes or hours"),
     (["remove", "--jobs", "0"], "takes a number of connections from 1 to 8, not "),
     (["remove", "--jobs", "9"], "takes a number of connections from 1 to 8, not "),
     (["remove", "--jobs", "two"], "--jobs, or tokens.jobs in the configuration, takes a number of connections from 1"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,51 @@ def test_without_new_dates_they_are_removed_and_nothing_to_do_is_no_run(gitlab: 
     assert tokens.apply(gitlab, tokens.plan(gitlab, on(LATER))) == tokens.Result(None)
     assert tokens.apply(gitlab, tokens.plan(gitlab, on(SOON))).changed == 20
     assert [row.expires_at for row in tokens.analyze(gitlab).dates] == [None]
+
+
+def test_a_change_contradicts_itself_nowhere() -> None:
+    for wrong in (
+        {"to": LATER, "by": 5},
+        {"to": LATER, "revokes": True},
+        {"by": 5, "revokes": True},
+        {"to": LATER, "days": 0},
+        {"by": 20, "days": -3},
+        {"to": tokens.ExpirationDate(10**12)},
+        {"by": 10**10},
+    ):
+        with pytest.raises(UsageError):
+            tokens.Change(**wrong)
+
+
+def test_a_change_without_a_date_is_a_removal(gitlab: Address) -> None:
+    assert tokens.plan(gitlab, on(SOON), tokens.Change()).kind == "remove"
+
+
+@pytest.mark.parametrize("run", [0, True, 2**70, "1"])
+def test_the_number_of_a_run_is_one(gitlab: Address, run: Any) -> None:
+    for verb in (tokens.apply, tokens.undo, tokens.withdraw):
+        with pytest.raises(UsageError, match=r"^A run takes its number in the journal, not "):
+            verb(gitlab, run)
+
+
+@pytest.mark.parametrize("reason", ["a\0b", "x" * 5_000, "glpat-abcdefghij0123456789"])
+def test_a_reason_is_what_the_journal_can_keep(gitlab: Address, reason: str) -> None:
+    planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER))
+    for call in (partial(tokens.store, gitlab, planned), partial(tokens.apply, gitlab, planned)):
+        with pytest.raises(UsageError):
+            call(reason=reason)
+    assert query(gitlab, "SELECT id FROM token_tasks.runs") == []
+
+
+def test_a_url_that_is_none_is_refused_before_a_token_is_made(gitlab: Address, secrets: Path) -> None:
+    with make_engine(gitlab).begin() as connection:
+        make_token(connection, user_id=make_user(connection, user_type=13), expires_at=str(SOON))
+    before = everything(gitlab)
+    with pytest.raises(UsageError, match="URL of GitLab"):
+        tokens.rotate(
+            gitlab, tokens.Search(SERVICE_ACCOUNTS, within=30), Vault(), secrets_file=secrets, url="not a url"
+        )
+    assert everything(gitlab) == before
 
 
 def test_a_guard_refuses_unless_it_is_allowed(gitlab: Address) -> None:

@@ -14,8 +14,10 @@ from tokens.change.change import Change
 from tokens.change.notes import guards, refuse_guarded
 from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.commands.options.handling import MOST_JOBS
+from tokens.commands.options.values import check_reason
 from tokens.delivery.destination import Delivery
-from tokens.errors import UsageError
+from tokens.errors import UsageError, shortened
+from tokens.gitlab.api import Endpoint
 from tokens.inventory.analysis import Analysis
 from tokens.inventory.analysis import analyze as analysis_of
 from tokens.journal import beginning, setup
@@ -37,6 +39,8 @@ from tokens.selection import EVERYTHING, Selection
 from tokens.targets.here.secrets import read_keys_file
 from tokens.targets.here.site import Site
 from tokens.targets.target import DatabaseTarget, parse_target
+
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ def analyze(target: str | Address, *, top: int | None = 10) -> Analysis:
     Raises:
         TokensError: see `tokens.errors`.
     """
-    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1):
-        raise UsageError(f"top takes a number of dates from 1 on, or None for all, not {top!r}.")
+    if top is not None:
+        _check_number("top", top, "a number of dates from 1 on, or None for all")
     return analysis_of(_address(target), top)
 
 
@@ -91,8 +95,9 @@ def plan(
     Raises:
         TokensError: see `tokens.errors`.
     """
-    kind = RunKind.REMOVE if change is None else RunKind.REVOKE if change.revokes else RunKind.EXTEND
-    return make_plan(_address(target), kind, selection, change or Change(), options=options or Options())
+    wanted = change or Change()
+    kind = RunKind.REMOVE if wanted.removes else RunKind.REVOKE if wanted.revokes else RunKind.EXTEND
+    return make_plan(_address(target), kind, selection, wanted, options=options or Options())
 
 
 def plan_revocation(target: str | Address, selection: Selection) -> Plan:
@@ -134,10 +139,12 @@ def apply(
         TokensError: see `tokens.errors`.
     """
     address = _address(target)
-    _check_jobs(jobs)
-    if not isinstance(plan, int):
+    _check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
+    check_reason(reason)
+    if isinstance(plan, Plan):
         _refuse(guards(plan.notes), allow)
         return _begun(address, plan, reason, allow, jobs, on_event)
+    _check_run(plan)
     found = plan_to_apply(address, plan)
     _refuse(found.guards, allow)
     return _carried_out(address, found.plan, beginning.resume(address, plan, origin.here()), jobs, on_event)
@@ -156,6 +163,7 @@ def store(
         TokensError: see `tokens.errors`.
     """
     address = _address(target)
+    check_reason(reason)
     _refuse(guards(plan.notes), allow)
     with database.connect(address) as connection:
         return with_journal(
@@ -173,6 +181,8 @@ def withdraw(target: str | Address, run: int, *, reason: str | None = None) -> N
         UsageError: there is no such run.
         TokensError: see `tokens.errors`.
     """
+    _check_run(run)
+    check_reason(reason)
     beginning.withdraw(_address(target), run, origin.here(), reason)
 
 
@@ -190,7 +200,9 @@ def undo(
     A date in the past is no reason to refuse it. Revoked tokens come back only where `reviving` is allowed.
     """
     address = _address(target)
-    _check_jobs(jobs)
+    _check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
+    _check_run(run)
+    check_reason(reason)
     found = plan_to_undo(address, run)
     _refuse(found.guards, allow)
     return _begun(address, found.plan, reason, allow, jobs, on_event)
@@ -233,6 +245,11 @@ def rotate(
         JournalMissing: `install_journal` installs it.
         TokensError: see `tokens.errors`; what was rotated by then stays so.
     """
+    check_reason(reason)
+    if url is not None:
+        Endpoint.at(url)
+    if isinstance(tokens, int):
+        _check_run(tokens)
     resume = tokens if isinstance(tokens, int) else None
     search = Search(EVERYTHING) if isinstance(tokens, int) else tokens
     named = search.token is not None or bool(search.selection.users)
@@ -269,7 +286,7 @@ def install_journal(target: str | Address, *, allow: Collection[str] = ()) -> No
 
     Args:
         target: as for `plan`; of the primary.
-        allow: the guards that refuse nothing: `published`, where a publication would carry the journal elsewhere.
+        allow: the guards that refuse nothing: `publication`, where a publication would carry the journal elsewhere.
 
     Raises:
         TokensError: see `tokens.errors`; nothing was changed.
@@ -291,9 +308,13 @@ def _refuse(words: Sequence[str], allow: Collection[str]) -> None:
     refuse_guarded(words, allow, "leave them out of the selection")
 
 
-def _check_jobs(jobs: int) -> None:
-    if not 1 <= jobs <= MOST_JOBS:
-        raise UsageError(f"jobs is a number of connections from 1 to {MOST_JOBS}, not {jobs}.")
+def _check_number(name: str, number: int, what: str, most: int = LARGEST) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
+        raise UsageError(f"{name} takes {what}, not {shortened(repr(number))}.")
+
+
+def _check_run(run: int) -> None:
+    _check_number("A run", run, "its number in the journal")
 
 
 def _begun(

@@ -2082,14 +2082,7 @@ WITH going AS MATERIALIZED (
     GROUP BY t.kind;
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT 
+SELECT 
     CASE
       WHEN t.impersonation THEN 'impersonation'
       WHEN u.id IS NULL THEN 'other'
@@ -2114,7 +2107,6 @@ WITH going AS MATERIALIZED (
  AS kind, count(*) AS tokens
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2156,7 +2148,7 @@ WITH going AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
         )
       ))
-      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
       AND u.state = 'active'
       AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from tokens.errors import UsageError
 from tokens.gitlab.expiration import FIRST, LAST, ExpirationDate
 from tokens.gitlab.needs import CHANGE, REVOKE, Needs
 from tokens.selection import Condition
+
+MOST_DAYS = 3_660_000  # ten thousand years
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,17 @@ class Change:
     by: int | None = None
     days: int = 1
     revokes: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what contradicts itself, and for a date or a number that cannot be."""
+        if (self.to is not None) + (self.by is not None) + self.revokes > 1:
+            raise UsageError("A change takes one of three: a new date, a number of days, or a revocation.")
+        if not 1 <= self.days <= MOST_DAYS:
+            raise UsageError(f"New dates are spread over 1 day to {MOST_DAYS:,} days, not {self.days}.")
+        if self.by is not None and not -MOST_DAYS <= self.by <= MOST_DAYS:
+            raise UsageError(f"Dates are moved by {MOST_DAYS:,} days at most, not by {self.by}.")
+        if self.last is not None and not self.last.is_storable:
+            raise UsageError(f"{self.last} is a date that PostgreSQL cannot hold.")
 
     @property
     def removes(self) -> bool:

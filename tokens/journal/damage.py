@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from tokens.call import to_type
-from tokens.errors import Refused
+from tokens.errors import Refused, UsageError
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def reading(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, UsageError, ValueError) as error:
         raise Refused(
             f"{what} is damaged in the journal: something else has changed it, and it cannot be read."
             + to_type("to see what was changed", "journal.status")

@@ -508,9 +508,10 @@ def apply() -> None:
     with when it was stopped, or when its process died. The tokens are those of
     the plan. One whose date somebody has changed since then is left alone and
     reported; a revocation leaves alone one that is revoked already. The guards
-    are asked again, as in extend. One more guard is old-plan: the stored plan is
-    older than a day. Of a complete run there is nothing to do, and the exit
-    status is 0. A plan that was withdrawn is refused.
+    are asked again, as in extend; of a run that has begun only those that come
+    with time, such as past. One more guard is old-plan: the stored plan is older
+    than a day. Of a complete run there is nothing to do, and the exit status is 0.
+    A plan that was withdrawn is refused.
 
     --dry-run shows the plan and some of its tokens, and begins nothing.
     With --output csv it lists all of them, with the names of the day of the plan

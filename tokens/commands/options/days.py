@@ -4,6 +4,7 @@ import calendar
 import re
 from datetime import UTC, date, datetime, timedelta
 
+from tokens.change.change import MOST_DAYS
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
@@ -15,7 +16,6 @@ MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 LIKE_A_DAY = re.compile(r"\d{4}-\d{2}(-\d{2})?", re.ASCII)
 SHIFTED = re.compile(r"(today|tomorrow|)([+-])(\d{1,7}[dwmy])", re.ASCII)
 FRIDAY = 4  # of Python's weekdays
-MOST_DAYS = 3_660_000  # ten thousand years
 
 EARLIEST, LATEST = ExpirationDate(float("-inf")), ExpirationDate(float("inf"))
 

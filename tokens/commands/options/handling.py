@@ -135,5 +135,5 @@ def _jobs(text: str | None) -> int:
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text, re.ASCII)
     if found is None:
-        raise UsageError(f'--max-lag takes seconds or minutes such as 10s or 1m, not "{text}".')
+        raise UsageError(f'--max-lag takes seconds, minutes or hours such as 10s, 1m or 1h, not "{text}".')
     return float(found[1]) * SECONDS[found[2]]

@@ -56,6 +56,11 @@ def run_to_change(_: Environment, run: str | None) -> int:
 
 
 def reason(_: Environment, reason: str | None) -> str | None:
+    """Why a change is made; see `check_reason`."""
+    return check_reason(reason)
+
+
+def check_reason(reason: str | None) -> str | None:
     """Why a change is made, as the database can keep it.
 
     Raises:

@@ -51,7 +51,7 @@ CARRYING_OUT = (
     AT_MOST,
     Option(
         "max_lag",
-        "How far behind a standby may be, in seconds (10s) or minutes (1m). Default: 10s.",
+        "How far behind a standby may be, in seconds (10s), minutes (1m) or hours (1h). Default: 10s.",
         "10s",
         value=Value("TIME", "a time", "10s"),
         group=Group.CARE,
