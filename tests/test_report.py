@@ -394,9 +394,7 @@ def test_a_browser_shows_a_forecast_to_everybody(
 
 def test_it_is_sorted_by_keyboard_and_read_without_a_script(browser: "Browser", evil_page: Path) -> None:
     with browsers.opened(browser, evil_page) as seen:
-        head = seen.page.get_by_role("region", name="Tokens that stop working next").get_by_role(
-            "button", name="Expires"
-        )
+        head = seen.page.get_by_role("region", name="Tokens that stop working next").get_by_role("button", name="Ends")
         first = seen.page.locator("section:has(#next) tbody tr").first
         head.focus()
         for shown, order in ((after(1), "ascending"), (after(len(EVIL)), "descending")):

@@ -1263,16 +1263,16 @@ def test_a_successor_that_nobody_has_neither_quiets_an_alarm_nor_lets_a_nightly_
     before = gitlab.rows()
     done = gitlab.run(*nightly)
     assert done.returncode == ExitStatus.PARTIAL
-    assert "Token 1 of inventory has a successor, 2, that run 1 has made and not delivered." in done.stdout
+    assert "Token 1 of inventory has a successor of run 1, which has not come to its end." in done.stdout
     assert done.stderr == (
-        "Run 1 has made new tokens that nobody is known to have, so theirs were left out. "
-        "→ to go on with it, with the same --deliver: gitlab-tokens rotate --resume 1\n"
+        "Run 1 holds up tokens that were left out: it has made new ones, and has not come to its end. "
+        "→ to go on if it has stopped, with its options: gitlab-tokens rotate --resume 1\n"
     )
     more_accounts(gitlab, 1)
     assert gitlab.run(*nightly).returncode == ExitStatus.PARTIAL
     assert gitlab.rows()[: len(before)] == before
     assert gitlab.accepts((gitlab.folder / "account0").read_text()) is not None
-    assert "that run 1 has made and not delivered" in gitlab.refusal("--token", "1", "--yes", *nightly[-2:], status=3)
+    assert "has a successor of run 1" in gitlab.refusal("--token", "1", "--yes", *nightly[-2:], status=3)
     gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/token")
     assert call_here(GITLAB_TOKENS, "check", *target).returncode == 0
     assert gitlab.run(*nightly).returncode == 0
@@ -1316,6 +1316,7 @@ def test_what_is_resumed_keeps_to_a_maximum_that_came_in_the_meantime(gitlab: In
         make_settings(connection, max_personal_access_token_lifetime=30)
     line = gitlab.refusal("--resume", "1", "--yes", "--deliver", "command:cat", status=3)
     assert "by now this instance allows 30 days at most: rotate it again." in line
+    assert line.endswith(" → to plan it again: gitlab-tokens rotate --token 1")
     shown = gitlab.done("--token", NAME, "--deliver", f"file:{gitlab.folder}/token")
     assert "This instance allows 30 days at most" in shown
 

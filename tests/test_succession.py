@@ -8,7 +8,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_user
-from tests.testbed.journal import NEW, execute, make_plan, make_run
+from tests.testbed.journal import NEW, WITH_JOURNAL, execute, make_plan, make_run
 from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
@@ -20,6 +20,9 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.succession import read_line
 from tokens.inventory.diagnosis import least_privileges
+from tokens.inventory.due import due
+from tokens.inventory.token_columns import BY_NAME
+from tokens.inventory.tokens import Layout, listed
 from tokens.journal.contents import count_prunable
 from tokens.rotation.candidate import Search, find
 from tokens.rotation.plan import plan as plan_rotation
@@ -175,3 +178,84 @@ def test_what_hangs_on_the_table_of_rotations_and_runs_at_planning_makes_it_untr
             planted,
         )
         assert noted(address, Concern.SUPERSEDED) == []
+
+
+UNDELIVERED = """
+    INSERT INTO token_tasks.rotations (run_id, token_id, successor_id, state) VALUES ({run}, {old}, {new}, '{state}')
+"""
+
+
+def undelivered(address: Address, state: str = "created") -> tuple[int, int]:
+    """A token and its successor, which GitLab knows, of a run that has stopped at this state."""
+    old, new = service_tokens(address, 2)
+    run = make_run(address, make_plan([1]), created_at="2026-01-01 00:00+00")
+    execute(
+        address,
+        f"UPDATE personal_access_tokens SET previous_personal_access_token_id = {old} WHERE id = {new}",
+        f"UPDATE personal_access_tokens SET expires_at = '{NEW}' WHERE id = {new}",
+        UNDELIVERED.format(run=run, old=old, new=new, state=state),
+    )
+    return old, new
+
+
+def seen_by(address: Address, old: int) -> dict[str, bool]:
+    """Whether the token counts as replaced, for each of those that ask."""
+    selected = Selection((), ids=(old,), states=EVERY_STATE)
+    with listed(address, selected, Layout((BY_NAME["flags"],))) as listing:
+        ((flags,),) = listing.rows
+    revocation = plan_change(address, RunKind.REVOKE, selected, Change(revokes=True))
+    return {
+        "check": due(address, selected, 30, 7).warning == 0,
+        "list": "in-its-grace" in flags,
+        "extend": any(ids == (old,) for _, ids in noted(address, Concern.SUPERSEDED)),
+        "revoke": any(note.concern is Concern.IN_GRACE for note in revocation.notes),
+    }
+
+
+@pytest.mark.parametrize("state", ["created", "verified", "delivering", "delivered", "done"])
+def test_a_successor_that_nobody_has_replaces_nothing_whoever_asks(
+    gitlab_database_at: Callable[[str], Address], state: str
+) -> None:
+    address = gitlab_database_at(WITH_JOURNAL)
+    old, _ = undelivered(address, state)
+    is_out = state in ("delivered", "done")
+    assert seen_by(address, old) == dict.fromkeys(("check", "list", "extend", "revoke"), is_out)
+    (one,) = find(address, Search(Selection((), ids=(old,), states=EVERY_STATE)))
+    assert (one.unfinished_run is None) == (state == "done")
+
+
+def test_a_run_holds_nothing_up_whose_successor_does_not_work(gitlab_database_at: Callable[[str], Address]) -> None:
+    address = gitlab_database_at(WITH_JOURNAL)
+    old, new = undelivered(address)
+    execute(address, f"UPDATE personal_access_tokens SET revoked = true WHERE id = {new}")
+    (later,) = service_tokens(address, 1)
+    execute(address, f"UPDATE personal_access_tokens SET previous_personal_access_token_id = {old} WHERE id = {later}")
+    (one,) = find(address, Search(Selection((), ids=(old,), states=EVERY_STATE)))
+    assert (one.unfinished_run, one.live_successor) == (None, later)
+    # GitLab's own rotation of what nobody has got: somebody has that one.
+    execute(
+        address,
+        f"UPDATE personal_access_tokens SET previous_personal_access_token_id = {new} WHERE id = {later}",
+    )
+    (one,) = find(address, Search(Selection((), ids=(old,), states=EVERY_STATE)))
+    assert (one.unfinished_run, one.live_successor) == (None, later)
+
+
+def test_monitoring_with_the_printed_grants_knows_it_and_without_them_says_so(
+    gitlab_database_at: Callable[[str], Address], superuser: Callable[[Address], Address]
+) -> None:
+    address = gitlab_database_at(WITH_JOURNAL)
+    old, _ = undelivered(address)
+    execute(
+        superuser(address),
+        "DO $$ BEGIN CREATE ROLE watcher LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        *least_privileges(address, "watcher")["list"],
+    )
+    watcher = Address(make_conninfo(address.conninfo, user="watcher"), "as watcher")
+    selected = Selection((), ids=(old,))
+    found = due(watcher, selected, 30, 7)
+    assert (found.warning, found.notes) == (1, ())
+    execute(superuser(address), "REVOKE ALL ON SCHEMA token_tasks FROM watcher")
+    found = due(watcher, selected, 30, 7)
+    assert found.warning == 0
+    assert "counts as a successor that works; role watcher may not read it: GRANT USAGE ON SCHEMA" in found.notes[0]

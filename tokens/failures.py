@@ -120,7 +120,7 @@ def translated(
         return DatabaseError(f"Cannot connect to {address.shown}: {reason}; {_cure(error, reason, address.advice)}.")
     match error:
         case psycopg.errors.LockNotAvailable() | psycopg.errors.DeadlockDetected():
-            return LockTimeout(f"Another session of {address.shown} holds a lock: {reason}.")
+            return LockTimeout(f"Another session of {address.shown} holds a lock for too long, so try later: {reason}.")
         case psycopg.errors.QueryCanceled():
             return StatementTimeout(f"{address.shown} cancelled a statement: {reason}.")
         case psycopg.errors.ReadOnlySqlTransaction():

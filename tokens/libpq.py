@@ -69,7 +69,9 @@ def parameters_of(address: Address) -> dict[str, Any]:
         raise UsageError(
             "The parameter `options` cannot be used in a target, since PgBouncer refuses it; leave it out."
         )
-    parameters = {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **LIVENESS, **given}
+    # What a parameter says goes before a service's file, which may have keepalives of its own.
+    liveness = {} if "service" in given or "PGSERVICE" in os.environ else LIVENESS
+    parameters = {"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **liveness, **given}
     parameters["client_encoding"] = "UTF8"
     if address.complete and "service" in given:
         _unset_variables()

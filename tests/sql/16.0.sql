@@ -1135,10 +1135,10 @@ SELECT
             SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
       ) AS more,
       EXISTS (
-            SELECT r.successor_id
+            SELECT
             FROM token_tasks.rotations r
-            WHERE r.state IN ('created', 'verified', 'delivering') AND r.successor_id IS NOT NULL
-      ) AS undelivered;
+            WHERE r.state IN ('created', 'verified', 'delivering', 'delivered')
+      ) AS unfinished;
 
 -- list
 DECLARE "stream_1" CURSOR FOR 
@@ -1854,24 +1854,33 @@ DECLARE "stream_1" CURSOR FOR
     ORDER BY t.id ASC NULLS LAST, t.id;
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT
+SELECT
       min(LEAST(t.expires_at, going.day))::text AS first,
       count(*) AS warning,
-      count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)) AS critical
+      count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)) AS critical
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     WHERE TRUE
       AND t.revoked IS NOT TRUE
       AND COALESCE(t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)), true)
-      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      AND (
+        t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+        ))
+      )
+      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
       AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1906,14 +1915,7 @@ WITH going AS MATERIALIZED (
       );
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT
+SELECT
       t.id,
       
     CASE
@@ -1944,7 +1946,14 @@ WITH going AS MATERIALIZED (
       t.expires_at::text AS expires_at
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -1992,14 +2001,7 @@ WITH going AS MATERIALIZED (
     LIMIT CAST($2 AS bigint) + 1;
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT
+SELECT
       t.kind,
       count(*) FILTER (WHERE t.works) AS active,
       count(*) FILTER (WHERE t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) AS expired,
@@ -2035,7 +2037,14 @@ WITH going AS MATERIALIZED (
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END
- AS kind, t.revoked, t.expires_at, LEAST(t.expires_at, going.day) AS ends_on,
+ AS kind, t.revoked, t.expires_at, LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END) AS ends_on,
         (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2075,7 +2084,6 @@ WITH going AS MATERIALIZED (
   ) AS beyond
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
       WHERE TRUE
       OFFSET 0
     ) t
@@ -2167,19 +2175,19 @@ SELECT
     GROUP BY 1;
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
+SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
     FROM (
       SELECT count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE TRUE
         AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
         (t.id IN (
@@ -2213,19 +2221,21 @@ WITH going AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
         )
       ))
+        AND (
+        t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        ))
+      )
         AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
       GROUP BY LEAST(t.expires_at, going.day)
     ) day;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -2238,9 +2248,24 @@ WITH going AS MATERIALIZED (
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2410,14 +2435,7 @@ SELECT t.expires_at::text AS expires_at,
     GROUP BY t.expires_at, 2;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
@@ -2426,9 +2444,25 @@ WITH going AS MATERIALIZED (
         min(LEAST(t.expires_at, going.day)) AS first
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
+        AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      )
         AND LEAST(t.expires_at, going.day) BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
         AND NOT (
         (t.id IN (
@@ -2493,20 +2527,28 @@ WITH going AS MATERIALIZED (
     LIMIT 100;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    chosen AS MATERIALIZED (
+WITH chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2576,7 +2618,14 @@ WITH going AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2588,14 +2637,7 @@ WITH going AS MATERIALIZED (
     ORDER BY LEAST(t.expires_at, going.day), t.id;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -2608,9 +2650,24 @@ WITH going AS MATERIALIZED (
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
       GROUP BY t.user_id, t.impersonation, t.revoked
     ),
     unwarned AS MATERIALIZED (
@@ -2640,14 +2697,28 @@ WITH going AS MATERIALIZED (
         AND person.state = 'active')
         ELSE true
       END
-    ),
-    chosen AS MATERIALIZED (
+    ), chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2717,7 +2788,14 @@ WITH going AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2729,18 +2807,18 @@ WITH going AS MATERIALIZED (
     ORDER BY LEAST(t.expires_at, going.day), t.id;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    chosen AS MATERIALIZED (
+WITH chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NULL AND t.last_used_at IS NULL
       ORDER BY t.created_at, t.id
@@ -2781,7 +2859,14 @@ WITH going AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -3936,14 +4021,7 @@ SELECT
     GROUP BY 1;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -3957,14 +4035,29 @@ WITH going AS MATERIALIZED (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($2 AS bigint[]),
-        CAST($3 AS float8[]),
-        CAST($4 AS bigint[]),
-        CAST($5 AS boolean[])
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -4036,14 +4129,7 @@ WITH going AS MATERIALIZED (
     FROM accounts;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
@@ -4055,14 +4141,30 @@ WITH going AS MATERIALIZED (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($2 AS bigint[]),
-        CAST($3 AS float8[]),
-        CAST($4 AS bigint[]),
-        CAST($5 AS boolean[])
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
+        AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        ))
+      )
         AND LEAST(t.expires_at, going.day) BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
         AND NOT (
         (t.id IN (
@@ -4129,14 +4231,7 @@ WITH going AS MATERIALIZED (
     LIMIT 100;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -4150,14 +4245,29 @@ WITH going AS MATERIALIZED (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($2 AS bigint[]),
-        CAST($3 AS float8[]),
-        CAST($4 AS bigint[]),
-        CAST($5 AS boolean[])
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
       GROUP BY t.user_id, t.impersonation, t.revoked
     ),
     unwarned AS MATERIALIZED (
@@ -4187,14 +4297,28 @@ WITH going AS MATERIALIZED (
         AND person.state = 'active')
         ELSE true
       END
-    ),
-    chosen AS MATERIALIZED (
+    ), chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -4264,7 +4388,14 @@ WITH going AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m

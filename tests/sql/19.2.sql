@@ -271,6 +271,42 @@ SELECT
         ORDER BY name
       ) AS short;
 
+-- doctor, list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
+SELECT
+      c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
+        )
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_index i
+          WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+        )
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid)
+        AND NOT EXISTS (
+          SELECT
+          FROM pg_catalog.pg_constraint k
+          JOIN pg_catalog.pg_depend d
+            ON d.classid = CAST('pg_catalog.pg_constraint' AS regclass) AND d.objid = k.oid
+            AND d.refclassid <> CAST('pg_catalog.pg_class' AS regclass)
+          WHERE k.conrelid = c.oid AND k.contype = 'c'
+        )
+        AND EXISTS (
+          SELECT
+          FROM pg_catalog.pg_roles owner
+          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
+          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
+          WHERE owner.oid = c.relowner
+            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
+        ) AS is_trusted,
+      has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
+      quote_ident(current_user) AS role
+    FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+    WHERE n.nspname = 'token_tasks';
+
 -- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
 SELECT c.relname AS name, current_user AS role
     FROM pg_catalog.pg_class c
@@ -1105,42 +1141,6 @@ CLOSE "stream_1";
 
 -- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
-      c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
-        AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_attribute a
-          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
-        )
-        AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_index i
-          WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
-        )
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid)
-        AND NOT EXISTS (
-          SELECT
-          FROM pg_catalog.pg_constraint k
-          JOIN pg_catalog.pg_depend d
-            ON d.classid = CAST('pg_catalog.pg_constraint' AS regclass) AND d.objid = k.oid
-            AND d.refclassid <> CAST('pg_catalog.pg_class' AS regclass)
-          WHERE k.conrelid = c.oid AND k.contype = 'c'
-        )
-        AND EXISTS (
-          SELECT
-          FROM pg_catalog.pg_roles owner
-          JOIN pg_catalog.pg_class tokens ON tokens.relname = 'personal_access_tokens'
-          JOIN pg_catalog.pg_namespace s ON s.oid = tokens.relnamespace AND s.nspname = 'public'
-          WHERE owner.oid = c.relowner
-            AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = tokens.relowner)
-        ) AS is_trusted,
-      has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
-      quote_ident(current_user) AS role
-    FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
-    WHERE n.nspname = 'token_tasks';
-
--- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
-SELECT
       EXISTS (
             SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL AND EXISTS (
               SELECT
@@ -1149,10 +1149,10 @@ SELECT
             )
       ) AS more,
       EXISTS (
-            SELECT r.successor_id
+            SELECT
             FROM token_tasks.rotations r
-            WHERE r.state IN ('created', 'verified', 'delivering') AND r.successor_id IS NOT NULL
-      ) AS undelivered;
+            WHERE r.state IN ('created', 'verified', 'delivering', 'delivered')
+      ) AS unfinished;
 
 -- list
 DECLARE "stream_1" CURSOR FOR 
@@ -1994,24 +1994,33 @@ DECLARE "stream_1" CURSOR FOR
     ORDER BY t.id ASC NULLS LAST, t.id;
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT
+SELECT
       min(LEAST(t.expires_at, going.day))::text AS first,
       count(*) AS warning,
-      count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)) AS critical
+      count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)) AS critical
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     WHERE TRUE
       AND t.revoked IS NOT TRUE
       AND COALESCE(t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)), true)
-      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+      AND (
+        t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+        ))
+      )
+      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
       AND NOT (
         (EXISTS (
           SELECT
@@ -2040,14 +2049,7 @@ WITH going AS MATERIALIZED (
       );
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT
+SELECT
       t.id,
       
     CASE
@@ -2094,7 +2096,14 @@ WITH going AS MATERIALIZED (
       t.expires_at::text AS expires_at
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2136,14 +2145,7 @@ WITH going AS MATERIALIZED (
     LIMIT CAST($2 AS bigint) + 1;
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT
+SELECT
       t.kind,
       count(*) FILTER (WHERE t.works) AS active,
       count(*) FILTER (WHERE t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) AS expired,
@@ -2190,7 +2192,14 @@ WITH going AS MATERIALIZED (
       WHEN u.username ~ '^group_[0-9]+_bot' THEN 'group'
       ELSE 'other'
     END
- AS kind, t.revoked, t.expires_at, LEAST(t.expires_at, going.day) AS ends_on,
+ AS kind, t.revoked, t.expires_at, LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END) AS ends_on,
         (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
         (EXISTS (
           SELECT
@@ -2224,7 +2233,6 @@ WITH going AS MATERIALIZED (
   ) AS beyond
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
       WHERE TRUE
       OFFSET 0
     ) t
@@ -2321,19 +2329,19 @@ SELECT
     GROUP BY 1;
 
 -- check
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    )
-    SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
+SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
     FROM (
       SELECT count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE TRUE
         AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
         (EXISTS (
@@ -2361,19 +2369,21 @@ WITH going AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
         )
       ))
+        AND (
+        t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        ))
+      )
         AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
       GROUP BY LEAST(t.expires_at, going.day)
     ) day;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -2386,9 +2396,24 @@ WITH going AS MATERIALIZED (
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (EXISTS (
           SELECT
           FROM public.personal_access_tokens s
@@ -2574,14 +2599,7 @@ SELECT t.expires_at::text AS expires_at,
     GROUP BY t.expires_at, 2;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
@@ -2590,9 +2608,25 @@ WITH going AS MATERIALIZED (
         min(LEAST(t.expires_at, going.day)) AS first
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
+        AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      )
         AND LEAST(t.expires_at, going.day) BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
         AND NOT (
         (EXISTS (
@@ -2656,20 +2690,28 @@ WITH going AS MATERIALIZED (
     LIMIT 100;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    chosen AS MATERIALIZED (
+WITH chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (EXISTS (
           SELECT
           FROM public.personal_access_tokens s
@@ -2749,7 +2791,14 @@ WITH going AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2761,14 +2810,7 @@ WITH going AS MATERIALIZED (
     ORDER BY LEAST(t.expires_at, going.day), t.id;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -2781,9 +2823,24 @@ WITH going AS MATERIALIZED (
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
       GROUP BY t.user_id, t.impersonation, t.revoked
     ),
     unwarned AS MATERIALIZED (
@@ -2813,14 +2870,28 @@ WITH going AS MATERIALIZED (
         AND person.state = 'active')
         ELSE true
       END
-    ),
-    chosen AS MATERIALIZED (
+    ), chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (EXISTS (
           SELECT
           FROM public.personal_access_tokens s
@@ -2900,7 +2971,14 @@ WITH going AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -2912,18 +2990,18 @@ WITH going AS MATERIALIZED (
     ORDER BY LEAST(t.expires_at, going.day), t.id;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    chosen AS MATERIALIZED (
+WITH chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NULL AND t.last_used_at IS NULL
       ORDER BY t.created_at, t.id
@@ -2980,7 +3058,14 @@ WITH going AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m
@@ -4452,14 +4537,7 @@ SELECT
     GROUP BY 1;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -4473,14 +4551,29 @@ WITH going AS MATERIALIZED (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($2 AS bigint[]),
-        CAST($3 AS float8[]),
-        CAST($4 AS bigint[]),
-        CAST($5 AS boolean[])
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (EXISTS (
           SELECT
           FROM public.personal_access_tokens s
@@ -4546,14 +4639,7 @@ WITH going AS MATERIALIZED (
     FROM accounts;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) > CAST(now() AT TIME ZONE 'UTC' AS date)) AS renew,
@@ -4565,14 +4651,30 @@ WITH going AS MATERIALIZED (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($2 AS bigint[]),
-        CAST($3 AS float8[]),
-        CAST($4 AS bigint[]),
-        CAST($5 AS boolean[])
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
+        AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        ))
+      )
         AND LEAST(t.expires_at, going.day) BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + 30
         AND NOT (
         (EXISTS (
@@ -4638,14 +4740,7 @@ WITH going AS MATERIALIZED (
     LIMIT 100;
 
 -- report
-WITH going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
-      GROUP BY m.user_id
-    ),
-    accounts AS MATERIALIZED (
+WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -4659,14 +4754,29 @@ WITH going AS MATERIALIZED (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN unnest(
-        CAST($2 AS bigint[]),
-        CAST($3 AS float8[]),
-        CAST($4 AS bigint[]),
-        CAST($5 AS boolean[])
+        CAST($1 AS bigint[]),
+        CAST($2 AS float8[]),
+        CAST($3 AS bigint[]),
+        CAST($4 AS boolean[])
       ) AS logged (id, calls, refused, daily) ON logged.id = t.id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
       GROUP BY t.user_id, t.impersonation, t.revoked
     ),
     unwarned AS MATERIALIZED (
@@ -4696,14 +4806,28 @@ WITH going AS MATERIALIZED (
         AND person.state = 'active')
         ELSE true
       END
-    ),
-    chosen AS MATERIALIZED (
+    ), chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      LEFT JOIN going ON going.user_id = t.user_id
+      CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
+        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        ))
+      ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90 AND NOT (
         (EXISTS (
           SELECT
           FROM public.personal_access_tokens s
@@ -4783,7 +4907,14 @@ WITH going AS MATERIALIZED (
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    LEFT JOIN going ON going.user_id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
       FROM public.members m

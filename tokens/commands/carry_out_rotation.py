@@ -23,6 +23,7 @@ from tokens.rotation.plan import RotationPlan
 from tokens.rotation.resumption import Resumption
 from tokens.rotation.rotator import Outcome
 from tokens.rotation.run import AfterFailed, Began, Rotated, run
+from tokens.rotation.stage import PlanOutdated
 from tokens.terminal.interruption import StopRequest, Termination, stop_requests
 from tokens.terminal.progress import duration
 from tokens.views import rotation as view
@@ -169,24 +170,25 @@ def _ending(
 ) -> Ending:
     """How a run that no fault has ended has ended; `faults` are what failed after rotations."""
     done = _done(outcomes)
+    beside = _beside([one.token_id for one in outcomes if one.is_beside_the_old])
     if stopped_by is not None:
         if len(done) == len(left):
-            return stopped(stopped_by, "The rotation is complete.", *faults)
+            return stopped(stopped_by, "The rotation is complete.", *faults, *beside)
         # Of several each was told of as it came.
         alone = [view.outcome(one, None) for one in outcomes if len(left) == 1]
         return stopped(stopped_by, *alone, *faults, _so_far(outcomes, left) + _to_go_on(run, left, options))
     if len(done) == len(left):
         if faults:
-            return Ending(ExitStatus.PARTIAL, f"{' '.join(faults)} {_so_far(outcomes, left)} Run it by hand.")
-        if beside := [one.token_id for one in outcomes if one.is_beside_the_old]:
-            return Ending(ExitStatus.PARTIAL, _beside(beside))
-        return DONE
+            return Ending(ExitStatus.PARTIAL, " ".join((*faults, _so_far(outcomes, left), "Run it by hand.", *beside)))
+        return Ending(ExitStatus.PARTIAL, " ".join(beside)) if beside else DONE
     if len(left) == 1:
         (outcome,) = outcomes
         status = outcome.fault.status if outcome.fault else ExitStatus.FAILED
         if outcome.changed_something:
             status = ExitStatus.PARTIAL
         again = "" if outcome.settled else _to_resume(run, "to try again", options)
+        if isinstance(outcome.fault, PlanOutdated):
+            again = to_type("to plan it again", "rotate", "--token", outcome.token_id)
         return Ending(status, f"{view.outcome(outcome, None)}{again}", outcome.fault)
     settled = len(outcomes) == len(left) and all(one.is_settled for one in outcomes)
     again = " The others need nothing more." if settled else _to_go_on(run, left, options)
@@ -194,7 +196,7 @@ def _ending(
         again = f" {counted(skipped, 'token was', 'tokens were')} not tried.{again}"
     status = ExitStatus.PARTIAL if any(one.changed_something for one in outcomes) else ExitStatus.FAILED
     cause = next((one.fault for one in outcomes if one.fault), None)
-    return Ending(status, " ".join((*faults, _so_far(outcomes, left))) + again, cause)
+    return Ending(status, " ".join((*faults, *beside, _so_far(outcomes, left))) + again, cause)
 
 
 def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -209,11 +211,10 @@ def _recorded(outcomes: Sequence[Outcome]) -> str:
     return "It is recorded" if len(_done(outcomes)) == 1 else "They are recorded"
 
 
-def _beside(ids: Sequence[int]) -> str:
-    """What is said where somebody else has changed or rotated old tokens in the meantime."""
+def _beside(ids: Sequence[int]) -> list[str]:
+    """What is said where somebody else has given old tokens another date in the meantime, if they are any."""
     tokens = counted(len(ids), "old token was", "old tokens were")
-    shown = first_of(ids)
-    return f"{tokens} changed by somebody else in the meantime, and left alone: {shown}."
+    return [f"{tokens} changed by somebody else in the meantime, and left alone: {first_of(ids)}."] if ids else []
 
 
 def _to_go_on(run: int, left: Sequence[object], options: RotateOptions) -> str:

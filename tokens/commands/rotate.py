@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from tokens import origin
-from tokens.call import current
+from tokens.call import current, to_type
 from tokens.change.notes import refuse_guarded
 from tokens.change.plan import RunKind
-from tokens.commands import next_steps
 from tokens.commands.agreement import confirmed
 from tokens.commands.carry_out_rotation import carry_out
 from tokens.commands.choice import choose_tokens
@@ -192,11 +191,11 @@ def _unfinished(survey: Survey) -> Ending:
     if not survey.unfinished_runs:
         return DONE
     run, *others = survey.unfinished_runs
-    more = f" So have {counted(len(others), 'other run', 'other runs')}." if others else ""
+    more = f" So do runs {', '.join(map(str, others))}." if others else ""
     return Ending(
         ExitStatus.PARTIAL,
-        f"Run {run} has made new tokens that nobody is known to have, so theirs were left out.{more}"
-        + next_steps.to_resume(run, "to go on with it"),
+        f"Run {run} holds up tokens that were left out: it has made new ones, and has not come to its end.{more}"
+        + to_type("to go on if it has stopped, with its options", "rotate", "--resume", run),
     )
 
 

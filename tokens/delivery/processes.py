@@ -21,7 +21,7 @@ def still_running(run: int, old_id: int, planned_at: str | None = None) -> tuple
     `planned_at` is when the run was planned, which tells it from one of another GitLab; None takes either.
 
     Whatever a delivery has left in the background counts, a daemon too: nobody can tell that it has no use any more for
-    the token. None, too, where no process can be looked at: there is no /proc, it is another account's, or it is in
+    the token. None is found where no process can be looked at: there is no /proc, it is another account's, or it is in
     another container.
     """
     facts = {f"TOKENS_RUN={run}".encode(), f"TOKENS_OLD_ID={old_id}".encode()}

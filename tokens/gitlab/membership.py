@@ -47,16 +47,30 @@ def ends_before(new: str) -> str:
     )"""
 
 
-GOING = """going AS MATERIALIZED (
-      SELECT m.user_id, GREATEST(min(m.expires_at), {today} + 1) AS day
-      FROM public.members m
-      JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-      WHERE m.requested_at IS NULL AND m.expires_at <= {today} + CAST(%(going_within)s AS integer)
-      GROUP BY m.user_id
-    )"""
-"""SQL, a common table expression: the bots that go within `going_within` days, each with its first membership's end."""
+MAY_END = """(
+        t.expires_at <= {today} + CAST(%(going_within)s AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= {today} + CAST(%(going_within)s AS integer)
+        ))
+      )"""
+"""SQL: whether a token `t` may end within `going_within` days, with its bot or before; for this there are indexes."""
 
-BOTS_THAT_GO = "LEFT JOIN going ON going.user_id = t.user_id"
+# Looked up for each token of a bot: in a join PostgreSQL would compare every token with every bot.
+BOT_GOES_ON = """CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), {today} + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= {today} + CAST(%(going_within)s AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END"""
+"""SQL: the day on which the bot `u` of a token `t` goes with a membership, if within `going_within` days; else NULL."""
+
+BOT_GOES = f"CROSS JOIN LATERAL (SELECT {BOT_GOES_ON} AS day OFFSET 0) going"
+"""The same beside the token, once for all that ask for it."""
 
 ENDS_ON = "LEAST(t.expires_at, going.day)"
-"""SQL beside both: the day on which a token that works ends, on its date or before with the membership of its bot."""
+"""SQL beside that: the day on which a token that works ends, on its date or before with the membership of its bot."""

@@ -30,24 +30,32 @@ UNLESS_KNOWN = """ AND EXISTS (
 
 # Made by a run that has stopped, or is under way: nobody is known to have its secret.
 UNDELIVERED = """
-            SELECT r.successor_id
-            FROM token_tasks.rotations r
-            WHERE r.state IN ('created', 'verified', 'delivering') AND r.successor_id IS NOT NULL
+          SELECT r.successor_id
+          FROM token_tasks.rotations r
+          WHERE r.state IN ('created', 'verified', 'delivering') AND r.successor_id IS NOT NULL
 """
 
-KNOWS = f"""
+KNOWS = """
     SELECT
       EXISTS (
-            {{of_journal}}
+            {of_journal}
       ) AS more,
-      EXISTS ({UNDELIVERED}      ) AS undelivered
+      EXISTS (
+            SELECT
+            FROM token_tasks.rotations r
+            WHERE r.state IN ('created', 'verified', 'delivering', 'delivered')
+      ) AS unfinished
 """
 
-UNFINISHED_RUN = """(
+UNFINISHED_RUN = f"""(
         SELECT max(r.run_id)
         FROM token_tasks.rotations r
-        WHERE r.token_id = t.id AND r.state IN ('created', 'verified', 'delivering')
-      )"""
+        JOIN public.personal_access_tokens s ON s.id = r.successor_id
+        WHERE r.token_id = t.id
+          AND r.state IN ('created', 'verified', 'delivering', 'delivered')
+          AND s.revoked IS NOT TRUE
+          AND (s.expires_at IS NULL OR s.expires_at > {TODAY})
+      )"""  # noqa: S608 - a constant
 
 # A token that is not in that hash costs no scan.
 BY_JOURNAL = """
@@ -124,13 +132,30 @@ WHOLE = """
         )
 """
 
+# The same without those that nobody is known to have.
+DELIVERED = f"""
+        WITH RECURSIVE every AS (
+          {{first}}
+          UNION
+          SELECT s.id, s.revoked, s.expires_at
+          FROM every
+          CROSS JOIN LATERAL (
+          {{next}}
+          ) s
+        ), line AS (
+          SELECT e.id, e.revoked, e.expires_at
+          FROM every e
+          WHERE e.id NOT IN ({UNDELIVERED}          )
+        )
+"""  # noqa: S608 - a constant
+
 
 LIVE = """(
         ({direct})
         AND EXISTS ({whole}
           SELECT
           FROM line
-          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today}){delivered}
+          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today})
         )
       )"""
 
@@ -140,31 +165,21 @@ class Line:
     """SQL about what came of a token `t` by rotations.
 
     `direct` are conditions, one for each source, that it has a successor; `whole` makes a table `line` of its
-    successors, of theirs, and so on, with `id`, `revoked` and `expires_at`. `undelivered` says that the journal has
-    successors that nobody is known to have.
+    successors, of theirs, and so on, with `id`, `revoked` and `expires_at`. One that the journal knows to be made and
+    not delivered is not among them: nobody is known to have it. `unfinished_run` is the run that has made one that
+    works, and has not retired the token yet; NULL where there is none.
     """
 
     direct: tuple[str, ...]
     whole: str
-    undelivered: bool = False
+    unfinished_run: str = "CAST(NULL AS bigint)"
 
     @property
     def has_live(self) -> str:
-        """SQL: whether one of its successors works today, and somebody may have it.
-
-        The line is looked at only where there is one at all: few.
-        """
+        """SQL: whether one of its successors works today. The line is looked at only where there is one at all: few."""
         return LIVE.format(
-            direct=" OR ".join(one.strip() for one in self.direct),
-            whole=self.whole,
-            today=TODAY,
-            delivered=f"\n            AND line.id NOT IN ({UNDELIVERED}            )" if self.undelivered else "",
+            direct=" OR ".join(one.strip() for one in self.direct), whole=self.whole, today=TODAY
         ).strip()
-
-    @property
-    def unfinished_run(self) -> str:
-        """SQL for the run that has made a successor of it which nobody is known to have; NULL where there is none."""
-        return UNFINISHED_RUN if self.undelivered else "CAST(NULL AS bigint)"
 
 
 def read_line(connection: Connection, schema: Schema) -> Line | None:
@@ -185,23 +200,40 @@ def read_line(connection: Connection, schema: Schema) -> Line | None:
     if not successors:
         return None
     either = "\n          UNION ALL\n          ".join(one.strip() for one in successors)
-    whole = WHOLE.format(first=either.format(of="t"), next=either.format(of="line"))
-    return Line(tuple(direct), whole, undelivered=knows is not None and knows.undelivered)
+    if knows is None or not knows.unfinished:
+        return Line(tuple(direct), WHOLE.format(first=either.format(of="t"), next=either.format(of="line")))
+    delivered = DELIVERED.format(first=either.format(of="t"), next=either.format(of="every"))
+    return Line(tuple(direct), delivered, UNFINISHED_RUN)
 
 
 def why_unknown(connection: Connection, schema: Schema) -> str | None:
     """Why it is not known here what our rotations have replaced, though the journal is there; None where it is."""
-    if schema.has(TOKENS, PREDECESSOR):
+    if schema.has(TOKENS, PREDECESSOR) or (why := _why_unasked(connection)) is None:
         return None
-    journal = connection.row(JOURNAL)
-    if journal is None or (journal.is_trusted and journal.is_readable):
-        return None
-    if journal.is_trusted:
-        why = f"role {journal.role} may not read it: GRANT USAGE ON SCHEMA token_tasks TO {journal.role}; "
-        why += f"GRANT SELECT ON token_tasks.rotations TO {journal.role};"
-    else:
-        why = f"somebody else has a hand in it.{to_type('to see more', 'doctor')}"
     return (
         "This release does not record which token replaced which, and the journal (token_tasks.rotations) cannot be "
         f"asked, so a token that a rotation has replaced counts as any other; {why}"
+    )
+
+
+def why_blind(connection: Connection, schema: Schema) -> str | None:
+    """Why monitoring may be quiet about a token whose successor was made and never delivered; None where it is not."""
+    if not schema.has(TOKENS, PREDECESSOR) or (why := _why_unasked(connection)) is None:
+        return why_unknown(connection, schema)
+    return (
+        "The journal (token_tasks.rotations) cannot be asked, so a new token that a rotation has made and not "
+        f"delivered counts as a successor that works; {why}"
+    )
+
+
+def _why_unasked(connection: Connection) -> str | None:
+    """Why the journal is there and cannot be asked for rotations; None where it can, or is not there."""
+    journal = connection.row(JOURNAL)
+    if journal is None or (journal.is_trusted and journal.is_readable):
+        return None
+    if not journal.is_trusted:
+        return f"somebody else has a hand in it.{to_type('to see more', 'doctor')}"
+    return (
+        f"role {journal.role} may not read it: GRANT USAGE ON SCHEMA token_tasks TO {journal.role}; "
+        f"GRANT SELECT ON token_tasks.rotations TO {journal.role};"
     )

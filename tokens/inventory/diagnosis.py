@@ -16,7 +16,7 @@ from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, REVOKE, ROTATE, 
 from tokens.gitlab.preflight import ServerState
 from tokens.gitlab.release import readable_release
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
-from tokens.gitlab.succession import why_unknown
+from tokens.gitlab.succession import why_blind, why_unknown
 from tokens.inventory import policy
 from tokens.journal import installation, listing, publications, setup
 from tokens.journal.installation import JournalMissing, JournalOutdated
@@ -69,6 +69,7 @@ JOURNAL_GRANTS = (
     JOURNAL_ENTRY_GRANT,
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO {grantee}",
 )
+ROTATION_READING_GRANTS = (JOURNAL_ENTRY_GRANT, "GRANT SELECT ON token_tasks.rotations TO {grantee}")
 JOURNAL_INSTALLATION_GRANT = "GRANT CREATE ON DATABASE {database} TO {grantee}"
 
 IDENTIFIER = "SELECT quote_ident(%(name)s) AS quoted"
@@ -160,7 +161,9 @@ def _entry(name: str, grantee: str) -> list[str]:
 def _journal_grants(task: str, *, installed: bool) -> Sequence[str]:
     if TASKS[task].writes:
         return JOURNAL_GRANTS if installed else (JOURNAL_INSTALLATION_GRANT,)
-    return JOURNAL_READING_GRANTS if installed and task == "history" else ()
+    if not installed:
+        return ()
+    return JOURNAL_READING_GRANTS if task == "history" else ROTATION_READING_GRANTS if task == "list" else ()
 
 
 def _strange(schema: Schema) -> Iterator[Finding]:
@@ -244,6 +247,8 @@ def _record_of_rotations(connection: Connection, schema: Schema) -> Iterable[Fin
             "journal knows what it has replaced, and what GitLab's own rotations have replaced is not known"
         )
         yield Finding(subject, Verdict.WARN, why_unknown(connection, schema) or text)
+    elif schema.has(TOKENS) and (why := why_blind(connection, schema)):
+        yield Finding(subject, Verdict.WARN, why)
 
 
 def _hidden_rows(connection: Connection) -> Finding:

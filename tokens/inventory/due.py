@@ -11,12 +11,12 @@ from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression, once
-from tokens.gitlab.membership import BOTS_THAT_GO, ENDS_ON, GOING
+from tokens.gitlab.membership import BOT_GOES, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import PLACE, owner_shown
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import read_line, why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
@@ -26,17 +26,17 @@ from tokens.unmatched import check_names, gaps
 from tokens.usage.reading import Usage
 
 DUE = f"""
-    WITH {GOING}
     SELECT
       min({ENDS_ON})::text AS first,
       count(*) AS warning,
       count(*) FILTER (WHERE {ENDS_ON} <= {{today}} + CAST(%(critical)s AS integer)) AS critical
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    {BOTS_THAT_GO}
+    {BOT_GOES}
     WHERE {{condition}}
       AND t.revoked IS NOT TRUE
       AND COALESCE(t.expires_at > {{today}}, true)
+      AND {MAY_END}
       AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
       {{not_renewed}}
 """  # noqa: S608 - constants
@@ -54,7 +54,6 @@ EXPIRED_IN_USE = """
 AS_EXPIRED = "token_expired"  # GitLab's word for why it has refused a token
 
 EACH = f"""
-    WITH {GOING}
     SELECT
       t.id,
       {{kind}} AS kind,
@@ -64,7 +63,7 @@ EACH = f"""
       t.expires_at::text AS expires_at
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    {BOTS_THAT_GO}
+    {BOT_GOES}
     {{place}}
     WHERE {{condition}}
       AND {{ends}}
@@ -163,6 +162,7 @@ def due(
         in_use = None if usage is None else sum(expired_in_use(connection, schema, condition, usage).values())
         nothing = not any(row.warning for row in rows)
         notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=nothing)
+        notes += tuple(filter(None, [why_blind(connection, schema)]))
     dates = [ExpirationDate.stored(row.first) for row in rows if row.first is not None]
     warning, urgent = sum(row.warning for row in rows), sum(row.critical for row in rows)
     first = min(dates, default=None)

@@ -9,10 +9,11 @@ from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression, once
-from tokens.gitlab.membership import BOTS_THAT_GO, ENDS_ON, GOING
+from tokens.gitlab.membership import BOT_GOES, BOT_GOES_ON, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE
 from tokens.gitlab.schema import SETTINGS
+from tokens.gitlab.succession import why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.due import FOR_EVER, DueToken, each_token, expired_in_use, require_all, works_and_ends
@@ -27,7 +28,6 @@ CLIFF_WITHIN = 90  # days
 
 # What is asked of each token is asked once, in a sub-select that PostgreSQL leaves as it is because of its OFFSET.
 GAUGES = f"""
-    WITH {GOING}
     SELECT
       t.kind,
       count(*) FILTER (WHERE t.works) AS active,
@@ -42,11 +42,10 @@ GAUGES = f"""
       min(t.ends_on) FILTER (WHERE t.ends AND isfinite(t.ends_on))::text AS next
     FROM (
       SELECT
-        {{kind}} AS kind, t.revoked, t.expires_at, {ENDS_ON} AS ends_on,
+        {{kind}} AS kind, t.revoked, t.expires_at, LEAST(t.expires_at, {BOT_GOES_ON}) AS ends_on,
         {{works}} AS works, {{ends}} AS ends, {{beyond}} AS beyond
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      {BOTS_THAT_GO}
       WHERE {{condition}}
       OFFSET 0
     ) t
@@ -69,15 +68,15 @@ UNWARNED = """
 """
 
 FULLEST_DAY = f"""
-    WITH {GOING}
     SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
     FROM (
       SELECT count(*) AS tokens
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      {BOTS_THAT_GO}
+      {BOT_GOES}
       WHERE {{condition}}
         AND {{ends}}
+        AND {MAY_END}
         AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
       GROUP BY {ENDS_ON}
     ) day
@@ -166,6 +165,7 @@ def gauges(
         each = tuple(each_token(connection, schema, condition, most_of_each))
         in_use = None if usage is None else expired_in_use(connection, schema, condition, usage)
         notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not rows)
+        notes += tuple(filter(None, [why_blind(connection, schema)]))
         release = release or read_release(connection, schema)
         with credentials.named(connection, schema, ci, selection) as named:
             require_all(named)

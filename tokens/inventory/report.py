@@ -15,7 +15,7 @@ from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import PROJECT_BOT, STATE_EXPRESSION, TODAY, WORKS, Kind, State, kind_expression
-from tokens.gitlab.membership import BOTS_THAT_GO, ENDS_ON, GOING
+from tokens.gitlab.membership import BOT_GOES, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
 from tokens.gitlab.schema import Schema
@@ -42,8 +42,7 @@ Row = TypeVar("Row")
 # Whom GitLab mails is the same for all tokens of an account but for these two columns, and there are far fewer accounts
 # than tokens to be looked up.
 ACCOUNTS = f"""
-    WITH {GOING},
-    accounts AS MATERIALIZED (
+    WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         t.impersonation,
@@ -56,7 +55,7 @@ ACCOUNTS = f"""
         ) AS used
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id{{logged}}
-      {BOTS_THAT_GO}
+      {BOT_GOES}
       WHERE {{condition}}
         AND {{ending}}
       GROUP BY t.user_id, t.impersonation, t.revoked
@@ -81,18 +80,18 @@ SOON = """
       CAST((SELECT COALESCE(sum(quarter), 0) FROM unwarned) AS bigint) AS unwarned_quarter
     FROM accounts
 """
+SOON_ENDING = f"{WORKS} AND {MAY_END.format(today=TODAY)} AND {ENDS_ON} <= {TODAY} + {QUARTER}"
 UNWARNED = """
     (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
 """
 
 # The tokens that are shown are found first, so that nothing is looked up about those that are not.
 TOKENS = f"""
-    {{beginning}},
-    chosen AS MATERIALIZED (
+    {{with_accounts}} chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
-      {BOTS_THAT_GO}
+      {BOT_GOES}
       WHERE {{condition}}
         AND {{which}}
       ORDER BY {{order}}
@@ -111,7 +110,7 @@ TOKENS = f"""
     FROM chosen
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    {BOTS_THAT_GO}
+    {BOT_GOES}
     {{place}}
     ORDER BY {{order}}
 """  # noqa: S608 - constants
@@ -126,8 +125,7 @@ COUNT = """
 
 # By account first: of a million tokens far fewer accounts are left to be looked up.
 OWNERS = f"""
-    WITH {GOING},
-    accounts AS MATERIALIZED (
+    WITH accounts AS MATERIALIZED (
       SELECT
         t.user_id,
         count(*) FILTER (WHERE {ENDS_ON} > {{today}}) AS renew,
@@ -136,9 +134,10 @@ OWNERS = f"""
         min({ENDS_ON}) AS first{{use_of_account}}
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id{{logged}}
-      {BOTS_THAT_GO}
+      {BOT_GOES}
       WHERE {{condition}}
         AND t.revoked IS NOT TRUE
+        AND {MAY_END}
         AND {ENDS_ON} BETWEEN {{today}} - 30 AND {{today}} + 30
         {{not_renewed}}
       GROUP BY t.user_id
@@ -506,7 +505,8 @@ class _Reader:
 
     def ending(self, days: int) -> str:
         """SQL: whether a token works and ends within this number of days, without a successor."""
-        return f"{WORKS} AND {ENDS_ON} <= {TODAY} + {days} {self.not_renewed}"
+        may_end = MAY_END.format(today=TODAY)
+        return f"{WORKS} AND {may_end} AND {ENDS_ON} <= {TODAY} + {days} {self.not_renewed}"
 
     def accounts(self, ending: str) -> str:
         """SQL to begin with: the accounts of the tokens that are `ending`, and those that nobody is warned of."""
@@ -522,9 +522,7 @@ class _Reader:
         condition = self.selection.condition(self.schema)
         statement = TOKENS.format(
             # Successors are dear to look for, and those of the tokens that are chosen will do.
-            beginning=self.accounts(f"{WORKS} AND {ENDS_ON} <= {TODAY} + {QUARTER}")
-            if unwarned
-            else f"WITH {GOING.format(today=TODAY)}",
+            with_accounts=f"{self.accounts(SOON_ENDING)}," if unwarned else "WITH",
             condition=condition.sql,
             which=f"{which} AND {UNWARNED.strip()}" if unwarned else which,
             order=order,

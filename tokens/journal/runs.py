@@ -15,6 +15,7 @@ from tokens.journal import damage
 from tokens.journal.damage import mapping_of, moment_of, origin_of
 from tokens.journal.installation import RunState
 from tokens.origin import described
+from tokens.selection import described as selection_in_words
 
 PLAN_LIFETIME = 24  # hours
 
@@ -254,6 +255,7 @@ def with_put_back(change: Change, statement: str) -> str:
 def _stored(row: Any) -> StoredRun:
     with damage.reading(f"Run {row.id}"):
         change = row.change
+        selection_in_words(mapping_of(row.selection))  # which whoever shows it has to be able to say
         return StoredRun(
             id=row.id,
             kind=RunKind(row.kind),

@@ -81,9 +81,9 @@ class Survey:
 
     @property
     def unfinished_runs(self) -> tuple[int, ...]:
-        """The runs that keep tokens from being rotated, each with successors that nobody is known to have."""
-        held_up = (one for one in self.found if one.id in self.obstacles and one.live_successor is not None)
-        return tuple(sorted({one.unfinished_run for one in held_up if one.unfinished_run is not None}))
+        """The runs that keep tokens from being rotated, each with successors of theirs that work."""
+        held_up = (one.unfinished_run for one in self.found if one.id in self.obstacles)
+        return tuple(sorted({run for run in held_up if run is not None}))
 
     @property
     def free(self) -> tuple[Candidate, ...]:

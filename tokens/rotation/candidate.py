@@ -84,7 +84,7 @@ class Candidate:
     granular scopes allow, and `granular_scopes` is how many it has. `organization_id` is None where the release has no
     organizations. `days` are those until it expires, none or fewer where it has; None where there is no such number.
     `named` says that a person has named this very token, and not what it has in common with others. `unfinished_run`
-    has made a successor that nobody is known to have: it has stopped, or is under way.
+    has made a successor that works, and has not come to its end: it has stopped, or is under way.
     """
 
     id: int

@@ -90,11 +90,11 @@ def _obstacles(standing: Standing, rules: Rules, new_owner: Account | None, *, a
         yield from _against_another_owner(standing, new_owner)
     else:
         yield from _against_the_owner(standing, rules, allow_personal=allow_personal)
-    if standing.live_successor is not None and standing.unfinished_run is not None:
+    if standing.unfinished_run is not None:
         run = standing.unfinished_run
         yield (
-            f"{standing} has a successor, {standing.live_successor}, that run {run} has made and not delivered."
-            + to_type("to go on if that run has stopped, with the same --deliver", "rotate", "--resume", run)
+            f"{standing} has a successor of run {run}, which has not come to its end."
+            + to_type("to go on if that run has stopped, with its options", "rotate", "--resume", run)
         )
     elif standing.live_successor is not None:
         yield (

@@ -27,6 +27,10 @@ class OldTokenGone(Refused):
     """The token that was to be replaced is gone or revoked: there is nothing to make a successor of."""
 
 
+class PlanOutdated(Refused):
+    """The token or the instance is not as it was planned: this run can make no successor, another one may."""
+
+
 class SuccessorGone(Refused):
     """The successor that was delivered does not work any more, so the old token stays as it is."""
 

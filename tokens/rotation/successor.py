@@ -18,7 +18,7 @@ from tokens.rotation.candidate import Candidate
 from tokens.rotation.new_owner import NewOwner
 from tokens.rotation.obstacles import check_instance, obstacle, read_standings
 from tokens.rotation.plan import Rotation
-from tokens.rotation.stage import OldTokenGone, Stage, reach, require, step
+from tokens.rotation.stage import OldTokenGone, PlanOutdated, Stage, reach, require, step
 from tokens.secret import Secret
 
 TRIES = 5
@@ -132,14 +132,14 @@ def _check(
     if reason:
         raise Refused(reason)
     if (standing.user_id, standing.name, scopes_of(standing.scopes)) != (planned.user_id, planned.name, planned.scopes):
-        raise Refused(f"{standing} has another owner, name or scopes than when this was planned: rotate it again.")
+        raise PlanOutdated(f"{standing} has another owner, name or scopes than when this was planned: rotate it again.")
     policy = read_policy(connection, schema)
     if expires_at is not None and expires_at <= policy.today:
-        raise Refused(
+        raise PlanOutdated(
             f"The successor of token {token_id} was planned to expire on {expires_at}, which has come: rotate it again."
         )
     if expires_at is not None and policy.last_date is not None and expires_at > policy.last_date:
-        raise Refused(
+        raise PlanOutdated(
             f"The successor of token {token_id} was planned to expire on {expires_at}, and by now this instance allows "
             f"{policy.maximum_lifetime} days at most: rotate it again."
         )

@@ -590,7 +590,7 @@ def rotate() -> None:
 
     A token that GitLab does not accept, or that cannot be delivered, is revoked
     again, and the old one stays. The exit status is 4 then, or 1 where no token
-    was rotated.
+    was delivered. It is 4, too, where another run holds tokens up.
 
     On a terminal, rotate alone lists the accounts whose tokens expire within 30
     days or have expired in the last 30: choose one, then its token. Elsewhere the
@@ -628,8 +628,8 @@ def rotate() -> None:
     N continues run N. Give --deliver, --after, --verify and --secrets-file again as
     before. In a systemd unit use KillMode=mixed.
 
-    A new token that a run has made and not delivered counts for nothing: check
-    still warns of the old one, and a rotation that leaves it out ends with 4.
+    A new token that a run has made and not delivered is no successor for any task:
+    check still warns of the old one.
 
     Where four eyes are on (see journal.four-eyes), it is refused.
 

@@ -274,7 +274,7 @@ def _ensure_filled(
             (locked,) = connection.row(f"SELECT pg_try_advisory_lock({_BUILDING})")
         if not locked:
             _tell(report, "Waiting for another process that fills the demo")
-            with connection.transaction():
+            with connection.transaction(lock_timeout="0"):  # as long as that takes
                 connection.execute(f"SELECT pg_advisory_lock({_BUILDING})")
         if anew or not server.answers(DATABASE, OWNER):
             try:
