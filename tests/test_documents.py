@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from tests.testbed import commands, logs
 from tests.testbed.addresses import url
 from tests.testbed.engine import make_engine
-from tests.testbed.factories import make_token, make_tokens, make_user
+from tests.testbed.factories import make_deploy_token, make_ssh_key, make_token, make_tokens, make_user
 from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance
 from tests.testbed.logs import Use, plain, written
 from tests.testbed.servers import Alone
@@ -31,6 +31,13 @@ def database(alone: Alone) -> Iterator[Instance]:
             account = make_user(connection, username="inventory", user_type=13)
             make_token(connection, user_id=account, name="nightly", expires_at=SOON)
         yield Instance(address)
+
+
+def make_keys(instance: Instance) -> None:
+    """What is no access token, and has no notices."""
+    with make_engine(instance.address).begin() as connection:
+        make_ssh_key(connection, user_id=make_user(connection), expires_at=str(SOON))
+        make_deploy_token(connection, expires_at=str(SOON))
 
 
 @pytest.fixture
@@ -88,7 +95,13 @@ def test_what_is_only_read(database: Instance, document: Document, tmp_path: Pat
         used = document("used", "used", "--log", log, "--by", by, target=there)
         assert (used["selected"], used["used"]) == (6, 5)
     assert [one["id"] for one in document("used", "used", "--log", log, target=there)["tokens"]][:1] == [1]
-    assert document("doctor", "doctor", target=there)["findings"]
+    doctor = document("doctor", "doctor", target=there)
+    assert (bool(doctor["findings"]), doctor["instance"]) == (True, found["instance"])
+    make_keys(database)
+    keys = document("list", "list", "--wide", "--kind", "deploy-token,ssh-key", target=there)
+    assert [one["warned"] for one in keys["tokens"]] == [None, None]
+    more = "id,expires,in,kind,account,owner,name,used,state,email,place_id,created_by,told"
+    assert document("list", "list", "--columns", more, target=there)["tokens"][0]["place_id"] is None
     assert document("doctor", "doctor", "--grants", "auditor", target=there)["grants"]
     assert document("journal.status", "journal.status", target=there)["tokens"] == 0
     assert document("journal.four-eyes", "journal.four-eyes", "--on", target=there)["four_eyes"] is True

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tokens.gitlab.expiration import ExpirationDate
     from tokens.gitlab.kind import Kind, State
     from tokens.inventory.analysis import Analysis
+    from tokens.journal.installation import JournalMissing
     from tokens.namespace import ns
     from tokens.rotation.candidate import Search
     from tokens.rotation.rotator import Outcome
@@ -38,6 +39,7 @@ __all__ = [
     "DateRange",
     "Delivery",
     "ExpirationDate",
+    "JournalMissing",
     "Kind",
     "NewToken",
     "Options",
@@ -71,6 +73,7 @@ HOMES = {
     "Analysis": "tokens.inventory.analysis",
     "Change": "tokens.change.change",
     "ExpirationDate": "tokens.gitlab.expiration",
+    "JournalMissing": "tokens.journal.installation",
     "Outcome": "tokens.rotation.rotator",
     "Search": "tokens.rotation.candidate",
     "Secret": "tokens.secret",
