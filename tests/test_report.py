@@ -33,7 +33,8 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind
 from tokens.inventory.diagnosis import least_privileges
 from tokens.inventory.forecast import Forecast
-from tokens.inventory.report import ROWS, Soon, report
+from tokens.inventory.report import ROWS, report
+from tokens.inventory.report_rows import Soon
 from tokens.selection import EVERYTHING, Selection
 from tokens.views.page import calendar
 

@@ -1,11 +1,11 @@
-"""What a page about an instance's tokens, or a team's, says: numbers, and of each table its first hundred rows."""
+"""Reading what a page about an instance's tokens, or a team's, says; report_rows.py has what that is."""
 
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from tokens import database
 from tokens.address import Address
@@ -21,12 +21,24 @@ from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.succession import Line, read_line
 from tokens.inventory import credentials
-from tokens.inventory.breakdown import KindBreakdown, read_kinds, read_other_kinds
+from tokens.inventory.breakdown import read_kinds, read_other_kinds
 from tokens.inventory.credentials import MISSING
-from tokens.inventory.forecast import Forecast, read_forecast
+from tokens.inventory.forecast import read_forecast
 from tokens.inventory.logged import IS_TRIED, IS_USED_DAILY, LOGGED
 from tokens.inventory.logged import parameters as logged_parameters
-from tokens.inventory.policy import Demands, read_demands
+from tokens.inventory.policy import read_demands
+from tokens.inventory.report_rows import (
+    BotRow,
+    OtherKinds,
+    OtherRow,
+    OwnerRow,
+    Report,
+    Row,
+    Soon,
+    TokenRow,
+    Top,
+    TriedRow,
+)
 from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
 from tokens.unmatched import check_names
 from tokens.usage.reading import Usage
@@ -36,8 +48,6 @@ MONTH, QUARTER = 30, 90  # days
 MONTHS = 12  # that the calendar has, the one of tomorrow included
 TEXT = 300  # characters of a name or path that are read
 OTHER_COLUMNS = ("id", "expires_at", "kind", "owner", "name")
-
-Row = TypeVar("Row")
 
 # Whom GitLab mails is the same for all tokens of an account but for these two columns, and there are far fewer accounts
 # than tokens to be looked up.
@@ -228,152 +238,6 @@ BOTS = """
     {place}
     ORDER BY shown.day, shown.user_id
 """
-
-
-@dataclass(frozen=True)
-class Top(Generic[Row]):
-    """The first rows of a table, and how many there are in all."""
-
-    rows: tuple[Row, ...]
-    total: int
-
-    @property
-    def more(self) -> int:
-        return self.total - len(self.rows)
-
-
-@dataclass(frozen=True)
-class Soon:
-    """Tokens that stop working within 7, 30 and 90 days (UTC), each counting those before.
-
-    A token ends on its date, or before with the membership of its bot. One whose successor works is not among them. Of
-    those within 30 days `used` were used in the last 7; where there are logs, these say that they are used daily.
-    Nobody is warned of `unwarned_month` and `unwarned_quarter`, whose owners are active.
-    """
-
-    week: int
-    month: int
-    quarter: int
-    used: int
-    unwarned_month: int
-    unwarned_quarter: int
-
-
-@dataclass(frozen=True)
-class TokenRow:
-    """A token in a table; days in ISO 8601 (UTC), None where there is none. `name` and `owner` may be cut.
-
-    `ends_on` is its date, or the day before it on which it goes with the membership of its bot.
-    """
-
-    id: int
-    expires_at: ExpirationDate | None
-    ends_on: ExpirationDate | None
-    kind: Kind
-    owner: str | None
-    name: str
-    created_at: str | None
-    last_used_at: str | None
-    email: str | None
-
-
-@dataclass(frozen=True)
-class OwnerRow:
-    """An owner, and what it has to replace: tokens that end within 30 days, and those that ended in the last 30.
-
-    `what` is User, Project or Namespace (a group); `owner` None stands for bots that belong nowhere. Of all these
-    tokens `daily` are used daily and `tried` are refused, as far as logs say so.
-    """
-
-    what: str | None
-    owner: str | None
-    email: str | None
-    renew: int
-    ended: int
-    never_used: int
-    first: ExpirationDate
-    daily: int = 0
-    tried: int = 0
-
-
-@dataclass(frozen=True)
-class TriedRow:
-    """A token that works no more, and how often GitLab has refused it: since when, and from how many addresses.
-
-    `last_tried_at` is a day in ISO 8601 (UTC), None where the log has no times.
-    """
-
-    id: int
-    expires_at: ExpirationDate | None
-    state: State
-    kind: Kind
-    owner: str | None
-    name: str
-    email: str | None
-    tries: int
-    last_tried_at: str | None
-    addresses: int
-
-
-@dataclass(frozen=True)
-class BotRow:
-    """A bot without an active token, and the day (UTC) on which GitLab's clean-up takes it."""
-
-    username: str
-    owner: str | None
-    tokens: int
-    day: ExpirationDate
-
-
-@dataclass(frozen=True)
-class OtherRow:
-    """A credential that is no token, in a table; `owner` None where the kind has none or it is gone."""
-
-    id: int
-    expires_at: ExpirationDate
-    kind: OtherKind
-    owner: str | None
-    name: str | None
-
-
-@dataclass(frozen=True)
-class OtherKinds:
-    """What a page says of credentials that are no tokens.
-
-    Attributes:
-        named: those of the kinds that were named, without kinds that none is of.
-        soonest: the named ones that end within 90 days, the soonest first.
-        notes: which of the named ones cannot be seen, and why.
-        coming: where none was named, how many of each kind end within 90 days, None for what is not seen at once.
-    """
-
-    named: tuple[KindBreakdown, ...]
-    soonest: Top[OtherRow]
-    notes: tuple[str, ...]
-    coming: Mapping[OtherKind, int | None]
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that the page says. `bots` is None where there is no clean-up; `whole` are all active tokens.
-
-    `whole` is None where the page is about all of them, or is to say nothing of others. `tried` is None without logs,
-    and `usage` what these say.
-    """
-
-    demands: Demands
-    kinds: tuple[KindBreakdown, ...]
-    forecast: Forecast
-    soon: Soon
-    owners: Top[OwnerRow]
-    soonest: Top[TokenRow]
-    unwarned: Top[TokenRow]
-    idle: Top[TokenRow]
-    bots: Top[BotRow] | None
-    whole: int | None
-    others: OtherKinds
-    tried: Top[TriedRow] | None = None
-    usage: Usage | None = None
 
 
 def report(

@@ -20,7 +20,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind
 from tokens.inventory.forecast import Bucket, Day, Forecast
 from tokens.inventory.policy import facts
-from tokens.inventory.report import Report
+from tokens.inventory.report_rows import Report
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
