@@ -17,7 +17,8 @@ ROW = ("12", "extend", "stopped, undone by 13", "2026-01-02 03:04", "to 2030-06-
 def test_no_line_of_a_table_is_wider_than_the_terminal(columns: int, names: list[str]) -> None:
     found = tables.table(HEADING, [ROW, *((*ROW[:6], name, name) for name in names)], columns)
     assert all(width(line) <= columns for line in found)
-    assert len({width(line) for line in found}) == 1 or found[0] == "Run            12"
+    is_table = len({width(line) for line in found}) == 1
+    assert is_table or (columns < 100 and found[0] == "Run            12")
 
 
 def test_where_numbers_would_be_cut_each_row_has_a_line_a_cell() -> None:

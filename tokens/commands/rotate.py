@@ -143,13 +143,13 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     )
     survey = backend.survey(question)
     notes: tuple[str, ...] = ()
-    deliberate, unfinished = False, DONE
+    deliberate, held_up = False, DONE
     if options.resume is None:
         chosen = choose_tokens(survey, options, call.prompts, report)
         if not chosen.candidates:
             report.add(plan=view.empty_plan_as_dict(chosen.passed_over))
-            return DONE if options.dry_run else _unfinished(survey)
-        unfinished = _unfinished(survey)
+            return DONE if options.dry_run else _held_up(survey)
+        held_up = _held_up(survey)
         if survey.plan is None:
             survey = backend.survey(replace(question, chosen=chosen.candidates))
         if survey.plan is None:
@@ -183,10 +183,10 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         options=options,
         report=report,
     )
-    return unfinished if ending == DONE else ending
+    return held_up if ending == DONE else ending
 
 
-def _unfinished(survey: Survey) -> Ending:
+def _held_up(survey: Survey) -> Ending:
     """How to end where tokens were left out that another run holds up: a nightly job must not be green."""
     if not survey.unfinished_runs:
         return DONE

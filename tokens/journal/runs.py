@@ -255,7 +255,7 @@ def with_put_back(change: Change, statement: str) -> str:
 def _stored(row: Any) -> StoredRun:
     with damage.reading(f"Run {row.id}"):
         change = row.change
-        selection_in_words(mapping_of(row.selection))  # which whoever shows it has to be able to say
+        selection_in_words(mapping_of(row.selection))  # a view has to be able to say it
         return StoredRun(
             id=row.id,
             kind=RunKind(row.kind),
