@@ -82,6 +82,41 @@ def test_without_new_dates_they_are_removed_and_nothing_to_do_is_no_run(gitlab: 
     assert [row.expires_at for row in tokens.analyze(gitlab).dates] == [None]
 
 
+def test_what_is_left_of_a_run_and_what_an_undo_puts_back_are_seen_before(gitlab: Address) -> None:
+    number = tokens.store(gitlab, tokens.plan(gitlab, on(SOON), tokens.Change(to=GONE)), allow=["past", "earlier"])
+    before = everything(gitlab)
+    left = tokens.plan_to_apply(gitlab, number)
+    assert (left.stored.id, left.plan.tokens, left.guards) == (number, 20, ("past", "earlier"))
+    tokens.apply(gitlab, number, allow=left.guards)
+    with pytest.raises(UsageError, match="complete"):
+        tokens.plan_to_apply(gitlab, number)
+
+    after = everything(gitlab)
+    back = tokens.plan_to_undo(gitlab, number)
+    assert (back.stored.id, back.tokens, back.guards, back.changed_since) == (number, 20, (), ())
+    assert everything(gitlab) == after
+    tokens.undo(gitlab, number, allow=back.guards)
+    assert everything(gitlab) == before
+
+
+def test_what_allows_nothing_is_no_word_of_allow(gitlab: Address) -> None:
+    planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=GONE))
+    wrongs: list[tuple[Any, Any, str]] = [
+        (
+            partial(tokens.apply, gitlab, planned),
+            ["pats"],
+            r"allow takes past, .*, not 'pats' \(did you mean \"past\"\?\)",
+        ),
+        (partial(tokens.apply, gitlab, 1), "past", r"allow takes a collection of words, such as \('past',\)"),
+        (partial(tokens.store, gitlab, planned), [7], "not 7"),
+        (partial(tokens.undo, gitlab, 1), ["past"], "allow takes reviving, "),
+        (partial(tokens.install_journal, gitlab), ["past"], "allow takes publication, "),
+    ]
+    for call, wrong, message in wrongs:
+        with pytest.raises(UsageError, match=message):
+            call(allow=wrong)
+
+
 def test_a_change_contradicts_itself_nowhere() -> None:
     for wrong in (
         {"to": LATER, "by": 5},
@@ -102,7 +137,7 @@ def test_a_change_without_a_date_is_a_removal(gitlab: Address) -> None:
 
 @pytest.mark.parametrize("run", [0, True, 2**70, "1"])
 def test_the_number_of_a_run_is_one(gitlab: Address, run: Any) -> None:
-    for verb in (tokens.apply, tokens.undo, tokens.withdraw):
+    for verb in (tokens.apply, tokens.undo, tokens.withdraw, tokens.plan_to_apply, tokens.plan_to_undo):
         with pytest.raises(UsageError, match=r"^A run takes its number in the journal, not "):
             verb(gitlab, run)
 

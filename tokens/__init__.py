@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tokens.namespace import ns
     from tokens.rotation.candidate import Search
     from tokens.rotation.rotator import Outcome
+    from tokens.run.stored_plans import Application
+    from tokens.run.undo import Undo
     from tokens.secret import Secret
     from tokens.selection import DateRange, Selection
     from tokens.verbs import (
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
         install_journal,
         plan,
         plan_revocation,
+        plan_to_apply,
+        plan_to_undo,
         rotate,
         store,
         undo,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "Analysis",
+    "Application",
     "Change",
     "DateRange",
     "Delivery",
@@ -53,6 +58,7 @@ __all__ = [
     "Selection",
     "State",
     "TokensError",
+    "Undo",
     "UsageError",
     "__version__",
     "analyze",
@@ -61,6 +67,8 @@ __all__ = [
     "ns",
     "plan",
     "plan_revocation",
+    "plan_to_apply",
+    "plan_to_undo",
     "rotate",
     "store",
     "undo",
@@ -71,12 +79,14 @@ HOMES = {
     "ns": "tokens.namespace",
     "Address": "tokens.address",
     "Analysis": "tokens.inventory.analysis",
+    "Application": "tokens.run.stored_plans",
     "Change": "tokens.change.change",
     "ExpirationDate": "tokens.gitlab.expiration",
     "JournalMissing": "tokens.journal.installation",
     "Outcome": "tokens.rotation.rotator",
     "Search": "tokens.rotation.candidate",
     "Secret": "tokens.secret",
+    "Undo": "tokens.run.undo",
     **dict.fromkeys(("Options", "Plan"), "tokens.change.plan"),
     **dict.fromkeys(("Delivery", "NewToken"), "tokens.delivery.destination"),
     **dict.fromkeys(("Refused", "TokensError", "UsageError"), "tokens.errors"),
@@ -91,6 +101,8 @@ HOMES = {
             "install_journal",
             "plan",
             "plan_revocation",
+            "plan_to_apply",
+            "plan_to_undo",
             "rotate",
             "store",
             "undo",

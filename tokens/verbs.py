@@ -13,7 +13,7 @@ from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.notes import guards, refuse_guarded
 from tokens.change.plan import Options, Plan, RunKind, make_plan
-from tokens.commands.options.handling import MOST_JOBS
+from tokens.commands.options.handling import GUARDS, MOST_JOBS
 from tokens.commands.options.values import check_reason
 from tokens.delivery.destination import Delivery
 from tokens.errors import UsageError, shortened
@@ -31,16 +31,20 @@ from tokens.rotation.rotator import Outcome, new_token
 from tokens.rotation.run import Began, Rotated, check_deliveries
 from tokens.rotation.run import Event as RotationEvent
 from tokens.rotation.run import run as run_rotations
+from tokens.run import stored_plans
+from tokens.run import undo as undoing
 from tokens.run.batches import Event, Finished, Recounted
 from tokens.run.batches import run as run_batches
-from tokens.run.stored_plans import plan_to_apply
-from tokens.run.undo import plan_to_undo
+from tokens.run.stored_plans import Application
+from tokens.run.undo import Undo
 from tokens.selection import EVERYTHING, Selection
+from tokens.spelling import meant
 from tokens.targets.here.secrets import read_keys_file
 from tokens.targets.here.site import Site
 from tokens.targets.target import DatabaseTarget, parse_target
 
 LARGEST = 2**63 - 1
+CHANGES = ("extend", "remove", "revoke", "apply")  # what `apply` carries out, by the names of the tasks
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,34 @@ def plan_revocation(target: str | Address, selection: Selection) -> Plan:
     return plan(target, selection, Change(revokes=True))
 
 
+def plan_to_apply(target: str | Address, run: int) -> Application:
+    """What is left to do of a stored plan, or of a run that was stopped, with its notes; changes nothing.
+
+    Args:
+        target: as for `plan`.
+        run: its number in the journal.
+
+    Raises:
+        Refused: it was withdrawn.
+        UsageError: there is no such run, nothing is left of it, or it is a rotation.
+        TokensError: see `tokens.errors`.
+    """
+    _check_run(run)
+    return stored_plans.plan_to_apply(_address(target), run)
+
+
+def plan_to_undo(target: str | Address, run: int) -> Undo:
+    """What `undo` would put back of a run, with its notes; changes nothing. Arguments as of `plan_to_apply`.
+
+    Raises:
+        Refused: it is under way, or cannot be undone.
+        UsageError: there is no such run, or it changed nothing.
+        TokensError: see `tokens.errors`.
+    """
+    _check_run(run)
+    return undoing.plan_to_undo(_address(target), run)
+
+
 def apply(
     target: str | Address,
     plan: Plan | int,
@@ -141,11 +173,12 @@ def apply(
     address = _address(target)
     _check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
     check_reason(reason)
+    _check_allow(allow, *CHANGES)
     if isinstance(plan, Plan):
         _refuse(guards(plan.notes), allow)
         return _begun(address, plan, reason, allow, jobs, on_event)
     _check_run(plan)
-    found = plan_to_apply(address, plan)
+    found = stored_plans.plan_to_apply(address, plan)
     _refuse(found.guards, allow)
     return _carried_out(address, found.plan, beginning.resume(address, plan, origin.here()), jobs, on_event)
 
@@ -164,6 +197,7 @@ def store(
     """
     address = _address(target)
     check_reason(reason)
+    _check_allow(allow, *CHANGES)
     _refuse(guards(plan.notes), allow)
     with database.connect(address) as connection:
         return with_journal(
@@ -203,7 +237,8 @@ def undo(
     _check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
     _check_run(run)
     check_reason(reason)
-    found = plan_to_undo(address, run)
+    _check_allow(allow, "undo")
+    found = undoing.plan_to_undo(address, run)
     _refuse(found.guards, allow)
     return _begun(address, found.plan, reason, allow, jobs, on_event)
 
@@ -246,6 +281,7 @@ def rotate(
         TokensError: see `tokens.errors`; what was rotated by then stays so.
     """
     check_reason(reason)
+    _check_allow(allow, "rotate")
     if url is not None:
         Endpoint.at(url)
     if isinstance(tokens, int):
@@ -291,6 +327,7 @@ def install_journal(target: str | Address, *, allow: Collection[str] = ()) -> No
     Raises:
         TokensError: see `tokens.errors`; nothing was changed.
     """
+    _check_allow(allow, "journal.install")
     setup.install(_address(target), allow)
 
 
@@ -306,6 +343,17 @@ def _address(target: str | Address) -> Address:
 
 def _refuse(words: Sequence[str], allow: Collection[str]) -> None:
     refuse_guarded(words, allow, "leave them out of the selection")
+
+
+def _check_allow(allow: Collection[str], *tasks: str) -> None:
+    """Raises UsageError for a word that allows nothing in any of these tasks."""
+    known = list(dict.fromkeys(word for task in tasks for word in GUARDS[task]))
+    if isinstance(allow, str):
+        raise UsageError(f"allow takes a collection of words, such as ({allow!r},), not one string.")
+    for word in allow:
+        if word not in known:
+            near = meant(word, known) if isinstance(word, str) else ""
+            raise UsageError(f"allow takes {', '.join(known)}, not {shortened(repr(word))}{near}.")
 
 
 def _check_number(name: str, number: int, what: str, most: int = LARGEST) -> None:
