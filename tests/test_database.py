@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
@@ -19,6 +20,7 @@ from tokens.address import Address
 from tokens.database import Connection, connect
 from tokens.driver import login
 from tokens.errors import DatabaseError, StatementTimeout
+from tokens.failures import one_line
 from tokens.targets.demo.programs import Account
 
 BY_GETENV = ("PGREQUIRESSL", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGLOCALEDIR")
@@ -188,6 +190,12 @@ def test_the_systems_certificates_are_those_of_the_system(
     assert 'weak sslmode "require"' in login_elsewhere(by_tls, authority.path, f"{system} sslmode=require")
     wrong_name = f"{system} host=other.example hostaddr=127.0.0.1"
     assert "does not match host name" in login_elsewhere(by_tls, authority.path, wrong_name)
+
+
+def test_what_libpq_was_answered_with_tls_and_without_is_said_once() -> None:
+    answer = 'connection to server at "10.0.0.5", port 5432 failed: FATAL:  database "x" does not exist'
+    asked_twice = psycopg.OperationalError(f"connection failed: {answer}\n{answer}\n")
+    assert one_line(asked_twice) == f"connection failed: {answer}"
 
 
 @pytest.mark.newest_server

@@ -600,11 +600,12 @@ def test_without_a_journal_a_script_is_refused_and_told_how_to_go_on(bare: Insta
     with make_engine(bare.address).begin() as connection:
         make_tokens(connection, 3, expires_at=SOON)
     words = ("extend", "--expires", SOON, "--to", LATER)
-    for option in ("--yes", "--plan"):
-        assert bare.refusal(*words, option) == (
-            "The journal is not installed in this database; with --no-journal there is no record and no way back. "
-            "→ to install it: gitlab-tokens journal.install"
-        )
+    hint = "→ to install it: gitlab-tokens journal.install"
+    assert bare.refusal(*words, "--yes") == (
+        f"The journal is not installed in this database; with --no-journal there is no record and no way back. {hint}"
+    )
+    for option in ((*words, "--plan"), ("journal.four-eyes", "--on")):
+        assert bare.refusal(*option) == f"The journal is not installed in this database. {hint}"
     bare.done(*words, "--dry-run")
     done = bare.run(*words, "--yes", "--no-journal")
     assert (done.returncode, one_line(done)) == (0, NO_WAY_BACK)

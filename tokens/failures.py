@@ -238,6 +238,14 @@ def one_line(error: psycopg.Error) -> str:
     if error.diag.message_primary:
         line = " ".join(error.diag.message_primary.split()).rstrip(".")
     else:
-        lines = (line.strip().rstrip(".") for line in str(error).splitlines())
-        line = " ".join(line for line in lines if line and not line.endswith("?"))
+        line = " ".join(_said(str(error)))
     return DIGEST.sub("[digest]", line)
+
+
+def _said(text: str) -> Sequence[str]:
+    """The lines of libpq, each once: with sslmode=prefer it asks twice, and says twice what it was answered."""
+    said: list[str] = []
+    for line in (line.strip().rstrip(".") for line in text.splitlines()):
+        if line and not line.endswith("?") and not any(line in before for before in said):
+            said.append(line)
+    return said

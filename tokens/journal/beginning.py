@@ -40,7 +40,7 @@ def check_beforehand(
     with database.reading(address) as connection:
         readable = True
         try:
-            opening.check(connection, allow)
+            opening.check(connection, allow, optional=alone)
         except JournalOutdated:
             readable = False
         if alone and four_eyes:
@@ -65,7 +65,7 @@ def store(
     Raises:
         DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
     """
-    with _writing(connection, allow):
+    with _writing(connection, allow, optional=False):
         return storing.store(connection, plan, origin, reason, with_names=with_names)
 
 
@@ -185,16 +185,16 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
 
 
 @contextmanager
-def _writing(connection: Connection, allow: Collection[str] | None = None) -> Iterator[None]:
+def _writing(connection: Connection, allow: Collection[str] | None = None, *, optional: bool = True) -> Iterator[None]:
     """A transaction that writes into the journal, checked to be ready: what writes in it need not ask again.
 
-    `allow` has words of guards where the caller migrates an older journal.
+    `allow` has words of guards where the caller migrates an older journal; `optional` is as of `opening.check`.
     """
     with database.writing(connection, **TIMEOUTS):
         if allow is None:
             installation.check(connection)
         else:
-            opening.check(connection, allow)
+            opening.check(connection, allow, optional=optional)
         yield
 
 

@@ -146,8 +146,7 @@ def check(connection: Connection, *, reading: bool = False) -> None:
         raise JournalMissing(
             "The journal is not installed in this database, so there is nothing to read."
             if reading
-            else "The journal is not installed in this database; with --no-journal there is no record and no way back."
-            + to_type("to install it", "journal.install")
+            else "The journal is not installed in this database." + to_type("to install it", "journal.install")
         )
     _check_privileges(standing, reading=reading)
     revision = _read_revision(connection)

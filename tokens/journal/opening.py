@@ -5,6 +5,7 @@ from functools import partial
 from typing import TypeVar
 
 from tokens.address import Address
+from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.journal import installation, publications, setup
@@ -20,8 +21,10 @@ class JournalDeclined(Refused):
     """There is no journal, and a person was asked and does not want one."""
 
 
-def check(connection: Connection, allow: Collection[str] = ()) -> None:
+def check(connection: Connection, allow: Collection[str] = (), *, optional: bool = True) -> None:
     """Make sure, in the open transaction, that the journal can be written to; `allow` has words of guards.
+
+    `optional` is whether the change can do without one, so that the message says how.
 
     Raises:
         JournalMissing: it is not installed.
@@ -30,6 +33,13 @@ def check(connection: Connection, allow: Collection[str] = ()) -> None:
     """
     try:
         installation.check(connection)
+    except JournalMissing:
+        if not optional:
+            raise
+        raise JournalMissing(
+            "The journal is not installed in this database; with --no-journal there is no record and no way back."
+            + to_type("to install it", "journal.install")
+        ) from None
     except JournalOutdated:
         publications.check(connection, allow)
         raise

@@ -180,10 +180,9 @@ def _read(source: str, stdin: TextIO | None) -> str:
             raise UsageError("--ids - reads standard input, which is closed; give a file.")
         if stdin.isatty():
             raise UsageError("--ids - reads standard input, which is a terminal here; give a file or a pipe.")
-        return stdin.read()
+        return stdin.read().removeprefix("\ufeff")  # Windows begins a text with a mark of its encoding
     if not source:
         raise UsageError("--ids takes a file with token ids, or - for standard input; it was given nothing.")
-    # Windows begins a text with a mark of its encoding.
     return Path(source).read_text(encoding="utf-8-sig")
 
 
