@@ -379,6 +379,16 @@ def test_a_state_that_is_none_of_ours_is_refused(gitlab: Instance, write: Write,
     assert "is no file of this task" in done.stderr
 
 
+def test_a_state_that_cannot_be_kept_is_refused_before_logs_are_read(
+    gitlab: Instance, write: Write, tmp_path: Path
+) -> None:
+    for state in (tmp_path / "nowhere/state", tmp_path):
+        done = gitlab.run("used", "--log", write(), "--state-file", state)
+        assert (done.returncode, done.stdout) == (1 if state != tmp_path else 2, "")
+        assert done.stderr.startswith("--state-file ")
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+
+
 class TestRightHere:
     def installation(self, kind: Kind, rails: Path) -> Installation:
         return Installation(kind, rails, None)

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tokens.commands import whole_file
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.days import day_of
 from tokens.commands.options.logs import logs_named
 from tokens.commands.options.values import whole_number
 from tokens.commands.show import show
-from tokens.commands.whole_file import replace as replace_file
 from tokens.errors import UsageError
 from tokens.gitlab.rate_limits import RateLimit, ban_of
 from tokens.inventory.usage import KnownToken, chosen, known
@@ -98,6 +98,8 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
         found_logs = None if wanted.logs is None else stack.enter_context(opened(wanted.logs))
         positions = None if wanted.state_file is None else _remembered(wanted.state_file)
         site = locate()
+        if wanted.state_file is not None:
+            whole_file.check(wanted.state_file, option="state-file")  # as the user who writes it
         if found_logs is None:
             found_logs = stack.enter_context(opened(rotated(api_log(site.installation))))
         with environment.announced("Choosing the tokens"):
@@ -192,7 +194,7 @@ def _remembered(state: Path) -> dict[str, int]:
 
 def _remember(state: Path, positions: object) -> None:
     """Keep how far the logs were read: last, so that what was not shown is read again."""
-    replace_file(
+    whole_file.replace(
         state,
         json.dumps({"schema": STATE_SCHEMA, "positions": positions}, indent=2).encode() + b"\n",
         0o600,

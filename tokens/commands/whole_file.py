@@ -3,8 +3,10 @@
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tokens.errors import TokensError
 
@@ -17,10 +19,9 @@ def replace(path: Path, content: bytes | Iterable[bytes], mode: int = 0o644, *, 
     Raises:
         TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.
     """
-    try:
-        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-            raise TokensError(f'--{option} "{path}" is no plain file, and nothing else is replaced; leave it out.')
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name[:100]}.", delete=False) as new:
+    with _named(path, option):
+        _check_plain(path, option)
+        with _beside(path, delete=False) as new:
             try:
                 new.writelines([content] if isinstance(content, bytes) else content)
                 new.flush()
@@ -30,5 +31,27 @@ def replace(path: Path, content: bytes | Iterable[bytes], mode: int = 0o644, *, 
             except BaseException:
                 os.unlink(new.name)
                 raise
+
+
+def check(path: Path, *, option: str = "file") -> None:
+    """Raise what `replace` would raise, before work begins whose result goes there."""
+    with _named(path, option):
+        _check_plain(path, option)
+        _beside(path, delete=True).close()
+
+
+def _check_plain(path: Path, option: str) -> None:
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise TokensError(f'--{option} "{path}" is no plain file, and nothing else is replaced; leave it out.')
+
+
+def _beside(path: Path, *, delete: bool) -> IO[bytes]:
+    return tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name[:100]}.", delete=delete)
+
+
+@contextmanager
+def _named(path: Path, option: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise TokensError(f'--{option} "{path}" cannot be written: {error.strerror}.') from error
