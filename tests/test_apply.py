@@ -136,6 +136,50 @@ def test_tokens_revoked_since_the_plan_are_named_before_they_were_to_be_revoked(
     assert f"NOTE: {text}\n" in instance.run("apply", "--run", 1, "--dry-run").stdout
 
 
+def given_out_again(instance: Instance, *ids: int) -> None:
+    """After a restore of GitLab's tables alone somebody else's new tokens have got these ids."""
+    instance.execute(
+        "UPDATE personal_access_tokens SET created_at = now() AT TIME ZONE 'UTC' + interval '1 hour', name = 'theirs' "
+        "WHERE id = ANY(:ids)",
+        ids=list(ids),
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [EXTEND, ("extend", "--expires", SOON, "--by", "90d", "--stagger", "5d"), ("revoke", "--expires", SOON)],
+    ids=["to a date", "by days", "revoke"],
+)
+def test_a_new_token_that_has_got_the_id_of_a_planned_one_is_left_alone(
+    instance: Instance, change: tuple[object, ...]
+) -> None:
+    instance.done(*change, "--plan")
+    first, second, *_ = ids = sorted(instance.dates())
+    given_out_again(instance, first, second)
+    before = instance.dates()
+    text = f"2 tokens were changed since the plan, or are gone, and left alone: {first}, {second}."
+    assert f"NOTE: {text}\n" in instance.done("apply", "--run", 1, "--dry-run")
+    assert instance.run("apply", "--run", 1, "--yes").returncode == 4
+    (run,) = instance.json("history")["runs"]
+    assert (run["changed"], run["changed_meanwhile"], run["locked"]) == (58, 2, 0)
+    assert {one: instance.dates()[one] for one in (first, second)} == {one: before[one] for one in (first, second)}
+    assert instance.value("SELECT count(*) FROM personal_access_tokens WHERE revoked AND name = 'theirs'") == 0
+    given_out_again(instance, ids[-1])
+    kept = instance.dates()[ids[-1]]
+    undo = ("undo", "--run", 1, "--allow", "reviving") if change[0] == "revoke" else ("undo", "--run", 1)
+    if change[0] != "revoke":  # that knows the very moment of each revocation
+        assert instance.json(*undo, "--dry-run")["changed_since"] == [ids[-1]]
+        assert instance.run(*undo, "--yes").returncode == 4
+        assert instance.dates()[ids[-1]] == kept
+        assert instance.json("history")["runs"][0]["changed"] == 57
+
+
+def test_a_clock_of_gitlabs_that_is_ahead_makes_no_token_another_one(instance: Instance) -> None:
+    instance.execute("UPDATE personal_access_tokens SET created_at = now() AT TIME ZONE 'UTC' + interval '2 minutes'")
+    instance.done(*EXTEND, "--yes")
+    assert instance.counts() == {str(LATER): 60}
+
+
 def test_a_plan_that_waited_for_more_than_a_day_is_refused_until_it_is_allowed(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
     instance.execute("UPDATE token_tasks.runs SET created_at = created_at - interval '24 hours 1 minute'")

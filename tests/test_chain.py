@@ -33,7 +33,7 @@ from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
 from tokens.journal.record import ChunkOutcome
-from tokens.journal.storing import store
+from tokens.journal.storing import store, withdraw
 from tokens.upgrade import Branch, upgrade
 
 COLUMNS = """
@@ -236,11 +236,42 @@ def test_a_fault_names_the_run_and_its_first_row(everything: Address) -> None:
 
 
 @pytest.mark.newest_server
+@pytest.mark.parametrize("ends", ["done", "stopped", "withdrawn"])
+def test_the_journals_own_chain_has_the_end_of_each_run_so_it_cannot_be_written_back(
+    installed: Address, ends: str
+) -> None:
+    with writing(installed) as connection:
+        run = store(connection, make_plan([1, 2]), SOMEBODY, None)
+        later = store(connection, make_plan([3]), SOMEBODY, None)
+    kept = {
+        table: values(installed, f"SELECT to_jsonb(r) FROM token_tasks.{table} r WHERE r.{key} = {run}")
+        for table, key in (("runs", "id"), ("entries", "run_id"), ("chunks", "run_id"))
+    }
+    with writing(installed) as connection:
+        if ends == "withdrawn":
+            withdraw(connection, run, SOMEBODY, None)
+        else:
+            begin(connection, run, SOMEBODY).finish(connection, RunState(ends))
+    assert faults(installed) == []
+    for table, key in (("attempts", "run_id"), ("entries", "run_id"), ("chunks", "run_id"), ("runs", "id")):
+        execute(installed, f"DELETE FROM token_tasks.{table} WHERE {key} = {run}")
+    for table in ("runs", "chunks", "entries"):
+        for row in kept[table]:
+            written = json.dumps(row).replace("'", "''")
+            into = f"SELECT * FROM jsonb_populate_record(CAST(NULL AS token_tasks.{table}), '{written}')"
+            execute(installed, f"INSERT INTO token_tasks.{table} OVERRIDING SYSTEM VALUE {into}")
+    (fault,) = faults(installed)
+    assert fault == f"Run {run}: the journal does not know that it was stored, or with other entries"
+    assert later > run
+
+
+@pytest.mark.newest_server
 def test_the_status_says_whether_the_chain_holds(everything: Address) -> None:
     shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(everything))
     assert (shown.returncode, shown.stderr) == (0, "")
     (entries,) = values(everything, "SELECT count(*) FROM token_tasks.entries")
-    (head,) = values(everything, "SELECT encode(chain, 'hex') FROM token_tasks.entries WHERE run_id = 0 AND number = 5")
+    last = "SELECT encode(chain, 'hex') FROM token_tasks.entries WHERE run_id = 0 ORDER BY number DESC LIMIT 1"
+    (head,) = values(everything, last)
     assert (
         f"\nChain       holds, {entries} entries of 3 runs\n            the journal's last entry is {head}\n"
         in shown.stdout

@@ -27,14 +27,15 @@ from tokens.change.change import Change
 from tokens.change.notes import Concern
 from tokens.change.plan import RunKind
 from tokens.change.plan import make_plan as plan_change
-from tokens.errors import ExitStatus, Refused
+from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import contents, proof, setup
+from tokens.journal import beginning, contents, proof, setup
 from tokens.journal.contents import Contents
 from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
 from tokens.journal.listing import read_outcomes
 from tokens.journal.runs import list_runs
 from tokens.journal.setup import Installation
+from tokens.journal.trust import JournalUntrusted
 from tokens.selection import Selection
 from tokens.upgrade import Branch, downgrade, revisions, upgrade
 from tokens.views.journal import screen
@@ -53,6 +54,12 @@ def as_role(address: Address, role: str) -> Address:
 def run_numbers(address: Address) -> list[int]:
     with database.reading(address) as connection:
         return sorted(run.id for run in list_runs(connection))
+
+
+def list_of_runs(address: Address) -> object:
+    with database.reading(address) as connection:
+        setup.check_usable(connection)
+        return list_runs(connection)
 
 
 def held_by(address: Address) -> Contents:
@@ -179,6 +186,70 @@ def test_a_journal_of_another_revision_is_refused_or_to_be_migrated(installed: A
     execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '0'")
     with pytest.raises(JournalOutdated, match=r"→ to migrate it: gitlab-tokens journal\.install$"):
         contents.prune(installed, day)
+
+
+def test_a_newer_journal_is_named_as_one_whatever_tables_it_has(installed: Address) -> None:
+    execute(
+        installed,
+        "CREATE TABLE token_tasks.approvals (id bigint PRIMARY KEY, run_id bigint REFERENCES token_tasks.runs)",
+    )
+    with pytest.raises(JournalUntrusted, match="foreign key approvals_run_id_fkey"):
+        contents.status(installed)
+    execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '99'")
+    for task in (setup.install, setup.uninstall, contents.status, list_of_runs):
+        with pytest.raises(Refused, match=r"revision 99, which .* knows \d+\): use the version that made it\.$"):
+            task(installed)
+
+
+def test_tables_of_another_revision_than_they_say_are_refused_with_a_way_out(installed: Address) -> None:
+    execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '3'")
+    with pytest.raises(Refused, match=r"says revision 3, and its tables are of another one, .* DROP SCHEMA token_task"):
+        setup.install(installed)
+    execute(installed, "DROP SCHEMA token_tasks CASCADE")
+    assert setup.install(installed).before is None
+
+
+def test_a_superusers_journal_becomes_ours_by_the_cure_and_we_no_superusers(
+    installed: Address, superuser: Superuser
+) -> None:
+    execute(
+        superuser(installed),
+        "ALTER SCHEMA token_tasks OWNER TO CURRENT_USER",
+        "ALTER TABLE token_tasks.runs OWNER TO CURRENT_USER",
+        "GRANT USAGE ON SCHEMA token_tasks TO gitlab",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_tasks TO gitlab",
+    )
+    with pytest.raises(Refused) as refused:
+        setup.uninstall(installed)
+    _, _, cure = str(refused.value).partition("or as a superuser run: ")
+    assert cure == "ALTER SCHEMA token_tasks OWNER TO gitlab; ALTER TABLE token_tasks.runs OWNER TO gitlab;"
+    execute(superuser(installed), *cure.rstrip(";").split("; "))
+    assert setup.uninstall(installed) == 0
+
+
+def test_after_a_switch_over_the_sequences_are_put_right_by_the_cure(installed: Address) -> None:
+    make_run(installed, make_plan([1]))
+    assert str(setup.install(installed)) == f"The journal was installed already, revision {REVISION}."
+    execute(installed, "ALTER TABLE token_tasks.runs ALTER COLUMN id RESTART")
+    with pytest.raises(DatabaseError, match=r"its sequences are behind .* gitlab-tokens journal\.install$"):
+        make_run(installed, make_plan([1]))
+    execute(installed, "ALTER TABLE token_tasks.runs ALTER COLUMN id RESTART")
+    assert str(setup.install(installed)).endswith("Its sequences were behind its rows, and are not any more.")
+    assert make_run(installed, make_plan([1])) == 2
+    assert not setup.install(installed).caught_up
+
+
+def test_who_may_not_read_the_journal_makes_no_change_without_it(keeper: Address, gitlab_database: Address) -> None:
+    assert beginning.begin_unrecorded(keeper, RunKind.EXTEND).run is None
+    setup.install(gitlab_database)
+    with pytest.raises(Refused, match=r'may not read it; as gitlab run: GRANT USAGE ON SCHEMA .* TO "Night Keeper";'):
+        beginning.begin_unrecorded(keeper, RunKind.EXTEND)
+    execute(
+        gitlab_database,
+        'GRANT USAGE ON SCHEMA token_tasks TO "Night Keeper"',
+        'GRANT SELECT ON ALL TABLES IN SCHEMA token_tasks TO "Night Keeper"',
+    )
+    assert beginning.begin_unrecorded(keeper, RunKind.EXTEND).run is None
 
 
 def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab_database: Address) -> None:

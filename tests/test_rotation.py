@@ -66,7 +66,7 @@ from tokens.rotation.new_owner import NewOwner
 from tokens.rotation.plan import Rotation, obstacles, plan
 from tokens.rotation.resumption import Resumption, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
-from tokens.rotation.stage import Stage, mark, store
+from tokens.rotation.stage import Stage, SuccessorGone, mark, store
 from tokens.rotation.successor import Successor, create
 from tokens.run.stored_plans import plan_to_apply
 from tokens.run.undo import plan_to_undo
@@ -779,6 +779,67 @@ def test_an_old_token_stays_while_its_successor_does_not_work(address: Address) 
     assert [one.step for one in found] == [Step.ANEW] * 2
     carry_out(address, record, todo_of(found), Vault(), lambda: None)
     assert [row.previous for row in query(address, LIVE + " ORDER BY previous")] == tokens
+
+
+def given_out_again(address: Address, token: int) -> None:
+    """After a restore of GitLab's tables alone somebody else's new token has got this id."""
+    statement = """
+        UPDATE personal_access_tokens
+        SET user_id = :stranger, name = 'theirs', created_at = now() AT TIME ZONE 'UTC' + interval '1 hour',
+            previous_personal_access_token_id = NULL
+        WHERE id = :id
+    """
+    with make_engine(address).begin() as connection:
+        stranger = make_user(connection)
+    execute(address, statement, stranger=stranger, id=token)
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("stage", [Stage.CREATED, Stage.DELIVERING, Stage.DELIVERED])
+def test_a_new_token_that_has_got_a_successors_id_is_no_successor(address: Address, stage: Stage) -> None:
+    token = service_account(address)
+    planned = plan_of(address, token)
+    record = begun(address, planned)
+    theirs = reached(address, record, planned.rotations[0], stage).id
+    given_out_again(address, theirs)
+    before = row_of(address, theirs)
+    if stage is Stage.DELIVERED:
+        with (
+            database.connect(address) as connection,
+            pytest.raises(SuccessorGone, match=r"is gone, so the old token is left as it is"),
+        ):
+            finish(connection, record, planned.rotations[0])
+    set_back(address, 120)
+    record = resume(address, record.run)
+    found = resumable(address, record.run)
+    assert [one.step for one in found] == [Step.ANEW]
+    carry_out(address, record, todo_of(found), Vault(), lambda: None)
+    assert row_of(address, theirs) == before
+    (row,) = query(address, "SELECT successor_id, given_up FROM token_tasks.rotations")
+    assert row.successor_id not in (None, theirs)
+    assert theirs not in (row.given_up or [])
+    assert [one.previous for one in query(address, LIVE) if one.id != theirs] == [token]
+
+
+@pytest.mark.newest_server
+def test_after_a_restore_a_rotation_that_was_done_counts_for_nothing(address: Address) -> None:
+    token = service_account(address)
+    planned = plan_of(address, token)
+    record = begun(address, planned)
+    theirs = reached(address, record, planned.rotations[0], Stage.DELIVERED).id
+    with database.connect(address) as connection:
+        finish(connection, record, planned.rotations[0])
+    execute(address, "UPDATE personal_access_tokens SET revoked = false WHERE id = :id", id=token)
+    given_out_again(address, theirs)
+    assert plan_of(address, token).rotations
+
+
+@pytest.mark.newest_server
+def test_a_new_token_that_has_got_the_id_of_a_planned_one_is_not_rotated(address: Address) -> None:
+    token = service_account(address)
+    record = begun(address, plan_of(address, token))
+    given_out_again(address, token)
+    assert [(one.step, one.rotation) for one in resumable(address, record.run)] == [(Step.ABANDON, None)]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import namedtuple_row
 
 from tokens.address import Address, Advice
+from tokens.call import to_type
 from tokens.driver import login, rows_of, send_begin
 from tokens.errors import (
     ConnectionLost,
@@ -138,6 +139,12 @@ def translated(
             return _untranslatable(reason, address)
         case psycopg.errors.InvalidRegularExpression():
             return UsageError(f"What a name shall be like is too much for PostgreSQL ({reason}): use a shorter --name.")
+        case psycopg.errors.UniqueViolation() if error.diag.schema_name == "token_tasks":
+            return DatabaseError(
+                f"The journal in {address.shown} has a row of this number already ({reason}): its sequences are behind "
+                "its rows, as after a switch-over to a replica that had the rows alone."
+                + to_type("to let them catch up, as the journal's owner", "journal.install")
+            )
         case psycopg.errors.ModifyingSqlDataNotPermitted():
             return Refused(f"{address.shown} does not hold GitLab's tokens: {reason}.")
         case psycopg.errors.InsufficientPrivilege():

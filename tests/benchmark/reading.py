@@ -50,7 +50,8 @@ COMING = """
     WHERE of_a_day.tokens <= %s
 """
 
-# Every tenth user becomes the bot of a project or a group of its own, every fiftieth a service account.
+# Every tenth user becomes the bot of a project or a group of its own, every fiftieth a service account. A fifth of the
+# bots' memberships end within two months.
 PEOPLE = (
     """
     INSERT INTO public.namespaces (id, name, path, type, traversal_ids, organization_id, created_at, updated_at)
@@ -84,7 +85,7 @@ PEOPLE = (
     """
     INSERT INTO public.members
       (user_id, access_level, source_id, source_type, type, notification_level, member_namespace_id, created_at,
-       updated_at)
+       updated_at, expires_at)
     SELECT
       n * 10, 40,
       CASE WHEN n <= 7000 THEN n ELSE 1000000 + n - 7000 END,
@@ -92,7 +93,8 @@ PEOPLE = (
       CASE WHEN n <= 7000 THEN 'ProjectMember' ELSE 'GroupMember' END,
       3,
       CASE WHEN n <= 7000 THEN 2000000 + n ELSE 1000000 + n - 7000 END,
-      '2025-01-01', '2025-01-01'
+      '2025-01-01', '2025-01-01',
+      CASE WHEN n % 5 = 0 THEN current_date + CAST(1 + n % 60 AS integer) END
     FROM generate_series(1, 10000) n
     """,
     "UPDATE public.users SET user_type = CASE WHEN id % 10 = 0 THEN 6 ELSE 13 END WHERE id % 10 = 0 OR id % 50 = 1",

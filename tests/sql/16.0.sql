@@ -304,7 +304,7 @@ SELECT
       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
       quote_ident(current_user) AS role
     FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $1
     WHERE n.nspname = 'token_tasks';
 
 -- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
@@ -1206,7 +1206,8 @@ DECLARE "stream_1" CURSOR FOR
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1217,7 +1218,8 @@ DECLARE "stream_1" CURSOR FOR
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1238,7 +1240,8 @@ DECLARE "stream_1" CURSOR FOR
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1249,7 +1252,8 @@ DECLARE "stream_1" CURSOR FOR
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1760,7 +1764,8 @@ SELECT t.id, found.id AS successor
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1771,7 +1776,8 @@ SELECT t.id, found.id AS successor
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1889,7 +1895,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1900,7 +1907,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1971,7 +1979,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -1982,7 +1991,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2053,7 +2063,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2064,7 +2075,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2132,7 +2144,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2143,7 +2156,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2197,7 +2211,8 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2208,7 +2223,8 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2273,7 +2289,8 @@ WITH accounts AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2284,7 +2301,8 @@ WITH accounts AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2472,7 +2490,8 @@ WITH accounts AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2483,7 +2502,8 @@ WITH accounts AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2556,7 +2576,8 @@ WITH chosen AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2567,7 +2588,8 @@ WITH chosen AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2726,7 +2748,8 @@ WITH accounts AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -2737,7 +2760,8 @@ WITH accounts AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -3890,7 +3914,8 @@ DECLARE "stream_1" CURSOR FOR
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -3901,7 +3926,8 @@ DECLARE "stream_1" CURSOR FOR
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -3922,7 +3948,8 @@ DECLARE "stream_1" CURSOR FOR
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -3933,7 +3960,8 @@ DECLARE "stream_1" CURSOR FOR
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4065,7 +4093,8 @@ WITH accounts AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4076,7 +4105,8 @@ WITH accounts AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4174,7 +4204,8 @@ WITH accounts AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4185,7 +4216,8 @@ WITH accounts AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4326,7 +4358,8 @@ WITH accounts AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4337,7 +4370,8 @@ WITH accounts AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4613,7 +4647,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -4624,7 +4659,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -5002,7 +5038,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -5013,7 +5050,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -5336,6 +5374,9 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
           AND (
             r.id = $1
             OR r.id = (SELECT max(o.id) FROM token_tasks.runs o WHERE o.id <> $1 AND o.chain IS NOT NULL)
+            OR GREATEST(r.heartbeat_at, r.finished_at, r.withdrawn_at) >= (
+              SELECT e.written_at FROM token_tasks.entries e WHERE e.run_id = 0 ORDER BY e.number DESC LIMIT 1
+            )
           )
       ) one
     ) this
@@ -5481,11 +5522,14 @@ WITH unlocked AS MATERIALIZED (
       CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
       JOIN public.personal_access_tokens t ON t.id = wanted.id
       WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $5
+      )
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     ), kept AS (
       INSERT INTO token_tasks.notices (run_id, position, token_ids, expire_notification_delivered, after_expiry_notification_delivered)
-      SELECT CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id)
+      SELECT CAST($6 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id)
       FROM unlocked t
       WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)
       GROUP BY t.position
@@ -5613,7 +5657,10 @@ WITH found AS MATERIALIZED (
 SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST($2 AS date);
+      AND expires_at IS NOT DISTINCT FROM CAST($2 AS date)
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $3
+      );
 
 -- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs r
@@ -5667,6 +5714,28 @@ WITH found AS MATERIALIZED (
     )
     INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT id, entries, written, chain FROM entered;
+
+-- extend, undo, apply, remove, rotate, revoke
+SELECT pg_try_advisory_xact_lock(hashtext('token_tasks.runs')) AS held;
+
+-- extend, undo, apply, remove, rotate, revoke
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
+        FROM token_tasks.runs r
+        WHERE r.chain IS NOT NULL AND r.id = $1
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
 
 -- undo, apply
 SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
@@ -5775,7 +5844,9 @@ DECLARE "stream_2" CURSOR FOR
       WHERE c.run_id = $1 AND c.done_at IS NOT NULL
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.id
-    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at)
+    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at OR NOT created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
+      ))
       AND p.id <> ALL (p.others)
       AND p.id NOT IN (SELECT b.id FROM put_back b)
     ORDER BY p.id;
@@ -5809,7 +5880,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -5820,7 +5892,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -5986,6 +6059,9 @@ WITH unlocked AS MATERIALIZED (
       CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
       JOIN public.personal_access_tokens t ON t.id = wanted.id
       WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $5
+      )
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     )
@@ -6293,7 +6369,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -6304,7 +6381,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -6471,7 +6549,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -6482,7 +6561,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -6504,14 +6584,22 @@ SELECT p.id
       WHERE c.run_id = $1 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.id
-    WHERE t.id IS NULL OR t.expires_at IS DISTINCT FROM p.old_expires_at OR (CAST($2 AS boolean) AND t.revoked)
+    WHERE (
+      t.id IS NULL OR t.expires_at IS DISTINCT FROM p.old_expires_at OR (CAST($2 AS boolean) AND t.revoked)
+      OR NOT created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $3
+      )
+    )
     ORDER BY p.id;
 
 -- apply
 UPDATE public.personal_access_tokens
     SET expires_at = CAST($1 AS date)
     WHERE id = ANY(CAST($2 AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST($3 AS date);
+      AND expires_at IS NOT DISTINCT FROM CAST($3 AS date)
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $4
+      );
 
 -- apply
 WITH found AS MATERIALIZED (
@@ -6752,7 +6840,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -6763,7 +6852,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7119,7 +7209,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7130,7 +7221,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7151,7 +7243,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7162,7 +7255,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7204,7 +7298,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7215,7 +7310,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7356,7 +7452,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7367,7 +7464,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7396,7 +7494,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7407,7 +7506,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7526,7 +7626,8 @@ UPDATE token_tasks.runs
 -- rotate
 SELECT
       p.state, p.successor_id, p.old_expires_at::text AS old_expires_at, p.new_expires_at::text AS new_expires_at,
-      p.grace_until::text AS grace_until, p.new_owner_id, u.username AS new_owner, r.memberships
+      p.grace_until::text AS grace_until, p.new_owner_id, u.username AS new_owner, r.memberships,
+      CAST(p.changed_at AT TIME ZONE 'UTC' AS text) AS changed_at
     FROM token_tasks.rotations p
     JOIN token_tasks.runs r ON r.id = p.run_id
     LEFT JOIN public.users u ON u.id = p.new_owner_id
@@ -7580,9 +7681,10 @@ SELECT
       t.id,
       t.revoked IS TRUE AS revoked,
       t.expires_at::text AS expires_at,
-      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS live
+      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS live,
+      t.created_at <= CAST($1 AS timestamp) AS noted
     FROM public.personal_access_tokens t
-    WHERE t.id IN ($1, CAST($2 AS bigint))
+    WHERE t.id IN ($2, CAST($3 AS bigint))
     ORDER BY t.id
     FOR UPDATE;
 
@@ -7775,7 +7877,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7786,7 +7889,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7802,7 +7906,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7813,7 +7918,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7838,12 +7944,15 @@ WITH unlocked AS MATERIALIZED (
       JOIN public.personal_access_tokens t ON t.id = wanted.id
       WHERE t.revoked IS NOT TRUE
         AND t.expires_at IS NOT DISTINCT FROM chunk.old
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $5
+      )
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     ), kept AS (
       INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at)
       SELECT
-        CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
+        CAST($6 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
         array_agg(t.updated_at ORDER BY t.id), CAST(now() AT TIME ZONE 'UTC' AS timestamp)
       FROM unlocked t
       GROUP BY t.position
@@ -7858,7 +7967,10 @@ WITH unlocked AS MATERIALIZED (
 SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
-      AND revoked IS TRUE;
+      AND revoked IS TRUE
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
+      );
 
 -- undo
 DECLARE "stream_1" CURSOR FOR 
@@ -7958,7 +8070,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7969,7 +8082,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7985,7 +8099,8 @@ WITH replaced AS MATERIALIZED (
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -7996,7 +8111,8 @@ WITH replaced AS MATERIALIZED (
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -8078,7 +8194,10 @@ WITH undone AS MATERIALIZED (
 SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
-      AND revoked IS NOT TRUE;
+      AND revoked IS NOT TRUE
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
+      );
 
 -- rotate
 SELECT named.name, count(owner.id) AS found
@@ -8130,7 +8249,8 @@ SELECT
         WITH RECURSIVE line AS (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = t.id
             AND t.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
@@ -8141,7 +8261,8 @@ SELECT
           CROSS JOIN LATERAL (
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = line.id
             AND line.id IN (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL

@@ -304,7 +304,7 @@ SELECT
       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
       quote_ident(current_user) AS role
     FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $1
     WHERE n.nspname = 'token_tasks';
 
 -- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
@@ -5940,6 +5940,9 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
           AND (
             r.id = $1
             OR r.id = (SELECT max(o.id) FROM token_tasks.runs o WHERE o.id <> $1 AND o.chain IS NOT NULL)
+            OR GREATEST(r.heartbeat_at, r.finished_at, r.withdrawn_at) >= (
+              SELECT e.written_at FROM token_tasks.entries e WHERE e.run_id = 0 ORDER BY e.number DESC LIMIT 1
+            )
           )
       ) one
     ) this
@@ -6085,11 +6088,14 @@ WITH unlocked AS MATERIALIZED (
       CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
       JOIN public.personal_access_tokens t ON t.id = wanted.id
       WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $5
+      )
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     ), kept AS (
       INSERT INTO token_tasks.notices (run_id, position, token_ids, expire_notification_delivered, after_expiry_notification_delivered, seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at)
-      SELECT CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id), array_agg(t.seven_days_notification_sent_at ORDER BY t.id), array_agg(t.thirty_days_notification_sent_at ORDER BY t.id), array_agg(t.sixty_days_notification_sent_at ORDER BY t.id)
+      SELECT CAST($6 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id), array_agg(t.seven_days_notification_sent_at ORDER BY t.id), array_agg(t.thirty_days_notification_sent_at ORDER BY t.id), array_agg(t.sixty_days_notification_sent_at ORDER BY t.id)
       FROM unlocked t
       WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)
       GROUP BY t.position
@@ -6217,7 +6223,10 @@ WITH found AS MATERIALIZED (
 SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST($2 AS date);
+      AND expires_at IS NOT DISTINCT FROM CAST($2 AS date)
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $3
+      );
 
 -- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs r
@@ -6271,6 +6280,28 @@ WITH found AS MATERIALIZED (
     )
     INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT id, entries, written, chain FROM entered;
+
+-- extend, undo, apply, remove, rotate, revoke
+SELECT pg_try_advisory_xact_lock(hashtext('token_tasks.runs')) AS held;
+
+-- extend, undo, apply, remove, rotate, revoke
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
+        FROM token_tasks.runs r
+        WHERE r.chain IS NOT NULL AND r.id = $1
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
 
 -- undo, apply
 SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
@@ -6379,7 +6410,9 @@ DECLARE "stream_2" CURSOR FOR
       WHERE c.run_id = $1 AND c.done_at IS NOT NULL
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.id
-    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at)
+    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at OR NOT created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
+      ))
       AND p.id <> ALL (p.others)
       AND p.id NOT IN (SELECT b.id FROM put_back b)
     ORDER BY p.id;
@@ -6594,6 +6627,9 @@ WITH unlocked AS MATERIALIZED (
       CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
       JOIN public.personal_access_tokens t ON t.id = wanted.id
       WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $5
+      )
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     )
@@ -7160,14 +7196,22 @@ SELECT p.id
       WHERE c.run_id = $1 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.id
-    WHERE t.id IS NULL OR t.expires_at IS DISTINCT FROM p.old_expires_at OR (CAST($2 AS boolean) AND t.revoked)
+    WHERE (
+      t.id IS NULL OR t.expires_at IS DISTINCT FROM p.old_expires_at OR (CAST($2 AS boolean) AND t.revoked)
+      OR NOT created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $3
+      )
+    )
     ORDER BY p.id;
 
 -- apply
 UPDATE public.personal_access_tokens
     SET expires_at = CAST($1 AS date)
     WHERE id = ANY(CAST($2 AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST($3 AS date);
+      AND expires_at IS NOT DISTINCT FROM CAST($3 AS date)
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $4
+      );
 
 -- apply
 WITH found AS MATERIALIZED (
@@ -8268,7 +8312,8 @@ UPDATE token_tasks.runs
 -- rotate
 SELECT
       p.state, p.successor_id, p.old_expires_at::text AS old_expires_at, p.new_expires_at::text AS new_expires_at,
-      p.grace_until::text AS grace_until, p.new_owner_id, u.username AS new_owner, r.memberships
+      p.grace_until::text AS grace_until, p.new_owner_id, u.username AS new_owner, r.memberships,
+      CAST(p.changed_at AT TIME ZONE 'UTC' AS text) AS changed_at
     FROM token_tasks.rotations p
     JOIN token_tasks.runs r ON r.id = p.run_id
     LEFT JOIN public.users u ON u.id = p.new_owner_id
@@ -8351,9 +8396,10 @@ SELECT
       t.id,
       t.revoked IS TRUE AS revoked,
       t.expires_at::text AS expires_at,
-      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS live
+      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS live,
+      t.created_at <= CAST($1 AS timestamp) AS noted
     FROM public.personal_access_tokens t
-    WHERE t.id IN ($1, CAST($2 AS bigint))
+    WHERE t.id IN ($2, CAST($3 AS bigint))
     ORDER BY t.id
     FOR UPDATE;
 
@@ -8625,12 +8671,15 @@ WITH unlocked AS MATERIALIZED (
       JOIN public.personal_access_tokens t ON t.id = wanted.id
       WHERE t.revoked IS NOT TRUE
         AND t.expires_at IS NOT DISTINCT FROM chunk.old
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $5
+      )
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     ), kept AS (
       INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at)
       SELECT
-        CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
+        CAST($6 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
         array_agg(t.updated_at ORDER BY t.id), CAST(now() AT TIME ZONE 'UTC' AS timestamp)
       FROM unlocked t
       GROUP BY t.position
@@ -8645,7 +8694,10 @@ WITH unlocked AS MATERIALIZED (
 SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
-      AND revoked IS TRUE;
+      AND revoked IS TRUE
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
+      );
 
 -- undo
 DECLARE "stream_1" CURSOR FOR 
@@ -8861,7 +8913,10 @@ WITH undone AS MATERIALIZED (
 SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
-      AND revoked IS NOT TRUE;
+      AND revoked IS NOT TRUE
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
+      );
 
 -- rotate
 SELECT named.name, count(owner.id) AS found

@@ -4,6 +4,7 @@ Of our rotations at 16.0 to 16.2 only the journal knows, also after an update to
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from tokens.call import to_type
 from tokens.database import Connection
@@ -50,18 +51,21 @@ KNOWS = """
 UNFINISHED_RUN = f"""(
         SELECT max(r.run_id)
         FROM token_tasks.rotations r
-        JOIN public.personal_access_tokens s ON s.id = r.successor_id
+        JOIN public.personal_access_tokens s
+          ON s.id = r.successor_id AND s.created_at <= r.changed_at AT TIME ZONE 'UTC'
         WHERE r.token_id = t.id
           AND r.state IN ('created', 'verified', 'delivering', 'delivered')
           AND s.revoked IS NOT TRUE
           AND (s.expires_at IS NULL OR s.expires_at > {TODAY})
       )"""  # noqa: S608 - a constant
 
-# A token that is not in that hash costs no scan.
+# A token that is not in that hash costs no scan. One that was made after the journal knew of it is another token, which
+# has got the successor's id, as after a restore of GitLab's tables.
 BY_JOURNAL = """
           SELECT s.id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s ON s.id = p.successor_id
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
           WHERE p.token_id = {{of}}.id
             AND {{of}}.id IN (
               {of_journal}
@@ -82,7 +86,7 @@ HAS_BY_JOURNAL = """t.id IN (
 # From the catalogue, since even looking a name up fails for a role that may not look into the schema. No code of
 # anybody's runs when a plain table with PostgreSQL's own types is read (see `tokens.gitlab.schema`); to plan for it,
 # PostgreSQL works out what its indexes, checks and statistics are about.
-JOURNAL = """
+JOURNAL_TABLE = """
     SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass
         AND NOT EXISTS (
@@ -115,7 +119,7 @@ JOURNAL = """
       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS is_readable,
       quote_ident(current_user) AS role
     FROM pg_catalog.pg_namespace n
-    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'rotations'
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = %(table)s
     WHERE n.nspname = 'token_tasks'
 """
 
@@ -182,6 +186,14 @@ class Line:
         ).strip()
 
 
+def look_at_journal(connection: Connection, table: str) -> Any:
+    """Whether a table of the journal `is_trusted` as one that can be read, and `is_readable` for this `role`; or None.
+
+    To write to it, or to read more, takes what `tokens.journal.trust` asks.
+    """
+    return connection.row(JOURNAL_TABLE, table=table)
+
+
 def read_line(connection: Connection, schema: Schema) -> Line | None:
     """How to ask for successors here, of GitLab and of the journal; None where neither knows."""
     direct, successors, unless_known = [], [], ""
@@ -189,7 +201,7 @@ def read_line(connection: Connection, schema: Schema) -> Line | None:
         direct.append(HAS_BY_GITLAB)
         successors.append(BY_GITLAB)
         unless_known = UNLESS_KNOWN
-    journal = connection.row(JOURNAL)
+    journal = look_at_journal(connection, "rotations")
     of_journal = OF_JOURNAL.format(unless_known=unless_known)
     usable = journal is not None and journal.is_trusted and journal.is_readable
     knows = connection.row(KNOWS.format(of_journal=of_journal)) if usable else None
@@ -228,7 +240,7 @@ def why_blind(connection: Connection, schema: Schema) -> str | None:
 
 def _why_unasked(connection: Connection) -> str | None:
     """Why the journal is there and cannot be asked for rotations; None where it can, or is not there."""
-    journal = connection.row(JOURNAL)
+    journal = look_at_journal(connection, "rotations")
     if journal is None or (journal.is_trusted and journal.is_readable):
         return None
     if not journal.is_trusted:

@@ -13,7 +13,8 @@ version has stored (`runs.chain` is NULL) before it is sealed.
 An entry is numbered text, a line for each row: the part, the key (or several keys, between commas, whose rows are
 equal), and the SHA-256 of the row as JSON, `-` where the row is gone. Its own chain is the SHA-256 of the chain before
 it, its run, number and time, and that text. The journal's own chain, of run 0, has the settings, and the chain that
-each run had when it was stored, and again when the next one was; so no run can go without a trace.
+each run had when it was stored, when it ended, and when another was stored after signs of its life; so no run can go
+without a trace, nor what it did.
 
 Left out are what says nothing of what was done: signs of life (`heartbeat_at`), and the revision of the tables.
 """
@@ -33,6 +34,7 @@ JOURNAL = 0
 
 # So that of two that begin at once one sees the other. The lock ends with the transaction.
 SERIALIZE = "SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'))"
+MAY_SERIALIZE = "SELECT pg_try_advisory_xact_lock(hashtext('token_tasks.runs')) AS held"
 
 
 @dataclass(frozen=True)
@@ -237,14 +239,22 @@ BEFORE = """SELECT 0 AS place, 0 AS key, concat('before ', COALESCE(max(r.id), 0
         WHERE r.chain IS NULL
         HAVING NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = 0)"""
 
-# What a run that is stored has by then, and the one that was stored before it.
-CHAINS = """SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
+CHAIN_OF_RUN = """SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
         FROM token_tasks.runs r
-        WHERE r.chain IS NOT NULL
+        WHERE r.chain IS NOT NULL"""
+
+# What a run that is stored has by then, and the others that were at work since the last entry, or stored before it.
+CHAINS = f"""{CHAIN_OF_RUN}
           AND (
             r.id = %(run)s
             OR r.id = (SELECT max(o.id) FROM token_tasks.runs o WHERE o.id <> %(run)s AND o.chain IS NOT NULL)
-          )"""
+            OR GREATEST(r.heartbeat_at, r.finished_at, r.withdrawn_at) >= (
+              SELECT e.written_at FROM token_tasks.entries e WHERE e.run_id = 0 ORDER BY e.number DESC LIMIT 1
+            )
+          )"""  # noqa: S608 - a constant
+
+# What a run has that has just ended.
+ENDED = f"""{CHAIN_OF_RUN} AND r.id = %(run)s"""
 
 # The last of them says that the run is gone, the one before it what it had been.
 FORGOTTEN = """SELECT line.place, one.run AS key, concat('run ', one.run, ' ', line.chain) AS line
@@ -282,6 +292,15 @@ def seal(connection: Connection, run: int) -> None:
             for keys in _pages(connection, run, part):
                 enter(connection, run, **{name: keys})
     _enter_journal(connection, CHAINS, run=run)
+
+
+def close(connection: Connection, run: int) -> None:
+    """Enter in the journal's own chain what a run has at its end, after its own last entry.
+
+    Where somebody is just storing another run it waits for nobody: what is stored next enters it.
+    """
+    if connection.row(MAY_SERIALIZE).held:
+        connection.execute(ENTER_JOURNAL.format(lines=ENDED), run=run)
 
 
 def forget(connection: Connection, chains: Mapping[int, bytes]) -> None:

@@ -6,7 +6,9 @@ from enum import StrEnum
 from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
+from tokens.gitlab.succession import look_at_journal
 from tokens.journal import trust
+from tokens.journal.trust import JournalUntrusted
 
 REVISION = "4"
 """What this version of the tool reads and writes: the newest revision of the branch `journal`."""
@@ -123,7 +125,7 @@ def read_revision(connection: Connection) -> str | None:
         JournalUntrusted: see `tokens.journal.trust`.
         Refused: a missing privilege with the GRANT that would help.
     """
-    trust.check(connection)
+    check_trust(connection)
     standing = read_standing(connection)
     if not standing.installed:
         return None
@@ -140,7 +142,7 @@ def check(connection: Connection, *, reading: bool = False) -> None:
         JournalUntrusted: see `tokens.journal.trust`.
         Refused: a newer version of the tool has made it, or a missing privilege with the GRANT that would help.
     """
-    trust.check(connection)
+    check_trust(connection)
     standing = read_standing(connection)
     if not standing.installed:
         raise JournalMissing(
@@ -162,7 +164,36 @@ def check(connection: Connection, *, reading: bool = False) -> None:
             f"The journal is of revision {revision}, this version needs {REVISION}."
             + to_type("to migrate it", "journal.install")
         )
-    raise Refused(
+    raise _of_another_version(revision)
+
+
+def check_trust(connection: Connection) -> None:
+    """Raise what `tokens.journal.trust` raises, but for a journal that a newer version has made, with its own tables.
+
+    Raises:
+        JournalUntrusted: see there.
+        Refused: a newer version of the tool has made it.
+    """
+    try:
+        trust.check(connection)
+    except JournalUntrusted:
+        versions = look_at_journal(connection, "alembic_version")
+        if versions is not None and versions.is_trusted and versions.is_readable:
+            revision = _read_revision(connection)
+            if revision.isdigit() and int(revision) > int(REVISION):
+                raise _of_another_version(revision) from None
+        raise
+
+
+def check_readable(connection: Connection) -> None:
+    """Refuse a role that may not read a journal that is there; without one there is nothing to refuse."""
+    standing = read_standing(connection)
+    if standing.installed:
+        _check_privileges(standing, reading=True)
+
+
+def _of_another_version(revision: str) -> Refused:
+    return Refused(
         f"The journal is of revision {revision}, which this version of the tool does not know (it knows {REVISION}): "
         "use the version that made it."
     )

@@ -260,6 +260,7 @@ class Record(Recorder):
         if connection.execute(FINISH, run=self.run, attempt=self.attempt, state=state, recounted=self.recounted):
             connection.execute(END_ATTEMPT, run=self.run, attempt=self.attempt, why=why)
             chain.enter(connection, self.run, ends=[self.attempt])
+            chain.close(connection, self.run)
 
     def _taken_over(self) -> TakenOver:
         return TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")

@@ -10,7 +10,7 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.schema import read_schema
-from tokens.journal import publications, trust
+from tokens.journal import publications
 from tokens.journal.attempts import check_idle
 from tokens.journal.installation import (
     REVISION,
@@ -19,6 +19,7 @@ from tokens.journal.installation import (
     JournalOutdated,
     Standing,
     check,
+    check_trust,
     read_revision,
     read_standing,
 )
@@ -34,6 +35,24 @@ TABLES_OWNER = """
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relname = 'personal_access_tokens'
+"""
+
+# What makes the journal this role's, where parts of it belong to superusers; nothing where none does.
+TAKE_OVER = """
+    SELECT 'ALTER ' || o.kind || ' ' || o.name || ' OWNER TO ' || %(grantee)s || ';' AS statement
+    FROM (
+      SELECT 'SCHEMA' AS kind, 'token_tasks' AS name, n.nspowner AS owner
+      FROM pg_catalog.pg_namespace n
+      WHERE n.nspname = 'token_tasks'
+      UNION ALL
+      SELECT 'TABLE', 'token_tasks.' || quote_ident(c.relname), c.relowner
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = 'token_tasks' AND c.relkind = 'r'
+    ) o
+    JOIN pg_catalog.pg_roles r ON r.oid = o.owner AND r.rolsuper
+    WHERE NOT pg_has_role(o.owner, 'MEMBER')
+    ORDER BY o.kind, o.name
 """
 
 SHAPE = """
@@ -93,25 +112,50 @@ UNWANTED = """
 """
 
 
+# Logical replication brings rows, and leaves the sequences that number them where they were.
+SEQUENCES = """
+    SELECT
+      quote_ident(c.relname) AS name,
+      quote_ident(a.attname) AS column,
+      pg_get_serial_sequence('token_tasks.' || quote_ident(c.relname), a.attname) AS sequence
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attidentity <> ''
+    WHERE n.nspname = 'token_tasks' AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE')
+    ORDER BY c.relname
+"""
+
+CATCH_UP = """
+    SELECT setval(CAST(%(sequence)s AS regclass), rows.last)
+    FROM (SELECT max({column}) AS last FROM token_tasks.{name}) rows
+    WHERE rows.last >= (SELECT s.last_value + CASE WHEN s.is_called THEN 1 ELSE 0 END FROM {sequence} s)
+"""
+
+
 @dataclass(frozen=True)
 class Installation:
-    """What `install` found and left: the revision before, None where there was no journal, and the one from now on."""
+    """What `install` found and left: the revision before, None where there was no journal, and the one from now on.
+
+    `caught_up` is whether numbers of its rows would have been given out again.
+    """
 
     before: str | None
     revision: str
+    caught_up: bool = False
 
     def __str__(self) -> str:
         if self.before is None:
             return f"The journal is installed, revision {self.revision}."
         if self.before == self.revision:
-            return f"The journal was installed already, revision {self.revision}."
+            behind = " Its sequences were behind its rows, and are not any more." if self.caught_up else ""
+            return f"The journal was installed already, revision {self.revision}.{behind}"
         if self.before == UNKNOWN:
             return f"The journal says its revision again, {self.revision}."
         return f"The journal is migrated from revision {self.before} to {self.revision}."
 
 
 def install(address: Address, allow: Collection[str] = ()) -> Installation:
-    """Install the journal in GitLab's main database, or bring an older one up to date.
+    """Install the journal in GitLab's main database, or bring an older one up to date, or one that was replicated.
 
     Nobody but its owner may look at a journal that is made now, whatever default privileges say.
 
@@ -130,21 +174,34 @@ def install(address: Address, allow: Collection[str] = ()) -> Installation:
         if before != REVISION:
             publications.check(connection, allow)
     if before == REVISION:
-        return Installation(before, REVISION)
+        return Installation(before, REVISION, _catch_up(address))
     from tokens.upgrade import Branch, upgrade
 
     def revision_to_say(connection: Connection) -> str | None:
-        trust.check(connection)
+        check_trust(connection)
         return _revision_to_say(connection)
 
     def make_private(connection: Connection) -> None:
         for row in connection.rows(UNWANTED, new=before is None):
             connection.execute(row.statement)
         # Whoever was quicker, and made the schema in the meantime, may not keep it.
-        trust.check(connection)
+        check_trust(connection)
 
     upgrade(address, Branch.JOURNAL, before=revision_to_say, after=make_private)
     return Installation(before, REVISION)
+
+
+def _catch_up(address: Address) -> bool:
+    """Let the sequences of a journal that is ours go on after its rows; whether any had to."""
+    timeouts = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": STATEMENT_TIMEOUT}
+    with database.connect(address) as connection, database.writing(connection, **timeouts):
+        check_trust(connection)
+        moved = [
+            row
+            for one in connection.rows(SEQUENCES)
+            for row in connection.rows(CATCH_UP.format(**one._asdict()), sequence=one.sequence)
+        ]
+    return bool(moved)
 
 
 def statements(address: Address) -> str:
@@ -189,11 +246,11 @@ def runs_to_forget(address: Address) -> int | None:
     with database.reading(address) as connection:
         state = preflight.read_state(connection)
         preflight.check_writable(connection, state)
-        trust.check(connection)
+        check_trust(connection)
         standing = read_standing(connection)
         if not standing.installed:
             return None
-        _check_ownership(state, standing)
+        _check_ownership(connection, state, standing)
         check(connection)
         check_idle(connection)
         return int(connection.row(RUNS).runs)
@@ -201,14 +258,16 @@ def runs_to_forget(address: Address) -> int | None:
 
 def _check_installable(connection: Connection, state: preflight.ServerState) -> str | None:
     """The revision that is there, None without a journal; refused where it cannot become ours."""
-    trust.check(connection)
+    check_trust(connection)
     standing = read_standing(connection)
     if standing.installed:
         try:
             check(connection)
         except JournalOutdated:
-            _check_ownership(state, standing)
-            return read_revision(connection)
+            _check_ownership(connection, state, standing)
+            revision = read_revision(connection)
+            _check_shape(connection, revision)
+            return revision
         return REVISION
     if standing.has_schema and not (standing.may_enter and standing.may_create_tables):
         raise Refused(
@@ -220,7 +279,7 @@ def _check_installable(connection: Connection, state: preflight.ServerState) -> 
     if _revision_to_say(connection) is None:
         _check_owner(connection, state, standing)
         return None
-    _check_ownership(state, standing)
+    _check_ownership(connection, state, standing)
     return UNKNOWN
 
 
@@ -237,12 +296,25 @@ def _revision_to_say(connection: Connection) -> str | None:
         return None
     found = revision_of(frozenset(shape.tables), keyed=shape.keyed)
     if found is None:
-        raise Refused(
-            "The journal does not say its revision, and its tables are those of none: restore the schema token_tasks "
-            "from a backup, or forget all that it held: DROP SCHEMA token_tasks CASCADE;"
-            + to_type("to install it after that", "journal.install")
-        )
+        raise _beyond_repair("does not say its revision, and its tables are those of none")
     return found
+
+
+def _check_shape(connection: Connection, revision: str | None) -> None:
+    """Refuse to migrate tables that are not those of their revision: a backup was put back over a newer journal."""
+    shape = connection.row(SHAPE)
+    if revision != UNKNOWN and revision_of(frozenset(shape.tables), keyed=shape.keyed) != revision:
+        raise _beyond_repair(
+            f"says revision {revision}, and its tables are of another one, as after a restore of an older backup over "
+            "it"
+        )
+
+
+def _beyond_repair(what: str) -> Refused:
+    return Refused(
+        f"The journal {what}: restore the schema token_tasks from a backup, or forget all that it held: DROP SCHEMA "
+        "token_tasks CASCADE;" + to_type("to install it after that", "journal.install")
+    )
 
 
 def revision_of(tables: frozenset[str], *, keyed: bool) -> str | None:
@@ -279,12 +351,15 @@ def _check_owner(connection: Connection, state: preflight.ServerState, standing:
         )
 
 
-def _check_ownership(state: preflight.ServerState, standing: Standing) -> None:
+def _check_ownership(connection: Connection, state: preflight.ServerState, standing: Standing) -> None:
     """Refuse a journal whose tables the role can neither change nor drop."""
     if not (standing.owns_schema and standing.owns_tables):
+        # To be a member of a superuser is to be one.
+        taken_over = [row.statement for row in connection.rows(TAKE_OVER, grantee=standing.grantee)]
+        cure = " ".join(taken_over) or f"GRANT {standing.owner} TO {standing.grantee};"
         raise Refused(
             f"The journal belongs to role {standing.owner}, and only its owner can migrate or uninstall it; log in as "
-            f"{standing.owner}, or as a superuser run: GRANT {standing.owner} TO {standing.grantee};"
+            f"{standing.owner}, or as a superuser run: {cure}"
         )
     _check_creation(state, standing)
 

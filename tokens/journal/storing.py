@@ -143,6 +143,7 @@ def withdraw(connection: Connection, run: int, origin: Origin, reason: str | Non
             + _to_take_back(stored)
         )
     chain.enter(connection, run)
+    chain.close(connection, run)
 
 
 def _policy(connection: Connection, schema: Schema) -> str | None:

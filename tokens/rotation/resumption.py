@@ -25,7 +25,12 @@ PLANNED = f"SELECT {PLANNED_AT} AS planned_at FROM token_tasks.runs r WHERE r.id
 
 RUN = "SELECT r.kind, r.state FROM token_tasks.runs r WHERE r.id = %(run)s"
 
-ROTATED = "t.id IN (SELECT p.token_id FROM token_tasks.rotations p WHERE p.run_id = %(run)s)"
+# A token that was made after the run was planned is another one that has got its id, as after a restore of GitLab's
+# tables. The clock of the machine that made it may be ahead of the database's.
+ROTATED = """t.id IN (SELECT p.token_id FROM token_tasks.rotations p WHERE p.run_id = %(run)s)
+      AND t.created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = %(run)s
+      )"""
 
 ROTATIONS = f"""
     SELECT
@@ -33,7 +38,7 @@ ROTATIONS = f"""
       p.new_expires_at::text AS expires_at, p.grace_until::text AS grace_until,
       p.new_owner_id, u.username AS new_owner,
       COALESCE(s.revoked IS NOT TRUE AND (s.expires_at IS NULL OR s.expires_at > {TODAY}), false) AND s.id IS NOT NULL
-        AS live
+        AND s.created_at <= p.changed_at AT TIME ZONE 'UTC' AS live
     FROM token_tasks.rotations p
     LEFT JOIN public.personal_access_tokens s ON s.id = p.successor_id
     LEFT JOIN public.users u ON u.id = p.new_owner_id

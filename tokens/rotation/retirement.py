@@ -19,7 +19,8 @@ LOCK = f"""
       t.id,
       t.revoked IS TRUE AS revoked,
       t.expires_at::text AS expires_at,
-      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > {TODAY}) AS live
+      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > {TODAY}) AS live,
+      t.created_at <= CAST(%(noted)s AS timestamp) AS noted
     FROM public.personal_access_tokens t
     WHERE t.id IN (%(token)s, CAST(%(successor)s AS bigint))
     ORDER BY t.id
@@ -31,6 +32,20 @@ REVOKE = """
     UPDATE public.personal_access_tokens
     SET revoked = true, updated_at = now() AT TIME ZONE 'UTC'
     WHERE id = %(token)s AND revoked IS NOT TRUE
+"""
+
+# One that was made after the journal knew of it is another token that has got its id, as after a restore.
+REVOKE_SUCCESSOR = f"{REVOKE.rstrip()} AND created_at <= CAST(%(noted)s AS timestamp)\n"
+
+FORGET = """
+    UPDATE token_tasks.rotations r
+    SET successor_id = NULL
+    WHERE r.run_id = %(run)s AND r.token_id = %(token)s
+      AND EXISTS (
+        SELECT
+        FROM public.personal_access_tokens s
+        WHERE s.id = r.successor_id AND s.created_at > CAST(%(noted)s AS timestamp)
+      )
 """
 
 # GitLab's own rotation knows nothing of a successor that was made by us.
@@ -83,11 +98,14 @@ def finish(connection: Connection, run: Record, rotation: Rotation) -> Retiremen
     token_id = rotation.candidate.id
     with step(connection, run):
         entry = require(connection, run, token_id, Stage.DONE)
-        found = {row.id: row for row in connection.rows(LOCK, token=token_id, successor=entry.successor_id)}
+        about = {"token": token_id, "successor": entry.successor_id, "noted": entry.changed_at}
+        found = {row.id: row for row in connection.rows(LOCK, **about)}
         successor = found.get(entry.successor_id)
-        if successor is None or not successor.live:
+        is_there = successor is not None and successor.noted
+        if successor is None or not (is_there and successor.live):
+            why = "was revoked or has expired" if is_there else "is gone"
             raise SuccessorGone(
-                f"The successor {entry.successor_id} of token {token_id} was revoked or has expired, so the old token "
+                f"The successor {entry.successor_id} of token {token_id} {why}, so the old token "
                 f"is left as it is: make another one with --resume {run.run}."
             )
         old = found.get(token_id)
@@ -110,8 +128,9 @@ def abandon(connection: Connection, run: Record, token_id: int) -> None:
     with step(connection, run):
         entry = require(connection, run, token_id, Stage.ABANDONED)
         if entry.state is not Stage.ABANDONED and entry.successor_id is not None:
-            change(connection, REVOKE, token=entry.successor_id)
+            change(connection, REVOKE_SUCCESSOR, token=entry.successor_id, noted=entry.changed_at)
             memberships.put_back(connection, run, token_id, entry)
+            connection.execute(FORGET, run=run.run, token=token_id, noted=entry.changed_at)
         reach(connection, run, token_id, Stage.ABANDONED)
 
 

@@ -46,7 +46,8 @@ STORE_ROTATION = """
 READ = """
     SELECT
       p.state, p.successor_id, p.old_expires_at::text AS old_expires_at, p.new_expires_at::text AS new_expires_at,
-      p.grace_until::text AS grace_until, p.new_owner_id, u.username AS new_owner, r.memberships
+      p.grace_until::text AS grace_until, p.new_owner_id, u.username AS new_owner, r.memberships,
+      CAST(p.changed_at AT TIME ZONE 'UTC' AS text) AS changed_at
     FROM token_tasks.rotations p
     JOIN token_tasks.runs r ON r.id = p.run_id
     LEFT JOIN public.users u ON u.id = p.new_owner_id
@@ -107,7 +108,7 @@ BEFORE = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One rotation as the journal has it; dates as PostgreSQL's text."""
+    """One rotation as the journal has it; dates as PostgreSQL's text, and the time (UTC) at which it came so far."""
 
     state: Stage
     successor_id: int | None
@@ -116,6 +117,7 @@ class Entry:
     grace_until: str | None
     new_owner: NewOwner | None
     rule: MembershipRule | None
+    changed_at: str
 
 
 def store(connection: Connection, plan: RotationPlan, origin: Origin, reason: str | None) -> int:
@@ -198,7 +200,8 @@ def require(connection: Connection, run: Record, token_id: int, state: Stage) ->
         raise Refused(f"In run {run.run} token {token_id} is {here}, so it cannot become {state}: nothing was changed.")
     rule = row.memberships and MembershipRule(row.memberships)
     owner = of_journal(row)
-    return Entry(here, row.successor_id, row.old_expires_at, row.new_expires_at, row.grace_until, owner, rule)
+    dates = (row.old_expires_at, row.new_expires_at, row.grace_until)
+    return Entry(here, row.successor_id, *dates, owner, rule, row.changed_at)
 
 
 def reach(connection: Connection, run: Record, token_id: int, state: Stage) -> None:

@@ -11,13 +11,13 @@ from tokens.database import Connection, array_literal
 from tokens.gitlab.triggers import change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
 from tokens.journal.runs import AS_REVOKED
-from tokens.run.chunks import CHUNKS, outcome_of, positions_of, values_of
+from tokens.run.chunks import CHUNKS, outcome_of, planned_ones, positions_of, values_of
 
 # GitLab's own revocation writes these two columns. Whatever else is so since the plan is somebody else's decision.
 NOT_REVOKED = f"""
       FROM {CHUNKS}
       WHERE t.revoked IS NOT TRUE
-        AND t.expires_at IS NOT DISTINCT FROM chunk.old"""
+        AND t.expires_at IS NOT DISTINCT FROM chunk.old{{planned}}"""
 
 # First of all: else PostgreSQL may take an array apart again for each token.
 UNDONE = """undone AS MATERIALIZED (
@@ -75,7 +75,7 @@ RECOUNT = """
     SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST(%(ids)s AS bigint[]))
-      AND revoked IS {state}
+      AND revoked IS {state}{planned}
 """
 
 
@@ -88,6 +88,7 @@ class Revocation:
     def __init__(self, plan: Plan, recorder: Recorder) -> None:
         self._plan = plan
         self._recorder = recorder
+        self._planned, self._planned_in = planned_ones(plan, recorder.run)
 
     def of_all(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
         """The same as `of_unlocked`."""
@@ -100,25 +101,26 @@ class Revocation:
             unlocked = UNLOCKED.format(columns="n.revoked, n.updated_at", found=REVOKED_BY_RUN)
             found = change_returning(connection, BRING_BACK, f"{UNDONE},\n    {unlocked}", **parameters)
         else:
-            unlocked = UNLOCKED.format(columns="chunk.position, t.revoked, t.updated_at", found=NOT_REVOKED)
+            not_revoked = NOT_REVOKED.format(planned=self._planned)
+            unlocked = UNLOCKED.format(columns="chunk.position, t.revoked, t.updated_at", found=not_revoked)
             run = {} if self._recorder.run is None else {"run": self._recorder.run}
             found = change_returning(connection, REVOKE, unlocked + (KEPT if run else ""), **run, **parameters)
         changed = set(found)
         if len(changed) == sum(len(chunk.ids) for chunk in batch):
             return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
         undone = f"    WITH {UNDONE}\n    SELECT t.id{REVOKED_BY_RUN}"
-        left = undone if self._plan.is_undo else f"    SELECT t.id{NOT_REVOKED}"
+        left = undone if self._plan.is_undo else f"    SELECT t.id{NOT_REVOKED.format(planned=self._planned)}"
         locked = {row.id for row in connection.rows(left, **parameters)}
         return [outcome_of(chunk, changed, locked) for chunk in batch]
 
     def recount(self, connection: Connection, chunks: Sequence[Chunk]) -> int:
         """How many of the tokens of these chunks are revoked now, or are not any more."""
         ids = array_literal(id_ for chunk in chunks for id_ in chunk.ids)
-        statement = RECOUNT.format(state="NOT TRUE" if self._plan.is_undo else "TRUE")
-        return int(connection.row(statement, ids=ids).tokens)
+        statement = RECOUNT.format(state="NOT TRUE" if self._plan.is_undo else "TRUE", planned=self._planned)
+        return int(connection.row(statement, ids=ids, **self._planned_in).tokens)
 
     def _about(self, batch: Sequence[Chunk]) -> dict[str, object]:
         if not self._plan.is_undo:
-            return values_of(batch)
+            return {**values_of(batch), **self._planned_in}
         ids = array_literal(id_ for chunk in batch for id_ in chunk.ids)
         return {"ids": ids, "positions": positions_of(batch), "undoes": self._plan.undoes}

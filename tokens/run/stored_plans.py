@@ -19,6 +19,7 @@ from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
 from tokens.journal.runs import StoredRun, read_plan, read_run
 from tokens.journal.setup import check_usable
+from tokens.run.chunks import IS_PLANNED_ONE
 from tokens.run.undo import READING, is_rotation, notes_on_stored_undo
 from tokens.selection import Condition
 
@@ -29,7 +30,7 @@ STORED_TOKENS = """t.id IN (
     )"""
 
 # What is left of the run, but somebody else has changed it.
-CHANGED_SINCE = """
+CHANGED_SINCE = f"""
     SELECT p.id
     FROM (
       SELECT c.old_expires_at, unnest(CASE WHEN c.done_at IS NULL THEN c.token_ids ELSE c.locked END) AS id
@@ -37,9 +38,12 @@ CHANGED_SINCE = """
       WHERE c.run_id = %(run)s AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.id
-    WHERE t.id IS NULL OR t.expires_at IS DISTINCT FROM p.old_expires_at OR (CAST(%(revokes)s AS boolean) AND t.revoked)
+    WHERE (
+      t.id IS NULL OR t.expires_at IS DISTINCT FROM p.old_expires_at OR (CAST(%(revokes)s AS boolean) AND t.revoked)
+      OR NOT {IS_PLANNED_ONE}
+    )
     ORDER BY p.id
-"""
+"""  # noqa: S608 - a constant
 
 
 class RunComplete(UsageError):
@@ -110,7 +114,8 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
 
 def _changed_since(connection: Connection, stored: StoredRun) -> list[Note]:
     """The note on tokens that are left of a run, and that it will leave alone."""
-    found = connection.rows(CHANGED_SINCE, run=stored.id, revokes=stored.change.revokes)
+    about = {"run": stored.id, "planned": stored.undoes or stored.id, "revokes": stored.change.revokes}
+    found = connection.rows(CHANGED_SINCE, **about)
     return [changed_since([row.id for row in found])] if found else []
 
 

@@ -20,28 +20,29 @@ from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
 from tokens.journal.runs import AS_REVOKED, StoredRun, read_reverse, read_run, with_put_back
 from tokens.journal.setup import check_usable
+from tokens.run.chunks import IS_PLANNED_ONE
 from tokens.selection import Condition
 
 READING = Needs(reads=CHANGE.reads)
 """What it takes to read a run; what it writes is known after that."""
 
 # In what a run has changed, the tokens that no longer have the date that it gave them, whatever an undo of it has done.
-CHANGED_SINCE = """
+CHANGED_SINCE = f"""
     SELECT p.id
     FROM (
       SELECT
         c.new_expires_at,
         unnest(c.token_ids) AS id,
-        COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}') AS others
+        COALESCE(c.left_alone, '{{}}') || COALESCE(c.locked, '{{}}') AS others
       FROM token_tasks.chunks c
       WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
     ) p
     LEFT JOIN public.personal_access_tokens t ON t.id = p.id
-    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at)
+    WHERE (t.id IS NULL OR t.expires_at IS DISTINCT FROM p.new_expires_at OR NOT {IS_PLANNED_ONE})
       AND p.id <> ALL (p.others)
       AND p.id NOT IN (SELECT b.id FROM put_back b)
     ORDER BY p.id
-"""
+"""  # noqa: S608 - a constant
 
 # In what a run has revoked, the tokens that are not as it left them. Their dates may be others by now.
 TOUCHED_SINCE = f"""
@@ -233,7 +234,9 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
             undo = _undo_of_revocation(connection, schema, stored, plan, policy, bots, superseded=superseded)
             known = (*undo.plan.notes, *read_gaps(connection, schema))
             return replace(undo, plan=replace(undo.plan, notes=known, release=release or estimate), put_back=put_back)
-        since = tuple(row.id for row in connection.stream(with_put_back(stored.change, CHANGED_SINCE), run=run))
+        since = tuple(
+            row.id for row in connection.stream(with_put_back(stored.change, CHANGED_SINCE), run=run, planned=run)
+        )
         changed, old = Condition(CHANGED_TOKENS, {"undone_run": run}), Condition("changed.old_expires_at", {})
         everything = Condition("TRUE", changed.parameters)
         replaced = read_superseded(connection, schema, everything, old, policy, changed.sql)

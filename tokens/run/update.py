@@ -13,7 +13,7 @@ from tokens.gitlab.expiration import ExpirationDate, quoted
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
-from tokens.run.chunks import CHUNKS, outcome_of, positions_of, values_of
+from tokens.run.chunks import CHUNKS, outcome_of, planned_ones, positions_of, values_of
 from tokens.run.memberships import Memberships
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
@@ -21,7 +21,7 @@ UPDATE = """
     UPDATE public.personal_access_tokens
     SET expires_at = CAST(%(new)s AS date)
     WHERE id = ANY(CAST(%(ids)s AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date)
+      AND expires_at IS NOT DISTINCT FROM CAST(%(old)s AS date){planned}
 """
 
 # The same for tokens that have not all the same dates.
@@ -32,14 +32,14 @@ UPDATE_EACH = """
       CAST(%(ids)s AS bigint[]), CAST(%(old)s AS date[]), CAST(%(new)s AS date[])
     ) AS wanted (id, old, new)
     WHERE t.id = wanted.id
-      AND t.expires_at IS NOT DISTINCT FROM wanted.old
+      AND t.expires_at IS NOT DISTINCT FROM wanted.old{planned}
 """
 
 # One statement for all chunks of a transaction: a staggered change may have a chunk for each token.
 UNLOCKED = f"""unlocked AS MATERIALIZED (
       SELECT t.id, chunk.position, chunk.new{{notices}}
       FROM {CHUNKS}
-      WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      WHERE t.expires_at IS NOT DISTINCT FROM chunk.old{{planned}}
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     ){{kept}}"""  # noqa: S608 - a constant
@@ -63,7 +63,7 @@ KEPT_NOTICES = """, kept AS (
 STILL_OLD = f"""
     SELECT t.id
     FROM {CHUNKS}
-    WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+    WHERE t.expires_at IS NOT DISTINCT FROM chunk.old{{planned}}
 """  # noqa: S608 - a constant
 
 RESTORE_NOTICES = """
@@ -89,14 +89,14 @@ RECOUNT = """
     SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST(%(ids)s AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST(%(new)s AS date)
+      AND expires_at IS NOT DISTINCT FROM CAST(%(new)s AS date){planned}
 """
 
 RECOUNT_EACH = """
     SELECT count(*) AS tokens
     FROM unnest(CAST(%(ids)s AS bigint[]), CAST(%(new)s AS date[])) AS wanted (id, new)
     JOIN public.personal_access_tokens t ON t.id = wanted.id
-    WHERE t.expires_at IS NOT DISTINCT FROM wanted.new
+    WHERE t.expires_at IS NOT DISTINCT FROM wanted.new{planned}
 """
 
 
@@ -112,6 +112,7 @@ class Update:
         self._recorder = recorder
         self._schema = schema
         self._memberships = Memberships(plan, recorder)
+        self._planned, self._planned_in = planned_ones(plan, recorder.run)
 
     @property
     def is_plain(self) -> bool:
@@ -127,13 +128,14 @@ class Update:
         """
         ids = [id_ for chunk in batch for id_ in chunk.ids]
         (old, new), *others = {(chunk.old, chunk.new) for chunk in batch}
+        about: dict[str, object] = {"ids": array_literal(ids), **self._planned_in}
         if others:
             olds = _dates((chunk.old, len(chunk.ids)) for chunk in batch)
             news = _dates((chunk.new, len(chunk.ids)) for chunk in batch)
-            updated = change(connection, UPDATE_EACH, ids=array_literal(ids), old=olds, new=news)
+            updated = change(connection, UPDATE_EACH.format(planned=self._planned), old=olds, new=news, **about)
         else:
-            parameters = {"old": old and old.literal, "new": new and new.literal}
-            updated = change(connection, UPDATE, ids=array_literal(ids), **parameters)
+            about |= {"old": old and old.literal, "new": new and new.literal}
+            updated = change(connection, UPDATE.format(planned=self._planned), **about)
         if updated != len(ids):
             raise NotAll
         return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
@@ -147,7 +149,8 @@ class Update:
                 changed |= self._change_with_memberships(connection, chunk)
         if len(changed) == sum(len(chunk.ids) for chunk in batch):
             return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
-        still_old = {row.id for row in connection.rows(STILL_OLD, **values_of(batch))}
+        statement = STILL_OLD.format(planned=self._planned)
+        still_old = {row.id for row in connection.rows(statement, **values_of(batch), **self._planned_in)}
         return [outcome_of(chunk, changed, still_old) for chunk in batch]
 
     def _change(self, connection: Connection, chunks: Sequence[Chunk]) -> set[int]:
@@ -155,7 +158,7 @@ class Update:
         if not chunks:
             return set()
         unlocked, statement, more = self._update()
-        changed = change_returning(connection, statement, unlocked, **values_of(chunks), **more)
+        changed = change_returning(connection, statement, unlocked, **values_of(chunks), **more, **self._planned_in)
         if self._plan.is_undo and self._plan.notices:
             self._restore_notices(connection, chunks, changed)
         return set(changed)
@@ -171,7 +174,8 @@ class Update:
     def _update(self) -> tuple[str, str, dict[str, object]]:
         """What changes the tokens that nobody holds, and re-arms their notices if the plan says so."""
         if not self._plan.notices or self._plan.is_undo:
-            return UNLOCKED.format(notices="", kept=""), UPDATE_UNLOCKED.format(rearmed=""), {}
+            unlocked = UNLOCKED.format(notices="", kept="", planned=self._planned)
+            return unlocked, UPDATE_UNLOCKED.format(rearmed=""), {}
         columns = notices.columns(self._schema)
         rearmed = "".join(f", {column} = {_rearmed(column)}" for column in columns)
         kept = ""
@@ -180,7 +184,8 @@ class Update:
             arrays = ", ".join(f"array_agg(t.{column} ORDER BY t.id)" for column in columns)
             kept = KEPT_NOTICES.format(columns=", ".join(columns), arrays=arrays, any_set=notices.any_set(self._schema))
             parameters = {"run": self._recorder.run}
-        unlocked = UNLOCKED.format(notices="".join(f", t.{column}" for column in columns), kept=kept)
+        set_now = "".join(f", t.{column}" for column in columns)
+        unlocked = UNLOCKED.format(notices=set_now, kept=kept, planned=self._planned)
         return unlocked, UPDATE_UNLOCKED.format(rearmed=rearmed), parameters
 
     def _restore_notices(self, connection: Connection, chunks: Sequence[Chunk], changed: Iterable[int]) -> None:
@@ -198,11 +203,13 @@ class Update:
     def recount(self, connection: Connection, chunks: Sequence[Chunk]) -> int:
         """How many of the tokens of these chunks have their new date now."""
         ids = array_literal(id_ for chunk in chunks for id_ in chunk.ids)
+        about: dict[str, object] = {"ids": ids, **self._planned_in}
         new, *others = {chunk.new for chunk in chunks}
         if others:
             news = _dates((chunk.new, len(chunk.ids)) for chunk in chunks)
-            return int(connection.row(RECOUNT_EACH, ids=ids, new=news).tokens)
-        return int(connection.row(RECOUNT, ids=ids, new=new and new.literal).tokens)
+            return int(connection.row(RECOUNT_EACH.format(planned=self._planned), new=news, **about).tokens)
+        date = new and new.literal
+        return int(connection.row(RECOUNT.format(planned=self._planned), new=date, **about).tokens)
 
 
 def _rearmed(column: str) -> str:
