@@ -22,7 +22,7 @@ from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV, call
 from tokens.address import Address
 from tokens.namespace import ns
-from tokens.program import DataConfig, TokensProgram
+from tokens.program import FILES, DataConfig, TokensProgram
 from tokens.tasks import target as target_option
 from tokens.tasks.target import later_tasks
 from tokens.terminal.debug_log import without_addresses
@@ -495,6 +495,42 @@ def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
         assert "s3cr3t" not in done.stderr
     for name in ("missing.yaml", "code.py"):
         assert call_here(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze").returncode == 2
+
+
+@pytest.mark.parametrize("text", ["", "# target: docker:gitlab\n", "---\n...\n", "null\n"])
+def test_a_file_in_which_all_is_commented_out_has_no_settings(target: str, tmp_path: Path, text: str) -> None:
+    home, named = tmp_path / "home", tmp_path / "named.yaml"
+    home.mkdir()
+    named.write_text(text)
+    (home / ".invoke.yaml").write_text(text)
+    for option in ([], ["-f", str(named)]):
+        done = call_here(GITLAB_TOKENS, *option, "analyze", "--target", target, env={"HOME": str(home)})
+        assert (done.returncode, done.stderr) == (0, "")
+        done = call_here(GITLAB_TOKENS, *option, "analyze", env={"HOME": str(home), "INVOKE_TOKENS_TARGET": target})
+        assert (done.returncode, done.stderr) == (0, "")
+        done = call_here(GITLAB_TOKENS, *option, "targets", env={"HOME": str(home)})
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.json", "", "is not JSON in line 1."),
+        ("b.json", "[1]", "is no map of keys."),
+        (
+            "c.yaml",
+            "all of it text\n",
+            "is no map of keys.",
+        ),
+    ],
+)
+def test_a_file_that_is_no_map_of_keys_is_one_line_without_pythons_words(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    done = call_here(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze", env={"HOME": str(tmp_path)})
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"Invoke's configuration cannot be used: one of {FILES} {said} ")
 
 
 def test_two_configuration_files_that_disagree_are_one_line_that_says_so(tmp_path: Path) -> None:

@@ -52,10 +52,14 @@ def test_a_plan_that_is_withdrawn_has_one_with_who_withdrew_it(instance: Instanc
 
 def test_it_can_be_switched_off_and_no_run_fails_without_it(instance: Instance, syslog: Log, tmp_path: Path) -> None:
     assert instance.run(*EXTEND, "--yes", env={VARIABLE: "false"}).returncode == 0
-    assert instance.run("undo", "--run", 1, "--yes", env={VARIABLE: str(tmp_path / "none")}).returncode == 0
+    none = tmp_path / "none"
+    done = instance.run("undo", "--run", 1, "--yes", env={VARIABLE: str(none)})
+    said = f"NOTE: {none} (tokens.syslog) has no line about this run: No such file or directory.\n"
+    assert (done.returncode, done.stderr.count(said)) == (0, 1)
     assert syslog.is_empty
     syslog.close()
-    assert instance.run(*EXTEND, "--yes", env=syslog.env).returncode == 0
+    done = instance.run(*EXTEND, "--yes", env=syslog.env)
+    assert (done.returncode, done.stderr.count("(tokens.syslog) has no line about this run: ")) == (0, 1)
     refused = instance.refusal(*EXTEND, "--yes", env={VARIABLE: "names"}, status=ExitStatus.USAGE)
     assert refused == "tokens.syslog in Invoke's configuration must be true, false or the path of a socket."
 

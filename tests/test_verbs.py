@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -107,7 +108,12 @@ def test_what_allows_nothing_is_no_word_of_allow(gitlab: Address) -> None:
             ["pats"],
             r"allow takes past, .*, not 'pats' \(did you mean \"past\"\?\)",
         ),
-        (partial(tokens.apply, gitlab, 1), "past", r"allow takes a collection of words, such as \('past',\)"),
+        (
+            partial(tokens.apply, gitlab, 1),
+            "past",
+            r"allow takes a collection of words, such as \('past',\), not 'past'",
+        ),
+        (partial(tokens.store, gitlab, planned), 5, "allow takes a collection of words"),
         (partial(tokens.store, gitlab, planned), [7], "not 7"),
         (partial(tokens.undo, gitlab, 1), ["past"], "allow takes reviving, "),
         (partial(tokens.install_journal, gitlab), ["past"], "allow takes publication, "),
@@ -129,6 +135,36 @@ def test_a_change_contradicts_itself_nowhere() -> None:
     ):
         with pytest.raises(UsageError):
             tokens.Change(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong", "said"),
+    [
+        (tokens.Change, {"by": 1.5}, "by takes a whole number of days, not 1.5"),
+        (tokens.Change, {"by": True}, "by takes a whole number of days, not True"),
+        (tokens.Change, {"to": "2027-01-01"}, "to takes an ExpirationDate, not '2027-01-01'"),
+        (tokens.Change, {"by": 5, "days": 2.5}, "days takes a whole number of days, not 2.5"),
+        (tokens.DateRange, {"first": LATER, "last": SOON}, f"{LATER}..{SOON} ends before it begins"),
+        (tokens.Selection, {"expires": (), "kinds": "project"}, "kinds takes several of Kind, not 'project'"),
+        (tokens.Selection, {"expires": (), "kinds": tokens.Kind.PROJECT}, "kinds takes several of Kind"),
+        (tokens.Selection, {"expires": (), "states": frozenset({"x"})}, "states takes several of State"),
+        (tokens.Selection, {"expires": (), "owner_states": ("blocked",)}, "owner_states takes several of OwnerState"),
+        (tokens.Selection, {"expires": (), "last_used_before": "soon"}, "last_used_before takes a date, not 'soon'"),
+        (tokens.Selection, {"expires": (), "created_after": datetime.now(UTC)}, "created_after takes a date"),
+        (tokens.Selection, {"expires": (), "users": ("a\0b",)}, "the character NUL"),
+        (tokens.analyze, {"target": 5}, "a target is postgresql://"),
+        (tokens.plan, {"target": "postgresql://x", "selection": None}, "selection takes a Selection, not None"),
+        (
+            tokens.plan,
+            {"target": "postgresql://x", "selection": on(SOON), "change": {}},
+            "change takes a Change, not {}",
+        ),
+    ],
+)
+def test_what_can_be_no_choice_and_no_change_is_said_before_anything_is_done(call: Any, wrong: Any, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call(**wrong)
+    assert said in str(caught.value)
 
 
 def test_a_change_without_a_date_is_a_removal(gitlab: Address) -> None:
@@ -164,7 +200,7 @@ def test_a_url_that_is_none_is_refused_before_a_token_is_made(gitlab: Address, s
 
 def test_a_guard_refuses_unless_it_is_allowed(gitlab: Address) -> None:
     planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=GONE))
-    with pytest.raises(Refused, match="past"):
+    with pytest.raises(Refused, match=r"of past and earlier: the notes .* use allow=\('past', 'earlier'\)$"):
         tokens.apply(gitlab, planned)
     assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 0
     assert tokens.apply(gitlab, planned, allow=("past", "earlier")).changed == 20
@@ -235,6 +271,55 @@ def test_a_token_gets_a_successor_that_is_delivered(gitlab: Address, secrets: Pa
     assert vault.kept["nightly"].startswith("glpat-")
     rows = query(gitlab, f"SELECT revoked FROM personal_access_tokens WHERE user_id = {owner} ORDER BY id")
     assert [row.revoked for row in rows] == [True, False]
+
+
+def test_a_persons_token_is_rotated_where_their_kind_is_named(gitlab: Address, secrets: Path) -> None:
+    with make_engine(gitlab).begin() as connection:
+        make_token(connection, user_id=make_user(connection, username="alice"), name="nightly", expires_at=str(SOON))
+    vault, alice = Vault(), tokens.Selection((), users=("alice",))
+    left_out = tokens.rotate(gitlab, tokens.Search(alice), vault, secrets_file=secrets, url=None).left_out
+    assert "is a person's" in next(iter(left_out.values()))
+    named = tokens.Search(replace(alice, kinds=frozenset({tokens.Kind.PERSONAL})))
+    (outcome,) = tokens.rotate(gitlab, named, vault, secrets_file=secrets, url=None).outcomes
+    assert outcome.is_done
+
+
+def test_a_delivery_that_fails_takes_its_token_back_and_the_next_one_has_its_turn(
+    gitlab: Address, secrets: Path
+) -> None:
+    class Full(Vault):
+        def deliver(self, token: tokens.Secret, about: tokens.NewToken) -> None:
+            if about.name == "first":
+                raise tokens.DeliveryFailed("The vault has no room.")
+            super().deliver(token, about)
+
+    with make_engine(gitlab).begin() as connection:
+        owner = make_user(connection, username="inventory", user_type=13)
+        for name, day in (("first", SOON), ("second", LATER)):
+            make_token(connection, user_id=owner, name=name, expires_at=str(day))
+    search, vault = tokens.Search(SERVICE_ACCOUNTS), Full()
+    done = tokens.rotate(gitlab, search, vault, secrets_file=secrets, url=None)
+    assert [outcome.is_done for outcome in done.outcomes] == [False, True]
+    assert list(vault.kept) == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"secrets_file": "secrets.yml"}, "secrets_file takes a Path"),
+        ({"expires_in": True}, "expires_in takes a number of days from 1 on, not True"),
+        ({"expires_in": 1.5}, "expires_in takes a number of days"),
+        ({"grace": 0}, "grace takes a number of days from 1 on, or None"),
+        ({"url": 5}, "url takes a str"),
+    ],
+)
+def test_what_a_rotation_takes_is_looked_at_before_a_token_is_made(
+    gitlab: Address, secrets: Path, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        tokens.rotate(
+            gitlab, tokens.Search(SERVICE_ACCOUNTS), Vault(), **{"secrets_file": secrets, "url": None, **wrong}
+        )
 
 
 def test_a_persons_token_goes_to_a_service_account(gitlab: Address, secrets: Path) -> None:

@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from tokens.address import Address
     from tokens.change.change import Change
     from tokens.change.plan import Options, Plan
-    from tokens.delivery.destination import Delivery, NewToken
+    from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
     from tokens.errors import Refused, TokensError, UsageError
     from tokens.gitlab.expiration import ExpirationDate
-    from tokens.gitlab.kind import Kind, State
+    from tokens.gitlab.kind import Kind, OwnerState, State
     from tokens.inventory.analysis import Analysis
     from tokens.journal.installation import JournalMissing
     from tokens.namespace import ns
@@ -43,12 +43,14 @@ __all__ = [
     "Change",
     "DateRange",
     "Delivery",
+    "DeliveryFailed",
     "ExpirationDate",
     "JournalMissing",
     "Kind",
     "NewToken",
     "Options",
     "Outcome",
+    "OwnerState",
     "Plan",
     "Refused",
     "Result",
@@ -88,9 +90,9 @@ HOMES = {
     "Secret": "tokens.secret",
     "Undo": "tokens.run.undo",
     **dict.fromkeys(("Options", "Plan"), "tokens.change.plan"),
-    **dict.fromkeys(("Delivery", "NewToken"), "tokens.delivery.destination"),
+    **dict.fromkeys(("Delivery", "DeliveryFailed", "NewToken"), "tokens.delivery.destination"),
     **dict.fromkeys(("Refused", "TokensError", "UsageError"), "tokens.errors"),
-    **dict.fromkeys(("Kind", "State"), "tokens.gitlab.kind"),
+    **dict.fromkeys(("Kind", "OwnerState", "State"), "tokens.gitlab.kind"),
     **dict.fromkeys(("DateRange", "Selection"), "tokens.selection"),
     **dict.fromkeys(
         (

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from json import JSONDecodeError
 from os import PathLike
 from typing import Any
 
@@ -40,6 +41,7 @@ from tokens.terminal import console
 from tokens.terminal.debug_log import HIDDEN, without_addresses
 from tokens.terminal.interruption import Termination, interruptible, termination_as_error
 
+FILES = "its files (/etc/invoke.yaml, ~/.invoke.yaml, -f FILE)"
 MOST_READ = 65536  # characters of a file that is not ours
 COMPLETE = "--complete"
 PATIENCE = 3  # seconds that completion may take
@@ -368,8 +370,12 @@ def _unreadable_configuration() -> Iterator[None]:
         reason = f'"{mark.name}" is not YAML in line {mark.line + 1}' if mark else "it is not YAML"
     except (OSError, UnknownFileType) as error:
         reason = _discreet(error)
+    except JSONDecodeError as error:
+        reason = f"one of {FILES} is not JSON in line {error.lineno}"
     except AmbiguousMergeError:
-        reason = "a key has a map in one of its files (/etc/invoke.yaml, ~/.invoke.yaml, -f FILE), and none in another"
+        reason = f"a key has a map in one of {FILES}, and none in another"
+    except (AttributeError, TypeError):
+        reason = f"one of {FILES} is no map of keys"
     except Exception as error:
         reason = f"{type(error).__name__} in one of its values"
     else:

@@ -2,9 +2,9 @@
 
 import re
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Self
 
 from tokens.counts import counted
@@ -198,6 +198,11 @@ class DateRange:
     last: ExpirationDate
     from_now: bool = field(default=False, compare=False, kw_only=True)
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for days that end before they begin."""
+        if self.last < self.first:
+            raise UsageError(f"{self.first}..{self.last} ends before it begins.")
+
     def __str__(self) -> str:
         if self.first == self.last:
             return str(self.first)
@@ -253,6 +258,21 @@ class Selection:
     ids: tuple[int, ...] | None = None
     superseded: bool = True
     others: frozenset[OtherKind] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what would choose nothing, or fail in the database, and can be no choice."""
+        for name, wanted in (("kinds", Kind), ("states", State), ("owner_states", OwnerState), ("others", OtherKind)):
+            given = getattr(self, name)
+            several = isinstance(given, Collection) and all(isinstance(one, wanted) for one in given)
+            if given is not None and not several:
+                raise UsageError(f"{name} takes several of {wanted.__name__}, not {shortened(repr(given))}.")
+        for name in ("last_used_before", "last_used_after", "created_before", "created_after"):
+            day = getattr(self, name)
+            if day is not None and (isinstance(day, datetime) or not isinstance(day, date)):
+                raise UsageError(f"{name} takes a date, not {shortened(repr(day))}.")
+        texts = (self.name or "", *self.users, *self.groups, *self.projects, *self.scopes)
+        if any("\0" in text for text in texts):
+            raise UsageError("No name has the character NUL, which PostgreSQL cannot hold.")
 
     @classmethod
     def every(cls, expires_at: ExpirationDate) -> Self:

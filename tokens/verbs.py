@@ -10,13 +10,13 @@ from pathlib import Path
 
 from tokens import database, origin
 from tokens.address import Address
-from tokens.change.change import Change
-from tokens.change.notes import guards, refuse_guarded
+from tokens.change.change import MOST_DAYS, Change
+from tokens.change.notes import guards
 from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.commands.options.handling import GUARDS, MOST_JOBS
 from tokens.commands.options.values import check_reason
 from tokens.delivery.destination import Delivery
-from tokens.errors import UsageError, shortened
+from tokens.errors import Refused, UsageError, shortened
 from tokens.gitlab.api import Endpoint
 from tokens.inventory.analysis import Analysis
 from tokens.inventory.analysis import analyze as analysis_of
@@ -44,6 +44,7 @@ from tokens.targets.here.site import Site
 from tokens.targets.target import DatabaseTarget, parse_target
 
 LARGEST = 2**63 - 1
+DAYS = "a number of days from 1 on"
 CHANGES = ("extend", "remove", "revoke", "apply")  # what `apply` carries out, by the names of the tasks
 
 
@@ -99,7 +100,9 @@ def plan(
     Raises:
         TokensError: see `tokens.errors`.
     """
-    wanted = change or Change()
+    _check_type("selection", selection, Selection)
+    wanted = Change() if change is None else change
+    _check_type("change", wanted, Change)
     kind = RunKind.REMOVE if wanted.removes else RunKind.REVOKE if wanted.revokes else RunKind.EXTEND
     return make_plan(_address(target), kind, selection, wanted, options=options or Options())
 
@@ -261,7 +264,8 @@ def rotate(
 
     Args:
         target: as for `plan`; of the primary.
-        tokens: which tokens, or the number of a run that was stopped, to go on with it.
+        tokens: which tokens, or the number of a run that was stopped, to go on with it. Those of people are rotated
+            only where the selection names their kind, `PERSONAL` or `IMPERSONATION`, or with `new_owner`.
         delivery: where new tokens go; nobody else sees one.
         secrets_file: GitLab's secrets.yml or gitlab-secrets.json.
         url: the GitLab that has to accept a new token before the old one goes. None asks none: the old token is revoked
@@ -283,15 +287,31 @@ def rotate(
     check_reason(reason)
     _check_allow(allow, "rotate")
     if url is not None:
+        _check_type("url", url, str)
         Endpoint.at(url)
     if isinstance(tokens, int):
         _check_run(tokens)
+    else:
+        _check_type("tokens", tokens, Search)
+    _check_type("secrets_file", secrets_file, Path)
+    _check_number("expires_in", expires_in, DAYS, MOST_DAYS)
+    if grace is not None:
+        _check_number("grace", grace, f"{DAYS}, or None", MOST_DAYS)
     resume = tokens if isinstance(tokens, int) else None
     search = Search(EVERYTHING) if isinstance(tokens, int) else tokens
     named = search.token is not None or bool(search.selection.users)
     backend = LocalBackend(Site(_address(target)), origin.here(), keys=read_keys_file(secrets_file))
     survey = backend.survey(
-        Question(search, expires_in, grace, named=named, new_owner=new_owner, resume=resume, unattended=True)
+        Question(
+            search,
+            expires_in,
+            grace,
+            named=named,
+            allow_personal=search.names_people,
+            new_owner=new_owner,
+            resume=resume,
+            unattended=True,
+        )
     )
     if survey.fault is not None:
         raise survey.fault
@@ -335,25 +355,37 @@ def _address(target: str | Address) -> Address:
     if isinstance(target, Address):
         return target
     # Of any other word the command line's message would say what it takes there.
-    found = parse_target(target, {}) if target.startswith(("postgresql://", "postgres://")) else None
+    is_url = isinstance(target, str) and target.startswith(("postgresql://", "postgres://"))
+    found = parse_target(target, {}) if is_url else None
     if not isinstance(found, DatabaseTarget):
         raise UsageError("From Python a target is postgresql://USER@HOST:PORT/DBNAME, or an Address.")
     return found.address
 
 
 def _refuse(words: Sequence[str], allow: Collection[str]) -> None:
-    refuse_guarded(words, allow, "leave them out of the selection")
+    """As `tokens.change.notes.refuse_guarded`, in words of Python."""
+    forbidden = [word for word in words if word not in allow]
+    if forbidden:
+        raise Refused(
+            f"Refused because of {' and '.join(forbidden)}: the notes of the plan say why; to do it all the same use "
+            f"allow={tuple(words)}"
+        )
 
 
 def _check_allow(allow: Collection[str], *tasks: str) -> None:
     """Raises UsageError for a word that allows nothing in any of these tasks."""
     known = list(dict.fromkeys(word for task in tasks for word in GUARDS[task]))
-    if isinstance(allow, str):
-        raise UsageError(f"allow takes a collection of words, such as ({allow!r},), not one string.")
+    if isinstance(allow, str) or not isinstance(allow, Collection):
+        raise UsageError(f"allow takes a collection of words, such as ('past',), not {shortened(repr(allow))}.")
     for word in allow:
         if word not in known:
             near = meant(word, known) if isinstance(word, str) else ""
             raise UsageError(f"allow takes {', '.join(known)}, not {shortened(repr(word))}{near}.")
+
+
+def _check_type(name: str, value: object, wanted: type) -> None:
+    if not isinstance(value, wanted):
+        raise UsageError(f"{name} takes a {wanted.__name__}, not {shortened(repr(value))}.")
 
 
 def _check_number(name: str, number: int, what: str, most: int = LARGEST) -> None:

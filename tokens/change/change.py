@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tokens.errors import UsageError
+from tokens.errors import UsageError, shortened
 from tokens.gitlab.expiration import FIRST, LAST, ExpirationDate
 from tokens.gitlab.needs import CHANGE, REVOKE, Needs
 from tokens.selection import Condition
@@ -36,6 +36,11 @@ class Change:
 
     def __post_init__(self) -> None:
         """Raises UsageError for what contradicts itself, and for a date or a number that cannot be."""
+        for name, number in (("by", self.by), ("days", self.days)):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+                raise UsageError(f"{name} takes a whole number of days, not {shortened(repr(number))}.")
+        if self.to is not None and not isinstance(self.to, ExpirationDate):
+            raise UsageError(f"to takes an ExpirationDate, not {shortened(repr(self.to))}.")
         if (self.to is not None) + (self.by is not None) + self.revokes > 1:
             raise UsageError("A change takes one of three: a new date, a number of days, or a revocation.")
         if not 1 <= self.days <= MOST_DAYS:

@@ -15,6 +15,9 @@ from tokens.terminal.questions import Questions
 from tokens.terminal.silence import muted_keyboard
 from tokens.terminal.steps import Steps, announced
 
+SYSLOG = Path("/dev/log")
+"""Where a syslog listens, if there is one."""
+
 
 def for_people(text: str, stream: TextIO | None, hanging: int = 0) -> str:
     """`text` as it is written to `stream`: on a terminal in its lines and colours, elsewhere as it is."""

@@ -1,4 +1,4 @@
-"""A line in syslog for each run that has ended, where there is a syslog; without one nothing is missed."""
+"""A line in syslog for each run that has ended, where there is a syslog; of the usual one nothing is missed."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokens import database
 from tokens.address import Address
-from tokens.commands.environment import Environment
+from tokens.commands.environment import SYSLOG, Environment
 from tokens.errors import TokensError
 from tokens.journal import ended
 from tokens.journal.ended import Line
@@ -21,14 +21,19 @@ def write_run(environment: Environment, address: Address, run: int | None) -> No
     """Write the line about a run of the journal, None for one that is not recorded."""
     if run is None or environment.syslog is None:
         return
-    with suppress(OSError, TokensError), _connected(environment.syslog) as log, database.reading(address) as connection:
+    with (
+        _faults_noted(environment),
+        suppress(TokensError),
+        _connected(environment.syslog) as log,
+        database.reading(address) as connection,
+    ):
         _send(log, ended.line(connection, run), environment)
 
 
 def write(environment: Environment, line: Line | None) -> None:
     """Write such a line, which is known already; None for none."""
     if environment.syslog is not None:
-        with suppress(OSError), _connected(environment.syslog) as log:
+        with _faults_noted(environment), _connected(environment.syslog) as log:
             _send(log, line, environment)
 
 
@@ -38,6 +43,17 @@ def _connected(path: Path) -> Iterator[socket.socket]:
         log.settimeout(PATIENCE)
         log.connect(str(path))
         yield log
+
+
+@contextmanager
+def _faults_noted(environment: Environment) -> Iterator[None]:
+    """Say that a socket which somebody has named takes no line, and nothing of the usual one."""
+    try:
+        yield
+    except OSError as error:
+        if environment.syslog != SYSLOG:
+            why = error.strerror or "it reads nothing"
+            environment.tell(f"NOTE: {environment.syslog} (tokens.syslog) has no line about this run: {why}.")
 
 
 def _send(log: socket.socket, line: Line | None, environment: Environment) -> None:

@@ -129,6 +129,11 @@ class Search:
     expired_within: int | None = None
 
     @property
+    def names_people(self) -> bool:
+        """Whether a kind is named whose tokens are people's: only then they are rotated without another owner."""
+        return not {Kind.PERSONAL, Kind.IMPERSONATION}.isdisjoint(self.selection.kinds or ())
+
+    @property
     def id(self) -> int | None:
         """`token` as an id, None where it cannot be one."""
         text = self.token or ""

@@ -11,6 +11,7 @@ from typing import Any
 
 import invoke
 
+from tokens.commands.environment import SYSLOG
 from tokens.errors import Refused, UsageError
 
 DEFAULTS: dict[str, Any] = {
@@ -30,9 +31,6 @@ DEFAULTS: dict[str, Any] = {
 
 Invoke does not get them: it lays its files over what it gets, and ends with a traceback where one has `tokens: 5`.
 """
-
-SYSLOG = Path("/dev/log")
-"""Where a syslog listens, if there is one."""
 
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
 
@@ -94,8 +92,7 @@ def refuse_others(context: invoke.Context, name: str) -> None:
     way. So that one is taken from Invoke's file for the whole system and from the environment only.
     """
     for level in ("project", "user", "runtime") if os.geteuid() == 0 else ():
-        settings = getattr(context.config, f"_{level}", {}).get("tokens")
-        if not isinstance(settings, Mapping) or name not in settings:
+        if name not in _of_file(context, level):
             continue
         path = str(getattr(context.config, f"_{level}_path", None))
         if name == "root":
@@ -115,8 +112,7 @@ def source_of(context: invoke.Context, name: str, variable: str) -> str:
     if os.environ.get(variable):
         return variable
     for level in LEVELS:
-        settings = getattr(context.config, f"_{level}", {}).get("tokens")
-        if isinstance(settings, Mapping) and settings.get(name):
+        if _of_file(context, level).get(name):
             return str(getattr(context.config, f"_{level}_path", None) or "Invoke's configuration")
     return "tasks.py" if _text(_found(context), name) else ""
 
@@ -124,11 +120,18 @@ def source_of(context: invoke.Context, name: str, variable: str) -> str:
 def file_with_nothing(context: invoke.Context, name: str) -> str | None:
     """The file that sets a key below `tokens` to empty text, where that counts; None where none does."""
     for level in LEVELS:
-        settings = getattr(context.config, f"_{level}", {}).get("tokens")
-        if isinstance(settings, Mapping) and name in settings:
+        settings = _of_file(context, level)
+        if name in settings:
             empty = isinstance(settings[name], str) and not settings[name].strip()
             return str(getattr(context.config, f"_{level}_path", None)) if empty else None
     return None
+
+
+def _of_file(context: invoke.Context, level: str) -> Mapping[Any, Any]:
+    """What one of Invoke's files has below `tokens`; nothing where it is empty, or all of it is commented out."""
+    keys = getattr(context.config, f"_{level}", None)
+    found = keys.get("tokens") if isinstance(keys, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _is_roots(path: str) -> bool:

@@ -83,7 +83,7 @@ class RotateOptions:
     @property
     def allows_people(self) -> bool:
         """Whether a kind is named whose tokens are people's."""
-        return any(kind in ("personal", "impersonation") for kind in self.search.selection.kinds or ())
+        return self.search.names_people
 
 
 def rotate_options(

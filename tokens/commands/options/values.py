@@ -2,7 +2,7 @@
 
 from tokens.call import to_type
 from tokens.commands.environment import Environment
-from tokens.errors import TOKEN, UsageError
+from tokens.errors import TOKEN, UsageError, shortened
 
 MOST_DATES = 1_000_000
 MOST_TOKENS_OF_DEMO = 20_000_000
@@ -68,6 +68,8 @@ def check_reason(reason: str | None) -> str | None:
     """
     if not reason:
         return None
+    if not isinstance(reason, str):
+        raise UsageError(f"A reason is text, not {shortened(repr(reason))}.")
     if TOKEN.search(reason):
         raise UsageError("--reason has a token in it, which the journal would keep and history show: leave it out.")
     return free_text("reason", reason)
