@@ -76,7 +76,7 @@ def test_options_are_offered_once_and_lists_again(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "values"),
     [
-        (["extend", "--kind", ""], ["personal", "impersonation", "project", "group", "service-account"]),
+        (["extend", "--kind", ""], ["personal", "impersonation", "project", "group", "service-account", "other"]),
         (["extend", "--kind", "project,personal,g"], ["project,personal,group"]),
         (["extend", "--kind=pe"], ["--kind=personal"]),
         (["list", "--kind", "project,de"], ["project,deploy-token", "project,deploy-key"]),

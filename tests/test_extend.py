@@ -193,7 +193,8 @@ Plan to extend the expiration date of 16 tokens on {instance.named}
 | personal          | 3        |
 | service-account   | 6        |
 
-Left out: 4 active impersonation, 5 expired personal, 3 revoked personal (--kind and --state take them in).
+Left out: 4 active impersonation, 5 expired personal, 3 revoked personal \
+(--kind and --state active,expired,revoked take them in).
 
 | From            | To              | Tokens   |
 |-----------------|-----------------|----------|
@@ -213,7 +214,7 @@ def test_nothing_selected_is_no_fault(some: Instance) -> None:
         "No token is selected: there is nothing to do.\n"
     )
     out = some.done("remove", "--expires", "2017-12-31", "--yes")
-    assert "Left out: 20 expired personal (--state takes them in)." in out
+    assert "Left out: 20 expired personal (--state active,expired takes them in)." in out
     assert "NOTE: All tokens that fulfil the other options are left out by their kind or state." in out
     assert some.json("remove", "--expires", "2001-01-01", "--yes")["plan"]["tokens"] == 0
     assert some.value("SELECT count(*) FROM token_tasks.runs") == 0

@@ -251,7 +251,7 @@ def test_programs_get_the_forecast_in_both_forms(said: Callable[..., tuple[int, 
     _, line = said("forecast", "--sort", "tokens", "--first", "1")[1].splitlines()
     assert line == f"{in_days(3):<29}          3  3 personal"
     fullest = said("forecast", "--sort", "tokens", "--first", "1", "--output", "csv")[1].splitlines()[1:]
-    assert fullest == [f"{after(3)},{after(3)},3,3,0,0,0,0,0"]
+    assert fullest == [f"{after(3)},{after(3)},3,3,0,0,0,0,0,0"]
 
 
 @pytest.mark.usefixtures("tokens")
@@ -524,15 +524,38 @@ def make_every_kind(connection: sa.Connection) -> None:
     make_token(connection, user_id=make_user(connection), impersonation=True, expires_at=after(3))
 
 
-def test_prometheus_gets_sixty_series_at_most(
+def test_monitoring_counts_what_check_counts_also_of_gitlabs_own_bots(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_every_kind(connection)
+    samples = samples_of(said("check", "--output", "prometheus")[1])
+    within = sum(value for name, value in samples.items() if name[0] == "gitlab_tokens_expiring" and "30d" in name)
+    assert within == json.loads(said("check", "--output", "json")[1])["expiring"] == 6
+    assert samples["gitlab_tokens_expiring", "other", "30d"] == 1
+    assert json.loads(said("list", "--kind", "other", "--output", "json")[1])["tokens"][0]["kind"] == "other"
+    rows = csv.DictReader(io.StringIO(said("forecast", "--by", "day", "--output", "csv")[1]))
+    assert sum(int(row["other"]) for row in rows) == 1
+
+
+def test_prometheus_gets_no_numbers_of_kinds_that_were_not_asked_for(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_every_kind(connection)
+    for kinds in ("project", "project,ssh-key", "ssh-key"):
+        samples = samples_of(said("check", "--kind", kinds, "--output", "prometheus")[1])
+        assert {name[1] for name in samples if name[0] == "gitlab_tokens"} == set(kinds.split(","))
+
+
+def test_prometheus_gets_seventy_series_at_most(
     gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
 ) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_settings(connection, max_personal_access_token_lifetime=2)
         make_every_kind(connection)
     samples = samples_of(said("check", "--output", "prometheus")[1])
-    assert len(samples) == 59
-    assert {labels[0] for _, *labels in samples if labels} & {"other"} == set(), "nobody could name that kind"
+    assert len(samples) == 70
     assert {name for name, *_ in samples} == {
         "gitlab_tokens",
         "gitlab_tokens_beyond_maximum",
@@ -561,13 +584,14 @@ def test_prometheus_is_told_whom_nobody_warns_and_which_share_the_fullest_day_ha
         make_token(connection, user_id=blocked, expires_at=after(4))
         make_token(connection, user_id=make_user(connection), expires_at=after(120))
     samples = samples_of(said("check", "--output", "prometheus")[1])
-    unwarned = {kind: samples["gitlab_tokens_unwarned_expiring", kind.value] for kind in Kind if kind != Kind.OTHER}
+    unwarned = {kind: samples["gitlab_tokens_unwarned_expiring", kind.value] for kind in Kind}
     assert unwarned == {
         Kind.PERSONAL: 0,
         Kind.IMPERSONATION: 1,
         Kind.PROJECT: 1,
         Kind.GROUP: 1,
         Kind.SERVICE_ACCOUNT: 1,
+        Kind.OTHER: 1,
     }
     assert samples["gitlab_tokens_cliff_ratio",] == pytest.approx(6 / 8)
     listed = json.loads(said("list", "--within", "30d", "--columns", "kind,flags", "--output", "json")[1])["tokens"]
@@ -576,7 +600,7 @@ def test_prometheus_is_told_whom_nobody_warns_and_which_share_the_fullest_day_ha
         for token in listed
         if {"nobody-warned", "owner-inactive"} & {*token["flags"]} == {"nobody-warned"}
     ]
-    assert sorted(flagged) == sorted([kind for kind, number in unwarned.items() if number] + ["other"])
+    assert sorted(flagged) == sorted(kind for kind, number in unwarned.items() if number)
 
 
 def test_each_token_is_a_line_or_a_series_up_to_a_limit(

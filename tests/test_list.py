@@ -238,6 +238,24 @@ def test_owners_and_use_choose_tokens(gitlab_database: Address, ids: Callable[..
     assert ids("--sort=-id", "--first", "2") == [found, lost]
 
 
+def test_of_several_memberships_the_first_that_ends_takes_the_bot(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_settings(connection)
+        group = make_group(connection)
+        works, dead = (make_bot(connection, group_id=group) for _ in range(2))
+        for bot in (works, dead):
+            make_membership(connection, user_id=bot, group_id=make_group(connection), expires_at=SOON)
+            make_membership(connection, user_id=bot, group_id=make_group(connection), expires_at=LATER)
+        make_token(connection, user_id=works, expires_at=LATER)
+        make_token(connection, user_id=dead, expires_at=TODAY)
+    words = ("--state", "active,expired", "--columns", "membership_ends_at,clean_up_at,flags", "--output", "json")
+    found = sorted(json.loads(show(*words))["tokens"], key=lambda one: one["clean_up_at"] or "")
+    assert found == [
+        {"membership_ends_at": str(SOON), "clean_up_at": None, "flags": ["membership-ends-first", "nobody-warned"]},
+        {"membership_ends_at": str(SOON), "clean_up_at": str(SOON), "flags": ["clean-up"]},
+    ]
+
+
 def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show: List) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_settings(connection, max_personal_access_token_lifetime=30)
@@ -339,11 +357,11 @@ def test_impersonation_tokens_are_listed_and_what_is_left_out_is_said_in_a_pipe_
 
     assert said("--output", "ids") == ([str(one) for one in made], ""), "programs are told nothing"
     rows, told = said()
-    assert (len(rows), told) == (3, "Left out: 1 expired personal (--state takes them in).\n")
+    assert (len(rows), told) == (3, "Left out: 1 expired personal (--state active,expired takes them in).\n")
     rows, told = said("--kind", "impersonation")
     assert (len(rows), told) == (
         2,
-        "Left out: 1 active personal, 1 expired personal (--kind and --state take them in).\n",
+        "Left out: 1 active personal, 1 expired personal (--kind and --state active,expired take them in).\n",
     )
 
 
@@ -401,7 +419,7 @@ def test_ids_of_no_token_and_left_out_are_named(
     assert capsys.readouterr().err == (
         "NOTE: 1 of 3 ids is no token's: 999999.\n"
         f"NOTE: 1 of 3 ids is of a token that the other options leave out: {dead}.\n"
-        "Left out: 1 expired personal (--state takes them in).\n"
+        "Left out: 1 expired personal (--state active,expired takes them in).\n"
     )
 
 

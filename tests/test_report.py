@@ -190,6 +190,22 @@ def test_a_token_that_goes_with_its_bot_is_among_what_stops_working(gitlab_datab
     assert said.count("with its bot's membership") == 6  # in two tables
 
 
+def test_a_bot_without_a_membership_belongs_where_gitlab_remembers_and_to_nobody_else(
+    gitlab_database: Address,
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        alpha, beta = make_group(connection, path="alpha"), make_group(connection, path="beta")
+        member = make_user(connection, user_type=6)
+        make_membership(connection, user_id=member, group_id=beta)
+        lost = [make_user(connection, user_type=6, bot_namespace_id=group) for group in (alpha, beta, beta)]
+        for bot in (member, *lost, make_user(connection, user_type=6), make_user(connection, user_type=6)):
+            make_token(connection, user_id=bot, expires_at=after(9))
+    found = report(gitlab_database, EVERYTHING).owners
+    rows = {row.owner: (row.what, row.renew) for row in found.rows}
+    assert rows == {"alpha": (None, 1), "beta": ("Namespace", 3), None: (None, 2)}
+    assert (len(found.rows), found.total) == (3, 3)
+
+
 def test_a_blocked_owner_is_not_among_those_whom_nobody_warns(gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         for state in ("active", "blocked", "deactivated"):

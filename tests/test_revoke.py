@@ -128,7 +128,7 @@ def test_a_plan_says_how_many_of_what_and_ends_a_dry_run(people: Instance) -> No
         "|-------------------|----------|",
         "| personal          | 5        |",
         "",
-        "Left out: 1 expired personal (--state takes them in).",
+        "Left out: 1 expired personal (--state active,expired takes them in).",
         "",
         "| Expires         | Tokens   |",
         "|-----------------|----------|",
@@ -331,7 +331,7 @@ def test_a_clean_up_that_waits_for_nothing_takes_bots_the_next_night_and_a_guard
     there = Instance(address)
     assert there.refusal("revoke", "--kind", "project", "--yes").startswith("Refused because of doomed")
     people = there.done("revoke", "--kind", "project", "--yes", "--allow", "doomed")
-    assert "NOTE: 1 bot loses by this change what keeps them: at 00:00 UTC GitLab deletes them" in people
+    assert "NOTE: 1 bot loses by this change what keeps it: at 00:00 UTC GitLab deletes it with its tokens" in people
 
 
 def test_who_applies_an_undo_that_another_person_has_planned_is_asked_again(people: Instance) -> None:

@@ -91,6 +91,24 @@ OWNER = f"""({PERSON} OR EXISTS (
       SELECT 1 FROM users u JOIN members m ON m.user_id = u.id AND m.requested_at IS NULL
       WHERE u.id = p.user_id AND u.user_type = 6))"""
 
+# The worker notes a notice of a bot's token also where nobody maintains the bot's project or group, and mails nobody.
+SOMEBODY_MAILED = """
+    SELECT p.id
+    FROM personal_access_tokens p
+    LEFT JOIN users u ON u.id = p.user_id
+    WHERE u.user_type IS DISTINCT FROM 6 OR EXISTS (
+      SELECT 1
+      FROM members o
+      JOIN users person ON person.id = o.user_id AND person.state = 'active'
+        AND (person.user_type = 0 OR person.user_type IS NULL)
+      WHERE o.requested_at IS NULL AND o.access_level >= 40 AND (o.source_type, o.source_id) = (
+        SELECT m.source_type, m.source_id FROM members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+        ORDER BY CASE m.source_type WHEN 'Project' THEN 0 ELSE 1 END, m.id LIMIT 1
+      )
+    )
+"""
+
 
 @dataclass(frozen=True)
 class Release:
@@ -134,6 +152,7 @@ class Nights:
         self.connection, self.release, self.days = connection, release, days
         self.happened = Happened()
         self.working = self.works(TODAY)
+        self.mailed: set[int] = set()
 
     def ids(self, statement: str, **values: Any) -> set[int]:
         return set(self.connection.execute(sa.text(statement), values).scalars())
@@ -162,6 +181,7 @@ class Nights:
             self.happened.lost.setdefault(token, night)
 
     def pass_by(self) -> Happened:
+        self.mailed = self.ids(SOMEBODY_MAILED)  # as things are today
         for number in range(1, NIGHTS + 1):
             night = TODAY + timedelta(number)
             self.die(night, Effect.EXPIRES, self.works(night))
@@ -197,7 +217,7 @@ class Nights:
         self.note(TELL_EXPIRED.format(person=PERSON), night, "expired")
 
     def note(self, statement: str, night: date, name: str) -> None:
-        self.happened.notices |= {(token, night, name) for token in self.ids(statement, night=night)}
+        self.happened.notices |= {(token, night, name) for token in self.ids(statement, night=night) & self.mailed}
 
 
 @contextmanager
@@ -298,6 +318,7 @@ def populate(address: Address, seed: int, *, null_types: bool, early: bool) -> N
         places = [{"group_id": top}, {"group_id": make_group(connection, path="tools", parent_id=top)}]
         places.append({"project_id": make_project(connection, path="deploy", namespace_id=top)})
         places.append({"project_id": make_project(connection)})
+        unattended = [{"group_id": make_group(connection)}, {"project_id": make_project(connection)}]
         for number in range(90):
             kinds = [BOT, BOT, BOT, HUMAN, HUMAN, SERVICE_ACCOUNT, None if null_types else HUMAN]
             state = dice.choice(["active", "active", "active", "blocked", "deactivated"])
@@ -312,8 +333,10 @@ def populate(address: Address, seed: int, *, null_types: bool, early: bool) -> N
             for _ in range(dice.choice([0, 1, 1, 2])):
                 asked: dict[str, Any] = {"requested_at": "2026-01-01"} if dice.random() < 0.15 else {}
                 if number != 2:
+                    place = dice.choice([*places, *unattended])
+                    level = 30 if place in unattended else dice.choice([30, 40, 50])
                     make_membership(
-                        connection, user_id=owner, expires_at=dice.choice(ends), **dice.choice(places), **asked
+                        connection, user_id=owner, expires_at=dice.choice(ends), access_level=level, **place, **asked
                     )
             for _ in range(dice.choice([0, 1, 1, 2, 2, 3, 4])):
                 sent: dict[str, Any] = dice.choice([{}, {}, {"expire_notification_delivered": True}])
@@ -594,6 +617,7 @@ def test_on_a_narrow_terminal_a_column_of_numbers_has_its_whole_heading_or_is_le
             make_membership(connection, user_id=jo, project_id=project, access_level=40)
             make_membership(connection, user_id=jo, group_id=make_group(connection), expires_at=TODAY + timedelta(2))
             make_token(connection, user_id=jo, expires_at=TODAY + timedelta(30))
+            make_membership(connection, user_id=make_user(connection), project_id=project, access_level=40)
         with simulated(address, EVERYTHING, Scenario(60, block_users=("jo",)), release="19.2.1") as found:
             for columns in (80, 100, 140):
                 table = [line for line in view.screen(found, by, None, columns) if line.startswith("|")]

@@ -450,7 +450,7 @@ def refuse_others(kinds: Iterable[str]) -> None:
     if words:
         raise UsageError(
             f"--kind {words} is for list, forecast, breakdown, check and report alone: no task changes or replaces "
-            f"what is no access token; there are {', '.join(kind for kind in Kind if kind is not Kind.OTHER)}."
+            f"what is no access token; there are {', '.join(Kind)}."
         )
 
 

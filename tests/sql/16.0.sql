@@ -1178,7 +1178,11 @@ DECLARE "stream_1" CURSOR FOR
       t.scopes AS scopes,
       to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       CAST('{}' AS text[]) AS ips,
-      place.ends_at::text AS membership_ends_at,
+      CAST(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END AS text) AS membership_ends_at,
       CAST(NULL AS date)::text AS clean_up_at,
       array_remove(ARRAY[
         CASE WHEN t.expire_notification_delivered THEN '7d' END,
@@ -1293,7 +1297,7 @@ DECLARE "stream_1" CURSOR FOR
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1394,7 +1398,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1422,7 +1426,7 @@ WITH chosen AS MATERIALIZED (
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1505,7 +1509,7 @@ COPY (
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1746,7 +1750,7 @@ DECLARE "stream_1" CURSOR FOR
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1849,7 +1853,7 @@ DECLARE "stream_1" CURSOR FOR
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1963,7 +1967,7 @@ SELECT
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2128,7 +2132,7 @@ SELECT
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2322,7 +2326,7 @@ WITH accounts AS MATERIALIZED (
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2518,28 +2522,37 @@ WITH accounts AS MATERIALIZED (
       )
       GROUP BY t.user_id
     ),
-    owners AS (
+    whose AS (
       SELECT
-        CASE WHEN u.user_type = 6 THEN place.source_type ELSE 'User' END AS owner_type,
-        CASE WHEN u.user_type = 6 THEN place.source_id ELSE u.id END AS owner_id,
-        min(CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END) AS owner,
-        min(CAST(NULL AS text)) AS email,
-        CAST(sum(accounts.renew) AS bigint) AS renew,
-        CAST(sum(accounts.ended) AS bigint) AS ended,
-        CAST(sum(accounts.never_used) AS bigint) AS never_used,
-        min(accounts.first)::text AS first,
-        count(*) OVER () AS found
+        accounts.*,
+        COALESCE(u.user_type = 6, false) AS of_bot,
+        place.source_type,
+        CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END AS owner,
+        CAST(NULL AS text) AS email
       FROM accounts
       LEFT JOIN public.users u ON u.id = accounts.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      GROUP BY 1, 2
+    ),
+    -- A bot that has lost its membership belongs to the project or group that GitLab remembers, as the others there do.
+    owners AS (
+      SELECT
+        CASE WHEN of_bot THEN min(source_type) ELSE 'User' END AS owner_type,
+        owner,
+        min(email) AS email,
+        CAST(sum(renew) AS bigint) AS renew,
+        CAST(sum(ended) AS bigint) AS ended,
+        CAST(sum(never_used) AS bigint) AS never_used,
+        min(first)::text AS first,
+        count(*) OVER () AS found
+      FROM whose
+      GROUP BY of_bot, CASE WHEN NOT of_bot THEN user_id END, owner
     )
     SELECT owner_type, left(owner, 300) AS owner, email, renew, ended, never_used, first, found
     FROM owners
@@ -2649,7 +2662,7 @@ WITH chosen AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2697,7 +2710,7 @@ WITH accounts AS MATERIALIZED (
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2821,7 +2834,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2892,7 +2905,7 @@ WITH chosen AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -3235,7 +3248,7 @@ WITH
       END) AS loses_changed,
         CAST(ARRAY[CASE
         WHEN CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3243,15 +3256,33 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0
+          )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3259,17 +3290,35 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0
+          )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
       END, CASE
         WHEN CASE
-          WHEN (
+          WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3277,15 +3326,33 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          )
           THEN t.expires_at
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3293,12 +3360,30 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          )
           THEN t.expires_at
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
       END] AS integer[]) AS notices
@@ -3575,7 +3660,7 @@ DECLARE "stream_1" CURSOR FOR WITH
     FROM accounts
     LEFT JOIN public.users u ON u.id = accounts.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -3657,7 +3742,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       END) AS loses_changed,
         CAST(ARRAY[CASE
         WHEN CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3665,15 +3750,33 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0
+          )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3681,17 +3784,35 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0
+          )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
       END, CASE
         WHEN CASE
-          WHEN (
+          WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3699,15 +3820,33 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          )
           THEN t.expires_at
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3715,12 +3854,30 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          )
           THEN t.expires_at
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
       END] AS integer[]) AS notices
@@ -3849,7 +4006,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       CASE
         WHEN t.impersonation OR t.revoked IS DISTINCT FROM false THEN CAST('{}' AS text[])
         WHEN u.user_type = 6 THEN ARRAY(
-          SELECT CAST(person.username AS text)
+          SELECT COALESCE(CAST(person.username AS text), 'user ' || person.id)
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id
       WHERE looking_after.source_type = place.source_type
@@ -3871,7 +4028,7 @@ DECLARE "stream_2" CURSOR FOR WITH
     JOIN public.personal_access_tokens t ON t.id = shown.id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4000,7 +4157,7 @@ DECLARE "stream_1" CURSOR FOR
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4126,7 +4283,7 @@ WITH accounts AS MATERIALIZED (
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4232,30 +4389,39 @@ WITH accounts AS MATERIALIZED (
       )
       GROUP BY t.user_id
     ),
-    owners AS (
+    whose AS (
       SELECT
-        CASE WHEN u.user_type = 6 THEN place.source_type ELSE 'User' END AS owner_type,
-        CASE WHEN u.user_type = 6 THEN place.source_id ELSE u.id END AS owner_id,
-        min(CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END) AS owner,
-        min(CAST(NULL AS text)) AS email,
-        CAST(sum(accounts.renew) AS bigint) AS renew,
-        CAST(sum(accounts.ended) AS bigint) AS ended,
-        CAST(sum(accounts.never_used) AS bigint) AS never_used,
-        min(accounts.first)::text AS first,
-        CAST(sum(accounts.daily) AS bigint) AS daily,
-        CAST(sum(accounts.tried) AS bigint) AS tried,
-        count(*) OVER () AS found
+        accounts.*,
+        COALESCE(u.user_type = 6, false) AS of_bot,
+        place.source_type,
+        CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END AS owner,
+        CAST(NULL AS text) AS email
       FROM accounts
       LEFT JOIN public.users u ON u.id = accounts.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      GROUP BY 1, 2
+    ),
+    -- A bot that has lost its membership belongs to the project or group that GitLab remembers, as the others there do.
+    owners AS (
+      SELECT
+        CASE WHEN of_bot THEN min(source_type) ELSE 'User' END AS owner_type,
+        owner,
+        min(email) AS email,
+        CAST(sum(renew) AS bigint) AS renew,
+        CAST(sum(ended) AS bigint) AS ended,
+        CAST(sum(never_used) AS bigint) AS never_used,
+        min(first)::text AS first,
+        CAST(sum(daily) AS bigint) AS daily,
+        CAST(sum(tried) AS bigint) AS tried,
+        count(*) OVER () AS found
+      FROM whose
+      GROUP BY of_bot, CASE WHEN NOT of_bot THEN user_id END, owner
     )
     SELECT owner_type, left(owner, 300) AS owner, email, renew, ended, never_used, first, daily, tried, found
     FROM owners
@@ -4307,7 +4473,7 @@ WITH accounts AS MATERIALIZED (
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4431,7 +4597,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4484,7 +4650,7 @@ SELECT
     ) AS tried (id, times) ON tried.id = t.id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -7181,7 +7347,11 @@ SELECT
       to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       to_char(t.last_used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS last_used_at,
       CAST('{}' AS text[]) AS ips,
-      place.ends_at::text AS membership_ends_at,
+      CAST(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END AS text) AS membership_ends_at,
       CAST(NULL AS date)::text AS clean_up_at,
       array_remove(ARRAY[
         CASE WHEN t.expire_notification_delivered THEN '7d' END,
@@ -7326,7 +7496,7 @@ SELECT
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL

@@ -1213,7 +1213,11 @@ DECLARE "stream_1" CURSOR FOR
         WHERE used.personal_access_token_id = t.id AND used.ip_address IS NOT NULL
         ORDER BY used.id
       ) AS ips,
-      place.ends_at::text AS membership_ends_at,
+      CAST(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END AS text) AS membership_ends_at,
       clean_up.day::text AS clean_up_at,
       array_remove(ARRAY[
         CASE WHEN t.sixty_days_notification_sent_at IS NOT NULL THEN '60d ' || to_char(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END,
@@ -1315,7 +1319,7 @@ DECLARE "stream_1" CURSOR FOR
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1324,7 +1328,7 @@ DECLARE "stream_1" CURSOR FOR
     ) place ON true
 
     LEFT JOIN LATERAL (
-      SELECT COALESCE(
+      SELECT LEAST(COALESCE(
         (
           SELECT upper(held.days)
           FROM unnest(
@@ -1341,7 +1345,11 @@ DECLARE "stream_1" CURSOR FOR
           WHERE held.days @> CAST(now() AT TIME ZONE 'UTC' AS date) + 1
         ),
         CAST(now() AT TIME ZONE 'UTC' AS date) + 1
-      ) AS day
+      ), GREATEST(COALESCE((
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = min(other.user_id) AND m.requested_at IS NULL
+      ), CAST('infinity' AS date)), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)) AS day
       FROM public.personal_access_tokens other
       WHERE u.user_type = 6 AND other.user_id = t.user_id
       HAVING NOT bool_or(COALESCE((other.revoked IS NOT TRUE AND COALESCE(other.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date)), false))
@@ -1451,7 +1459,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1484,7 +1492,7 @@ WITH chosen AS MATERIALIZED (
     JOIN public.personal_access_tokens t ON t.id = chosen.id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1588,7 +1596,7 @@ COPY (
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1872,7 +1880,7 @@ DECLARE "stream_1" CURSOR FOR
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -1983,7 +1991,7 @@ DECLARE "stream_1" CURSOR FOR
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2105,7 +2113,7 @@ SELECT
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2276,7 +2284,7 @@ SELECT
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2446,7 +2454,7 @@ WITH accounts AS MATERIALIZED (
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2656,33 +2664,42 @@ WITH accounts AS MATERIALIZED (
       )
       GROUP BY t.user_id
     ),
-    owners AS (
+    whose AS (
       SELECT
-        CASE WHEN u.user_type = 6 THEN place.source_type ELSE 'User' END AS owner_type,
-        CASE WHEN u.user_type = 6 THEN place.source_id ELSE u.id END AS owner_id,
-        min(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+        accounts.*,
+        COALESCE(u.user_type = 6, false) AS of_bot,
+        place.source_type,
+        CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
       SELECT r.path
       FROM public.user_details d
       JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
       WHERE d.user_id = u.id
-    )) ELSE u.username END) AS owner,
-        min(CAST(NULL AS text)) AS email,
-        CAST(sum(accounts.renew) AS bigint) AS renew,
-        CAST(sum(accounts.ended) AS bigint) AS ended,
-        CAST(sum(accounts.never_used) AS bigint) AS never_used,
-        min(accounts.first)::text AS first,
-        count(*) OVER () AS found
+    )) ELSE u.username END AS owner,
+        CAST(NULL AS text) AS email
       FROM accounts
       LEFT JOIN public.users u ON u.id = accounts.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      GROUP BY 1, 2
+    ),
+    -- A bot that has lost its membership belongs to the project or group that GitLab remembers, as the others there do.
+    owners AS (
+      SELECT
+        CASE WHEN of_bot THEN min(source_type) ELSE 'User' END AS owner_type,
+        owner,
+        min(email) AS email,
+        CAST(sum(renew) AS bigint) AS renew,
+        CAST(sum(ended) AS bigint) AS ended,
+        CAST(sum(never_used) AS bigint) AS never_used,
+        min(first)::text AS first,
+        count(*) OVER () AS found
+      FROM whose
+      GROUP BY of_bot, CASE WHEN NOT of_bot THEN user_id END, owner
     )
     SELECT owner_type, left(owner, 300) AS owner, email, renew, ended, never_used, first, found
     FROM owners
@@ -2800,7 +2817,7 @@ WITH chosen AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2848,7 +2865,7 @@ WITH accounts AS MATERIALIZED (
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -2980,7 +2997,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -3067,7 +3084,7 @@ WITH chosen AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -3095,7 +3112,7 @@ WITH accounts AS MATERIALIZED (
       SELECT
         other.user_id,
         count(*) AS tokens,
-        COALESCE(
+        LEAST(COALESCE(
         (
           SELECT upper(held.days)
           FROM unnest(
@@ -3112,7 +3129,11 @@ WITH accounts AS MATERIALIZED (
           WHERE held.days @> CAST(now() AT TIME ZONE 'UTC' AS date) + 1
         ),
         CAST(now() AT TIME ZONE 'UTC' AS date) + 1
-      ) AS day
+      ), GREATEST(COALESCE((
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = min(other.user_id) AND m.requested_at IS NULL
+      ), CAST('infinity' AS date)), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)) AS day
       FROM public.personal_access_tokens other
       JOIN accounts ON accounts.user_id = other.user_id
       GROUP BY other.user_id
@@ -3133,7 +3154,7 @@ WITH accounts AS MATERIALIZED (
     FROM shown
     JOIN public.users u ON u.id = shown.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -3547,7 +3568,7 @@ WITH
       END) AS loses_changed,
         CAST(ARRAY[CASE
         WHEN CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3555,15 +3576,33 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          )
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3571,17 +3610,35 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          )
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
       END, CASE
         WHEN CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3589,15 +3646,33 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          )
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3605,17 +3680,35 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          )
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
       END, CASE
         WHEN CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3623,15 +3716,33 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3639,17 +3750,35 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
       END, CASE
         WHEN CASE
-          WHEN (
+          WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3657,15 +3786,33 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          )
           THEN t.expires_at
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -3673,12 +3820,30 @@ WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          )
           THEN t.expires_at
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
       END] AS integer[]) AS notices
@@ -3960,7 +4125,7 @@ DECLARE "stream_1" CURSOR FOR WITH
     FROM accounts
     LEFT JOIN public.users u ON u.id = accounts.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4042,7 +4207,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       END) AS loses_changed,
         CAST(ARRAY[CASE
         WHEN CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -4050,15 +4215,33 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          )
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -4066,17 +4249,35 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31
+          )
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 8
       END, CASE
         WHEN CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -4084,15 +4285,33 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          )
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -4100,17 +4319,35 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8
+          )
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 9
       END, CASE
         WHEN CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -4118,15 +4355,33 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -4134,17 +4389,35 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0
+          )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 10
       END, CASE
         WHEN CASE
-          WHEN (
+          WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -4152,15 +4425,33 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          )
           THEN t.expires_at
         END <= CAST($4 AS date) THEN (GREATEST(CASE
-          WHEN (
+          WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
@@ -4168,12 +4459,30 @@ DECLARE "stream_2" CURSOR FOR WITH
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT
+                  FROM public.members looking_after
+                  JOIN public.users person ON person.id = looking_after.user_id
+                  WHERE looking_after.source_type = place.source_type
+                    AND looking_after.source_id = place.source_id
+                    AND looking_after.requested_at IS NULL
+                    AND looking_after.access_level >= 40
+                    AND COALESCE(person.user_type, 0) = 0
+                    AND person.state = 'active'
+                    AND person.id NOT IN (-1)
+                    AND NOT false
+                ) person
               )
               ELSE false
             END
-          ) AND t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date)
+          )
           THEN t.expires_at
         END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 11
       END] AS integer[]) AS notices
@@ -4318,7 +4627,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       CASE
         WHEN t.impersonation OR t.revoked IS DISTINCT FROM false THEN CAST('{}' AS text[])
         WHEN u.user_type = 6 THEN ARRAY(
-          SELECT CAST(person.username AS text)
+          SELECT COALESCE(CAST(person.username AS text), 'user ' || person.id)
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id
       WHERE looking_after.source_type = place.source_type
@@ -4340,7 +4649,7 @@ DECLARE "stream_2" CURSOR FOR WITH
     JOIN public.personal_access_tokens t ON t.id = shown.id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4453,7 +4762,7 @@ DECLARE "stream_1" CURSOR FOR
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4469,7 +4778,7 @@ DECLARE "stream_1" CURSOR FOR
     ) AS logged (id, calls, refused, daily) ON logged.id = t.id
 
     LEFT JOIN LATERAL (
-      SELECT COALESCE(
+      SELECT LEAST(COALESCE(
         (
           SELECT upper(held.days)
           FROM unnest(
@@ -4486,7 +4795,11 @@ DECLARE "stream_1" CURSOR FOR
           WHERE held.days @> CAST(now() AT TIME ZONE 'UTC' AS date) + 1
         ),
         CAST(now() AT TIME ZONE 'UTC' AS date) + 1
-      ) AS day
+      ), GREATEST(COALESCE((
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = min(other.user_id) AND m.requested_at IS NULL
+      ), CAST('infinity' AS date)), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)) AS day
       FROM public.personal_access_tokens other
       WHERE u.user_type = 6 AND other.user_id = t.user_id
       HAVING NOT bool_or(COALESCE((other.revoked IS NOT TRUE AND COALESCE(other.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date)), false))
@@ -4606,7 +4919,7 @@ WITH accounts AS MATERIALIZED (
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4704,35 +5017,44 @@ WITH accounts AS MATERIALIZED (
       )
       GROUP BY t.user_id
     ),
-    owners AS (
+    whose AS (
       SELECT
-        CASE WHEN u.user_type = 6 THEN place.source_type ELSE 'User' END AS owner_type,
-        CASE WHEN u.user_type = 6 THEN place.source_id ELSE u.id END AS owner_id,
-        min(CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
+        accounts.*,
+        COALESCE(u.user_type = 6, false) AS of_bot,
+        place.source_type,
+        CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
       SELECT r.path
       FROM public.user_details d
       JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
       WHERE d.user_id = u.id
-    )) ELSE u.username END) AS owner,
-        min(CAST(NULL AS text)) AS email,
-        CAST(sum(accounts.renew) AS bigint) AS renew,
-        CAST(sum(accounts.ended) AS bigint) AS ended,
-        CAST(sum(accounts.never_used) AS bigint) AS never_used,
-        min(accounts.first)::text AS first,
-        CAST(sum(accounts.daily) AS bigint) AS daily,
-        CAST(sum(accounts.tried) AS bigint) AS tried,
-        count(*) OVER () AS found
+    )) ELSE u.username END AS owner,
+        CAST(NULL AS text) AS email
       FROM accounts
       LEFT JOIN public.users u ON u.id = accounts.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      GROUP BY 1, 2
+    ),
+    -- A bot that has lost its membership belongs to the project or group that GitLab remembers, as the others there do.
+    owners AS (
+      SELECT
+        CASE WHEN of_bot THEN min(source_type) ELSE 'User' END AS owner_type,
+        owner,
+        min(email) AS email,
+        CAST(sum(renew) AS bigint) AS renew,
+        CAST(sum(ended) AS bigint) AS ended,
+        CAST(sum(never_used) AS bigint) AS never_used,
+        min(first)::text AS first,
+        CAST(sum(daily) AS bigint) AS daily,
+        CAST(sum(tried) AS bigint) AS tried,
+        count(*) OVER () AS found
+      FROM whose
+      GROUP BY of_bot, CASE WHEN NOT of_bot THEN user_id END, owner
     )
     SELECT owner_type, left(owner, 300) AS owner, email, renew, ended, never_used, first, daily, tried, found
     FROM owners
@@ -4784,7 +5106,7 @@ WITH accounts AS MATERIALIZED (
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4916,7 +5238,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -4985,7 +5307,7 @@ SELECT
     ) AS tried (id, times) ON tried.id = t.id
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -7859,7 +8181,11 @@ SELECT
         WHERE used.personal_access_token_id = t.id AND used.ip_address IS NOT NULL
         ORDER BY used.id
       ) AS ips,
-      place.ends_at::text AS membership_ends_at,
+      CAST(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END AS text) AS membership_ends_at,
       clean_up.day::text AS clean_up_at,
       array_remove(ARRAY[
         CASE WHEN t.sixty_days_notification_sent_at IS NOT NULL THEN '60d ' || to_char(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END,
@@ -7981,7 +8307,7 @@ SELECT
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
@@ -7990,7 +8316,7 @@ SELECT
     ) place ON true
 
     LEFT JOIN LATERAL (
-      SELECT COALESCE(
+      SELECT LEAST(COALESCE(
         (
           SELECT upper(held.days)
           FROM unnest(
@@ -8007,7 +8333,11 @@ SELECT
           WHERE held.days @> CAST(now() AT TIME ZONE 'UTC' AS date) + 1
         ),
         CAST(now() AT TIME ZONE 'UTC' AS date) + 1
-      ) AS day
+      ), GREATEST(COALESCE((
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = min(other.user_id) AND m.requested_at IS NULL
+      ), CAST('infinity' AS date)), CAST(now() AT TIME ZONE 'UTC' AS date) + 1)) AS day
       FROM public.personal_access_tokens other
       WHERE u.user_type = 6 AND other.user_id = t.user_id
       HAVING NOT bool_or(COALESCE((other.revoked IS NOT TRUE AND COALESCE(other.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date)), false))

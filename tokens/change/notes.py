@@ -298,10 +298,11 @@ def doomed(bots: int, clean_up: CleanUp | None) -> Note:
     """The note on the bots that GitLab deletes because of a change."""
     if clean_up is None:
         return Note(Concern.DOOMED, "", 0)
-    text = f"{counted(bots, 'bot loses', 'bots lose')} by this change what keeps them"
+    text = f"{counted(bots, 'bot loses', 'bots lose')} by this change what keeps {'it' if bots == 1 else 'them'}"
     if clean_up.takes_undated:
         text += f" ({FAULTY}{'' if clean_up.certain else ', which this may be,'} keeps none for a token without a date)"
-    text += f": at 00:00 UTC {what_it_does(clean_up)}, and no undo brings them back."
+    them = "it" if bots == 1 else "them"
+    text += f": at 00:00 UTC {what_it_does(clean_up, bots)}, and no undo brings {them} back."
     return Note(Concern.DOOMED, text, bots)
 
 

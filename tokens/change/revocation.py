@@ -269,8 +269,9 @@ def _last_of_bots(ends: Ends, policy: Policy, clean_up: CleanUp | None) -> Note:
         return Note(Concern.LAST_OF_BOT, "", 0)
     first = (policy.today + (policy.inactive_days + 1)).beside(policy.today)
     text = (
-        f"{counted(ends.last_of_bots, 'bot loses its', 'bots lose their')} last active token: from {first} on "
-        f"{what_it_does(clean_up)}, and no undo brings them back then."
+        f"{counted(ends.last_of_bots, 'bot loses its', 'bots lose their')} last active token: on {first} at the "
+        f"earliest {what_it_does(clean_up, ends.last_of_bots)}, and no undo brings "
+        f"{'it' if ends.last_of_bots == 1 else 'them'} back then."
     )
     return Note(Concern.LAST_OF_BOT, text, ends.last_of_bots)
 

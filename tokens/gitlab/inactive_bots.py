@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tokens.gitlab.membership import FIRST_END
+
 Version = tuple[int, int, float]
 """Major, minor, patch."""
 
@@ -71,11 +73,12 @@ def clean_up(exact: str | None, estimate: str | None) -> CleanUp | None:
     )
 
 
-def what_it_does(clean_up: CleanUp) -> str:
-    """What becomes of the bots that it takes, as a clause."""
-    does = "GitLab deletes them with their tokens"
+def what_it_does(clean_up: CleanUp, bots: int = 2) -> str:
+    """What becomes of the bots that it takes, of this number, as a clause."""
+    them, their = ("it", "its") if bots == 1 else ("them", "their")
+    does = f"GitLab deletes {them} with {their} tokens"
     if clean_up.may_block:
-        does += f" (or blocks them, where its feature flag {BLOCKING_FLAG} is off)"
+        does += f" (or blocks {them}, where its feature flag {BLOCKING_FLAG} is off)"
     return does
 
 
@@ -88,11 +91,17 @@ def is_active(clean_up: CleanUp, expires_at: str, revoked: str, day: str) -> str
 
 
 def clean_up_day(clean_up: CleanUp, days: str, day: str) -> str:
-    """SQL, for a bot's tokens `other` together: the day on which the clean-up takes it, if none of them is active.
+    """SQL, for a bot's tokens `other` together: the day on which GitLab deletes the bot, if none of them is active.
 
-    That is the first night after `day` on which none of them `holds` it. It needs PostgreSQL 14, as GitLab does where
-    it has a clean-up.
+    That is the first night after `day` on which none of them `holds` it, or before that the one on which a membership
+    of the bot ends. It needs PostgreSQL 14, as GitLab does where it has a clean-up.
     """
+    ends = FIRST_END.format(bot="min(other.user_id)")
+    night = f"GREATEST(COALESCE({ends}, CAST('infinity' AS date)), {day} + 1)"
+    return f"LEAST({_free_night(clean_up, days, day)}, {night})"
+
+
+def _free_night(clean_up: CleanUp, days: str, day: str) -> str:
     number = f"CAST({days} AS integer)"
     held = _Held(clean_up, "other", "other.revoked", number, day, f"({day} + {LONGEST})")
     return f"""COALESCE(

@@ -14,7 +14,7 @@ TODAY = "CAST(now() AT TIME ZONE 'UTC' AS date)"
 
 
 class Kind(StrEnum):
-    """Who a token is made for. OTHER are GitLab's own bots, and tokens without an owner; nobody can name it."""
+    """Who a token is made for. OTHER are GitLab's own bots, and tokens without an owner."""
 
     PERSONAL = "personal"
     IMPERSONATION = "impersonation"

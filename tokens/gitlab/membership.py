@@ -47,6 +47,13 @@ def ends_before(new: str) -> str:
     )"""
 
 
+FIRST_END = """(
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = {bot} AND m.requested_at IS NULL
+      )"""
+"""SQL: when the first membership of a bot, whose id is SQL, ends: GitLab deletes the bot then. NULL for never."""
+
 MAY_END = """(
         t.expires_at <= {today} + CAST(%(going_within)s AS integer)
         OR t.user_id = ANY (ARRAY(

@@ -9,7 +9,7 @@ from tokens.gitlab.schema import USER_DETAILS, Schema
 # Most bots have one membership. Of several GitLab takes a project's first, as it does to tell the kind.
 PLACE = """
     LEFT JOIN LATERAL (
-      SELECT m.source_type, m.source_id, m.expires_at AS ends_at, r.path
+      SELECT m.source_type, m.source_id, r.path
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL

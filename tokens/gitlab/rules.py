@@ -133,7 +133,7 @@ RULES = (
             f"mail {days} days before",
             "app/workers/personal_access_tokens/expiring_worker.rb",
             f"""CASE
-          WHEN {{mailed}} AND {{unsent_{days}}} AND t.expires_at > {{today}} + {least}
+          WHEN {{unsent_{days}}} AND t.expires_at > {{today}} + {least} AND {{mailed}}
           THEN GREATEST(t.expires_at - {days}, {{today}} + 1)
         END""",
             since=since,
@@ -147,7 +147,7 @@ RULES = (
         "mail that it has expired",
         "app/workers/personal_access_tokens/expired_notification_worker.rb: of people alone, only on this very day",
         """CASE
-          WHEN {mailed} AND {unsent_expired} AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > {today}
+          WHEN {unsent_expired} AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > {today} AND {mailed}
           THEN t.expires_at
         END""",
     ),

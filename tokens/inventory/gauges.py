@@ -127,12 +127,11 @@ def gauges(
     most_of_each: int | None = None,
     usage: Usage | None = None,
 ) -> Gauges:
-    """The tokens of `selection` by kind, every kind that can be named, those without tokens too.
+    """The tokens of `selection` by kind, those kinds without tokens too that it means.
 
     `release` is GitLab's version where it is known; else the database tells. With `most_of_each` every token comes that
-    works and will end, if there are no more than that. Tokens of GitLab's own bots, and those without an owner, are
-    left out: nobody can do anything about them. Other kinds are among them where they were named. `usage` is what logs
-    say.
+    works and will end, if there are no more than that. Other kinds are among them where they were named. `usage` is
+    what logs say.
 
     Raises what `tokens.inventory.due.due` raises.
     """
@@ -173,7 +172,7 @@ def gauges(
     kinds = (
         _gauge(kind, rows.get(kind), unwarned.get(kind, 0), None if in_use is None else in_use.get(kind, 0))
         for kind in Kind
-        if kind is not Kind.OTHER
+        if selection.kinds is None or kind in selection.kinds
     )
     ratio = day.fullest / day.tokens if day.tokens else 0.0
     return Gauges((*kinds, *others), ratio, release, each, notes)

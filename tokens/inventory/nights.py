@@ -76,8 +76,16 @@ MAILED = """(
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'{but_blocked}
               WHEN u.user_type = 6 THEN EXISTS (
                 SELECT
-                FROM public.members m
-                WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT {is_removed}
+                FROM (
+                  SELECT m.source_type, m.source_id
+                  FROM public.members m
+                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT {is_removed}
+                  ORDER BY m.source_type = 'Project' DESC, m.id
+                  LIMIT 1
+                ) place
+                CROSS JOIN LATERAL (
+                  SELECT{told}
+                ) person
               )
               ELSE false
             END
@@ -283,9 +291,7 @@ TOLD_OF = """
       CASE
         WHEN t.impersonation OR t.revoked IS DISTINCT FROM false THEN CAST('{{}}' AS text[])
         WHEN u.user_type = 6 THEN ARRAY(
-          SELECT CAST(person.username AS text){told}
-        AND person.id NOT IN ({blocked})
-        AND NOT {is_removed}
+          SELECT COALESCE(CAST(person.username AS text), 'user ' || person.id){told}
           ORDER BY person.username
         )
         WHEN COALESCE(u.user_type, 0) = 0 AND u.state = 'active' AND u.id NOT IN ({blocked})
@@ -358,11 +364,7 @@ class Nights:
 
     def tokens(self) -> str:
         """A row an event of a token, with what is known of it."""
-        told = TOLD_OF.format(
-            told=TOLD.rstrip(),
-            blocked=self.resolved.blocked_sql if self.resolved.blocked else "-1",
-            is_removed=self.resolved.is_removed("looking_after.id"),
-        )
+        told = TOLD_OF.format(told=self._told, blocked=self._blocked)
         return self._with_events(USED, notices=True) + ROWS.format(
             kind=kind_expression(self.schema),
             owner=owner_shown(self.schema),
@@ -404,6 +406,17 @@ class Nights:
     def values(self, statement: str, first: int | None = None) -> Mapping[str, object]:
         """The parameters that a statement asks for; `first` is how many rows it returns, None for all."""
         return {name: value for name, value in self._parameters(first).items() if f"%({name})s" in statement}
+
+    @property
+    def _blocked(self) -> str:
+        return self.resolved.blocked_sql if self.resolved.blocked else "-1"
+
+    @property
+    def _told(self) -> str:
+        """The people whom GitLab mails about a bot with a `place`, as things are with the decision."""
+        return f"""{TOLD.rstrip()}
+        AND person.id NOT IN ({self._blocked})
+        AND NOT {self.resolved.is_removed("looking_after.id")}"""
 
     @property
     def _condition(self) -> Condition:
@@ -506,5 +519,10 @@ class Nights:
             blocked=decided.blocked_sql,
             removed=decided.removed_sql,
             beyond=beyond,
-            mailed=MAILED.format(beyond=beyond, but_blocked=blocked, is_removed=decided.is_removed("m.id")),
+            mailed=MAILED.format(
+                beyond=beyond,
+                but_blocked=blocked,
+                is_removed=decided.is_removed("m.id"),
+                told=self._told.replace("\n", "\n            "),
+            ),
         )

@@ -152,21 +152,30 @@ OWNERS = f"""
         {{not_renewed}}
       GROUP BY t.user_id
     ),
-    owners AS (
+    whose AS (
       SELECT
-        CASE WHEN u.user_type = {{bot}} THEN place.source_type ELSE 'User' END AS owner_type,
-        CASE WHEN u.user_type = {{bot}} THEN place.source_id ELSE u.id END AS owner_id,
-        min({{owner}}) AS owner,
-        min({{email}}) AS email,
-        CAST(sum(accounts.renew) AS bigint) AS renew,
-        CAST(sum(accounts.ended) AS bigint) AS ended,
-        CAST(sum(accounts.never_used) AS bigint) AS never_used,
-        min(accounts.first)::text AS first{{use_of_owner}},
-        count(*) OVER () AS found
+        accounts.*,
+        COALESCE(u.user_type = {{bot}}, false) AS of_bot,
+        place.source_type,
+        {{owner}} AS owner,
+        {{email}} AS email
       FROM accounts
       LEFT JOIN public.users u ON u.id = accounts.user_id
       {{place}}
-      GROUP BY 1, 2
+    ),
+    -- A bot that has lost its membership belongs to the project or group that GitLab remembers, as the others there do.
+    owners AS (
+      SELECT
+        CASE WHEN of_bot THEN min(source_type) ELSE 'User' END AS owner_type,
+        owner,
+        min(email) AS email,
+        CAST(sum(renew) AS bigint) AS renew,
+        CAST(sum(ended) AS bigint) AS ended,
+        CAST(sum(never_used) AS bigint) AS never_used,
+        min(first)::text AS first{{use_of_owner}},
+        count(*) OVER () AS found
+      FROM whose
+      GROUP BY of_bot, CASE WHEN NOT of_bot THEN user_id END, owner
     )
     SELECT owner_type, left(owner, {{text}}) AS owner, email, renew, ended, never_used, first{{use}}, found
     FROM owners
@@ -181,8 +190,8 @@ USE_OF_ACCOUNT = f""",
         count(*) FILTER (WHERE {IS_TRIED}) AS tried"""
 
 USE_OF_OWNER = """,
-        CAST(sum(accounts.daily) AS bigint) AS daily,
-        CAST(sum(accounts.tried) AS bigint) AS tried"""
+        CAST(sum(daily) AS bigint) AS daily,
+        CAST(sum(tried) AS bigint) AS tried"""
 
 # Whatever state the selection names: of those that are dead.
 TRIED = """

@@ -10,7 +10,7 @@ from tokens.gitlab import notices
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
-from tokens.gitlab.membership import ends_before
+from tokens.gitlab.membership import FIRST_END, ends_before
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
 from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import read_rules
@@ -24,6 +24,8 @@ ADDRESSES = """ARRAY(
         WHERE used.personal_access_token_id = t.id AND used.ip_address IS NOT NULL
         ORDER BY used.id
       )"""
+
+MEMBERSHIP_ENDS = f"CASE WHEN u.user_type = 6 THEN {FIRST_END.format(bot='u.id')} END"
 
 CLEAN_UP = """
     LEFT JOIN LATERAL (
@@ -162,7 +164,7 @@ def expressions(schema: Schema, flags: str, *, has_clean_up: bool, has_log: bool
         "scopes": ("t.scopes", ""),
         "created_at": (moment("t.created_at"), "t.created_at"),
         "ips": (ADDRESSES if schema.has(LAST_USED_IPS) else "CAST('{}' AS text[])", ""),
-        "membership_ends_at": ("place.ends_at::text", "place.ends_at"),
+        "membership_ends_at": (f"CAST({MEMBERSHIP_ENDS} AS text)", MEMBERSHIP_ENDS),
         "clean_up_at": (f"{cleaned}::text", cleaned),
         "warned": (notices.sent(schema), ""),
         "flags": (flags, ""),

@@ -101,8 +101,8 @@ def as_json(forecast: Forecast, buckets: Iterable[Bucket], instance: Instance, s
 
 
 def as_csv(buckets: Iterable[Bucket], named: Sequence[OtherKind] = ()) -> Iterator[str]:
-    """A row for each bucket, a column for each kind of token that can be named, and for the other kinds that were."""
-    kinds: Sequence[Kind | OtherKind] = [*(kind for kind in Kind if kind is not Kind.OTHER), *named]
+    """A row for each bucket, a column for each kind of token, and for the other kinds that were named."""
+    kinds: Sequence[Kind | OtherKind] = [*Kind, *named]
     yield comma_separated.line(("from", "to", "tokens", *(kind.value for kind in kinds), "memberships"))
     for bucket in buckets:
         counts = [bucket.by_kind.get(kind, 0) for kind in kinds]
@@ -156,7 +156,7 @@ def _selecting(selection: Selection, day: Day) -> list[str] | None:
     """The options of `extend` that take the tokens of a day; None where none does: an id may be in no file any more."""
     if selection.ids is not None or State.REVOKED in selection.states:
         return None
-    kinds = [kind.value for kind in Kind if day.by_kind.get(kind) and kind is not Kind.OTHER]
+    kinds = [kind.value for kind in Kind if day.by_kind.get(kind)]
     # An impersonation token is taken by name alone.
     named = selection.kinds != EVERY_KIND or Kind.IMPERSONATION in day.by_kind
     return [*(["--kind", ",".join(kinds)] if named else []), *criteria(selection)]

@@ -4,25 +4,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tokens.change.kinds import KindCount
-from tokens.gitlab.kind import Kind
+from tokens.gitlab.kind import Kind, State
 
 UNNAMED = "impersonation"
 """The kind that a change leaves out where no kind is named."""
 
 
-def left_out(counts: Iterable[KindCount], selection: Mapping[str, Any]) -> Iterator[str]:
+def left_out(counts: Iterable[KindCount], selection: Mapping[str, Any], *, revokes: bool = False) -> Iterator[str]:
     """One line, or none; `selection` is what was named, as `Selection.as_dict` says it.
 
-    A token of GitLab's own bots, or without an owner, is counted, although no option names its kind.
+    `revokes` is whether the rest is to be revoked: then no option takes in what is revoked already.
     """
-    rest = [one for one in counts if not one.selected and one.tokens]
+    revoked = State.REVOKED if revokes else None
+    rest = [one for one in counts if not one.selected and one.tokens and one.state is not revoked]
     if not rest:
         return
     kinds = selection.get("kind") or [kind.value for kind in Kind if kind != UNNAMED]
     states = selection.get("state", [])
+    every = [state.value for state in State if state.value in states or any(one.state is state for one in rest)]
     options = [
         *(["--kind"] if any(one.kind.value not in kinds for one in rest) else []),
-        *(["--state"] if any(one.state.value not in states for one in rest) else []),
+        *([f"--state {','.join(every)}"] if any(one.state.value not in states for one in rest) else []),
     ]
     listed = ", ".join(f"{one.tokens:,} {one.state} {one.kind}" for one in rest)
     yield f"Left out: {listed} ({' and '.join(options)} {'take' if len(options) > 1 else 'takes'} them in)."

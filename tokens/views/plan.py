@@ -177,7 +177,7 @@ def _kinds(plan: Plan, columns: int | None) -> Iterator[str]:
     if selected:
         yield from tables.table(("Kind", "Tokens"), list(selected.items()), columns, KINDS)
         yield ""
-    for line in left_out(plan.counts, plan.selection):
+    for line in left_out(plan.counts, plan.selection, revokes=plan.change.revokes):
         yield line
         yield ""
 

@@ -17,7 +17,7 @@ from tokens.gitlab.kind import Kind, OwnerState, State
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, refuse_everything, refuse_others
 from tokens.spelling import meant
 
-KINDS = tuple(kind.value for kind in Kind if kind is not Kind.OTHER)
+KINDS = tuple(kind.value for kind in Kind)
 OTHER_KINDS = tuple(kind.value for kind in OtherKind)
 STATES = tuple(state.value for state in State)
 OWNER_STATES = tuple(state.value for state in OwnerState)

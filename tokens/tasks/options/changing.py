@@ -12,7 +12,7 @@ from tokens.tasks.options.shared import (
     ACCOUNT,
     DAY,
     FORM,
-    KINDS,
+    KINDS_TO_ROTATE,
     NUMBER,
     NUMBER_OF_RUN,
     OUTPUT,
@@ -149,7 +149,7 @@ EXTENSION = Argument(
 )
 
 SAID_OF_ROTATION = {
-    "kind": f"Of this kind: {KINDS}. Default: service-account, with --new-owner personal. {SEVERAL}",
+    "kind": f"Of this kind: {KINDS_TO_ROTATE}. Default: service-account, with --new-owner personal. {SEVERAL}",
     "state": f"Only in this state: {STATES}. Default: active; with --expired-within expired; with --service-account or "
     f"--token whatever can be rotated. {SEVERAL}",
 }

@@ -3,7 +3,8 @@
 from tokens.tasks import target
 from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 
-KINDS = "personal, impersonation, project, group, service-account"
+KINDS_TO_ROTATE = "personal, impersonation, project, group, service-account"
+KINDS = f"{KINDS_TO_ROTATE}, other"
 OTHER_KINDS = "deploy-token, membership, ssh-key, deploy-key, trigger, runner, secure-file, agent"
 STATES = "active, expired, revoked"
 OWNER_STATES = "active, blocked, banned, deactivated"
