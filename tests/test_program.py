@@ -765,9 +765,15 @@ def test_the_deploy_folder_is_written_where_none_is(tmp_path: Path) -> None:
     folder = tmp_path / "deploy"
     done = call(GITLAB_TOKENS, "bundle.deploy", "--directory", str(tmp_path))
     assert (done.returncode, done.stdout) == (0, f"Written to {folder}; begin with {folder}/README.md.\n")
+    same = call(GITLAB_TOKENS, "bundle.deploy", "--directory", str(tmp_path))
+    said = f"{folder} is there already, as this version has it; begin with {folder}/README.md.\n"
+    assert (same.returncode, same.stdout) == (0, said)
     (folder / "README.md").write_text("mine")
     again = call(GITLAB_TOKENS, "bundle.deploy", "--directory", str(tmp_path))
-    said = f"{folder} is there already, and nothing in it is overwritten; name another --directory.\n"
+    said = (
+        f"{folder} is there already with other files, and nothing in it is overwritten: move it away, or name another "
+        "--directory.\n"
+    )
     assert (again.returncode, again.stderr) == (2, said)
     assert (folder / "README.md").read_text() == "mine"
 

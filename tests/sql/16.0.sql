@@ -1882,7 +1882,7 @@ SELECT
       AND t.revoked IS NOT TRUE
       AND COALESCE(t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)), true)
       AND (
-        t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+        t.expires_at BETWEEN (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1 AND (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2242,7 +2242,7 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
         )
       ))
         AND (
-        t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        t.expires_at BETWEEN (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1 AND (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2278,7 +2278,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2477,7 +2477,7 @@ WITH accounts AS MATERIALIZED (
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
         AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2574,7 +2574,7 @@ WITH chosen AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2695,7 +2695,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2746,7 +2746,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -3067,15 +3067,15 @@ WITH
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3083,18 +3083,18 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3102,9 +3102,9 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -3203,19 +3203,42 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
+    attended AS MATERIALIZED (
+      SELECT u.id AS user_id
+      FROM public.users u
+      CROSS JOIN LATERAL (
+        SELECT m.source_type, m.source_id
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+        ORDER BY m.source_type = 'Project' DESC, m.id
+        LIMIT 1
+      ) place
+      WHERE u.user_type = 6 AND EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active'
+        AND person.id NOT IN (-1)
+        AND NOT false
+      )
+    ),
     moments AS (
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3223,18 +3246,18 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3242,9 +3265,9 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed,
         CAST(ARRAY[CASE
         WHEN CASE
@@ -3254,29 +3277,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3288,29 +3289,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3324,29 +3303,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3358,29 +3315,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3436,15 +3371,15 @@ WITH
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3452,18 +3387,18 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3471,9 +3406,9 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -3535,15 +3470,15 @@ DECLARE "stream_1" CURSOR FOR WITH
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3551,18 +3486,18 @@ DECLARE "stream_1" CURSOR FOR WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3570,9 +3505,9 @@ DECLARE "stream_1" CURSOR FOR WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -3697,19 +3632,42 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
+    attended AS MATERIALIZED (
+      SELECT u.id AS user_id
+      FROM public.users u
+      CROSS JOIN LATERAL (
+        SELECT m.source_type, m.source_id
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+        ORDER BY m.source_type = 'Project' DESC, m.id
+        LIMIT 1
+      ) place
+      WHERE u.user_type = 6 AND EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active'
+        AND person.id NOT IN (-1)
+        AND NOT false
+      )
+    ),
     moments AS (
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3717,18 +3675,18 @@ DECLARE "stream_2" CURSOR FOR WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3736,9 +3694,9 @@ DECLARE "stream_2" CURSOR FOR WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed,
         CAST(ARRAY[CASE
         WHEN CASE
@@ -3748,29 +3706,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3782,29 +3718,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3818,29 +3732,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3852,29 +3744,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4235,7 +4105,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -4344,7 +4214,7 @@ WITH accounts AS MATERIALIZED (
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
         AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -4458,7 +4328,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -4509,7 +4379,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m

@@ -2020,7 +2020,7 @@ SELECT
       AND t.revoked IS NOT TRUE
       AND COALESCE(t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)), true)
       AND (
-        t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
+        t.expires_at BETWEEN (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1 AND (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2378,7 +2378,7 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
         )
       ))
         AND (
-        t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        t.expires_at BETWEEN (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1 AND (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2414,7 +2414,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2627,7 +2627,7 @@ WITH accounts AS MATERIALIZED (
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
         AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2721,7 +2721,7 @@ WITH chosen AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2850,7 +2850,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -2901,7 +2901,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -3381,15 +3381,15 @@ WITH
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3397,18 +3397,18 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3416,9 +3416,9 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -3523,19 +3523,42 @@ WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
+    attended AS MATERIALIZED (
+      SELECT u.id AS user_id
+      FROM public.users u
+      CROSS JOIN LATERAL (
+        SELECT m.source_type, m.source_id
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+        ORDER BY m.source_type = 'Project' DESC, m.id
+        LIMIT 1
+      ) place
+      WHERE u.user_type = 6 AND EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active'
+        AND person.id NOT IN (-1)
+        AND NOT false
+      )
+    ),
     moments AS (
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3543,18 +3566,18 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3562,9 +3585,9 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed,
         CAST(ARRAY[CASE
         WHEN CASE
@@ -3574,29 +3597,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3608,29 +3609,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3644,29 +3623,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3678,29 +3635,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3714,29 +3649,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3748,29 +3661,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3784,29 +3675,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3818,29 +3687,7 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -3896,15 +3743,15 @@ WITH
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3912,18 +3759,18 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -3931,9 +3778,9 @@ WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -3995,15 +3842,15 @@ DECLARE "stream_1" CURSOR FOR WITH
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -4011,18 +3858,18 @@ DECLARE "stream_1" CURSOR FOR WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -4030,9 +3877,9 @@ DECLARE "stream_1" CURSOR FOR WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
@@ -4162,19 +4009,42 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE m.requested_at IS NULL AND m.user_id IS NOT NULL AND m.expires_at <= CAST($4 AS date) AND NOT false
       GROUP BY m.user_id
     ),
+    attended AS MATERIALIZED (
+      SELECT u.id AS user_id
+      FROM public.users u
+      CROSS JOIN LATERAL (
+        SELECT m.source_type, m.source_id
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
+        ORDER BY m.source_type = 'Project' DESC, m.id
+        LIMIT 1
+      ) place
+      WHERE u.user_type = 6 AND EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= 40
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active'
+        AND person.id NOT IN (-1)
+        AND NOT false
+      )
+    ),
     moments AS (
       SELECT
         t.id,
         t.user_id,
-        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') AS works,
+        (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') AS works,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
         LEAST(CASE
         WHEN cleaned_plain.night <= CAST($4 AS date) THEN (GREATEST(cleaned_plain.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -4182,18 +4052,18 @@ DECLARE "stream_2" CURSOR FOR WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_plain,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_plain.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_plain,
         LEAST(CASE
-        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
+        WHEN CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN false AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 0
       END, CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND COALESCE(u.state, 'active') = 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
-        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
+        WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
         LEAST(CASE
         WHEN cleaned_changed.night <= CAST($4 AS date) THEN (GREATEST(cleaned_changed.night, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 5
@@ -4201,9 +4071,9 @@ DECLARE "stream_2" CURSOR FOR WITH
         WHEN CASE WHEN u.user_type = 6 THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type = 6 THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 6
       END) AS goes_changed,
         LEAST(CASE
-        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
+        WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 2
       END, CASE
-        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND COALESCE(u.state, 'active') = 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
+        WHEN CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN u.user_type IS DISTINCT FROM 6 AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN ended_changed.night END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 7
       END) AS loses_changed,
         CAST(ARRAY[CASE
         WHEN CASE
@@ -4213,29 +4083,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4247,29 +4095,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4283,29 +4109,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4317,29 +4121,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4353,29 +4135,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4387,29 +4147,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4423,29 +4161,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4457,29 +4173,7 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN EXISTS (
-                SELECT
-                FROM (
-                  SELECT m.source_type, m.source_id
-                  FROM public.members m
-                  WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-                  ORDER BY m.source_type = 'Project' DESC, m.id
-                  LIMIT 1
-                ) place
-                CROSS JOIN LATERAL (
-                  SELECT
-                  FROM public.members looking_after
-                  JOIN public.users person ON person.id = looking_after.user_id
-                  WHERE looking_after.source_type = place.source_type
-                    AND looking_after.source_id = place.source_id
-                    AND looking_after.requested_at IS NULL
-                    AND looking_after.access_level >= 40
-                    AND COALESCE(person.user_type, 0) = 0
-                    AND person.state = 'active'
-                    AND person.id NOT IN (-1)
-                    AND NOT false
-                ) person
-              )
+              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
               ELSE false
             END
           )
@@ -4879,7 +4573,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -4980,7 +4674,7 @@ WITH accounts AS MATERIALIZED (
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
         AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -5091,7 +4785,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -5142,7 +4836,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
-        t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
+        t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m

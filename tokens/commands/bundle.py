@@ -20,16 +20,27 @@ def build(environment: Environment, folder: Path | None) -> None:
 def deploy(environment: Environment, directory: str) -> None:
     """Write the folder `deploy` into that directory: pages, the installation's script, images, charts' values.
 
-    Raises UsageError where a `deploy` is there already, TokensError where it cannot be written.
+    Raises UsageError where another `deploy` is there already, TokensError where it cannot be written.
     """
-    folder = Path(directory).absolute() / "deploy"
-    if folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder} is there already, and nothing in it is overwritten; name another --directory.")
+    folder, ours = Path(directory).absolute() / "deploy", bundle.beside("deploy")
+    done = f"Written to {folder}"
     try:
-        shutil.copytree(bundle.beside("deploy"), folder)
+        if folder.is_dir() and _files(folder) == _files(ours):
+            done = f"{folder} is there already, as this version has it"
+        elif folder.exists() or folder.is_symlink():
+            raise UsageError(
+                f"{folder} is there already with other files, and nothing in it is overwritten: move it away, or name "
+                "another --directory."
+            )
+        else:
+            shutil.copytree(ours, folder)
     except OSError as error:
         raise TokensError(f"{folder} cannot be written: {error.strerror or error}.") from error
-    environment.print(f"Written to {folder}; begin with {folder / 'README.md'}.")
+    environment.print(f"{done}; begin with {folder / 'README.md'}.")
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def clean(environment: Environment, place: tuple[RemoteTarget, tuple[str, ...]] | Path | None) -> None:

@@ -55,7 +55,7 @@ FIRST_END = """(
 """SQL: when the first membership of a bot, whose id is SQL, ends: GitLab deletes the bot then. NULL for never."""
 
 MAY_END = """(
-        t.expires_at <= {today} + CAST(%(going_within)s AS integer)
+        t.expires_at BETWEEN {since} AND {today} + CAST(%(going_within)s AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
           FROM public.members m
@@ -63,7 +63,10 @@ MAY_END = """(
           WHERE m.requested_at IS NULL AND m.expires_at <= {today} + CAST(%(going_within)s AS integer)
         ))
       )"""
-"""SQL: whether a token `t` may end within `going_within` days, with its bot or before; for this there are indexes."""
+"""SQL: whether a token `t` may end from the day `since` on and within `going_within` days, with its bot or before.
+
+For this there are indexes. Without the first day all that has ever expired would be read.
+"""
 
 # Looked up for each token of a bot: in a join PostgreSQL would compare every token with every bot.
 BOT_GOES_ON = """CASE WHEN u.user_type = 6 THEN (

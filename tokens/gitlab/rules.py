@@ -53,7 +53,7 @@ class Rule:
     since: tuple[int, int] | None = None
 
 
-OWNER_ACTIVE = "COALESCE(u.state, 'active') = 'active'"
+OWNER_ACTIVE = "u.state IS NOT DISTINCT FROM 'active'"
 WORKS = f"(t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > {{today}} AND {OWNER_ACTIVE})"
 """Whether a token works on `today`: that of an owner who is blocked, banned or deactivated does not."""
 

@@ -36,7 +36,7 @@ DUE = f"""
     WHERE {{condition}}
       AND t.revoked IS NOT TRUE
       AND COALESCE(t.expires_at > {{today}}, true)
-      AND {MAY_END}
+      AND {MAY_END.format(since="{today} + 1", today="{today}")}
       AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
       {{not_renewed}}
 """  # noqa: S608 - constants

@@ -76,7 +76,7 @@ FULLEST_DAY = f"""
       {BOT_GOES}
       WHERE {{condition}}
         AND {{ends}}
-        AND {MAY_END}
+        AND {MAY_END.format(since="{today} + 1", today="{today}")}
         AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
       GROUP BY {ENDS_ON}
     ) day

@@ -90,7 +90,7 @@ SOON = """
       CAST((SELECT COALESCE(sum(quarter), 0) FROM unwarned) AS bigint) AS unwarned_quarter
     FROM accounts
 """
-SOON_ENDING = f"{WORKS} AND {MAY_END.format(today=TODAY)} AND {ENDS_ON} <= {TODAY} + {QUARTER}"
+SOON_ENDING = f"{WORKS} AND {MAY_END.format(since=f'{TODAY} + 1', today=TODAY)} AND {ENDS_ON} <= {TODAY} + {QUARTER}"
 UNWARNED = """
     (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
 """
@@ -147,7 +147,7 @@ OWNERS = f"""
       {BOT_GOES}
       WHERE {{condition}}
         AND t.revoked IS NOT TRUE
-        AND {MAY_END}
+        AND {MAY_END.format(since="{today} - 30", today="{today}")}
         AND {ENDS_ON} BETWEEN {{today}} - 30 AND {{today}} + 30
         {{not_renewed}}
       GROUP BY t.user_id
@@ -378,7 +378,7 @@ class _Reader:
 
     def ending(self, days: int) -> str:
         """SQL: whether a token works and ends within this number of days, without a successor."""
-        may_end = MAY_END.format(today=TODAY)
+        may_end = MAY_END.format(since=f"{TODAY} + 1", today=TODAY)
         return f"{WORKS} AND {may_end} AND {ENDS_ON} <= {TODAY} + {days} {self.not_renewed}"
 
     def accounts(self, ending: str) -> str:

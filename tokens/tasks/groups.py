@@ -208,8 +208,8 @@ def clean() -> None:
 def deploy() -> None:
     """Write out deploy/: what to install where, and how.
 
-    The package carries the folder along. A folder deploy that is there already
-    stays as it is.
+    The package carries the folder along. Another folder deploy that is there
+    already is not overwritten.
 
     Examples:
 
