@@ -143,7 +143,7 @@ def test_prometheus_gets_it_by_kind(logged: Logged) -> None:
             if sample.name == "gitlab_tokens_expired_in_use"
         }
 
-    kinds = dict.fromkeys(("personal", "impersonation", "project", "service-account"), 0.0)
+    kinds = dict.fromkeys(("personal", "impersonation", "project", "service-account", "other"), 0.0)
     assert numbers("--log", logged.log) == {**kinds, "group": 1.0}
     assert numbers() == {}
 

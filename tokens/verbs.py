@@ -4,19 +4,20 @@ What can be relied on, from version 1.0 on, is what `tokens.__all__` has: these 
 and their errors. They have the guards, records and short transactions of the tasks, and ask nobody.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokens import database, origin
 from tokens.address import Address
+from tokens.arguments import address_of, check_allow, check_number, check_run, check_type, refuse
 from tokens.change.change import MOST_DAYS, Change
 from tokens.change.notes import guards
 from tokens.change.plan import Options, Plan, RunKind, make_plan
-from tokens.commands.options.handling import GUARDS, MOST_JOBS
+from tokens.commands.options.handling import MOST_JOBS
 from tokens.commands.options.values import check_reason
 from tokens.delivery.destination import Delivery
-from tokens.errors import Refused, UsageError, shortened
+from tokens.errors import UsageError
 from tokens.gitlab.api import Endpoint
 from tokens.inventory.analysis import Analysis
 from tokens.inventory.analysis import analyze as analysis_of
@@ -38,12 +39,9 @@ from tokens.run.batches import run as run_batches
 from tokens.run.stored_plans import Application
 from tokens.run.undo import Undo
 from tokens.selection import EVERYTHING, Selection
-from tokens.spelling import meant
 from tokens.targets.here.secrets import read_keys_file
 from tokens.targets.here.site import Site
-from tokens.targets.target import DatabaseTarget, parse_target
 
-LARGEST = 2**63 - 1
 DAYS = "a number of days from 1 on"
 CHANGES = ("extend", "remove", "revoke", "apply")  # what `apply` carries out, by the names of the tasks
 
@@ -82,8 +80,8 @@ def analyze(target: str | Address, *, top: int | None = 10) -> Analysis:
         TokensError: see `tokens.errors`.
     """
     if top is not None:
-        _check_number("top", top, "a number of dates from 1 on, or None for all")
-    return analysis_of(_address(target), top)
+        check_number("top", top, "a number of dates from 1 on, or None for all")
+    return analysis_of(address_of(target), top)
 
 
 def plan(
@@ -100,11 +98,11 @@ def plan(
     Raises:
         TokensError: see `tokens.errors`.
     """
-    _check_type("selection", selection, Selection)
+    check_type("selection", selection, Selection)
     wanted = Change() if change is None else change
-    _check_type("change", wanted, Change)
+    check_type("change", wanted, Change)
     kind = RunKind.REMOVE if wanted.removes else RunKind.REVOKE if wanted.revokes else RunKind.EXTEND
-    return make_plan(_address(target), kind, selection, wanted, options=options or Options())
+    return make_plan(address_of(target), kind, selection, wanted, options=options or Options())
 
 
 def plan_revocation(target: str | Address, selection: Selection) -> Plan:
@@ -132,8 +130,8 @@ def plan_to_apply(target: str | Address, run: int) -> Application:
         UsageError: there is no such run, nothing is left of it, or it is a rotation.
         TokensError: see `tokens.errors`.
     """
-    _check_run(run)
-    return stored_plans.plan_to_apply(_address(target), run)
+    check_run(run)
+    return stored_plans.plan_to_apply(address_of(target), run)
 
 
 def plan_to_undo(target: str | Address, run: int) -> Undo:
@@ -144,8 +142,8 @@ def plan_to_undo(target: str | Address, run: int) -> Undo:
         UsageError: there is no such run, or it changed nothing.
         TokensError: see `tokens.errors`.
     """
-    _check_run(run)
-    return undoing.plan_to_undo(_address(target), run)
+    check_run(run)
+    return undoing.plan_to_undo(address_of(target), run)
 
 
 def apply(
@@ -173,16 +171,16 @@ def apply(
         UsageError: there is no such run, nothing is left of it, or `jobs` is another number.
         TokensError: see `tokens.errors`.
     """
-    address = _address(target)
-    _check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
+    address = address_of(target)
+    check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
     check_reason(reason)
-    _check_allow(allow, *CHANGES)
+    check_allow(allow, *CHANGES)
     if isinstance(plan, Plan):
-        _refuse(guards(plan.notes), allow)
+        refuse(guards(plan.notes), allow)
         return _begun(address, plan, reason, allow, jobs, on_event)
-    _check_run(plan)
+    check_run(plan)
     found = stored_plans.plan_to_apply(address, plan)
-    _refuse(found.guards, allow)
+    refuse(found.guards, allow)
     return _carried_out(address, found.plan, beginning.resume(address, plan, origin.here()), jobs, on_event)
 
 
@@ -198,10 +196,10 @@ def store(
         JournalMissing: `install_journal` installs it.
         TokensError: see `tokens.errors`.
     """
-    address = _address(target)
+    address = address_of(target)
     check_reason(reason)
-    _check_allow(allow, *CHANGES)
-    _refuse(guards(plan.notes), allow)
+    check_allow(allow, *CHANGES)
+    refuse(guards(plan.notes), allow)
     with database.connect(address) as connection:
         return with_journal(
             address,
@@ -218,9 +216,9 @@ def withdraw(target: str | Address, run: int, *, reason: str | None = None) -> N
         UsageError: there is no such run.
         TokensError: see `tokens.errors`.
     """
-    _check_run(run)
+    check_run(run)
     check_reason(reason)
-    beginning.withdraw(_address(target), run, origin.here(), reason)
+    beginning.withdraw(address_of(target), run, origin.here(), reason)
 
 
 def undo(
@@ -236,13 +234,13 @@ def undo(
 
     A date in the past is no reason to refuse it. Revoked tokens come back only where `reviving` is allowed.
     """
-    address = _address(target)
-    _check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
-    _check_run(run)
+    address = address_of(target)
+    check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
+    check_run(run)
     check_reason(reason)
-    _check_allow(allow, "undo")
+    check_allow(allow, "undo")
     found = undoing.plan_to_undo(address, run)
-    _refuse(found.guards, allow)
+    refuse(found.guards, allow)
     return _begun(address, found.plan, reason, allow, jobs, on_event)
 
 
@@ -285,22 +283,22 @@ def rotate(
         TokensError: see `tokens.errors`; what was rotated by then stays so.
     """
     check_reason(reason)
-    _check_allow(allow, "rotate")
+    check_allow(allow, "rotate")
     if url is not None:
-        _check_type("url", url, str)
+        check_type("url", url, str)
         Endpoint.at(url)
     if isinstance(tokens, int):
-        _check_run(tokens)
+        check_run(tokens)
     else:
-        _check_type("tokens", tokens, Search)
-    _check_type("secrets_file", secrets_file, Path)
-    _check_number("expires_in", expires_in, DAYS, MOST_DAYS)
+        check_type("tokens", tokens, Search)
+    check_type("secrets_file", secrets_file, Path)
+    check_number("expires_in", expires_in, DAYS, MOST_DAYS)
     if grace is not None:
-        _check_number("grace", grace, f"{DAYS}, or None", MOST_DAYS)
+        check_number("grace", grace, f"{DAYS}, or None", MOST_DAYS)
     resume = tokens if isinstance(tokens, int) else None
     search = Search(EVERYTHING) if isinstance(tokens, int) else tokens
     named = search.token is not None or bool(search.selection.users)
-    backend = LocalBackend(Site(_address(target)), origin.here(), keys=read_keys_file(secrets_file))
+    backend = LocalBackend(Site(address_of(target)), origin.here(), keys=read_keys_file(secrets_file))
     survey = backend.survey(
         Question(
             search,
@@ -319,7 +317,7 @@ def rotate(
         raise UsageError("There is no token of this name, id or account that can be rotated.")
     if not survey.remaining:
         return Rotations(resume, left_out=survey.obstacles)
-    _refuse(survey.plan.guards if survey.plan else (), allow)
+    refuse(survey.plan.guards if survey.plan else (), allow)
     delivery.check([new_token(one.rotation) for one in survey.remaining if one.rotation and one.makes_token])
     if resume is not None:
         check_deliveries(resume, survey.planned_at, survey.remaining)
@@ -347,54 +345,8 @@ def install_journal(target: str | Address, *, allow: Collection[str] = ()) -> No
     Raises:
         TokensError: see `tokens.errors`; nothing was changed.
     """
-    _check_allow(allow, "journal.install")
-    setup.install(_address(target), allow)
-
-
-def _address(target: str | Address) -> Address:
-    if isinstance(target, Address):
-        return target
-    # Of any other word the command line's message would say what it takes there.
-    is_url = isinstance(target, str) and target.startswith(("postgresql://", "postgres://"))
-    found = parse_target(target, {}) if is_url else None
-    if not isinstance(found, DatabaseTarget):
-        raise UsageError("From Python a target is postgresql://USER@HOST:PORT/DBNAME, or an Address.")
-    return found.address
-
-
-def _refuse(words: Sequence[str], allow: Collection[str]) -> None:
-    """As `tokens.change.notes.refuse_guarded`, in words of Python."""
-    forbidden = [word for word in words if word not in allow]
-    if forbidden:
-        raise Refused(
-            f"Refused because of {' and '.join(forbidden)}: the notes of the plan say why; to do it all the same use "
-            f"allow={tuple(words)}"
-        )
-
-
-def _check_allow(allow: Collection[str], *tasks: str) -> None:
-    """Raises UsageError for a word that allows nothing in any of these tasks."""
-    known = list(dict.fromkeys(word for task in tasks for word in GUARDS[task]))
-    if isinstance(allow, str) or not isinstance(allow, Collection):
-        raise UsageError(f"allow takes a collection of words, such as ('past',), not {shortened(repr(allow))}.")
-    for word in allow:
-        if word not in known:
-            near = meant(word, known) if isinstance(word, str) else ""
-            raise UsageError(f"allow takes {', '.join(known)}, not {shortened(repr(word))}{near}.")
-
-
-def _check_type(name: str, value: object, wanted: type) -> None:
-    if not isinstance(value, wanted):
-        raise UsageError(f"{name} takes a {wanted.__name__}, not {shortened(repr(value))}.")
-
-
-def _check_number(name: str, number: int, what: str, most: int = LARGEST) -> None:
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
-        raise UsageError(f"{name} takes {what}, not {shortened(repr(number))}.")
-
-
-def _check_run(run: int) -> None:
-    _check_number("A run", run, "its number in the journal")
+    check_allow(allow, "journal.install")
+    setup.install(address_of(target), allow)
 
 
 def _begun(

@@ -1,0 +1,61 @@
+"""What a caller from Python gives, looked at before anything is done: each is a UsageError where it can be nothing."""
+
+from collections.abc import Collection, Sequence
+
+from tokens.address import Address
+from tokens.commands.options.handling import GUARDS
+from tokens.errors import Refused, UsageError, shortened
+from tokens.spelling import meant
+from tokens.targets.target import DatabaseTarget, parse_target
+
+LARGEST = 2**63 - 1
+
+
+def address_of(target: str | Address) -> Address:
+    """The database that is meant; UsageError for what is none."""
+    if isinstance(target, Address):
+        return target
+    # Of any other word the command line's message would say what it takes there.
+    is_url = isinstance(target, str) and target.startswith(("postgresql://", "postgres://"))
+    found = parse_target(target, {}) if is_url else None
+    if not isinstance(found, DatabaseTarget):
+        raise UsageError("From Python a target is postgresql://USER@HOST:PORT/DBNAME, or an Address.")
+    return found.address
+
+
+def refuse(words: Sequence[str], allow: Collection[str]) -> None:
+    """Raise Refused for guards, by their words, that `allow` does not name; nothing has been changed."""
+    forbidden = [word for word in words if word not in allow]
+    if forbidden:
+        raise Refused(
+            f"Refused because of {' and '.join(forbidden)}: the notes of the plan say why; to do it all the same use "
+            f"allow={tuple(words)}"
+        )
+
+
+def check_allow(allow: Collection[str], *tasks: str) -> None:
+    """Raise UsageError for a word that allows nothing in any of these tasks."""
+    known = list(dict.fromkeys(word for task in tasks for word in GUARDS[task]))
+    if isinstance(allow, str) or not isinstance(allow, Collection):
+        raise UsageError(f"allow takes a collection of words, such as ('past',), not {shortened(repr(allow))}.")
+    for word in allow:
+        if word not in known:
+            near = meant(word, known) if isinstance(word, str) else ""
+            raise UsageError(f"allow takes {', '.join(known)}, not {shortened(repr(word))}{near}.")
+
+
+def check_type(name: str, value: object, wanted: type) -> None:
+    """Raise UsageError for the value of an argument that is of another type."""
+    if not isinstance(value, wanted):
+        raise UsageError(f"{name} takes a {wanted.__name__}, not {shortened(repr(value))}.")
+
+
+def check_number(name: str, number: int, what: str, most: int = LARGEST) -> None:
+    """Raise UsageError for what is no whole number from 1 to `most`; `what` says what the argument takes."""
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
+        raise UsageError(f"{name} takes {what}, not {shortened(repr(number))}.")
+
+
+def check_run(run: int) -> None:
+    """Raise UsageError for what can be the number of no run."""
+    check_number("A run", run, "its number in the journal")
