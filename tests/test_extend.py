@@ -194,7 +194,7 @@ Plan to extend the expiration date of 16 tokens on {instance.named}
 | service-account   | 6        |
 
 Left out: 4 active impersonation, 5 expired personal, 3 revoked personal \
-(--kind and --state active,expired,revoked take them in).
+(--kind personal,impersonation,service-account,other and --state active,expired,revoked take them in).
 
 | From            | To              | Tokens   |
 |-----------------|-----------------|----------|

@@ -205,6 +205,8 @@ def test_tables_of_another_revision_than_they_say_are_refused_with_a_way_out(ins
     execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '3'")
     with pytest.raises(Refused, match=r"says revision 3, and its tables are of another one, .* DROP SCHEMA token_task"):
         setup.install(installed)
+    with pytest.raises(Refused, match=r"says revision 3, .* DROP SCHEMA token_task"):
+        setup.uninstall(installed)
     execute(installed, "DROP SCHEMA token_tasks CASCADE")
     assert setup.install(installed).before is None
 
@@ -250,6 +252,27 @@ def test_who_may_not_read_the_journal_makes_no_change_without_it(keeper: Address
         'GRANT SELECT ON ALL TABLES IN SCHEMA token_tasks TO "Night Keeper"',
     )
     assert beginning.begin_unrecorded(keeper, RunKind.EXTEND).run is None
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE token_tasks.alembic_version SET version_num = '99'", "revision 99, which this version"),
+        ("DELETE FROM token_tasks.alembic_version", "does not say its revision"),
+        ("CREATE RULE r AS ON INSERT TO token_tasks.runs DO ALSO NOTHING", "rule r belongs to token_tasks.runs"),
+    ],
+)
+def test_where_nobody_knows_what_a_journal_demands_no_change_is_made_without_it(
+    installed: Address, statement: str, said: str
+) -> None:
+    execute(installed, statement)
+    with pytest.raises(Refused, match=said):
+        beginning.begin_unrecorded(installed, RunKind.EXTEND)
+
+
+def test_an_older_journal_demands_nothing(gitlab_database: Address) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, revision="3")
+    assert beginning.begin_unrecorded(gitlab_database, RunKind.EXTEND).run is None
 
 
 def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab_database: Address) -> None:

@@ -361,7 +361,8 @@ def test_impersonation_tokens_are_listed_and_what_is_left_out_is_said_in_a_pipe_
     rows, told = said("--kind", "impersonation")
     assert (len(rows), told) == (
         2,
-        "Left out: 1 active personal, 1 expired personal (--kind and --state active,expired take them in).\n",
+        "Left out: 1 active personal, 1 expired personal "
+        "(--kind personal,impersonation and --state active,expired take them in).\n",
     )
 
 

@@ -162,7 +162,7 @@ def test_a_plan_of_one_person_is_carried_out_by_another_and_its_notes_are_those_
         "NOTE: 1 token was used within the last 24 hours, of 1 owner: what uses them stops at once: 1." in done.stdout
     )
     assert complaints(done) == [
-        "2 tokens were changed or revoked by then, or were gone, and were left alone. "
+        "2 tokens were changed or revoked by then, or were gone or another's, and were left alone. "
         "→ to see them: gitlab-tokens history --run 1"
     ]
     assert "Revoked 2 of 4 tokens in " in done.stdout

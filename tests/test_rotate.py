@@ -381,6 +381,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
         (["--token", NAME, *yes, "--expires-in", "soon"], 2, "--expires-in takes"),
         (["--token", NAME, *yes, "--grace", "0d"], 2, "--grace takes"),
         (["--token", NAME, *yes, "--kind", "robots"], 2, "--kind takes"),
+        (["--token", NAME, *yes, "--kind", "other"], 2, 'group or service-account, not "other".'),
         (["--token", "", *yes], 2, "was given nothing"),
         (["--token", "no such token", *yes], 2, "There is no token"),
         (["--service-account", "nobody", *yes], 2, "nobody"),

@@ -224,6 +224,18 @@ def test_a_successor_that_nobody_has_replaces_nothing_whoever_asks(
     assert (one.unfinished_run is None) == (state == "done")
 
 
+def test_a_successor_that_has_got_the_id_of_one_that_nobody_had_is_one(
+    gitlab_database_at: Callable[[str], Address],
+) -> None:
+    address = gitlab_database_at(WITH_JOURNAL)
+    old, _ = undelivered(address)
+    assert not any(seen_by(address, old).values())
+    # After a restore of GitLab's tables alone GitLab itself has rotated the token.
+    execute(address, "UPDATE token_tasks.rotations SET changed_at = '2026-01-01 00:00+00'")
+    execute(address, "UPDATE personal_access_tokens SET created_at = '2026-01-02'")
+    assert all(seen_by(address, old).values())
+
+
 def test_a_run_holds_nothing_up_whose_successor_does_not_work(gitlab_database_at: Callable[[str], Address]) -> None:
     address = gitlab_database_at(WITH_JOURNAL)
     old, new = undelivered(address)

@@ -152,6 +152,11 @@ def test_a_change_contradicts_itself_nowhere() -> None:
         (tokens.Selection, {"expires": (), "last_used_before": "soon"}, "last_used_before takes a date, not 'soon'"),
         (tokens.Selection, {"expires": (), "created_after": datetime.now(UTC)}, "created_after takes a date"),
         (tokens.Selection, {"expires": (), "users": ("a\0b",)}, "the character NUL"),
+        (tokens.Selection, {"expires": (), "users": "root"}, "users takes several texts, not 'root'"),
+        (tokens.Selection, {"expires": (), "kinds": ""}, "kinds takes several of Kind"),
+        (tokens.Selection, {"expires": (SOON,)}, "expires takes several of DateRange or None"),
+        (tokens.DateRange, {"first": "a", "last": "b"}, "DateRange takes two of ExpirationDate, not 'a'"),
+        (tokens.store, {"target": "postgresql://x", "plan": 5}, "plan takes a Plan, not 5"),
         (tokens.analyze, {"target": 5}, "a target is postgresql://"),
         (tokens.plan, {"target": "postgresql://x", "selection": None}, "selection takes a Selection, not None"),
         (

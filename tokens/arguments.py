@@ -1,6 +1,6 @@
 """What a caller from Python gives, looked at before anything is done: each is a UsageError where it can be nothing."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tokens.address import Address
 from tokens.commands.options.handling import GUARDS
@@ -36,7 +36,7 @@ def refuse(words: Sequence[str], allow: Collection[str]) -> None:
 def check_allow(allow: Collection[str], *tasks: str) -> None:
     """Raise UsageError for a word that allows nothing in any of these tasks."""
     known = list(dict.fromkeys(word for task in tasks for word in GUARDS[task]))
-    if isinstance(allow, str) or not isinstance(allow, Collection):
+    if isinstance(allow, str | Mapping) or not isinstance(allow, Collection):
         raise UsageError(f"allow takes a collection of words, such as ('past',), not {shortened(repr(allow))}.")
     for word in allow:
         if word not in known:

@@ -10,3 +10,8 @@ def counted(number: int, one: str, several: str = "") -> str:
     ('1 bot loses', '2 bots lose')
     """
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def them(number: int) -> str:
+    """What stands for things of this number: it, or them."""
+    return "it" if number == 1 else "them"

@@ -199,7 +199,10 @@ class DateRange:
     from_now: bool = field(default=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Raises UsageError for days that end before they begin."""
+        """Raises UsageError for days that end before they begin, and for what is no day."""
+        for day in (self.first, self.last):
+            if not isinstance(day, ExpirationDate):
+                raise UsageError(f"DateRange takes two of ExpirationDate, not {shortened(repr(day))}.")
         if self.last < self.first:
             raise UsageError(f"{self.first}..{self.last} ends before it begins.")
 
@@ -263,13 +266,23 @@ class Selection:
         """Raises UsageError for what would choose nothing, or fail in the database, and can be no choice."""
         for name, wanted in (("kinds", Kind), ("states", State), ("owner_states", OwnerState), ("others", OtherKind)):
             given = getattr(self, name)
-            several = isinstance(given, Collection) and all(isinstance(one, wanted) for one in given)
+            several = (
+                isinstance(given, Collection)
+                and not isinstance(given, str)
+                and all(isinstance(one, wanted) for one in given)
+            )
             if given is not None and not several:
                 raise UsageError(f"{name} takes several of {wanted.__name__}, not {shortened(repr(given))}.")
         for name in ("last_used_before", "last_used_after", "created_before", "created_after"):
             day = getattr(self, name)
             if day is not None and (isinstance(day, datetime) or not isinstance(day, date)):
                 raise UsageError(f"{name} takes a date, not {shortened(repr(day))}.")
+        if not all(one is None or isinstance(one, DateRange) for one in self.expires):
+            raise UsageError(f"expires takes several of DateRange or None, not {shortened(repr(self.expires))}.")
+        for name in ("users", "groups", "projects", "scopes"):
+            given = getattr(self, name)
+            if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+                raise UsageError(f"{name} takes several texts, not {shortened(repr(given))}.")
         texts = (self.name or "", *self.users, *self.groups, *self.projects, *self.scopes)
         if any("\0" in text for text in texts):
             raise UsageError("No name has the character NUL, which PostgreSQL cannot hold.")

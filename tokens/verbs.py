@@ -197,6 +197,7 @@ def store(
         TokensError: see `tokens.errors`.
     """
     address = address_of(target)
+    check_type("plan", plan, Plan)
     check_reason(reason)
     check_allow(allow, *CHANGES)
     refuse(guards(plan.notes), allow)

@@ -5955,9 +5955,11 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
         WHERE r.chain IS NOT NULL
           AND (
             r.id = $1
-            OR r.id = (SELECT max(o.id) FROM token_tasks.runs o WHERE o.id <> $1 AND o.chain IS NOT NULL)
-            OR GREATEST(r.heartbeat_at, r.finished_at, r.withdrawn_at) >= (
-              SELECT e.written_at FROM token_tasks.entries e WHERE e.run_id = 0 ORDER BY e.number DESC LIMIT 1
+            OR concat('run ', r.id, ' ', encode(r.chain, 'hex')) NOT IN (
+              SELECT one.line
+              FROM token_tasks.entries e
+              CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
+              WHERE e.run_id = 0
             )
           )
       ) one
@@ -6104,14 +6106,11 @@ WITH unlocked AS MATERIALIZED (
       CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
       JOIN public.personal_access_tokens t ON t.id = wanted.id
       WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
-      AND created_at <= (
-        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $5
-      )
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     ), kept AS (
       INSERT INTO token_tasks.notices (run_id, position, token_ids, expire_notification_delivered, after_expiry_notification_delivered, seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at)
-      SELECT CAST($6 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id), array_agg(t.seven_days_notification_sent_at ORDER BY t.id), array_agg(t.thirty_days_notification_sent_at ORDER BY t.id), array_agg(t.sixty_days_notification_sent_at ORDER BY t.id)
+      SELECT CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.expire_notification_delivered ORDER BY t.id), array_agg(t.after_expiry_notification_delivered ORDER BY t.id), array_agg(t.seven_days_notification_sent_at ORDER BY t.id), array_agg(t.thirty_days_notification_sent_at ORDER BY t.id), array_agg(t.sixty_days_notification_sent_at ORDER BY t.id)
       FROM unlocked t
       WHERE (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL)
       GROUP BY t.position
@@ -6235,14 +6234,11 @@ WITH found AS MATERIALIZED (
     INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT id, entries, written, chain FROM entered;
 
--- extend, undo, apply, remove
+-- extend, remove
 SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
-      AND expires_at IS NOT DISTINCT FROM CAST($2 AS date)
-      AND created_at <= (
-        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $3
-      );
+      AND expires_at IS NOT DISTINCT FROM CAST($2 AS date);
 
 -- extend, undo, apply, remove, rotate, revoke
 UPDATE token_tasks.runs r
@@ -6634,7 +6630,7 @@ SELECT m.id, m.user_id, m.expires_at::text AS expires_at
       )
     ORDER BY m.id;
 
--- undo, remove
+-- undo
 WITH unlocked AS MATERIALIZED (
       SELECT t.id, chunk.position, chunk.new
       FROM unnest(
@@ -6801,6 +6797,15 @@ UPDATE public.members m
       GROUP BY id
     ) back
     WHERE m.id = back.id;
+
+-- undo, apply
+SELECT count(*) AS tokens
+    FROM public.personal_access_tokens
+    WHERE id = ANY(CAST($1 AS bigint[]))
+      AND expires_at IS NOT DISTINCT FROM CAST($2 AS date)
+      AND created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $3
+      );
 
 -- extend
 COPY (
@@ -7538,6 +7543,24 @@ WITH replaced AS MATERIALIZED (
         WHERE line.revoked IS NOT TRUE
       )
     ORDER BY t.id;
+
+-- remove
+WITH unlocked AS MATERIALIZED (
+      SELECT t.id, chunk.position, chunk.new
+      FROM unnest(
+        CAST($1 AS bigint[]), CAST($2 AS date[]), CAST($3 AS date[]), CAST($4 AS text[])
+      ) AS chunk (position, old, new, ids)
+      CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
+      JOIN public.personal_access_tokens t ON t.id = wanted.id
+      WHERE t.expires_at IS NOT DISTINCT FROM chunk.old
+      ORDER BY t.id
+      FOR NO KEY UPDATE OF t SKIP LOCKED
+    )
+    UPDATE public.personal_access_tokens t
+    SET expires_at = unlocked.new
+    FROM unlocked
+    WHERE t.id = unlocked.id
+    RETURNING t.id;
 
 -- list
 DECLARE "stream_1" CURSOR FOR 
@@ -8695,15 +8718,12 @@ WITH unlocked AS MATERIALIZED (
       JOIN public.personal_access_tokens t ON t.id = wanted.id
       WHERE t.revoked IS NOT TRUE
         AND t.expires_at IS NOT DISTINCT FROM chunk.old
-      AND created_at <= (
-        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $5
-      )
       ORDER BY t.id
       FOR NO KEY UPDATE OF t SKIP LOCKED
     ), kept AS (
       INSERT INTO token_tasks.revocations (run_id, position, token_ids, revoked, updated_at, revoked_at)
       SELECT
-        CAST($6 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
+        CAST($5 AS bigint), t.position, array_agg(t.id ORDER BY t.id), array_agg(t.revoked ORDER BY t.id),
         array_agg(t.updated_at ORDER BY t.id), CAST(now() AT TIME ZONE 'UTC' AS timestamp)
       FROM unlocked t
       GROUP BY t.position
@@ -8718,10 +8738,7 @@ WITH unlocked AS MATERIALIZED (
 SELECT count(*) AS tokens
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST($1 AS bigint[]))
-      AND revoked IS TRUE
-      AND created_at <= (
-        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
-      );
+      AND revoked IS TRUE;
 
 -- undo
 DECLARE "stream_1" CURSOR FOR 

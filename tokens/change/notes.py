@@ -6,7 +6,7 @@ from enum import Enum
 
 from tokens.change.change import Move
 from tokens.change.facts import Facts
-from tokens.counts import counted
+from tokens.counts import counted, them
 from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, what_it_does
@@ -298,11 +298,10 @@ def doomed(bots: int, clean_up: CleanUp | None) -> Note:
     """The note on the bots that GitLab deletes because of a change."""
     if clean_up is None:
         return Note(Concern.DOOMED, "", 0)
-    text = f"{counted(bots, 'bot loses', 'bots lose')} by this change what keeps {'it' if bots == 1 else 'them'}"
+    text = f"{counted(bots, 'bot loses', 'bots lose')} by this change what keeps {them(bots)}"
     if clean_up.takes_undated:
         text += f" ({FAULTY}{'' if clean_up.certain else ', which this may be,'} keeps none for a token without a date)"
-    them = "it" if bots == 1 else "them"
-    text += f": at 00:00 UTC {what_it_does(clean_up, bots)}, and no undo brings {them} back."
+    text += f": at 00:00 UTC {what_it_does(clean_up, bots)}, and no undo brings {them(bots)} back."
     return Note(Concern.DOOMED, text, bots)
 
 

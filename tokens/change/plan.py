@@ -141,8 +141,8 @@ class Plan:
 
     `chunks` hold exactly the tokens that the selection found when the plan was made, in the order in which they are
     changed. `memberships` and `notices` are how the run treats what belongs to them, None and False where there is
-    nothing to do. `undoes` is the run whose old values are put back. `release` is GitLab's version, or
-    what the database tells of it.
+    nothing to do. `undoes` is the run whose old values are put back, and `stored` the run that the journal has it under
+    where it was read from there. `release` is GitLab's version, or what the database tells of it.
     """
 
     kind: RunKind
@@ -154,7 +154,13 @@ class Plan:
     memberships: MembershipRule | None = None
     notices: bool = False
     undoes: int | None = None
+    stored: int | None = None
     release: str | None = None
+
+    @property
+    def planned_in(self) -> int | None:
+        """The run in which its tokens were chosen; None where that is just now."""
+        return self.undoes or self.stored
 
     @property
     def is_undo(self) -> bool:

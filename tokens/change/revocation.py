@@ -12,7 +12,7 @@ from tokens.change.change import Change, Move
 from tokens.change.facts import BLOCKED, CHOSEN
 from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, counts_of, read_row, selected
 from tokens.change.notes import Concern, Note, doomed, first_of, maintenance, superseded_note
-from tokens.counts import counted
+from tokens.counts import counted, them
 from tokens.database import Connection
 from tokens.gitlab.inactive_bots import CleanUp, what_it_does
 from tokens.gitlab.kind import TODAY, WORKS
@@ -270,8 +270,7 @@ def _last_of_bots(ends: Ends, policy: Policy, clean_up: CleanUp | None) -> Note:
     first = (policy.today + (policy.inactive_days + 1)).beside(policy.today)
     text = (
         f"{counted(ends.last_of_bots, 'bot loses its', 'bots lose their')} last active token: on {first} at the "
-        f"earliest {what_it_does(clean_up, ends.last_of_bots)}, and no undo brings "
-        f"{'it' if ends.last_of_bots == 1 else 'them'} back then."
+        f"earliest {what_it_does(clean_up, ends.last_of_bots)}, and no undo brings {them(ends.last_of_bots)} back then."
     )
     return Note(Concern.LAST_OF_BOT, text, ends.last_of_bots)
 

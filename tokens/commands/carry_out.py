@@ -143,7 +143,7 @@ def _conclude(
         report.say(f"Recounted: {course.recounted:,} of {tokens} {_wanted(course.plan, course.tokens)}.")
     if run is not None:
         report.say(f"Recorded as run {run}.{next_steps.to_take_back(run, kind, reversible=reversible)}")
-    left = list(_left(end, course.recounted, revokes=course.plan.change.revokes))
+    left = list(_left(end, course.recounted, course.plan))
     if not left:
         return DONE
     listed = to_type("to see them", "history", "--run", run) if run is not None else ""
@@ -160,8 +160,9 @@ def _wanted(plan: Plan, tokens: int) -> str:
     return f"{have_their} old date again" if plan.is_undo else f"{have_their} new date"
 
 
-def _left(end: Finished, recounted: int | None, *, revokes: bool) -> Iterator[str]:
-    """What the run has not done, and why, as clauses; `revokes` is whether it was about revocations."""
+def _left(end: Finished, recounted: int | None, plan: Plan) -> Iterator[str]:
+    """What the run has not done of its plan, and why, as clauses."""
+    revokes = plan.change.revokes
     if recounted is not None and recounted < end.changed:
         kept = "stay so" if revokes else "keep their new date"
         yield f"{counted(end.changed - recounted, 'token')} did not {kept}, so something else changes them"
@@ -169,7 +170,9 @@ def _left(end: Finished, recounted: int | None, *, revokes: bool) -> Iterator[st
         were = "was" if end.changed_meanwhile == 1 else "were"
         tokens = counted(end.changed_meanwhile, "token")
         other = f"{were} changed or revoked by then" if revokes else "had another date by then"
-        yield f"{tokens} {other}, or {were} gone, and {were} left alone"
+        # Of a plan from before, since which GitLab may have given ids out again.
+        renumbered = "" if plan.planned_in is None else " or another's"
+        yield f"{tokens} {other}, or {were} gone{renumbered}, and {were} left alone"
     if end.locked:
         were = "was" if end.locked == 1 else "were"
         yield f"{counted(end.locked, 'token')} {were} held by another session to the end"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tokens.counts import them
 from tokens.gitlab.membership import FIRST_END
 
 Version = tuple[int, int, float]
@@ -75,10 +76,9 @@ def clean_up(exact: str | None, estimate: str | None) -> CleanUp | None:
 
 def what_it_does(clean_up: CleanUp, bots: int = 2) -> str:
     """What becomes of the bots that it takes, of this number, as a clause."""
-    them, their = ("it", "its") if bots == 1 else ("them", "their")
-    does = f"GitLab deletes {them} with {their} tokens"
+    does = f"GitLab deletes {them(bots)} with {'its' if bots == 1 else 'their'} tokens"
     if clean_up.may_block:
-        does += f" (or blocks {them}, where its feature flag {BLOCKING_FLAG} is off)"
+        does += f" (or blocks {them(bots)}, where its feature flag {BLOCKING_FLAG} is off)"
     return does
 
 

@@ -31,9 +31,11 @@ UNLESS_KNOWN = """ AND EXISTS (
 
 # Made by a run that has stopped, or is under way: nobody is known to have its secret.
 UNDELIVERED = """
-          SELECT r.successor_id
+          SELECT s.id
           FROM token_tasks.rotations r
-          WHERE r.state IN ('created', 'verified', 'delivering') AND r.successor_id IS NOT NULL
+          JOIN public.personal_access_tokens s
+            ON s.id = r.successor_id AND s.created_at <= r.changed_at AT TIME ZONE 'UTC'
+          WHERE r.state IN ('created', 'verified', 'delivering')
 """
 
 KNOWS = """

@@ -141,3 +141,4 @@ def _lose(connection: Connection, other: Any) -> None:
     why = "the process is dead" if is_dead(other.process) else f"no sign of life for {other.silence:.0f} seconds"
     connection.execute(END_ATTEMPT, run=other.id, attempt=attempt, why=why)
     chain.enter(connection, other.id, ends=[attempt])
+    chain.close(connection, other.id)

@@ -138,13 +138,13 @@ def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> 
     Raises:
         DatabaseError: see `tokens.errors`.
         FourEyes: with what to do instead.
-        Refused: there is a journal that this role may not read, so that nobody knows whether it takes two.
+        JournalOutdated, JournalUntrusted, Refused: there is a journal that cannot be read, so that nobody knows whether
+            it takes two.
     """
     if four_eyes:
         raise settings.alone(kind, by_configuration=True)
     with database.reading(address) as connection:
-        installation.check_readable(connection)
-        if installation.readable_revision(connection) == installation.REVISION:
+        if installation.has_settings(connection):
             settings.check_alone(connection, kind)
 
 

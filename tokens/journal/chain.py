@@ -13,8 +13,8 @@ version has stored (`runs.chain` is NULL) before it is sealed.
 An entry is numbered text, a line for each row: the part, the key (or several keys, between commas, whose rows are
 equal), and the SHA-256 of the row as JSON, `-` where the row is gone. Its own chain is the SHA-256 of the chain before
 it, its run, number and time, and that text. The journal's own chain, of run 0, has the settings, and the chain that
-each run had when it was stored, when it ended, and when another was stored after signs of its life; so no run can go
-without a trace, nor what it did.
+each run had when it was stored, and when it ended. With each run that is stored it gets what others have come to by
+then, too; so no run can go without a trace, nor what it did.
 
 Left out are what says nothing of what was done: signs of life (`heartbeat_at`), and the revision of the tables.
 """
@@ -243,13 +243,16 @@ CHAIN_OF_RUN = """SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', enco
         FROM token_tasks.runs r
         WHERE r.chain IS NOT NULL"""
 
-# What a run that is stored has by then, and the others that were at work since the last entry, or stored before it.
+# What a run that is stored has by then, and what others have that the journal's own chain has not: one that is under
+# way, and one whose end met another that was just being stored. Both sides of NOT IN are whole lines.
 CHAINS = f"""{CHAIN_OF_RUN}
           AND (
             r.id = %(run)s
-            OR r.id = (SELECT max(o.id) FROM token_tasks.runs o WHERE o.id <> %(run)s AND o.chain IS NOT NULL)
-            OR GREATEST(r.heartbeat_at, r.finished_at, r.withdrawn_at) >= (
-              SELECT e.written_at FROM token_tasks.entries e WHERE e.run_id = 0 ORDER BY e.number DESC LIMIT 1
+            OR concat('run ', r.id, ' ', encode(r.chain, 'hex')) NOT IN (
+              SELECT one.line
+              FROM token_tasks.entries e
+              CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
+              WHERE e.run_id = 0
             )
           )"""  # noqa: S608 - a constant
 

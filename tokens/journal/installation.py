@@ -185,11 +185,27 @@ def check_trust(connection: Connection) -> None:
         raise
 
 
-def check_readable(connection: Connection) -> None:
-    """Refuse a role that may not read a journal that is there; without one there is nothing to refuse."""
-    standing = read_standing(connection)
-    if standing.installed:
-        _check_privileges(standing, reading=True)
+def has_settings(connection: Connection) -> bool:
+    """Whether there is a journal that may demand something of who changes tokens, as it can from revision 4 on.
+
+    One that somebody else has planted demands nothing.
+
+    Raises:
+        JournalOutdated, JournalUntrusted, Refused: there is one, and what it demands cannot be known.
+    """
+    try:
+        check(connection, reading=True)
+    except JournalMissing:
+        return False
+    except JournalUntrusted as fault:
+        if fault.planted:
+            return False
+        raise
+    except JournalOutdated:
+        if _read_revision(connection) == UNKNOWN:
+            raise
+        return False
+    return True
 
 
 def _of_another_version(revision: str) -> Refused:

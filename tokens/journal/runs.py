@@ -70,6 +70,13 @@ PENDING = """
     ORDER BY CASE WHEN CAST(%(backwards)s AS boolean) THEN -c.position ELSE c.position END
 """
 
+# A token that was made after its run was planned is another one that has got its id, as after a restore of GitLab's
+# tables. The clock of the machine that made it may be ahead of the database's.
+IS_PLANNED_ONE = """created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = %(planned)s
+      )"""
+"""Whether a token is the one that the run `planned` has chosen, as SQL."""
+
 AS_REVOKED = "(t.revoked IS TRUE AND t.updated_at = n.revoked_at)"
 """Whether nobody has touched a token `t` since a run revoked it, by the row `n` of `token_tasks.revocations`."""
 
@@ -228,6 +235,7 @@ def read_plan(connection: Connection, stored: StoredRun) -> Plan:
         memberships=stored.memberships,
         notices=stored.notices,
         undoes=stored.undoes,
+        stored=stored.id,
     )
 
 

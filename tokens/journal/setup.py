@@ -29,7 +29,6 @@ STATEMENT_TIMEOUT = "10min"
 
 RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
 
-# What the revisions of the journal differ in.
 TABLES_OWNER = """
     SELECT quote_ident(pg_get_userbyid(c.relowner)) AS owner, pg_has_role(c.relowner, 'MEMBER') AS is_ours
     FROM pg_catalog.pg_class c
@@ -55,6 +54,7 @@ TAKE_OVER = """
     ORDER BY o.kind, o.name
 """
 
+# What the revisions of the journal differ in.
 SHAPE = """
     SELECT
       COALESCE(array_agg(CAST(c.relname AS text)) FILTER (WHERE c.relname <> 'alembic_version'), '{}') AS tables,
@@ -251,7 +251,11 @@ def runs_to_forget(address: Address) -> int | None:
         if not standing.installed:
             return None
         _check_ownership(connection, state, standing)
-        check(connection)
+        try:
+            check(connection)
+        except JournalOutdated:
+            _check_shape(connection, read_revision(connection))
+            raise
         check_idle(connection)
         return int(connection.row(RUNS).runs)
 

@@ -332,7 +332,14 @@ FOREIGN = """
 
 
 class JournalUntrusted(Refused):
-    """Somebody else owns the journal or a part of it, or something belongs to it that would run as this role."""
+    """Somebody else owns the journal or a part of it, or something belongs to it that would run as this role.
+
+    `planted` is whether it has another owner, so that nobody knows whether it is a journal of ours at all.
+    """
+
+    def __init__(self, message: str, *, planted: bool = False) -> None:
+        super().__init__(message)
+        self.planted = planted
 
 
 def check(connection: Connection) -> None:
@@ -354,7 +361,8 @@ def check(connection: Connection) -> None:
         else f"find out who did that, then as the owner run: {found.cure}"
     )
     raise JournalUntrusted(
-        f"The journal is not used: {found.what}{more}, so somebody else's code could run as this role; {cure}"
+        f"The journal is not used: {found.what}{more}, so somebody else's code could run as this role; {cure}",
+        planted=found.owned,
     )
 
 

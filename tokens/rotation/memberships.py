@@ -50,7 +50,8 @@ RESTORE = """
       AND NOT EXISTS (
         SELECT
         FROM token_tasks.rotations other
-        JOIN public.personal_access_tokens s ON s.id = other.successor_id
+        JOIN public.personal_access_tokens s
+          ON s.id = other.successor_id AND s.created_at <= other.changed_at AT TIME ZONE 'UTC'
         WHERE s.user_id = m.user_id
           AND s.revoked IS NOT TRUE
           AND s.id IS DISTINCT FROM p.successor_id

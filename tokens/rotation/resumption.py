@@ -15,7 +15,7 @@ from tokens.gitlab.kind import TODAY, State
 from tokens.gitlab.needs import ROTATE
 from tokens.journal import installation
 from tokens.journal.installation import RunState
-from tokens.journal.runs import PLANNED_AT
+from tokens.journal.runs import IS_PLANNED_ONE, PLANNED_AT
 from tokens.rotation.candidate import Candidate, read_candidates
 from tokens.rotation.new_owner import of_journal
 from tokens.rotation.plan import Rotation, RotationPlan
@@ -25,16 +25,13 @@ PLANNED = f"SELECT {PLANNED_AT} AS planned_at FROM token_tasks.runs r WHERE r.id
 
 RUN = "SELECT r.kind, r.state FROM token_tasks.runs r WHERE r.id = %(run)s"
 
-# A token that was made after the run was planned is another one that has got its id, as after a restore of GitLab's
-# tables. The clock of the machine that made it may be ahead of the database's.
-ROTATED = """t.id IN (SELECT p.token_id FROM token_tasks.rotations p WHERE p.run_id = %(run)s)
-      AND t.created_at <= (
-        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = %(run)s
-      )"""
+ROTATED = f"""t.id IN (SELECT p.token_id FROM token_tasks.rotations p WHERE p.run_id = %(planned)s)
+      AND t.{IS_PLANNED_ONE}"""  # noqa: S608 - a constant
 
 ROTATIONS = f"""
     SELECT
-      p.token_id, p.successor_id, p.state,
+      p.token_id, p.state,
+      CASE WHEN s.id IS NULL OR s.created_at <= p.changed_at AT TIME ZONE 'UTC' THEN p.successor_id END AS successor_id,
       p.new_expires_at::text AS expires_at, p.grace_until::text AS grace_until,
       p.new_owner_id, u.username AS new_owner,
       COALESCE(s.revoked IS NOT TRUE AND (s.expires_at IS NULL OR s.expires_at > {TODAY}), false) AND s.id IS NOT NULL
@@ -68,7 +65,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True)
 class Resumption:
-    """One rotation that is not done. `rotation` is None where the old token is gone."""
+    """One rotation that is not done. `rotation` is None where the old token is gone.
+
+    `successor_id` is None, too, where another token has got the successor's id since.
+    """
 
     token_id: int
     stage: Stage
@@ -111,7 +111,7 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
             raise UsageError(f"Run {run} is no rotation but {stored.kind}.{on}")
         if stored.state == RunState.DONE:
             raise UsageError(f"Run {run} is complete: nothing is left of it to resume.")
-        candidates = {one.id: one for one in read_candidates(connection, schema, ROTATED, {"run": run})}
+        candidates = {one.id: one for one in read_candidates(connection, schema, ROTATED, {"planned": run})}
         return tuple(_resumptions(connection.rows(ROTATIONS, run=run), candidates))
 
 

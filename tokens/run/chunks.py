@@ -6,6 +6,7 @@ from tokens.change.plan import Chunk, Plan
 from tokens.database import array_literal
 from tokens.gitlab.expiration import quoted
 from tokens.journal.record import ChunkOutcome
+from tokens.journal.runs import IS_PLANNED_ONE
 
 # A row a chunk: its position, its dates and its ids, which are an array as text.
 CHUNKS = """unnest(
@@ -14,16 +15,11 @@ CHUNKS = """unnest(
       CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
       JOIN public.personal_access_tokens t ON t.id = wanted.id"""
 
-# A token that was made after its run was planned is another one that has got its id, as after a restore of GitLab's
-# tables. The clock of the machine that made it may be ahead of the database's.
-IS_PLANNED_ONE = """created_at <= (
-        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = %(planned)s
-      )"""
 
-
-def planned_ones(plan: Plan, run: int | None) -> tuple[str, dict[str, object]]:
-    """IS_PLANNED_ONE as one more condition on tokens of a plan that `run` carries out; nothing for one not recorded."""
-    return ("", {}) if run is None else (f"\n      AND {IS_PLANNED_ONE}", {"planned": plan.undoes or run})
+def planned_ones(plan: Plan) -> tuple[str, dict[str, object]]:
+    """IS_PLANNED_ONE as one more condition on the tokens of a plan; nothing where they were chosen just now."""
+    run = plan.planned_in
+    return ("", {}) if run is None else (f"\n      AND {IS_PLANNED_ONE}", {"planned": run})
 
 
 def values_of(chunks: Sequence[Chunk]) -> dict[str, object]:

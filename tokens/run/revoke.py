@@ -88,7 +88,7 @@ class Revocation:
     def __init__(self, plan: Plan, recorder: Recorder) -> None:
         self._plan = plan
         self._recorder = recorder
-        self._planned, self._planned_in = planned_ones(plan, recorder.run)
+        self._planned, self._planned_in = planned_ones(plan)
 
     def of_all(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
         """The same as `of_unlocked`."""

@@ -17,9 +17,8 @@ from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
-from tokens.journal.runs import StoredRun, read_plan, read_run
+from tokens.journal.runs import IS_PLANNED_ONE, StoredRun, read_plan, read_run
 from tokens.journal.setup import check_usable
-from tokens.run.chunks import IS_PLANNED_ONE
 from tokens.run.undo import READING, is_rotation, notes_on_stored_undo
 from tokens.selection import Condition
 

@@ -18,9 +18,8 @@ from tokens.gitlab.needs import CHANGE, Needs
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
-from tokens.journal.runs import AS_REVOKED, StoredRun, read_reverse, read_run, with_put_back
+from tokens.journal.runs import AS_REVOKED, IS_PLANNED_ONE, StoredRun, read_reverse, read_run, with_put_back
 from tokens.journal.setup import check_usable
-from tokens.run.chunks import IS_PLANNED_ONE
 from tokens.selection import Condition
 
 READING = Needs(reads=CHANGE.reads)

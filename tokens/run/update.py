@@ -112,7 +112,7 @@ class Update:
         self._recorder = recorder
         self._schema = schema
         self._memberships = Memberships(plan, recorder)
-        self._planned, self._planned_in = planned_ones(plan, recorder.run)
+        self._planned, self._planned_in = planned_ones(plan)
 
     @property
     def is_plain(self) -> bool:

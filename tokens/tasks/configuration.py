@@ -154,6 +154,8 @@ def unknown_keys(context: invoke.Context) -> Iterator[str]:
 
 def _found(context: invoke.Context) -> Mapping[str, Any]:
     found = context.config.get("tokens", {})
+    if found is None:  # all of its keys are commented out
+        return {}
     if not isinstance(found, Mapping):
         raise UsageError("tokens in Invoke's configuration must be a map of keys, such as target and targets.")
     return found

@@ -10,7 +10,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.options import values
 from tokens.commands.options.days import days_of
 from tokens.commands.options.handling import allowed
-from tokens.commands.options.selecting import KINDS, selection
+from tokens.commands.options.selecting import KINDS_TO_ROTATE, check_kinds, selection
 from tokens.errors import UsageError
 from tokens.gitlab.api import Endpoint
 from tokens.gitlab.kind import Kind, State
@@ -181,7 +181,7 @@ def _of_people(account: str | None, token: str | None, selecting: Mapping[str, A
         raise UsageError(
             "--new-owner has to know whose tokens: use --user USERNAME, --token NAME or ID, or --ids FILE."
         )
-    kinds = selecting.get("kind") or (KINDS if named else [Kind.PERSONAL.value])
+    kinds = selecting.get("kind") or (KINDS_TO_ROTATE if named else [Kind.PERSONAL.value])
     return {**selecting, "kind": list(kinds)}
 
 
@@ -198,6 +198,7 @@ def _search(
         raise UsageError("--service-account and --user both choose accounts: use one of them.")
     periods = {State.ACTIVE: _days("within", within), State.EXPIRED: _days("expired-within", expired_within)}
     kinds = selecting.get("kind") or [DEFAULT_KIND]
+    check_kinds(kinds, KINDS_TO_ROTATE)
     found = selection(environment, **{**selecting, "kind": kinds}, needs_expires=False)
     if not selecting.get("state"):
         found = replace(found, states=_states(token, periods, _has_criterion(selecting)))

@@ -18,6 +18,7 @@ from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, refu
 from tokens.spelling import meant
 
 KINDS = tuple(kind.value for kind in Kind)
+KINDS_TO_ROTATE = tuple(kind for kind in KINDS if kind != Kind.OTHER)
 OTHER_KINDS = tuple(kind.value for kind in OtherKind)
 STATES = tuple(state.value for state in State)
 OWNER_STATES = tuple(state.value for state in OwnerState)
@@ -145,6 +146,11 @@ def to_report(environment: Environment, **options: Any) -> Selection:
     """The same for a page: every kind, what works and what has expired, unless they are named."""
     found = to_count(environment, **options)
     return found if found.states != EVERY_STATE or options.get("state") else replace(found, states=ALIVE_OR_EXPIRED)
+
+
+def check_kinds(kinds: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse what is none of these kinds, where a task does not know all of them."""
+    _words("kind", kinds, lambda word: _one_of("kind", known, word))
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:
