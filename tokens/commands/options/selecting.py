@@ -149,8 +149,8 @@ def to_report(environment: Environment, **options: Any) -> Selection:
 
 
 def check_kinds(kinds: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse what is none of these kinds, where a task does not know all of them."""
-    _words("kind", kinds, lambda word: _one_of("kind", known, word))
+    """Refuse what is none of these kinds of token, where a task does not know all of them."""
+    _words("kind", kinds, lambda word: word if word in OTHER_KINDS else _one_of("kind", known, word))
 
 
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:
