@@ -6444,9 +6444,12 @@ WITH replaced AS MATERIALIZED (
           AND c.done_at IS NOT NULL
           AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+        AND t.created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
+      )
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE TRUE
-        AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($2 AS date))
+        AND (t.revoked IS NOT TRUE AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(changed.old_expires_at, CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (
           SELECT
@@ -6489,6 +6492,9 @@ WITH changed AS MATERIALIZED (
           AND c.done_at IS NOT NULL
           AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+        AND t.created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
+      )
     )
     SELECT
       count(DISTINCT m.id) FILTER (WHERE NOT stays.needed) AS memberships,
@@ -6566,6 +6572,9 @@ WITH owners AS (
           AND c.done_at IS NOT NULL
           AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+        AND t.created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $4
+      )
       LEFT JOIN public.users u ON u.id = t.user_id
       GROUP BY t.user_id, u.user_type
     )
@@ -7047,7 +7056,9 @@ WITH grouped AS (
       SELECT unnest(c.token_ids)
       FROM token_tasks.chunks c
       WHERE c.run_id = $8 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
-    )
+    ) AND t.created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $8
+      )
       GROUP BY 1, 2, 3, 4
     ), kinds AS MATERIALIZED (
       SELECT t.*, u.user_type, u.state AS owner_state, 
@@ -7177,7 +7188,9 @@ WITH replaced AS MATERIALIZED (
       SELECT unnest(c.token_ids)
       FROM token_tasks.chunks c
       WHERE c.run_id = $1 AND (c.done_at IS NULL OR c.locked IS NOT NULL)
-    )
+    ) AND t.created_at <= (
+        SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $1
+      )
         AND (t.revoked IS NOT TRUE AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > CAST($3 AS date))
         AND COALESCE(CAST($2 AS date), CAST('infinity' AS date)) > COALESCE(t.expires_at, CAST('infinity' AS date))
         AND EXISTS (

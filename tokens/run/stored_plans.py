@@ -22,11 +22,11 @@ from tokens.journal.setup import check_usable
 from tokens.run.undo import READING, is_rotation, notes_on_stored_undo
 from tokens.selection import Condition
 
-STORED_TOKENS = """t.id IN (
+STORED_TOKENS = f"""t.id IN (
       SELECT unnest(c.token_ids)
       FROM token_tasks.chunks c
-      WHERE c.run_id = %(stored_run)s AND (c.done_at IS NULL OR c.locked IS NOT NULL)
-    )"""
+      WHERE c.run_id = %(planned)s AND (c.done_at IS NULL OR c.locked IS NOT NULL)
+    ) AND t.{IS_PLANNED_ONE}"""  # noqa: S608 - a constant
 
 # What is left of the run, but somebody else has changed it.
 CHANGED_SINCE = f"""
@@ -122,7 +122,7 @@ def _notes_on_dates(
     connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
 ) -> tuple[Note, ...]:
     """The notes on what is left of a run that changes dates."""
-    condition = Condition(STORED_TOKENS, {"stored_run": stored.id})
+    condition = Condition(STORED_TOKENS, {"planned": stored.id})
     if stored.state is RunState.PLANNED:
         migration = read_background_migration(connection, schema)
         facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots)
@@ -146,5 +146,5 @@ def _notes_on_revocation(
     """The notes on what is left of a run that revokes. What it has begun was known then."""
     if stored.state is not RunState.PLANNED:
         return notes_on_ends(plan.moves, Ends(), policy, bots)
-    condition = Condition(STORED_TOKENS, {"stored_run": stored.id})
+    condition = Condition(STORED_TOKENS, {"planned": stored.id})
     return notes_on_ends(plan.moves, read_ends(connection, schema, condition, policy, bots), policy, bots)

@@ -102,15 +102,16 @@ OUTLIVES_SINCE = """(
     )"""
 
 # The tokens that an undo changes, each with the date that it had.
-CHANGED_TOKENS = """public.personal_access_tokens t
+CHANGED_TOKENS = f"""public.personal_access_tokens t
       JOIN (
         SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
         FROM token_tasks.chunks c
         CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
         WHERE c.run_id = %(undone_run)s
           AND c.done_at IS NOT NULL
-          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
-      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at"""
+          AND one.id <> ALL (COALESCE(c.left_alone, '{{}}') || COALESCE(c.locked, '{{}}'))
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+        AND t.{IS_PLANNED_ONE}"""  # noqa: S608 - a constant
 
 # The tokens that an undo brings back, each with what it was before.
 REVOKED_TOKENS = f"""public.personal_access_tokens t
@@ -236,7 +237,10 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         since = tuple(
             row.id for row in connection.stream(with_put_back(stored.change, CHANGED_SINCE), run=run, planned=run)
         )
-        changed, old = Condition(CHANGED_TOKENS, {"undone_run": run}), Condition("changed.old_expires_at", {})
+        changed, old = (
+            Condition(CHANGED_TOKENS, {"undone_run": run, "planned": run}),
+            Condition("changed.old_expires_at", {}),
+        )
         everything = Condition("TRUE", changed.parameters)
         replaced = read_superseded(connection, schema, everything, old, policy, changed.sql)
         if not superseded:
@@ -272,7 +276,7 @@ def notes_on_stored_undo(
 ) -> tuple[Note, ...]:
     """Today's notes on a stored undo, for the person who applies it. What it has begun was known then."""
     always = maintenance(plan.moves, policy)
-    values: dict[str, object] = {"undone_run": stored.undoes, "stored_run": stored.id}
+    values: dict[str, object] = {"undone_run": stored.undoes, "stored_run": stored.id, "planned": stored.undoes}
     found: tuple[Note, ...]
     if stored.state is not RunState.PLANNED:
         found = (always,)
