@@ -138,8 +138,7 @@ def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> 
     Raises:
         DatabaseError: see `tokens.errors`.
         FourEyes: with what to do instead.
-        JournalOutdated, JournalUntrusted, Refused: there is a journal that cannot be read, so that nobody knows whether
-            it takes two.
+        JournalOutdated, JournalUntrusted, Refused: there is a journal that cannot be read, and it may demand two.
     """
     if four_eyes:
         raise settings.alone(kind, by_configuration=True)

@@ -300,7 +300,7 @@ def seal(connection: Connection, run: int) -> None:
 def close(connection: Connection, run: int) -> None:
     """Enter in the journal's own chain what a run has at its end, after its own last entry.
 
-    Where somebody is just storing another run it waits for nobody: what is stored next enters it.
+    It does not wait where another run is just being stored: what is stored next enters it.
     """
     if connection.row(MAY_SERIALIZE).held:
         connection.execute(ENTER_JOURNAL.format(lines=ENDED), run=run)

@@ -113,11 +113,6 @@ def is_readable(connection: Connection) -> bool:
     return bool(standing.installed and standing.may_enter and standing.may_read) and trust.is_trusted(connection)
 
 
-def readable_revision(connection: Connection) -> str | None:
-    """The revision of a journal that `is_readable`, UNKNOWN where it does not say it; None without one."""
-    return _read_revision(connection) if is_readable(connection) else None
-
-
 def read_revision(connection: Connection) -> str | None:
     """The journal's revision, None where it is not installed, UNKNOWN where it does not say it.
 

@@ -334,7 +334,7 @@ FOREIGN = """
 class JournalUntrusted(Refused):
     """Somebody else owns the journal or a part of it, or something belongs to it that would run as this role.
 
-    `planted` is whether it has another owner, so that nobody knows whether it is a journal of ours at all.
+    `planted` is whether it has another owner: then it may be no journal of ours at all.
     """
 
     def __init__(self, message: str, *, planted: bool = False) -> None:
