@@ -25,12 +25,12 @@ from tokens.change.change import Change
 from tokens.change.facts import Facts, read_facts
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.settings import Policy, read_policy
-from tokens.selection import Condition
 
 TODAY = datetime.now(UTC).date()
 MIGRATION = BackgroundMigration(datetime(2023, 6, 15, 23, 30, tzinfo=UTC), datetime(2023, 6, 16, 1, 0, tzinfo=UTC))

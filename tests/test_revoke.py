@@ -21,11 +21,12 @@ from tokens.change.notes import refuse_guarded
 from tokens.change.plan import RunKind, make_plan
 from tokens.change.revocation import Ends, read_ends
 from tokens.errors import ExitStatus, Refused
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.settings import read_policy
 from tokens.run.batches import BatchCommitted, run
-from tokens.selection import Condition, Selection
+from tokens.selection import Selection
 
 NOW = datetime.now(UTC)
 BOT, SERVICE_ACCOUNT = 6, 13

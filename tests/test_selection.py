@@ -23,10 +23,11 @@ from tests.testbed.servers import is_newest
 from tokens import database
 from tokens.address import Address
 from tokens.errors import UsageError
+from tokens.gitlab.condition import pattern
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
 from tokens.gitlab.schema import Schema, read_schema
-from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection, pattern
+from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
 from tokens.unmatched import check_names
 
 TOKENS = 300

@@ -1,8 +1,6 @@
 """Which tokens a change is about: pure values that become a SQL condition."""
 
-import re
-import string
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Self
@@ -10,108 +8,14 @@ from typing import Any, Self
 from tokens.counts import counted
 from tokens.database import array_literal
 from tokens.errors import UsageError, shortened
+from tokens.gitlab import places
+from tokens.gitlab.condition import Condition, Terms, pattern
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, TODAY, Kind, OwnerState, State, kind_expression
-from tokens.gitlab.schema import SETTINGS, USER_DETAILS, Schema
-from tokens.gitlab.scopes import DEFAULT
+from tokens.gitlab.schema import SETTINGS, Schema
+from tokens.gitlab.scopes import DEFAULT, EMPTY_SCOPES, scope_item
 
-NAMED_USERS = """
-    SELECT owner.id
-    FROM public.users owner
-    WHERE lower(owner.username) IN (SELECT lower(name) FROM unnest({users}) AS named (name))
-"""
-
-# What lies below a group has all of the group's traversal_ids: @> finds it by an index. The ids in them are not of the
-# same integer type as an id in every release, which ANY does not mind; it keeps out what @> finds for empty ones.
-NAMED_PLACES = """
-    WITH named_groups AS MATERIALIZED (
-      SELECT n.id, n.traversal_ids
-      FROM public.routes r
-      JOIN public.namespaces n ON n.id = r.source_id AND n.type = 'Group'
-      WHERE r.source_type = 'Namespace'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest({groups}) AS named (path))
-    ),
-    chosen_groups AS MATERIALIZED (
-      SELECT id
-      FROM named_groups
-      UNION
-      SELECT below.id
-      FROM named_groups g
-      JOIN public.namespaces below
-        ON below.traversal_ids @> g.traversal_ids AND g.id = ANY (below.traversal_ids) AND below.type = 'Group'
-    ),
-    chosen_projects AS MATERIALIZED (
-      SELECT p.id, p.project_namespace_id
-      FROM public.projects p
-      WHERE p.namespace_id IN (SELECT id FROM chosen_groups)
-      UNION
-      SELECT p.id, p.project_namespace_id
-      FROM public.routes r
-      JOIN public.projects p ON p.id = r.source_id
-      WHERE r.source_type = 'Project'
-        AND lower(r.path) IN (SELECT lower(path) FROM unnest({projects}) AS named (path))
-    ),
-    bots_without_membership AS MATERIALIZED (
-      SELECT bot.id, bot.username, {bot_namespace_id} AS namespace_id
-      FROM public.users bot
-      LEFT JOIN public.user_details d ON d.user_id = bot.id
-      WHERE bot.user_type = 6
-        AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = bot.id AND m.requested_at IS NULL)
-    )
-"""
-
-OWNERS_IN_PLACES = (
-    """
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Project'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_projects)
-    """,
-    """
-    SELECT m.user_id
-    FROM public.members m
-    JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
-    WHERE m.source_type = 'Namespace'
-      AND m.requested_at IS NULL
-      AND m.source_id IN (SELECT id FROM chosen_groups)
-    """,
-    """
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IN (SELECT project_namespace_id FROM chosen_projects UNION ALL SELECT id FROM chosen_groups)
-    """,
-    # An id in a name may have more digits than an id can have, so they are compared as text.
-    """
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^project_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_projects)
-    """,
-    """
-    SELECT id
-    FROM bots_without_membership
-    WHERE namespace_id IS NULL
-      AND substring(username FROM '^group_([0-9]+)_bot') IN (SELECT CAST(id AS text) FROM chosen_groups)
-    """,
-)
-
-CHOSEN_PLACES = """
-    SELECT 'Namespace' AS source_type, id
-    FROM chosen_groups
-    UNION ALL
-    SELECT 'Project', id
-    FROM chosen_projects
-"""
-
-PROVISIONED = """
-    SELECT d.user_id
-    FROM public.user_details d
-    JOIN public.users account ON account.id = d.user_id AND account.user_type = 13
-    WHERE d.{column} IN (SELECT id FROM {places})
-"""
 WITHOUT_MEMBERSHIP = """(
     u.user_type = 6
     AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = t.user_id AND m.requested_at IS NULL)
@@ -124,20 +28,6 @@ BEYOND_MAXIMUM = f"""COALESCE(t.expires_at, CAST('infinity' AS date)) > {TODAY} 
     ORDER BY s.id DESC
     LIMIT 1
   )"""  # noqa: S608 - a constant
-
-PROVISIONED_BY = {"provisioned_by_group_id": "chosen_groups", "provisioned_by_project_id": "chosen_projects"}
-
-# A list as Rails writes it as YAML, an item a line: `- api`, `- :api`, `- "api"`. GitLab takes an empty one for `api`.
-SCOPE_ITEM = r"""(?n)^[ \t]*-[ \t]+:?({scope}|"{scope}"|'{scope}')[ \t\r]*$"""
-EMPTY_SCOPES = r"^\s*(---)?\s*(\[\s*\])?\s*$"
-
-
-def has_scope(scope: str) -> str:
-    """SQL: whether a token `t` has this scope, one of GitLab's own words; an empty list counts as `api`."""
-    item = SCOPE_ITEM.format(scope=scope).replace("'", "''")
-    empty = f" OR t.scopes ~ '{EMPTY_SCOPES}'" if scope == DEFAULT else ""
-    return f"(t.scopes ~ '{item}'{empty})"
-
 
 EVERY_KIND = frozenset(Kind)
 EVERY_STATE = frozenset(State)
@@ -165,25 +55,6 @@ CRITERIA = (
     "ids",
     "leave_out",
 )
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition on `public.personal_access_tokens t LEFT JOIN public.users u ON u.id = t.user_id`.
-
-    SQL that goes beside AND as it is, and the values of its `%(name)s`.
-    """
-
-    sql: str
-    parameters: Mapping[str, object]
-
-    def without(self, ids: Sequence[int]) -> "Condition":
-        """The same but for the tokens with these ids."""
-        if not ids:
-            return self
-        left_out = "t.id NOT IN (SELECT unnest(CAST(%(left_out)s AS bigint[])))"
-        literal = array_literal(ids)
-        return Condition(f"{self.sql}\n  AND {left_out}", {**self.parameters, "left_out": literal})
 
 
 @dataclass(frozen=True)
@@ -353,15 +224,14 @@ class Selection:
 
     def places(self, schema: Schema) -> Condition:
         """The statement for the groups and projects that are named, and all below them: `source_type` and `id`."""
-        terms = _Terms()
-        return Condition(f"{self._named_places(schema, terms).rstrip()}{CHOSEN_PLACES}", terms.parameters)
+        return places.chosen(schema, self.groups, self.projects)
 
     def __str__(self) -> str:
         """One line, such as `expires 2024-06-15..2024-06-20; kind project, group; state active`."""
         return described(self.as_dict())
 
-    def _scope(self, schema: Schema) -> "_Terms":
-        terms = _Terms()
+    def _scope(self, schema: Schema) -> Terms:
+        terms = Terms()
         if self.expires:
             terms.add_any(list(self._expires(terms)))
         if self.ids is not None:
@@ -369,7 +239,8 @@ class Selection:
             ids = terms.value("ids", array_literal(self.ids), "bigint[]")
             terms.add(f"t.id IN (SELECT unnest({ids}))")
         if self.users or self.groups or self.projects:
-            terms.add(f"t.user_id IN (\n    {self._owners(schema, terms)}\n  )")
+            owners = places.owners(schema, terms, users=self.users, groups=self.groups, projects=self.projects)
+            terms.add(f"t.user_id IN (\n    {owners}\n  )")
         self._add_times(terms)
         if self.owner_states:
             stored = sorted(value for state in self.owner_states for value in STORED_STATES[state])
@@ -383,14 +254,14 @@ class Selection:
         if self.name is not None:
             terms.add(f"t.name LIKE {terms.value('name', pattern(self.name), 'text')}")
         for number, scope in enumerate(self.scopes, 1):
-            item = terms.value(f"scope_{number}", SCOPE_ITEM.format(scope=_escaped(scope)), "text")
+            item = terms.value(f"scope_{number}", scope_item(scope), "text")
             has = [f"t.scopes ~ {item}"]
             if scope == DEFAULT:
                 has.append(f"t.scopes ~ {terms.value('no_scopes', EMPTY_SCOPES, 'text')}")
             terms.add_any(has)
         return terms
 
-    def _expires(self, terms: "_Terms") -> Iterator[str]:
+    def _expires(self, terms: Terms) -> Iterator[str]:
         for number, expires in enumerate(self.expires, 1):
             if expires is None:
                 yield "t.expires_at IS NULL"
@@ -401,29 +272,7 @@ class Selection:
             else:
                 yield f"t.expires_at BETWEEN {first} AND {terms.value(f'last_{number}', expires.last.literal, 'date')}"
 
-    def _owners(self, schema: Schema, terms: "_Terms") -> str:
-        """A sub-select of user ids, which runs once and not for each token."""
-        selects = []
-        if self.users:
-            selects.append(NAMED_USERS.format(users=terms.value("users", list(self.users), "text[]")))
-        if self.groups or self.projects:
-            places = self._named_places(schema, terms)
-            owners = list(OWNERS_IN_PLACES)
-            for column, provisioning in PROVISIONED_BY.items():
-                if schema.has(USER_DETAILS, column):
-                    owners.append(PROVISIONED.format(column=column, places=provisioning))
-            selects.append(f"({places.rstrip()}\n    {_union(owners)})")
-        return _union(selects)
-
-    def _named_places(self, schema: Schema, terms: "_Terms") -> str:
-        knows_namespace = schema.has(USER_DETAILS, "bot_namespace_id")
-        return NAMED_PLACES.format(
-            groups=terms.value("groups", list(self.groups), "text[]"),
-            projects=terms.value("projects", list(self.projects), "text[]"),
-            bot_namespace_id="d.bot_namespace_id" if knows_namespace else "CAST(NULL AS bigint)",
-        )
-
-    def _add_times(self, terms: "_Terms") -> None:
+    def _add_times(self, terms: Terms) -> None:
         # created_at is UTC without saying so, last_used_at has a time zone.
         if self.last_used_before is not None:
             moment = terms.value("last_used_before", f"{self.last_used_before} 00:00+00", "timestamptz")
@@ -472,20 +321,6 @@ def described(named: Mapping[str, Any]) -> str:
     return "; ".join(_criterion(option, named[option]) for option in CRITERIA if option in named)
 
 
-def pattern(name: str) -> str:
-    """A name in which `*` is any text and `?` a character, as a pattern of LIKE.
-
-    >>> print(pattern("ci_*?"))
-    ci\\_%_
-    """
-    return re.sub(r"[*?%_\\]", lambda found: {"*": "%", "?": "_"}.get(found[0], f"\\{found[0]}"), name)
-
-
-def _escaped(text: str) -> str:
-    """Text that means itself in a regular expression of PostgreSQL."""
-    return "".join(f"\\{character}" if character in string.punctuation else character for character in text)
-
-
 def _criterion(option: str, value: Any) -> str:
     every: dict[str, set[str]] = {"kind": set(EVERY_KIND), "state": set(EVERY_STATE)}
     if option == "ids":
@@ -499,35 +334,5 @@ def _criterion(option: str, value: Any) -> str:
     return f"{option.replace('_', ' ')} {value}"
 
 
-def _union(selects: Sequence[str]) -> str:
-    return "\n    UNION ALL\n    ".join(select.strip() for select in selects)
-
-
 def _shown(expires: DateRange | None) -> str:
     return "none" if expires is None else str(expires)
-
-
-@dataclass
-class _Terms:
-    """Conditions that hold together, and the values in them."""
-
-    sql: list[str] = field(default_factory=list)
-    parameters: dict[str, object] = field(default_factory=dict)
-
-    def add(self, term: str) -> None:
-        self.sql.append(term)
-
-    def add_any(self, terms: Sequence[str]) -> None:
-        """One of these at least; none of them holds where there are none."""
-        if len(terms) == 1:
-            self.add(terms[0])
-        else:
-            self.add(f"({' OR '.join(terms)})" if terms else "FALSE")
-
-    def value(self, name: str, value: object, type_: str) -> str:
-        """A value in a condition; its name cannot be one that a change or a run uses."""
-        self.parameters[f"selected_{name}"] = value
-        return f"CAST(%(selected_{name})s AS {type_})"
-
-    def all(self) -> Condition:
-        return Condition("\n  AND ".join(self.sql) or "TRUE", self.parameters)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokens.database import Connection
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, holds, is_active
 from tokens.gitlab.settings import Policy
-from tokens.selection import Condition
 
 # Of the chosen tokens of each owner, for bots: how many hold it at the next clean-up as they are and with their new
 # dates, and how many are active and will be.

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from tokens.errors import UsageError, shortened
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.expiration import FIRST, LAST, ExpirationDate
 from tokens.gitlab.needs import CHANGE, REVOKE, Needs
-from tokens.selection import Condition
 
 MOST_DAYS = 3_660_000  # ten thousand years
 

@@ -10,6 +10,7 @@ from tokens.change.kinds import COUNTS_IN_A_ROW, PAST, KindCount, Rows, by_kind,
 from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.kind import TODAY
@@ -17,7 +18,7 @@ from tokens.gitlab.membership import ends_before
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.gitlab.succession import read_line
-from tokens.selection import Condition, Selection
+from tokens.selection import Selection
 
 # Counted by owner first, so that all about a bot is looked up once, and no owner is counted twice.
 FACTS = """, chosen AS (

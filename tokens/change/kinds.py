@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokens.database import Connection
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, Kind, State, kind_expression, once
 from tokens.gitlab.schema import Schema
-from tokens.selection import Condition, Selection
+from tokens.selection import Selection
 
 WORKERS = 1  # one process groups, which takes longer than to read: one more is enough to read for it
 

@@ -20,6 +20,7 @@ from tokens.change.revocation import notes_on_ends, read_ends_and_counts
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import State, once
@@ -29,7 +30,7 @@ from tokens.gitlab.release import estimated_release
 from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
-from tokens.selection import Condition, Selection, refuse_everything, refuse_others
+from tokens.selection import Selection, refuse_everything, refuse_others
 from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server

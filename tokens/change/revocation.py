@@ -14,12 +14,13 @@ from tokens.change.kinds import COUNTS_IN_A_ROW, KindCount, Rows, by_kind, count
 from tokens.change.notes import Concern, Note, doomed, first_of, maintenance, superseded_note
 from tokens.counts import counted, them
 from tokens.database import Connection
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, what_it_does
 from tokens.gitlab.kind import TODAY, WORKS
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
 from tokens.gitlab.succession import read_line
-from tokens.selection import Condition, Selection
+from tokens.selection import Selection
 
 MOST_IDS = 1_000  # of the tokens that were used: what JSON has of a note
 

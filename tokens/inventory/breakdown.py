@@ -11,13 +11,14 @@ from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
+from tokens.gitlab.scopes import has_scope
 from tokens.gitlab.settings import Policy
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_ids
 from tokens.inventory.policy import Demands, read_demands
-from tokens.selection import Selection, has_scope
+from tokens.selection import Selection
 from tokens.unmatched import check_names, gaps
 
 HURTFUL = ("api", "sudo", "admin_mode")

@@ -18,11 +18,13 @@ from tokens.call import to_type
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused, StatementTimeout, TokensError, UsageError
 from tokens.gitlab import preflight
+from tokens.gitlab.condition import pattern
 from tokens.gitlab.credentials import BY_KIND, OTHERS, Credential, OtherKind
 from tokens.gitlab.kind import State
+from tokens.gitlab.places import NAMED_USERS
 from tokens.gitlab.schema import Schema, read_schema
 from tokens.inventory.credential_columns import LOOKED_UP, OF_A_PERSON, Words
-from tokens.selection import NAMED_USERS, DateRange, Selection, pattern
+from tokens.selection import DateRange, Selection
 
 AT_ONCE = 2000  # rows in one round trip
 WHILE_MAIN_IS_READ = "1h"  # for which the ci database may not be asked anything

@@ -8,6 +8,7 @@ from tokens.address import Address
 from tokens.database import Connection, array_literal
 from tokens.errors import Refused
 from tokens.gitlab import preflight
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression, once
@@ -21,7 +22,7 @@ from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_ids
-from tokens.selection import Condition, DateRange, Selection
+from tokens.selection import DateRange, Selection
 from tokens.unmatched import check_names, gaps
 from tokens.usage.reading import Usage
 

@@ -11,6 +11,7 @@ from tokens.address import Address
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import preflight
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, kind_expression
@@ -20,7 +21,7 @@ from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
 from tokens.inventory import credentials
 from tokens.inventory.ids import notes_on_ids
-from tokens.selection import EVERY_STATE, EVERYTHING, Condition, DateRange, Selection
+from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
 from tokens.unmatched import check_names, gaps
 
 CLIFF = 5  # a day with more than the fifth part of all tokens

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tokens.database import array_literal
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, first_free_night
 from tokens.gitlab.kind import STATE_EXPRESSION, kind_expression
 from tokens.gitlab.ownership import PLACE, TOLD, owner_shown
@@ -15,7 +16,7 @@ from tokens.gitlab.rules import BY_NUMBER, ENDS, WORKS, Effect, Terms, first_day
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
 from tokens.inventory.scenario import Resolved
-from tokens.selection import EVERYTHING, Condition, Selection
+from tokens.selection import EVERYTHING, Selection
 
 RULES_A_DAY = 32
 

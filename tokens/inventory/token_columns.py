@@ -8,6 +8,7 @@ from tokens.change.facts import dated_by
 from tokens.database import Connection
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import read_background_migration
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
 from tokens.gitlab.membership import FIRST_END, ends_before
@@ -16,7 +17,7 @@ from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import read_rules
 from tokens.gitlab.succession import read_line
 from tokens.inventory.logged import CALLS_A_DAY, IS_TRIED, LOGGED, REFUSED
-from tokens.selection import BEYOND_MAXIMUM, Condition
+from tokens.selection import BEYOND_MAXIMUM
 
 ADDRESSES = """ARRAY(
         SELECT host(used.ip_address)

@@ -14,6 +14,7 @@ from tokens.change.plan import read_release
 from tokens.database import Connection
 from tokens.errors import StatementTimeout, UsageError
 from tokens.gitlab import preflight
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up
@@ -28,7 +29,7 @@ from tokens.inventory.credential_columns import LOOKED_UP
 from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_ids
 from tokens.inventory.token_columns import Column
-from tokens.selection import Condition, Selection
+from tokens.selection import Selection
 from tokens.unmatched import check_names, check_scopes, why_nothing
 from tokens.usage.reading import Usage
 

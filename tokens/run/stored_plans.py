@@ -13,6 +13,7 @@ from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
@@ -20,7 +21,6 @@ from tokens.journal.installation import RunState
 from tokens.journal.runs import IS_PLANNED_ONE, StoredRun, read_plan, read_run
 from tokens.journal.setup import check_usable
 from tokens.run.undo import READING, is_rotation, notes_on_stored_undo
-from tokens.selection import Condition
 
 STORED_TOKENS = f"""t.id IN (
       SELECT unnest(c.token_ids)

@@ -13,6 +13,7 @@ from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import notices as notices_sent
 from tokens.gitlab import preflight
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.gitlab.needs import CHANGE, Needs
 from tokens.gitlab.schema import Schema
@@ -20,7 +21,6 @@ from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
 from tokens.journal.runs import AS_REVOKED, IS_PLANNED_ONE, StoredRun, read_reverse, read_run, with_put_back
 from tokens.journal.setup import check_usable
-from tokens.selection import Condition
 
 READING = Needs(reads=CHANGE.reads)
 """What it takes to read a run; what it writes is known after that."""
