@@ -33,6 +33,7 @@ from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
 from tokens.journal.record import ChunkOutcome
+from tokens.journal.setup import install
 from tokens.journal.storing import store, withdraw
 from tokens.upgrade import Branch, upgrade
 
@@ -277,6 +278,92 @@ def test_the_journals_own_chain_has_the_end_of_each_run_so_it_cannot_be_written_
             execute(installed, f"INSERT INTO token_tasks.{table} OVERRIDING SYSTEM VALUE {into}")
     (fault,) = faults(installed)
     assert fault == f"Run {run}: the journal does not know that it was stored, or with other entries"
+
+
+# What a role that may write runs can add: an entry that is right by itself, about a row that says something else.
+FORGED = {
+    "who planned it": ("UPDATE token_tasks.runs SET planned_by = '{}' WHERE id = 1", {"runs": [1]}),
+    "who carried it out": ("UPDATE token_tasks.attempts SET carried_out_by = '{}' WHERE run_id = 1", {"attempts": [1]}),
+    "names": ("UPDATE token_tasks.names SET tokens = '{x}' WHERE run_id = 2", {"names": [0]}),
+    "its state": ("UPDATE token_tasks.runs SET changed = 9 WHERE id = 1", {}),
+    "its results": (
+        "UPDATE token_tasks.chunks SET left_alone = '{2}' WHERE run_id = 1 AND position = 0",
+        {"results": [0]},
+    ),
+    "another attempt at what is done": (
+        "INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version) "
+        "VALUES (1, 2, '{}', '', '')",
+        {"attempts": [2]},
+    ),
+    "a plan that waits": ("UPDATE token_tasks.chunks SET token_ids = '{2}' WHERE run_id = 3", {"chunks": [0]}),
+    "a rotation": ("UPDATE token_tasks.rotations SET state = 'done' WHERE run_id = 2", {"rotations": [9]}),
+}
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("what", FORGED)
+@pytest.mark.parametrize("is_entered", [False, True])
+def test_an_entry_that_is_added_to_a_run_does_not_make_another_run_of_it(
+    everything: Address, tmp_path: Path, what: str, is_entered: bool
+) -> None:
+    statement, keys = FORGED[what]
+    run = int(re.findall(r"(?:\bid|run_id) = (\d)|VALUES \((\d)", statement)[0][0] or 1)
+    with writing(everything) as connection:
+        connection.execute(statement.replace("%", "%%"))
+        chain.enter(connection, run, **keys)
+    if is_entered:  # what is stored next takes the chains of others into the journal's own
+        make_run(everything, make_plan([8]), RunState.PLANNED)
+    assert [fault.run for fault in check(everything).faults] == [run]
+    file = tmp_path / "evidence.ndjson"
+    words = ["evidence", "--file", str(file), "--target", url(everything)]
+    assert call_here(GITLAB_TOKENS, *words).returncode == 0
+    program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
+    checked = subprocess.run(program, capture_output=True, text=True)
+    assert (checked.returncode, f" run {run} " in checked.stdout, checked.stderr) == (1, True, "")
+
+
+@pytest.mark.newest_server
+def test_no_setting_gets_another_value_by_an_entry(everything: Address) -> None:
+    with writing(everything) as connection:
+        connection.execute("UPDATE token_tasks.settings SET value = 'false'")
+        chain.enter_journal(connection, settings=[1])
+    fault = "row 1 of token_tasks.settings was written again, and is written once"
+    assert faults(everything) == [f"The journal: {fault}"]
+
+
+@pytest.mark.newest_server
+def test_what_was_added_after_the_installation_does_not_pass_for_one_from_before_revision_4(
+    gitlab_database: Address,
+) -> None:
+    install(gitlab_database)
+    execute(gitlab_database, RUN.replace("{chain}", "NULL"))
+    assert faults(gitlab_database) == ["Run 1: it has no entries, though it is not from before revision 4"]
+
+
+@pytest.mark.newest_server
+def test_an_undo_is_as_it_was_written_when_the_run_that_it_undid_is_forgotten(
+    installed: Address, tmp_path: Path
+) -> None:
+    plan = make_plan([1])
+    done = make_run(installed, plan, created_at="2025-01-01")
+    undo = make_run(installed, make_plan([1], undoes=done))
+    assert (
+        call_here(
+            GITLAB_TOKENS, "journal.prune", "--before", "2025-06-01", "--yes", "--target", url(installed)
+        ).returncode
+        == 0
+    )
+    assert faults(installed) == []
+    file = tmp_path / "evidence.ndjson"
+    assert call_here(GITLAB_TOKENS, "evidence", "--file", str(file), "--target", url(installed)).returncode == 0
+    program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
+    assert subprocess.run(program, capture_output=True).returncode == 0
+    with writing(installed) as connection:
+        connection.execute("UPDATE token_tasks.runs SET reason = 'another' WHERE id = %(run)s", run=undo)
+        chain.enter(connection, undo, runs=[undo])
+    assert [fault.run for fault in check(installed).faults] == [undo]
+    assert call_here(GITLAB_TOKENS, "evidence", "--file", str(file), "--target", url(installed)).returncode == 0
+    assert subprocess.run(program, capture_output=True).returncode == 1
 
 
 @pytest.mark.newest_server

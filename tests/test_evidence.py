@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ from jsonschema import Draft202012Validator
 
 from tests.testbed.addresses import url
 from tests.testbed.commands import call_here
-from tests.testbed.journal import execute, make_old_run, make_plan, make_run
+from tests.testbed.journal import NEW, SOMEBODY, execute, make_old_run, make_plan, make_run, writing
 from tests.testbed.program import GITLAB_TOKENS
 from tokens.address import Address
+from tokens.change.plan import Chunk, TokenIds
 from tokens.errors import ExitStatus
+from tokens.gitlab.expiration import ExpirationDate
+from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.upgrade import Branch, upgrade
 
@@ -119,6 +124,76 @@ def test_a_run_that_was_added_does_not_pass_for_one_from_before_revision_4(
     write(everything, file)
     status, checked = check(file)
     assert (status, f"run {number} has not the entries that the journal knows of\n" in checked) == (1, True)
+
+
+def made_again(file: Path, content: str) -> None:
+    """Write a file of evidence whose last line is right for what it says now."""
+    lines = content.splitlines(keepends=True)[:-1]
+    text = "".join(lines)
+    end = {"lines": len(lines) + 1, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    file.write_text(f"{text}{json.dumps({'end': end})}\n")
+
+
+def test_a_run_has_as_many_moves_as_its_tokens_have_dates(installed: Address, tmp_path: Path) -> None:
+    old = [ExpirationDate.typed(day) for day in ("2024-01-01", "2024-05-01", "2024-03-01")]
+    chunks = [Chunk(place, day, NEW, TokenIds([place + 1])) for place, day in enumerate([*old, None])]
+    make_run(installed, replace(make_plan(), chunks=tuple(chunks)))
+    file = tmp_path / "evidence.ndjson"
+    write(installed, file)
+    (run,) = lines(file, "run")
+    assert [move["old_expires_at"] for move in run["moves"]] == ["2024-01-01", "2024-03-01", "2024-05-01", None]
+    assert check(file)[0] == 0
+
+
+EDITS = {
+    "a time": (r'("planned_at": "2)\d', r"\g<1>1"),
+    "another time": (r'("finished_at": "2)\d', r"\g<1>1"),
+    "how many tokens had a date": (r'("moves": \[{.*?"tokens": )\d', r"\g<1>9"),
+    "a date of theirs": (r'("new_expires_at": "203)0', r"\g<1>1"),
+    "when it was carried out": (r'("started_at": "2)\d', r"\g<1>1"),
+    "by which process": (r'("process": ")elsewhere', r"\g<1>here"),
+    "its reason is left out": (r'"reason": "why", ', ""),
+    "its state is left out": (r'"state": "\w+", ', ""),
+    "its number of entries": (r'("entries": )\d+', r"\g<1>99"),
+    "more is said": (r'(?m)^{"run": {', '{"run": {"approved_by": "eve", '),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_a_line_of_a_run_says_what_its_rows_say_and_nothing_else(
+    everything: Address, tmp_path: Path, what: str
+) -> None:
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    edited, times = re.subn(*EDITS[what], file.read_text(), count=1)
+    assert times == 1
+    made_again(file, edited)
+    assert check(file) == (1, "the line of run 1 says something else than its rows\n")
+
+
+@pytest.mark.parametrize("kind", ["run", "row"])
+def test_no_line_is_there_twice(everything: Address, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    content = file.read_text()
+    line = next(line for line in content.splitlines(keepends=True) if line.startswith(f'{{"{kind}"'))
+    made_again(file, content.replace(line, line.replace("why", "who") + line, 1))
+    assert check(file) == (1, f"the file cannot be checked: it has a {kind} twice\n")
+
+
+def test_a_run_that_was_stored_before_and_has_ended_since_is_missed_in_the_file(
+    installed: Address, tmp_path: Path
+) -> None:
+    run = make_run(installed, make_plan([1]), RunState.PLANNED)
+    with writing(installed) as connection:
+        begin(connection, run, SOMEBODY).finish(connection, RunState.DONE)
+    file = tmp_path / "evidence.ndjson"
+    write(installed, file)
+    assert check(file)[0] == 0
+    *_, last = [entry for entry in lines(file, "entry") if entry["run"] == 0]
+    kept = [line for line in file.read_text().splitlines(keepends=True) if f'"run": {run},' not in line]
+    made_again(file, "".join(kept).replace('"since": null', f'"since": "{last["written_at"]}"'))
+    assert check(file) == (1, f"run {run} is missing\n")
 
 
 def test_what_a_line_says_of_a_run_is_what_its_rows_say(everything: Address, tmp_path: Path) -> None:

@@ -883,6 +883,26 @@ SELECT DISTINCT
       )
     ORDER BY statement;
 
+-- journal.install, extend, undo, remove, rotate, revoke, journal.prune
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 0 AS place, 0 AS key, concat('before ', COALESCE(max(r.id), 0) + 1, ' -') AS line
+        FROM token_tasks.runs r
+        WHERE r.chain IS NULL
+        HAVING NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = 0)
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
+
 -- journal.status, extend, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
     FROM token_tasks.alembic_version;
@@ -932,17 +952,16 @@ SELECT found.run_id, min(found.place) AS number
     ORDER BY found.run_id;
 
 -- journal.status
-SELECT r.id AS run_id
+SELECT COALESCE(r.id, last.run_id) AS run_id, r.id IS NULL AS missing
     FROM token_tasks.runs r
-    LEFT JOIN LATERAL (
-      SELECT e.number, e.chain
+    FULL JOIN (
+      SELECT DISTINCT ON (e.run_id) e.run_id, e.number, e.chain
       FROM token_tasks.entries e
-      WHERE e.run_id = r.id
-      ORDER BY e.number DESC
-      LIMIT 1
-    ) last ON true
-    WHERE (r.entries, r.chain) IS DISTINCT FROM (COALESCE(last.number, 0), last.chain)
-    ORDER BY r.id;
+      WHERE e.run_id <> 0
+      ORDER BY e.run_id, e.number DESC
+    ) last ON last.run_id = r.id
+    WHERE r.id IS NULL OR (r.entries, r.chain) IS DISTINCT FROM (COALESCE(last.number, 0), last.chain)
+    ORDER BY 1;
 
 -- journal.status
 SELECT r.id AS run_id
@@ -953,7 +972,7 @@ SELECT r.id AS run_id
 
 -- journal.status
 WITH lines AS (
-      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
       FROM token_tasks.entries e
       CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
     ),
@@ -975,9 +994,85 @@ WITH lines AS (
     ORDER BY run_id;
 
 -- journal.status
+WITH lines AS (
+      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
+    ),
+    written AS (
+      SELECT
+        l.run_id, l.words[1] AS part, l.words[2] AS key,
+        (array_agg(l.words[3] ORDER BY l.number, l.place))[1] AS first
+      FROM lines l
+      WHERE l.words[1] IN ('runs', 'attempts', 'ends', 'notices', 'memberships', 'revocations', 'names', 'settings') AND l.words[3] <> '-'
+      GROUP BY l.run_id, l.words[1], l.words[2]
+      HAVING count(DISTINCT l.words[3]) > 1
+    )
+    SELECT w.run_id, w.part, w.key
+    FROM written w
+    WHERE NOT EXISTS (
+      SELECT
+      FROM token_tasks.runs r
+      JOIN lines gone ON gone.run_id = 0 AND gone.words[1] = 'run' AND gone.words[3] = '-'
+      WHERE w.part = 'runs'
+        AND CAST(r.id AS text) = w.key
+        AND r.undoes IS NULL
+        AND w.first = encode(sha256(convert_to(CAST(jsonb_build_object(
+          'kind', r.kind, 'selection', r.selection, 'change', r.change,
+          'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
+          'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', CAST(gone.words[2] AS bigint),
+          'tokens', r.tokens, 'policy', r.policy, 'created_at', r.created_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+    )
+    ORDER BY w.run_id;
+
+-- journal.status
+WITH lines AS (
+      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
+    ),
+    known AS (
+      SELECT DISTINCT l.words[2] AS run, l.words[3] AS chain, l.words[4] AS state
+      FROM lines l
+      WHERE l.run_id = 0 AND l.words[1] = 'run' AND l.words[4] IN ('planned', 'stopped', 'partial', 'done', 'withdrawn')
+    ),
+    entered AS (
+      SELECT
+        l.run_id, l.number, encode(l.chain, 'hex') AS chain,
+        max(l.words[3]) FILTER (WHERE l.words[1] = 'state') AS state,
+        bool_or(l.words[1] = 'attempts') AS begins,
+        bool_or(l.words[1] NOT IN ('state', 'runs')) AS writes
+      FROM lines l
+      WHERE l.run_id <> 0
+      GROUP BY l.run_id, l.number, l.chain
+    ),
+    placed AS (
+      SELECT
+        e.run_id, e.number, e.writes, e.state IS DISTINCT FROM lag(e.state) OVER w AS other_state,
+        max(e.number) FILTER (WHERE k.state IS NOT NULL) OVER before AS rest,
+        max(e.number) FILTER (WHERE k.state = 'planned') OVER before AS planned,
+        min(e.number) FILTER (WHERE k.state IN ('done', 'withdrawn')) OVER before AS final,
+        max(e.number) FILTER (WHERE e.begins) OVER w AS begun
+      FROM entered e
+      LEFT JOIN known k ON k.run = CAST(e.run_id AS text) AND k.chain = e.chain
+      WINDOW
+        w AS (PARTITION BY e.run_id ORDER BY e.number),
+        before AS (PARTITION BY e.run_id ORDER BY e.number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    )
+    SELECT p.run_id, min(p.number) AS number
+    FROM placed p
+    WHERE CASE
+      WHEN p.final IS NOT NULL THEN p.writes OR p.other_state
+      WHEN p.rest >= COALESCE(p.begun, 0) THEN p.writes OR (p.other_state AND p.rest IS DISTINCT FROM p.planned)
+    END
+    GROUP BY p.run_id
+    ORDER BY p.run_id;
+
+-- journal.status
 DECLARE "stream_1" CURSOR FOR 
     WITH lines AS (
-      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
       FROM token_tasks.entries e
       CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
     ),
@@ -5373,26 +5468,6 @@ SELECT r.token_id AS key
 -- extend, undo, apply, remove, rotate, revoke, journal.prune
 SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
 
--- extend, undo, remove, rotate, revoke, journal.prune
-INSERT INTO token_tasks.entries (run_id, number, written, chain)
-    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
-          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
-          this.written
-        ), 'UTF8'))
-    FROM (
-      SELECT
-        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
-        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
-      FROM (
-        SELECT 0 AS place, 0 AS key, concat('before ', COALESCE(max(r.id), 0) + 1, ' -') AS line
-        FROM token_tasks.runs r
-        WHERE r.chain IS NULL
-        HAVING NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = 0)
-      ) one
-    ) this
-    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
-    WHERE this.written IS NOT NULL;
-
 -- extend, undo, remove, rotate, revoke
 INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
@@ -5404,12 +5479,12 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
         COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
         string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
       FROM (
-        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
+        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state) AS line
         FROM token_tasks.runs r
         WHERE r.chain IS NOT NULL
           AND (
             r.id = $1
-            OR concat('run ', r.id, ' ', encode(r.chain, 'hex')) NOT IN (
+            OR concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state) NOT IN (
               SELECT one.line
               FROM token_tasks.entries e
               CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
@@ -5761,7 +5836,7 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
         COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
         string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
       FROM (
-        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
+        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state) AS line
         FROM token_tasks.runs r
         WHERE r.chain IS NOT NULL AND r.id = $1
       ) one

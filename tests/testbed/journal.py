@@ -69,24 +69,26 @@ def make_run(
     plan: Plan,
     state: RunState = RunState.DONE,
     *,
-    created_at: str = "now",
+    created_at: str | None = None,
     reason: str | None = None,
     with_names: bool = True,
 ) -> int:
     """A run in the journal, as it would be after `state` was reached; the tokens themselves are left as they are."""
     with writing(address) as connection:
         run = store(connection, plan, SOMEBODY, reason, with_names=with_names)
+        if created_at is not None:
+            connection.execute(
+                "UPDATE token_tasks.runs SET created_at = CAST(%(at)s AS timestamptz) WHERE id = %(run)s",
+                at=created_at,
+                run=run,
+            )
+            connection.execute("DELETE FROM token_tasks.entries WHERE run_id = %(run)s", run=run)
+            chain.seal(connection, run)
         if state is not RunState.PLANNED:
             record = begin(connection, run, SOMEBODY)
             if state is not RunState.RUNNING:
                 record.mark(connection, [ChunkOutcome(chunk, len(chunk.ids)) for chunk in plan.chunks])
                 record.finish(connection, state)
-        connection.execute(
-            "UPDATE token_tasks.runs SET created_at = CAST(%(at)s AS timestamptz) WHERE id = %(run)s",
-            at=created_at,
-            run=run,
-        )
-        chain.enter(connection, run, runs=[run])
     return run
 
 
@@ -170,7 +172,7 @@ def everything(installed: Address) -> Address:
     make_run(installed, make_plan([1, 2], [3]), reason="why")
     with writing(installed) as connection:
         plan = make_plan([4, 5, 6], [7])
-        run = store(connection, plan, SOMEBODY, "for the second time")
+        run = store(connection, plan, SOMEBODY, "for the second time", with_names=False)
         record = begin(connection, run, SOMEBODY)
         first, second = plan.chunks
         connection.execute(
@@ -188,10 +190,9 @@ def everything(installed: Address) -> Address:
             run=run,
         )
         record.mark(connection, [ChunkOutcome(first, 1, [5], [6]), ChunkOutcome(second, 1)])
-        record.finish(connection, RunState.PARTIAL, "locked")
         connection.execute(
-            "UPDATE token_tasks.names SET (accounts, tokens, paths) = ('{ada}', '{deploy key}', '{group/größe}') "
-            "WHERE run_id = %(run)s AND position = 0",
+            "INSERT INTO token_tasks.names (run_id, position, accounts, tokens, paths) "
+            "VALUES (%(run)s, 0, '{ada}', '{deploy key}', '{group/größe}')",
             run=run,
         )
         connection.execute(
@@ -200,6 +201,7 @@ def everything(installed: Address) -> Address:
             run=run,
         )
         chain.enter(connection, run, names=[0], rotations=[9])
+        record.finish(connection, RunState.PARTIAL, "locked")
         settings.set_four_eyes(connection, on=True, origin=SOMEBODY, because="two people")
     make_run(installed, make_plan([1]), RunState.PLANNED)
     assert_that_the_chain_holds(installed)

@@ -12,9 +12,13 @@ version has stored (`runs.chain` is NULL) before it is sealed.
 
 An entry is numbered text, a line for each row: the part, the key (or several keys, between commas, whose rows are
 equal), and the SHA-256 of the row as JSON, `-` where the row is gone. Its own chain is the SHA-256 of the chain before
-it, its run, number and time, and that text. The journal's own chain, of run 0, has the settings, and the chain that
-each run had when it was stored, and when it ended. With each run that is stored it gets what others have come to by
-then, too; so no run can go without a trace, nor what it did.
+it, its run, number and time, and that text. The journal's own chain, of run 0, has the settings, and the chain and the
+state that each run had when it was stored, and when it ended. With each run that is stored it gets what others have
+come to by then, too; so no run can go without a trace, nor what it did.
+
+Who can write a run can add an entry. So what it may say is bounded, and `tokens.journal.proof` looks at
+that: a row of the parts that are written ONCE never gets another SHA-256, and a run gets nothing more while the
+journal's own chain has it AT_REST, until another attempt begins, which FINAL states never see.
 
 Left out are what says nothing of what was done: signs of life (`heartbeat_at`), and the revision of the tables.
 """
@@ -23,6 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tokens.database import Connection, array_literal
+from tokens.journal.installation import RunState
 
 PAGE = 2000  # rows in one entry
 
@@ -157,6 +162,12 @@ PARTS = {
 }
 """What the chain is over, by the first word of a line."""
 
+ONCE = ("runs", "attempts", "ends", "notices", "memberships", "revocations", "names", "settings")
+"""Parts whose rows stay as they are written; only an undo loses `undoes`, when the run that it undid is forgotten."""
+
+FINAL = (RunState.DONE, RunState.WITHDRAWN)
+AT_REST = (RunState.PLANNED, RunState.STOPPED, RunState.PARTIAL, *FINAL)
+
 LEFT_OUT = {"runs": {"heartbeat_at", "entries", "chain"}}
 """Columns that nothing is hashed of."""
 
@@ -239,16 +250,18 @@ BEFORE = """SELECT 0 AS place, 0 AS key, concat('before ', COALESCE(max(r.id), 0
         WHERE r.chain IS NULL
         HAVING NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = 0)"""
 
-CHAIN_OF_RUN = """SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex')) AS line
+OF_RUN = "concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state)"
+
+CHAIN_OF_RUN = f"""SELECT 0 AS place, r.id AS key, {OF_RUN} AS line
         FROM token_tasks.runs r
-        WHERE r.chain IS NOT NULL"""
+        WHERE r.chain IS NOT NULL"""  # noqa: S608 - a constant
 
 # What a run that is stored has by then, and what others have that the journal's own chain has not: one that is under
 # way, and one whose end met another that was just being stored. Both sides of NOT IN are whole lines.
 CHAINS = f"""{CHAIN_OF_RUN}
           AND (
             r.id = %(run)s
-            OR concat('run ', r.id, ' ', encode(r.chain, 'hex')) NOT IN (
+            OR {OF_RUN} NOT IN (
               SELECT one.line
               FROM token_tasks.entries e
               CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
@@ -263,6 +276,11 @@ ENDED = f"""{CHAIN_OF_RUN} AND r.id = %(run)s"""
 FORGOTTEN = """SELECT line.place, one.run AS key, concat('run ', one.run, ' ', line.chain) AS line
         FROM unnest(CAST(%(runs)s AS bigint[]), CAST(%(chains)s AS text[])) AS one (run, chain)
         CROSS JOIN LATERAL (VALUES (0, one.chain), (1, '-')) AS line (place, chain)"""
+
+
+def begin(connection: Connection) -> None:
+    """Make the journal's first entry, unless it has one: what is stored from then on has entries."""
+    connection.execute(ENTER_JOURNAL.format(lines=BEFORE))
 
 
 def enter(connection: Connection, run: int, **rows: Sequence[object]) -> None:
@@ -350,7 +368,7 @@ def entering(
 
 def _enter_journal(connection: Connection, lines: str, **parameters: object) -> None:
     connection.execute(SERIALIZE)
-    connection.execute(ENTER_JOURNAL.format(lines=BEFORE))
+    begin(connection)
     connection.execute(ENTER_JOURNAL.format(lines=lines), **parameters)
 
 

@@ -3,19 +3,26 @@
 PostgreSQL does it, in one snapshot and with its own memory, so that the size of a journal does not matter here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tokens.counts import counted
 from tokens.database import Connection
-from tokens.journal.chain import CHAIN, JOURNAL, PARTS, UNION, Part
+from tokens.journal.chain import AT_REST, CHAIN, FINAL, JOURNAL, ONCE, PARTS, UNION, Part
+from tokens.journal.installation import RunState
 
 AT = """to_char(e.written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 PROVEN = CHAIN.format(
     before="COALESCE(lag(e.chain) OVER w, '')", run="e.run_id", number="e.number", at=AT, written="e.written"
 )
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as SQL, for IN."""
+    return ", ".join(f"'{word}'" for word in words)
+
 
 COUNTS = """
     SELECT
@@ -43,20 +50,19 @@ ENTRIES = f"""
     ORDER BY found.run_id
 """  # noqa: S608 - a constant
 
-# A run's own row has its last entry; one from before revision 4 has none.
-HEADS = """
-    SELECT r.id AS run_id
+# A run's own row has its last entry; one from before revision 4 has none, and what is no run has none either.
+HEADS = f"""
+    SELECT COALESCE(r.id, last.run_id) AS run_id, r.id IS NULL AS missing
     FROM token_tasks.runs r
-    LEFT JOIN LATERAL (
-      SELECT e.number, e.chain
+    FULL JOIN (
+      SELECT DISTINCT ON (e.run_id) e.run_id, e.number, e.chain
       FROM token_tasks.entries e
-      WHERE e.run_id = r.id
-      ORDER BY e.number DESC
-      LIMIT 1
-    ) last ON true
-    WHERE (r.entries, r.chain) IS DISTINCT FROM (COALESCE(last.number, 0), last.chain)
-    ORDER BY r.id
-"""
+      WHERE e.run_id <> {JOURNAL}
+      ORDER BY e.run_id, e.number DESC
+    ) last ON last.run_id = r.id
+    WHERE r.id IS NULL OR (r.entries, r.chain) IS DISTINCT FROM (COALESCE(last.number, 0), last.chain)
+    ORDER BY 1
+"""  # noqa: S608 - a constant
 
 # Runs from before revision 4 have the numbers from 1 up to the one that the journal's first entry names.
 UNCHAINED = r"""
@@ -67,17 +73,19 @@ UNCHAINED = r"""
     ORDER BY r.id
 """
 
-LATEST = """lines AS (
-      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
+LINES = """lines AS (
+      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
       FROM token_tasks.entries e
       CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
-    ),
+    )"""
+
+LATEST = f"""{LINES},
     latest AS (
       SELECT DISTINCT ON (l.run_id, l.words[1], one.key) l.run_id, l.words[1] AS part, one.key, l.words[3] AS hash
       FROM lines l
       CROSS JOIN LATERAL unnest(string_to_array(l.words[2], ',')) AS one (key)
       ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
-    )"""
+    )"""  # noqa: S608 - constants
 
 # What the journal's own chain knows of the runs: each that has one is in it, with a chain that it had.
 RUNS = f"""
@@ -93,6 +101,75 @@ RUNS = f"""
     END
     ORDER BY run_id
 """  # noqa: S608 - a constant
+
+
+# An undo of a run that was forgotten says no more which run that was.
+WRITTEN_TWICE = f"""
+    WITH {LINES},
+    written AS (
+      SELECT
+        l.run_id, l.words[1] AS part, l.words[2] AS key,
+        (array_agg(l.words[3] ORDER BY l.number, l.place))[1] AS first
+      FROM lines l
+      WHERE l.words[1] IN ({listed(ONCE)}) AND l.words[3] <> '-'
+      GROUP BY l.run_id, l.words[1], l.words[2]
+      HAVING count(DISTINCT l.words[3]) > 1
+    )
+    SELECT w.run_id, w.part, w.key
+    FROM written w
+    WHERE NOT EXISTS (
+      SELECT
+      FROM token_tasks.runs r
+      JOIN lines gone ON gone.run_id = {JOURNAL} AND gone.words[1] = 'run' AND gone.words[3] = '-'
+      WHERE w.part = 'runs'
+        AND CAST(r.id AS text) = w.key
+        AND r.undoes IS NULL
+        AND w.first = {PARTS["runs"].hash(undoes="CAST(gone.words[2] AS bigint)")}
+    )
+    ORDER BY w.run_id
+"""  # noqa: S608 - constants
+
+# A run at rest is withdrawn at most, and forgets what it undid. One window over all entries, for a join of them with
+# themselves would take hours for a long journal.
+WRITTEN_AT_REST = f"""
+    WITH {LINES},
+    known AS (
+      SELECT DISTINCT l.words[2] AS run, l.words[3] AS chain, l.words[4] AS state
+      FROM lines l
+      WHERE l.run_id = {JOURNAL} AND l.words[1] = 'run' AND l.words[4] IN ({listed(AT_REST)})
+    ),
+    entered AS (
+      SELECT
+        l.run_id, l.number, encode(l.chain, 'hex') AS chain,
+        max(l.words[3]) FILTER (WHERE l.words[1] = 'state') AS state,
+        bool_or(l.words[1] = 'attempts') AS begins,
+        bool_or(l.words[1] NOT IN ('state', 'runs')) AS writes
+      FROM lines l
+      WHERE l.run_id <> {JOURNAL}
+      GROUP BY l.run_id, l.number, l.chain
+    ),
+    placed AS (
+      SELECT
+        e.run_id, e.number, e.writes, e.state IS DISTINCT FROM lag(e.state) OVER w AS other_state,
+        max(e.number) FILTER (WHERE k.state IS NOT NULL) OVER before AS rest,
+        max(e.number) FILTER (WHERE k.state = '{RunState.PLANNED}') OVER before AS planned,
+        min(e.number) FILTER (WHERE k.state IN ({listed(FINAL)})) OVER before AS final,
+        max(e.number) FILTER (WHERE e.begins) OVER w AS begun
+      FROM entered e
+      LEFT JOIN known k ON k.run = CAST(e.run_id AS text) AND k.chain = e.chain
+      WINDOW
+        w AS (PARTITION BY e.run_id ORDER BY e.number),
+        before AS (PARTITION BY e.run_id ORDER BY e.number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    )
+    SELECT p.run_id, min(p.number) AS number
+    FROM placed p
+    WHERE CASE
+      WHEN p.final IS NOT NULL THEN p.writes OR p.other_state
+      WHEN p.rest >= COALESCE(p.begun, 0) THEN p.writes OR (p.other_state AND p.rest IS DISTINCT FROM p.planned)
+    END
+    GROUP BY p.run_id
+    ORDER BY p.run_id
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)
@@ -143,12 +220,18 @@ def _faults_of_entries(connection: Connection) -> Iterator[Fault]:
     for row in connection.rows(ENTRIES):
         yield Fault(row.run_id, f"entry {row.number} was changed, or is missing")
     for row in connection.rows(HEADS):
-        yield Fault(row.run_id, "its last entry is not the one that it had")
+        what = "it is missing" if row.missing else "its last entry is not the one that it had"
+        yield Fault(row.run_id, what)
     for row in connection.rows(UNCHAINED):
         yield Fault(row.run_id, "it has no entries, though it is not from before revision 4")
     for row in connection.rows(RUNS):
         what = "it is missing" if row.missing else "the journal does not know that it was stored, or with other entries"
         yield Fault(row.run_id or JOURNAL, what)
+    for row in connection.rows(WRITTEN_TWICE):
+        table = PARTS[row.part].table
+        yield Fault(row.run_id, f"row {row.key} of token_tasks.{table} was written again, and is written once")
+    for row in connection.rows(WRITTEN_AT_REST):
+        yield Fault(row.run_id, f"entry {row.number} was added, though nobody was carrying it out")
 
 
 def _fault(row: Any) -> Fault:

@@ -10,7 +10,7 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.schema import read_schema
-from tokens.journal import publications
+from tokens.journal import chain, publications
 from tokens.journal.attempts import check_idle
 from tokens.journal.installation import (
     REVISION,
@@ -186,6 +186,7 @@ def install(address: Address, allow: Collection[str] = ()) -> Installation:
             connection.execute(row.statement)
         # Whoever was quicker, and made the schema in the meantime, may not keep it.
         check_trust(connection)
+        chain.begin(connection)
 
     upgrade(address, Branch.JOURNAL, before=revision_to_say, after=make_private)
     return Installation(before, REVISION)
@@ -201,6 +202,8 @@ def _catch_up(address: Address) -> bool:
             for one in connection.rows(SEQUENCES)
             for row in connection.rows(CATCH_UP.format(**one._asdict()), sequence=one.sequence)
         ]
+        if read_standing(connection).owns_tables:
+            chain.begin(connection)
     return bool(moved)
 
 
