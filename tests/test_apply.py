@@ -192,6 +192,8 @@ def test_a_plan_that_waited_for_more_than_a_day_is_refused_until_it_is_allowed(i
     assert instance.refusal("apply", "--run", 1, "--yes") == (
         "Refused because of old-plan (see the notes above); to do it all the same use --allow old-plan"
     )
+    (note,) = instance.json("apply", "--run", 1, "--yes", status=3)["plan"]["notes"]
+    assert (note["concern"], note["guard"]) == ("old-plan", "old-plan")
     assert "planned (lapsed)" in instance.done("history")
     assert instance.refusal("apply", "--run", 1, "--yes", "--allow", "past") != ""
     instance.done("apply", "--run", 1, "--yes", "--allow", "old-plan")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import tokens
 from tests.testbed.addresses import url
@@ -98,6 +99,46 @@ def test_what_is_left_of_a_run_and_what_an_undo_puts_back_are_seen_before(gitlab
     assert everything(gitlab) == after
     tokens.undo(gitlab, number, allow=back.guards)
     assert everything(gitlab) == before
+
+
+def test_a_plan_of_the_journal_is_carried_out_as_its_run_alone(gitlab: Address) -> None:
+    number = tokens.store(gitlab, tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER)))
+    kept = tokens.plan_to_apply(gitlab, number).plan
+    tokens.withdraw(gitlab, number)
+    before = everything(gitlab)
+    for call in (tokens.apply, tokens.store):
+        with pytest.raises(UsageError, match=r"has this plan as run 1: to carry it out use apply\(…, 1\)"):
+            call(gitlab, kept)
+    assert everything(gitlab) == before
+    assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 1
+
+
+def test_what_an_undo_would_put_back_can_be_stored_and_carried_out(gitlab: Address) -> None:
+    before = everything(gitlab)
+    tokens.apply(gitlab, tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER)))
+    number = tokens.store(gitlab, tokens.plan_to_undo(gitlab, 1).plan)
+    assert tokens.apply(gitlab, number) == tokens.Result(2, changed=20, recounted=20)
+    assert everything(gitlab) == before
+
+
+def test_an_old_plan_says_so_in_its_notes(gitlab: Address) -> None:
+    number = tokens.store(gitlab, tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER)))
+    with make_engine(gitlab).begin() as connection:
+        connection.execute(sa.text("UPDATE token_tasks.runs SET created_at = created_at - interval '25 hours'"))
+    found = tokens.plan_to_apply(gitlab, number)
+    (note,) = found.plan.notes
+    assert (note.concern.guard, note.tokens) == ("old-plan", 20)
+    assert note.text == "The plan is older than 24 hours, and its tokens have lived on since."
+    with pytest.raises(Refused, match="because of old-plan: the notes of the plan say why"):
+        tokens.apply(gitlab, number)
+    assert tokens.apply(gitlab, number, allow=found.guards).changed == 20
+
+
+def test_a_plan_without_tokens_is_not_stored(gitlab: Address) -> None:
+    planned = tokens.plan(gitlab, on(LATER), tokens.Change(to=SOON))
+    with pytest.raises(UsageError, match="The plan has no tokens, so there is nothing to store"):
+        tokens.store(gitlab, planned)
+    assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 0
 
 
 def test_what_allows_nothing_is_no_word_of_allow(gitlab: Address) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from tokens.address import Address
+from tokens.change.plan import Plan
 from tokens.commands.options.handling import GUARDS
 from tokens.errors import Refused, UsageError, shortened
 from tokens.spelling import meant
@@ -42,6 +43,13 @@ def check_allow(allow: Collection[str], *tasks: str) -> None:
         if word not in known:
             near = meant(word, known) if isinstance(word, str) else ""
             raise UsageError(f"allow takes {', '.join(known)}, not {shortened(repr(word))}{near}.")
+
+
+def check_new(plan: Plan) -> None:
+    """Raise UsageError for a plan that the journal has, which is carried out, and guarded, as the run that it is."""
+    if plan.stored is not None:
+        run = plan.stored
+        raise UsageError(f"The journal has this plan as run {run}: to carry it out use apply(…, {run}).")
 
 
 def check_type(name: str, value: object, wanted: type) -> None:

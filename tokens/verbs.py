@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokens import database, origin
 from tokens.address import Address
-from tokens.arguments import address_of, check_allow, check_number, check_run, check_type, refuse
+from tokens.arguments import address_of, check_allow, check_new, check_number, check_run, check_type, refuse
 from tokens.change.change import MOST_DAYS, Change
 from tokens.change.notes import guards
 from tokens.change.plan import Options, Plan, RunKind, make_plan
@@ -168,7 +168,8 @@ def apply(
     Raises:
         Refused: a guard forbids it, another run is under way, or two people are needed; nothing was changed.
         JournalMissing: `install_journal` installs it.
-        UsageError: there is no such run, nothing is left of it, or `jobs` is another number.
+        UsageError: there is no such run, nothing is left of it, the plan is one of the journal's, which is named by its
+            number, or `jobs` is another number.
         TokensError: see `tokens.errors`.
     """
     address = address_of(target)
@@ -176,6 +177,7 @@ def apply(
     check_reason(reason)
     check_allow(allow, *CHANGES)
     if isinstance(plan, Plan):
+        check_new(plan)
         refuse(guards(plan.notes), allow)
         return _begun(address, plan, reason, allow, jobs, on_event)
     check_run(plan)
@@ -194,10 +196,14 @@ def store(
     Raises:
         Refused: a guard forbids it.
         JournalMissing: `install_journal` installs it.
+        UsageError: the plan has no tokens, or is stored already.
         TokensError: see `tokens.errors`.
     """
     address = address_of(target)
     check_type("plan", plan, Plan)
+    check_new(plan)
+    if not plan.tokens:
+        raise UsageError("The plan has no tokens, so there is nothing to store.")
     check_reason(reason)
     check_allow(allow, *CHANGES)
     refuse(guards(plan.notes), allow)

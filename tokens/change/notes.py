@@ -44,6 +44,7 @@ class Concern(Enum):
     LEFT_OUT_IDS = "left-out-ids"
     LEFT_OUT_SUPERSEDED = "left-out-superseded"
     CHANGED_SINCE = "changed-since"
+    OLD_PLAN = "old-plan"
     NOTHING_SELECTED = "nothing-selected"
     HIDDEN_ROWS = "hidden-rows"
     UNKNOWN_SUPERSEDED = "unknown-superseded"
@@ -63,6 +64,7 @@ GUARDS = (
     Concern.BEYOND_MAXIMUM,
     Concern.SUPERSEDED,
     Concern.DOOMED,
+    Concern.OLD_PLAN,
 )
 
 
@@ -234,6 +236,11 @@ def changed_since(ids: Sequence[int]) -> Note:
     """The note on those of a stored plan that are not as they were when it was made."""
     were = counted(len(ids), "token was changed since the plan, or is", "tokens were changed since the plan, or are")
     return Note(Concern.CHANGED_SINCE, f"{were} gone, and left alone: {first_of(ids)}.", len(ids), tuple(ids))
+
+
+def old_plan(tokens: int, hours: int) -> Note:
+    """The note on a stored plan that nobody has begun for more than `hours`."""
+    return Note(Concern.OLD_PLAN, f"The plan is older than {hours} hours, and its tokens have lived on since.", tokens)
 
 
 def _revives(facts: Facts, *, options: bool) -> Note:

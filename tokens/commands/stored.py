@@ -18,7 +18,7 @@ from tokens.errors import ExitStatus
 from tokens.journal import beginning, listing, runs
 from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
-from tokens.journal.runs import PLAN_LIFETIME, StoredRun
+from tokens.journal.runs import StoredRun
 from tokens.journal.setup import check_usable
 from tokens.origin import Origin
 from tokens.run.stored_plans import Application, RunComplete, plan_to_apply
@@ -104,8 +104,6 @@ def _apply(
         report.add(undoes=view.run_as_dict(found.undone))
     if handling.dry_run:
         _show_tokens(site, found, report)
-    if stored.lapsed:
-        report.say(f"NOTE: The plan is older than {PLAN_LIFETIME} hours, and its tokens have lived on since.")
     if stored.put_back:
         back = f"has put back {stored.put_back:,} of its tokens"
         report.say(f"NOTE: Run {stored.undone_by} {back}, and they stay so: this is about the others.")

@@ -6,7 +6,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.facts import Facts, read_facts, read_superseded
-from tokens.change.notes import Note, changed_since, guards, notes
+from tokens.change.notes import Note, changed_since, guards, notes, old_plan
 from tokens.change.plan import Plan, RunKind, read_gaps, read_release
 from tokens.change.revocation import Ends, notes_on_ends, read_ends
 from tokens.database import Connection
@@ -18,7 +18,7 @@ from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
-from tokens.journal.runs import IS_PLANNED_ONE, StoredRun, read_plan, read_run
+from tokens.journal.runs import IS_PLANNED_ONE, PLAN_LIFETIME, StoredRun, read_plan, read_run
 from tokens.journal.setup import check_usable
 from tokens.run.undo import READING, is_rotation, notes_on_stored_undo
 
@@ -65,8 +65,7 @@ class Application:
     def guards(self) -> tuple[str, ...]:
         """The words that `--allow` must have. What a run has begun was allowed then, but for what time changes."""
         begun = self.stored.state is not RunState.PLANNED
-        found = [word for word in guards(self.plan.notes) if not (begun and word == "earlier")]
-        return (*found, *(["old-plan"] if self.stored.lapsed else []))
+        return tuple(word for word in guards(self.plan.notes) if not (begun and word == "earlier"))
 
 
 def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> Application:
@@ -107,8 +106,9 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         else:
             found = _notes_on_dates(connection, schema, stored, plan, policy, bots)
         changed = [] if plan.is_undo and stored.change.revokes else _changed_since(connection, stored)
-        hidden = read_gaps(connection, schema)
-    return Application(stored, replace(plan, notes=(*found, *changed, *hidden), release=release or estimate), undone)
+        lapsed = [old_plan(plan.tokens, PLAN_LIFETIME)] if stored.lapsed else []
+        known = (*found, *changed, *lapsed, *read_gaps(connection, schema))
+    return Application(stored, replace(plan, notes=known, release=release or estimate), undone)
 
 
 def _changed_since(connection: Connection, stored: StoredRun) -> list[Note]:
