@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokens import origin
-from tokens.origin import CALLER_VARIABLE, LONGEST, Origin, described, is_dead
+from tokens.commands.travel import caller
+from tokens.origin import CALLER_VARIABLE, LONGEST, Origin, described, is_dead, person
 
 CHILD = "import sys; from tokens import origin; print(origin.here().process, flush=True); sys.stdin.read()"
 
@@ -97,6 +98,16 @@ def test_what_others_have_written_is_short_and_text_that_a_database_takes(monkey
     here = origin.here()
     assert (here.sudo_user, here.caller) == (None, None)
     assert set(here.as_dict()) <= {"user", "host", "container"}
+
+
+@pytest.mark.parametrize("account", ["ada", "ada@corp.example.com", "s\u00f8ren", "CORP\\\u7530\u4e2d", "caf\udce9"])
+def test_one_account_is_one_person_there_and_from_outside(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+    monkeypatch.setenv("SUDO_USER", account)
+    there, outside = origin.here(), caller()
+    assert there.sudo_user
+    monkeypatch.delenv("SUDO_USER")
+    monkeypatch.setenv(origin.CALLER_VARIABLE, f"{outside} (context admin@prod)")
+    assert person(origin.here().as_dict()) == person(there.as_dict()) == there.sudo_user
 
 
 def test_a_system_without_linuxs_proc_has_an_origin_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

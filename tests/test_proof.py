@@ -399,6 +399,14 @@ def test_two_who_turn_it_on_and_begin_at_once_are_one_after_the_other(instance: 
     [
         ({"user": "root", "sudo_user": "ada", "host": "db1"}, "ada"),
         ({"user": "git", "container": "pod-1", "caller": "ada@laptop, by kubectl"}, "ada"),
+        ({"user": "git", "container": "pod-1", "caller": "ada@laptop"}, "ada"),
+        ({"user": "git", "container": "pod-1", "caller": "ada"}, "ada"),
+        ({"user": "git", "container": "pod-1", "caller": "ada@corp.example.com@laptop"}, "ada@corp.example.com"),
+        ({"user": "git", "container": "pod-1", "caller": "ada@laptop (context admin@prod)"}, "ada"),
+        (
+            {"user": "git", "container": "pod-1", "caller": "ada@corp.example.com@laptop (context admin@prod)"},
+            "ada@corp.example.com",
+        ),
         ({"user": "root", "sudo_user": "ada", "caller": "max@laptop"}, "ada"),
         ({"user": "root", "host": "db1"}, "root"),
     ],

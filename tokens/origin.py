@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
+CONTEXT = " (context "  # how a caller came into a pod follows this, behind their account and host
 LONGEST = 200  # characters of anything that somebody else has written
 
 
@@ -50,8 +51,9 @@ def person(origin: Mapping[str, str]) -> str:
     That is who was there before sudo, or before a container was entered, else the account. Nothing proves it: who may
     become root can claim to be anybody.
     """
-    caller = origin.get("caller", "").partition("@")[0]
-    return origin.get("sudo_user") or caller or origin.get("user", "somebody")
+    claim, _, _ = origin.get("caller", "").partition(CONTEXT)  # a context's name may have an @ of its own
+    account, at, _ = claim.rpartition("@")  # so may an account of a domain, and no host has one
+    return origin.get("sudo_user") or (account if at else claim) or origin.get("user", "somebody")
 
 
 def here() -> Origin:

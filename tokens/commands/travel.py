@@ -113,12 +113,16 @@ def read_here(environment: Environment, option: str, source: str) -> bytes:
 
 
 def caller() -> str:
-    """Who asks, as far as this machine knows: user@host, in characters that any log can hold."""
+    """Who asks, as far as this machine knows: user@host, printable.
+
+    Letters of any language stay: the same account in there must not count as another person.
+    """
     try:
         user = os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
         user = f"#{os.getuid()}"
-    return "".join(c for c in f"{user}@{socket.gethostname()}" if c.isascii() and c.isprintable())
+    known = f"{user}@{socket.gethostname()}".encode(errors="replace").decode()  # as `tokens.origin` keeps it
+    return "".join(c for c in known if c.isprintable())
 
 
 def _words(flag: str, value: Any) -> list[str]:

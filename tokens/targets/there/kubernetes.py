@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokens.errors import UsageError
+from tokens.origin import CONTEXT
 from tokens.targets.target import KubernetesTarget
 from tokens.targets.there.client import Answer, ClientError, ask
 
@@ -82,7 +83,7 @@ def find_pod(target: KubernetesTarget, program: tuple[str, ...] = KUBECTL) -> To
     except (ValueError, KeyError, TypeError):
         raise ClientError(f"kubectl's list of pods in namespace {namespace} cannot be read.") from None
     name = choose_pod(pods, target, lambda: _context(target, program))
-    return ToolboxPod(name, namespace, target.context, f" (context {_context(target, program)})", program)
+    return ToolboxPod(name, namespace, target.context, f"{CONTEXT}{_context(target, program)})", program)
 
 
 def choose_pod(pods: Iterable[dict[str, Any]], target: KubernetesTarget, context: Callable[[], str]) -> str:
