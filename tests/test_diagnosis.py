@@ -1,6 +1,7 @@
 """What the doctor finds in a database, and the least privileges that he prescribes."""
 
 import json
+import shlex
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_group, make_membership, make_settings, make_token, make_tokens, make_user
 from tests.testbed.program import INV
 from tests.testbed.runs import begin_run, undo
+from tokens import verbs
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.notes import Concern
@@ -22,6 +24,8 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.release import release_of
 from tokens.inventory.analysis import analyze
 from tokens.inventory.diagnosis import Verdict, diagnose, least_privileges
+from tokens.journal import setup
+from tokens.journal.installation import JournalMissing
 from tokens.journal.record import Recorder
 from tokens.rotation.candidate import Search, find
 from tokens.rotation.plan import plan as plan_rotation
@@ -280,6 +284,39 @@ def test_a_journal_that_this_role_cannot_install_is_a_warning(
     verdict, text = findings(gitlab_database)["journal"]
     assert verdict is Verdict.WARN
     assert text.endswith(f"GRANT CREATE ON DATABASE {name} TO gitlab;")
+
+
+@pytest.mark.newest_server
+def test_who_may_install_no_journal_is_told_who_may_and_granted_nothing_for_it(
+    gitlab_database: Address, superuser: Superuser, nobody: Address
+) -> None:
+    """CREATE on the database would be of no use: the owner of GitLab's tables trusts no journal of somebody else."""
+    with make_engine(gitlab_database).begin() as connection:
+        make_tokens(connection, 3, expires_at=str(OLD))
+    for task in ("changes", "revoke", "rotate"):
+        *statements, comment = least_privileges(gitlab_database, "Night Shift")[task]
+        assert not [one for one in statements if "CREATE" in one]
+        assert comment == (
+            "-- There is no journal yet, and a change needs one. Role gitlab has to install it; then ask for these "
+            "grants again → to install it: gitlab-tokens journal.install"
+        )
+        assert least_privileges(gitlab_database, "no such role")[task][-1] == comment
+        assert "CREATE ON DATABASE" in least_privileges(gitlab_database, "gitlab")[task][-1]
+    printed = call_here(INV, "tokens.doctor", "--target", url(gitlab_database), "--grants", "Night Shift").stdout
+    assert next(line for line in printed.splitlines() if "no journal yet" in line).endswith(
+        f"inv tokens.journal.install --target {shlex.quote(url(gitlab_database))}"
+    )
+
+    execute(superuser(gitlab_database), *least_privileges(gitlab_database, "Night Shift")["changes"])
+    verdict, text = findings(nobody)["journal"]
+    assert (verdict, text.rpartition(": ")[2]) == (Verdict.WARN, "install it as gitlab.")
+    plan = make_plan(nobody, RunKind.EXTEND, Selection.every(OLD), Change(NEW))
+    for call in (verbs.apply, verbs.store):
+        with pytest.raises(JournalMissing, match=r"→ to install it, as role gitlab: gitlab-tokens journal\.install"):
+            call(nobody, plan)
+    setup.install(gitlab_database)
+    execute(superuser(gitlab_database), *least_privileges(gitlab_database, "Night Shift")["changes"])
+    assert verbs.apply(nobody, plan).changed == 3
 
 
 @pytest.mark.each_release

@@ -130,9 +130,16 @@ def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
     def prune(address: Address) -> int:
         return contents.prune(address, date(2030, 1, 1))
 
-    create = f'GRANT CREATE ON DATABASE {name} TO "Night Keeper";'
-    refusal(setup.install, keeper, create)
-    execute(gitlab_database, create)
+    for statement in ("SELECT", f'GRANT CREATE ON DATABASE {name} TO "Night Keeper"'):
+        execute(gitlab_database, statement)
+        refusal(
+            setup.install,
+            keeper,
+            "which owns GitLab's tables, since it might run somebody else's code: install it as gitlab.",
+        )
+    execute(superuser(gitlab_database), f"ALTER DATABASE {name} OWNER TO postgres")
+    refusal(setup.install, gitlab_database, f"run: GRANT CREATE ON DATABASE {name} TO gitlab;")
+    execute(superuser(gitlab_database), f"ALTER DATABASE {name} OWNER TO gitlab")
 
     execute(gitlab_database, "CREATE SCHEMA token_tasks")
     enter = 'GRANT USAGE, CREATE ON SCHEMA token_tasks TO "Night Keeper";'

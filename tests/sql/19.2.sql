@@ -452,10 +452,13 @@ ROLLBACK TO "_pg3_1";
 -- doctor, list, breakdown, check, report, extend, undo, apply, remove, rotate, revoke
 RELEASE "_pg3_1";
 
--- doctor, journal.install
-SELECT quote_ident(pg_get_userbyid(c.relowner)) AS owner, pg_has_role(c.relowner, 'MEMBER') AS is_ours
+-- doctor, extend, journal.install
+SELECT
+      quote_ident(pg_get_userbyid(c.relowner)) AS owner,
+      COALESCE(pg_has_role(r.oid, c.relowner, 'MEMBER'), false) AS is_ours
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_roles r ON r.rolname = COALESCE(CAST($1 AS name), current_user)
     WHERE n.nspname = 'public' AND c.relname = 'personal_access_tokens';
 
 -- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke

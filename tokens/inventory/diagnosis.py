@@ -71,6 +71,11 @@ JOURNAL_GRANTS = (
 )
 ROTATION_READING_GRANTS = (JOURNAL_ENTRY_GRANT, "GRANT SELECT ON token_tasks.rotations TO {grantee}")
 JOURNAL_INSTALLATION_GRANT = "GRANT CREATE ON DATABASE {database} TO {grantee}"
+# Who may not install it has no use for that. What is granted on its tables is known once they are there.
+JOURNAL_OF_OWNER = (
+    "-- There is no journal yet, and a change needs one. Role {owner} has to install it; then ask for these grants "
+    "again{how}"
+)
 
 IDENTIFIER = "SELECT quote_ident(%(name)s) AS quoted"
 
@@ -122,7 +127,8 @@ def _ci(address: Address) -> Finding:
 def least_privileges(address: Address, role: str, *, ci: Address | None = None) -> dict[str, list[str]]:
     """The statements that let `role` do what a task needs and nothing else, by task; columns that exist here only.
 
-    Those for a task `in the ci database` are for that one, where `ci` is its address.
+    Those for a task `in the ci database` are for that one, where `ci` is its address. One that begins with `--` is a
+    comment, about what no GRANT gives.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -132,13 +138,18 @@ def least_privileges(address: Address, role: str, *, ci: Address | None = None) 
         preflight.check_tables(state, read_schema(connection))
         grantee = connection.row(IDENTIFIER, name=role).quoted
         name = connection.row(IDENTIFIER, name=state.database).quoted
-        installed = installation.is_installed(connection)
+        standing = installation.read_standing(connection)
+        installer = setup.read_installer(connection, standing, role)
+        how = to_type("to install it", "journal.install")
         privileges = {task: preflight.existing_privileges(connection, needs) for task, needs in TASKS.items()}
     found = {
         task: [
             *_entry(name, grantee),
             *preflight.grants(privileges[task], grantee),
-            *(grant.format(grantee=grantee, database=name) for grant in _journal_grants(task, installed=installed)),
+            *(
+                grant.format(grantee=grantee, database=name, owner=installer, how=how)
+                for grant in _journal_grants(task, installed=standing.installed, installer=installer)
+            ),
         ]
         for task in TASKS
     }
@@ -158,9 +169,12 @@ def _entry(name: str, grantee: str) -> list[str]:
     return [f"GRANT CONNECT ON DATABASE {name} TO {grantee}", f"GRANT USAGE ON SCHEMA public TO {grantee}"]
 
 
-def _journal_grants(task: str, *, installed: bool) -> Sequence[str]:
+def _journal_grants(task: str, *, installed: bool, installer: str | None) -> Sequence[str]:
+    """What a task needs of the journal; `installer` is who has to install it where the role may not."""
     if TASKS[task].writes:
-        return JOURNAL_GRANTS if installed else (JOURNAL_INSTALLATION_GRANT,)
+        if installed:
+            return JOURNAL_GRANTS
+        return (JOURNAL_INSTALLATION_GRANT,) if installer is None else (JOURNAL_OF_OWNER,)
     if not installed:
         return ()
     return JOURNAL_READING_GRANTS if task == "history" else ROTATION_READING_GRANTS if task == "list" else ()

@@ -5,7 +5,6 @@ from functools import partial
 from typing import TypeVar
 
 from tokens.address import Address
-from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.journal import installation, publications, setup
@@ -34,12 +33,9 @@ def check(connection: Connection, allow: Collection[str] = (), *, optional: bool
     try:
         installation.check(connection)
     except JournalMissing:
-        if not optional:
-            raise
-        raise JournalMissing(
-            "The journal is not installed in this database; with --no-journal there is no record and no way back."
-            + to_type("to install it", "journal.install")
-        ) from None
+        without = "; with --no-journal there is no record and no way back" if optional else ""
+        how = setup.how_to_install(connection)
+        raise JournalMissing(f"The journal is not installed in this database{without}.{how}") from None
     except JournalOutdated:
         publications.check(connection, allow)
         raise

@@ -29,10 +29,14 @@ STATEMENT_TIMEOUT = "10min"
 
 RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
 
+# For the role of a name, which there may be none of, or for the one that is logged in.
 TABLES_OWNER = """
-    SELECT quote_ident(pg_get_userbyid(c.relowner)) AS owner, pg_has_role(c.relowner, 'MEMBER') AS is_ours
+    SELECT
+      quote_ident(pg_get_userbyid(c.relowner)) AS owner,
+      COALESCE(pg_has_role(r.oid, c.relowner, 'MEMBER'), false) AS is_ours
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_roles r ON r.rolname = COALESCE(CAST(%(role)s AS name), current_user)
     WHERE n.nspname = 'public' AND c.relname = 'personal_access_tokens'
 """
 
@@ -282,9 +286,9 @@ def _check_installable(connection: Connection, state: preflight.ServerState) -> 
             f"create tables in it; as {standing.owner} run: GRANT USAGE, CREATE ON SCHEMA token_tasks TO "
             f"{standing.grantee};"
         )
+    _check_owner(connection, state, standing)
     _check_creation(state, standing)
     if _revision_to_say(connection) is None:
-        _check_owner(connection, state, standing)
         return None
     _check_ownership(connection, state, standing)
     return UNKNOWN
@@ -350,11 +354,11 @@ def _check_owner(connection: Connection, state: preflight.ServerState, standing:
 
     Who finds a schema that somebody has prepared for it is meant to.
     """
-    tables = None if standing.has_schema else connection.row(TABLES_OWNER)
-    if tables is not None and not tables.is_ours:
+    owner = read_installer(connection, standing)
+    if owner is not None:
         raise Refused(
-            f'A journal of role "{state.role}" could not be used by role {tables.owner}, which owns GitLab\'s tables, '
-            f"since it might run somebody else's code: install it as {tables.owner}."
+            f'A journal of role "{state.role}" could not be used by role {owner}, which owns GitLab\'s tables, '
+            f"since it might run somebody else's code: install it as {owner}."
         )
 
 
@@ -371,12 +375,27 @@ def _check_ownership(connection: Connection, state: preflight.ServerState, stand
     _check_creation(state, standing)
 
 
+def read_installer(connection: Connection, standing: Standing, role: str | None = None) -> str | None:
+    """The owner of GitLab's tables, as SQL has its name, where `role` may not install a journal in its place.
+
+    None where it may, as where somebody has prepared a schema. Without `role` it is about the one that is logged in.
+    """
+    tables = None if standing.has_schema else connection.row(TABLES_OWNER, role=role)
+    return None if tables is None or tables.is_ours else str(tables.owner)
+
+
+def how_to_install(connection: Connection) -> str:
+    """The end of a message that there is no journal: what to type, and as whom if this role may not."""
+    owner = read_installer(connection, read_standing(connection))
+    return to_type(f"to install it, as role {owner}" if owner else "to install it", "journal.install")
+
+
 def check_installable(connection: Connection) -> None:
     """Refuse what `install` would refuse where there is no journal yet, in a database that takes changes."""
     state = preflight.read_state(connection)
     standing = read_standing(connection)
+    _check_owner(connection, state, standing)  # a privilege that does not help is not asked for
     _check_creation(state, standing)
-    _check_owner(connection, state, standing)
 
 
 def check_usable(connection: Connection) -> None:

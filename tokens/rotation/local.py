@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from tokens import database
-from tokens.call import to_type
 from tokens.change.plan import RunKind
 from tokens.errors import DatabaseError, ReadOnly, Refused, TokensError, UsageError
 from tokens.gitlab.api import Endpoint, VerificationFailed, agrees, verify
@@ -255,7 +254,7 @@ class LocalBackend:
             except JournalMissing:
                 raise JournalMissing(
                     "The journal is not installed in this database, and a rotation that nobody records could leave a "
-                    "token that nobody knows." + to_type("to install it", "journal.install")
+                    "token that nobody knows." + setup.how_to_install(connection)
                 ) from None
 
     def _mark(self, token_id: int, reached: Stage, destination: str | None, *, or_later: Sequence[Stage]) -> None:

@@ -27,7 +27,8 @@ def grants_as_sql(statements: Mapping[str, Sequence[str]]) -> str:
     """The statements for psql, by task; what several tasks need comes several times, which does no harm."""
     parts = ["-- To be run by the tables' owner, once the role is there (CREATE ROLE … LOGIN)."]
     for name, needed in statements.items():
-        parts += ["", f"-- {name}", *(f"{statement};" for statement in needed)]
+        shown = (printable(one) if one.startswith("--") else f"{one};" for one in needed)
+        parts += ["", f"-- {name}", *shown]
     return "\n".join(parts)
 
 
