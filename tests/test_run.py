@@ -563,6 +563,26 @@ def test_neither_date_style_nor_time_zone_of_the_role_matters(address: Address) 
     assert everything(address) == before
 
 
+def test_a_database_that_takes_null_in_an_array_for_a_word_keeps_no_date_apart_from_any(
+    address: Address, superuser: Callable[[Address], Address]
+) -> None:
+    """`array_nulls`, which is off in some databases that were moved from an old server."""
+    with make_engine(superuser(address)).begin() as connection:
+        name = connection.execute(sa.text("SELECT quote_ident(current_database())")).scalar_one()
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET array_nulls = off"))
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 3, expires_at="2024-06-15")
+        make_tokens(connection, 2, expires_at=None)
+    before = everything(address)
+    for old, new in ((OLD, None), (None, NEW)):
+        selection = every(None if old is None else DateRange(old, old))
+        plan = make_plan(address, RunKind.EXTEND, selection, Change(to=new))
+        record = begin_run(address, plan)
+        assert carry_out(address, plan, record) == Finished(changed=plan.tokens)
+        assert undo(address, record.run) == Finished(changed=plan.tokens)
+        assert everything(address) == before
+
+
 def test_a_database_that_turned_read_only_is_refused(bare: Address, superuser: Callable[[Address], Address]) -> None:
     with make_engine(bare).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")

@@ -21,13 +21,14 @@ TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL
 # What every transaction begins with, whatever the role's or the database's own settings are. Names without a schema are
 # PostgreSQL's own: were `public` in the path, at whatever place, a function or an operator there that fits better would
 # be taken before its own. Dates come as ISO text and times in UTC; a backslash in a literal is a backslash, and a point
-# in time comes with all its digits.
+# in time comes with all its digits; NULL in the text of an array is NULL.
 SETTINGS = {
     "search_path": "pg_catalog, pg_temp",
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
     "standard_conforming_strings": "on",
     "extra_float_digits": "1",
+    "array_nulls": "on",
     "statement_timeout": "0",
     "lock_timeout": "30s",  # so that nobody waits without end for a table that somebody else has locked
     "idle_in_transaction_session_timeout": "60s",  # should this process freeze in the middle
