@@ -63,6 +63,17 @@ def test_a_database_without_gitlabs_table_is_refused(empty_database: Address) ->
     assert "has no GitLab table public.personal_access_tokens" in refusal(empty_database, ANALYZE)
 
 
+@pytest.mark.newest_server
+@pytest.mark.parametrize("column", ["id", "expires_at"])
+def test_a_column_that_is_missing_is_named_and_the_database_is_the_right_one(
+    gitlab_database: Address, superuser: Superuser, column: str
+) -> None:
+    execute(superuser(gitlab_database), f"ALTER TABLE personal_access_tokens DROP COLUMN {column} CASCADE")
+    said = refusal(gitlab_database, ANALYZE)
+    assert f"lacks personal_access_tokens.{column}, which every GitLab from 16.0 to 19.x has" in said
+    assert "gitlabhq_production" not in said
+
+
 def test_a_table_of_that_name_in_another_schema_does_not_pass(empty_database: Address) -> None:
     execute(empty_database, "CREATE SCHEMA x", "CREATE TABLE x.personal_access_tokens (id bigint, expires_at date)")
     assert "has no GitLab table" in refusal(empty_database)
@@ -216,7 +227,35 @@ def test_row_level_security_is_refused_since_it_hides_tokens(gitlab_database: Ad
         "ALTER TABLE personal_access_tokens ENABLE ROW LEVEL SECURITY",
         "ALTER TABLE personal_access_tokens FORCE ROW LEVEL SECURITY",
     )
-    assert "Row-level security" in refusal(gitlab_database, ANALYZE)
+    said = refusal(gitlab_database, ANALYZE)
+    assert said.startswith('Row-level security hides rows of personal_access_tokens from role "gitlab" in database ')
+    execute(gitlab_database, said.partition("; run: ")[2])
+    check(gitlab_database, ANALYZE)
+
+
+@pytest.mark.newest_server
+def test_row_level_security_that_is_forced_upon_the_owner_is_taken_off_by_what_is_said(
+    gitlab_database: Address, superuser: Superuser, auditor: Address
+) -> None:
+    tables = ("personal_access_token_granular_scopes", "users")
+    for table in tables:
+        execute(gitlab_database, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        execute(gitlab_database, f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+    with database.reading(gitlab_database) as connection:
+        said = preflight.hidden_rows(connection, ROTATE)
+        assert said is not None
+        with pytest.raises(Refused, match=r"lack scopes; run: ALTER TABLE public\.\w+ NO FORCE ROW LEVEL SECURITY;$"):
+            preflight.check_granular_scopes(connection)
+    *_, cure = said.partition("Rotations of fine-grained tokens are refused. This role owns them: run: ")
+    with database.reading(auditor) as connection:
+        assert "; use the tables' owner" in (preflight.hidden_rows(connection, ROTATE) or "")
+    execute(superuser(gitlab_database), 'ALTER TABLE users OWNER TO "Auditor"')
+    with database.reading(gitlab_database) as connection:
+        assert "; use the tables' owner" in (preflight.hidden_rows(connection, ROTATE) or "")
+    execute(superuser(gitlab_database), "ALTER TABLE users OWNER TO gitlab")
+    execute(gitlab_database, cure)
+    with database.reading(gitlab_database) as connection:
+        assert preflight.hidden_rows(connection, ROTATE) is None
 
 
 def test_pgoptions_does_not_reach_the_server(gitlab_database: Address, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,10 @@ SELECT
         FROM pg_catalog.pg_trigger t
         WHERE t.tgrelid = tokens.oid AND t.tgname = $1 AND t.tgenabled <> 'D'
       ) AS write_locked,
-      COALESCE(row_security_active(tokens.oid), false) AS rows_hidden
+      COALESCE(row_security_active(tokens.oid), false) AS rows_hidden,
+      EXISTS (
+        SELECT FROM pg_catalog.pg_class c WHERE c.oid = tokens.oid AND pg_has_role(c.relowner, 'USAGE')
+      ) AS owns_tokens
     FROM (
       SELECT (
         SELECT c.oid
@@ -308,7 +311,7 @@ SELECT
     WHERE n.nspname = 'token_tasks';
 
 -- doctor, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, rotate, revoke
-SELECT c.relname AS name, current_user AS role
+SELECT c.relname AS name, current_user AS role, pg_has_role(c.relowner, 'USAGE') AS is_ours
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relname = ANY(CAST($1 AS text[])) AND row_security_active(c.oid)

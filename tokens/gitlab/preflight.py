@@ -32,7 +32,10 @@ STATE = """
         FROM pg_catalog.pg_trigger t
         WHERE t.tgrelid = tokens.oid AND t.tgname = %(trigger)s AND t.tgenabled <> 'D'
       ) AS write_locked,
-      COALESCE(row_security_active(tokens.oid), false) AS rows_hidden
+      COALESCE(row_security_active(tokens.oid), false) AS rows_hidden,
+      EXISTS (
+        SELECT FROM pg_catalog.pg_class c WHERE c.oid = tokens.oid AND pg_has_role(c.relowner, 'USAGE')
+      ) AS owns_tokens
     FROM (
       SELECT (
         SELECT c.oid
@@ -42,8 +45,10 @@ STATE = """
     ) tokens
 """
 
+AS_OWNER = "use the tables' owner (gitlab in most installations)."
+
 HIDDEN = """
-    SELECT c.relname AS name, current_user AS role
+    SELECT c.relname AS name, current_user AS role, pg_has_role(c.relowner, 'USAGE') AS is_ours
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relname = ANY(CAST(%(tables)s AS text[])) AND row_security_active(c.oid)
@@ -100,6 +105,7 @@ class ServerState:
     read_only: bool
     write_locked: bool
     rows_hidden: bool
+    owns_tokens: bool
 
 
 def check(connection: Connection, needs: Needs) -> Schema:
@@ -127,7 +133,9 @@ def read_state(connection: Connection) -> ServerState:
 
 def check_tables(state: ServerState, schema: Schema) -> None:
     """Refuse a database that does not hold GitLab's tokens, or that hides some of them."""
-    if not schema.has(TOKENS, "id", "expires_at"):
+    if schema.has(TOKENS):
+        _refuse_lacking(state, [f"{TOKENS}.{one}" for one in ("id", "expires_at") if not schema.has(TOKENS, one)])
+    else:
         raise Refused(
             f'Database "{state.database}" has no GitLab table public.{TOKENS}, so it is not GitLab\'s main database; '
             "check the database's name (gitlabhq_production in most installations)."
@@ -140,7 +148,7 @@ def check_tables(state: ServerState, schema: Schema) -> None:
     if state.rows_hidden:
         raise Refused(
             f'Row-level security hides rows of {TOKENS} from role "{state.role}" in database "{state.database}"; '
-            "use the tables' owner (gitlab in most installations)."
+            f"{_shown_again([TOKENS]) if state.owns_tokens else AS_OWNER}"
         )
 
 
@@ -167,11 +175,14 @@ def hidden_rows(connection: Connection, needs: Needs) -> str | None:
         return None
     tables = [row.name for row in found]
     lost = " Rotations of fine-grained tokens are refused." if GRANULAR_SCOPES in tables else ""
-    return (
+    text = (
         f'Row-level security may hide rows of {", ".join(tables)} from role "{found[0].role}", so kinds, owners, '
-        "memberships and settings may be read wrong, notes may be missing, and memberships stay as they are; use the "
-        f"tables' owner (gitlab in most installations).{lost}"
+        "memberships and settings may be read wrong, notes may be missing, and memberships stay as they are"
     )
+    # Who owns only some of them is told about those by the owner of all.
+    if all(row.is_ours for row in found):
+        return f"{text}.{lost} This role owns them: {_shown_again(tables)}"
+    return f"{text}; {AS_OWNER}{lost}"
 
 
 def check_granular_scopes(connection: Connection) -> None:
@@ -180,8 +191,13 @@ def check_granular_scopes(connection: Connection) -> None:
     if found is not None:
         raise Refused(
             f'Row-level security may hide rows of {found.name} from role "{found.role}", so the successor of a '
-            "fine-grained token would lack scopes; use the tables' owner (gitlab in most installations)."
+            f"fine-grained token would lack scopes; {_shown_again([found.name]) if found.is_ours else AS_OWNER}"
         )
+
+
+def _shown_again(tables: Iterable[str]) -> str:
+    """What lets the owner of these tables see all of their rows: row-level security is forced upon it."""
+    return f"run: {' '.join(f'ALTER TABLE public.{table} NO FORCE ROW LEVEL SECURITY;' for table in tables)}"
 
 
 def check_writable(connection: Connection, state: ServerState) -> None:
@@ -205,14 +221,20 @@ def read_only(connection: Connection) -> str:
 
 def check_columns(state: ServerState, schema: Schema, needs: Needs) -> None:
     """Refuse tables without a column that every release which this version of the tool knows has."""
-    missing = dict.fromkeys(
+    missing = (
         f"{one.table}.{one.column}"
         for one in needs.privileges
         if one.column and one.column not in OPTIONAL.get(one.table, ()) and not schema.has(one.table, one.column)
     )
+    _refuse_lacking(state, missing)
+
+
+def _refuse_lacking(state: ServerState, columns: Iterable[str]) -> None:
+    """Refuse a database that lacks these columns, each named with its table, if there are any."""
+    missing = ", ".join(dict.fromkeys(columns))
     if missing:
         raise Refused(
-            f'Database "{state.database}" lacks {", ".join(missing)}, which every GitLab from 16.0 to 19.x has: it is '
+            f'Database "{state.database}" lacks {missing}, which every GitLab from 16.0 to 19.x has: it is '
             "an older one, or a newer one than this version of the tool knows; use the version that is made for it."
         )
 
