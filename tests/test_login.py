@@ -1,21 +1,22 @@
 """A login that fails: what the advice is does not depend on the language in which the server speaks."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.commands import typed
 from tests.testbed.folders import public_folder
 from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.servers import Alone
 from tokens.address import Address, Advice
 from tokens.database import connect
 from tokens.errors import DatabaseError
-from tokens.failures import TAKEN
+from tokens.failures import LET_MORE_IN, TAKEN, UNLESS_FULL
 from tokens.libpq import libpq_parameters
 from tokens.targets.demo.embedded import Server
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("login")
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 """The only PostgreSQL of the tests that has translations."""
 GERMAN = "de_DE.UTF-8"
-HBA = "local all postgres trust\nlocal all worker peer\nlocal all all scram-sha-256\n"
+HBA = "local all postgres trust\nlocal all worker peer\nlocal all clerk trust\nlocal all all scram-sha-256\n"
 ADVICE = Advice()
 
 
@@ -42,7 +43,9 @@ def speaking(request: pytest.FixtureRequest) -> Iterator[Server]:
                 connection.execute("CREATE ROLE gitlab LOGIN PASSWORD 'right'")
                 connection.execute("CREATE ROLE worker LOGIN")
                 connection.execute("CREATE ROLE full LOGIN CONNECTION LIMIT 0 PASSWORD 'right'")
+                connection.execute("CREATE ROLE clerk LOGIN CONNECTION LIMIT 0")
                 connection.execute("CREATE DATABASE closed ALLOW_CONNECTIONS false")
+                connection.execute("CREATE DATABASE crowded CONNECTION LIMIT 0")
             (server.folder / "data" / "pg_hba.conf").write_text(HBA)
             with psycopg.connect(server.address("postgres").conninfo, autocommit=True) as connection:
                 connection.execute("SELECT pg_reload_conf()")
@@ -71,6 +74,57 @@ def test_the_advice_is_the_same_in_every_language(
     with pytest.raises(DatabaseError) as fault, connect(Address(conninfo, "there", complete=True)):
         pass
     assert f"; {advice}" in str(fault.value), fault.value
+
+
+@pytest.mark.parametrize(
+    ("role", "database"),
+    [("clerk", "postgres"), ("full", "postgres"), ("gitlab", "crowded")],
+)
+def test_a_limit_of_connections_is_not_taken_for_a_login_that_is_rejected(
+    speaking: Server, role: str, database: str
+) -> None:
+    """In English it is known to be one; in another language the advice leaves that open, and names it."""
+    conninfo = make_conninfo(speaking.address(database, role).conninfo, password="right")
+    with pytest.raises(DatabaseError) as fault, connect(Address(conninfo, "there", complete=True)):
+        pass
+    said = str(fault.value)
+    if "too many connections for" in said:
+        assert said.endswith(f"; {LET_MORE_IN}.")
+    elif database == "crowded":
+        assert said.endswith("that it takes more connections, and that the role may connect to it.")
+    else:
+        assert said.endswith(f"{UNLESS_FULL}.")
+
+
+@pytest.mark.parametrize(("limit", "name"), [("ROLE", "gitlab"), ("DATABASE", None)])
+def test_a_limit_of_connections_is_told_in_english(
+    alone: Alone, superuser: Callable[[Address], Address], limit: str, name: str | None
+) -> None:
+    with alone.database() as address, psycopg.connect(superuser(address).conninfo, autocommit=True) as connection:
+        of = f"{limit} {name or conninfo_to_dict(address.conninfo)['dbname']}"
+        connection.execute(f"ALTER {of} CONNECTION LIMIT 0")
+        try:
+            with pytest.raises(DatabaseError) as fault, connect(address):
+                pass
+        finally:
+            connection.execute(f"ALTER {of} CONNECTION LIMIT -1")
+    assert f"too many connections for {limit.lower()}" in str(fault.value)
+    assert str(fault.value).endswith(f"; {LET_MORE_IN}.")
+
+
+def test_a_database_that_takes_no_connections_is_not_only_a_wrong_name(
+    alone: Alone, superuser: Callable[[Address], Address]
+) -> None:
+    with alone.database() as address:
+        name = conninfo_to_dict(address.conninfo)["dbname"]
+        of_all = make_conninfo(superuser(address).conninfo, dbname="postgres")
+        with psycopg.connect(of_all, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            try:
+                with pytest.raises(DatabaseError, match="that it takes more connections"), connect(address):
+                    pass
+            finally:
+                connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 def test_what_a_server_answers_is_never_advised_with_looking_whether_it_runs(speaking: Server) -> None:

@@ -37,6 +37,12 @@ TIMEOUTS = {
 # What a server answers to a login begins with a severity in its own language; what libpq itself says does not.
 ANSWER = re.compile(r"failed: \S+:  (.*)", re.DOTALL)
 ANSWERED = "the server runs, and that is why it lets nobody in"
+FULL = re.compile("too many (connections|clients)|remaining connection slots")
+LET_MORE_IN = (
+    "wait until others have ended, or let more in (CONNECTION LIMIT of the role or of the database, or max_connections)"
+)
+# In another language a server that has no room for a role names it as one that rejects its login does.
+UNLESS_FULL = ", unless the server says that the role has no connection left (its CONNECTION LIMIT)"
 
 # libpq repeats a value that it does not take, and of a mistyped address that may be a password.
 UNTAKEN = re.compile(
@@ -211,6 +217,8 @@ def identifier(name: str) -> str:
 def _cure(error: psycopg.Error, reason: str, advice: Advice) -> str:
     """What to do about a login that failed. There are no codes: libpq speaks English, and a server any language."""
     answer = ANSWER.search(reason)
+    if answer is not None and FULL.match(answer[1].removeprefix("sorry, ")):
+        return LET_MORE_IN
     if "Peer authentication" in reason or "Ident authentication" in reason:
         return advice.peer
     if "password" in reason:
@@ -224,12 +232,12 @@ def _cure(error: psycopg.Error, reason: str, advice: Advice) -> str:
         return ANSWERED
     names_role, names_database = (_names(answer[1], name.decode()) for name in (login.user, login.db))
     if names_database and login.user != login.db:
-        return "check the database's name and that the role may connect to it"
+        return "check the database's name, that it takes more connections, and that the role may connect to it"
     if names_role and login.used_password:
-        return advice.password
+        return advice.password + UNLESS_FULL
     # Only on a socket does a server ask the kernel who is calling.
     if names_role and login.host.startswith(b"/"):
-        return advice.peer
+        return advice.peer + UNLESS_FULL
     return ANSWERED
 
 
