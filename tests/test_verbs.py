@@ -195,6 +195,21 @@ def test_a_change_contradicts_itself_nowhere() -> None:
         (tokens.Selection, {"expires": (), "users": ("a\0b",)}, "the character NUL"),
         (tokens.Selection, {"expires": (), "users": "root"}, "users takes several texts, not 'root'"),
         (tokens.Selection, {"expires": (), "kinds": ""}, "kinds takes several of Kind"),
+        (tokens.Selection, {"expires": None}, "expires takes several of DateRange or None, not None"),
+        (tokens.Selection, {"expires": (), "users": 5}, "users takes several texts, not 5"),
+        (tokens.Selection, {"expires": (), "name": 5}, "name takes a text, not 5"),
+        (tokens.Selection, {"expires": (), "ids": 5}, "ids takes several whole numbers, not 5"),
+        (tokens.Selection, {"expires": (), "ids": "12"}, "ids takes several whole numbers, not '12'"),
+        (tokens.Selection, {"expires": (), "ids": (2**63,)}, f"ids takes whole numbers of 64 bits, not {2**63}"),
+        (tokens.Selection, {"expires": (), "ids": (1, True)}, "ids takes whole numbers of 64 bits, not True"),
+        (tokens.Selection, {"expires": (), "ids": ("1",)}, "ids takes whole numbers of 64 bits, not '1'"),
+        (tokens.Search, {"selection": None}, "selection takes a Selection, not None"),
+        (tokens.Search, {"selection": SERVICE_ACCOUNTS, "token": 5}, "token takes a name, or an id as text, not 5"),
+        (tokens.Search, {"selection": SERVICE_ACCOUNTS, "token": "a\0b"}, "token takes a name, or an id as text"),
+        (tokens.Search, {"selection": SERVICE_ACCOUNTS, "within": "30d"}, "within takes a number of days"),
+        (tokens.Search, {"selection": SERVICE_ACCOUNTS, "within": True}, "within takes a number of days"),
+        (tokens.Search, {"selection": SERVICE_ACCOUNTS, "within": 10**10}, "within takes a number of days up to"),
+        (tokens.Search, {"selection": SERVICE_ACCOUNTS, "expired_within": -1}, "expired_within takes a number of days"),
         (tokens.Selection, {"expires": (SOON,)}, "expires takes several of DateRange or None"),
         (tokens.DateRange, {"first": "a", "last": "b"}, "DateRange takes two of ExpirationDate, not 'a'"),
         (tokens.store, {"target": "postgresql://x", "plan": 5}, "plan takes a Plan, not 5"),
@@ -204,6 +219,11 @@ def test_a_change_contradicts_itself_nowhere() -> None:
             tokens.plan,
             {"target": "postgresql://x", "selection": on(SOON), "change": {}},
             "change takes a Change, not {}",
+        ),
+        (
+            tokens.plan,
+            {"target": "postgresql://x", "selection": on(SOON), "options": "x"},
+            "options takes an Options, not 'x'",
         ),
     ],
 )
@@ -357,15 +377,27 @@ def test_a_delivery_that_fails_takes_its_token_back_and_the_next_one_has_its_tur
         ({"expires_in": 1.5}, "expires_in takes a number of days"),
         ({"grace": 0}, "grace takes a number of days from 1 on, or None"),
         ({"url": 5}, "url takes a str"),
+        ({"delivery": None}, "delivery takes a Delivery, not None"),
+        ({"new_owner": 3}, "new_owner takes a text, not 3"),
+        ({"new_owner": "a\0b"}, "new_owner takes a text"),
+        ({"on_event": None}, "on_event takes a function, not None"),
     ],
 )
 def test_what_a_rotation_takes_is_looked_at_before_a_token_is_made(
     gitlab: Address, secrets: Path, wrong: dict[str, Any], said: str
 ) -> None:
+    given = {"delivery": Vault(), "secrets_file": secrets, "url": None, **wrong}
     with pytest.raises(UsageError, match=said):
-        tokens.rotate(
-            gitlab, tokens.Search(SERVICE_ACCOUNTS), Vault(), **{"secrets_file": secrets, "url": None, **wrong}
-        )
+        tokens.rotate(gitlab, tokens.Search(SERVICE_ACCOUNTS), **given)
+
+
+def test_who_hears_of_events_can_be_called_or_nothing_is_begun(gitlab: Address) -> None:
+    planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER))
+    nobody: Any = None
+    for call in (partial(tokens.apply, gitlab, planned), partial(tokens.undo, gitlab, 1)):
+        with pytest.raises(UsageError, match="on_event takes a function, not None"):
+            call(on_event=nobody)
+    assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 0
 
 
 def test_a_persons_token_goes_to_a_service_account(gitlab: Address, secrets: Path) -> None:

@@ -52,10 +52,23 @@ def check_new(plan: Plan) -> None:
         raise UsageError(f"The journal has this plan as run {run}: to carry it out use apply(…, {run}).")
 
 
+def check_text(name: str, text: str) -> None:
+    """Raise UsageError for what is no text that PostgreSQL can hold."""
+    if not isinstance(text, str) or "\0" in text:
+        raise UsageError(f"{name} takes a text, not {shortened(repr(text))}.")
+
+
+def check_callable(name: str, function: object) -> None:
+    """Raise UsageError for what cannot be called."""
+    if not callable(function):
+        raise UsageError(f"{name} takes a function, not {shortened(repr(function))}.")
+
+
 def check_type(name: str, value: object, wanted: type) -> None:
     """Raise UsageError for the value of an argument that is of another type."""
     if not isinstance(value, wanted):
-        raise UsageError(f"{name} takes a {wanted.__name__}, not {shortened(repr(value))}.")
+        a = "an" if wanted.__name__[0] in "AEIOU" else "a"
+        raise UsageError(f"{name} takes {a} {wanted.__name__}, not {shortened(repr(value))}.")
 
 
 def check_number(name: str, number: int, what: str, most: int = LARGEST) -> None:

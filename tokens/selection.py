@@ -148,14 +148,21 @@ class Selection:
             day = getattr(self, name)
             if day is not None and (isinstance(day, datetime) or not isinstance(day, date)):
                 raise UsageError(f"{name} takes a date, not {shortened(repr(day))}.")
-        if not all(one is None or isinstance(one, DateRange) for one in self.expires):
+        if not isinstance(self.expires, Collection) or not all(
+            one is None or isinstance(one, DateRange) for one in self.expires
+        ):
             raise UsageError(f"expires takes several of DateRange or None, not {shortened(repr(self.expires))}.")
         for name in ("users", "groups", "projects", "scopes"):
             given = getattr(self, name)
-            if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+            texts = isinstance(given, Collection) and not isinstance(given, str)
+            if not texts or not all(isinstance(one, str) for one in given):
                 raise UsageError(f"{name} takes several texts, not {shortened(repr(given))}.")
-        texts = (self.name or "", *self.users, *self.groups, *self.projects, *self.scopes)
-        if any("\0" in text for text in texts):
+        if self.name is not None and not isinstance(self.name, str):
+            raise UsageError(f"name takes a text, not {shortened(repr(self.name))}.")
+        if self.ids is not None:
+            _check_ids(self.ids)
+        every_text = (self.name or "", *self.users, *self.groups, *self.projects, *self.scopes)
+        if any("\0" in text for text in every_text):
             raise UsageError("No name has the character NUL, which PostgreSQL cannot hold.")
 
     @classmethod
@@ -284,6 +291,15 @@ class Selection:
             terms.add(f"t.created_at < {terms.value('created_before', str(self.created_before), 'timestamp')}")
         if self.created_after is not None:
             terms.add(f"t.created_at >= {terms.value('created_after', str(self.created_after), 'timestamp')}")
+
+
+def _check_ids(ids: object) -> None:
+    """Raise UsageError for what can be the ids of no tokens, which are numbers of 64 bits."""
+    if not isinstance(ids, Collection) or isinstance(ids, str | bytes):
+        raise UsageError(f"ids takes several whole numbers, not {shortened(repr(ids))}.")
+    for one in ids:
+        if isinstance(one, bool) or not isinstance(one, int) or not -(2**63) <= one < 2**63:
+            raise UsageError(f"ids takes whole numbers of 64 bits, not {shortened(repr(one))}.")
 
 
 EVERYTHING = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from tokens import database, origin
 from tokens.address import Address
-from tokens.arguments import address_of, check_allow, check_new, check_number, check_run, check_type, refuse
+from tokens.arguments import (
+    address_of,
+    check_allow,
+    check_callable,
+    check_new,
+    check_number,
+    check_run,
+    check_text,
+    check_type,
+    refuse,
+)
 from tokens.change.change import MOST_DAYS, Change
 from tokens.change.notes import guards
 from tokens.change.plan import Options, Plan, RunKind, make_plan
@@ -101,8 +111,10 @@ def plan(
     check_type("selection", selection, Selection)
     wanted = Change() if change is None else change
     check_type("change", wanted, Change)
+    treated = Options() if options is None else options
+    check_type("options", treated, Options)
     kind = RunKind.REMOVE if wanted.removes else RunKind.REVOKE if wanted.revokes else RunKind.EXTEND
-    return make_plan(address_of(target), kind, selection, wanted, options=options or Options())
+    return make_plan(address_of(target), kind, selection, wanted, options=treated)
 
 
 def plan_revocation(target: str | Address, selection: Selection) -> Plan:
@@ -176,6 +188,7 @@ def apply(
     check_number("jobs", jobs, f"a number of connections from 1 to {MOST_JOBS}", MOST_JOBS)
     check_reason(reason)
     check_allow(allow, *CHANGES)
+    check_callable("on_event", on_event)
     if isinstance(plan, Plan):
         check_new(plan)
         refuse(guards(plan.notes), allow)
@@ -246,6 +259,7 @@ def undo(
     check_run(run)
     check_reason(reason)
     check_allow(allow, "undo")
+    check_callable("on_event", on_event)
     found = undoing.plan_to_undo(address, run)
     refuse(found.guards, allow)
     return _begun(address, found.plan, reason, allow, jobs, on_event)
@@ -291,6 +305,10 @@ def rotate(
     """
     check_reason(reason)
     check_allow(allow, "rotate")
+    check_callable("on_event", on_event)
+    check_type("delivery", delivery, Delivery)
+    if new_owner is not None:
+        check_text("new_owner", new_owner)
     if url is not None:
         check_type("url", url, str)
         Endpoint.at(url)

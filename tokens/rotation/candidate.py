@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.change import MOST_DAYS
 from tokens.database import Connection
+from tokens.errors import UsageError, shortened
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import (
@@ -127,6 +129,17 @@ class Search:
     token: str | None = None
     within: int | None = None
     expired_within: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what can be no choice."""
+        if not isinstance(self.selection, Selection):
+            raise UsageError(f"selection takes a Selection, not {shortened(repr(self.selection))}.")
+        if self.token is not None and (not isinstance(self.token, str) or "\0" in self.token):
+            raise UsageError(f"token takes a name, or an id as text, not {shortened(repr(self.token))}.")
+        for name, days in (("within", self.within), ("expired_within", self.expired_within)):
+            if days is not None and (isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_DAYS):
+                what = f"a number of days up to {MOST_DAYS:,}"
+                raise UsageError(f"{name} takes {what}, not {shortened(repr(days))}.")
 
     @property
     def names_people(self) -> bool:
