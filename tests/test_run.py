@@ -1125,6 +1125,66 @@ def test_what_is_left_out_is_counted_in_the_plan_but_not_for_edit(bare: Address)
     assert make_plan(bare, RunKind.EDIT, selection, Change(by=30)).counts == ()
 
 
+def keep(connection: sa.Connection, *ids: int) -> None:
+    """Let a trigger keep tokens from being changed."""
+    kept = ", ".join(map(str, ids))
+    statements = f"""
+        CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN IF OLD.id IN ({kept}) THEN RETURN NULL; END IF; RETURN NEW; END';
+        CREATE TRIGGER "Keep" BEFORE UPDATE ON public.personal_access_tokens
+        FOR EACH ROW EXECUTE FUNCTION public.keep()
+    """
+    connection.execute(sa.text(statements))
+
+
+@pytest.mark.parametrize("change", [Change(NEW), Change(revokes=True)])
+def test_what_a_trigger_keeps_from_being_changed_is_not_said_to_be_held_by_a_session(
+    address: Address, change: Change
+) -> None:
+    with make_engine(address).begin() as connection:
+        ids = make_tokens(connection, 2 * CHUNK, expires_at="2024-06-15", seven_days_notification_sent_at="2024-06-08")
+        keep(connection, ids[0], ids[1])
+    kind = RunKind.REVOKE if change.revokes else RunKind.EXTEND
+    plan = make_plan(address, kind, every(days("2024-06-15")), change)
+    before = everything(address)
+    record = begin_run(address, plan)
+    with (
+        somebody_else(address, "SELECT FROM personal_access_tokens WHERE id = :id FOR UPDATE", id=ids[-1]),
+        pytest.raises(RunFailed) as fault,
+    ):
+        carry_out(address, plan, record)
+    assert str(fault.value) == (
+        f"2 tokens stay as they were, though no other session holds them: {ids[0]}, {ids[1]}. Something in the "
+        'database keeps them from being changed, such as trigger "Keep" on public.personal_access_tokens. With them '
+        f"{CHUNK - 2} more tokens are left."
+    )
+    assert fault.value.changed == CHUNK - 1
+    # The journal has nothing of what did not happen.
+    assert query(address, "SELECT done_at IS NULL, cardinality(locked) FROM token_tasks.chunks ORDER BY position") == [
+        (True, None),
+        (False, 1),
+    ]
+    kept = "revocations" if change.revokes else "notices"
+    assert query(address, f"SELECT sum(cardinality(token_ids)) FROM token_tasks.{kept}") == [(CHUNK - 1,)]
+    with pytest.raises(RunFailed, match="2 tokens stay as they were"):
+        apply(address, record.run)
+    with make_engine(address).begin() as connection:
+        connection.execute(sa.text('DROP TRIGGER "Keep" ON personal_access_tokens'))
+    assert apply(address, record.run) == Finished(changed=CHUNK)
+    assert undo(address, record.run) == Finished(changed=2 * CHUNK)
+    assert everything(address) == before
+
+
+@pytest.mark.newest_server
+def test_nothing_is_changed_where_a_trigger_keeps_all_of_it(bare: Address) -> None:
+    with make_engine(bare).begin() as connection:
+        keep(connection, *make_tokens(connection, 7, expires_at="2024-06-15"))
+    with pytest.raises(RunFailed, match=r"^7 tokens stay as they were.*: \d+(, \d+){4} and 2 more\. ") as fault:
+        carry_out(bare, plan_of(bare))
+    assert (fault.value.changed, fault.value.reversible) == (0, False)
+    assert "more tokens are left" not in str(fault.value)
+
+
 @pytest.mark.newest_server
 def test_what_failed_before_anything_was_changed_is_not_said_to_be_taken_back(
     address: Address, capsys: pytest.CaptureFixture[str]

@@ -43,6 +43,22 @@ NEED_PUBLIC = """
     ) AS found
 """
 
+# What may keep a row as it is: it is asked for each row before that is changed. GitLab has none.
+BEFORE_UPDATE = """
+    SELECT quote_ident(t.tgname) AS name
+    FROM pg_catalog.pg_trigger t
+    WHERE t.tgrelid = (
+        SELECT c.oid
+        FROM pg_catalog.pg_class c
+        WHERE c.relname = %(table)s AND c.relnamespace = CAST(to_regnamespace('public') AS oid)
+      )
+      AND t.tgenabled <> 'D'
+      AND t.tgtype & 1 <> 0 -- for each row
+      AND t.tgtype & 2 <> 0 -- BEFORE
+      AND t.tgtype & 16 <> 0 -- UPDATE
+    ORDER BY t.tgname
+"""
+
 WITH_PUBLIC = "pg_catalog, public, pg_temp"
 
 OPENED = f"""
@@ -82,6 +98,11 @@ def change_returning(connection: Connection, statement: str, tables: str = "", *
         return [row.id for row in rows]
     listed = "ARRAY(SELECT changed.id FROM changed)"
     return list(_opened(connection, tables and f"{tables},\n    ", statement, listed, parameters))
+
+
+def read_triggers_before(connection: Connection) -> list[str]:
+    """The triggers that are asked before a token is changed, by their names as SQL has them."""
+    return [row.name for row in connection.rows(BEFORE_UPDATE, table=TOKENS)]
 
 
 def _need_public(connection: Connection) -> bool:

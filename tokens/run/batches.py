@@ -17,11 +17,14 @@ from typing import TypeVar
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.notes import first_of
 from tokens.change.plan import Plan
-from tokens.counts import counted
+from tokens.counts import counted, them
 from tokens.database import Connection
 from tokens.errors import DatabaseError, Refused, TokensError
 from tokens.gitlab import preflight
+from tokens.gitlab.schema import TOKENS
+from tokens.gitlab.triggers import read_triggers_before
 from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
 from tokens.run.events import (
@@ -105,6 +108,10 @@ def run(
                     recorder.recounted = sum(counts)
                 yield Recounted(recorder.recounted)
             end = share.finished
+            if share.prevented and not stop_requested():
+                with writing(connection):
+                    triggers = read_triggers_before(connection)
+                raise DatabaseError(_prevented(share.prevented, end.untouched - len(share.prevented), triggers))
             with writing(connection):
                 recorder.finish(connection, *_ending(end, stopped=stop_requested()))
     except BaseException as error:
@@ -169,6 +176,18 @@ def _growing(events: Iterator[Event]) -> Iterator[Event]:
                 continue
             most = event.dealt_with
         yield event
+
+
+def _prevented(ids: Sequence[int], others: int, triggers: Sequence[str]) -> str:
+    """Why tokens stay as they are that nobody holds, with `others` that share a chunk with one."""
+    those = them(len(ids))
+    cause = f"trigger {', '.join(triggers)}" if triggers else "a trigger or a rule"
+    also = f" With {those} {counted(others, 'more token is', 'more tokens are')} left." if others else ""
+    return (
+        f"{counted(len(ids), 'token stays as it was', 'tokens stay as they were')}, though no other session holds "
+        f"{those}: {first_of(sorted(ids))}. Something in the database keeps {those} from being changed, such as "
+        f"{cause} on public.{TOKENS}.{also}"
+    )
 
 
 def _ending(end: Finished, *, stopped: bool) -> tuple[RunState, str | None]:

@@ -1,6 +1,7 @@
 """Chunks of a plan in SQL, and what became of one."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from typing import Any
 
 from tokens.change.plan import Chunk, Plan
 from tokens.database import array_literal
@@ -14,6 +15,17 @@ CHUNKS = """unnest(
       ) AS chunk (position, old, new, ids)
       CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
       JOIN public.personal_access_tokens t ON t.id = wanted.id"""
+
+# Whether this very transaction holds the token `t`: then nobody else keeps it from being changed.
+IS_OURS = "t.xmax = CAST(pg_current_xact_id() AS xid) AS is_ours"
+
+
+class Prevented(Exception):
+    """Tokens that nobody else holds stayed as they were, so the transaction must be given up; `ids` are theirs."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        super().__init__(ids)
+        self.ids = ids
 
 
 def planned_ones(plan: Plan) -> tuple[str, dict[str, object]]:
@@ -35,6 +47,18 @@ def values_of(chunks: Sequence[Chunk]) -> dict[str, object]:
 def positions_of(chunks: Sequence[Chunk]) -> str:
     """Their positions in the plan, as an array."""
     return array_literal(chunk.position for chunk in chunks)
+
+
+def ids_held(rows: Iterable[Any], changed: Set[int]) -> set[int]:
+    """The ids of `rows`, which have IS_OURS, that others hold: those of tokens as they were that are not `changed`.
+
+    Raises:
+        Prevented: this transaction holds some of them, and could not change them.
+    """
+    left = [row for row in rows if row.id not in changed]
+    if prevented := [row.id for row in left if row.is_ours]:
+        raise Prevented(prevented)
+    return {row.id for row in left}
 
 
 def outcome_of(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:

@@ -11,7 +11,7 @@ from tokens.database import Connection, array_literal
 from tokens.gitlab.triggers import change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
 from tokens.journal.runs import AS_REVOKED
-from tokens.run.chunks import CHUNKS, outcome_of, planned_ones, positions_of, values_of
+from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones, positions_of, values_of
 
 # GitLab's own revocation writes these two columns. Whatever else is so since the plan is somebody else's decision.
 NOT_REVOKED = f"""
@@ -95,7 +95,11 @@ class Revocation:
         return self.of_unlocked(connection, batch)
 
     def of_unlocked(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
-        """Revoke what can be revoked of these chunks, or bring it back, passing over what others have locked."""
+        """Revoke what can be revoked of these chunks, or bring it back, passing over what others have locked.
+
+        Raises:
+            Prevented: something else keeps some from being changed.
+        """
         parameters = self._about(batch)
         if self._plan.is_undo:
             unlocked = UNLOCKED.format(columns="n.revoked, n.updated_at", found=REVOKED_BY_RUN)
@@ -108,9 +112,9 @@ class Revocation:
         changed = set(found)
         if len(changed) == sum(len(chunk.ids) for chunk in batch):
             return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
-        undone = f"    WITH {UNDONE}\n    SELECT t.id{REVOKED_BY_RUN}"
-        left = undone if self._plan.is_undo else f"    SELECT t.id{NOT_REVOKED.format(planned=self._planned)}"
-        locked = {row.id for row in connection.rows(left, **parameters)}
+        undone = f"    WITH {UNDONE}\n    SELECT t.id, {IS_OURS}{REVOKED_BY_RUN}"
+        still = f"    SELECT t.id, {IS_OURS}{NOT_REVOKED.format(planned=self._planned)}"
+        locked = ids_held(connection.rows(undone if self._plan.is_undo else still, **parameters), changed)
         return [outcome_of(chunk, changed, locked) for chunk in batch]
 
     def recount(self, connection: Connection, chunks: Sequence[Chunk]) -> int:

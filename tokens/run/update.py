@@ -13,7 +13,7 @@ from tokens.gitlab.expiration import ExpirationDate, quoted
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
-from tokens.run.chunks import CHUNKS, outcome_of, planned_ones, positions_of, values_of
+from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones, positions_of, values_of
 from tokens.run.memberships import Memberships
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
@@ -61,7 +61,7 @@ KEPT_NOTICES = """, kept AS (
     )"""
 
 STILL_OLD = f"""
-    SELECT t.id
+    SELECT t.id, {IS_OURS}
     FROM {CHUNKS}
     WHERE t.expires_at IS NOT DISTINCT FROM chunk.old{{planned}}
 """  # noqa: S608 - a constant
@@ -141,7 +141,11 @@ class Update:
         return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
 
     def of_unlocked(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
-        """Change what can be changed of these chunks, and what belongs to it, passing over what others have locked."""
+        """Change what can be changed of these chunks, and what belongs to it, passing over what others have locked.
+
+        Raises:
+            Prevented: something else keeps some from being changed.
+        """
         moving = self._memberships.having(connection, batch)
         changed = self._change(connection, [chunk for chunk in batch if chunk.position not in moving])
         for chunk in batch:
@@ -150,7 +154,7 @@ class Update:
         if len(changed) == sum(len(chunk.ids) for chunk in batch):
             return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
         statement = STILL_OLD.format(planned=self._planned)
-        still_old = {row.id for row in connection.rows(statement, **values_of(batch), **self._planned_in)}
+        still_old = ids_held(connection.rows(statement, **values_of(batch), **self._planned_in), changed)
         return [outcome_of(chunk, changed, still_old) for chunk in batch]
 
     def _change(self, connection: Connection, chunks: Sequence[Chunk]) -> set[int]:

@@ -19,6 +19,7 @@ from tokens.change.plan import CHUNK, Chunk, Plan, TokenIds
 from tokens.database import Connection
 from tokens.errors import ConnectionLost, LockTimeout, StatementTimeout
 from tokens.journal.record import HEARTBEAT, ChunkOutcome, Recorder
+from tokens.run.chunks import Prevented
 from tokens.run.events import BatchCommitted, BatchStarting, Event, Finished, Waiting
 from tokens.run.revoke import Revocation
 from tokens.run.update import NotAll, Update
@@ -49,6 +50,7 @@ class Share:
     Attributes:
         plan, recorder, update, reason_to_wait, pause: of the run; any worker may use them.
         changed: tokens that are changed, and committed.
+        prevented: the ids of tokens that something in the database keeps from being changed, and nobody holds.
         ended: set once a worker has failed, or nobody listens any more; the others end at their transaction's end.
         asked: when there was last no reason to wait.
         beaten: when there was last a sign of life.
@@ -71,6 +73,7 @@ class Share:
         self.update = update
         self.reason_to_wait = reason_to_wait
         self.changed = 0
+        self.prevented: list[int] = []
         self.ended = threading.Event()
         self.pause = pause or self.ended.wait
         self.asked = -WAIT
@@ -274,7 +277,10 @@ class Worker:
         return outcomes
 
     def _change_unlocked(self, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
-        """The same, passing over the rows that others hold; only a lock on a whole table can make this fail."""
+        """The same, passing over the rows that others hold; only a lock on a whole table can make this fail.
+
+        Chunks with a token that cannot be changed at all are left out: they stay as they are, in the journal, too.
+        """
         share = self._share
         for seconds in (*PAUSES, None):
             self._show_life()
@@ -283,6 +289,10 @@ class Worker:
                     outcomes = share.update.of_unlocked(self.connection, batch)
                     turn()
                     share.recorder.mark(self.connection, outcomes)
+            except Prevented as prevented:
+                share.prevented.extend(prevented.ids)
+                rest = [chunk for chunk in batch if set(prevented.ids).isdisjoint(chunk.ids)]
+                return self._change_unlocked(rest) if rest else []
             except LockTimeout:
                 if share.is_ending:
                     return [ChunkOutcome(chunk, 0, (), list(chunk.ids)) for chunk in batch]
