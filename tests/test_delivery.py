@@ -611,6 +611,70 @@ def test_tokens_that_a_command_cannot_tell_from_each_other_are_refused() -> None
             assert said in refusal(UsageError, partial(delivery.check, tokens))
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cat > /x/out",
+        "umask 077; cat >| /x/out 2> /dev/null && chmod 640 /x/out",
+        "A=1 /usr/bin/tee /x/out > /dev/null",
+        "cat > /x/out-$TOKENS_RUN",
+        "cat > /x/out-${TOKENS_EXPIRES_AT}",
+        "glab variable update INVENTORY_TOKEN --repo security/inventory --masked",
+        "vault kv put secret/x token=-",
+    ],
+)
+def test_several_tokens_never_go_to_one_place_that_is_visible(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_shell", lambda *words: 0)  # not every program is here
+    delivery = parse_delivery(f"command:{command}", force=False, output=None, errors=sys.stderr)
+    delivery.check([NEW])
+    assert delivery.note([NEW]) is None
+    assert "2 tokens would go to one place" in refusal(UsageError, partial(delivery.check, (NEW, OTHER)))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "/usr/local/bin/deliver",
+        "cat",
+        "cat > /dev/null",
+        "cat > /run/token && /usr/local/bin/deliver /run/token",
+        "cat > /x/$(uuidgen)",
+        'cat > "$FOLDER/out"',
+        "cat >> /x/all",
+        "tee -a /x/all",
+        "sudo tee /x/out",
+        "sh -c 'cat > /x/out'",
+    ],
+)
+def test_where_a_command_may_tell_several_tokens_apart_by_itself_that_is_noted(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_shell", lambda *words: 0)
+    delivery = parse_delivery(f"command:{command}", force=False, output=None, errors=sys.stderr)
+    delivery.check([NEW, OTHER])
+    assert delivery.note([NEW]) is None
+    assert "2 tokens go to one command that names neither" in (delivery.note([NEW, OTHER]) or "")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("cat > /x/out-{account}", 'fills in no {account}: write "$TOKENS_ACCOUNT" instead'),
+        ("vault kv put secret/{token_id} token=-", 'fills in no {token_id}: write "$TOKENS_OLD_ID" instead'),
+        ("cat > /x/{TOKENS_ID}", 'fills in no {TOKENS_ID}: write "$TOKENS_ID" instead'),
+        ("cat > ${TOKENS_ACCOUNT} {other} ${account}", None),
+    ],
+)
+def test_a_placeholder_for_files_is_refused_in_a_command(command: str, said: str | None) -> None:
+    def parse() -> object:
+        return parse_delivery(f"command:{command}", force=False, output=None, errors=sys.stderr)
+
+    if said is None:
+        parse()
+    else:
+        assert said in refusal(UsageError, parse)
+
+
 def test_standard_output_gets_the_token_alone_where_it_is_no_terminal(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", HAND_OVER], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr, done.returncode) == (f"{PLAIN}\n", "", 0)

@@ -583,6 +583,23 @@ def test_two_tokens_of_one_account_never_go_to_one_place(gitlab: Instance) -> No
     assert [gitlab.accepts((gitlab.folder / f"inventory.{old}").read_text()) for old in (1, 2)] == [3, 4]
 
 
+def test_several_tokens_are_not_lost_in_a_command_that_does_the_same_with_each(gitlab: Instance) -> None:
+    more_accounts(gitlab, 1)
+    within = ("--within", "30d", "--deliver")
+    line = gitlab.refusal(*within, f"command:cat > {gitlab.folder}/out-{{account}}", "--yes", status=2)
+    assert 'write "$TOKENS_ACCOUNT" instead' in line
+    line = gitlab.refusal(*within, f"command:cat > {gitlab.folder}/out", "--yes", status=2)
+    assert "2 tokens would go to one place" in line
+    script = gitlab.folder / "deliver"
+    script.write_text(f'#!/bin/sh\ncat > "{gitlab.folder}/$TOKENS_ACCOUNT"\n')
+    script.chmod(0o755)
+    note = "2 tokens go to one command that names neither TOKENS_ACCOUNT nor TOKENS_NAME_SAFE nor TOKENS_OLD_ID."
+    done = gitlab.run(*within, f"command:{script}", "--dry-run", "--output", "json")
+    assert note in json.loads(done.stdout)["plan"]["notes"][0]["text"]
+    assert f"NOTE: {note}" in gitlab.done(*within, f"command:{script}")
+    assert [gitlab.accepts((gitlab.folder / name).read_text()) for name in ("inventory", "account0")] == [3, 4]
+
+
 @pytest.mark.slow
 def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gitlab: Instance, gate: Gate) -> None:
     """Nobody has a successor that was not handed over; one that was may be in use."""

@@ -159,7 +159,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     left = survey.remaining
     proof = _proof(survey, options)
     report.instance = _known(report.instance, survey)
-    _check_destination(call, left)
+    notes = (*_check_destination(call, left), *notes)
     _show(call, left, proof, notes)
     if survey.plan is not None:
         _check_guards(survey.plan, options, deliberate=deliberate)
@@ -256,18 +256,22 @@ def _destination(options: RotateOptions, environment: Environment) -> Delivery |
     return parse_delivery(deliver, force=options.force, output=environment.stdout, errors=environment.stderr)
 
 
-def _check_destination(call: _Call, left: Sequence[Resumption]) -> None:
+def _check_destination(call: _Call, left: Sequence[Resumption]) -> tuple[str, ...]:
+    """Refuse commands and places that cannot work; what a person should know of where the tokens go."""
     if call.options.after is not None:
         check_command("--after", call.options.after)
     if not _makes_tokens(left):
-        return
+        return ()
     if call.delivery is None:
         if call.options.dry_run:
-            return
+            return ()
         raise UsageError(
             "Choose where the new token goes: --deliver file:PATH, --deliver command:COMMAND or --deliver stdout."
         )
-    call.delivery.check([new_token(one.rotation) for one in left if one.rotation and one.makes_token])
+    tokens = [new_token(one.rotation) for one in left if one.rotation and one.makes_token]
+    call.delivery.check(tokens)
+    note = call.delivery.note(tokens)
+    return () if note is None else (note,)
 
 
 def _check_guards(planned: RotationPlan, options: RotateOptions, *, deliberate: bool) -> None:

@@ -23,6 +23,14 @@ PUNCTUATION = "();<>|&"
 BY_ACCOUNT = re.compile(r"\bTOKENS_ACCOUNT\b")
 BY_NAME = re.compile(r"\bTOKENS_NAME(_SAFE)?\b")
 BY_ID = re.compile(r"\bTOKENS_(OLD_ID|ID)\b")
+PLACEHOLDER = re.compile(r"(?<!\$)\{(account|token_id|TOKENS_[A-Z_]+)\}")
+FILLED_IN = {"account": "TOKENS_ACCOUNT", "token_id": "TOKENS_OLD_ID"}  # by `file:`, and the variables for the same
+
+# What may differ from token to token, or keep one beside another. Some of our variables are the same for many tokens.
+VARIES = re.compile(r"\$(?!\{?TOKENS_(RUN|SCOPES|EXPIRES_AT)\b)|[`\n]|>>|\btee\s+(-\w*a|--append)")
+# Programs that read none of our variables by themselves: first those that keep the token only where a file is named.
+TOOLS = frozenset({"cat", "tee", "umask", "chmod", "chown", "chgrp", "mkdir", "cd", "set"})
+CLIENTS = frozenset({"glab", "gh", "vault", "bao", "kubectl", "aws", "az", "gcloud", "op"})
 
 # The shell stays until the command ends (by itself, bash would turn into the command's last program), so that the
 # delivery can be told by the shell's environment, also where that of its program cannot be read, as with sudo.
@@ -39,13 +47,25 @@ class CommandDelivery(Delivery):
     """
 
     def __init__(self, command: str, errors: TextIO | None) -> None:
+        if found := PLACEHOLDER.search(command):
+            raise UsageError(
+                f'--deliver command: fills in no {found[0]}: write "${FILLED_IN.get(found[1], found[1])}" instead, in '
+                "double quotes."
+            )
         self._command = command
         self._errors = errors
 
     def check(self, tokens: Sequence[NewToken]) -> None:
         check_command("--deliver command:", self._command)
         by_account, by_name = (bool(one.search(self._command)) for one in (BY_ACCOUNT, BY_NAME))
-        if BY_ID.search(self._command) or not (by_account or by_name):
+        if BY_ID.search(self._command):
+            return
+        if not (by_account or by_name):
+            if len(tokens) > 1 and _has_one_place(self._command):
+                raise UsageError(
+                    f"{len(tokens):,} tokens would go to one place, since the command does the same with each: let it "
+                    "use TOKENS_ACCOUNT, TOKENS_NAME_SAFE or TOKENS_OLD_ID."
+                )
             return
         places = Counter((one.account if by_account else "", one.name if by_name else "") for one in tokens)
         (account, name), count = max(places.items(), key=lambda one: one[1], default=(("", ""), 0))
@@ -56,6 +76,14 @@ class CommandDelivery(Delivery):
                 f"{count:,} tokens of {of} would go to one place, since the command distinguishes them by {told} "
                 f"alone: let it use {'' if by_name else 'TOKENS_NAME_SAFE or '}TOKENS_OLD_ID, too."
             )
+
+    def note(self, tokens: Sequence[NewToken]) -> str | None:
+        if len(tokens) < 2 or any(one.search(self._command) for one in (BY_ACCOUNT, BY_NAME, BY_ID)):
+            return None
+        return (
+            f"{len(tokens):,} tokens go to one command that names neither TOKENS_ACCOUNT nor TOKENS_NAME_SAFE nor "
+            "TOKENS_OLD_ID. If it does not read these variables by itself, each token overwrites the one before."
+        )
 
     def deliver(self, token: Secret, about: NewToken) -> None:
         fault = run_command(self._command, about.variables, token, planned_at=about.planned_at, errors=self._errors)
@@ -161,16 +189,41 @@ def _shell(*words: str) -> int:
     ).returncode
 
 
-def _first_word(command: str) -> str | None:
-    """The program's name, None where only the shell itself could tell."""
+def _has_one_place(command: str) -> bool:
+    """Whether a command visibly does the same with each token, and keeps it: all is fixed, and nothing looks further.
+
+    A program that is not known may read our variables by itself.
+    """
+    if VARIES.search(command):
+        return False
+    programs: list[str] = []
+    keeps, begins, before = False, True, ""
+    for word in _words(command):
+        is_target, before = before in (">", ">|"), word
+        if set(word) <= set(PUNCTUATION):
+            begins = begins or not set(word) & set("<>")
+        elif begins:
+            programs.append(os.path.basename(word))
+            begins = False
+        elif is_target or programs[-1] == "tee":
+            keeps = keeps or not word.startswith(("/dev/", "-"))
+    return set(programs) <= TOOLS | CLIENTS and (keeps or not CLIENTS.isdisjoint(programs))
+
+
+def _words(command: str) -> list[str]:
+    """The words and the shell's signs, without assignments; none where only the shell itself could tell."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars=PUNCTUATION)
     lexer.whitespace_split = True
     try:
-        words = [word for word in lexer if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", word)]
+        return [word for word in lexer if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", word)]
     except ValueError:
-        return None
-    plain = bool(words) and re.fullmatch(r"[\w./+-][\w./+ -]*", words[0])
-    return words[0] if plain else None
+        return []
+
+
+def _first_word(command: str) -> str | None:
+    """The program's name, None where only the shell itself could tell."""
+    first = next(iter(_words(command)), "")
+    return first if re.fullmatch(r"[\w./+-][\w./+ -]*", first) else None
 
 
 def _environment(variables: Mapping[str, str], mark: str | None) -> dict[bytes, bytes]:

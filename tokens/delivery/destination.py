@@ -81,6 +81,10 @@ class Delivery(ABC):
             UsageError, Refused: they could not.
         """
 
+    def note(self, tokens: Sequence[NewToken]) -> str | None:  # noqa: ARG002
+        """What a person should know before these tokens are handed over; None as a rule."""
+        return None
+
     @abstractmethod
     def deliver(self, token: Secret, about: NewToken) -> None:
         """Hand the token over.
