@@ -16,13 +16,14 @@ LAST_WORDS = 20  # seconds that a process there has to end after a signal
 class Relay:
     """Passes a client's output on to `output` as it comes, but for the mark of this `run` at its very end.
 
-    `heard` is whether any came.
+    Only what may be the mark is held back: else a line of standard error would come into the middle of another, if
+    both go to one place. `heard` is whether any output came.
     """
 
     def __init__(self, run: str, output: BinaryIO | None) -> None:
         self._output = output
+        self._before = f"{run} ".encode()
         self._mark = re.compile(rf"{run} (\d{{3}})".encode())
-        self._length = len(run) + 4
         self._held = b""
         self.heard = False
 
@@ -30,9 +31,10 @@ class Relay:
         """Until `source` ends; may be called again after an interruption."""
         while data := os.read(source.fileno(), 1 << 16):
             self.heard = True
-            self._held += data
-            self._write(self._held[: -self._length])
-            self._held = self._held[-self._length :]
+            known = self._held + data
+            end = self._length_of_mark(known)
+            self._held = known[len(known) - end :]
+            self._write(known[: len(known) - end])
 
     def finish(self) -> int | None:
         """The exit status in the mark; None if the output is not complete, of which nothing is kept back."""
@@ -40,6 +42,16 @@ class Relay:
             return int(mark[1])
         self._write(self._held)
         return None
+
+    def _length_of_mark(self, known: bytes) -> int:
+        """How many bytes at the end may be the mark, or its beginning."""
+        longest = len(self._before) + 3
+        for length in range(min(longest, len(known)), 0, -1):
+            end = known[-length:]
+            status = end[len(self._before) :]
+            if self._before.startswith(end[: len(self._before)]) and (not status or status.isdigit()):
+                return length
+        return 0
 
     def _write(self, data: bytes) -> None:
         if data and self._output is not None:
