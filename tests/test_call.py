@@ -10,7 +10,7 @@ import pytest
 from tests.testbed.addresses import url
 from tests.testbed.instance import EXTEND, Instance
 from tests.testbed.program import BINARIES, CHECKOUT, GITLAB_TOKENS, INV
-from tokens.call import ARROW, VARIABLE, Call, to_type, under_way
+from tokens.call import ARROW, VARIABLE, Call, one_message, to_type, under_way
 
 
 def said(*words: str, **variables: str) -> str:
@@ -74,3 +74,11 @@ def test_a_path_with_blanks_is_quoted(tmp_path: Path) -> None:
     (folder / "gitlab-tokens").symlink_to(GITLAB_TOKENS)
     done = said(str(folder / "gitlab-tokens"), "apply", "--yes", PATH="/usr/bin:/bin")
     assert done.endswith(f": {shlex.quote(str(folder / 'gitlab-tokens'))} history\n")
+
+
+def test_what_to_type_stands_behind_all_sentences_once() -> None:
+    see, go_on = to_type("to see it", "history"), to_type("to go on", "rotate", "--resume", 1)
+    assert one_message(f"It failed.{see}", "", "One was done.", f"None is left.{see}{go_on}") == (
+        "It failed. One was done. None is left."
+        f"{ARROW}to see it: gitlab-tokens history{ARROW}to go on: gitlab-tokens rotate --resume 1"
+    )

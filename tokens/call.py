@@ -86,3 +86,14 @@ def to_type(purpose: str, task: str, *words: object) -> str:
     call = current()
     target = ", with the --target of before" if call.withheld else ""
     return f"{ARROW}{purpose}{target}: {call.line(task, *words)}"
+
+
+def one_message(*parts: str) -> str:
+    """One message of several: the sentences of all of them, and behind those what to type.
+
+    >>> one_message("It failed. → to see it: gitlab-tokens history", "Nothing was changed.")
+    'It failed. Nothing was changed. → to see it: gitlab-tokens history'
+    """
+    split = [part.split(ARROW) for part in parts]
+    steps = dict.fromkeys(step for _, *steps in split for step in steps)
+    return " ".join(said for said, *_ in split if said) + "".join(f"{ARROW}{step}" for step in steps)

@@ -32,11 +32,11 @@ class TokensError(Exception):
     def __str__(self) -> str:
         return shortened(super().__str__())
 
-    def saying_also(self, more: str, status: ExitStatus | None = None) -> Self:
-        """The same fault, of the same kind, with another sentence behind its own; `status` is another one, if given."""
+    def saying(self, message: str, status: ExitStatus | None = None) -> Self:
+        """The same fault, of the same kind, with this message instead; `status` is another one, if given."""
         other = type(self).__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.args = (f"{self} {more}",)
+        other.args = (message,)
         if status is not None:
             other.status = status
         return other

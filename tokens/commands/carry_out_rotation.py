@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 
-from tokens.call import to_type
+from tokens.call import one_message, to_type
 from tokens.change.notes import first_of
 from tokens.commands import next_steps, syslog
 from tokens.commands.ending import DONE, Ending, so_far, stopped
@@ -94,7 +94,7 @@ def carry_out(
         except TokensError as fault:
             if number is None:
                 raise
-            message = " ".join((str(fault), *faults, _so_far(outcomes, left)))
+            message = one_message(str(fault), *faults, _so_far(outcomes, left))
             status = ExitStatus.PARTIAL if _done(outcomes) else fault.status
             on = (
                 to_type("to see it", "history", "--run", number)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from tokens.call import one_message
 from tokens.change.plan import Plan
 from tokens.commands import next_steps
 from tokens.commands.ending import Ending, so_far, stopped
@@ -87,7 +88,7 @@ class Course:
         """The database failed, or allowed no further change."""
         so_far = self.so_far(error.changed, reversible=error.reversible)
         status = ExitStatus.PARTIAL if error.changed or error.reversible else ExitStatus.FAILED
-        return Ending(status, f"{error} {so_far}", error)
+        return Ending(status, one_message(str(error), so_far), error)
 
     def stopped(self, end: Finished, by: signal.Signals | None) -> Ending:
         """It was asked to stop, and did between two transactions."""

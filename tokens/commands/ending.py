@@ -3,6 +3,7 @@
 import signal
 from dataclasses import dataclass
 
+from tokens.call import one_message
 from tokens.counts import counted
 from tokens.errors import ExitStatus
 
@@ -33,7 +34,7 @@ DONE = Ending()
 def stopped(by: signal.Signals | None, *sentences: str) -> Ending:
     """A command was asked to stop, by this signal or a closed terminal; the sentences say what stays as it is."""
     status = ExitStatus.TERMINATED if by in (signal.SIGTERM, signal.SIGHUP) else ExitStatus.INTERRUPTED
-    return Ending(status, " ".join(("Stopped.", *sentences)))
+    return Ending(status, one_message("Stopped.", *sentences))
 
 
 def so_far(done: int, of: int, deed: str) -> str:

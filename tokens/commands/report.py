@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
+from tokens.call import one_message
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import ended_by
@@ -81,7 +82,7 @@ class Report:
         lost = f"{_unwritten(self._fault)} {changed}"
         if ending.status == ExitStatus.DONE:
             return Ending(ExitStatus.PARTIAL, lost)
-        return replace(ending, message=f"{ending.message} {lost}")
+        return replace(ending, message=one_message(ending.message, lost))
 
     def _print(self, text: str, *, for_people: bool = False) -> None:
         """A reader that leaves early must neither hold a change up nor hide how it ended; no more must a full disk."""

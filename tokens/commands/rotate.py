@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from tokens import origin
-from tokens.call import current, to_type
+from tokens.call import current, one_message, to_type
 from tokens.change.notes import refuse_guarded
 from tokens.change.plan import RunKind
 from tokens.commands.agreement import confirmed
@@ -294,7 +294,7 @@ def _proof(survey: Survey, options: RotateOptions) -> Verification | str:
     if not isinstance(fault, UsageError):
         raise fault or TokensError("GitLab's own URL is not known.")
     if not options.asks and not options.dry_run:
-        raise UsageError(f"{fault} To continue without that proof use --no-verify, too.") from None
+        raise UsageError(one_message(str(fault), "To continue without that proof use --no-verify, too.")) from None
     return str(fault)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from tokens.call import one_message
 from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
 from tokens.errors import DatabaseError, ExitStatus, LockTimeout, ReadOnly, Refused, TokensError
 from tokens.gitlab.api import VerificationFailed
@@ -33,6 +34,7 @@ FAILOVER_PAUSES = (
 POLL = 0.1  # seconds between two looks whether somebody wants to stop
 
 Result = TypeVar("Result")
+Fault = TypeVar("Fault", bound=TokensError)
 
 
 class End(StrEnum):
@@ -186,13 +188,15 @@ class Rotator:
         try:
             finished = _insist(lambda: self._backend.finish(rotation, delivered=False), FAILOVER_PAUSES)
         except TakenOver as fault:
-            raise fault.saying_also(
+            raise _also(
+                fault,
                 f"The new token {new.id} of {new.account} was delivered, but was revoked by the person who did so: "
                 "look at what is in its place now.",
                 ExitStatus.PARTIAL,
             ) from fault
         except TokensError as fault:
-            raise fault.saying_also(
+            raise _also(
+                fault,
                 f"The new token {new.id} of {new.account} is delivered and works, but that could not be "
                 "written down, so the run's continuation makes another one and revokes this one.",
                 ExitStatus.PARTIAL,
@@ -218,13 +222,13 @@ class Rotator:
         try:
             retired = _insist(retire, FAILOVER_PAUSES, self._stop_requested)
         except ReadOnly as fault:
-            raise fault.saying_also(_unfinished(new), ExitStatus.PARTIAL) from fault
+            raise _also(fault, _unfinished(new), ExitStatus.PARTIAL) from fault
         except SuccessorGone as fault:
             return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault)
         except (Refused, LockTimeout) as fault:
-            return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=fault.saying_also(_unfinished(new)))
+            return Outcome(candidate, candidate.id, End.UNFINISHED, new, fault=_also(fault, _unfinished(new)))
         except DatabaseError as fault:
-            raise fault.saying_also(_unfinished(new), ExitStatus.PARTIAL) from fault
+            raise _also(fault, _unfinished(new), ExitStatus.PARTIAL) from fault
         return Outcome(candidate, candidate.id, End.DONE, new, retired)
 
     def _abandon(self, token_id: int) -> None:
@@ -273,6 +277,11 @@ def _insist(
             while not stop_requested() and (rest := deadline - time.monotonic()) > 0:
                 time.sleep(min(rest, POLL))
     return act()
+
+
+def _also(fault: Fault, more: str, status: ExitStatus | None = None) -> Fault:
+    """The same fault with another sentence."""
+    return fault.saying(one_message(str(fault), more), status)
 
 
 def _unfinished(new: NewToken) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.call import one_message
 from tokens.counts import counted
 from tokens.errors import without_tokens
 from tokens.gitlab.expiration import ExpirationDate
@@ -103,9 +104,9 @@ def outcome(one: Outcome, place: str | None) -> str:
                 f"{who}: the new token has id {new and new.id}{owner} and expires {day}{to}; the old one {_fate(one)}."
             )
         case End.ABANDONED:
-            said = f"{who}: {one.fault} The new token was revoked again, and the old one is as it was."
+            said = one_message(f"{who}: {one.fault}", "The new token was revoked again, and the old one is as it was.")
         case End.UNTOUCHED:
-            said = f"{who}: {one.fault} No new token was made."
+            said = one_message(f"{who}: {one.fault}", "No new token was made.")
         case End.UNFINISHED:
             said = f"{who}: {one.fault}"
     return printable(said)
