@@ -241,14 +241,28 @@ class Tool:
     site: Site
     says: SecretAnswer | None = None
     heard: list[dict[str, Any]] = field(default_factory=list)
+    shown_by: list[tuple[object, ...]] = field(default_factory=list)
     shown = "container gitlab"
 
-    def ask(self, words: Sequence[str], feed: bytes, patience: float) -> SecretAnswer:
+    def ask(self, words: Sequence[str], feed: bytes, patience: float, shown_by: tuple[object, ...]) -> SecretAnswer:
         assert tuple(words) == (AGENT,)
         self.heard.append(json.loads(feed))
+        self.shown_by.append(shown_by)
         return self.says or SecretAnswer(0, "", Secret(agent.answer(feed.decode(), lambda: self.site)))
 
     def forget(self) -> None: ...
+
+
+class Cut(Tool):
+    """The same, whose answers do not come back from this step on."""
+
+    step = "begin"
+
+    def ask(self, words: Sequence[str], feed: bytes, patience: float, shown_by: tuple[object, ...]) -> SecretAnswer:
+        answer = super().ask(words, feed, patience, shown_by)
+        if self.heard[-1]["step"] != self.step:
+            return answer
+        raise RemoteCommand(tuple(words), caller="", terminal=False, shown_by=shown_by).lost("It was lost.")
 
 
 def through(tool: Tool) -> RemoteBackend:
@@ -295,6 +309,32 @@ def test_a_fault_over_the_pipe_is_what_it_was_or_the_nearest_that_is_known() -> 
     assert (type(fault), str(fault)) == (JournalMissing, "There is none.")
     nearest = wire.decode(TokensError, {"kinds": ["OfTomorrow", "Refused", "TokensError"], "message": "No."})
     assert (type(nearest), str(nearest)) == (Refused, "No.")
+
+
+def test_a_run_whose_beginning_is_not_heard_of_may_be_stored_and_is_shown_by_history(address: Address) -> None:
+    token = service_account(address, "inventory")
+    tool = Cut(Site(address))
+    backend = through(tool)
+    survey = backend.survey(of_token(token))
+    assert survey.plan is not None
+    with pytest.raises(TokensError) as met:
+        backend.begin(survey.plan, None)
+    assert str(met.value) == (
+        "It was lost. No token was changed, but a run may have been stored. → to see it: gitlab-tokens history"
+    )
+    assert value(address, "SELECT count(*) FROM token_tasks.runs") == 1
+
+
+def test_what_shows_the_state_after_a_step_that_is_not_heard_of(address: Address) -> None:
+    token = service_account(address, "inventory")
+    tool = Tool(Site(address))
+    backend = through(tool)
+    survey = backend.survey(of_token(token))
+    assert survey.plan is not None
+    backend.install_journal()
+    run = backend.begin(survey.plan, None).run
+    backend.beat()
+    assert tool.shown_by == [("analyze",), ("journal.status",), ("history",), ("history", "--run", run)]
 
 
 # The token in clear

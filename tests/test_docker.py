@@ -378,7 +378,7 @@ def test_a_container_that_dies_is_never_taken_for_success(outside: Mapping[str, 
         program.wait_for("What do you want to do?")
         docker_engine.docker("kill", "mortal")
         program.wait_for("was lost")
-        assert program.wait() == 1
+        assert program.wait() == 4
 
 
 OCI = "OCI runtime exec failed: exec failed: unable to start container process: "
@@ -427,7 +427,8 @@ def ended(tmp_path: Path) -> Callable[..., str]:
             assert done.returncode == 1
             return done.stderr
         with Program([GITLAB_TOKENS, "edit", "--target", target], env=env, size=(24, 400)) as screen:
-            assert screen.wait() == 1
+            # Nobody knows how far edit has come, unless nothing had begun.
+            assert screen.wait() == (1 if first[0] in (126, 127) else 4)
             return screen.text
 
     return ended

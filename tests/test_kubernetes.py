@@ -267,16 +267,37 @@ def test_a_session_that_was_cut_is_never_taken_for_success(call: Call, carried: 
     done = call("analyze")
     assert done.returncode == 1
     assert "The connection to pod gitlab/gitlab-toolbox-1 was lost" in done.stderr.splitlines()[-1]
+    assert done.stderr.endswith(f" analyze --target {TARGET}\n")
+
+
+@OLDEST_AND_NEWEST
+def test_a_change_that_was_cut_names_the_record_of_it(call: Call, carried: None, cluster: Cluster) -> None:
+    for words, status, task in (
+        (("extend", "--user", "*", "--to", "2027-01-01", "--dry-run"), 1, "analyze"),
+        (("extend", "--user", "*", "--to", "2027-01-01", "--yes"), 4, "history"),
+        (("extend", "--user", "*", "--to", "2027-01-01", "--yes", "--no-journal"), 4, "analyze"),
+        (("undo", "--run", "12", "--yes"), 4, "history"),
+        (("apply", "--run", "12", "--yes"), 4, "history --target kubernetes:gitlab --run 12"),
+        (("journal.four-eyes",), 1, "journal.status"),
+        (("journal.prune", "--before", "2020-01-01", "--yes"), 4, "journal.status"),
+    ):
+        cluster.cut_next(None)
+        done = call(*words)
+        assert done.returncode == status, done
+        assert "was lost" in done.stderr
+        command = done.stderr.rpartition(" → to see the state: ")[2]
+        assert command.partition(" ")[2].removesuffix(f" --target {TARGET}\n").removesuffix("\n") == task
 
 
 def test_a_cut_at_a_question_is_told(outside: Mapping[str, str], carried: None, cluster: Cluster) -> None:
     cluster.cut_next(600)
     with Program([GITLAB_TOKENS, "edit", "--target", TARGET], env=outside) as program:
         program.wait_for("was lost")
-        assert program.wait() == 1
+        assert program.wait() == 4
     said = b" ".join(program.raw.split())
     assert b"a process may still be running there." in said
     assert b"to see the state: " in said
+    assert b"gitlab-tokens history --target" in said
     # What the process there would have done at its end: the cursor, pasting and colours are as they were.
     assert program.raw.rfind(b"\x1b[?25h") > program.raw.rfind(b"\x1b[?25l")
     assert program.raw.rfind(b"\x1b[?2004l") > program.raw.rfind(b"\x1b[?2004h")

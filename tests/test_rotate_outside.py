@@ -27,6 +27,7 @@ from tests.testbed.processes import process_list
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tokens.address import Address
+from tokens.call import ARROW
 from tokens.gitlab.api import VerificationFailed, verify
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.plaintext import legacy_token
@@ -380,8 +381,15 @@ def test_a_session_that_is_cut_while_a_token_is_made_leaves_none_behind(outside:
     os.kill(int(children), signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "was lost" in errors
-    assert " rotate --target " in errors
+    # The sentences first, then each command by itself, so that it can be copied.
+    said, *steps = errors.splitlines()[-1].split(ARROW)
+    assert "was lost" in said
+    assert said.endswith("The token was not rotated.")
+    (run,) = outside.container.rows("SELECT id FROM token_tasks.runs")
+    assert [step.partition(f": {GITLAB_TOKENS} ")[2] for step in steps] == [
+        f"history --target docker:rotating --run {run}",
+        f"rotate --target docker:rotating --resume {run}",
+    ]
     assert outside.container.rows(SETTLED) == ["0"]
     assert outside.stages() == ["abandoned"]
     # The process inside, which nobody hears any more, cannot go on with it.

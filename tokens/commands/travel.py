@@ -20,6 +20,9 @@ from tokens.targets.there import bundle, remote
 from tokens.terminal import console
 from tokens.usage.condensed import condensed
 
+CHANGING_TOKENS = ("edit", "extend", "remove", "revoke", "undo", "apply", "withdraw")  # or a stored plan
+CHANGING_THE_JOURNAL = ("journal.install", "journal.uninstall", "journal.prune", "journal.four-eyes")
+
 
 def travel(
     environment: Environment,
@@ -71,6 +74,8 @@ def travel(
         terminal=environment.has_person and into is None,
         files={option.replace("_", "-"): content for option, content in carried.items()},
         four_eyes=four_eyes,
+        changes=changes(name, options),
+        shown_by=_shown_by(name, options),
     )
     steps = environment.steps()
 
@@ -123,6 +128,23 @@ def caller() -> str:
         user = f"#{os.getuid()}"
     known = f"{user}@{socket.gethostname()}".encode(errors="replace").decode()  # as `tokens.origin` keeps it
     return "".join(c for c in known if c.isprintable())
+
+
+def changes(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a task with these options may change something where it runs."""
+    if name == "journal.four-eyes":
+        return bool(options.get("on") or options.get("off"))
+    return name in (*CHANGING_TOKENS, *CHANGING_THE_JOURNAL) and not (options.get("dry_run") or options.get("sql"))
+
+
+def _shown_by(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """What shows how far a task has come if nobody has heard its end."""
+    if name in CHANGING_THE_JOURNAL:
+        return ("journal.status",)
+    if not changes(name, options) or options.get("no_journal"):
+        return ("analyze",)
+    begun = name in ("apply", "withdraw") and options.get("run")
+    return ("history", "--run", str(begun)) if begun else ("history",)
 
 
 def _words(flag: str, value: Any) -> list[str]:

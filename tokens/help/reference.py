@@ -11,7 +11,8 @@ EXIT_STATUSES = {
     ExitStatus.FAILED: "Failed: database, network, or a bug.",
     ExitStatus.USAGE: "Wrong use: a bad date, a bad option, no terminal. What Invoke cannot parse ends inv with 1.",
     ExitStatus.REFUSED: "Refused by a guard, or for a missing privilege. The message names what would allow it.",
-    ExitStatus.PARTIAL: "Done in part: others had changed or held some tokens. The message says how to go on.",
+    ExitStatus.PARTIAL: "Done in part: others had changed or held some tokens, or the connection was lost during a "
+    "change, so that nobody knows. The message says how to go on.",
     ExitStatus.DUE: "check: a token stops working within --warn days.",
     ExitStatus.INTERRUPTED: "Stopped by Ctrl-C. What was committed stays, and the message says how to go on.",
     ExitStatus.TERMINATED: "The same by SIGTERM, or because the terminal is gone.",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, get_type_hints
 
-from tokens.call import to_type
+from tokens.call import ARROW, to_type
 from tokens.errors import ConnectionLost, ExitStatus, TokensError
 from tokens.journal.ended import Line
 from tokens.journal.installation import RunState
@@ -21,7 +21,7 @@ from tokens.rotation.backend import Backend, Begun, Finished, Made, Question, Su
 from tokens.rotation.local import FINDING, PLANNING, quietly
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.stage import Stage
-from tokens.targets.there.client import ClientError
+from tokens.targets.there.client import ClientError, NoAnswer
 from tokens.targets.there.remote import SessionLost
 from tokens.targets.there.scripts import INSTALLED
 from tokens.targets.there.tool import RemoteTool
@@ -31,6 +31,9 @@ INTERVAL = 20.0  # seconds between two heartbeats; each is a run there
 # Seconds for an answer. A run counts as dead after a minute; plans of long tables and GitLab's replicas take longer.
 USUAL_PATIENCE = 30.0
 PATIENCE = {"survey": 1800.0, "install_journal": 600.0, "make": 180.0}
+
+# What shows the state where the answer to a step is lost; else the runs do.
+SHOWN_BY = {"survey": ("analyze",), "install_journal": ("journal.status",)}
 
 
 class RemoteBackend:
@@ -123,10 +126,15 @@ class RemoteBackend:
             "arguments": wire.encode(arguments),
         }
         try:
-            document = self._consult(json.dumps(request), PATIENCE.get(step.__name__, USUAL_PATIENCE))
+            document = self._consult(json.dumps(request), step.__name__)
         except (ClientError, SessionLost) as fault:
             self._cut()
-            raise ConnectionLost(str(fault)) from None
+            stored = step.__name__ == "begin" and isinstance(fault, SessionLost | NoAnswer)
+            said = str(fault)
+            if stored:
+                said = f"{said.partition(ARROW)[0]} No token was changed, but a run may have been stored."
+                said += to_type("to see it", "history")
+            raise ConnectionLost(said) from None
         except BaseException:
             self._cut()
             raise
@@ -154,8 +162,11 @@ class RemoteBackend:
         self._tool.forget()
         self._is_cut = True
 
-    def _consult(self, request: str, patience: float) -> dict[str, Any]:
-        said = self._tool.ask((AGENT,), request.encode(), patience)
+    def _consult(self, request: str, step: str) -> dict[str, Any]:
+        shown_by: tuple[object, ...] = SHOWN_BY.get(step, ("history",))
+        if self._begun is not None:
+            shown_by = ("history", "--run", self._begun.run)
+        said = self._tool.ask((AGENT,), request.encode(), PATIENCE.get(step, USUAL_PATIENCE), shown_by)
         try:
             document = wire.read(said.out)
         except ValueError:

@@ -21,6 +21,10 @@ class ClientError(TokensError):
     """docker or kubectl is missing, cannot reach its server, or may not do what was asked."""
 
 
+class NoAnswer(ClientError):
+    """It took too long, and what was asked for may be done all the same."""
+
+
 @dataclass(frozen=True)
 class _Ended:
     """How a command ended, and what it said about itself."""
@@ -133,8 +137,8 @@ def _secret(process: "subprocess.Popen[bytes]", out: bytes, err: bytes) -> Secre
     return SecretAnswer(process.returncode, err.decode(errors="replace"), Secret(out.decode(errors="replace")))
 
 
-def _no_answer(program: str, patience: float) -> ClientError:
-    return ClientError(f"{program} gave no answer within {patience:.0f} seconds.")
+def _no_answer(program: str, patience: float) -> NoAnswer:
+    return NoAnswer(f"{program} gave no answer within {patience:.0f} seconds.")
 
 
 def find_program(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from tokens.call import VARIABLE as CALL_VARIABLE
 from tokens.call import current, to_type
-from tokens.errors import TokensError
+from tokens.errors import ExitStatus, TokensError
 from tokens.secret import Secret
 from tokens.targets.here.installation import NoInstallation
 from tokens.targets.target import DockerTarget, RemoteTarget
@@ -56,13 +56,20 @@ class SessionLost(TokensError):
     """The connection ended before the process there did, or nobody knows how that ended."""
 
 
+class ChangeLost(SessionLost):
+    """The same of a task that changes something: perhaps nothing was done, perhaps a part, perhaps all."""
+
+    status = ExitStatus.PARTIAL
+
+
 @dataclass(frozen=True)
 class RemoteCommand:
     """What is to be run there: the words after `gitlab-tokens`, who asks, and whether it has our terminal.
 
     `caller` is a claim for the record that changes keep, such as `alice@laptop`. `files` are brought there for the run:
     the content of each by the option, without its dashes, that names it there. `four_eyes` is what the configuration
-    here demands of changes there.
+    here demands of changes there. `changes` is whether it may have changed something before its end; `shown_by` is the
+    task, with its options, that shows what came of it.
     """
 
     words: tuple[str, ...]
@@ -70,6 +77,14 @@ class RemoteCommand:
     terminal: bool
     files: Mapping[str, bytes] = field(default_factory=dict)
     four_eyes: bool = False
+    changes: bool = False
+    shown_by: tuple[object, ...] = ("analyze",)
+
+    def lost(self, message: str) -> SessionLost:
+        """The fault that nobody knows how this ended, with what to type to see it."""
+        kind = ChangeLost if self.changes else SessionLost
+        task, *words = map(str, self.shown_by)
+        return kind(f"{message}{to_type('to see the state', task, *words)}")
 
 
 def find_place(target: RemoteTarget, report: Report, client: tuple[str, ...] = ()) -> Place:
@@ -183,7 +198,7 @@ def _consultation(
     answer = ask_secretly(line, patience=patience, feed=feed)
     status = _mark(answer.out, run)
     if status is None:
-        raise _unproven(place, answer.status, heard=bool(answer.out.reveal()))
+        raise _unproven(place, command, answer.status, heard=bool(answer.out.reveal()))
     return SecretAnswer(status, answer.err, Secret(answer.out.reveal()[: -len(f"{run} 000")]))
 
 
@@ -215,12 +230,12 @@ def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: Bi
 
     if proof is EndProof.RECORD:
         status = attend(line, stop)
-        return _recorded(place, run, status)
+        return _recorded(place, command, run, status)
     relay = Relay(run, output)
     status = attend(line, stop, relay)
     marked = relay.finish()
     if marked is None:
-        raise _unproven(place, status, heard=relay.heard)
+        raise _unproven(place, command, status, heard=relay.heard)
     return marked
 
 
@@ -256,38 +271,37 @@ def _environment(place: Place, command: RemoteCommand) -> dict[str, str]:
     return environment
 
 
-def _unproven(place: Place, status: int, *, heard: bool) -> TokensError:
+def _unproven(place: Place, command: RemoteCommand, status: int, *, heard: bool) -> TokensError:
     """Why the output, of which something or nothing was heard, is not complete."""
     # A client that could not begin has said so; so does a short exec, and in words that can be told apart.
     answer = ask(place.command(ENTER, []))
     if answer.status == 0:
-        return _cut(place, f"before all of the output had come; its client left with status {status}")
+        return _cut(place, command, f"before all of the output had come; its client left with status {status}")
     # Docker says why nothing was started on standard output.
     begun = status not in NOT_BEGUN or (heard and status not in NOT_STARTED)
-    return (None if begun else _no_entry(place, answer)) or _cut(place, _reason(answer))
+    return (None if begun else _no_entry(place, answer)) or _cut(place, command, _reason(answer))
 
 
-def _recorded(place: Place, run: str, status: int) -> int:
+def _recorded(place: Place, command: RemoteCommand, run: str, status: int) -> int:
     """The exit status that the process there wrote down; the client's own proves nothing."""
     answer = ask(place.command(ENDED, [run]))
     if answer.status == 0 and answer.out.strip().isdigit():
         return int(answer.out)
     if answer.status == 0:
-        raise _cut(place, "it has not ended there yet")
+        raise _cut(place, command, "it has not ended there yet")
     if answer.status == ScriptStatus.NO_RECORD:
         if status == 0:
-            raise SessionLost(
+            raise command.lost(
                 f"Nothing is known of how this ended in {place.shown}: no folder could be written to ({FOLDERS})."
-                + to_type("to see the state", "analyze")
             )
-        raise _cut(place, "it may not have begun")
+        raise _cut(place, command, "it may not have begun")
     # What had begun did have a shell, whatever is said of a container that dies.
     fault = _no_entry(place, answer) if status in NOT_BEGUN else None
     if fault is None:
-        raise _cut(place, _reason(answer))
+        raise _cut(place, command, _reason(answer))
     if status in NOT_STARTED:
         raise fault
-    raise ClientError(f"{fault} If something ran there until now, what it committed stays: analyze shows the state.")
+    raise command.lost(f"{fault} If something ran there until now, what it committed stays.")
 
 
 def _upload(place: Place, bundle: Bundle) -> None:
@@ -313,10 +327,10 @@ def _upload(place: Place, bundle: Bundle) -> None:
     raise _cannot_enter(place, answer)
 
 
-def _cut(place: Place, why: str) -> SessionLost:
-    return SessionLost(
+def _cut(place: Place, command: RemoteCommand, why: str) -> SessionLost:
+    return command.lost(
         f"The connection to {place.shown} was lost ({why}); what had been committed stays, and a process may still be "
-        f"running there.{to_type('to see the state', 'analyze')}"
+        "running there."
     )
 
 

@@ -36,15 +36,23 @@ class RemoteTool:
         """What messages call the container or pod, once it was found."""
         return self._place.shown if self._place else "the container"
 
-    def ask(self, words: Sequence[str], feed: bytes | Secret, patience: float) -> SecretAnswer:
+    def ask(
+        self,
+        words: Sequence[str],
+        feed: bytes | Secret,
+        patience: float,
+        shown_by: tuple[object, ...] = ("analyze",),
+    ) -> SecretAnswer:
         """Run the tool there with `feed` on its standard input; what it said within this number of seconds.
+
+        `shown_by` is the task, with its options, that shows what came of it where the answer is lost.
 
         Raises:
             SessionLost, ClientError, UsageError: see `tokens.targets.there.remote`.
         """
         if self._place is None:
             self._place = remote.find_place(self._target, self._report, self._client)
-        command = RemoteCommand(tuple(words), caller=self._caller, terminal=False)
+        command = RemoteCommand(tuple(words), caller=self._caller, terminal=False, shown_by=shown_by)
         found = bundle.available(self._bundles)
         return remote.consult(self._place, command, feed, patience, found, self._build, self._report)
 
