@@ -56,14 +56,22 @@ def test_what_is_printed_can_be_pasted_into_a_shell(instance: Instance) -> None:
 
 
 def test_in_a_container_it_is_the_call_outside_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    outside = Call("inv tokens.", "docker:gitlab", place="docker:gitlab")
+    outside = Call("inv tokens.", "docker:gitlab", place="docker:gitlab", files={"ids": "leaked tokens"})
     monkeypatch.setenv(VARIABLE, outside.as_text())
     assert Call.of_environment() == outside
     with under_way(outside):
         assert (
             to_type("to go on", "apply", "--run", 3) == " → to go on: inv tokens.apply --target docker:gitlab --run 3"
         )
-    for nonsense in ("", "{}x", "[]", '{"program": 1}', '{"program": "x", "other": 1}'):
+    for nonsense in (
+        "",
+        "{}x",
+        "[]",
+        '{"program": 1}',
+        '{"program": "x", "other": 1}',
+        '{"files": []}',
+        '{"files": {"ids": 1}}',
+    ):
         monkeypatch.setenv(VARIABLE, nonsense)
         assert Call.of_environment() is None
 

@@ -306,6 +306,23 @@ def test_a_list_of_ids_goes_along_for_the_run_and_no_longer(
         assert fresh.exec(*leftovers).stdout == ""
 
 
+def test_what_is_wrong_in_a_list_of_ids_is_said_of_what_was_typed(
+    outside: Mapping[str, str], gitlab_container: Container, tmp_path: Path
+) -> None:
+    (tmp_path / "leaked").write_text("1\nx\n")
+    (tmp_path / "empty").write_text("# none\n")
+    for source, given, said in (
+        ("leaked", "", '--ids takes ids of tokens, but line 2 of "leaked" has something else.'),
+        ("-", "1\n2\nx\n", "--ids takes ids of tokens, but line 3 of standard input has something else."),
+        ("empty", "", '--ids found no token ids in "empty".'),
+    ):
+        command = [GITLAB_TOKENS, "list", "--target", "docker:gitlab", "--ids", source]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=outside, input=given, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (2, said)
+
+
 def test_a_log_is_found_there_and_one_of_here_goes_along(
     call: Call, outside: Mapping[str, str], fresh: Container, tmp_path: Path
 ) -> None:

@@ -3,10 +3,10 @@
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 VARIABLE = "GITLAB_TOKENS_CALL"
@@ -25,12 +25,14 @@ class Call:
         target: what `--target` was given; None where it was not, and where it is not to be repeated.
         withheld: whether it was given and is not to be repeated, since it may hold a password.
         place: the same, wherever it comes from: the option, the environment or the configuration.
+        files: what options such as `ids` were given, where that is read right here and its content goes along.
     """
 
     program: str = "gitlab-tokens "
     target: str | None = None
     withheld: bool = False
     place: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def line(self, task: str, *words: object) -> str:
         """A command line of this program that can be pasted into a shell.
@@ -55,6 +57,7 @@ class Call:
         fits = isinstance(found.program, str) and all(
             one is None or isinstance(one, str) for one in (found.target, found.place)
         )
+        fits = fits and isinstance(found.files, dict) and all(isinstance(one, str) for one in found.files.values())
         return found if fits else None
 
 

@@ -73,6 +73,7 @@ def travel(
         caller=caller(),
         terminal=environment.has_person and into is None,
         files={option.replace("_", "-"): content for option, content in carried.items()},
+        typed={option.replace("_", "-"): options[option] for option in files if option in options},
         four_eyes=four_eyes,
         changes=changes(name, options),
         shown_by=_shown_by(name, options),

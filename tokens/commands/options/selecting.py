@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from tokens.call import current
 from tokens.commands.environment import Environment
 from tokens.commands.options.days import HOW, day_of, days_since, days_within, range_of
 from tokens.commands.options.values import free_text
@@ -167,7 +168,8 @@ def read_ids(source: str, stdin: TextIO | None) -> tuple[int, ...]:
     Raises:
         UsageError: nothing to read, or something that is not the id of a token.
     """
-    name = "standard input" if source == "-" else f'"{source}"'
+    typed = current().files.get("ids", source)  # in a container it is a file of this run's own, named by nobody
+    name = "standard input" if typed == "-" else f'"{typed}"'
     try:
         ids = sorted(set(_ids(_read(source, stdin), name)))
     except UnicodeDecodeError:

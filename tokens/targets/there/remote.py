@@ -67,15 +67,16 @@ class RemoteCommand:
     """What is to be run there: the words after `gitlab-tokens`, who asks, and whether it has our terminal.
 
     `caller` is a claim for the record that changes keep, such as `alice@laptop`. `files` are brought there for the run:
-    the content of each by the option, without its dashes, that names it there. `four_eyes` is what the configuration
-    here demands of changes there. `changes` is whether it may have changed something before its end; `shown_by` is the
-    task, with its options, that shows what came of it.
+    the content of each by the option, without its dashes, that names it there; `typed` is what it was given here.
+    `four_eyes` is what the configuration here demands of changes there. `changes` is whether it may have changed
+    something before its end; `shown_by` is the task, with its options, that shows what came of it.
     """
 
     words: tuple[str, ...]
     caller: str
     terminal: bool
     files: Mapping[str, bytes] = field(default_factory=dict)
+    typed: Mapping[str, str] = field(default_factory=dict)
     four_eyes: bool = False
     changes: bool = False
     shown_by: tuple[object, ...] = ("analyze",)
@@ -259,7 +260,8 @@ def _carry(place: Place, about: Sequence[str], content: bytes) -> str | ScriptSt
 
 
 def _environment(place: Place, command: RemoteCommand) -> dict[str, str]:
-    environment = {CALLER_VARIABLE: f"{command.caller}{place.via}", CALL_VARIABLE: current().as_text()}
+    call = replace(current(), files=command.typed)
+    environment = {CALLER_VARIABLE: f"{command.caller}{place.via}", CALL_VARIABLE: call.as_text()}
     if command.terminal:
         environment["TERM"] = os.environ.get("TERM") or "xterm"
     if os.environ.get("NO_COLOR"):
