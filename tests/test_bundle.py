@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from tests.testbed.addresses import url
 from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.folders import public_folder
+from tests.testbed.program import GITLAB_TOKENS
 from tokens.address import Address
 from tokens.errors import UsageError
 from tokens.targets import demo
@@ -372,6 +374,19 @@ def test_the_folder_comes_from_the_option_the_environment_or_the_cache(unpacked:
         done = call(unpacked / "gitlab-tokens", "bundle.build", *words, env=env)
         assert done.returncode == 2
         assert done.stderr.startswith(f"{folder} cannot hold the bundle")
+
+
+def test_a_folder_without_room_is_one_line_with_its_cure(unpacked: Path, tmp_path: Path) -> None:
+    """By a limit for files that some of the many exceed, as on a full disk."""
+    for program in (GITLAB_TOKENS, str(unpacked / "gitlab-tokens")):
+        line = f"ulimit -f 400; exec {shlex.quote(program)} bundle.build --directory {tmp_path}"
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (
+            1,
+            f"{tmp_path} has no room for the bundle (File too large); name a folder in "
+            "INVOKE_TOKENS_BUNDLE_DIRECTORY or tokens.bundle.directory.",
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_c_library_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ It starts through the loader that it carries, so it runs on any Linux kernel of 
 Python are there or are not. A program that runs from a bundle packs its own folder again.
 """
 
+import errno
 import fcntl
 import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -107,6 +109,7 @@ def _folder(directory: Path | None) -> Path:
         raise UsageError(f"There is no home directory for the bundle here; {_ELSEWHERE}.") from None
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ELSEWHERE = "name a folder in INVOKE_TOKENS_BUNDLE_DIRECTORY or tokens.bundle.directory"
 
 
@@ -131,11 +134,21 @@ def _workplace(directory: Path | None) -> Iterator[tuple[Path, Path]]:
         try:
             yield folder, unfinished
         except OSError as error:
-            raise TokensError(f"The bundle cannot be built: {error}.") from error
+            raise _unbuilt(folder, error) from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     finally:
         os.close(held)
+
+
+def _unbuilt(folder: Path, error: OSError) -> TokensError:
+    """What the system has refused while a bundle was built; of a whole tree the first file counts."""
+    of_a_tree = isinstance(error, shutil.Error) and isinstance(error.args[0], list)
+    text = str(error.args[0][0][2] if of_a_tree else error)
+    why = re.sub(r"^\[Errno \d+\] ", "", text)
+    if any(text.startswith(f"[Errno {number}]") for number in _NO_ROOM):
+        return TokensError(f"{folder} has no room for the bundle ({why.partition(': ')[0]}); {_ELSEWHERE}.")
+    return TokensError(f"The bundle cannot be built: {why}.")
 
 
 def _check_owner(path: Path) -> None:
