@@ -22,7 +22,7 @@ from tokens.address import Address
 from tokens.errors import ServerError, TokensError, UsageError
 from tokens.targets.demo import stand_in
 from tokens.targets.demo.embedded import SUPERUSER, Server
-from tokens.targets.demo.programs import NEWEST
+from tokens.targets.demo.programs import NEWEST, packaged_binaries
 from tokens.targets.demo.progress import Progress, Report
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ def _described(status: Status) -> Status:
 def _start(server: Server, report: Report | None) -> None:
     if server.answers():
         return
+    packaged_binaries()  # before anything is said of what it does
     _tell(report, "Starting PostgreSQL" if server.exists else f"Installing PostgreSQL {NEWEST}")
     server.start()
 

