@@ -165,8 +165,11 @@ def test_it_can_be_taken_out_again(call: Call, carried: None) -> None:
 
 @OLDEST_AND_NEWEST
 def test_readmes_three_lines_are_enough_for_somebody_who_has_only_kubectl(
-    outside: Mapping[str, str], built_bundle: Bundle
+    outside: Mapping[str, str], built_bundle: Bundle, cluster: Cluster
 ) -> None:
+    # A rollout: the pod before, which has no GitLab here, is on its way out, and one more cannot start yet.
+    cluster.add(Pod("gitlab-toolbox-9", terminating=True, created="2025-01-01T00:00:00Z"))
+    cluster.add(Pod("gitlab-toolbox-0", phase="Pending", ready=False, created="2026-02-01T00:00:00Z"))
     (lines,) = re.findall(r"^```sh\n(POD=.*?)^```$", README.read_text(), re.M | re.S)
     # In the stand-in's pods /tmp is this machine's own; and this conversation shows the analysis alone.
     there = f"/tmp/.gitlab-tokens-{ACCOUNT}-kubectl"
