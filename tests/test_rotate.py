@@ -600,6 +600,14 @@ def test_several_tokens_are_not_lost_in_a_command_that_does_the_same_with_each(g
     assert [gitlab.accepts((gitlab.folder / name).read_text()) for name in ("inventory", "account0")] == [3, 4]
 
 
+def test_what_another_run_has_rotated_is_not_delivered_again(gitlab: Instance) -> None:
+    assert gitlab.run("--token", NAME, "--yes", "--deliver", "command:false").returncode == 1
+    gitlab.done("--token", NAME, "--deliver", f"file:{gitlab.folder}/token")
+    done = gitlab.run("--resume", "1", "--deliver", f"file:{gitlab.folder}/other", "--dry-run")
+    assert done.returncode == 0, done
+    assert "Verify:  no (there is no new token)\nDeliver: nothing (there is no new token)\n" in done.stdout
+
+
 @pytest.mark.slow
 def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gitlab: Instance, gate: Gate) -> None:
     """Nobody has a successor that was not handed over; one that was may be in use."""

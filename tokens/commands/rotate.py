@@ -284,10 +284,10 @@ def _proof(survey: Survey, options: RotateOptions) -> Verification | str:
     """The GitLab that is asked, or why there is none."""
     if not options.verifies:
         return "--no-verify"
-    if options.url is not None:
-        return Verification(options.url)
     if not _makes_tokens(survey.remaining):
         return "there is no new token"
+    if options.url is not None:
+        return Verification(options.url)
     fault = survey.url_fault
     if survey.url is not None:
         return Verification(survey.url)

@@ -50,7 +50,8 @@ def plan(
     lines.append(
         f"Verify:  {f'no ({proof})' if isinstance(proof, str) else f'{proof.url} has to accept the new token'}"
     )
-    lines.append(f"Deliver: {_places(places)}")
+    makes_tokens = any(one.makes_token for one in left)
+    lines.append(f"Deliver: {_places(places) if makes_tokens else 'nothing (there is no new token)'}")
     if any(one.step is not Step.ABANDON for one in left):
         lines.append(f"Revoke:  {_retirement(left)}")
     if after:
