@@ -36,7 +36,7 @@ from tokens.targets.there.scripts import (
     EndProof,
     ScriptStatus,
 )
-from tokens.targets.there.session import Relay, attend
+from tokens.targets.there.session import Complaints, Relay, attend, is_not_started
 from tokens.version import __version__
 
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
@@ -112,6 +112,7 @@ def run(
     build: Callable[[], Bundle],
     report: Report,
     output: BinaryIO | None,
+    errors: BinaryIO | None,
 ) -> int:
     """Run the tool there and return its exit status, carrying it there first if need be.
 
@@ -122,15 +123,16 @@ def run(
         build: makes it if there is none and it is wanted.
         report: gets a line on what takes time.
         output: standard output, in which nothing is buffered; None where the caller has closed it.
+        errors: standard error, the same way.
 
     Raises:
         SessionLost: the session was cut; what had been committed stays.
         ClientError: the place cannot be entered, or has no room for the tool.
     """
-    status = _leg(place, command, found, output)
+    status = _leg(place, command, found, output, errors)
     if status in (ScriptStatus.MISSING, ScriptStatus.BROKEN):
         bundle = _carried(place, found, build, report)
-        status = _leg(place, command, bundle, output)
+        status = _leg(place, command, bundle, output, errors)
     _check_began(place, status)
     return status
 
@@ -198,6 +200,8 @@ def _consultation(
     )
     answer = ask_secretly(line, patience=patience, feed=feed)
     status = _mark(answer.out, run)
+    if status is None and not answer.out.reveal() and is_not_started(answer.reason):
+        raise _cannot_enter(place, Answer(answer.status, answer.err, ""))
     if status is None:
         raise _unproven(place, command, answer.status, heard=bool(answer.out.reveal()))
     return SecretAnswer(status, answer.err, Secret(answer.out.reveal()[: -len(f"{run} 000")]))
@@ -210,7 +214,13 @@ def _mark(out: Secret, run: str) -> int | None:
     return int(out.reveal()[-3:])
 
 
-def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: BinaryIO | None) -> int:
+def _leg(
+    place: Place,
+    command: RemoteCommand,
+    bundle: Bundle | None,
+    output: BinaryIO | None,
+    errors: BinaryIO | None,
+) -> int:
     """One run there on this process's own streams."""
     run = os.urandom(16).hex()
     proof = EndProof.RECORD if command.terminal else EndProof.MARK
@@ -229,12 +239,22 @@ def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: Bi
         with contextlib.suppress(ClientError):
             ask(place.command(STOP, [run, number.name.removeprefix("SIG")]), patience=PATIENCE_TO_STOP)
 
-    if proof is EndProof.RECORD:
-        status = attend(line, stop)
+    complaints = Complaints(errors)
+    relay = Relay(run, output) if proof is EndProof.MARK else None
+    try:
+        status = attend(line, stop, relay, complaints)
+    except BaseException:
+        complaints.release()
+        raise
+    marked = relay.finish() if relay else None
+    said = complaints.last
+    if relay is not None and relay.heard:
+        said = relay.complaint
+    if marked is None and status != 0 and is_not_started(said):
+        raise _cannot_enter(place, Answer(status, said, ""))
+    complaints.release()
+    if relay is None:
         return _recorded(place, command, run, status)
-    relay = Relay(run, output)
-    status = attend(line, stop, relay)
-    marked = relay.finish()
     if marked is None:
         raise _unproven(place, command, status, heard=relay.heard)
     return marked
@@ -280,7 +300,9 @@ def _unproven(place: Place, command: RemoteCommand, status: int, *, heard: bool)
     if answer.status == 0:
         return _cut(place, command, f"before all of the output had come; its client left with status {status}")
     # Docker says why nothing was started on standard output.
-    begun = status not in NOT_BEGUN or (heard and status not in NOT_STARTED)
+    if status in NOT_STARTED:
+        return _cannot_enter(place, answer)
+    begun = status not in NOT_BEGUN or heard
     return (None if begun else _no_entry(place, answer)) or _cut(place, command, _reason(answer))
 
 
@@ -298,11 +320,11 @@ def _recorded(place: Place, command: RemoteCommand, run: str, status: int) -> in
             )
         raise _cut(place, command, "it may not have begun")
     # What had begun did have a shell, whatever is said of a container that dies.
+    if status in NOT_STARTED:
+        raise _cannot_enter(place, answer)
     fault = _no_entry(place, answer) if status in NOT_BEGUN else None
     if fault is None:
         raise _cut(place, command, _reason(answer))
-    if status in NOT_STARTED:
-        raise fault
     raise command.lost(f"{fault} If something ran there until now, what it committed stays.")
 
 
