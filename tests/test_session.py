@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.testbed.processes import Gate
-from tokens.targets.there.session import Complaints, Relay, is_not_started
+from tokens.targets.there.session import Relay
 
 RUN = "0123456789abcdef" * 2
 MARK = f"{RUN} 003".encode()
@@ -60,52 +60,3 @@ sys.exit(relay.finish())
         assert came
         assert process.communicate(timeout=60)[0] == b"a line of output\nan error\n"
     assert process.returncode == 3
-
-
-FORBIDDEN = b'Error from server (Forbidden): pods "toolbox" is forbidden\n'
-
-
-@pytest.mark.parametrize(
-    ("pieces", "passed", "last"),
-    [
-        ([b"Counting...\n"], b"Counting...\n", b""),
-        ([b"Passphrase: "], b"Passphrase: ", b""),
-        ([FORBIDDEN], b"", FORBIDDEN),
-        ([FORBIDDEN[:3], FORBIDDEN[3:]], b"", FORBIDDEN),
-        ([b"Counting...\nE", FORBIDDEN[1:]], b"Counting...\n", FORBIDDEN),
-        ([b"Counting... ", FORBIDDEN], b"Counting... " + FORBIDDEN, b""),
-        ([b"error: one\n", b"and more\n"], b"error: one\nand more\n", b""),
-        ([b"error: one\n", b"error: two"], b"error: one\n", b"error: two"),
-        ([b"error: " + b"x" * 5000], b"error: " + b"x" * 5000, b""),
-    ],
-)
-def test_only_a_last_line_that_a_client_may_have_said_is_held_back(
-    pieces: list[bytes], passed: bytes, last: bytes
-) -> None:
-    errors = io.BytesIO()
-    complaints = Complaints(errors)
-    for piece in pieces:
-        reading, writing = os.pipe()
-        os.write(writing, piece)
-        os.close(writing)
-        with open(reading, "rb") as source:
-            complaints.listen(source)
-            complaints.finish()
-    assert (errors.getvalue(), complaints.last) == (passed, last.decode().strip())
-    complaints.release()
-    assert errors.getvalue() == passed + last
-
-
-@pytest.mark.parametrize(
-    ("said", "proves"),
-    [
-        (FORBIDDEN.decode(), True),
-        ("error: Internal error occurred: error executing command in container: failed to exec", True),
-        ('OCI runtime exec failed: exec failed: exec: "sh": executable file not found in $PATH: unknown', True),
-        ("Error: crun: executable file `sh` not found in $PATH: No such file or directory", True),
-        ("error: error reading from error stream: EOF", False),
-        ("Error response from daemon: container is not running", False),
-    ],
-)
-def test_few_words_of_clients_prove_that_nothing_was_started(said: str, proves: bool) -> None:
-    assert is_not_started(said) == proves

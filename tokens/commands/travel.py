@@ -90,10 +90,9 @@ def travel(
     with console.restored() if command.terminal else nullcontext():
         try:
             output: BinaryIO | None = kept
-            errors = None if environment.stderr is None else environment.stderr.buffer
             if into is None:
                 output = None if environment.stdout is None else environment.stdout.buffer
-            status = remote.run(place, command, bundle.available(bundles), build, steps.show, output, errors)
+            status = remote.run(place, command, bundle.available(bundles), build, steps.show, output)
         except remote.SessionLost as error:
             told_in_document(error)  # what has come of it by then
             raise

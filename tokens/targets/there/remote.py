@@ -36,7 +36,7 @@ from tokens.targets.there.scripts import (
     EndProof,
     ScriptStatus,
 )
-from tokens.targets.there.session import Complaints, Relay, attend, is_not_started
+from tokens.targets.there.session import Relay, attend
 from tokens.version import __version__
 
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
@@ -112,7 +112,6 @@ def run(
     build: Callable[[], Bundle],
     report: Report,
     output: BinaryIO | None,
-    errors: BinaryIO | None,
 ) -> int:
     """Run the tool there and return its exit status, carrying it there first if need be.
 
@@ -123,16 +122,15 @@ def run(
         build: makes it if there is none and it is wanted.
         report: gets a line on what takes time.
         output: standard output, in which nothing is buffered; None where the caller has closed it.
-        errors: standard error, the same way.
 
     Raises:
         SessionLost: the session was cut; what had been committed stays.
         ClientError: the place cannot be entered, or has no room for the tool.
     """
-    status = _leg(place, command, found, output, errors)
+    status = _leg(place, command, found, output)
     if status in (ScriptStatus.MISSING, ScriptStatus.BROKEN):
         bundle = _carried(place, found, build, report)
-        status = _leg(place, command, bundle, output, errors)
+        status = _leg(place, command, bundle, output)
     _check_began(place, status)
     return status
 
@@ -200,8 +198,6 @@ def _consultation(
     )
     answer = ask_secretly(line, patience=patience, feed=feed)
     status = _mark(answer.out, run)
-    if status is None and not answer.out.reveal() and is_not_started(answer.reason):
-        raise _cannot_enter(place, Answer(answer.status, answer.err, ""))
     if status is None:
         raise _unproven(place, command, answer.status, heard=bool(answer.out.reveal()))
     return SecretAnswer(status, answer.err, Secret(answer.out.reveal()[: -len(f"{run} 000")]))
@@ -214,13 +210,7 @@ def _mark(out: Secret, run: str) -> int | None:
     return int(out.reveal()[-3:])
 
 
-def _leg(
-    place: Place,
-    command: RemoteCommand,
-    bundle: Bundle | None,
-    output: BinaryIO | None,
-    errors: BinaryIO | None,
-) -> int:
+def _leg(place: Place, command: RemoteCommand, bundle: Bundle | None, output: BinaryIO | None) -> int:
     """One run there on this process's own streams."""
     run = os.urandom(16).hex()
     proof = EndProof.RECORD if command.terminal else EndProof.MARK
@@ -239,22 +229,12 @@ def _leg(
         with contextlib.suppress(ClientError):
             ask(place.command(STOP, [run, number.name.removeprefix("SIG")]), patience=PATIENCE_TO_STOP)
 
-    complaints = Complaints(errors)
-    relay = Relay(run, output) if proof is EndProof.MARK else None
-    try:
-        status = attend(line, stop, relay, complaints)
-    except BaseException:
-        complaints.release()
-        raise
-    marked = relay.finish() if relay else None
-    said = complaints.last
-    if relay is not None and relay.heard:
-        said = relay.complaint
-    if marked is None and status != 0 and is_not_started(said):
-        raise _cannot_enter(place, Answer(status, said, ""))
-    complaints.release()
-    if relay is None:
+    if proof is EndProof.RECORD:
+        status = attend(line, stop)
         return _recorded(place, command, run, status)
+    relay = Relay(run, output)
+    status = attend(line, stop, relay)
+    marked = relay.finish()
     if marked is None:
         raise _unproven(place, command, status, heard=relay.heard)
     return marked
@@ -319,9 +299,9 @@ def _recorded(place: Place, command: RemoteCommand, run: str, status: int) -> in
                 f"Nothing is known of how this ended in {place.shown}: no folder could be written to ({FOLDERS})."
             )
         raise _cut(place, command, "it may not have begun")
-    # What had begun did have a shell, whatever is said of a container that dies.
     if status in NOT_STARTED:
         raise _cannot_enter(place, answer)
+    # What had begun did have a shell, whatever is said of a container that dies.
     fault = _no_entry(place, answer) if status in NOT_BEGUN else None
     if fault is None:
         raise _cut(place, command, _reason(answer))
