@@ -319,7 +319,185 @@ def test_an_entry_that_is_added_to_a_run_does_not_make_another_run_of_it(
     assert call_here(GITLAB_TOKENS, *words).returncode == 0
     program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
     checked = subprocess.run(program, capture_output=True, text=True)
-    assert (checked.returncode, f" run {run} " in checked.stdout, checked.stderr) == (1, True, "")
+    assert (checked.returncode, f"Run {run}: " in checked.stdout, checked.stderr) == (1, True, "")
+
+
+def add(connection: Connection, run: int, written: str) -> None:
+    """An entry as whoever may write a run can make it: right by itself, whatever it says."""
+    connection.execute(
+        f"""
+        WITH made AS (
+          SELECT {run} AS run_id, COALESCE(max(e.number), 0) + 1 AS number, now() AS written_at,
+            COALESCE((array_agg(e.chain ORDER BY e.number DESC))[1], '') AS before
+          FROM token_tasks.entries e
+          WHERE e.run_id = {run}
+        ), entered AS (
+          INSERT INTO token_tasks.entries (run_id, number, written_at, written, chain)
+          SELECT run_id, number, written_at, %(written)s, sha256(before || convert_to(concat(run_id, ' ', number, ' ',
+            to_char(written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+            CAST(%(written)s AS text)), 'UTF8'))
+          FROM made
+          RETURNING number, chain
+        )
+        UPDATE token_tasks.runs r SET entries = e.number, chain = e.chain FROM entered e WHERE r.id = {run}
+        """,
+        written=written,
+    )
+
+
+def state_of(connection: Connection, run: int) -> str:
+    """The line of its state as it is now."""
+    return str(
+        connection.row(
+            f"SELECT concat('state ', r.id, ' ', {chain.STATE.hash()}) AS line FROM token_tasks.runs r "
+            f"WHERE r.id = {run}"
+        ).line
+    )
+
+
+def hash_of(connection: Connection, part: str, key: int, run: int) -> str:
+    about = chain.PARTS[part]
+    condition = about.of_run(f"r.{about.key} = {key}").replace("%(run)s", str(run))
+    statement = f"SELECT {about.hash()} AS hash FROM token_tasks.{about.table} r WHERE {condition}"
+    return str(connection.row(statement).hash)
+
+
+def rewrite(connection: Connection) -> None:
+    connection.execute("UPDATE token_tasks.runs SET reason = 'another' WHERE id = 1")
+    connection.execute("DELETE FROM token_tasks.entries WHERE run_id = 1")
+    chain.seal(connection, 1)
+
+
+def forget_and_store_again(connection: Connection) -> None:
+    chain.forget(connection, {1: connection.row("SELECT chain FROM token_tasks.runs WHERE id = 1").chain})
+    rewrite(connection)
+
+
+def begin_by_an_attempt_that_is_gone(connection: Connection) -> None:
+    connection.execute("UPDATE token_tasks.chunks SET token_ids = '{2}' WHERE run_id = 3")
+    add(connection, 3, f"{state_of(connection, 3)}\nattempts 9 -\nchunks 0 {hash_of(connection, 'chunks', 0, 3)}")
+
+
+def take_an_attempt_away(connection: Connection) -> None:
+    connection.execute("DELETE FROM token_tasks.attempts WHERE run_id = 2")
+    add(connection, 2, f"{state_of(connection, 2)}\nattempts 1 -\nends 1 -")
+
+
+def take_a_setting_away(connection: Connection) -> None:
+    connection.execute("DELETE FROM token_tasks.settings")
+    add(connection, 0, "settings 1 -")
+
+
+ANOTHER_ATTEMPT = """
+    INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
+    VALUES (2, 2, '{}', '', '')
+"""
+
+
+def attempt_what_is_done(connection: Connection) -> None:
+    connection.execute(ANOTHER_ATTEMPT)
+    connection.execute("UPDATE token_tasks.chunks SET left_alone = '{7}' WHERE run_id = 2 AND position = 3")
+    chain.enter(connection, 2, attempts=[2], results=[3])
+
+
+def attempt_with_other_tokens(connection: Connection) -> None:
+    connection.execute(ANOTHER_ATTEMPT)
+    connection.execute("UPDATE token_tasks.chunks SET token_ids = '{4,5,8}' WHERE run_id = 2 AND position = 0")
+    chain.enter(connection, 2, attempts=[2], chunks=[0])
+
+
+def say_that_it_runs(connection: Connection) -> None:
+    add(connection, 0, f"run 1 {connection.row('SELECT chain FROM token_tasks.runs WHERE id = 1').chain.hex()} running")
+    connection.execute("UPDATE token_tasks.runs SET changed = 9 WHERE id = 1")
+    chain.enter(connection, 1)
+
+
+def write_a_setting_with_two_keys(connection: Connection) -> None:
+    connection.execute("UPDATE token_tasks.settings SET value = 'false'")
+    add(connection, 0, f"settings 1,1 {hash_of(connection, 'settings', 1, 0)}")
+
+
+def say_two_states(connection: Connection) -> None:
+    before = state_of(connection, 1)
+    connection.execute("UPDATE token_tasks.runs SET changed = 9 WHERE id = 1")
+    add(connection, 1, f"{before}\n{state_of(connection, 1)}")
+
+
+def say_that_a_plan_is_done(connection: Connection) -> None:
+    connection.execute("UPDATE token_tasks.runs SET state = 'done', changed = 1, attempt = 1 WHERE id = 3")
+    chain.enter(connection, 3)
+    chain.close(connection, 3)
+
+
+def make_room_for_old_runs(connection: Connection) -> None:
+    add(connection, 0, "before 1000 -")
+    connection.execute(RUN.replace("{chain}", "NULL"))
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("is_entered", [False, True])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        rewrite,
+        forget_and_store_again,
+        begin_by_an_attempt_that_is_gone,
+        take_an_attempt_away,
+        take_a_setting_away,
+        attempt_what_is_done,
+        attempt_with_other_tokens,
+        say_that_it_runs,
+        write_a_setting_with_two_keys,
+        say_two_states,
+        say_that_a_plan_is_done,
+        make_room_for_old_runs,
+    ],
+)
+def test_what_the_last_entry_covered_cannot_be_told_otherwise_by_entries(
+    everything: Address, tmp_path: Path, attack: Callable[[Connection], None], is_entered: bool
+) -> None:
+    with writing(everything) as connection:
+        attack(connection)
+    if is_entered:
+        make_run(everything, make_plan([8]), RunState.PLANNED)
+    assert check(everything).faults
+    file = tmp_path / "evidence.ndjson"
+    words = ["evidence", "--file", str(file), "--target", url(everything)]
+    assert call_here(GITLAB_TOKENS, *words).returncode == 0
+    program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
+    checked = subprocess.run(program, capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert "cannot be checked" not in checked.stdout
+
+
+@pytest.mark.newest_server
+def test_it_is_said_which_ends_the_last_entry_does_not_cover_yet(installed: Address) -> None:
+    with writing(installed) as connection:
+        run = store(connection, make_plan([1, 2]), SOMEBODY, None)
+        record = begin(connection, run, SOMEBODY)
+    with writing(installed) as ending, writing(installed) as storing:
+        storing.execute(chain.SERIALIZE)  # somebody is storing another run just then
+        record.finish(ending, RunState.DONE)
+    shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(installed)).stdout
+    assert (
+        f"\n            it does not cover the end of run {run} yet → to enter it: gitlab-tokens journal.install"
+        in shown
+    )
+    assert call_here(GITLAB_TOKENS, "journal.install", "--target", url(installed)).returncode == 0
+    assert check(installed).not_entered == ()
+    assert "does not cover" not in call_here(GITLAB_TOKENS, "journal.status", "--target", url(installed)).stdout
+
+
+@pytest.mark.newest_server
+def test_an_undo_holds_when_the_old_run_that_it_undid_is_forgotten(gitlab_database: Address) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, "3")
+    old = make_old_run(gitlab_database, make_plan([1]))
+    execute(gitlab_database, "UPDATE token_tasks.runs SET created_at = '2025-01-01'")
+    install(gitlab_database)
+    make_run(gitlab_database, make_plan([1], undoes=old))
+    words = ["journal.prune", "--before", "2025-06-01", "--yes", "--target", url(gitlab_database)]
+    assert call_here(GITLAB_TOKENS, *words).returncode == 0
+    assert faults(gitlab_database) == []
 
 
 @pytest.mark.newest_server
@@ -327,7 +505,7 @@ def test_no_setting_gets_another_value_by_an_entry(everything: Address) -> None:
     with writing(everything) as connection:
         connection.execute("UPDATE token_tasks.settings SET value = 'false'")
         chain.enter_journal(connection, settings=[1])
-    fault = "row 1 of token_tasks.settings was written again, and is written once"
+    fault = "row 1 of settings was written again, and is written once"
     assert faults(everything) == [f"The journal: {fault}"]
 
 

@@ -82,7 +82,7 @@ def test_it_has_the_runs_and_what_proves_each_row_without_this_tool(everything: 
         assert faults[0] == 1
         assert len(faults[1].splitlines()) > len(checked.splitlines()) - 1
         checked = faults[1]
-    assert "run 3 is missing" in checked
+    assert "Run 3: it is missing" in checked
 
 
 def test_each_line_is_of_a_form_that_stays(everything: Address, tmp_path: Path) -> None:
@@ -123,7 +123,10 @@ def test_a_run_that_was_added_does_not_pass_for_one_from_before_revision_4(
     file = tmp_path / "evidence.ndjson"
     write(everything, file)
     status, checked = check(file)
-    assert (status, f"run {number} has not the entries that the journal knows of\n" in checked) == (1, True)
+    assert (
+        status,
+        f"Run {number}: the journal does not know that it was stored, or with other entries\n" in checked,
+    ) == (1, True)
 
 
 def made_again(file: Path, content: str) -> None:
@@ -168,7 +171,7 @@ def test_a_line_of_a_run_says_what_its_rows_say_and_nothing_else(
     edited, times = re.subn(*EDITS[what], file.read_text(), count=1)
     assert times == 1
     made_again(file, edited)
-    assert check(file) == (1, "the line of run 1 says something else than its rows\n")
+    assert check(file) == (1, "Run 1: its line says something else than its rows\n")
 
 
 @pytest.mark.parametrize("kind", ["run", "row"])
@@ -193,7 +196,7 @@ def test_a_run_that_was_stored_before_and_has_ended_since_is_missed_in_the_file(
     *_, last = [entry for entry in lines(file, "entry") if entry["run"] == 0]
     kept = [line for line in file.read_text().splitlines(keepends=True) if f'"run": {run},' not in line]
     made_again(file, "".join(kept).replace('"since": null', f'"since": "{last["written_at"]}"'))
-    assert check(file) == (1, f"run {run} is missing\n")
+    assert check(file) == (1, f"Run {run}: it is missing\n")
 
 
 def test_what_a_line_says_of_a_run_is_what_its_rows_say(everything: Address, tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_what_a_line_says_of_a_run_is_what_its_rows_say(everything: Address, tmp
         content = "".join([head, *between])
         end = {"lines": len(between) + 2, "sha256": hashlib.sha256(content.encode()).hexdigest()}
         file.write_text(content + json.dumps({"end": end}) + "\n")
-        assert check(file) == (1, "the line of run 1 says something else than its rows\n")
+        assert check(file) == (1, "Run 1: its line says something else than its rows\n")
 
 
 def test_what_is_no_evidence_is_said_in_a_line(everything: Address, tmp_path: Path) -> None:
@@ -235,7 +238,7 @@ def test_an_entry_that_is_no_entry_is_named(everything: Address, tmp_path: Path)
     file = tmp_path / "evidence.ndjson"
     write(everything, file)
     status, said = check(file)
-    assert (status, said.splitlines()[0]) == (1, "entry 1 of run 1 was changed, or one before it is missing")
+    assert (status, said.splitlines()[0]) == (1, "Run 1: entry 1 was changed, or is missing")
 
 
 def test_it_has_what_was_written_since_a_day(everything: Address, tmp_path: Path) -> None:

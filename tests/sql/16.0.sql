@@ -889,6 +889,9 @@ SELECT DISTINCT
       )
     ORDER BY statement;
 
+-- journal.install, extend, undo, apply, remove, rotate, revoke, journal.prune
+SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
+
 -- journal.install, extend, undo, remove, rotate, revoke, journal.prune
 INSERT INTO token_tasks.entries (run_id, number, written, chain)
     SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
@@ -904,6 +907,31 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
         FROM token_tasks.runs r
         WHERE r.chain IS NULL
         HAVING NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = 0)
+      ) one
+    ) this
+    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
+    WHERE this.written IS NOT NULL;
+
+-- journal.install, extend, undo, remove, rotate, revoke
+INSERT INTO token_tasks.entries (run_id, number, written, chain)
+    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
+          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
+          this.written
+        ), 'UTF8'))
+    FROM (
+      SELECT
+        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
+        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
+      FROM (
+        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state) AS line
+        FROM token_tasks.runs r
+        LEFT JOIN (
+          SELECT DISTINCT one.line
+          FROM token_tasks.entries e
+          CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
+          WHERE e.run_id = 0
+        ) known ON known.line = concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state)
+        WHERE r.chain IS NOT NULL AND (r.id = $1 OR known.line IS NULL)
       ) one
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
@@ -944,141 +972,40 @@ SELECT
       (SELECT count(*) FROM token_tasks.runs r WHERE r.chain IS NULL) AS uncovered;
 
 -- journal.status
-SELECT found.run_id, min(found.place) AS number
-    FROM (
-      SELECT e.run_id, e.number, row_number() OVER w AS place, e.chain = sha256(COALESCE(lag(e.chain) OVER w, '') || convert_to(concat(
-          e.run_id, ' ', e.number, ' ', to_char(e.written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
-          e.written
-        ), 'UTF8')) AS proven
-      FROM token_tasks.entries e
-      WINDOW w AS (PARTITION BY e.run_id ORDER BY e.number)
-    ) found
-    WHERE NOT found.proven OR found.number <> found.place
-    GROUP BY found.run_id
-    ORDER BY found.run_id;
-
--- journal.status
-SELECT COALESCE(r.id, last.run_id) AS run_id, r.id IS NULL AS missing
+DECLARE "stream_1" CURSOR FOR 
+    SELECT r.id AS run, r.entries, encode(r.chain, 'hex') AS chain, r.state, convert_to(CAST(jsonb_build_object(
+          'kind', r.kind, 'selection', r.selection, 'change', r.change,
+          'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
+          'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', r.undoes,
+          'tokens', r.tokens, 'policy', r.policy, 'created_at', r.created_at AT TIME ZONE 'UTC'
+        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END) AS content
     FROM token_tasks.runs r
-    FULL JOIN (
-      SELECT DISTINCT ON (e.run_id) e.run_id, e.number, e.chain
-      FROM token_tasks.entries e
-      WHERE e.run_id <> 0
-      ORDER BY e.run_id, e.number DESC
-    ) last ON last.run_id = r.id
-    WHERE r.id IS NULL OR (r.entries, r.chain) IS DISTINCT FROM (COALESCE(last.number, 0), last.chain)
-    ORDER BY 1;
-
--- journal.status
-SELECT r.id AS run_id
-    FROM token_tasks.runs r
-    JOIN token_tasks.entries e ON e.run_id = 0 AND e.number = 1
-    WHERE r.chain IS NULL AND (r.id < 1 OR r.id >= CAST(substring(e.written FROM '^before (\d+) -$') AS bigint))
     ORDER BY r.id;
 
 -- journal.status
-WITH lines AS (
-      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
-      FROM token_tasks.entries e
-      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
-    ),
-    latest AS (
-      SELECT DISTINCT ON (l.run_id, l.words[1], one.key) l.run_id, l.words[1] AS part, one.key, l.words[3] AS hash
-      FROM lines l
-      CROSS JOIN LATERAL unnest(string_to_array(l.words[2], ',')) AS one (key)
-      ORDER BY l.run_id, l.words[1], one.key, l.number DESC, l.place DESC
-    )
+FETCH FORWARD 1000 FROM "stream_1";
+
+-- journal.status, list, used, simulate, undo, apply
+CLOSE "stream_1";
+
+-- journal.status
+DECLARE "stream_2" CURSOR FOR 
     SELECT
-      COALESCE(r.id, CASE WHEN l.key ~ '^[0-9]{1,18}$' THEN CAST(l.key AS bigint) END) AS run_id,
-      r.id IS NULL AS missing
-    FROM (SELECT * FROM latest WHERE run_id = 0 AND part = 'run') l
-    FULL JOIN (SELECT id FROM token_tasks.runs WHERE chain IS NOT NULL) r ON CAST(r.id AS text) = l.key
-    WHERE CASE
-      WHEN r.id IS NULL THEN l.hash IS DISTINCT FROM '-'
-      ELSE NOT EXISTS (SELECT FROM token_tasks.entries e WHERE e.run_id = r.id AND encode(e.chain, 'hex') = l.hash)
-    END
-    ORDER BY run_id;
+      e.run_id AS run, e.number, e.written, encode(e.chain, 'hex') AS chain,
+      to_char(e.written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS written_at
+    FROM token_tasks.entries e
+    ORDER BY e.run_id <> 0, e.run_id, e.number;
 
 -- journal.status
-WITH lines AS (
-      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
-      FROM token_tasks.entries e
-      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
-    ),
-    written AS (
-      SELECT
-        l.run_id, l.words[1] AS part, l.words[2] AS key,
-        (array_agg(l.words[3] ORDER BY l.number, l.place))[1] AS first
-      FROM lines l
-      WHERE l.words[1] IN ('runs', 'attempts', 'ends', 'notices', 'memberships', 'revocations', 'names', 'settings') AND l.words[3] <> '-'
-      GROUP BY l.run_id, l.words[1], l.words[2]
-      HAVING count(DISTINCT l.words[3]) > 1
-    )
-    SELECT w.run_id, w.part, w.key
-    FROM written w
-    WHERE NOT EXISTS (
-      SELECT
-      FROM token_tasks.runs r
-      JOIN lines gone ON gone.run_id = 0 AND gone.words[1] = 'run' AND gone.words[3] = '-'
-      WHERE w.part = 'runs'
-        AND CAST(r.id AS text) = w.key
-        AND r.undoes IS NULL
-        AND w.first = encode(sha256(convert_to(CAST(jsonb_build_object(
-          'kind', r.kind, 'selection', r.selection, 'change', r.change,
-          'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
-          'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', CAST(gone.words[2] AS bigint),
-          'tokens', r.tokens, 'policy', r.policy, 'created_at', r.created_at AT TIME ZONE 'UTC'
-        ) AS text), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
-    )
-    ORDER BY w.run_id;
+FETCH FORWARD 1000 FROM "stream_2";
+
+-- journal.status, simulate, undo, list
+CLOSE "stream_2";
 
 -- journal.status
-WITH lines AS (
-      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
-      FROM token_tasks.entries e
-      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
-    ),
-    known AS (
-      SELECT DISTINCT l.words[2] AS run, l.words[3] AS chain, l.words[4] AS state
-      FROM lines l
-      WHERE l.run_id = 0 AND l.words[1] = 'run' AND l.words[4] IN ('planned', 'stopped', 'partial', 'done', 'withdrawn')
-    ),
-    entered AS (
-      SELECT
-        l.run_id, l.number, encode(l.chain, 'hex') AS chain,
-        max(l.words[3]) FILTER (WHERE l.words[1] = 'state') AS state,
-        bool_or(l.words[1] = 'attempts') AS begins,
-        bool_or(l.words[1] NOT IN ('state', 'runs')) AS writes
-      FROM lines l
-      WHERE l.run_id <> 0
-      GROUP BY l.run_id, l.number, l.chain
-    ),
-    placed AS (
-      SELECT
-        e.run_id, e.number, e.writes, e.state IS DISTINCT FROM lag(e.state) OVER w AS other_state,
-        max(e.number) FILTER (WHERE k.state IS NOT NULL) OVER before AS rest,
-        max(e.number) FILTER (WHERE k.state = 'planned') OVER before AS planned,
-        min(e.number) FILTER (WHERE k.state IN ('done', 'withdrawn')) OVER before AS final,
-        max(e.number) FILTER (WHERE e.begins) OVER w AS begun
-      FROM entered e
-      LEFT JOIN known k ON k.run = CAST(e.run_id AS text) AND k.chain = e.chain
-      WINDOW
-        w AS (PARTITION BY e.run_id ORDER BY e.number),
-        before AS (PARTITION BY e.run_id ORDER BY e.number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-    )
-    SELECT p.run_id, min(p.number) AS number
-    FROM placed p
-    WHERE CASE
-      WHEN p.final IS NOT NULL THEN p.writes OR p.other_state
-      WHEN p.rest >= COALESCE(p.begun, 0) THEN p.writes OR (p.other_state AND p.rest IS DISTINCT FROM p.planned)
-    END
-    GROUP BY p.run_id
-    ORDER BY p.run_id;
-
--- journal.status
-DECLARE "stream_1" CURSOR FOR 
+DECLARE "stream_3" CURSOR FOR 
     WITH lines AS (
-      SELECT e.run_id, e.number, e.chain, one.place, string_to_array(one.line, ' ') AS words
+      SELECT e.run_id, e.number, one.place, string_to_array(one.line, ' ') AS words
       FROM token_tasks.entries e
       CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) WITH ORDINALITY AS one (line, place)
     ),
@@ -1225,10 +1152,10 @@ DECLARE "stream_1" CURSOR FOR
     GROUP BY c.run_id;
 
 -- journal.status
-FETCH FORWARD 1000 FROM "stream_1";
+FETCH FORWARD 1000 FROM "stream_3";
 
--- journal.status, list, used, simulate, undo, apply
-CLOSE "stream_1";
+-- journal.status, list
+CLOSE "stream_3";
 
 -- list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
@@ -4011,9 +3938,6 @@ DECLARE "stream_2" CURSOR FOR WITH
 -- simulate, list
 FETCH FORWARD 2000 FROM "stream_2";
 
--- simulate, undo, list
-CLOSE "stream_2";
-
 -- list
 DECLARE "stream_1" CURSOR FOR 
     SELECT
@@ -5470,37 +5394,6 @@ SELECT r.token_id AS key
     WHERE r.run_id = $1 AND r.token_id > $2
     ORDER BY r.token_id
     LIMIT $3;
-
--- extend, undo, apply, remove, rotate, revoke, journal.prune
-SELECT pg_advisory_xact_lock(hashtext('token_tasks.runs'));
-
--- extend, undo, remove, rotate, revoke
-INSERT INTO token_tasks.entries (run_id, number, written, chain)
-    SELECT 0, this.number, this.written, sha256(COALESCE(before.chain, '') || convert_to(concat(
-          0, ' ', this.number, ' ', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), chr(10),
-          this.written
-        ), 'UTF8'))
-    FROM (
-      SELECT
-        COALESCE((SELECT max(e.number) FROM token_tasks.entries e WHERE e.run_id = 0), 0) + 1 AS number,
-        string_agg(one.line, chr(10) ORDER BY one.place, one.key) AS written
-      FROM (
-        SELECT 0 AS place, r.id AS key, concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state) AS line
-        FROM token_tasks.runs r
-        WHERE r.chain IS NOT NULL
-          AND (
-            r.id = $1
-            OR concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state) NOT IN (
-              SELECT one.line
-              FROM token_tasks.entries e
-              CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
-              WHERE e.run_id = 0
-            )
-          )
-      ) one
-    ) this
-    LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
-    WHERE this.written IS NOT NULL;
 
 -- extend, undo, apply, remove, rotate, revoke
 SELECT FROM token_tasks.runs WHERE id = $1 AND state <> 'done' AND chain IS NULL;
@@ -7119,9 +7012,6 @@ DECLARE "stream_3" CURSOR FOR
 FETCH FORWARD 2000 FROM "stream_3";
 
 -- list
-CLOSE "stream_3";
-
--- list
 DECLARE "stream_4" CURSOR FOR 
     SELECT
       t.id AS id,
@@ -8587,6 +8477,7 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
         SELECT line.place, one.run AS key, concat('run ', one.run, ' ', line.chain) AS line
         FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[])) AS one (run, chain)
         CROSS JOIN LATERAL (VALUES (0, one.chain), (1, '-')) AS line (place, chain)
+        WHERE line.chain IS NOT NULL
       ) one
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
@@ -8616,10 +8507,6 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
         ) AS line
         FROM token_tasks.settings r
         WHERE r.id = ANY (CAST($1 AS bigint[]))
-        UNION ALL
-        SELECT 0 AS place, gone.key, concat('settings ', gone.key, ' -') AS line
-        FROM unnest(CAST($1 AS bigint[])) AS gone (key)
-        WHERE NOT EXISTS (SELECT FROM token_tasks.settings r WHERE r.id = gone.key)
       ) one
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1

@@ -16,9 +16,9 @@ it, its run, number and time, and that text. The journal's own chain, of run 0, 
 state that each run had when it was stored, and when it ended. With each run that is stored it gets what others have
 come to by then, too; so no run can go without a trace, nor what it did.
 
-Who can write a run can add an entry. So what it may say is bounded, and `tokens.journal.proof` looks at
-that: a row of the parts that are written ONCE never gets another SHA-256, and a run gets nothing more while the
-journal's own chain has it AT_REST, until another attempt begins, which FINAL states never see.
+Who can write a run can add an entry. So what entries may say is bounded: a row that is written once never gets another
+SHA-256, and a run gets nothing more while the journal's own chain has it at rest, until another attempt begins. The
+program that an auditor gets, `check_evidence.py`, looks at that, and `tokens.journal.proof` by the same functions.
 
 Left out are what says nothing of what was done: signs of life (`heartbeat_at`), and the revision of the tables.
 """
@@ -27,7 +27,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tokens.database import Connection, array_literal
-from tokens.journal.installation import RunState
 
 PAGE = 2000  # rows in one entry
 
@@ -162,12 +161,6 @@ PARTS = {
 }
 """What the chain is over, by the first word of a line."""
 
-ONCE = ("runs", "attempts", "ends", "notices", "memberships", "revocations", "names", "settings")
-"""Parts whose rows stay as they are written; only an undo loses `undoes`, when the run that it undid is forgotten."""
-
-FINAL = (RunState.DONE, RunState.WITHDRAWN)
-AT_REST = (RunState.PLANNED, RunState.STOPPED, RunState.PARTIAL, *FINAL)
-
 LEFT_OUT = {"runs": {"heartbeat_at", "entries", "chain"}}
 """Columns that nothing is hashed of."""
 
@@ -183,10 +176,6 @@ LINES = """SELECT {place} AS place, r.{key} AS key, concat('{part} ', r.{key}, '
         ) AS line
         FROM token_tasks.{table} r
         WHERE {condition}"""
-
-GONE = """SELECT 0 AS place, gone.key, concat('{part} ', gone.key, ' -') AS line
-        FROM unnest(CAST(%({part})s AS bigint[])) AS gone (key)
-        WHERE NOT EXISTS (SELECT FROM token_tasks.{table} r WHERE r.{key} = gone.key)"""
 
 UNION = "\n        UNION ALL\n        "
 
@@ -252,35 +241,33 @@ BEFORE = """SELECT 0 AS place, 0 AS key, concat('before ', COALESCE(max(r.id), 0
 
 OF_RUN = "concat('run ', r.id, ' ', encode(r.chain, 'hex'), ' ', r.state)"
 
-CHAIN_OF_RUN = f"""SELECT 0 AS place, r.id AS key, {OF_RUN} AS line
-        FROM token_tasks.runs r
-        WHERE r.chain IS NOT NULL"""  # noqa: S608 - a constant
-
 # What a run that is stored has by then, and what others have that the journal's own chain has not: one that is under
-# way, and one whose end met another that was just being stored. Both sides of NOT IN are whole lines.
-CHAINS = f"""{CHAIN_OF_RUN}
-          AND (
-            r.id = %(run)s
-            OR {OF_RUN} NOT IN (
-              SELECT one.line
-              FROM token_tasks.entries e
-              CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
-              WHERE e.run_id = 0
-            )
-          )"""  # noqa: S608 - a constant
+# way, and one whose end met another that was just being stored. The join is of whole lines, so that it can be hashed.
+CHAINS = f"""SELECT 0 AS place, r.id AS key, {OF_RUN} AS line
+        FROM token_tasks.runs r
+        LEFT JOIN (
+          SELECT DISTINCT one.line
+          FROM token_tasks.entries e
+          CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
+          WHERE e.run_id = 0
+        ) known ON known.line = {OF_RUN}
+        WHERE r.chain IS NOT NULL AND (r.id = %(run)s OR known.line IS NULL)"""  # noqa: S608 - constants
 
 # What a run has that has just ended.
-ENDED = f"""{CHAIN_OF_RUN} AND r.id = %(run)s"""
+ENDED = f"""SELECT 0 AS place, r.id AS key, {OF_RUN} AS line
+        FROM token_tasks.runs r
+        WHERE r.chain IS NOT NULL AND r.id = %(run)s"""  # noqa: S608 - a constant
 
-# The last of them says that the run is gone, the one before it what it had been.
+# The last of them says that the run is gone, the one before it what it had been; one from before revision 4 had none.
 FORGOTTEN = """SELECT line.place, one.run AS key, concat('run ', one.run, ' ', line.chain) AS line
         FROM unnest(CAST(%(runs)s AS bigint[]), CAST(%(chains)s AS text[])) AS one (run, chain)
-        CROSS JOIN LATERAL (VALUES (0, one.chain), (1, '-')) AS line (place, chain)"""
+        CROSS JOIN LATERAL (VALUES (0, one.chain), (1, '-')) AS line (place, chain)
+        WHERE line.chain IS NOT NULL"""
 
 
-def begin(connection: Connection) -> None:
-    """Make the journal's first entry, unless it has one: what is stored from then on has entries."""
-    connection.execute(ENTER_JOURNAL.format(lines=BEFORE))
+def catch_up(connection: Connection) -> None:
+    """Make the journal's first entry, unless it has one, and enter what its own chain lacks of the runs by now."""
+    _enter_journal(connection, CHAINS, run=JOURNAL)
 
 
 def enter(connection: Connection, run: int, **rows: Sequence[object]) -> None:
@@ -293,13 +280,9 @@ def enter(connection: Connection, run: int, **rows: Sequence[object]) -> None:
 
 
 def enter_journal(connection: Connection, **rows: Sequence[object]) -> None:
-    """Enter rows that belong to no run, such as `settings`, by their keys; a row that is gone is entered as such."""
-    lines = []
-    for part in rows:
-        lines.append(lines_of(part, PARTS[part].among(f"%({part})s")))
-        lines.append(GONE.format(part=part, table=PARTS[part].table, key=PARTS[part].key))
-    keys = {part: array_literal(found) for part, found in rows.items()}
-    _enter_journal(connection, UNION.join(lines), **keys)
+    """Enter rows that belong to no run, such as `settings`, by their keys."""
+    lines = [lines_of(part, PARTS[part].among(f"%({part})s")) for part in rows]
+    _enter_journal(connection, UNION.join(lines), **{part: array_literal(keys) for part, keys in rows.items()})
 
 
 def seal(connection: Connection, run: int) -> None:
@@ -324,9 +307,9 @@ def close(connection: Connection, run: int) -> None:
         connection.execute(ENTER_JOURNAL.format(lines=ENDED), run=run)
 
 
-def forget(connection: Connection, chains: Mapping[int, bytes]) -> None:
-    """Enter that runs are gone, which had these chains at last."""
-    hashes = array_literal(chain.hex() for chain in chains.values())
+def forget(connection: Connection, chains: Mapping[int, bytes | None]) -> None:
+    """Enter that runs are gone, which had these chains at last; None for one from before revision 4."""
+    hashes = array_literal("NULL" if chain is None else chain.hex() for chain in chains.values())
     _enter_journal(connection, FORGOTTEN, runs=array_literal(chains), chains=hashes)
 
 
@@ -368,7 +351,7 @@ def entering(
 
 def _enter_journal(connection: Connection, lines: str, **parameters: object) -> None:
     connection.execute(SERIALIZE)
-    begin(connection)
+    connection.execute(ENTER_JOURNAL.format(lines=BEFORE))
     connection.execute(ENTER_JOURNAL.format(lines=lines), **parameters)
 
 

@@ -180,7 +180,7 @@ def prune(address: Address, before: date, who: Origin | None = None) -> int:
         connection.execute(DELETE, runs=ids)
         for undo in undos:
             chain.enter(connection, undo, runs=[undo])
-        chain.forget(connection, {run.id: run.chain for run in old if run.chain is not None})
+        chain.forget(connection, {run.id: run.chain for run in old})
         if old:
             settings.note_pruning(connection, before=before, runs=len(old), origin=who or origin.here())
         return len(old)

@@ -190,7 +190,7 @@ def install(address: Address, allow: Collection[str] = ()) -> Installation:
             connection.execute(row.statement)
         # Whoever was quicker, and made the schema in the meantime, may not keep it.
         check_trust(connection)
-        chain.begin(connection)
+        chain.catch_up(connection)
 
     upgrade(address, Branch.JOURNAL, before=revision_to_say, after=make_private)
     return Installation(before, REVISION)
@@ -207,7 +207,7 @@ def _catch_up(address: Address) -> bool:
             for row in connection.rows(CATCH_UP.format(**one._asdict()), sequence=one.sequence)
         ]
         if read_standing(connection).owns_tables:
-            chain.begin(connection)
+            chain.catch_up(connection)
     return bool(moved)
 
 

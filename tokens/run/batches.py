@@ -10,7 +10,7 @@ to the first of them.
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from queue import SimpleQueue
 from typing import TypeVar
@@ -108,10 +108,10 @@ def run(
                     recorder.recounted = sum(counts)
                 yield Recounted(recorder.recounted)
             end = share.finished
-            if share.prevented and not stop_requested():
+            if (prevented := share.prevented) and not stop_requested():
                 with writing(connection):
                     triggers = read_triggers_before(connection)
-                raise DatabaseError(_prevented(share.prevented, end.untouched - len(share.prevented), triggers))
+                raise DatabaseError(_prevented(prevented, triggers))
             with writing(connection):
                 recorder.finish(connection, *_ending(end, stopped=stop_requested()))
     except BaseException as error:
@@ -178,15 +178,14 @@ def _growing(events: Iterator[Event]) -> Iterator[Event]:
         yield event
 
 
-def _prevented(ids: Sequence[int], others: int, triggers: Sequence[str]) -> str:
-    """Why tokens stay as they are that nobody holds, with `others` that share a chunk with one."""
+def _prevented(ids: Collection[int], triggers: Sequence[str]) -> str:
+    """Why tokens stay as they are that nobody holds."""
     those = them(len(ids))
     cause = f"trigger {', '.join(triggers)}" if triggers else "a trigger or a rule"
-    also = f" With {those} {counted(others, 'more token is', 'more tokens are')} left." if others else ""
     return (
         f"{counted(len(ids), 'token stays as it was', 'tokens stay as they were')}, though no other session holds "
         f"{those}: {first_of(sorted(ids))}. Something in the database keeps {those} from being changed, such as "
-        f"{cause} on public.{TOKENS}.{also}"
+        f"{cause} on public.{TOKENS}."
     )
 
 

@@ -1,9 +1,10 @@
 """Chunks of a plan in SQL, and what became of one."""
 
 from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
-from tokens.change.plan import Chunk, Plan
+from tokens.change.plan import Chunk, Plan, TokenIds
 from tokens.database import array_literal
 from tokens.gitlab.expiration import quoted
 from tokens.journal.record import ChunkOutcome
@@ -59,6 +60,14 @@ def ids_held(rows: Iterable[Any], changed: Set[int]) -> set[int]:
     if prevented := [row.id for row in left if row.is_ours]:
         raise Prevented(prevented)
     return {row.id for row in left}
+
+
+def without(chunks: Sequence[Chunk], ids: Set[int]) -> list[Chunk]:
+    """The chunks but for the tokens with these ids."""
+    if not ids:
+        return list(chunks)
+    kept = ((chunk, [one for one in chunk.ids if one not in ids]) for chunk in chunks)
+    return [replace(chunk, ids=TokenIds(left)) for chunk, left in kept if left]
 
 
 def outcome_of(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:

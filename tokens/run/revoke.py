@@ -11,7 +11,7 @@ from tokens.database import Connection, array_literal
 from tokens.gitlab.triggers import change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
 from tokens.journal.runs import AS_REVOKED
-from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones, positions_of, values_of
+from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones, positions_of, values_of, without
 
 # GitLab's own revocation writes these two columns. Whatever else is so since the plan is somebody else's decision.
 NOT_REVOKED = f"""
@@ -80,7 +80,10 @@ RECOUNT = """
 
 
 class Revocation:
-    """The revocation of a plan's tokens, chunk by chunk, or its undo; what they were before goes into `recorder`."""
+    """The revocation of a plan's tokens, chunk by chunk, or its undo; what they were before goes into `recorder`.
+
+    `prevented` is as of `Update`.
+    """
 
     is_plain = False
     """One statement passes over what others hold, so there is no quicker one to try first."""
@@ -89,6 +92,7 @@ class Revocation:
         self._plan = plan
         self._recorder = recorder
         self._planned, self._planned_in = planned_ones(plan)
+        self.prevented = set[int]()
 
     def of_all(self, connection: Connection, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
         """The same as `of_unlocked`."""
@@ -100,7 +104,7 @@ class Revocation:
         Raises:
             Prevented: something else keeps some from being changed.
         """
-        parameters = self._about(batch)
+        parameters = self._about(without(batch, self.prevented))
         if self._plan.is_undo:
             unlocked = UNLOCKED.format(columns="n.revoked, n.updated_at", found=REVOKED_BY_RUN)
             found = change_returning(connection, BRING_BACK, f"{UNDONE},\n    {unlocked}", **parameters)
@@ -114,7 +118,8 @@ class Revocation:
             return [ChunkOutcome(chunk, len(chunk.ids)) for chunk in batch]
         undone = f"    WITH {UNDONE}\n    SELECT t.id, {IS_OURS}{REVOKED_BY_RUN}"
         still = f"    SELECT t.id, {IS_OURS}{NOT_REVOKED.format(planned=self._planned)}"
-        locked = ids_held(connection.rows(undone if self._plan.is_undo else still, **parameters), changed)
+        left = connection.rows(undone if self._plan.is_undo else still, **self._about(batch))
+        locked = ids_held(left, changed)
         return [outcome_of(chunk, changed, locked) for chunk in batch]
 
     def recount(self, connection: Connection, chunks: Sequence[Chunk]) -> int:

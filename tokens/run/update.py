@@ -13,7 +13,7 @@ from tokens.gitlab.expiration import ExpirationDate, quoted
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
-from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones, positions_of, values_of
+from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones, positions_of, values_of, without
 from tokens.run.memberships import Memberships
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
@@ -105,7 +105,10 @@ class NotAll(Exception):
 
 
 class Update:
-    """The change of one plan, chunk by chunk; what it touches beside the dates goes into `recorder`."""
+    """The change of one plan, chunk by chunk; what it touches beside the dates goes into `recorder`.
+
+    `prevented` has the ids of tokens that were `Prevented` from being changed: they are not tried again.
+    """
 
     def __init__(self, plan: Plan, recorder: Recorder, schema: Schema) -> None:
         self._plan = plan
@@ -113,6 +116,7 @@ class Update:
         self._schema = schema
         self._memberships = Memberships(plan, recorder)
         self._planned, self._planned_in = planned_ones(plan)
+        self.prevented = set[int]()
 
     @property
     def is_plain(self) -> bool:
@@ -146,9 +150,10 @@ class Update:
         Raises:
             Prevented: something else keeps some from being changed.
         """
-        moving = self._memberships.having(connection, batch)
-        changed = self._change(connection, [chunk for chunk in batch if chunk.position not in moving])
-        for chunk in batch:
+        tried = without(batch, self.prevented)
+        moving = self._memberships.having(connection, tried)
+        changed = self._change(connection, [chunk for chunk in tried if chunk.position not in moving])
+        for chunk in tried:
             if chunk.position in moving:
                 changed |= self._change_with_memberships(connection, chunk)
         if len(changed) == sum(len(chunk.ids) for chunk in batch):

@@ -50,7 +50,6 @@ class Share:
     Attributes:
         plan, recorder, update, reason_to_wait, pause: of the run; any worker may use them.
         changed: tokens that are changed, and committed.
-        prevented: the ids of tokens that something in the database keeps from being changed, and nobody holds.
         ended: set once a worker has failed, or nobody listens any more; the others end at their transaction's end.
         asked: when there was last no reason to wait.
         beaten: when there was last a sign of life.
@@ -73,7 +72,6 @@ class Share:
         self.update = update
         self.reason_to_wait = reason_to_wait
         self.changed = 0
-        self.prevented: list[int] = []
         self.ended = threading.Event()
         self.pause = pause or self.ended.wait
         self.asked = -WAIT
@@ -95,6 +93,11 @@ class Share:
     def has_locked(self) -> bool:
         """Whether others have locked some of the tokens that had their turn."""
         return bool(self._locked)
+
+    @property
+    def prevented(self) -> set[int]:
+        """The ids of those among them that nobody has locked: something else keeps them from being changed."""
+        return {id_ for chunk in self._locked for id_ in chunk.ids if id_ in self.update.prevented}
 
     @property
     def finished(self) -> Finished:
@@ -279,7 +282,7 @@ class Worker:
     def _change_unlocked(self, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
         """The same, passing over the rows that others hold; only a lock on a whole table can make this fail.
 
-        Chunks with a token that cannot be changed at all are left out: they stay as they are, in the journal, too.
+        Tokens that something else keeps from being changed are left from then on, as if somebody held them.
         """
         share = self._share
         for seconds in (*PAUSES, None):
@@ -290,9 +293,8 @@ class Worker:
                     turn()
                     share.recorder.mark(self.connection, outcomes)
             except Prevented as prevented:
-                share.prevented.extend(prevented.ids)
-                rest = [chunk for chunk in batch if set(prevented.ids).isdisjoint(chunk.ids)]
-                return self._change_unlocked(rest) if rest else []
+                share.update.prevented.update(prevented.ids)
+                return self._change_unlocked(batch)
             except LockTimeout:
                 if share.is_ending:
                     return [ChunkOutcome(chunk, 0, (), list(chunk.ids)) for chunk in batch]

@@ -9,13 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tokens.journal import check_evidence
 from tokens.journal.evidence import Entry, Row, RunFacts
 from tokens.journal.installation import REVISION
 from tokens.targets.instance import Instance
 from tokens.version import __version__
 from tokens.views import document
 
-CHECK = Path(__file__).with_name("check_evidence.py")
+CHECK = Path(check_evidence.__file__)
 """The program that an auditor gets along with it."""
 
 

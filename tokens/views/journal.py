@@ -63,6 +63,7 @@ def as_json(status: Status, instance: Instance) -> str:
                 "rows": status.chain.rows,
                 "uncovered": status.chain.uncovered,
                 "head": status.chain.head,
+                "not_entered": list(status.chain.not_entered),
                 "faults": [{"run": fault.run or None, "what": fault.what} for fault in status.chain.faults],
             },
         },
@@ -89,6 +90,11 @@ def _chain(found: Checked) -> Iterator[tuple[str, str]]:
         yield "Chain", f"holds, {entries} of {counted(found.runs, 'run')}"
     if found.head is not None:
         yield "", f"the journal's last entry is {found.head}"
+    if found.not_entered:
+        ends = "does not cover the end of run" if len(found.not_entered) == 1 else "does not cover the ends of runs"
+        shown = ", ".join(map(str, found.not_entered[:MOST_FAULTS]))
+        more = f" and {len(found.not_entered) - MOST_FAULTS:,} more" if len(found.not_entered) > MOST_FAULTS else ""
+        yield "", f"it {ends} {shown}{more} yet{to_type('to enter it', 'journal.install')}"
     if found.uncovered:
         yield "", f"{counted(found.uncovered, 'run')} from before revision 4: nothing is proven"
 

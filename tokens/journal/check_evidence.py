@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Check a file of evidence: each row by its entry, each entry by the one before. Nothing but Python 3 is needed.
+
+python3 evidence.ndjson.check.py evidence.ndjson
+
+Who can write a run can add an entry. So what entries may say of it is bounded, too, and `journal.status` asks the same.
+"""
+
+import hashlib
+import json
+import re
+import sys
+
+ONCE = ("runs", "attempts", "ends", "notices", "memberships", "revocations", "names")
+FINAL = ("done", "withdrawn")
+AT_REST = ("planned", "stopped", "partial", *FINAL)
+TOLD = ("runs", "state", "attempts", "ends", "chunks", "results")  # the line of a run is made from these
+LINE = re.compile("([a-z]+) ([0-9]{1,18}(?:,[0-9]{1,18})*) ([0-9a-f]{64}|-)(?: ([a-z]+))?")
+
+
+def sha256(text, before=""):
+    return hashlib.sha256(bytes.fromhex(before) + text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read(lines):
+    """Runs, the rows and entries of each, and the last line; of a row its SHA-256, and its text if `told` needs it."""
+    runs, rows, entries, end = {}, {}, {0: []}, None
+    for line in lines:
+        ((kind, one),) = json.loads(line).items()
+        if kind == "entry":
+            entries.setdefault(one["run"], []).append(one)
+        elif kind == "end":
+            end = one
+        else:
+            of_run = rows.setdefault(one["run"], {})
+            into, key = (runs, one["run"]) if kind == "run" else (of_run, (one["part"], int(one["key"])))
+            if key in into:
+                raise ValueError(f"it has a {kind} twice")
+            into[key] = one if kind == "run" else (sha256(one["content"]), one["part"] in TOLD and one["content"])
+    return runs, rows, entries, end
+
+
+def lines_of(entry):
+    """What an entry says: part, key, SHA-256 (`-` where it is gone) and, of a run in the journal's chain, its state.
+
+    None where it has a line that is never written.
+    """
+    found = []
+    for line in entry["written"].split("\n"):
+        one = LINE.fullmatch(line)
+        if one is None or ("," in one[2] and one[1] != "results"):
+            return None
+        found += [(one[1], int(key), one[3], one[4]) for key in one[2].split(",")]
+    return found
+
+
+def first_fault(entries):
+    """Why the entries of a run are not those that were written one after the other; None as a rule."""
+    before = ""
+    for number, entry in enumerate(entries, 1):
+        text = "{run} {number} {written_at}\n{written}".format(**entry)
+        if (entry["number"], entry["chain"]) != (number, sha256(text, before)):
+            return f"entry {number} was changed, or is missing"
+        if lines_of(entry) is None:
+            return f"entry {number} says what is never written"
+        before = entry["chain"]
+    return None
+
+
+class Journal:
+    """What the journal's own chain, of run 0, says.
+
+    Attributes:
+        faults: pairs of a run, 0 for the journal, and what is wrong with it.
+        first: runs below this number are from before revision 4; 0 where nothing says so.
+        known: of each run its states by the chains that it had; None where a state was not written yet.
+        named: when each run was named last.
+        gone: runs that were forgotten.
+        latest: SHA-256 of each setting, by its part and key.
+    """
+
+    def __init__(self, entries):
+        self.faults, self.first, self.known, self.named, self.gone, self.latest = [], 0, {}, {}, set(), {}
+        if fault := first_fault(entries):
+            self.faults.append((0, fault))
+            return
+        for number, entry in enumerate(entries, 1):
+            for part, key, content, state in lines_of(entry):
+                if part == "run" and not (key in self.gone and content != "-"):
+                    self._know(key, content, state)
+                    self.named[key] = entry["written_at"]
+                elif part == "run":
+                    self.faults.append((key, "it was stored under the number of a run that was forgotten"))
+                elif part == "before" and number == 1:
+                    self.first = key
+                elif part == "settings" and content != "-":
+                    if self.latest.setdefault((part, key), content) != content:
+                        self.faults.append((0, f"row {key} of settings was written again, and is written once"))
+                else:
+                    self.faults.append((0, f"entry {number} says what is never written"))
+
+    def _know(self, run, content, state):
+        states = self.known.setdefault(run, {})
+        if content == "-":
+            self.gone.add(run)
+        elif state and states.get(content) not in (None, state):
+            self.faults.append((run, "the journal has two states of it at once"))
+        else:
+            states[content] = states.get(content) or state
+
+
+def check_run(run, entries, journal, content, state):
+    """What is wrong with the entries of a run, and its latest lines.
+
+    `content` is the text of the run's own row, and `state` what it says of its state.
+    """
+    if fault := first_fault(entries):
+        return [fault], None
+    faults = []
+    known = journal.known.get(run, {})
+    if not known or not known.keys() <= {entry["chain"] for entry in entries}:
+        faults.append("the journal does not know that it was stored, or with other entries")
+    latest, first, whole, rest = {}, {}, set(), None
+    for number, entry in enumerate(entries, 1):
+        lines = lines_of(entry)
+        if lines[0][:2] != ("state", run) or any(one[0] == "state" or one[2] == "-" for one in lines[1:]):
+            faults.append(f"entry {number} says what is never written")
+        if any(part == "attempts" for part, *_ in lines) and rest not in (*FINAL, "to be withdrawn"):
+            rest = None
+        at = entry["written_at"].rstrip("Z").rstrip("0").rstrip(".")
+        all_of_chunk = sha256(f'{{"locked": null, "done_at": "{at}", "left_alone": null}}')
+        for part, key, now, _ in lines:
+            if rest and part != "runs" and latest.get((part, key)) != now:
+                if (part, rest) == ("state", "planned"):
+                    rest = "to be withdrawn"
+                else:
+                    faults.append(f"entry {number} was added, though nobody was carrying it out")
+            again = first.setdefault((part, key), now) != now
+            if again and (
+                (part in ONCE and (part != "runs" or first[part, key] not in undoing(content, journal)))
+                or (part == "chunks" and ("results", key) in latest)
+                or (part == "results" and key in whole)
+            ):
+                faults.append(f"row {key} of {part} was written again, and is written once")
+            if part == "results" and now == all_of_chunk:
+                whole.add(key)
+            latest[part, key] = now
+        reached = known.get(entry["chain"])
+        if rest == "to be withdrawn" and reached not in (None, "withdrawn"):
+            faults.append(f"entry {number} was added, though nobody was carrying it out")
+        if reached in AT_REST:
+            rest = reached
+    if rest == "to be withdrawn" and state != "withdrawn":
+        faults.append(f"it is {state}, and nobody has begun it")
+    return faults, latest
+
+
+def undoing(content, journal):
+    """The SHA-256 that the row of an undo may have had while the run was there that it undid."""
+    gone = {*journal.gone, *range(1, journal.first)}
+    return {sha256(content.replace('"undoes": null', f'"undoes": {run}')) for run in gone}
+
+
+def told(run, rows, entries):
+    """The line of a run, made from its rows."""
+
+    def moment(time):
+        return time and f"{time[:19]}+00:00"
+
+    def length(ids):
+        return ids.count(",") + 1 if ids and ids != "{}" else 0
+
+    mine = {}
+    for (part, key), (_, content) in rows.items():
+        if content:
+            mine.setdefault(part, {})[key] = json.loads(content)
+    facts = {**mine["runs"][run], **mine["state"][run], "run": run, "carried_out_by": [], "moves": []}
+    facts["planned_at"] = facts.pop("created_at")
+    for name in ("planned_at", "withdrawn_at", "finished_at"):
+        facts[name] = moment(facts[name])
+    del facts["attempt"]
+    for number, one in sorted(mine.get("attempts", {}).items()):
+        ended = {"ended_at": None, "stopped_because": None, **mine.get("ends", {}).get(number, {})}
+        attempt = {**one, **ended, "attempt": number, "by": one["carried_out_by"]}
+        for name in ("started_at", "ended_at"):
+            attempt[name] = moment(attempt[name])
+        del attempt["carried_out_by"]
+        facts["carried_out_by"].append(attempt)
+    moves = {}
+    for position, chunk in mine.get("chunks", {}).items():
+        result = mine.get("results", {}).get(position) or {"done_at": None, "left_alone": None, "locked": None}
+        left_alone, locked = length(result["left_alone"]), length(result["locked"])
+        tokens = length(chunk["token_ids"])
+        move = moves.setdefault((chunk["old_expires_at"], chunk["new_expires_at"]), [0, 0, 0, 0])
+        changed = (tokens if result["done_at"] else 0) - left_alone - locked
+        for place, count in enumerate((tokens, changed, left_alone, locked)):
+            move[place] += count
+    for (old, new), counts in moves.items():
+        numbers = zip(("tokens", "changed", "left_alone", "locked"), counts)  # noqa: B905 - older Pythons lack strict
+        facts["moves"].append({"old_expires_at": old, "new_expires_at": new, **dict(numbers)})
+    facts.update(entries=len(entries), chain=entries[-1]["chain"] if entries else None)
+    return facts
+
+
+def in_order(facts):
+    """The same with moves in an order that no database decides."""
+    return {**facts, "moves": sorted(facts["moves"], key=lambda move: json.dumps(move, sort_keys=True))}
+
+
+def check(head, *lines):
+    runs, rows, entries, end = read(lines)
+    journal = Journal(entries.pop(0))
+    faults = list(journal.faults)
+    if end != {"lines": len(lines) + 1, "sha256": sha256(head + "".join(lines[:-1]))}:
+        faults.append((0, "the file is not as it was made"))
+    covered = {run for run, one in runs.items() if one["chain"] or (journal.first and not 0 < run < journal.first)}
+    for run in sorted({0, *covered, *entries}):
+        mine, latest = rows.get(run, {}), journal.latest
+        if run:
+            (_, content), (_, state) = (mine.get((part, run), ("", "")) for part in ("runs", "state"))
+            state = json.loads(state)["state"] if state else None
+            found, latest = check_run(run, entries.get(run, []), journal, content, state)
+            faults += [(run, what) for what in found]
+        for part, key in (latest or {}).keys() | mine.keys() if latest is not None else ():
+            if latest.get((part, key)) != mine.get((part, key), (None, ""))[0]:
+                faults.append((run, f"row {key} of {part} was changed, removed or added"))
+    for run, one in runs.items():
+        if in_order(one) != in_order(told(run, rows.get(run, {}), entries.get(run, []))):
+            faults.append((run, "its line says something else than its rows"))
+    since = json.loads(head)["since"] or ""
+    missed = {run for run, at in journal.named.items() if run not in journal.gone and at >= since}
+    faults += [(run, "it is missing") for run in (missed | entries.keys()) - covered]
+    return [f"{f'Run {run}' if run else 'The journal'}: {what}" for run, what in sorted(faults)], (
+        f"Runs that are as they were written: {len(covered)} ({sum(map(len, rows.values()))} rows); "
+        f"from before revision 4, not covered: {len(runs) - len(covered)}; "
+        f"forgotten by journal.prune: {len(journal.gone)}."
+    )
+
+
+if __name__ == "__main__":
+    try:
+        with open(sys.argv[1], encoding="ascii") as file:
+            found, checked = check(*file)
+    except Exception as error:
+        found = [f"the file cannot be checked: {error}"]
+    print("\n".join(found) or checked)
+    sys.exit(bool(found))
