@@ -709,9 +709,11 @@ def test_the_journal_is_offered_once_and_every_recorded_run_is_named_at_the_end(
     for first, recorded in (("n", []), ("y", [1, 2])):
         program = start(size=(100, 120))
         program.press("enter", "enter", "enter", "y", "enter", first, "enter")
-        program.wait_for("Updated 60 tokens!")
+        program.wait_for(lambda: program.text.count("What do you want to do?") == 2)  # noqa: B023
         program.press("enter", "enter", "enter", "y", "enter")
-        program.wait_for(lambda: program.text.count("Updated 60 tokens!") == 2)  # noqa: B023
+        # What is typed before the question is there is dropped, as it was meant for the change.
+        program.wait_for(lambda: program.text.count("What do you want to do?") == 3)  # noqa: B023
+        assert program.text.count("Updated 60 tokens!") == 2
         program.press("3", "enter")
         assert program.wait() == 0
         assert program.text.count(JOURNAL) == 1

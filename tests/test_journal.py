@@ -157,7 +157,7 @@ def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(
     refusal(contents.status, keeper, f"may not read it; as gitlab run: {look}")
     execute(gitlab_database, *use.rstrip(";").split(";"))
     assert setup.install(keeper).before == REVISION
-    make_run(keeper, make_plan([1]), created_at="2026-01-01", with_names=False)
+    make_run(keeper, make_plan([1]), with_names=False)
     columns = "id, expires_at, revoked, previous_personal_access_token_id"
     read = f'GRANT SELECT ({columns}) ON public.personal_access_tokens TO "Night Keeper";'
     refusal(prune, keeper, read)

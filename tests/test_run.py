@@ -249,7 +249,7 @@ def test_rows_locked_by_another_session_are_left_alone_and_counted_and_changed_l
     assert query(address, "SELECT locked FROM token_tasks.chunks ORDER BY position") == [(held[:2],), (held[2:],)]
     assert query(address, "SELECT state, changed, locked FROM token_tasks.runs") == [("partial", 2 * CHUNK - 3, 3)]
 
-    assert apply(address, record.run) == Finished(changed=2)
+    assert apply(address, record.run) == Finished(changed=3)
     assert set(rows(address).values()) == {"2030-06-15"}
     assert query(address, "SELECT state, changed, locked FROM token_tasks.runs") == [("done", 2 * CHUNK, 0)]
     assert undo(address, record.run) == Finished(changed=2 * CHUNK)

@@ -75,15 +75,11 @@ def make_run(
 ) -> int:
     """A run in the journal, as it would be after `state` was reached; the tokens themselves are left as they are."""
     with writing(address) as connection:
+        if created_at is not None:
+            connection.execute(f"ALTER TABLE token_tasks.runs ALTER created_at SET DEFAULT '{created_at}'")
         run = store(connection, plan, SOMEBODY, reason, with_names=with_names)
         if created_at is not None:
-            connection.execute(
-                "UPDATE token_tasks.runs SET created_at = CAST(%(at)s AS timestamptz) WHERE id = %(run)s",
-                at=created_at,
-                run=run,
-            )
-            connection.execute("DELETE FROM token_tasks.entries WHERE run_id = %(run)s", run=run)
-            chain.seal(connection, run)
+            connection.execute("ALTER TABLE token_tasks.runs ALTER created_at SET DEFAULT now()")
         if state is not RunState.PLANNED:
             record = begin(connection, run, SOMEBODY)
             if state is not RunState.RUNNING:
