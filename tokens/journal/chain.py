@@ -4,17 +4,17 @@ Every transaction that writes rows of a run ends with one more line, which says 
 
     chain.enter(connection, run, attempts=[2], rotations=[17])   # these rows, by their keys
     chain.enter(connection, run)                                 # the run's own state alone, which is always included
-    chain.enter_journal(connection, settings=[2])            # what belongs to no run
+    chain.enter_journal(connection, settings=[2])                # what belongs to no run
 
 A run that has just been stored is entered as a whole by `seal`, with all rows that it has in any table. `PARTS` says
 what is hashed: each table of the journal belongs there, with its columns. Nothing is entered for a run that an older
 version has stored (`runs.chain` is NULL) before it is sealed.
 
 An entry is numbered text, a line for each row: the part, the key (or several keys, between commas, whose rows are
-equal), and the SHA-256 of the row as JSON, `-` where the row is gone. Its own chain is the SHA-256 of the chain before
-it, its run, number and time, and that text. The journal's own chain, of run 0, has the settings, and the chain and the
-state that each run had when it was stored, and when it ended. With each run that is stored it gets what others have
-come to by then, too; so no run can go without a trace, nor what it did.
+equal), and the SHA-256 of the row as JSON. Its own chain is the SHA-256 of the chain before it, its run, number and
+time, and that text. The journal's own chain, of run 0, has the settings, and the chain and the state that each run had
+when it was stored, and when it ended, and `-` for one that was forgotten. With each run that is stored it gets what
+others have come to by then, too; so no run can go without a trace, nor what it did.
 
 Who can write a run can add an entry. So what entries may say is bounded: a row that is written once never gets another
 SHA-256, and a run gets nothing more while the journal's own chain has it at rest, until another attempt begins. The
