@@ -429,6 +429,28 @@ def say_that_a_plan_is_done(connection: Connection) -> None:
     chain.close(connection, 3)
 
 
+def repeat_an_attempt(connection: Connection) -> None:
+    connection.execute("UPDATE token_tasks.chunks SET locked = NULL WHERE run_id = 2 AND position = 0")
+    known, results = hash_of(connection, "attempts", 1, 2), hash_of(connection, "results", 0, 2)
+    add(connection, 2, f"{state_of(connection, 2)}\nattempts 1 {known}\nresults 0 {results}")
+
+
+def begin_a_plan_that_waits(connection: Connection) -> None:
+    connection.execute(ANOTHER_ATTEMPT.replace("(2, 2,", "(3, 9,"))
+    connection.execute("UPDATE token_tasks.chunks SET token_ids = '{2}' WHERE run_id = 3")
+    chain.enter(connection, 3, attempts=[9], chunks=[0])
+
+
+def forget_what_is_there(connection: Connection) -> None:
+    chain.forget(connection, {1: connection.row("SELECT chain FROM token_tasks.runs WHERE id = 1").chain})
+
+
+def forget_and_make_old(connection: Connection) -> None:
+    forget_what_is_there(connection)
+    connection.execute("DELETE FROM token_tasks.entries WHERE run_id = 1")
+    connection.execute("UPDATE token_tasks.runs SET chain = NULL, entries = 0, reason = 'another' WHERE id = 1")
+
+
 def make_room_for_old_runs(connection: Connection) -> None:
     add(connection, 0, "before 1000 -")
     connection.execute(RUN.replace("{chain}", "NULL"))
@@ -450,6 +472,10 @@ def make_room_for_old_runs(connection: Connection) -> None:
         write_a_setting_with_two_keys,
         say_two_states,
         say_that_a_plan_is_done,
+        repeat_an_attempt,
+        begin_a_plan_that_waits,
+        forget_what_is_there,
+        forget_and_make_old,
         make_room_for_old_runs,
     ],
 )
@@ -471,6 +497,48 @@ def test_what_the_last_entry_covered_cannot_be_told_otherwise_by_entries(
 
 
 @pytest.mark.newest_server
+@pytest.mark.parametrize("line", ["chunks 02 " + "0" * 64, "state 1 -", "state 1 " + "0" * 64 + " done", "junk"])
+def test_a_line_that_is_never_written_is_a_fault_by_itself(everything: Address, line: str) -> None:
+    with writing(everything) as connection:
+        add(connection, 1, f"{state_of(connection, 1)}\n{line}")
+    assert [fault.run for fault in check(everything).faults] == [1]
+
+
+@pytest.mark.newest_server
+def test_a_run_that_an_older_journal_had_is_none_of_before_again_once_it_is_in_the_chain(
+    gitlab_database: Address, tmp_path: Path
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, "3")
+    run = make_old_run(gitlab_database, make_plan([1, 2]), RunState.STOPPED)
+    install(gitlab_database)
+    with writing(gitlab_database) as connection:
+        begin(connection, run, SOMEBODY).finish(connection, RunState.DONE)
+    assert faults(gitlab_database) == []
+    execute(
+        gitlab_database,
+        f"DELETE FROM token_tasks.entries WHERE run_id = {run}",
+        f"UPDATE token_tasks.runs SET chain = NULL, entries = 0, planned_by = '{{}}' WHERE id = {run}",
+    )
+    assert [fault.run for fault in check(gitlab_database).faults] == [run]
+    file = tmp_path / "evidence.ndjson"
+    words = ["evidence", "--file", str(file), "--target", url(gitlab_database)]
+    assert call_here(GITLAB_TOKENS, *words).returncode == 0
+    program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
+    assert subprocess.run(program, capture_output=True).returncode == 1
+
+
+@pytest.mark.newest_server
+def test_the_number_of_a_run_that_was_forgotten_is_not_given_out_again(installed: Address) -> None:
+    make_run(installed, make_plan([1]), created_at="2025-01-01")
+    words = ["journal.prune", "--before", "2025-06-01", "--yes", "--target", url(installed)]
+    assert call_here(GITLAB_TOKENS, *words).returncode == 0
+    execute(installed, "ALTER SEQUENCE token_tasks.runs_id_seq RESTART")  # as logical replication leaves it
+    assert install(installed).caught_up
+    assert make_run(installed, make_plan([1])) == 2
+    assert faults(installed) == []
+
+
+@pytest.mark.newest_server
 def test_it_is_said_which_ends_the_last_entry_does_not_cover_yet(installed: Address) -> None:
     with writing(installed) as connection:
         run = store(connection, make_plan([1, 2]), SOMEBODY, None)
@@ -479,7 +547,7 @@ def test_it_is_said_which_ends_the_last_entry_does_not_cover_yet(installed: Addr
         storing.execute(chain.SERIALIZE)  # somebody is storing another run just then
         record.finish(ending, RunState.DONE)
     shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(installed)).stdout
-    assert f"\n            it does not cover the end of run {run} yet → to enter it: " in shown
+    assert f"\n            it does not cover run {run} as it is now → to enter that: " in shown
     assert call_here(GITLAB_TOKENS, "journal.install", "--target", url(installed)).returncode == 0
     assert check(installed).not_entered == ()
     assert "does not cover" not in call_here(GITLAB_TOKENS, "journal.status", "--target", url(installed)).stdout

@@ -973,7 +973,9 @@ SELECT
 
 -- journal.status
 DECLARE "stream_1" CURSOR FOR 
-    SELECT r.id AS run, r.entries, encode(r.chain, 'hex') AS chain, r.state, convert_to(CAST(jsonb_build_object(
+    SELECT
+      r.id AS run, r.entries, encode(r.chain, 'hex') AS chain, r.state, r.attempt, r.changed,
+      convert_to(CAST(jsonb_build_object(
           'kind', r.kind, 'selection', r.selection, 'change', r.change,
           'memberships', r.memberships, 'notices', r.notices, 'reason', r.reason,
           'planned_by', r.planned_by, 'tool_version', r.tool_version, 'undoes', r.undoes,
@@ -1143,7 +1145,7 @@ DECLARE "stream_3" CURSOR FOR
           ]
         END AS fault
       FROM rows n
-      FULL JOIN (SELECT * FROM latest WHERE part <> 'run') l
+      FULL JOIN (SELECT * FROM latest WHERE run_id <> 0 OR part <> 'run') l
         ON l.run_id = n.run_id AND l.part = n.part AND l.key = n.key
     )
     SELECT

@@ -15,7 +15,9 @@ ONCE = ("runs", "attempts", "ends", "notices", "memberships", "revocations", "na
 FINAL = ("done", "withdrawn")
 AT_REST = ("planned", "stopped", "partial", *FINAL)
 TOLD = ("runs", "state", "attempts", "ends", "chunks", "results")  # the line of a run is made from these
-LINE = re.compile("([a-z]+) ([0-9]{1,18}(?:,[0-9]{1,18})*) ([0-9a-f]{64}|-)(?: ([a-z]+))?")
+KEY = "(?:0|[1-9][0-9]{0,17})"
+LINE = re.compile(f"([a-z]+) ({KEY}(?:,{KEY})*) ([0-9a-f]{{64}}|-)(?: ([a-z]+))?")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 def sha256(text, before=""):
@@ -48,7 +50,7 @@ def lines_of(entry):
     found = []
     for line in entry["written"].split("\n"):
         one = LINE.fullmatch(line)
-        if one is None or ("," in one[2] and one[1] != "results"):
+        if one is None or ("," in one[2] and one[1] != "results") or (one[4] and one[1] != "run"):
             return None
         found += [(one[1], int(key), one[3], one[4]) for key in one[2].split(",")]
     return found
@@ -61,7 +63,7 @@ def first_fault(entries):
         text = "{run} {number} {written_at}\n{written}".format(**entry)
         if (entry["number"], entry["chain"]) != (number, sha256(text, before)):
             return f"entry {number} was changed, or is missing"
-        if lines_of(entry) is None:
+        if lines_of(entry) is None or not TIME.fullmatch(str(entry["written_at"])):
             return f"entry {number} says what is never written"
         before = entry["chain"]
     return None
@@ -109,24 +111,34 @@ class Journal:
             states[content] = states.get(content) or state
 
 
-def check_run(run, entries, journal, content, state):
+def check_run(run, entries, journal, content, now_is):
     """What is wrong with the entries of a run, and its latest lines.
 
-    `content` is the text of the run's own row, and `state` what it says of its state.
+    `content` is the text of the run's own row, and `now_is` what it has of its state: `state`, `attempt` and `changed`.
     """
     if fault := first_fault(entries):
         return [fault], None
     faults = []
+    if run in journal.gone:
+        faults.append("it was forgotten, and is there")
     known = journal.known.get(run, {})
     if not known or not known.keys() <= {entry["chain"] for entry in entries}:
         faults.append("the journal does not know that it was stored, or with other entries")
-    latest, first, whole, rest = {}, {}, set(), None
+    latest, first, whole, rest, attempt, reached = {}, {}, set(), None, 0, None
     for number, entry in enumerate(entries, 1):
         lines = lines_of(entry)
-        if lines[0][:2] != ("state", run) or any(one[0] == "state" or one[2] == "-" for one in lines[1:]):
+        if (
+            lines[0][:2] != ("state", run)
+            or any(one[0] == "state" for one in lines[1:])
+            or "-" in [x[2] for x in lines]
+        ):
             faults.append(f"entry {number} says what is never written")
-        if any(part == "attempts" for part, *_ in lines) and rest not in (*FINAL, "to be withdrawn"):
+        begun = [key for part, key, *_ in lines if part == "attempts"]
+        if begun and min(begun) <= attempt:
+            faults.append(f"attempt {min(begun)} was written again, and is written once")
+        elif begun and rest not in (*FINAL, "to be withdrawn"):
             rest = None
+        attempt = max([attempt, *begun])
         at = entry["written_at"].rstrip("Z").rstrip("0").rstrip(".")
         all_of_chunk = sha256(f'{{"locked": null, "done_at": "{at}", "left_alone": null}}')
         for part, key, now, _ in lines:
@@ -150,8 +162,13 @@ def check_run(run, entries, journal, content, state):
             faults.append(f"entry {number} was added, though nobody was carrying it out")
         if reached in AT_REST:
             rest = reached
+    state = now_is["state"]
     if rest == "to be withdrawn" and state != "withdrawn":
         faults.append(f"it is {state}, and nobody has begun it")
+    elif reached not in (None, state):
+        faults.append(f"it is {state}, and the journal knows it as {reached}")
+    elif now_is["attempt"] != attempt or (state in ("planned", "withdrawn") and (attempt or now_is["changed"])):
+        faults.append(f"it is {state} at attempt {now_is['attempt']}, and {attempt} is the last that was begun")
     return faults, latest
 
 
@@ -213,13 +230,18 @@ def check(head, *lines):
     faults = list(journal.faults)
     if end != {"lines": len(lines) + 1, "sha256": sha256(head + "".join(lines[:-1]))}:
         faults.append((0, "the file is not as it was made"))
-    covered = {run for run, one in runs.items() if one["chain"] or (journal.first and not 0 < run < journal.first)}
+    of_journal = journal.known.keys() | journal.gone
+    covered = {
+        run
+        for run, one in runs.items()
+        if one["chain"] or run in of_journal or (journal.first and not 0 < run < journal.first)
+    }
     for run in sorted({0, *covered, *entries}):
         mine, latest = rows.get(run, {}), journal.latest
         if run:
             (_, content), (_, state) = (mine.get((part, run), ("", "")) for part in ("runs", "state"))
-            state = json.loads(state)["state"] if state else None
-            found, latest = check_run(run, entries.get(run, []), journal, content, state)
+            now_is = json.loads(state) if state else {"state": None, "attempt": 0, "changed": 0}
+            found, latest = check_run(run, entries.get(run, []), journal, content, now_is)
             faults += [(run, what) for what in found]
         for part, key in (latest or {}).keys() | mine.keys() if latest is not None else ():
             if latest.get((part, key)) != mine.get((part, key), (None, ""))[0]:

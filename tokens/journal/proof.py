@@ -40,7 +40,9 @@ ENTRIES = """
 """
 
 RUNS = f"""
-    SELECT r.id AS run, r.entries, encode(r.chain, 'hex') AS chain, r.state, {PARTS["runs"].content()} AS content
+    SELECT
+      r.id AS run, r.entries, encode(r.chain, 'hex') AS chain, r.state, r.attempt, r.changed,
+      {PARTS["runs"].content()} AS content
     FROM token_tasks.runs r
     ORDER BY r.id
 """  # noqa: S608 - a constant
@@ -108,7 +110,7 @@ def check(connection: Connection) -> Checked:
             faults.setdefault(run, Fault(run, what))
         if run in runs and runs[run].state in AT_REST and not journal.known.get(run, {}).get(entries[-1]["chain"]):
             not_entered.append(run)
-    for run in (runs.keys() | journal.known.keys()) - checked - journal.gone:
+    for run in (runs.keys() | (journal.known.keys() - journal.gone)) - checked:
         for what in _faults_of_run(run, runs.get(run), [], journal):
             faults.setdefault(run, Fault(run, what))
     rows = 0
@@ -132,12 +134,12 @@ def _faults_of_run(run: int, row: Any, entries: Sequence[Mapping[str, Any]], jou
     if row is None:
         yield "it is missing"
         return
-    if row.chain is None and not entries:
+    if row.chain is None and not entries and run not in journal.known:
         if journal.first and not 0 < run < journal.first:
             yield "it has no entries, though it is not from before revision 4"
         return
     last = entries[-1] if entries else {"number": 0, "chain": ""}
-    faults, _ = check_run(run, entries, journal, row.content.decode("utf-8", "surrogateescape"), row.state)
+    faults, _ = check_run(run, entries, journal, row.content.decode("utf-8", "surrogateescape"), row._asdict())
     yield from faults
     if (row.entries, row.chain) != (last["number"], last["chain"]):
         yield "its last entry is not the one that it had"
@@ -182,7 +184,7 @@ ROWS = f"""
           ]
         END AS fault
       FROM rows n
-      FULL JOIN (SELECT * FROM latest WHERE part <> 'run') l
+      FULL JOIN (SELECT * FROM latest WHERE run_id <> {JOURNAL} OR part <> 'run') l
         ON l.run_id = n.run_id AND l.part = n.part AND l.key = n.key
     )
     SELECT

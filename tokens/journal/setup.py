@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from tokens import database
 from tokens.address import Address
@@ -129,9 +130,17 @@ SEQUENCES = """
     ORDER BY c.relname
 """
 
+# A run that was forgotten keeps its number.
+LAST_RUN = """GREATEST(max(id), (
+      SELECT max(CAST(split_part(one.line, ' ', 2) AS bigint))
+      FROM token_tasks.entries e
+      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
+      WHERE e.run_id = 0 AND one.line ~ '^run [0-9]{1,18} '
+    ))"""
+
 CATCH_UP = """
     SELECT setval(CAST(%(sequence)s AS regclass), rows.last)
-    FROM (SELECT max({column}) AS last FROM token_tasks.{name}) rows
+    FROM (SELECT {last} AS last FROM token_tasks.{name}) rows
     WHERE rows.last >= (SELECT s.last_value + CASE WHEN s.is_called THEN 1 ELSE 0 END FROM {sequence} s)
 """
 
@@ -204,11 +213,17 @@ def _catch_up(address: Address) -> bool:
         moved = [
             row
             for one in connection.rows(SEQUENCES)
-            for row in connection.rows(CATCH_UP.format(**one._asdict()), sequence=one.sequence)
+            for row in connection.rows(_catching_up(one), sequence=one.sequence)
         ]
         if read_standing(connection).owns_tables:
             chain.catch_up(connection)
     return bool(moved)
+
+
+def _catching_up(one: Any) -> str:
+    """The statement that lets one of the SEQUENCES go on after its rows."""
+    last = LAST_RUN if one.name == "runs" else f"max({one.column})"
+    return CATCH_UP.format(last=last, name=one.name, sequence=one.sequence)
 
 
 def statements(address: Address) -> str:

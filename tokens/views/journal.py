@@ -91,10 +91,11 @@ def _chain(found: Checked) -> Iterator[tuple[str, str]]:
     if found.head is not None:
         yield "", f"the journal's last entry is {found.head}"
     if found.not_entered:
-        ends = "does not cover the end of run" if len(found.not_entered) == 1 else "does not cover the ends of runs"
+        one = len(found.not_entered) == 1
         shown = ", ".join(map(str, found.not_entered[:MOST_FAULTS]))
         more = f" and {len(found.not_entered) - MOST_FAULTS:,} more" if len(found.not_entered) > MOST_FAULTS else ""
-        yield "", f"it {ends} {shown}{more} yet{to_type('to enter it', 'journal.install')}"
+        runs, are = ("run", "it is") if one else ("runs", "they are")
+        yield "", f"it does not cover {runs} {shown}{more} as {are} now{to_type('to enter that', 'journal.install')}"
     if found.uncovered:
         yield "", f"{counted(found.uncovered, 'run')} from before revision 4: nothing is proven"
 
