@@ -14,6 +14,8 @@ import sys
 ONCE = ("runs", "attempts", "ends", "notices", "memberships", "revocations", "names")
 FINAL = ("done", "withdrawn")
 AT_REST = ("planned", "stopped", "partial", *FINAL)
+UNBEGUN = ("planned", "withdrawn")
+TO_BE_WITHDRAWN = "to be withdrawn"  # a plan whose state was written, though nobody has begun it
 TOLD = ("runs", "state", "attempts", "ends", "chunks", "results")  # the line of a run is made from these
 KEY = "(?:0|[1-9][0-9]{0,17})"
 LINE = re.compile(f"([a-z]+) ({KEY}(?:,{KEY})*) ([0-9a-f]{{64}}|-)(?: ([a-z]+))?")
@@ -118,62 +120,96 @@ def check_run(run, entries, journal, content, now_is):
     """
     if fault := first_fault(entries):
         return [fault], None
-    faults = []
-    if run in journal.gone:
-        faults.append("it was forgotten, and is there")
     known = journal.known.get(run, {})
+    reader = Reader(run, known, undoing(content, journal))
+    if run in journal.gone:
+        reader.faults.append("it was forgotten, and is there")
     if not known or not known.keys() <= {entry["chain"] for entry in entries}:
-        faults.append("the journal does not know that it was stored, or with other entries")
-    latest, first, whole, rest, attempt, reached = {}, {}, set(), None, 0, None
-    for number, entry in enumerate(entries, 1):
+        reader.faults.append("the journal does not know that it was stored, or with other entries")
+    for entry in entries:
+        reader.read(entry)
+    reader.compare(now_is)
+    return reader.faults, reader.latest
+
+
+class Reader:
+    """Reads the entries of a run in their order, and looks at what each may say after those before.
+
+    Attributes:
+        faults: what is wrong with them.
+        latest: SHA-256 of each row, by its part and key.
+    """
+
+    def __init__(self, run, known, undoing):
+        self.faults, self.latest = [], {}
+        self._run, self._known, self._undoing = run, known, undoing
+        self._first, self._whole = {}, set()  # the first SHA-256 of each row; chunks of which each token was changed
+        self._attempt = 0  # the last that was begun
+        self._reached = None  # the state that the journal has for the last entry
+        self._rest = None  # the state in which nobody carries the run out
+
+    def read(self, entry):
         lines = lines_of(entry)
-        if (
-            lines[0][:2] != ("state", run)
-            or any(one[0] == "state" for one in lines[1:])
-            or "-" in [x[2] for x in lines]
-        ):
-            faults.append(f"entry {number} says what is never written")
-        begun = [key for part, key, *_ in lines if part == "attempts"]
-        if begun and min(begun) <= attempt:
-            faults.append(f"attempt {min(begun)} was written again, and is written once")
-        elif begun and rest not in (*FINAL, "to be withdrawn"):
-            rest = None
-        attempt = max([attempt, *begun])
-        at = entry["written_at"].rstrip("Z").rstrip("0").rstrip(".")
-        all_of_chunk = sha256(f'{{"locked": null, "done_at": "{at}", "left_alone": null}}')
-        for part, key, now, _ in lines:
-            if rest and part != "runs" and latest.get((part, key)) != now:
-                if (part, rest) == ("state", "planned"):
-                    rest = "to be withdrawn"
-                else:
-                    faults.append(f"entry {number} was added, though nobody was carrying it out")
-            again = first.setdefault((part, key), now) != now
-            if again and (
-                (part in ONCE and (part != "runs" or first[part, key] not in undoing(content, journal)))
-                or (part == "chunks" and ("results", key) in latest)
-                or (part == "results" and key in whole)
-            ):
-                faults.append(f"row {key} of {part} was written again, and is written once")
-            if part == "results" and now == all_of_chunk:
-                whole.add(key)
-            latest[part, key] = now
-        reached = known.get(entry["chain"])
-        if rest == "to be withdrawn" and reached not in (None, "withdrawn"):
-            faults.append(f"entry {number} was added, though nobody was carrying it out")
-        if reached in AT_REST:
-            rest = reached
-    state = now_is["state"]
-    if rest == "to be withdrawn" and state != "withdrawn":
-        faults.append(f"it is {state}, and nobody has begun it")
-    elif reached not in (None, state):
-        faults.append(f"it is {state}, and the journal knows it as {reached}")
-    elif now_is["attempt"] != attempt or (state in ("planned", "withdrawn") and (attempt or now_is["changed"])):
-        faults.append(f"it is {state} at attempt {now_is['attempt']}, and {attempt} is the last that was begun")
-    return faults, latest
+        number = entry["number"]
+        states = [key for part, key, *_ in lines if part == "state"]
+        if lines[0][0] != "state" or states != [self._run] or "-" in [content for _, _, content, _ in lines]:
+            self.faults.append(f"entry {number} says what is never written")
+        self._begin([key for part, key, *_ in lines if part == "attempts"])
+        for part, key, content, _ in lines:
+            if self._rest and part != "runs" and self.latest.get((part, key)) != content:
+                self._write_at_rest(part, number)
+            if self._first.setdefault((part, key), content) != content and self._is_written_once(part, key):
+                self.faults.append(f"row {key} of {part} was written again, and is written once")
+            if part == "results" and content == all_changed_at(entry["written_at"]):
+                self._whole.add(key)
+            self.latest[part, key] = content
+        self._reached = self._known.get(entry["chain"])
+        if self._rest == TO_BE_WITHDRAWN and self._reached not in (None, "withdrawn"):
+            self.faults.append(f"entry {number} was added, though nobody was carrying it out")
+        if self._reached in AT_REST:
+            self._rest = self._reached
+
+    def compare(self, now_is):
+        """Look at what the run's own row has of its state, after the last entry."""
+        state = now_is["state"]
+        if self._rest == TO_BE_WITHDRAWN and state != "withdrawn":
+            self.faults.append(f"it is {state}, and nobody has begun it")
+        elif self._reached not in (None, state):
+            self.faults.append(f"it is {state}, and the journal knows it as {self._reached}")
+        elif now_is["attempt"] != self._attempt or (state in UNBEGUN and (self._attempt or now_is["changed"])):
+            last = f"{self._attempt} is the last that was begun"
+            self.faults.append(f"it is {state} at attempt {now_is['attempt']}, and {last}")
+
+    def _begin(self, attempts):
+        if attempts and min(attempts) <= self._attempt:
+            self.faults.append(f"attempt {min(attempts)} was written again, and is written once")
+        elif attempts and self._rest not in (*FINAL, TO_BE_WITHDRAWN):
+            self._rest = None
+        self._attempt = max([self._attempt, *attempts])
+
+    def _write_at_rest(self, part, number):
+        if (part, self._rest) == ("state", "planned"):
+            self._rest = TO_BE_WITHDRAWN
+        else:
+            self.faults.append(f"entry {number} was added, though nobody was carrying it out")
+
+    def _is_written_once(self, part, key):
+        if part == "runs":  # an undo of a run that was forgotten says no more which run that was
+            return self._first[part, key] not in self._undoing
+        results = part == "chunks" and ("results", key) in self.latest
+        return part in ONCE or results or (part == "results" and key in self._whole)
+
+
+def all_changed_at(time):
+    """The SHA-256 of the results of a chunk of which each token was changed at this time."""
+    at = time.rstrip("Z").rstrip("0").rstrip(".")
+    return sha256(f'{{"locked": null, "done_at": "{at}", "left_alone": null}}')
 
 
 def undoing(content, journal):
     """The SHA-256 that the row of an undo may have had while the run was there that it undid."""
+    if '"undoes": null' not in content or '"kind": "undo"' not in content:
+        return set()
     gone = {*journal.gone, *range(1, journal.first)}
     return {sha256(content.replace('"undoes": null', f'"undoes": {run}')) for run in gone}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from tokens import database
 from tokens.address import Address
@@ -11,7 +10,7 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
 from tokens.gitlab.schema import read_schema
-from tokens.journal import chain, publications
+from tokens.journal import chain, publications, sequences
 from tokens.journal.attempts import check_idle
 from tokens.journal.installation import (
     REVISION,
@@ -117,34 +116,6 @@ UNWANTED = """
 """
 
 
-# Logical replication brings rows, and leaves the sequences that number them where they were.
-SEQUENCES = """
-    SELECT
-      quote_ident(c.relname) AS name,
-      quote_ident(a.attname) AS column,
-      pg_get_serial_sequence('token_tasks.' || quote_ident(c.relname), a.attname) AS sequence
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attidentity <> ''
-    WHERE n.nspname = 'token_tasks' AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE')
-    ORDER BY c.relname
-"""
-
-# A run that was forgotten keeps its number.
-LAST_RUN = """GREATEST(max(id), (
-      SELECT max(CAST(split_part(one.line, ' ', 2) AS bigint))
-      FROM token_tasks.entries e
-      CROSS JOIN LATERAL unnest(string_to_array(e.written, chr(10))) AS one (line)
-      WHERE e.run_id = 0 AND one.line ~ '^run [0-9]{1,18} '
-    ))"""
-
-CATCH_UP = """
-    SELECT setval(CAST(%(sequence)s AS regclass), rows.last)
-    FROM (SELECT {last} AS last FROM token_tasks.{name}) rows
-    WHERE rows.last >= (SELECT s.last_value + CASE WHEN s.is_called THEN 1 ELSE 0 END FROM {sequence} s)
-"""
-
-
 @dataclass(frozen=True)
 class Installation:
     """What `install` found and left: the revision before, None where there was no journal, and the one from now on.
@@ -187,7 +158,7 @@ def install(address: Address, allow: Collection[str] = ()) -> Installation:
         if before != REVISION:
             publications.check(connection, allow)
     if before == REVISION:
-        return Installation(before, REVISION, _catch_up(address))
+        return Installation(before, REVISION, _caught_up(address))
     from tokens.upgrade import Branch, upgrade
 
     def revision_to_say(connection: Connection) -> str | None:
@@ -205,25 +176,15 @@ def install(address: Address, allow: Collection[str] = ()) -> Installation:
     return Installation(before, REVISION)
 
 
-def _catch_up(address: Address) -> bool:
-    """Let the sequences of a journal that is ours go on after its rows; whether any had to."""
+def _caught_up(address: Address) -> bool:
+    """Let a journal that is ours go on after what it has; whether its sequences were behind."""
     timeouts = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": STATEMENT_TIMEOUT}
     with database.connect(address) as connection, database.writing(connection, **timeouts):
         check_trust(connection)
-        moved = [
-            row
-            for one in connection.rows(SEQUENCES)
-            for row in connection.rows(_catching_up(one), sequence=one.sequence)
-        ]
+        behind = sequences.catch_up(connection)
         if read_standing(connection).owns_tables:
             chain.catch_up(connection)
-    return bool(moved)
-
-
-def _catching_up(one: Any) -> str:
-    """The statement that lets one of the SEQUENCES go on after its rows."""
-    last = LAST_RUN if one.name == "runs" else f"max({one.column})"
-    return CATCH_UP.format(last=last, name=one.name, sequence=one.sequence)
+    return behind
 
 
 def statements(address: Address) -> str:
