@@ -1,5 +1,6 @@
 """Evidence: what an auditor gets, and what proves it without this tool."""
 
+import ast
 import hashlib
 import json
 import re
@@ -24,6 +25,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.upgrade import Branch, upgrade
+from tokens.views.evidence import CHECK
 
 pytestmark = pytest.mark.newest_server
 
@@ -222,6 +224,10 @@ def test_what_is_no_evidence_is_said_in_a_line(everything: Address, tmp_path: Pa
         status, said = check(file)
         assert (status, said.count("\n")) == (1, 1)
         assert said.startswith("the file cannot be checked: ")
+
+
+def test_an_old_python_can_read_the_program_too() -> None:
+    ast.parse(CHECK.read_text(), feature_version=(3, 6))  # that of RHEL 8
 
 
 def test_it_says_how_many_runs_were_forgotten(everything: Address, tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ class Journal:
 
     def __init__(self, entries):
         self.faults, self.first, self.known, self.named, self.gone, self.latest = [], 0, {}, {}, set(), {}
-        if fault := first_fault(entries):
+        fault = first_fault(entries)
+        if fault:
             self.faults.append((0, fault))
             return
         for number, entry in enumerate(entries, 1):
@@ -118,7 +119,8 @@ def check_run(run, entries, journal, content, now_is):
 
     `content` is the text of the run's own row, and `now_is` what it has of its state: `state`, `attempt` and `changed`.
     """
-    if fault := first_fault(entries):
+    fault = first_fault(entries)
+    if fault:
         return [fault], None
     known = journal.known.get(run, {})
     reader = Reader(run, known, undoing(content, journal))
