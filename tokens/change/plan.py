@@ -180,8 +180,15 @@ class Plan:
 
     def without(self, ids: Collection[int]) -> "Plan":
         """The same but for the tokens with these ids."""
-        kept = ((chunk, [one for one in chunk.ids if one not in ids]) for chunk in self.chunks)
-        return replace(self, chunks=tuple(replace(chunk, ids=TokenIds(left)) for chunk, left in kept if left))
+        return replace(self, chunks=tuple(without(self.chunks, ids)))
+
+
+def without(chunks: Iterable[Chunk], ids: Collection[int]) -> list[Chunk]:
+    """The chunks but for the tokens with these ids."""
+    if not ids:
+        return list(chunks)
+    kept = ((chunk, [one for one in chunk.ids if one not in ids]) for chunk in chunks)
+    return [replace(chunk, ids=TokenIds(left)) for chunk, left in kept if left]
 
 
 def moves_of(chunks: Iterable[Chunk]) -> tuple[Move, ...]:

@@ -179,7 +179,7 @@ def hidden_rows(connection: Connection, needs: Needs) -> str | None:
         f'Row-level security may hide rows of {", ".join(tables)} from role "{found[0].role}", so kinds, owners, '
         "memberships and settings may be read wrong, notes may be missing, and memberships stay as they are"
     )
-    # Who owns only some of them is told about those by the owner of all.
+    # Who owns only some of them cannot have the rows of the others shown: the owner of all can.
     if all(row.is_ours for row in found):
         return f"{text}.{lost} This role owns them: {_shown_again(tables)}"
     return f"{text}; {AS_OWNER}{lost}"

@@ -179,7 +179,7 @@ def _growing(events: Iterator[Event]) -> Iterator[Event]:
 
 
 def _prevented(ids: Collection[int], triggers: Sequence[str]) -> str:
-    """Why tokens stay as they are that nobody holds."""
+    """Why tokens stay as they are that no session holds."""
     those = them(len(ids))
     cause = f"trigger {', '.join(triggers)}" if triggers else "a trigger or a rule"
     return (

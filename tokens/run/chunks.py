@@ -1,10 +1,9 @@
 """Chunks of a plan in SQL, and what became of one."""
 
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import replace
 from typing import Any
 
-from tokens.change.plan import Chunk, Plan, TokenIds
+from tokens.change.plan import Chunk, Plan
 from tokens.database import array_literal
 from tokens.gitlab.expiration import quoted
 from tokens.journal.record import ChunkOutcome
@@ -17,12 +16,12 @@ CHUNKS = """unnest(
       CROSS JOIN LATERAL unnest(CAST(chunk.ids AS bigint[])) AS wanted (id)
       JOIN public.personal_access_tokens t ON t.id = wanted.id"""
 
-# Whether this very transaction holds the token `t`: then nobody else keeps it from being changed.
+# Whether this very transaction holds the token `t`: then no other session keeps it from being changed.
 IS_OURS = "t.xmax = CAST(pg_current_xact_id() AS xid) AS is_ours"
 
 
 class Prevented(Exception):
-    """Tokens that nobody else holds stayed as they were, so the transaction must be given up; `ids` are theirs."""
+    """Tokens that no other session holds stayed as they were, so the transaction must be given up; `ids` are theirs."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         super().__init__(ids)
@@ -60,14 +59,6 @@ def ids_held(rows: Iterable[Any], changed: Set[int]) -> set[int]:
     if prevented := [row.id for row in left if row.is_ours]:
         raise Prevented(prevented)
     return {row.id for row in left}
-
-
-def without(chunks: Sequence[Chunk], ids: Set[int]) -> list[Chunk]:
-    """The chunks but for the tokens with these ids."""
-    if not ids:
-        return list(chunks)
-    kept = ((chunk, [one for one in chunk.ids if one not in ids]) for chunk in chunks)
-    return [replace(chunk, ids=TokenIds(left)) for chunk, left in kept if left]
 
 
 def outcome_of(chunk: Chunk, changed: Set[int], still_old: Set[int]) -> ChunkOutcome:

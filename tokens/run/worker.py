@@ -96,7 +96,7 @@ class Share:
 
     @property
     def prevented(self) -> set[int]:
-        """The ids of those among them that nobody has locked: something else keeps them from being changed."""
+        """The ids of those among them that no session has locked: something else keeps them from being changed."""
         return {id_ for chunk in self._locked for id_ in chunk.ids if id_ in self.update.prevented}
 
     @property

@@ -168,7 +168,7 @@ def read_ids(source: str, stdin: TextIO | None) -> tuple[int, ...]:
     Raises:
         UsageError: nothing to read, or something that is not the id of a token.
     """
-    typed = current().files.get("ids", source)  # in a container it is a file of this run's own, named by nobody
+    typed = current().files.get("ids", source)  # in a container it is a file of this call's own
     name = "standard input" if typed == "-" else f'"{typed}"'
     try:
         ids = sorted(set(_ids(_read(source, stdin), name)))
