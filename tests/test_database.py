@@ -226,3 +226,14 @@ def test_what_is_set_for_a_part_of_a_transaction_holds_there_alone(gitlab_databa
         with pytest.raises(StatementTimeout), connection.transaction(statement_timeout="10ms"):
             connection.row("SELECT count(*) FROM generate_series(1, 100000000)")
         assert now(connection) == ("20s", "on")
+
+
+@pytest.mark.parametrize(("set_to", "holds"), [("off", "local"), ("local", "local"), ("on", "on"), ("false", "local")])
+def test_a_commit_is_on_a_disk_before_anybody_is_told(gitlab_database: Address, set_to: str, holds: str) -> None:
+    with psycopg.connect(gitlab_database.conninfo) as other:
+        alter = f'ALTER DATABASE "{other.info.dbname}" SET synchronous_commit = {set_to}'
+        other.execute(alter.encode())
+    with connect(gitlab_database) as connection:
+        for _ in range(2):
+            with connection.transaction():
+                assert connection.row("SELECT current_setting('synchronous_commit') AS is_now").is_now == holds

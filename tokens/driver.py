@@ -34,6 +34,13 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",  # should this process freeze in the middle
 }
 
+# Where commits need not be on a disk to be told, a server that dies right after forgets them: a new token would be in
+# its place, and unknown to GitLab. What waits for standbys does as it is set.
+DURABLE = sql.SQL(
+    "pg_catalog.set_config('synchronous_commit', pg_catalog.replace("
+    "pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true)"
+)
+
 UNKNOWN_ENCODING = "SQL_ASCII"
 """PostgreSQL's name for "whatever somebody has stored"."""
 TEXTS = ("text", "varchar", "bpchar", "name")
@@ -90,11 +97,12 @@ def _read_leniently(context: AdaptContext) -> None:
 
 
 def send_begin(driver: psycopg.Connection[Any], level: LiteralString, settings: Mapping[str, str]) -> None:
-    """Begin a transaction of this isolation level, as SQL, with SETTINGS and `settings`, in one message."""
+    """Begin a transaction of this isolation level, as SQL, with SETTINGS, `settings` and DURABLE, in one message."""
     everything = {**SETTINGS, **settings}
     if driver.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
         everything["transaction_timeout"] = "0"
-    driver.execute(sql.SQL("BEGIN ISOLATION LEVEL {}; {}").format(sql.SQL(level), set_configs(everything)))
+    begun = sql.SQL("BEGIN ISOLATION LEVEL {}; {}, {}")
+    driver.execute(begun.format(sql.SQL(level), set_configs(everything), DURABLE))
 
 
 def set_configs(settings: Mapping[str, str]) -> sql.Composed:

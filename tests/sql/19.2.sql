@@ -1,5 +1,5 @@
 -- analyze, doctor, extend, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('lock_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('lock_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true), pg_catalog.set_config('synchronous_commit', pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true);
 
 -- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT
@@ -563,7 +563,7 @@ SELECT
     GROUP BY n.oid;
 
 -- journal.install, journal.uninstall
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('lock_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('lock_timeout', '30s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true), pg_catalog.set_config('synchronous_commit', pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true);
 
 -- journal.install, journal.uninstall
 select pg_catalog.version();
@@ -5677,7 +5677,7 @@ SELECT
     ORDER BY s.id DESC;
 
 -- extend, undo, apply, remove, rotate, revoke
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true), pg_catalog.set_config('synchronous_commit', pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true);
 
 -- extend, undo, apply, remove, rotate, revoke, journal.uninstall
 SELECT
@@ -5997,7 +5997,7 @@ WITH found AS MATERIALIZED (
     SELECT id, entries, written, chain FROM entered;
 
 -- extend, undo, apply, remove, revoke
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('lock_timeout', '<rest>ms', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('lock_timeout', '<rest>ms', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true), pg_catalog.set_config('synchronous_commit', pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true);
 
 -- extend, remove
 SELECT DISTINCT chunk.position
@@ -8335,7 +8335,7 @@ WITH found AS MATERIALIZED (
     SELECT id, entries, written, chain FROM entered;
 
 -- rotate
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true), pg_catalog.set_config('synchronous_commit', pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true);
 
 -- rotate
 UPDATE token_tasks.runs
@@ -9144,7 +9144,7 @@ SELECT count(*) AS runs
       AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
 
 -- journal.prune
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true);
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '10min', true), pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true), pg_catalog.set_config('synchronous_commit', pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true);
 
 -- journal.prune
 SELECT r.id, r.chain 
