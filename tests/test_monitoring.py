@@ -24,6 +24,7 @@ from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token
 from tests.testbed.processes import wait_until
 from tokens.address import Address
+from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, State
 from tokens.inventory.gauges import Gauges, KindGauge
 from tokens.views.metrics import metrics
@@ -31,6 +32,7 @@ from tokens.views.metrics import metrics
 MONITORING = Path(__file__).parent.parent / "deploy" / "monitoring"
 NEEDED = ("promtool", "prometheus", "prometheus-node-exporter")
 METRIC = re.compile(r"gitlab_tokens\w*")
+CHOICE = re.compile(r"\{\{ if match \"(.*?)\" \$labels\.kind -\}\}\s*(.*?)\{\{ else \}\}(.*?)\{\{ end \}\}")
 
 
 ABSENT = [name for name in NEEDED if shutil.which(name) is None]
@@ -66,11 +68,14 @@ def test_rules_and_dashboard_ask_for_numbers_that_are_written() -> None:
     assert {name for expression in asked for name in METRIC.findall(expression)} <= written()
 
 
-def test_every_alert_names_a_command_that_works_when_it_is_typed(gitlab_database: Address) -> None:
+@pytest.mark.parametrize("kind", [*Kind, *OtherKind])
+def test_every_alert_names_a_command_that_works_when_it_is_typed(gitlab_database: Address, kind: str) -> None:
     for rule in rules():
-        command = rule["annotations"]["command"]
-        program, *words = shlex.split(re.sub(r"\{\{ \$labels\.kind \}\}", "project", command))
-        if program == "gitlab-tokens":
+        command = CHOICE.sub(
+            lambda found: found[2] if re.search(found[1], kind) else found[3], rule["annotations"]["command"]
+        )
+        program, *words = shlex.split(command.replace("{{ $labels.kind }}", kind))
+        if program == "gitlab-tokens" and (kind in Kind or "gitlab_tokens_next" in rule["expr"]):
             log = ["--log", os.devnull] if words[0] == "used" else []  # which is found where GitLab is
             assert typed(*words, *log, "--target", url(gitlab_database)) == 0, command
 
