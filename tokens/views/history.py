@@ -192,17 +192,9 @@ def run_json(
 
 def _with_tokens(facts: dict[str, Any], columns: Columns, listed: Iterable[Outcome]) -> Iterator[str]:
     """An object of these facts and the tokens, as they come."""
-    # All but the line with the closing brace.
-    yield json.dumps(facts, indent=2).removesuffix("\n}") + ","
-    yield f'  "{columns.name}": ['
-    before = None
-    for one in listed:
-        if before is not None:
-            yield f"{before},"
-        before = "    " + json.dumps(dict(zip(columns.fields, columns.values(one), strict=True)))
-    if before is not None:
-        yield before
-    yield "  ]"
+    rows = (dict(zip(columns.fields, columns.values(one), strict=True)) for one in listed)
+    yield document.begun(facts)
+    yield from document.listed(columns.name, map(json.dumps, rows))
     yield "}"
 
 
@@ -236,20 +228,8 @@ def _cell(value: object) -> object:
 
 def all_tokens_json(runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instance: Instance) -> Iterator[str]:
     """The runs as one document, in pieces, each with its tokens as of `run_json`."""
-    yield json.dumps(document.head(instance), indent=2).removesuffix("\n}") + ","
-    yield '  "runs": ['
-    before = None
-    for run, listed in runs:
-        if before is not None:
-            yield f"{before},"
-            before = None
-        for line in _with_tokens(_facts(run), columns_of(run), listed):
-            if before is not None:
-                yield before
-            before = f"    {line.replace(chr(10), chr(10) + '    ')}"
-    if before is not None:
-        yield before
-    yield "  ]"
+    yield document.begun(document.head(instance))
+    yield from document.listed("runs", (_with_tokens(_facts(run), columns_of(run), listed) for run, listed in runs))
     yield "}"
 
 

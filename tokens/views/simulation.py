@@ -165,9 +165,9 @@ def as_json(found: Simulation, instance: Instance, selection: Selection) -> Iter
             {"night": str(one.night), "of_bots": one.of_bots, "of_others": one.of_others} for one in found.memberships
         ],
     }
-    yield json.dumps(head, indent=2).removesuffix("\n}") + ","
-    yield from _listed("owners", (_owner(one) for one in found.owners(None)), ",")
-    yield from _listed("tokens", (_token(one) for one in found.tokens(None)), "")
+    yield document.begun(head)
+    yield from document.listed("owners", (json.dumps(_owner(one)) for one in found.owners(None)), ",")
+    yield from document.listed("tokens", (json.dumps(_token(one)) for one in found.tokens(None)))
     yield "}"
 
 
@@ -299,18 +299,6 @@ def _below(
         yield (
             "More owners: --by owner." if what == "other owner" else f"There are more {what}s: --first all shows them."
         )
-
-
-def _listed(name: str, rows: Iterable[Mapping[str, Any]], after: str) -> Iterator[str]:
-    yield f'  "{name}": ['
-    before = None
-    for row in rows:
-        if before is not None:
-            yield f"{before},"
-        before = f"    {json.dumps(row)}"
-    if before is not None:
-        yield before
-    yield f"  ]{after}"
 
 
 def _token(one: TokenEvent) -> dict[str, Any]:

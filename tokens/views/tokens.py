@@ -83,16 +83,8 @@ def as_json(listing: Listing, instance: Instance, selection: Selection) -> Itera
         "notes": list(listing.notes),
         "others": others.as_json(listing.others),
     }
-    yield json.dumps(head, indent=2).removesuffix("\n}") + ","
-    yield '  "tokens": ['
-    before = None
-    for line in as_ndjson(listing):
-        if before is not None:
-            yield f"{before},"
-        before = f"    {line}"
-    if before is not None:
-        yield before
-    yield "  ]"
+    yield document.begun(head)
+    yield from document.listed("tokens", as_ndjson(listing))
     yield "}"
 
 

@@ -184,16 +184,8 @@ def as_json(found: Used, instance: Instance, selection: Selection, first: int | 
         ],
         "by": found.by,
     }
-    yield json.dumps(head, indent=2).removesuffix("\n}") + ","
-    yield f'  "{ROWS.get(found.by, "tokens")}": ['
-    before = None
-    for line in as_ndjson(found, first):
-        if before is not None:
-            yield f"{before},"
-        before = f"    {line}"
-    if before is not None:
-        yield before
-    yield "  ]"
+    yield document.begun(head)
+    yield from document.listed(ROWS.get(found.by, "tokens"), as_ndjson(found, first))
     yield "}"
 
 

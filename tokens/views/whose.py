@@ -61,17 +61,8 @@ def lines(rows: Iterable[Row], *, numbered: bool = True) -> Iterator[str]:
 
 def as_json(rows: Iterable[Row], instance: Instance, prefixes: Iterable[str], notes: list[str]) -> Iterator[str]:
     """One document in pieces; `notes` may grow while the rows are read."""
-    head = {**document.head(instance), "prefixes": list(prefixes)}
-    yield json.dumps(head, indent=2).removesuffix("\n}") + ","
-    yield '  "tokens": ['
-    before = None
-    for row in rows:
-        if before is not None:
-            yield f"{before},"
-        before = f"    {json.dumps(_as_dict(row))}"
-    if before is not None:
-        yield before
-    yield "  ],"
+    yield document.begun({**document.head(instance), "prefixes": list(prefixes)})
+    yield from document.listed("tokens", (json.dumps(_as_dict(row)) for row in rows), ",")
     yield f'  "notes": {json.dumps(notes)}'
     yield "}"
 
