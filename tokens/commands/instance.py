@@ -1,14 +1,20 @@
-"""What the instance is called in a document of a task that reads."""
+"""What the instance is called in documents and messages."""
 
 from contextlib import suppress
 from dataclasses import replace
 
 from tokens import database
+from tokens.call import current
 from tokens.errors import TokensError
 from tokens.gitlab.release import readable_release
 from tokens.gitlab.schema import read_schema
 from tokens.targets.here.site import Site
 from tokens.targets.instance import Instance
+
+
+def unasked() -> Instance:
+    """The instance in a container or pod, before anything there has said what it is."""
+    return Instance(target=current().place, place="the GitLab there")
 
 
 def described(site: Site) -> Instance:

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from tokens import origin
-from tokens.call import current, one_message, to_type
+from tokens.call import one_message, to_type
 from tokens.change.notes import refuse_guarded
 from tokens.change.plan import RunKind
 from tokens.commands.agreement import confirmed
@@ -15,11 +14,11 @@ from tokens.commands.choice import choose_tokens
 from tokens.commands.consent import asked, end_dry_run, refuse_more
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.instance import described
+from tokens.commands.instance import described, unasked
 from tokens.commands.logged import read
 from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.report import Report
-from tokens.commands.travel import caller
+from tokens.commands.travel import tool_at
 from tokens.counts import counted
 from tokens.delivery.command import check_command
 from tokens.delivery.destination import Delivery
@@ -36,22 +35,17 @@ from tokens.rotation.resumption import Resumption
 from tokens.rotation.rotator import new_token
 from tokens.rotation.run import check_deliveries
 from tokens.secret import forbid_core_dumps
-from tokens.targets.here.secrets import read_keys_file
+from tokens.targets.here.secrets import read_keys_file, refuse_keys_file
 from tokens.targets.instance import Instance
 from tokens.targets.places import Locate
-from tokens.targets.target import RemoteTarget
-from tokens.targets.there.tool import RemoteTool
+from tokens.targets.there.tool import Way
 from tokens.terminal.interruption import termination_as_error
-from tokens.terminal.printable import printable
 from tokens.terminal.questions import Questions
 from tokens.usage.files import Log, opened
 from tokens.usage.reading import Usage
 from tokens.views import logged
 from tokens.views import rotation as view
 from tokens.views.rotation import Verification
-
-There = tuple[RemoteTarget, tuple[str, ...], Path | None]
-"""A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
 
 INSTALL = (
     "There is no journal here yet, and without it a stop could leave a token that nobody knows: install it "
@@ -86,7 +80,7 @@ def rotate(
     environment: Environment,
     options: RotateOptions,
     locate: Locate,
-    there: There | None,
+    there: Way | None,
     logs: Sequence[Log] | None,
     four_eyes: bool = False,
 ) -> Ending:
@@ -111,8 +105,7 @@ def rotate(
     backend: Backend
     with opened(logs or ()) as found:  # root opens them before it becomes the GitLab user
         if there:
-            backend = _backend_there(environment, options, *there)
-            instance = Instance(target=current().place, place="the GitLab there")
+            backend, instance = _backend_there(environment, options, there), unasked()
         else:
             backend, instance = _backend_here(environment, options, locate, four_eyes=four_eyes)
         usage = read(environment, found)
@@ -227,21 +220,11 @@ def _backend_here(
     return backend, described(site)
 
 
-def _backend_there(
-    environment: Environment,
-    options: RotateOptions,
-    target: RemoteTarget,
-    client: tuple[str, ...],
-    bundles: Path | None,
-) -> RemoteBackend:
+def _backend_there(environment: Environment, options: RotateOptions, there: Way) -> RemoteBackend:
     """GitLab's side in a container or pod."""
-    if options.secrets_file is not None:
-        raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
-    steps = environment.steps()
-    tool = RemoteTool(target, client=client, bundles=bundles, caller=caller(), report=steps.show)
+    refuse_keys_file(options.secrets_file)
     return RemoteBackend(
-        tool,
-        lambda line: environment.tell(printable(line)),
+        tool_at(environment, there),
         # The way there may have lines of its own, such as that the tool is carried.
         announced=lambda step: environment.announced(step, stays=True),
     )

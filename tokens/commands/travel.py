@@ -15,9 +15,10 @@ from tokens.commands.faults import told_in_document
 from tokens.commands.options.logs import logs_named
 from tokens.commands.whole_file import replace
 from tokens.errors import ExitStatus, UsageError
-from tokens.targets.target import RemoteTarget
 from tokens.targets.there import bundle, remote
+from tokens.targets.there.tool import RemoteTool, Way
 from tokens.terminal import console
+from tokens.terminal.printable import printable
 from tokens.usage.condensed import condensed
 
 CHANGING_TOKENS = ("edit", "extend", "remove", "revoke", "undo", "apply", "withdraw")  # or a stored plan
@@ -26,30 +27,26 @@ CHANGING_THE_JOURNAL = ("journal.install", "journal.uninstall", "journal.prune",
 
 def travel(
     environment: Environment,
-    target: RemoteTarget,
+    way: Way,
     name: str,
     options: Mapping[str, Any],
     *,
     files: Sequence[str],
     logs: Sequence[str],
     into: Path | None,
-    client: tuple[str, ...],
-    bundles: Path | None,
     debug: bool,
     four_eyes: bool = False,
 ) -> Ending:
-    """Run the task `name` where `target` is, on these very streams; it says everything itself.
+    """Run the task `name` where `way` leads, on these very streams; it says everything itself.
 
     Args:
         environment: the streams.
-        target: a container or pod.
+        way: into a container or pod.
         name: such as `analyze` or `journal.install`.
         options: those that differ from their defaults, by parameter.
         files: those of them that name a file right here; its content goes along.
         logs: those of them that name logs right here; what they come to goes along.
         into: a file right here that takes its output if it ends well; None for standard output.
-        client: the words of docker or kubectl.
-        bundles: the folder with the program's bundles, None for the usual one.
         debug: whether the task there shows its log, too.
         four_eyes: whether the configuration here demands that nobody carries out a plan of their own.
 
@@ -79,12 +76,7 @@ def travel(
         shown_by=_shown_by(name, options),
     )
     steps = environment.steps()
-
-    def build() -> bundle.Bundle:
-        steps.show("Packing the tool to carry it there")
-        return bundle.build(bundles)
-
-    place = remote.find_place(target, steps.show, client)
+    place = way.find(steps.show)
     environment.flush()
     kept = io.BytesIO()
     with console.restored() if command.terminal else nullcontext():
@@ -92,13 +84,24 @@ def travel(
             output: BinaryIO | None = kept
             if into is None:
                 output = None if environment.stdout is None else environment.stdout.buffer
-            status = remote.run(place, command, bundle.available(bundles), build, steps.show, output)
+            found = bundle.available(way.bundles)
+            status = remote.run(place, command, found, lambda: way.pack(steps.show), steps.show, output)
         except remote.SessionLost as error:
             told_in_document(error)  # what has come of it by then
             raise
     if into is not None and status == ExitStatus.DONE:
         replace(into, kept.getvalue())
     return Ending(status)
+
+
+def tool_at(environment: Environment, way: Way) -> RemoteTool:
+    """The tool where `way` leads, to be asked out of sight; what it says to people is said to them here."""
+    return RemoteTool(
+        way,
+        caller=caller(),
+        report=environment.steps().show,
+        tell=lambda line: environment.tell(printable(line)),
+    )
 
 
 def read_here(environment: Environment, option: str, source: str) -> bytes:

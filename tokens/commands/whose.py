@@ -16,11 +16,10 @@ from tokens.gitlab.token_text import LONGEST, kind_of
 from tokens.inventory.whose import Answer, Known
 from tokens.inventory.whose import whose as known_of
 from tokens.secret import Secret, forbid_core_dumps
-from tokens.targets.here.secrets import read_keys_file
+from tokens.targets.here.secrets import read_keys_file, refuse_keys_file
 from tokens.targets.instance import Instance
 from tokens.targets.keys import keys_of
 from tokens.targets.places import Locate
-from tokens.targets.target import RemoteTarget
 from tokens.terminal import console
 from tokens.terminal.printable import printable
 from tokens.terminal.silence import hidden_answer
@@ -29,10 +28,8 @@ from tokens.views.whose import Row
 
 if TYPE_CHECKING:
     from tokens.inventory.scan import Occurrence
+    from tokens.targets.there.tool import Way
     from tokens.usage.files import Log
-
-There = tuple[RemoteTarget, tuple[str, ...], Path | None]
-"""A container or pod, the words of the program that goes into it, and the folder of bundles, None for the usual one."""
 
 AT_ONCE = 1000  # texts that are looked up together
 GUESS = "?"
@@ -102,7 +99,7 @@ def wanted(environment: Environment, scan: str | None, log: Sequence[str] | None
     return Wanted(scan, Path(secrets_file).expanduser() if secrets_file else None, logs)
 
 
-def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There | None, output: str) -> None:
+def whose(environment: Environment, wanted: Wanted, locate: Locate, there: "Way | None", output: str) -> None:
     """Say whose the tokens are whose texts come on standard input, or that are found in files.
 
     Files are read as the account that has called, though this process may become the GitLab user.
@@ -111,8 +108,8 @@ def whose(environment: Environment, wanted: Wanted, locate: Locate, there: There
         TokensError: see `tokens.errors`.
     """
     forbid_core_dumps()
-    if there and wanted.secrets_file is not None:
-        raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
+    if there:
+        refuse_keys_file(wanted.secrets_file)
     with ExitStack() as stack:
         # Root opens them before it becomes the GitLab user.
         logs = _opened(stack, wanted.logs)
@@ -293,12 +290,12 @@ def _ends(piece: bytes) -> bool:
     return piece[-1:] in (b"\n", b"")
 
 
-def _side(environment: Environment, wanted: Wanted, locate: Locate, there: There | None) -> _Side:
+def _side(environment: Environment, wanted: Wanted, locate: Locate, there: "Way | None") -> _Side:
     if there:
         # What leads into containers takes a while to import, as does what reads files and logs.
         from tokens.commands.whose_there import WhoseThere
 
-        elsewhere = WhoseThere(environment, *there)
+        elsewhere = WhoseThere(environment, there)
         return _Side(elsewhere.ask, elsewhere.instance)
     side = _here(wanted, locate)
     forbid_core_dumps()  # to become another user has allowed them again

@@ -3,44 +3,29 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from tokens.call import current
 from tokens.commands.environment import Environment
-from tokens.commands.travel import caller
+from tokens.commands.instance import unasked
+from tokens.commands.travel import tool_at
 from tokens.commands.whose import GUESS
 from tokens.errors import ExitStatus, TokensError
 from tokens.inventory.whose import Answer, Known
 from tokens.secret import Secret
 from tokens.targets.instance import Instance
-from tokens.targets.target import RemoteTarget
 from tokens.targets.there.remote import SessionLost
-from tokens.targets.there.tool import RemoteTool
-from tokens.terminal.printable import printable
+from tokens.targets.there.tool import Way
 from tokens.views import whose as view
 
 PATIENCE = 120.0  # seconds for an answer
 
 
 class WhoseThere:
-    """Asks the tool beside the GitLab that `target` means.
+    """Asks the tool in the container or pod that `way` leads into."""
 
-    Args:
-        environment: the streams.
-        target: a container or pod.
-        client: the words of docker or kubectl.
-        bundles: the folder with the tool's bundles, None for the usual one.
-    """
-
-    def __init__(
-        self, environment: Environment, target: RemoteTarget, client: tuple[str, ...], bundles: Path | None
-    ) -> None:
-        steps = environment.steps()
-        self._environment = environment
-        self._tool = RemoteTool(target, client=client, bundles=bundles, caller=caller(), report=steps.show)
-        self._instance = Instance(target=current().place, place="the GitLab there")
-        self._told: set[str] = set()
+    def __init__(self, environment: Environment, way: Way) -> None:
+        self._tool = tool_at(environment, way)
+        self._instance = unasked()
 
     def instance(self) -> Instance:
         """What the instance is called, once it was asked."""
@@ -61,11 +46,7 @@ class WhoseThere:
             raise SessionLost(f"The tool in {self._tool.shown} did not do its work: {said.reason}.") from None
         if said.status != ExitStatus.DONE:
             raise _fault(document, said.status)
-        # What it tells people, once: each run there says it again. Some of it is in the document, and comes from that.
-        for line in said.err.splitlines():
-            if line not in self._told and line.removeprefix("NOTE: ") not in document["notes"]:
-                self._told.add(line)
-                self._environment.tell(printable(line))
+        self._tool.tell(said, known=document["notes"])
         facts = document["instance"]
         self._instance = replace(self._instance, url=facts["url"], release=facts["release"])
         return _known(document, len(texts))

@@ -40,28 +40,24 @@ class RemoteBackend:
     """The backend beside the GitLab that `tool` runs at.
 
     Args:
-        tool: the way there.
-        tell: says to people what the tool there says on standard error.
+        tool: the one that is asked.
         announced: names what may take long while it lasts.
     """
 
     def __init__(
         self,
         tool: RemoteTool,
-        tell: Callable[[str], None],
         announced: Callable[[str], AbstractContextManager[None]] = quietly,
     ) -> None:
         self.interval = INTERVAL
         self.stop_requested: Callable[[], bool] = lambda: False  # nothing there can be hurried
         self._tool = tool
-        self._tell = tell
         self._announced = announced
         self._caller = secrets.token_hex(16)
         self._begun: Begun | None = None
         self._lock = threading.RLock()
         self._is_cut = False
         self._attempts = 0  # to take over
-        self._told: set[str] = set()
 
     def survey(self, question: Question) -> Survey:
         with self._announced(PLANNING if question.chosen else FINDING):
@@ -173,9 +169,5 @@ class RemoteBackend:
             if said.status == ExitStatus.USAGE and AGENT in said.err:
                 raise self._other_version("(unknown)") from None
             raise SessionLost(f"The tool in {self._tool.shown} did not do its work: {said.reason}.") from None
-        # What it tells people, once: each run there says it anew.
-        for line in said.err.splitlines():
-            if line not in self._told:
-                self._told.add(line)
-                self._tell(line)
+        self._tool.tell(said)
         return document if isinstance(document, dict) else {}

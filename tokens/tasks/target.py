@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tokens.address import Address
     from tokens.targets.here.site import Site
     from tokens.targets.known import Configured
+    from tokens.targets.there.tool import Way
 
 VARIABLE = "INVOKE_TOKENS_TARGET"
 
@@ -88,13 +89,15 @@ class TargetOption:
         return text not in names and isinstance(found, DatabaseTarget) and found.has_password
 
 
-def there(option: TargetOption, environment: Environment) -> tuple[RemoteTarget, tuple[str, ...], Path | None] | None:
-    """The container or pod that is meant, with what it takes to go there; None for right here.
+def there(option: TargetOption, environment: Environment) -> "Way | None":
+    """The way into the container or pod that is meant; None for right here."""
+    return None if option.remote is None else _way(option, environment, option.remote)
 
-    That is the words of the program that goes into it, and the folder of bundles, None for the usual one.
-    """
-    found = option.remote
-    return None if found is None else (found, client(option, found), bundle_folder(option, environment))
+
+def _way(option: TargetOption, environment: Environment, target: RemoteTarget) -> "Way":
+    from tokens.targets.there.tool import Way
+
+    return Way(target, client(option, target), bundle_folder(option, environment))
 
 
 def locator(option: TargetOption, environment: Environment) -> "Callable[[], Site]":
@@ -178,14 +181,12 @@ def run_there(
 
     return travel(
         environment,
-        target,
+        _way(option, environment, target),
         name,
         options,
         files=files,
         logs=logs,
         into=None if into is None else Path(into),
-        client=client(option, target),
-        bundles=bundle_folder(option, environment),
         debug=logging.getLogger().isEnabledFor(logging.DEBUG),
         four_eyes=option.configuration.four_eyes,
     )

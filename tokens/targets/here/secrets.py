@@ -77,6 +77,12 @@ def read_keys_file(path: Path) -> Keys:
     raise fault(f"The file of --secrets-file cannot be read: {text.reason}.")
 
 
+def refuse_keys_file(path: Path | None) -> None:
+    """Refuse a copy of the secrets for a GitLab in a container or pod. Raises UsageError."""
+    if path is not None:
+        raise UsageError("GitLab's secrets are read where it is, and stay there: leave --secrets-file out.")
+
+
 def _places(installation: Installation) -> tuple[Path, ...]:
     rendered = installation.rails / SECRETS_YML
     if installation.kind not in (Kind.OMNIBUS, Kind.DOCKER):

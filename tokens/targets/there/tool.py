@@ -1,6 +1,7 @@
 """The tool in a container or pod, asked out of sight."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokens.secret import Secret
@@ -10,25 +11,46 @@ from tokens.targets.there.client import Place, SecretAnswer
 from tokens.targets.there.remote import RemoteCommand, Report
 
 
+@dataclass(frozen=True)
+class Way:
+    """The way into a container or pod.
+
+    Attributes:
+        target: a container or pod.
+        client: the words of docker or kubectl.
+        bundles: the folder with the tool's bundles, None for the usual one.
+    """
+
+    target: RemoteTarget
+    client: tuple[str, ...]
+    bundles: Path | None
+
+    def find(self, report: Report) -> Place:
+        """The running container or pod. Raises as `tokens.targets.there.remote.find_place`."""
+        return remote.find_place(self.target, report, self.client)
+
+    def pack(self, report: Report) -> bundle.Bundle:
+        """Build the bundle that is carried there."""
+        report("Packing the tool to carry it there")
+        return bundle.build(self.bundles)
+
+
 class RemoteTool:
     """The tool beside the GitLab that a target means; it is carried there if need be.
 
     Args:
-        target: a container or pod.
-        client: the words of docker or kubectl.
-        bundles: the folder with the tool's bundles, None for the usual one.
+        way: into the container or pod.
         caller: who asks, such as `alice@laptop`: a claim for the record that changes keep.
         report: gets a line on what takes time.
+        tell: says to people what the tool there says to them.
     """
 
-    def __init__(
-        self, target: RemoteTarget, *, client: tuple[str, ...], bundles: Path | None, caller: str, report: Report
-    ) -> None:
-        self._target = target
-        self._client = client
-        self._bundles = bundles
+    def __init__(self, way: Way, *, caller: str, report: Report, tell: Callable[[str], None]) -> None:
+        self._way = way
         self._caller = caller
         self._report = report
+        self._tell = tell
+        self._told: set[str] = set()
         self._place: Place | None = None
 
     @property
@@ -51,15 +73,22 @@ class RemoteTool:
             SessionLost, ClientError, UsageError: see `tokens.targets.there.remote`.
         """
         if self._place is None:
-            self._place = remote.find_place(self._target, self._report, self._client)
+            self._place = self._way.find(self._report)
         command = RemoteCommand(tuple(words), caller=self._caller, terminal=False, shown_by=shown_by)
-        found = bundle.available(self._bundles)
-        return remote.consult(self._place, command, feed, patience, found, self._build, self._report)
+        found = bundle.available(self._way.bundles)
+        report = self._report
+        return remote.consult(self._place, command, feed, patience, found, lambda: self._way.pack(report), report)
+
+    def tell(self, answer: SecretAnswer, known: Container[str] = ()) -> None:
+        """Say to people what an answer has on standard error, each line once: each run there says it again.
+
+        Notes that are `known` are left out.
+        """
+        for line in answer.err.splitlines():
+            if line not in self._told and line.removeprefix("NOTE: ") not in known:
+                self._told.add(line)
+                self._tell(line)
 
     def forget(self) -> None:
         """Look for the container or pod again before the next question: it may be another one by then."""
         self._place = None
-
-    def _build(self) -> bundle.Bundle:
-        self._report("Packing the tool to carry it there")
-        return bundle.build(self._bundles)
