@@ -188,12 +188,12 @@ class _Answers:
         from tokens.usage.reading import read_usage
         from tokens.usage.tally import TokenUse
         from tokens.views.logged import faults
-        from tokens.views.used import NOT_IN_IT, reach
+        from tokens.views.used import NOT_IN_IT, extent
 
         ids = {token for token in map(_access_token, rows) if token is not None}
         with self._environment.announced("Reading the log"):
             usage = read_usage(logs, only=ids)
-        self._note([*faults(usage), reach(usage), NOT_IN_IT])
+        self._note([*faults(usage), extent(usage), NOT_IN_IT])
         for row in rows:
             token = _access_token(row)
             yield row if token is None else replace(row, use=usage.by_token.get(token, TokenUse(token)))

@@ -16,12 +16,11 @@ from tokens.terminal.printable import printable
 from tokens.usage.reading import Usage
 from tokens.usage.tally import Burst, Count, TokenUse
 from tokens.views import document
+from tokens.views.use_of_token import PARTS, parts, parts_as_dict, reasons
 
 DETAILED = 3  # tokens of which everything is shown
 MARGIN = 13  # characters before what is said of it
-MOST_OF_EACH = 5  # routes, addresses and so on of one of them
 MOST_ADDRESSES = 5  # that are named because GitLab turns them away
-PARTS = ("routes", "projects", "addresses", "agents")
 ROWS = {"address": "addresses", "route": "routes", "day": "days"}
 GONE = "deleted"
 """The state of a token that is in the log and no more in the database."""
@@ -90,7 +89,7 @@ class Row:
 def screen(found: Used, first: int | None, width: int | None) -> Iterator[str]:
     """How far the log reaches, the numbers, and a table not wider than `width`; of few tokens everything."""
     usage = found.usage
-    yield laid_out(reach(usage), width)
+    yield laid_out(extent(usage), width)
     yield laid_out(_summary(found), width)
     if found.by != "token":
         rows = rows_by(found)[:first]
@@ -219,7 +218,7 @@ def as_csv(found: Used, first: int | None) -> Iterator[str]:
         yield comma_separated.line(_flat(found, TokenUse(0)))
 
 
-def reach(usage: Usage) -> str:
+def extent(usage: Usage) -> str:
     """From when to when the log has lines."""
     if not usage.since:
         return "The log has no line with a time." if usage.lines else "The log is empty, or has nothing new."
@@ -289,19 +288,14 @@ def _details(found: Used, use: TokenUse) -> Iterator[tuple[str, str]]:
     if use.calls:
         yield "calls", f"{use.calls:,}, {_rate(use.calls_a_day(days))} a day, last {_minute(use.last_call)}"
     if use.refused:
-        reasons = ", ".join(f"{printable(reason)} {number:,}" for reason, number in use.reasons.items())
-        yield "refused", f"{use.refused:,}, last {_minute(use.last_refused)}: {reasons or 'no reason in the log'}"
+        why = reasons(use) or "no reason in the log"
+        yield "refused", f"{use.refused:,}, last {_minute(use.last_refused)}: {why}"
     if use.scopes:
         missing = ", ".join(f"{printable(scopes)} ({number:,})" for scopes, number in use.scopes.items())
         yield "needed", missing
     yield "first", f"{_minute(use.first)}, on {counted(len(use.days), 'day')}"
-    for part in PARTS:
-        counts: Mapping[str, Count] = getattr(use, part)
-        if counts:
-            shown = [f"{printable(name)} ({sum(count):,})" for name, count in list(counts.items())[:MOST_OF_EACH]]
-            if len(counts) > MOST_OF_EACH:
-                shown.append(f"{len(counts) - MOST_OF_EACH:,} more")
-            yield part, "; ".join(shown)
+    for part, shown in parts(use):
+        yield part, "; ".join(shown)
 
 
 def _turned_away(found: Used) -> Iterator[str]:
@@ -359,7 +353,7 @@ def _document(found: Used, use: TokenUse) -> dict[str, Any]:
         **_identity(found, use),
         **_numbers(found, use),
         "days": [{"day": day, "calls": count.calls, "refused": count.refused} for day, count in use.days.items()],
-        **{part: _listed(part, getattr(use, part)) for part in PARTS},
+        **parts_as_dict(use),
         "reasons": dict(use.reasons),
         "missing_scopes": dict(use.scopes),
         "statuses": {str(status): number for status, number in use.statuses.items()},
@@ -370,11 +364,6 @@ def _document(found: Used, use: TokenUse) -> dict[str, Any]:
             for one in _over(found, address)
         ],
     }
-
-
-def _listed(part: str, counts: Mapping[str, Count]) -> list[dict[str, Any]]:
-    name = "address" if part == "addresses" else part.removesuffix("s")
-    return [{name: key, "calls": count.calls, "refused": count.refused} for key, count in counts.items()]
 
 
 def _flat(found: Used, use: TokenUse) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from tokens.terminal import comma_separated
 from tokens.terminal.printable import printable
 from tokens.views import document
 from tokens.views.times import near, to_the_minute
+from tokens.views.use_of_token import parts, parts_as_dict, reasons
 
 if TYPE_CHECKING:
-    from tokens.usage.tally import Count, TokenUse
+    from tokens.usage.tally import TokenUse
 
 KINDS = {
     "personal": "personal access token",
@@ -32,10 +33,6 @@ KINDS = {
 BOTS = ("project", "group")
 WITHOUT_USE = ("deploy-token", "trigger")
 FACTS = (*COLUMNS, "replaced_by")
-PARTS = {"routes": "route", "projects": "project", "addresses": "address", "agents": "agent"}
-"""What a log says of a token, and one of each."""
-
-MOST_OF_EACH = 5  # routes, projects, addresses and programs of a token, in a line
 
 
 @dataclass(frozen=True)
@@ -87,13 +84,9 @@ def _use(use: "TokenUse") -> dict[str, Any]:
         "refused": use.refused,
         "first": use.first or None,
         "last": use.last or None,
-        **{part: _listed(one, dict(getattr(use, part))) for part, one in PARTS.items()},
+        **parts_as_dict(use),
         "reasons": dict(use.reasons),
     }
-
-
-def _listed(one: str, counts: "Mapping[str, Count]") -> list[dict[str, Any]]:
-    return [{one: name, "calls": count.calls, "refused": count.refused} for name, count in counts.items()]
 
 
 def _last(moment: str) -> str:
@@ -104,14 +97,10 @@ def _did(use: "TokenUse") -> Iterator[str]:
     """What a log says, each part with what was most."""
     yield f"by the log {counted(use.calls, 'call')}" + _last(use.last_call)
     if use.refused:
-        reasons = ", ".join(f"{reason} {number:,}" for reason, number in use.reasons.items())
-        yield f"{use.refused:,} refused{f' ({reasons})' if reasons else ''}" + _last(use.last_refused)
-    for part in PARTS:
-        counts: Mapping[str, Count] = dict(getattr(use, part))
-        shown = [f"{name} ({sum(count):,})" for name, count in list(counts.items())[:MOST_OF_EACH]]
-        more = [f"{len(counts) - MOST_OF_EACH:,} more"] if len(counts) > MOST_OF_EACH else []
-        if shown:
-            yield f"{part} {', '.join(shown + more)}"
+        why = reasons(use)
+        yield f"{use.refused:,} refused{f' ({why})' if why else ''}" + _last(use.last_refused)
+    for part, shown in parts(use):
+        yield f"{part} {', '.join(shown)}"
 
 
 def _known(row: Row) -> dict[str, Any]:
