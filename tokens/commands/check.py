@@ -139,7 +139,7 @@ def check(
         output,
         text=lambda: view.lines(found),
         json=lambda: view.as_json(found, described(site), each=most_of_each is not None),
-        others={"nagios": lambda: view.nagios(found)},
+        nagios=lambda: view.nagios(found),
     )
     tell_of_others(environment, output, found.others)
     if output == "nagios":

@@ -69,7 +69,7 @@ def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending
     site = locate()
     if wanted.file is None:
         with _lines(site, wanted.since) as lines:
-            show(environment, "ndjson", text=lambda: lines, json=lambda: lines, others={"ndjson": lambda: lines})
+            show(environment, "ndjson", ndjson=lambda: lines)
         return DONE
     check = wanted.file.with_name(f"{wanted.file.name}.check.py")
     with environment.announced("Reading the journal"), _lines(site, wanted.since) as lines:

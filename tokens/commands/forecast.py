@@ -72,7 +72,7 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
             ending, notes = events(site.address, selection, window.days, ci=site.ci, revoked=revoked)
         environment.note(notes)
         lines = functools.partial(calendar.lines, ending, site.instance, selection, datetime.now(UTC))
-        show(environment, output, text=lines, json=lines, others={"ics": lines})
+        show(environment, output, ics=lines)
         return
     on_terminal = console.is_terminal(environment.stdout)
     counts_others = output == "json" or (output == "text" and on_terminal)
@@ -95,6 +95,6 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, selection),
         json=lambda: view.as_json(found, buckets, described(site), selection),
         csv=lambda: view.as_csv(buckets, found.kinds),
-        others={"html": page},
+        html=page,
     )
     tell_of_others(environment, output, found.others)

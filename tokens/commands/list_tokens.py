@@ -132,7 +132,8 @@ def list_tokens(
             ),
             json=lambda: view.as_json(found, instance, selection),
             csv=lambda: view.as_csv(found),
-            others={"ndjson": lambda: view.as_ndjson(found), "ids": lambda: view.as_ids(found)},
+            ndjson=lambda: view.as_ndjson(found),
+            ids=lambda: view.as_ids(found),
         )
         if output == "text":
             environment.flush()

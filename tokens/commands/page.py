@@ -71,7 +71,7 @@ def report(
         team=", ".join(selection.groups) if contents.only else None,
     )
     if file is None:
-        show(environment, "html", text=lambda: page, json=lambda: page, others={"html": lambda: page})
+        show(environment, "html", html=lambda: page)
         return
     replace(Path(file), page.encode(), FOR_ITS_OWNER)
     environment.print_prose(f"Written to {file}: open it in a browser.")

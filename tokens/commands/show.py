@@ -12,16 +12,7 @@ Lines = Callable[[], str | Iterable[str]]
 """Makes a form when it is wanted: lines as they come, or one text of them without the last newline."""
 
 
-def show(
-    environment: Environment,
-    output: str,
-    *,
-    text: Lines,
-    json: Lines,
-    csv: Lines | None = None,
-    others: Mapping[str, Lines] | None = None,
-    at_once: bool = False,
-) -> None:
+def show(environment: Environment, output: str, *, at_once: bool = False, **forms: Lines) -> None:
     """Print one form of what was found, as `--output` names it; the others are not made.
 
     CSV, calendars and HTML are UTF-8 whatever the locale is. With `at_once` each line is written when it is there, for
@@ -30,7 +21,7 @@ def show(
     Raises:
         TokensError: reading on has failed in the middle; it is noted on it that a part has been printed.
     """
-    lines = {"text": text, "json": json, "csv": csv or text, **(others or {})}[output]()
+    lines = forms[output]()
     if output in ("csv", "ics", "html"):
         environment.take_utf8()
     printed = False

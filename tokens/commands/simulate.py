@@ -143,7 +143,7 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
             ),
             json=lambda: view.as_json(found, instance, asked.selection),
             csv=lambda: view.as_csv(found, asked.by, asked.rows),
-            others={"ics": ics},
+            ics=ics,
         )
 
 

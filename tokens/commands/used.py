@@ -145,7 +145,7 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
         text=lambda: view.screen(found, first, shutil.get_terminal_size().columns if on_terminal else None),
         json=lambda: view.as_json(found, instance, selection, first),
         csv=lambda: view.as_csv(found, first),
-        others={"ndjson": lambda: view.as_ndjson(found, first)},
+        ndjson=lambda: view.as_ndjson(found, first),
     )
     if output == "text":
         environment.flush()
