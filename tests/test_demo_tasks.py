@@ -126,4 +126,4 @@ def test_a_date_that_is_none_or_not_to_come_is_refused(given: str, capfd: pytest
 
 
 def test_the_help_says_how_large_the_demo_is() -> None:
-    assert f"Default: {demo.TOKENS}; as documented by GitLab: {demo.FULL_SIZE}." in TOKENS_OF_DEMO.options[0].help
+    assert f"Default: {demo.TOKENS}; as documented by GitLab: 1565353." in TOKENS_OF_DEMO.options[0].help

@@ -97,14 +97,6 @@ def test_a_narrow_terminal_has_no_bar_and_no_line_that_wraps(terminal: Terminal,
     assert_shows(terminal, "500 of 2,000 tokens")
 
 
-def test_what_was_done_before_counts_for_no_rate() -> None:
-    clock, stream = Clock(), io.StringIO()
-    progress = ProgressBar(stream, 2000, "tokens", done=1000, now=clock)
-    clock.pass_by(10)
-    progress.update(1050)
-    assert stream.getvalue() == "1,050 of 2,000 tokens (52 %), 5.0/s, 3 min 10 s left\n"
-
-
 def test_the_rate_forgets_a_long_wait_within_a_minute() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = ProgressBar(stream, 100_000, "tokens", now=clock)

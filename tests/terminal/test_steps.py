@@ -35,13 +35,14 @@ def test_what_takes_long_is_announced_and_forgotten_by_a_terminal(
 ) -> None:
     pipe = io.StringIO()
     monkeypatch.setattr("sys.stderr", pipe)
-    with announced("Making the plan", sys.stderr, patience=0):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+    with announced("Making the plan", sys.stderr):
         while not pipe.getvalue():
             pass
     assert pipe.getvalue() == "Making the plan...\n"
     monkeypatch.setattr("sys.stderr", terminal.stream)
     print("Before", file=terminal.stream)
-    with announced("Making the plan", sys.stderr, patience=0):
+    with announced("Making the plan", sys.stderr):
         while terminal.lines() != ["Before", "Making the plan..."]:
             pass
     assert terminal.lines() == ["Before"]
@@ -60,9 +61,11 @@ def test_the_environment_says_what_takes_long(monkeypatch: pytest.MonkeyPatch, s
 def test_what_is_over_soon_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = io.StringIO()
     monkeypatch.setattr("sys.stderr", pipe)
-    with pytest.raises(ZeroDivisionError), announced("Making the plan", sys.stderr, patience=60):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "60")
+    with pytest.raises(ZeroDivisionError), announced("Making the plan", sys.stderr):
         raise ZeroDivisionError
     monkeypatch.setattr("sys.stderr", None)
-    with announced("Making the plan", sys.stderr, patience=0):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+    with announced("Making the plan", sys.stderr):
         pass
     assert pipe.getvalue() == ""

@@ -1,7 +1,7 @@
 """What a command speaks through: the process's streams, or those that a test hands in."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +29,13 @@ def for_people(text: str, stream: TextIO | None, hanging: int = 0) -> str:
 class Environment:
     """Three streams, each None where the caller has closed it, and whether a person is at the other end.
 
-    `ask` makes the questions to that person; by default they are asked on the terminal that the streams are. `syslog`
-    is the socket that gets a line for each run, None for none, and `syslog_names` whether with names of tokens.
+    `syslog` is the socket that gets a line for each run, None for none, and `syslog_names` whether with names of
+    tokens.
     """
 
     stdin: TextIO | None
     stdout: TextIO | None
     stderr: TextIO | None
-    ask: Callable[[], Questions] | None = None
     syslog: Path | None = None
     syslog_names: bool = False
 
@@ -87,8 +86,6 @@ class Environment:
 
     def prompts(self) -> Questions:
         """Questions to the person at the terminal."""
-        if self.ask:
-            return self.ask()
         from tokens.terminal.prompts import Prompts  # takes a tenth of a second, which only a question is worth
 
         return Prompts(colour=console.has_colour(self.stdout))

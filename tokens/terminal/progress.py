@@ -26,9 +26,9 @@ class ProgressBar:
     """
 
     def __init__(
-        self, stream: TextIO | None, total: int, unit: str, *, done: int = 0, now: Callable[[], float] = time.monotonic
+        self, stream: TextIO | None, total: int, unit: str, *, now: Callable[[], float] = time.monotonic
     ) -> None:
-        """`total` is in `unit`s, a plural noun; `done` of them were done before this piece of work."""
+        """`total` is in `unit`s, a plural noun."""
         self._stream = stream  # None where the caller has closed it
         self._now = now
         self._started = now()
@@ -36,13 +36,13 @@ class ProgressBar:
         self._text = ""
         self._total = total
         self._unit = unit
-        self._done = done
-        self._recent = deque([(self._started, done)])
+        self._done = 0
+        self._recent = deque([(self._started, 0)])
         self._next_line = self._started + console.patience()
         self._cause = ""
 
     def update(self, done: int) -> None:
-        """Show that `done` of the total are done, those done before included."""
+        """Show that `done` of the total are done."""
         self._done = done
         self._cause = ""
         now = self._note()

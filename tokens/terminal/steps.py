@@ -12,15 +12,12 @@ ERASE = "\r\x1b[K"
 
 
 @contextmanager
-def announced(
-    step: str, stream: TextIO | None, patience: float | None = None, *, stays: bool = False
-) -> Iterator[None]:
-    """Name on `stream` what takes longer than `patience` seconds; a terminal forgets it at the end.
+def announced(step: str, stream: TextIO | None, *, stays: bool = False) -> Iterator[None]:
+    """Name on `stream` what takes longer than `console.patience()` seconds; a terminal forgets it at the end.
 
-    Without `patience` it is `console.patience()`. Nothing else may be written to the terminal in that time, unless it
-    `stays` there, as a line of its own.
+    Nothing else may be written to the terminal in that time, unless it `stays` there, as a line of its own.
     """
-    seconds = console.patience() if patience is None else patience
+    seconds = console.patience()
     ended = threading.Event()
     erased = console.is_terminal(stream) and not stays
     shown = False

@@ -61,7 +61,6 @@ SECTIONS = {
     "bots": "Bots",
     "others": "Other credentials",
 }
-OF_ALL = ("policy", "calendar", "others")  # sections of a page that is about no access token
 EVERY_KIND: tuple[Kind | OtherKind, ...] = (*Kind, *OtherKind)
 OWNER_KINDS = {"User": "account", "Project": "project", "Namespace": "group"}
 
@@ -105,7 +104,6 @@ def report_page(
     *,
     emails: bool = False,
     team: str | None = None,
-    moment: datetime | None = None,
 ) -> str:
     """The page about a whole instance, or about a selection of its tokens.
 
@@ -115,14 +113,13 @@ def report_page(
         selection: which of them.
         emails: whether addresses are shown; else they are left out of names, too.
         team: the group that the page is for alone.
-        moment: when it was read, in UTC; default: now.
     """
     months = list(calendar(report.forecast))
     return (
         _environment(emails=emails)
         .get_template("report.html")
         .render(
-            **_frame(instance, selection, moment),
+            **_frame(instance, selection),
             title=f"Access tokens of {team or instance.name or 'this GitLab'}",
             rows="; ".join(_rows(report, about_tokens=bool(selection.kinds))),
             report=report,
@@ -154,7 +151,6 @@ def forecast_page(
     selection: Selection,
     *,
     largest: bool,
-    moment: datetime | None = None,
 ) -> str:
     """A forecast as a page: the days as a calendar, and the buckets as bars, or the fullest days where `largest`."""
     months = list(calendar(forecast))
@@ -162,7 +158,7 @@ def forecast_page(
         _environment(emails=False)
         .get_template("forecast.html")
         .render(
-            **_frame(instance, selection, moment),
+            **_frame(instance, selection),
             title=f"Tokens that expire on {instance.name or 'this GitLab'}",
             rows=counted(min(len(buckets), MOST_BUCKETS), "row") + f" of {len(buckets):,}",
             forecast=forecast,
@@ -259,13 +255,13 @@ def _rows(report: Report, *, about_tokens: bool) -> Iterator[str]:
     return (f"{name} {shown:,} of {total:,}" for name, (shown, total) in counts.items())
 
 
-def _frame(instance: Instance, selection: Selection, moment: datetime | None) -> dict[str, Any]:
+def _frame(instance: Instance, selection: Selection) -> dict[str, Any]:
     """What every page has around it."""
     style, script = (_source(name) for name in ("style.css", "sort.js"))
     return {
         "instance": str(instance),
         "selection": str(selection) or "everything",
-        "moment": f"{moment or datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "moment": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "version": __version__,
         "style": Markup(style),  # noqa: S704 - ours
         "style_hash": _hash(style),

@@ -33,8 +33,7 @@ OWNER = "gitlab"
 """GitLab's own names. As in a real instance the owner, as which everything connects, is no superuser."""
 
 TOKENS = 15_653
-FULL_SIZE = 1_565_353
-"""Tokens that expire on one date: a hundredth by default, and as many as in the documentation."""
+"""Tokens that expire on one date by default: a hundredth of those in GitLab's documentation."""
 
 EXPIRES_AT = date(2024, 6, 15)
 """The documented date: what GitLab 16.0 gave to tokens without an expiration date on the documentation's instance."""
