@@ -1,7 +1,6 @@
 """`forecast`: how many tokens expire in the next days, weeks or months."""
 
 import functools
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -81,7 +80,7 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
             site.address, selection, window.days, ci=site.ci, counts_others=counts_others, revoked=revoked
         )
     environment.note(found.notes)
-    width = shutil.get_terminal_size().columns if on_terminal else WIDTH
+    width = console.columns(environment.stdout) or WIDTH
     buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
 
     def page() -> str:

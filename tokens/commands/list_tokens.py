@@ -1,6 +1,5 @@
 """`list`: which tokens expire when, whose they are, and what is the matter with them."""
 
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -103,7 +102,7 @@ def list_tokens(
     first = layout.first
     if first is None and on_terminal and not layout.all:
         first = FIRST_ON_A_TERMINAL
-    width = shutil.get_terminal_size().columns if on_terminal else None
+    width = console.columns(environment.stdout) if on_terminal else None
     wanted = Layout(_columns(layout, output, width, has_log=usage is not None), layout.sort, layout.descending, first)
     instance = described(site) if output == "json" else site.instance  # before the tokens' own transaction begins
     with ExitStack() as stack:

@@ -1,7 +1,5 @@
 """`simulate`: what GitLab's nightly work will do to tokens, and what a decision would change about that."""
 
-import functools
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -122,7 +120,6 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
     """
     site = locate()
     instance = described(site) if output == "json" else site.instance  # before the transaction begins
-    on_terminal = output == "text" and console.is_terminal(environment.stdout)
     uses = None if asked.logs is None else _uses(environment, asked.logs)
     with ExitStack() as stack:
         with environment.announced("Going through the nights"):
@@ -138,9 +135,7 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
         show(
             environment,
             output,
-            text=functools.partial(
-                view.screen, found, asked.by, asked.first, shutil.get_terminal_size().columns if on_terminal else None
-            ),
+            text=lambda: view.screen(found, asked.by, asked.first, console.columns(environment.stdout)),
             json=lambda: view.as_json(found, instance, asked.selection),
             csv=lambda: view.as_csv(found, asked.by, asked.rows),
             ics=ics,

@@ -1,7 +1,6 @@
 """`used`: what uses these tokens, from where, and which dead ones are still being tried."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -142,7 +141,7 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
     show(
         environment,
         output,
-        text=lambda: view.screen(found, first, shutil.get_terminal_size().columns if on_terminal else None),
+        text=lambda: view.screen(found, first, console.columns(environment.stdout)),
         json=lambda: view.as_json(found, instance, selection, first),
         csv=lambda: view.as_csv(found, first),
         ndjson=lambda: view.as_ndjson(found, first),

@@ -27,9 +27,12 @@ def has_colour(stream: TextIO | None) -> bool:
 
 
 def columns(stream: TextIO | None) -> int | None:
-    """How many columns the terminal has that `stream` is; None where it is none."""
+    """How many columns the terminal has that `stream` is, those of COLUMNS if it says any; None where it is none."""
     if stream is None or not is_terminal(stream):
         return None
+    with suppress(ValueError):
+        if (said := int(os.environ.get("COLUMNS", ""))) > 0:
+            return said
     with suppress(OSError, ValueError):
         return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
     return USUAL_COLUMNS
