@@ -1,5 +1,7 @@
 """Numbers of things as people read them."""
 
+from collections.abc import Sequence
+
 
 def counted(number: int, one: str, several: str = "") -> str:
     """A number, grouped, and what it counts; `several` is the plural that is not `one` with an s at its end.
@@ -10,6 +12,17 @@ def counted(number: int, one: str, several: str = "") -> str:
     ('1 bot loses', '2 bots lose')
     """
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def first_few(words: Sequence[object], most: int, number: int | None = None) -> str:
+    """At most `most` of some words, and how many more there are; `number` of them where `words` are not all.
+
+    >>> first_few([3, 4, 5], 2), first_few(["a"], 2), first_few(["a"], 2, 1001)
+    ('3, 4 and 1 more', 'a', 'a and 1,000 more')
+    """
+    shown = words[:most]
+    more = (len(words) if number is None else number) - len(shown)
+    return f"{', '.join(map(str, shown))}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def them(number: int) -> str:

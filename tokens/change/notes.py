@@ -6,7 +6,7 @@ from enum import Enum
 
 from tokens.change.change import Move
 from tokens.change.facts import Facts
-from tokens.counts import counted, them
+from tokens.counts import counted, first_few, them
 from tokens.errors import Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, what_it_does
@@ -344,5 +344,4 @@ def _aside(option: str, shown: bool) -> str:
 
 def first_of(ids: Sequence[int], tokens: int | None = None) -> str:
     """The first few of ids; `tokens` is how many there are where `ids` are not all of them."""
-    more = (len(ids) if tokens is None else tokens) - IDS_SHOWN
-    return f"{', '.join(map(str, ids[:IDS_SHOWN]))}{f' and {more:,} more' if more > 0 else ''}"
+    return first_few(ids, IDS_SHOWN, tokens)

@@ -44,7 +44,7 @@ def extension(_: Environment, to: str | None, by: str | None, stagger: str | Non
     spread = 1 if stagger is None else days_of("stagger", stagger)
     if by is not None:
         return Change(by=days_of("by", by), days=spread)
-    return Change(ExpirationDate(day_of("to", to or "").toordinal()), days=spread)
+    return Change(ExpirationDate.of(day_of("to", to or "")), days=spread)
 
 
 def treatment(_: Environment, memberships: str, notices: str) -> Options:

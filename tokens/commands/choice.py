@@ -7,6 +7,7 @@ from tokens.call import to_type
 from tokens.change.notes import notes_on_ids
 from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.report import Report
+from tokens.counts import first_few
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.kind import Kind
 from tokens.rotation.backend import Survey
@@ -132,9 +133,4 @@ def _explain_nothing(survey: Survey, options: RotateOptions, report: Report) -> 
 
 
 def _named(candidates: Sequence[Candidate]) -> str:
-    return _listed([f"{one.id} of {one.account}" for one in candidates])
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = f" and {len(words) - MOST_NAMED:,} more" if len(words) > MOST_NAMED else ""
-    return ", ".join(words[:MOST_NAMED]) + more
+    return first_few([f"{one.id} of {one.account}" for one in candidates], MOST_NAMED)

@@ -41,6 +41,11 @@ class ExpirationDate:
     ordinal: float
 
     @classmethod
+    def of(cls, day: date) -> Self:
+        """The date of a calendar's day."""
+        return cls(day.toordinal())
+
+    @classmethod
     def typed(cls, text: str) -> Self:
         """The date that a person wrote as `YYYY-MM-DD`, spaces around it allowed; ValueError for anything else."""
         if not TYPED.fullmatch(text.strip()):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from tokens.counts import counted
+from tokens.counts import counted, first_few
 from tokens.database import Connection
 from tokens.gitlab.kind import TODAY
 from tokens.rotation.new_owner import ACTIVE, Account
@@ -123,10 +123,9 @@ def _on_memberships(connection: Connection, account: Account, people: Sequence[i
         return
     places = found[0].places
     listed = [f"{row.path} ({row.people}: {ROLES.get(row.access_level, row.access_level)})" for row in found]
-    more = f" and {places - len(found):,} more" if places > len(found) else ""
     yield (
         f"{name} is no member, or has a lower role, in {counted(places, 'project or group', 'projects and groups')}: "
-        f"{', '.join(listed)}{more}."
+        f"{first_few(listed, len(listed), places)}."
     )
     made_by = account.by_project or account.top_group
     outside = made_by and [row.path for row in found if not f"{row.path}/".startswith(f"{made_by}/")]
@@ -138,8 +137,7 @@ def _on_memberships(connection: Connection, account: Account, people: Sequence[i
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(sorted(names)[:MOST_NAMED]) + more
+    return first_few(sorted(names), MOST_NAMED)
 
 
 def _are(names: Sequence[str]) -> str:

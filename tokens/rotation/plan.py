@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tokens import database
 from tokens.address import Address
 from tokens.change.plan import read_release
-from tokens.counts import counted
+from tokens.counts import counted, first_few
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import preflight
@@ -264,11 +264,9 @@ def _notes_on_memberships(
             )
         homeless = [row.id for row in connection.rows(WITHOUT_MEMBERSHIP, ids=list(ids))]
         if homeless:
-            named = ", ".join(map(str, homeless[:MOST_NAMED]))
-            more = f" and {len(homeless) - MOST_NAMED:,} more" if len(homeless) > MOST_NAMED else ""
             yield (
                 f"{counted(len(homeless), 'token is of a bot', 'tokens are of bots')} without any membership: GitLab "
-                f"will accept the new token, which reaches nothing (id {named}{more})."
+                f"will accept the new token, which reaches nothing (id {first_few(homeless, MOST_NAMED)})."
             )
     owners = {one.new_owner.id if one.new_owner else one.candidate.user_id for one in rotations}
     kept = connection.row(OF_SERVICE_ACCOUNTS, owners=sorted(owners), end=expires_at and expires_at.literal).members

@@ -8,7 +8,15 @@ from tokens.targets import demo
 from tokens.targets.demo.progress import Report
 from tokens.targets.here import identity, installation
 from tokens.targets.here.site import Site, open_site
-from tokens.targets.target import DatabaseTarget, DemoTarget, HereTarget, OmnibusTarget, SourceTarget, Target
+from tokens.targets.target import (
+    DatabaseTarget,
+    DemoTarget,
+    HereTarget,
+    OmnibusTarget,
+    SourceTarget,
+    Target,
+    absolute_path,
+)
 
 Locate = Callable[[], Site]
 """Finds the site and becomes its user: called once, when all that the caller alone may read is read."""
@@ -37,14 +45,7 @@ def open_place(target: Target, *, root: Path, demo_directory: Path | None, repor
         case OmnibusTarget():
             return open_site(installation.omnibus(root))
         case SourceTarget(directory):
-            return open_site(installation.source(directory and _absolute(directory), root))
+            return open_site(installation.source(directory and absolute_path(directory), root))
         case HereTarget():
             return open_site(installation.detect(root))
     raise UsageError("This task has to be run where GitLab is, not from outside.")
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError:
-        raise UsageError(f"{path} is in the home folder of an account that is not here.") from None

@@ -199,3 +199,15 @@ def _check_names(names: Mapping[str, object]) -> None:
             raise UsageError(f"{shown} has a meaning of its own as a target; choose another name.")
         if not isinstance(value, str) or not value.strip():
             raise UsageError(f"{shown} must be a target in plain words, such as postgresql://….")
+
+
+def absolute_path(path: Path) -> Path:
+    """A path with a home folder's name in its place, from the root on.
+
+    Raises:
+        UsageError: it is in the home folder of an account that is not here.
+    """
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(f"{path} is in the home folder of an account that is not here.") from None

@@ -24,6 +24,7 @@ from tokens.targets.target import (
     KubernetesTarget,
     RemoteTarget,
     Target,
+    absolute_path,
     parse_target,
 )
 from tokens.tasks.configuration import Configuration, file_with_nothing, read_configuration, refuse_others, source_of
@@ -322,7 +323,7 @@ def bundle_folder(
     if not directory:
         refuse_others(option.context, "bundle")
     named = directory or option.configuration.bundle_directory
-    return _absolute(Path(named)) if named else None
+    return absolute_path(Path(named)) if named else None
 
 
 def demo_directory(
@@ -354,10 +355,3 @@ def _refuse_empty(context: invoke.Context, text: str) -> None:
         raise UsageError(
             f"tokens.target in {path} is set to nothing: give it a target, or take it out for the GitLab right here."
         )
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError:
-        raise UsageError(f"{path} is in the home folder of an account that is not here.") from None

@@ -13,7 +13,7 @@ from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
 from tokens.terminal.paragraphs import laid_out
 from tokens.views import document, others
-from tokens.views.times import near
+from tokens.views.times import near, with_weekday
 
 LETTERS = {
     Kind.PERSONAL: "p",
@@ -48,7 +48,8 @@ def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> 
     if step is Step.DAY:
         when, days = _days(buckets)
     else:
-        when, days = f"{'From':<16}  {'To':<16}", [f"{_day(one.first)}  {_day(one.last)}" for one in buckets]
+        when = f"{'From':<16}  {'To':<16}"
+        days = [f"{with_weekday(one.first)}  {with_weekday(one.last)}" for one in buckets]
     room = max(width - len(when) - len(NUMBERS) - 4, 10)
     yield f"{when}  {NUMBERS}"
     for label, bucket in zip(days, buckets, strict=True):
@@ -111,13 +112,9 @@ def as_csv(buckets: Iterable[Bucket], named: Sequence[OtherKind] = ()) -> Iterat
 
 def _days(buckets: Sequence[Bucket]) -> tuple[str, list[str]]:
     """The heading of the column of days and its lines, all as wide as the widest: a far day has a longer number."""
-    labels = [near(_expiration(bucket.first)) for bucket in buckets]
+    labels = [near(ExpirationDate.of(bucket.first)) for bucket in buckets]
     width = max([LABEL, *map(len, labels)])
     return f"{'Day':<{width}}", [f"{label:<{width}}" for label in labels]
-
-
-def _day(day: date) -> str:
-    return f"{day:%Y-%m-%d (%a)}"
 
 
 def _bar(bucket: Bucket, most: int, room: int) -> str:
@@ -141,7 +138,7 @@ def _cliffs(forecast: Forecast, selection: Selection) -> Iterator[str]:
         share = day.tokens * 100 // forecast.tokens
         yield ""
         what = "credentials" if forecast.kinds else "tokens"
-        yield f"{near(_expiration(day.day))} has {share} % of all: {day.tokens:,} {what}."
+        yield f"{near(ExpirationDate.of(day.day))} has {share} % of all: {day.tokens:,} {what}."
         if not any(day.by_kind.get(kind) for kind in Kind):
             continue  # no task changes other kinds
         to = _later(day.day, forecast.maximum)
@@ -185,7 +182,3 @@ def _later(day: date, maximum: date | None) -> date | None:
     if maximum is not None:
         wanted = min(wanted, maximum - timedelta(STAGGER))
     return wanted if wanted > day else None
-
-
-def _expiration(day: date) -> ExpirationDate:
-    return ExpirationDate(day.toordinal())

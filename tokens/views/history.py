@@ -26,7 +26,7 @@ from tokens.views.history_columns import (
     outcome_in_words,
 )
 from tokens.views.run_in_words import change_in_words, kind_in_words, selection_in_words, state_in_words
-from tokens.views.times import in_brief, near, to_the_minute, to_the_second, when
+from tokens.views.times import in_brief, near, plain, to_the_minute, to_the_second, when
 
 MOST_SHOWN = 50  # lines on a terminal
 
@@ -267,7 +267,8 @@ def _token_row(run: StoredRun, one: Outcome) -> tuple[str, ...]:
         str(one.id),
         owner,
         name,
-        *("(none)" if day is None else str(day) for day in (one.old, one.new)),
+        plain(one.old),
+        plain(one.new),
         outcome,
         printable(run.reason or ""),
     )

@@ -11,7 +11,7 @@ from tokens.gitlab.kind import State
 from tokens.journal.listing import Names, RotationOutcome, TokenOutcome, TokenResult
 from tokens.journal.runs import StoredRun
 from tokens.terminal.printable import printable
-from tokens.views.times import to_the_minute
+from tokens.views.times import plain, to_the_minute
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ def _change_values(one: TokenOutcome) -> Sequence[object]:
 
 
 def _change_cells(one: TokenOutcome) -> Sequence[object]:
-    return (one.id, *called(one), _day(one.old), _day(one.new), one.outcome)
+    return (one.id, *called(one), plain(one.old), plain(one.new), one.outcome)
 
 
 def _end_cells(done: str, one: TokenOutcome) -> Sequence[object]:
-    return (one.id, *called(one), _day(one.old), _outcome(done, one))
+    return (one.id, *called(one), plain(one.old), _outcome(done, one))
 
 
 def _rotation_values(one: RotationOutcome) -> Sequence[object]:
@@ -89,13 +89,13 @@ def _rotation_cells(one: RotationOutcome) -> Sequence[object]:
     return (
         one.id,
         *called(one),
-        _day(one.old),
+        plain(one.old),
         one.stage,
         to_the_minute(one.reached_at),
         _successor(one),
-        _day(one.new),
+        plain(one.new),
         _standing(one),
-        _day(one.grace_until),
+        plain(one.grace_until),
         printable(one.delivered_to or ""),
         " ".join(map(str, one.given_up)),
     )
@@ -142,10 +142,6 @@ def _standing(one: RotationOutcome) -> str:
 
 def _text(date: ExpirationDate | None) -> str | None:
     return None if date is None else str(date)
-
-
-def _day(date: ExpirationDate | None) -> str:
-    return "(none)" if date is None else str(date)
 
 
 NAMES = ("account", "name", "path", "account_now", "name_now", "path_now")

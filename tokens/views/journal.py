@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tokens.call import to_type
-from tokens.counts import counted
+from tokens.counts import counted, first_few
 from tokens.journal.contents import Contents, Status
 from tokens.journal.installation import UNKNOWN
 from tokens.journal.proof import Checked
@@ -92,10 +92,9 @@ def _chain(found: Checked) -> Iterator[tuple[str, str]]:
         yield "", f"the journal's last entry is {found.head}"
     if found.not_entered:
         one = len(found.not_entered) == 1
-        shown = ", ".join(map(str, found.not_entered[:MOST_FAULTS]))
-        more = f" and {len(found.not_entered) - MOST_FAULTS:,} more" if len(found.not_entered) > MOST_FAULTS else ""
+        shown = first_few(found.not_entered, MOST_FAULTS)
         runs, are = ("run", "it is") if one else ("runs", "they are")
-        yield "", f"it does not cover {runs} {shown}{more} as {are} now{to_type('to enter that', 'journal.install')}"
+        yield "", f"it does not cover {runs} {shown} as {are} now{to_type('to enter that', 'journal.install')}"
     if found.uncovered:
         yield "", f"{counted(found.uncovered, 'run')} from before revision 4: nothing is proven"
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.version import __version__
 from tokens.views.logged import reach
-from tokens.views.times import near
+from tokens.views.times import near, with_weekday
 
 PAGES = Path(__file__).parent / "pages"
 LEVELS = 4  # shades of the calendar, beside the one of nothing
@@ -218,12 +218,8 @@ def _noun(forecast: Forecast) -> str:
 
 def _cell(day: Day, shift: int, most: int, noun: str) -> Cell:
     at = day.day.day - 1 + shift
-    words = f"{_day(day.day)}: {counted(day.tokens, noun)}"
+    words = f"{with_weekday(day.day)}: {counted(day.tokens, noun)}"
     return Cell(day.day.day, at % 7, at // 7, level(day.tokens, most), words)
-
-
-def _day(day: date) -> str:
-    return f"{day:%Y-%m-%d (%a)}"
 
 
 def _away(day: ExpirationDate) -> str:

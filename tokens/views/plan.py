@@ -6,7 +6,7 @@ from typing import Any
 
 from tokens.change.change import Move
 from tokens.change.plan import Plan
-from tokens.counts import counted
+from tokens.counts import counted, first_few
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.listing import TokenOutcome
 from tokens.journal.runs import StoredRun
@@ -18,7 +18,7 @@ from tokens.terminal import tables
 from tokens.terminal.printable import printable
 from tokens.views.history_columns import CHANGES
 from tokens.views.left_out import left_out
-from tokens.views.times import near, when
+from tokens.views.times import near, plain, when
 
 MOST_MOVES = 20  # lines; --output json has all of them
 MOST_DATES = 5  # lines, where dates stay as they are
@@ -149,10 +149,8 @@ def undo_screen(found: Undo) -> list[str]:
         lines.append(f"NOTE: {already}, from an undo that was begun before.")
     since = found.changed_since
     if since:
-        shown = ", ".join(map(str, since[:MOST_IDS_SHOWN]))
-        more = f" and {len(since) - MOST_IDS_SHOWN:,} more" if len(since) > MOST_IDS_SHOWN else ""
         were = counted(len(since), "token was changed since, or is", "tokens were changed since, or are")
-        lines.append(f"NOTE: {were} gone, and left alone: {shown}{more}")
+        lines.append(f"NOTE: {were} gone, and left alone: {first_few(since, MOST_IDS_SHOWN)}")
     return lines
 
 
@@ -186,7 +184,7 @@ def _moves(plan: Plan, columns: int | None) -> Iterator[str]:
     moves = plan.moves
     if not moves:
         return
-    said = _date if columns is None else near
+    said = plain if columns is None else near
     if plan.change.revokes:
         yield from _dates(moves, said, columns)
         return
@@ -206,7 +204,3 @@ def _dates(moves: Sequence[Move], said: Callable[[ExpirationDate | None], str], 
     if rest := listed[MOST_DATES:]:
         yield f"... and {counted(sum(move.tokens for move in rest), 'token')} on {counted(len(rest), 'more date')}"
     yield ""
-
-
-def _date(date: ExpirationDate | None) -> str:
-    return "(none)" if date is None else str(date)

@@ -16,7 +16,7 @@ from tokens.rotation.retirement import Retirement
 from tokens.rotation.rotator import End, Outcome
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
-from tokens.views.times import near
+from tokens.views.times import near, plain
 
 MOST_ROTATIONS = 50  # lines; --output json has all of them
 DEFAULT_ORGANIZATION = 1  # GitLab's own, in which everything is unless an administrator makes others
@@ -174,10 +174,10 @@ def _table(left: Sequence[Resumption], columns: int | None) -> list[str]:
             case Step.ABANDON:
                 new = "(none)"
             case _:
-                new = _date(one.rotation.expires_at)
+                new = plain(one.rotation.expires_at)
         scopes = " ".join(old.scopes)
         why = "revoked since" if one.step is Step.ABANDON else _why(old)
-        cells = (old.account, old.name, str(old.id), scopes, _date(old.expires_at), why, used, new)
+        cells = (old.account, old.name, str(old.id), scopes, plain(old.expires_at), why, used, new)
         rows.append(tuple(map(printable, cells)))
     more = [f"... and {len(left) - MOST_ROTATIONS:,} more"] if len(left) > MOST_ROTATIONS else []
     return [*tables.table(HEADING, rows, columns, spare=SPARE, whole=WHOLE), *more]
@@ -316,7 +316,3 @@ def _nearness(candidate: Candidate) -> str:
         return "expired today"
     number = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
     return f"expires in {number}" if days > 0 else f"expired {number} ago"
-
-
-def _date(date: ExpirationDate | None) -> str:
-    return "(none)" if date is None else str(date)

@@ -348,7 +348,7 @@ def _owner_name(one: OwnerEvents) -> str:
 
 
 def _near(day: date, today: date) -> str:
-    return ExpirationDate(day.toordinal()).beside(ExpirationDate(today.toordinal()))
+    return ExpirationDate.of(day).beside(ExpirationDate.of(today))
 
 
 def _verb(number: int, plural: str, singular: str = "") -> str:

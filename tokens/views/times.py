@@ -1,6 +1,6 @@
 """Times as people read them, from the journal's ISO 8601 in UTC."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from tokens.gitlab.expiration import WEEKDAYS, ExpirationDate, distance
 
@@ -33,6 +33,16 @@ def in_brief(moment: str) -> str:
     return f"{WEEKDAYS[at.weekday()] if passed else 'today'} {at:%H:%M}"
 
 
+def plain(day: ExpirationDate | None) -> str:
+    """A date alone, such as `2026-12-04`."""
+    return "(none)" if day is None else str(day)
+
+
+def with_weekday(day: date) -> str:
+    """Such as `2026-12-04 (Fri)`."""
+    return f"{day:%Y-%m-%d (%a)}"
+
+
 def near(day: ExpirationDate | None) -> str:
     """A date with its weekday and how far it is from today (UTC): `2026-12-04 (Fri, in 7 days)`."""
-    return "(none)" if day is None else day.beside(ExpirationDate(datetime.now(UTC).date().toordinal()))
+    return "(none)" if day is None else day.beside(ExpirationDate.of(datetime.now(UTC).date()))

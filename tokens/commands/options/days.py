@@ -72,12 +72,14 @@ def days_of(option: str, text: str) -> int:
 
 def days_within(option: str, period: str) -> DateRange:
     """The dates of tokens that expire from tomorrow until `period` from today; today's are dead already."""
-    return DateRange(_ordinal(today()) + 1, _ordinal(today()) + days_of(option, period), from_now=True)
+    now = ExpirationDate.of(today())
+    return DateRange(now + 1, now + days_of(option, period), from_now=True)
 
 
 def days_since(option: str, period: str) -> DateRange:
     """The dates of tokens that have expired within the last `period`, today included."""
-    return DateRange(_ordinal(today()) + -days_of(option, period), _ordinal(today()))
+    now = ExpirationDate.of(today())
+    return DateRange(now + -days_of(option, period), now)
 
 
 def ago(option: str, period: str) -> date:
@@ -178,19 +180,16 @@ def _days(word: str) -> tuple[ExpirationDate, ExpirationDate]:
     word = word.strip()
     if month := MONTH.fullmatch(word):
         first = date(int(month[1]), int(month[2]), 1)
-        return _ordinal(first), _ordinal(first.replace(day=calendar.monthrange(first.year, first.month)[1]))
+        last = first.replace(day=calendar.monthrange(first.year, first.month)[1])
+        return ExpirationDate.of(first), ExpirationDate.of(last)
     if word in ("today", "tomorrow"):
-        day = _ordinal(today()) + (word == "tomorrow")
+        day = ExpirationDate.of(today()) + (word == "tomorrow")
     elif shifted := SHIFTED.fullmatch(word):
         base = today() + timedelta(days=shifted[1] == "tomorrow")
-        day = _ordinal(later(base, shifted[2].replace("+", "") + shifted[3]))
+        day = ExpirationDate.of(later(base, shifted[2].replace("+", "") + shifted[3]))
     else:
         day = ExpirationDate.typed(word)
     return day, day
-
-
-def _ordinal(day: date) -> ExpirationDate:
-    return ExpirationDate(day.toordinal())
 
 
 def _plain_days(text: str) -> int:
