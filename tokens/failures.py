@@ -116,15 +116,8 @@ def translated(
     """
     reason = one_line(error)
     error.args = (reason,)
-    if not connected and (untaken := UNTAKEN.search(reason)):
-        found = next(filter(None, untaken.groups())).replace("network address", "hostaddr")
-        error.args = (f"a value of {found} is not taken",)
-        return UsageError(
-            f"{address.shown} is not an address that PostgreSQL understands: {found} takes "
-            f"{TAKEN.get(found, 'a whole number')}, and has another value there, which is not repeated here."
-        )
     if not connected:
-        return DatabaseError(f"Cannot connect to {address.shown}: {reason}; {_cure(error, reason, address.advice)}.")
+        return _of_login(error, reason, address)
     match error:
         case psycopg.errors.LockNotAvailable() | psycopg.errors.DeadlockDetected():
             return LockTimeout(f"Another session of {address.shown} holds a lock for too long, so try later: {reason}.")
@@ -161,6 +154,18 @@ def translated(
         case psycopg.OperationalError() if (error.sqlstate or "08").startswith(("08", "57P")):
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}.")
     return DatabaseError(f"{address.shown} reports an error: {reason}.")
+
+
+def _of_login(error: psycopg.Error, reason: str, address: Address) -> TokensError:
+    """Why there is no connection; a value that libpq does not take is not in the driver's error any more."""
+    if untaken := UNTAKEN.search(reason):
+        found = next(filter(None, untaken.groups())).replace("network address", "hostaddr")
+        error.args = (f"a value of {found} is not taken",)
+        return UsageError(
+            f"{address.shown} is not an address that PostgreSQL understands: {found} takes "
+            f"{TAKEN.get(found, 'a whole number')}, and has another value there, which is not repeated here."
+        )
+    return DatabaseError(f"Cannot connect to {address.shown}: {reason}; {_cure(error, reason, address.advice)}.")
 
 
 def _untranslatable(reason: str, address: Address) -> TokensError:

@@ -20,6 +20,7 @@ from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.due import due
 from tokens.inventory.gauges import MOST_SERIES, gauges
 from tokens.selection import Selection
+from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.usage.files import Log
@@ -109,18 +110,7 @@ def check(
     if max_age is not None and usage is not None:
         _refuse_old(usage, max_age)
     if output == "prometheus":
-        from tokens.views.metrics import metrics  # its library loads a web server
-
-        began = time.monotonic()
-        numbers = gauges(
-            site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each, usage=usage
-        )
-        text = metrics(numbers, time.monotonic() - began)
-        environment.note(numbers.notes)
-        if file is None:
-            environment.write(text)
-        else:
-            replace(Path(file), text.encode())
+        _write_metrics(environment, site, selection, most_of_each, usage, file)
         return DONE
     counts_others = output == "json" or (output == "text" and console.is_terminal(environment.stdout))
     found = due(
@@ -145,6 +135,27 @@ def check(
     if output == "nagios":
         return Ending(view.severity(found))
     return DONE if view.severity(found) is view.Severity.OK else Ending(ExitStatus.DUE)
+
+
+def _write_metrics(
+    environment: Environment,
+    site: Site,
+    selection: Selection,
+    most_of_each: int | None,
+    usage: Usage | None,
+    file: str | None,
+) -> None:
+    """Write the numbers that Prometheus keeps, to a file if one is named."""
+    from tokens.views.metrics import metrics  # its library loads a web server
+
+    began = time.monotonic()
+    numbers = gauges(site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each, usage=usage)
+    text = metrics(numbers, time.monotonic() - began)
+    environment.note(numbers.notes)
+    if file is None:
+        environment.write(text)
+    else:
+        replace(Path(file), text.encode())
 
 
 def _refuse_old(usage: Usage, max_age: timedelta) -> None:

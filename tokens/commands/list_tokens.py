@@ -9,6 +9,7 @@ from tokens.commands.instance import described
 from tokens.commands.logged import located
 from tokens.commands.options.values import whole_number
 from tokens.commands.show import show
+from tokens.counts import them
 from tokens.errors import UsageError
 from tokens.inventory.token_columns import BY_NAME, COLUMNS, OF_LOGS, UNSORTABLE, Column, Shown
 from tokens.inventory.tokens import Layout, listed
@@ -83,20 +84,7 @@ def list_tokens(
     Raises:
         TokensError: see `tokens.errors`.
     """
-    if selection.others and output == "ids":
-        raise UsageError(
-            "--output ids gives ids of access tokens, for --ids of another task; leave the other kinds out."
-        )
-    if output == "ids" and (layout.wide or layout.columns):
-        raise UsageError(f"--output ids has no columns: leave {'--wide' if layout.wide else '--columns'} out.")
-    if not logs and (of_logs := {column.name for column in layout.columns} | {layout.sort}) & OF_LOGS:
-        named = sorted(of_logs & OF_LOGS)
-        come = (
-            "comes from a log: use --log FILE with it"
-            if len(named) == 1
-            else "come from a log: use --log FILE with them"
-        )
-        raise UsageError(f"{', '.join(named)} {come}.")
+    _check(selection, layout, output, has_logs=bool(logs))
     site, usage = located(environment, locate, logs)
     on_terminal = output == "text" and console.is_terminal(environment.stdout)
     first = layout.first
@@ -140,6 +128,20 @@ def list_tokens(
                 environment.tell(line)
             if usage is not None:
                 environment.tell(reach(usage))
+
+
+def _check(selection: Selection, layout: Wanted, output: str, *, has_logs: bool) -> None:
+    """Refuse what does not go together."""
+    if selection.others and output == "ids":
+        raise UsageError(
+            "--output ids gives ids of access tokens, for --ids of another task; leave the other kinds out."
+        )
+    if output == "ids" and (layout.wide or layout.columns):
+        raise UsageError(f"--output ids has no columns: leave {'--wide' if layout.wide else '--columns'} out.")
+    of_logs = sorted(OF_LOGS & {layout.sort, *(column.name for column in layout.columns)})
+    if of_logs and not has_logs:
+        come = "comes" if len(of_logs) == 1 else "come"
+        raise UsageError(f"{', '.join(of_logs)} {come} from a log: use --log FILE with {them(len(of_logs))}.")
 
 
 def _columns(wanted: Wanted, output: str, width: int | None, *, has_log: bool) -> tuple[Column, ...]:

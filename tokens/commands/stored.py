@@ -22,7 +22,7 @@ from tokens.journal.runs import StoredRun
 from tokens.journal.setup import check_usable
 from tokens.origin import Origin
 from tokens.run.stored_plans import Application, RunComplete, plan_to_apply
-from tokens.run.undo import plan_to_undo
+from tokens.run.undo import Undo, plan_to_undo
 from tokens.targets.here.site import Site
 from tokens.targets.instance import Instance
 from tokens.targets.places import Locate
@@ -161,17 +161,8 @@ def _undo(
     report.add(undoes=view.run_as_dict(found.stored), **view.undo_as_dict(found))
     if lines := view.undo_screen(found):
         report.say("\n".join(("", *lines)))
-    if not found.tokens and not found.changed_since:
-        why = "No other token is left" if found.left_out else f"Run {run} has been undone"
-        report.say(f"{why}: there is nothing to do.")
-        return DONE
     if not found.tokens:
-        left = (
-            f"is still as run {run} left it"
-            if found.plan.change.revokes
-            else f"still has the date that run {run} gave it"
-        )
-        return Ending(ExitStatus.PARTIAL, f"No token {left}: nothing was changed.")
+        return _nothing_to_undo(found, report)
     check_guards(found.guards, found.plan.tokens, handling)
     if handling.dry_run:
         return end_dry_run(report)
@@ -197,3 +188,14 @@ def _undo(
         )
 
     return carry_out(environment, site, found.plan, begin, handling, report)
+
+
+def _nothing_to_undo(found: Undo, report: Report) -> Ending:
+    """How to end where all was put back before, or where all that is left has been changed since."""
+    run = found.stored.id
+    if not found.changed_since:
+        why = "No other token is left" if found.left_out else f"Run {run} has been undone"
+        report.say(f"{why}: there is nothing to do.")
+        return DONE
+    still = "is still as run {} left it" if found.plan.change.revokes else "still has the date that run {} gave it"
+    return Ending(ExitStatus.PARTIAL, f"No token {still.format(run)}: nothing was changed.")

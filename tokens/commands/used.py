@@ -92,6 +92,31 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
     Raises:
         TokensError: see `tokens.errors`.
     """
+    site, found = _found(environment, locate, selection, wanted)
+    instance = described(site) if output == "json" else site.instance
+    environment.note(found.notes)
+    first = wanted.first
+    if first is None and not wanted.all and output == "text" and console.is_terminal(environment.stdout):
+        first = FIRST_ON_A_TERMINAL
+    show(
+        environment,
+        output,
+        text=lambda: view.screen(found, first, console.columns(environment.stdout)),
+        json=lambda: view.as_json(found, instance, selection, first),
+        csv=lambda: view.as_csv(found, first),
+        ndjson=lambda: view.as_ndjson(found, first),
+    )
+    if output == "text":
+        environment.flush()
+        for line in view.remarks(found, first):
+            environment.tell(line)
+    if wanted.state_file is not None:
+        environment.flush()
+        _remember(wanted.state_file, found.usage.positions)
+
+
+def _found(environment: Environment, locate: Locate, selection: Selection, wanted: Wanted) -> tuple[Site, view.Used]:
+    """What the logs say of the tokens that are to be shown, in the order of their rows."""
     with ExitStack() as stack:
         # Root opens them before it becomes the GitLab user, as it reads `--ids`.
         found_logs = None if wanted.logs is None else stack.enter_context(opened(wanted.logs))
@@ -117,13 +142,12 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
             raise UsageError(f"The log ends on {usage.until[:10]}, before --since {wanted.since}.")
         with environment.announced("Looking the tokens up"):
             of_these = known(site.address, selection, usage.by_token)
-        instance = described(site) if output == "json" else site.instance
     uses = [use for use in usage.by_token.values() if use.id in of_these or everything]
     if wanted.top_refused:
         uses = sorted(
             (use for use in uses if _is_dead(of_these.get(use.id), use.refused)), key=lambda use: -use.refused
         )
-    found = view.Used(
+    return site, view.Used(
         usage=replace(usage, by_token={use.id: use for use in uses}),
         tokens=of_these,
         selected=tokens.tokens,
@@ -133,26 +157,6 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
         by=wanted.by,
         top_refused=wanted.top_refused,
     )
-    environment.note(found.notes)
-    on_terminal = output == "text" and console.is_terminal(environment.stdout)
-    first = wanted.first
-    if first is None and on_terminal and not wanted.all:
-        first = FIRST_ON_A_TERMINAL
-    show(
-        environment,
-        output,
-        text=lambda: view.screen(found, first, console.columns(environment.stdout)),
-        json=lambda: view.as_json(found, instance, selection, first),
-        csv=lambda: view.as_csv(found, first),
-        ndjson=lambda: view.as_ndjson(found, first),
-    )
-    if output == "text":
-        environment.flush()
-        for line in view.remarks(found, first):
-            environment.tell(line)
-    if wanted.state_file is not None:
-        environment.flush()
-        _remember(wanted.state_file, usage.positions)
 
 
 def _is_dead(token: KnownToken | None, refused: int) -> bool:
