@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 
 from tokens.call import one_message, to_type
@@ -29,6 +30,108 @@ from tokens.terminal.progress import duration
 from tokens.views import rotation as view
 
 
+@dataclass
+class _Course:
+    """How far a run of rotations is: what there is to say of it, whenever it has to be said.
+
+    Attributes:
+        left: what is to be rotated.
+        options: those of its call.
+        run: its number, None until it has begun.
+        outcomes: of each token that has had its turn.
+        faults: what failed after rotations, in sentences.
+    """
+
+    left: Sequence[Resumption]
+    options: RotateOptions
+    run: int | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[Outcome]:
+        """Of the tokens that were rotated."""
+        return [one for one in self.outcomes if one.is_done]
+
+    @property
+    def so_far(self) -> str:
+        """How many tokens were rotated, in a sentence."""
+        return so_far(len(self.done), len(self.left), "rotated")
+
+    def changed(self) -> str | None:
+        """What has been changed, None as long as nothing has."""
+        recorded = "It is recorded" if len(self.done) == 1 else "They are recorded"
+        return f"{self.so_far} {recorded} as run {self.run}." if self.done else None
+
+    def failed(self, fault: TokensError) -> Ending:
+        """How a run ends that this fault has ended."""
+        message = one_message(str(fault), *self.faults, self.so_far)
+        status = ExitStatus.PARTIAL if self.done else fault.status
+        taken_over = isinstance(fault, TakenOver)
+        on = to_type("to see it", "history", "--run", self.run) if taken_over else self._to_go_on()
+        return Ending(status, f"{message}{on}", fault)
+
+    def ended(self, stopped_by: signal.Signals | None) -> Ending:
+        """How a run has ended that no fault has ended."""
+        beside = self._beside()
+        is_complete = len(self.done) == len(self.left)
+        if stopped_by is not None:
+            if is_complete:
+                return stopped(stopped_by, "The rotation is complete.", *self.faults, *beside)
+            # Of several each was told of as it came.
+            alone = [view.outcome(one, None) for one in self.outcomes if len(self.left) == 1]
+            return stopped(stopped_by, *alone, *self.faults, self.so_far + self._to_go_on())
+        if is_complete:
+            if self.faults:
+                return Ending(ExitStatus.PARTIAL, " ".join((*self.faults, self.so_far, "Run it by hand.", *beside)))
+            return Ending(ExitStatus.PARTIAL, " ".join(beside)) if beside else DONE
+        if len(self.left) == 1:
+            return self._not_rotated(self.outcomes[0])
+        return self._in_part()
+
+    def _not_rotated(self, outcome: Outcome) -> Ending:
+        """How a run of one token ends that was not rotated."""
+        status = outcome.fault.status if outcome.fault else ExitStatus.FAILED
+        if outcome.changed_something:
+            status = ExitStatus.PARTIAL
+        again = "" if outcome.settled else self._to_resume("to try again")
+        if isinstance(outcome.fault, PlanOutdated):
+            again = to_type("to plan it again", "rotate", "--token", outcome.token_id)
+        return Ending(status, f"{view.outcome(outcome, None)}{again}", outcome.fault)
+
+    def _in_part(self) -> Ending:
+        """How a run of several ends of which some were not rotated."""
+        outcomes = self.outcomes
+        settled = len(outcomes) == len(self.left) and all(one.is_settled for one in outcomes)
+        again = " The others need nothing more." if settled else self._to_go_on()
+        if skipped := len(self.left) - len(outcomes):
+            again = f" {counted(skipped, 'token was', 'tokens were')} not tried.{again}"
+        status = ExitStatus.PARTIAL if any(one.changed_something for one in outcomes) else ExitStatus.FAILED
+        cause = next((one.fault for one in outcomes if one.fault), None)
+        return Ending(status, " ".join((*self.faults, *self._beside(), self.so_far)) + again, cause)
+
+    def _beside(self) -> list[str]:
+        """What is said where somebody else has given old tokens another date in the meantime, if they are any."""
+        ids = [one.token_id for one in self.outcomes if one.is_beside_the_old]
+        tokens = counted(len(ids), "old token was", "old tokens were")
+        return [f"{tokens} changed by somebody else in the meantime, and left alone: {first_of(ids)}."] if ids else []
+
+    def _to_go_on(self) -> str:
+        return self._to_resume("to rotate the others" if len(self.left) > 1 else "to go on")
+
+    def _to_resume(self, purpose: str) -> str:
+        assert self.run is not None  # noqa: S101 - a run that has not begun has raised
+        options = self.options
+        given = {
+            "--deliver": True,
+            "--after": options.after is not None,
+            "--verify": options.url is not None,
+            "--no-verify": not options.verifies,
+            "--secrets-file": options.secrets_file is not None,
+        }
+        return next_steps.to_resume(self.run, purpose, [option for option, is_given in given.items() if is_given])
+
+
 def carry_out(
     environment: Environment,
     backend: Backend,
@@ -49,10 +152,9 @@ def carry_out(
     Raises:
         TokensError: nothing was changed.
     """
-    number: int | None = None
     began = time.monotonic()
-    outcomes: list[Outcome] = []
-    faults: list[str] = []
+    course = _Course(left, options)
+    report.changed = course.changed
 
     def after(new: NewToken) -> str | None:
         return run_command(options.after or "", new.variables, errors=environment.stderr)
@@ -76,46 +178,31 @@ def carry_out(
                 for event in events:
                     match event:
                         case Began(number):
+                            course.run = number
                             report.add(run=number)
-                            report.changed = lambda: (
-                                f"{_so_far(outcomes, left)} {_recorded(outcomes)} as run {number}."
-                                if _done(outcomes)
-                                else None
-                            )
                         case Rotated(one, outcome):
-                            outcomes.append(outcome)
-                            _tell(one, outcome, environment, delivery, report, at=(len(outcomes), len(left)))
+                            course.outcomes.append(outcome)
+                            _tell(one, outcome, environment, delivery, report, at=(len(course.outcomes), len(left)))
                         case AfterFailed(new, reason):
-                            faults.append(f"The command of --after {reason}, for token {new.old_id} of {new.account}.")
+                            failed = f"The command of --after {reason}, for token {new.old_id} of {new.account}."
+                            course.faults.append(failed)
         except KeyboardInterrupt:
-            if number is None:
+            if course.run is None:
                 raise
             stop.by = stop.by or signal.SIGINT
         except TokensError as fault:
-            if number is None:
+            if course.run is None:
                 raise
-            message = one_message(str(fault), *faults, _so_far(outcomes, left))
-            status = ExitStatus.PARTIAL if _done(outcomes) else fault.status
-            on = (
-                to_type("to see it", "history", "--run", number)
-                if isinstance(fault, TakenOver)
-                else _to_go_on(number, left, options)
-            )
-            return Ending(status, f"{message}{on}", fault)
+            return course.failed(fault)
         finally:
-            if number is not None:
-                report.add(results=[view.outcome_as_dict(one) for one in outcomes])
-    assert number is not None  # noqa: S101 - a run that has not begun has raised
-    done = _done(outcomes)
-    if done:
+            if course.run is not None:
+                report.add(results=[view.outcome_as_dict(one) for one in course.outcomes])
+    if done := course.done:
+        tokens, took = counted(len(left), "token"), duration(time.monotonic() - began)
         report.say("")
-        report.say(view.checklist(done, after=options.after is not None and not faults))
-        report.say(f"\n{_took(done, left, began)}\nRecorded as run {number}.")
-    return _ending(number, outcomes, left, stop.by, faults, options)
-
-
-def _took(done: Sequence[Outcome], left: Sequence[object], began: float) -> str:
-    return f"Rotated {len(done):,} of {counted(len(left), 'token')} in {duration(time.monotonic() - began)}."
+        report.say(view.checklist(done, after=options.after is not None and not course.faults))
+        report.say(f"\nRotated {len(done):,} of {tokens} in {took}.\nRecorded as run {course.run}.")
+    return course.ended(stop.by)
 
 
 def _noting_a_stop(received: Callable[[], bool], stop: StopRequest) -> Callable[[], bool]:
@@ -158,75 +245,3 @@ def _tell(
         report.say(line)
     elif of > 1:
         environment.tell(line)
-
-
-def _ending(
-    run: int,
-    outcomes: Sequence[Outcome],
-    left: Sequence[Resumption],
-    stopped_by: signal.Signals | None,
-    faults: Sequence[str],
-    options: RotateOptions,
-) -> Ending:
-    """How a run that no fault has ended has ended; `faults` are what failed after rotations."""
-    done = _done(outcomes)
-    beside = _beside([one.token_id for one in outcomes if one.is_beside_the_old])
-    if stopped_by is not None:
-        if len(done) == len(left):
-            return stopped(stopped_by, "The rotation is complete.", *faults, *beside)
-        # Of several each was told of as it came.
-        alone = [view.outcome(one, None) for one in outcomes if len(left) == 1]
-        return stopped(stopped_by, *alone, *faults, _so_far(outcomes, left) + _to_go_on(run, left, options))
-    if len(done) == len(left):
-        if faults:
-            return Ending(ExitStatus.PARTIAL, " ".join((*faults, _so_far(outcomes, left), "Run it by hand.", *beside)))
-        return Ending(ExitStatus.PARTIAL, " ".join(beside)) if beside else DONE
-    if len(left) == 1:
-        (outcome,) = outcomes
-        status = outcome.fault.status if outcome.fault else ExitStatus.FAILED
-        if outcome.changed_something:
-            status = ExitStatus.PARTIAL
-        again = "" if outcome.settled else _to_resume(run, "to try again", options)
-        if isinstance(outcome.fault, PlanOutdated):
-            again = to_type("to plan it again", "rotate", "--token", outcome.token_id)
-        return Ending(status, f"{view.outcome(outcome, None)}{again}", outcome.fault)
-    settled = len(outcomes) == len(left) and all(one.is_settled for one in outcomes)
-    again = " The others need nothing more." if settled else _to_go_on(run, left, options)
-    if skipped := len(left) - len(outcomes):
-        again = f" {counted(skipped, 'token was', 'tokens were')} not tried.{again}"
-    status = ExitStatus.PARTIAL if any(one.changed_something for one in outcomes) else ExitStatus.FAILED
-    cause = next((one.fault for one in outcomes if one.fault), None)
-    return Ending(status, " ".join((*faults, *beside, _so_far(outcomes, left))) + again, cause)
-
-
-def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [one for one in outcomes if one.is_done]
-
-
-def _so_far(outcomes: Sequence[Outcome], left: Sequence[object]) -> str:
-    return so_far(len(_done(outcomes)), len(left), "rotated")
-
-
-def _recorded(outcomes: Sequence[Outcome]) -> str:
-    return "It is recorded" if len(_done(outcomes)) == 1 else "They are recorded"
-
-
-def _beside(ids: Sequence[int]) -> list[str]:
-    """What is said where somebody else has given old tokens another date in the meantime, if they are any."""
-    tokens = counted(len(ids), "old token was", "old tokens were")
-    return [f"{tokens} changed by somebody else in the meantime, and left alone: {first_of(ids)}."] if ids else []
-
-
-def _to_go_on(run: int, left: Sequence[object], options: RotateOptions) -> str:
-    return _to_resume(run, "to rotate the others" if len(left) > 1 else "to go on", options)
-
-
-def _to_resume(run: int, purpose: str, options: RotateOptions) -> str:
-    given = {
-        "--deliver": True,
-        "--after": options.after is not None,
-        "--verify": options.url is not None,
-        "--no-verify": not options.verifies,
-        "--secrets-file": options.secrets_file is not None,
-    }
-    return next_steps.to_resume(run, purpose, [option for option, is_given in given.items() if is_given])
