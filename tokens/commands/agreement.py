@@ -9,7 +9,7 @@ from tokens.terminal.questions import Questions
 GLUE = "\N{NO-BREAK SPACE}"
 
 
-def agreed(environment: Environment, task: str, warning: str) -> bool:
+def confirmed_by_person(environment: Environment, task: str, warning: str) -> bool:
     """Whether the person at the terminal wants `task` in spite of the warning; where not, that is said.
 
     Raises:

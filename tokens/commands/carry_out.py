@@ -13,7 +13,7 @@ from tokens.commands.course import Course
 from tokens.commands.ending import DONE, Ending, so_far
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
-from tokens.commands.report import Report
+from tokens.commands.run_report import RunReport
 from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import ExitStatus
@@ -37,7 +37,7 @@ def carry_out(
     plan: Plan,
     begin: Callable[[], Recorder],
     handling: Handling,
-    report: Report,
+    report: RunReport,
 ) -> Ending:
     """Run the plan, show how far it is, and say what came of it, also in what the Ending says.
 
@@ -110,7 +110,7 @@ def _changed(course: Course) -> str | None:
     return f"{so_far(course.end.changed, course.tokens, 'changed')}{recorded}"
 
 
-def _tell(event: Event, course: Course, report: Report) -> None:
+def _tell(event: Event, course: Course, report: RunReport) -> None:
     if isinstance(event, Reread):
         report.add(left=event.tokens)
         report.say(
@@ -120,7 +120,7 @@ def _tell(event: Event, course: Course, report: Report) -> None:
 
 
 def _conclude(
-    course: Course, end: Finished, report: Report, stopped_by: signal.Signals | None, seconds: float
+    course: Course, end: Finished, report: RunReport, stopped_by: signal.Signals | None, seconds: float
 ) -> Ending:
     run, kind = course.recorder.run, course.plan.kind
     report.add(

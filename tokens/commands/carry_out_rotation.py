@@ -13,7 +13,7 @@ from tokens.commands import next_steps, syslog
 from tokens.commands.ending import DONE, Ending, so_far, stopped
 from tokens.commands.environment import Environment
 from tokens.commands.options.rotating import RotateOptions
-from tokens.commands.report import Report
+from tokens.commands.run_report import RunReport
 from tokens.counts import counted
 from tokens.delivery.command import run_command
 from tokens.delivery.destination import Delivery, NewToken
@@ -142,7 +142,7 @@ def carry_out(
     delivery: Delivery | None,
     received: Callable[[], bool] | None,
     options: RotateOptions,
-    report: Report,
+    report: RunReport,
 ) -> Ending:
     """Rotate what is left of a run, a new one where there is a plan, and tell of each token.
 
@@ -229,7 +229,7 @@ def _tell(
     outcome: Outcome,
     environment: Environment,
     delivery: Delivery | None,
-    report: Report,
+    report: RunReport,
     *,
     at: tuple[int, int],
 ) -> None:

@@ -16,7 +16,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.logged import located
 from tokens.commands.options.days import EARLIEST, LATEST, day_of, days_of
 from tokens.commands.options.handling import Handling
-from tokens.commands.report import Report
+from tokens.commands.run_report import RunReport
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import beginning
@@ -124,7 +124,7 @@ def _change(
     )
     with environment.announced("Making the plan"):
         plan = make_plan(site.address, kind, selection, change, options=options, release=site.release)
-    report = Report(environment, as_json=handling.json, instance=known(site.instance, plan))
+    report = RunReport(environment, as_json=handling.json, instance=known(site.instance, plan))
     return report.concluding(lambda: _carry_out(environment, site, plan, who, handling, report, usage))
 
 
@@ -134,7 +134,7 @@ def _carry_out(
     plan: Plan,
     who: Origin,
     handling: Handling,
-    report: Report,
+    report: RunReport,
     usage: Usage | None,
 ) -> Ending:
     deed = view.deed(plan, plan.tokens)
@@ -172,7 +172,7 @@ def _carry_out(
     return carry_out(environment, site, plan, begin, handling, report)
 
 
-def _with_use(plan: Plan, report: Report, usage: Usage | None) -> Plan:
+def _with_use(plan: Plan, report: RunReport, usage: Usage | None) -> Plan:
     """The plan with a note first on how its tokens are used, as far as logs say so; programs get it as numbers, too."""
     if usage is None or not plan.tokens:
         return plan

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tokens.call import to_type
 from tokens.change.notes import notes_on_ids
 from tokens.commands.options.rotating import RotateOptions
-from tokens.commands.report import Report
+from tokens.commands.run_report import RunReport
 from tokens.counts import first_few
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.kind import Kind
@@ -33,7 +33,7 @@ class Chosen:
     deliberate: bool = False
 
 
-def choose_tokens(survey: Survey, options: RotateOptions, prompts: Questions | None, report: Report) -> Chosen:
+def choose_tokens(survey: Survey, options: RotateOptions, prompts: Questions | None, report: RunReport) -> Chosen:
     """The tokens that the options mean, or the one that a person chooses; none where there is nothing to do.
 
     Raises:
@@ -70,7 +70,7 @@ def _chosen_by_person(
     passed_over: Sequence[str],
     options: RotateOptions,
     prompts: Questions | None,
-    report: Report,
+    report: RunReport,
 ) -> Chosen:
     if prompts is None or not options.asks:
         raise UsageError(
@@ -109,7 +109,7 @@ def _without_effect(survey: Survey, options: RotateOptions) -> Iterator[str]:
     yield from (note.text for note in notes_on_ids(len(named), survey.unknown_ids, left_out))
 
 
-def _explain_nothing(survey: Survey, options: RotateOptions, report: Report) -> tuple[str, ...]:
+def _explain_nothing(survey: Survey, options: RotateOptions, report: RunReport) -> tuple[str, ...]:
     """Say why nothing was found, and return it: an error where a token or account was named."""
     why = (*_without_effect(survey, options), *([survey.why] if survey.why else []))
     for line in why:

@@ -9,7 +9,7 @@ from tokens.commands.agreement import confirmed
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
-from tokens.commands.report import Report
+from tokens.commands.run_report import RunReport
 from tokens.counts import counted
 from tokens.errors import Refused
 from tokens.targets.instance import Instance
@@ -26,13 +26,13 @@ def known(instance: Instance, plan: Plan) -> Instance:
     return instance if instance.release is not None else replace(instance, release=plan.release)
 
 
-def propose(plan: Plan, report: Report, title: str) -> None:
+def propose(plan: Plan, report: RunReport, title: str) -> None:
     """Show the plan."""
     report.add(plan=view.as_dict(plan))
     report.say(f"{title}\n\n{view.screen(plan, report.columns)}".rstrip())
 
 
-def end_dry_run(report: Report) -> Ending:
+def end_dry_run(report: RunReport) -> Ending:
     """How what only shows a plan ends."""
     report.say("Nothing was changed.")
     return DONE

@@ -4,13 +4,13 @@ from datetime import date
 from pathlib import Path
 
 from tokens.call import to_type
-from tokens.commands.agreement import agreed
+from tokens.commands.agreement import confirmed_by_person
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
-from tokens.commands.report import print_done
+from tokens.commands.run_report import print_done
 from tokens.errors import UsageError
 from tokens.targets import demo
-from tokens.targets.demo.progress import Report
+from tokens.targets.demo.progress import ReportProgress
 from tokens.views import demo as view
 
 
@@ -48,7 +48,7 @@ def remove(environment: Environment, folder: Path | None, yes: bool) -> Ending:
     demo.check_own(folder)
     if not (
         yes
-        or agreed(
+        or confirmed_by_person(
             environment, "demo.remove", f"The demo in {path} will be deleted, and with it every change made in it."
         )
     ):
@@ -73,6 +73,6 @@ def _show_with_api(environment: Environment, folder: Path | None) -> None:
     status(environment, folder)
 
 
-def _report(environment: Environment) -> Report:
+def _report(environment: Environment) -> ReportProgress:
     steps = environment.steps()
     return lambda progress: steps.show(progress.text, progress.done, progress.total)

@@ -24,8 +24,6 @@ from tokens.terminal import console
 from tokens.terminal.paragraphs import laid_out
 from tokens.views import history as view
 
-Outcome = listing.TokenOutcome | listing.RotationOutcome
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -162,6 +160,6 @@ def _sought(connection: Connection, wanted: Wanted) -> Sought:
     return Sought(wanted.ids or None, accounts, owned)
 
 
-def _begun(found: Iterator[Outcome]) -> Iterator[Outcome]:
+def _begun(found: Iterator[view.JournaledOutcome]) -> Iterator[view.JournaledOutcome]:
     """The same, once the first is there."""
     return chain(list(islice(found, 1)), found)

@@ -3,12 +3,12 @@
 from datetime import date
 
 from tokens import database, origin
-from tokens.commands.agreement import agreed
+from tokens.commands.agreement import confirmed_by_person
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.handling import allowed
-from tokens.commands.report import print_done
+from tokens.commands.run_report import print_done
 from tokens.commands.show import show
 from tokens.counts import counted
 from tokens.errors import ExitStatus, UsageError
@@ -42,7 +42,7 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
         runs = setup.runs_to_forget(address)
     if runs is None:
         environment.print("The journal is not installed.")
-    elif yes or agreed(
+    elif yes or confirmed_by_person(
         environment, "journal.uninstall", f"{counted(runs, 'run')} will be forgotten, and cannot be undone then."
     ):
         forgotten = setup.uninstall(address) or 0
@@ -115,7 +115,7 @@ def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> End
         runs = contents.count_prunable(address, day)
     if not runs:
         environment.print(f"The journal has no run from before {day} to forget.")
-    elif yes or agreed(
+    elif yes or confirmed_by_person(
         environment,
         "journal.prune",
         f"{counted(runs, 'run')} from before {day} will be forgotten, and cannot be undone then.",

@@ -9,7 +9,7 @@ from tokens.call import to_type
 from tokens.change.plan import Plan
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
-from tokens.commands.report import Report
+from tokens.commands.run_report import RunReport
 from tokens.journal import beginning
 from tokens.journal.opening import JournalDeclined, with_journal
 from tokens.journal.record import Recorder
@@ -22,7 +22,7 @@ INSTALL = "There is no journal here yet: install it (schema token_tasks), so tha
 
 
 def store(
-    environment: Environment, address: Address, plan: Plan, who: Origin, handling: Handling, report: Report
+    environment: Environment, address: Address, plan: Plan, who: Origin, handling: Handling, report: RunReport
 ) -> None:
     """Keep the plan in the journal, for a second person.
 

@@ -17,7 +17,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.instance import described, unasked
 from tokens.commands.logged import read
 from tokens.commands.options.rotating import RotateOptions
-from tokens.commands.report import Report
+from tokens.commands.run_report import RunReport
 from tokens.commands.travel import tool_at
 from tokens.counts import counted
 from tokens.delivery.command import check_command
@@ -64,7 +64,7 @@ class _Call:
     environment: Environment
     options: RotateOptions
     delivery: Delivery | None
-    report: Report
+    report: RunReport
     prompts: Questions | None
     """None where nobody is there who could be asked."""
     usage: Usage | None
@@ -112,7 +112,7 @@ def rotate(
     if not options.dry_run:
         forbid_core_dumps()  # to become another user has allowed them again
     aside = isinstance(delivery, OutputDelivery) and not delivery.is_terminal and not options.dry_run
-    report = Report(environment, as_json=options.json, instance=instance, aside=aside)
+    report = RunReport(environment, as_json=options.json, instance=instance, aside=aside)
     prompts = environment.prompts() if environment.has_person and not options.json else None
     call = _Call(environment, options, delivery, report, prompts, usage)
     return report.concluding(lambda: _rotate(backend, call))

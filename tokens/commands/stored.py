@@ -6,13 +6,13 @@ from tokens import database, origin
 from tokens.call import to_type
 from tokens.change.plan import RunKind
 from tokens.commands import recording, syslog
-from tokens.commands.agreement import agreed as confirmed_by_person
+from tokens.commands.agreement import confirmed_by_person
 from tokens.commands.carry_out import carry_out
 from tokens.commands.consent import agreed, check_guards, end_dry_run, known, propose
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
-from tokens.commands.report import Report, print_done
+from tokens.commands.run_report import RunReport, print_done
 from tokens.counts import counted
 from tokens.errors import ExitStatus
 from tokens.journal import beginning, listing, runs
@@ -38,7 +38,7 @@ def apply(environment: Environment, locate: Locate, run: int, handling: Handling
     """
     who = origin.here()  # asked before this process may become the GitLab user
     site = locate()
-    report = Report(environment, as_json=handling.json, instance=site.instance)
+    report = RunReport(environment, as_json=handling.json, instance=site.instance)
     return report.concluding(lambda: _apply(environment, site, run, who, handling, report))
 
 
@@ -50,7 +50,7 @@ def undo(environment: Environment, locate: Locate, run: int, superseded: bool, h
     """
     who = origin.here()  # asked before this process may become the GitLab user
     site = locate()
-    report = Report(environment, as_json=handling.json, instance=site.instance)
+    report = RunReport(environment, as_json=handling.json, instance=site.instance)
     return report.concluding(lambda: _undo(environment, site, run, superseded, who, handling, report))
 
 
@@ -79,7 +79,7 @@ def _apply(
     run: int,
     who: Origin,
     handling: Handling,
-    report: Report,
+    report: RunReport,
 ) -> Ending:
     try:
         with environment.announced("Reading the plan"):
@@ -136,7 +136,7 @@ def _listed(site: Site, found: Application) -> Iterator[listing.TokenOutcome]:
     return (one for one in listing.read_outcomes(site.address, found.stored.id) if one.outcome in left)
 
 
-def _show_tokens(site: Site, found: Application, report: Report) -> None:
+def _show_tokens(site: Site, found: Application, report: RunReport) -> None:
     run, tokens = found.stored.id, found.plan.tokens
     report.add(run=run, state=found.stored.state.value, outcomes=view.listed_as_dicts(_listed(site, found)))
     every = to_type("to see all", "apply", "--run", run, "--dry-run", "--output", "csv")
@@ -150,7 +150,7 @@ def _undo(
     superseded: bool,
     who: Origin,
     handling: Handling,
-    report: Report,
+    report: RunReport,
 ) -> Ending:
     with environment.announced("Making the plan"):
         found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
@@ -190,7 +190,7 @@ def _undo(
     return carry_out(environment, site, found.plan, begin, handling, report)
 
 
-def _nothing_to_undo(found: Undo, report: Report) -> Ending:
+def _nothing_to_undo(found: Undo, report: RunReport) -> Ending:
     """How to end where all was put back before, or where all that is left has been changed since."""
     run = found.stored.id
     if not found.changed_since:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokens.errors import UsageError
 from tokens.targets import demo
-from tokens.targets.demo.progress import Report
+from tokens.targets.demo.progress import ReportProgress
 from tokens.targets.here import identity, installation
 from tokens.targets.here.site import Site, open_site
 from tokens.targets.target import (
@@ -22,7 +22,7 @@ Locate = Callable[[], Site]
 """Finds the site and becomes its user: called once, when all that the caller alone may read is read."""
 
 
-def open_place(target: Target, *, root: Path, demo_directory: Path | None, report: Report) -> Site:
+def open_place(target: Target, *, root: Path, demo_directory: Path | None, report: ReportProgress) -> Site:
     """The database that `target` means, with what is known of the installation around it.
 
     The demo is started first. For an installation right here this process becomes its user, from now on.

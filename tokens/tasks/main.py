@@ -182,7 +182,7 @@ def breakdown() -> None:
     """
 
 
-@task("page:report", LOCATED, REPORTED, PAGE, LOGS, PAGE_FILE)
+@task("report:report", LOCATED, REPORTED, PAGE, LOGS, PAGE_FILE)
 def report() -> None:
     """Make a page to look at and to hand over.
 

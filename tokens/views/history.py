@@ -82,7 +82,8 @@ TOKENS_HEADING = (
 TOKENS_WIDTHS = (5, 10, 16, 20, 10, 20, 30, 10, 10, 10, 20)
 TOKENS_SPARE = ("Reason", "By", "Kind", "Old date")
 
-Outcome = TokenOutcome | RotationOutcome
+JournaledOutcome = TokenOutcome | RotationOutcome
+"""What the journal has of one token of a run of either kind."""
 
 
 def runs_screen(runs: Sequence[StoredRun], columns: int | None = None, *, some: bool = False) -> Iterator[str]:
@@ -132,7 +133,7 @@ def run_screen(
     run: StoredRun,
     attempts: Sequence[Attempt],
     touched: Touched,
-    listed: Iterable[Outcome],
+    listed: Iterable[JournaledOutcome],
     columns: int | None = None,
     *,
     which: Sequence[object] = (),
@@ -163,7 +164,7 @@ def run_json(
     run: StoredRun,
     attempts: Sequence[Attempt],
     touched: Touched,
-    listed: Iterable[Outcome],
+    listed: Iterable[JournaledOutcome],
     instance: Instance,
 ) -> Iterator[str]:
     """One run as one document, in pieces: its tokens are the list `outcomes`, a line each, null for "never expires".
@@ -190,7 +191,7 @@ def run_json(
     yield from _with_tokens(facts, columns_of(run), listed)
 
 
-def _with_tokens(facts: dict[str, Any], columns: Columns, listed: Iterable[Outcome]) -> Iterator[str]:
+def _with_tokens(facts: dict[str, Any], columns: Columns, listed: Iterable[JournaledOutcome]) -> Iterator[str]:
     """An object of these facts and the tokens, as they come."""
     rows = (dict(zip(columns.fields, columns.values(one), strict=True)) for one in listed)
     yield document.begun(facts)
@@ -198,19 +199,19 @@ def _with_tokens(facts: dict[str, Any], columns: Columns, listed: Iterable[Outco
     yield "}"
 
 
-def tokens_csv(run: StoredRun, listed: Iterable[Outcome], instance: Instance) -> Iterator[str]:
+def tokens_csv(run: StoredRun, listed: Iterable[JournaledOutcome], instance: Instance) -> Iterator[str]:
     """The tokens of a run with a heading; empty is what is null in JSON, and a space is between several ids."""
     return _exported((*EXPORTED_OF_RUN, *columns_of(run).fields), [(run, listed)], instance)
 
 
-def all_tokens_csv(runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instance: Instance) -> Iterator[str]:
+def all_tokens_csv(runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]], instance: Instance) -> Iterator[str]:
     """The tokens of runs of every kind with one heading; empty is also what a kind does not have."""
     fields = dict.fromkeys((*EXPORTED_OF_RUN, *CHANGES.fields, *ROTATIONS.fields))
     return _exported(tuple(fields), runs, instance)
 
 
 def _exported(
-    fields: Sequence[str], runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instance: Instance
+    fields: Sequence[str], runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]], instance: Instance
 ) -> Iterator[str]:
     yield comma_separated.line(fields)
     for run, listed in runs:
@@ -226,7 +227,7 @@ def _cell(value: object) -> object:
     return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def all_tokens_json(runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instance: Instance) -> Iterator[str]:
+def all_tokens_json(runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]], instance: Instance) -> Iterator[str]:
     """The runs as one document, in pieces, each with its tokens as of `run_json`."""
     yield document.begun(document.head(instance))
     yield from document.listed("runs", (_with_tokens(_facts(run), columns_of(run), listed) for run, listed in runs))
@@ -234,7 +235,7 @@ def all_tokens_json(runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], instanc
 
 
 def all_tokens_screen(
-    runs: Iterable[tuple[StoredRun, Iterable[Outcome]]], columns: int | None, *, which: Sequence[object] = ()
+    runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]], columns: int | None, *, which: Sequence[object] = ()
 ) -> Iterator[str]:
     """A line for each token and run; on a terminal MOST_SHOWN of them. `which` are the words that choose them."""
     rows = (_token_row(run, one) for run, listed in runs for one in listed)
@@ -253,7 +254,7 @@ def all_tokens_screen(
         yield f"... and more{to_type('to see all', 'history', *which, '--output', 'csv')}"
 
 
-def _token_row(run: StoredRun, one: Outcome) -> tuple[str, ...]:
+def _token_row(run: StoredRun, one: JournaledOutcome) -> tuple[str, ...]:
     owner, name = called(one)
     if isinstance(one, RotationOutcome):
         outcome = one.stage if one.successor_id is None else f"{one.stage}, now {one.successor_id}"

@@ -23,7 +23,7 @@ from tokens.errors import ServerError, TokensError, UsageError
 from tokens.targets.demo import stand_in
 from tokens.targets.demo.embedded import SUPERUSER, Server
 from tokens.targets.demo.programs import NEWEST, packaged_binaries
-from tokens.targets.demo.progress import Progress, Report
+from tokens.targets.demo.progress import Progress, ReportProgress
 
 if TYPE_CHECKING:
     from tokens.database import Connection
@@ -110,7 +110,7 @@ def address_if_ready(directory: Path | None = None) -> Address | None:
 
 def open(  # noqa: A001 - demo.open() is what it does
     directory: Path | None = None,
-    report: Report | None = None,
+    report: ReportProgress | None = None,
     *,
     tokens: int = TOKENS,
     expires_at: date = EXPIRES_AT,
@@ -130,7 +130,7 @@ def open(  # noqa: A001 - demo.open() is what it does
 
 def reset(
     directory: Path | None = None,
-    report: Report | None = None,
+    report: ReportProgress | None = None,
     *,
     tokens: int = TOKENS,
     expires_at: date = EXPIRES_AT,
@@ -241,7 +241,7 @@ def _described(status: Status) -> Status:
     )
 
 
-def _start(server: Server, report: Report | None) -> None:
+def _start(server: Server, report: ReportProgress | None) -> None:
     if server.answers():
         return
     packaged_binaries()  # before anything is said of what it does
@@ -249,7 +249,7 @@ def _start(server: Server, report: Report | None) -> None:
     server.start()
 
 
-def _tell(report: Report | None, text: str) -> None:
+def _tell(report: ReportProgress | None, text: str) -> None:
     if report is not None:
         report(Progress(text))
 
@@ -259,7 +259,7 @@ def _silent(_: Progress) -> None:
 
 
 def _ensure_filled(
-    server: Server, tokens: int, expires_at: date, report: Report | None, *, anew: bool = False
+    server: Server, tokens: int, expires_at: date, report: ReportProgress | None, *, anew: bool = False
 ) -> Address:
     """Build the database under another name and give it its own when it is complete.
 
@@ -288,7 +288,9 @@ def _ensure_filled(
     return _address(server)
 
 
-def _fill(connection: "Connection", server: Server, tokens: int, expires_at: date, report: Report | None) -> None:
+def _fill(
+    connection: "Connection", server: Server, tokens: int, expires_at: date, report: ReportProgress | None
+) -> None:
     # Not at the top: attaching to a running demo needs neither, and Alembic is slow to import.
     from tokens.targets.demo import population
     from tokens.upgrade import Branch, revisions, upgrade

@@ -13,4 +13,4 @@ class Progress:
     total: int | None = None
 
 
-Report = Callable[[Progress], None]
+ReportProgress = Callable[[Progress], None]

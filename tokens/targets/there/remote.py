@@ -49,7 +49,7 @@ NOT_BEGUN = (1, *NOT_STARTED)  # statuses of clients that had nothing started th
 NO_SHELL = re.compile(r"\b(sh|env)\b.*(not found|no such file|permission denied)", re.IGNORECASE)
 NOTEWORTHY = {"starting": "still starting", "unhealthy": "not healthy"}
 
-Report = Callable[[str], None]
+ReportStep = Callable[[str], None]
 
 
 class SessionLost(TokensError):
@@ -88,7 +88,7 @@ class RemoteCommand:
         return kind(f"{message}{to_type('to see the state', task, *words)}")
 
 
-def find_place(target: RemoteTarget, report: Report, client: tuple[str, ...] = ()) -> Place:
+def find_place(target: RemoteTarget, report: ReportStep, client: tuple[str, ...] = ()) -> Place:
     """The running container or pod that a target means.
 
     Args:
@@ -110,7 +110,7 @@ def run(
     command: RemoteCommand,
     found: Bundle | None,
     build: Callable[[], Bundle],
-    report: Report,
+    report: ReportStep,
     output: BinaryIO | None,
 ) -> int:
     """Run the tool there and return its exit status, carrying it there first if need be.
@@ -142,7 +142,7 @@ def consult(
     patience: float,
     found: Bundle | None,
     build: Callable[[], Bundle],
-    report: Report,
+    report: ReportStep,
 ) -> SecretAnswer:
     """Run the tool there out of sight, with `feed` on its standard input; what it said, whole, and its exit status.
 
@@ -164,7 +164,7 @@ def clean(place: Place) -> list[str]:
     return answer.out.split()
 
 
-def _carried(place: Place, found: Bundle | None, build: Callable[[], Bundle], report: Report) -> Bundle:
+def _carried(place: Place, found: Bundle | None, build: Callable[[], Bundle], report: ReportStep) -> Bundle:
     bundle = found or build()
     report(f"Uploading the tool to {place.shown} ({bundle.path.stat().st_size / 2**20:.0f} MiB)")
     _upload(place, bundle)

@@ -8,7 +8,7 @@ from tokens.secret import Secret
 from tokens.targets.target import RemoteTarget
 from tokens.targets.there import bundle, remote
 from tokens.targets.there.client import Place, SecretAnswer
-from tokens.targets.there.remote import RemoteCommand, Report
+from tokens.targets.there.remote import RemoteCommand, ReportStep
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Way:
     client: tuple[str, ...]
     bundles: Path | None
 
-    def find(self, report: Report) -> Place:
+    def find(self, report: ReportStep) -> Place:
         """The running container or pod. Raises as `tokens.targets.there.remote.find_place`."""
         return remote.find_place(self.target, report, self.client)
 
-    def pack(self, report: Report) -> bundle.Bundle:
+    def pack(self, report: ReportStep) -> bundle.Bundle:
         """Build the bundle that is carried there."""
         report("Packing the tool to carry it there")
         return bundle.build(self.bundles)
@@ -45,7 +45,7 @@ class RemoteTool:
         tell: says to people what the tool there says to them.
     """
 
-    def __init__(self, way: Way, *, caller: str, report: Report, tell: Callable[[str], None]) -> None:
+    def __init__(self, way: Way, *, caller: str, report: ReportStep, tell: Callable[[str], None]) -> None:
         self._way = way
         self._caller = caller
         self._report = report

@@ -224,7 +224,7 @@ CHECK_FILE = Option(
 
 PAGE = Argument(
     "contents",
-    "tokens.commands.page:contents",
+    "tokens.commands.report:contents",
     (
         Option("with_emails", "Show the owners' e-mail addresses, too.", False),
         Option("only", "With --group: the page of that team, which says nothing of the rest of the instance.", False),

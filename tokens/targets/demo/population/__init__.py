@@ -14,7 +14,7 @@ from tokens.targets import demo
 from tokens.targets.demo.population import access_tokens, credentials, owners
 from tokens.targets.demo.population.numbering import Identifiers
 from tokens.targets.demo.population.tables import Tables, vacuum
-from tokens.targets.demo.progress import Progress, Report
+from tokens.targets.demo.progress import Progress, ReportProgress
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["fill"]
 
 
-def fill(address: Address, tokens: int, report: Report, expires_at: date = demo.EXPIRES_AT) -> None:
+def fill(address: Address, tokens: int, report: ReportProgress, expires_at: date = demo.EXPIRES_AT) -> None:
     """Fill the empty GitLab-shaped database, with `tokens` tokens that expire on this day.
 
     One transaction, then VACUUM and ANALYZE, so that the first question is answered as fast as the second. Refused when
@@ -40,7 +40,7 @@ def fill(address: Address, tokens: int, report: Report, expires_at: date = demo.
         vacuum(filled)
 
 
-def _fill(connection: "sa.Connection", tokens: int, expires_at: date, report: Report) -> None:
+def _fill(connection: "sa.Connection", tokens: int, expires_at: date, report: ReportProgress) -> None:
     tables = Tables(connection)
     if tables.execute("SELECT EXISTS (SELECT FROM users)").scalar_one():
         raise Refused("The database to be filled has users already; nothing was changed.")

@@ -7,7 +7,7 @@ from datetime import date
 from tokens.targets.demo.population.numbering import UP_TO_FIVE_YEARS, Identifiers, literal, one_of
 from tokens.targets.demo.population.owners import TOKEN_NAMES
 from tokens.targets.demo.population.tables import Tables
-from tokens.targets.demo.progress import Progress, Report
+from tokens.targets.demo.progress import Progress, ReportProgress
 
 DOCUMENTED = {
     "2017-12-31": 2508,
@@ -79,7 +79,7 @@ def add_clean_up(tables: Tables, expires_at: date) -> None:
     tables.insert("batched_background_migrations", columns, "")
 
 
-def add_tokens(tables: Tables, ids: Identifiers, tokens: int, expires_at: date, report: Report) -> None:
+def add_tokens(tables: Tables, ids: Identifiers, tokens: int, expires_at: date, report: ReportProgress) -> None:
     """Add `tokens` that expire on this day, and all others; what else refers to tokens has to come later."""
     report(Progress("Choosing dates"))
     old = _plan_old_tokens(tables, tokens, expires_at)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tokens.targets.demo.progress import Progress, Report
+from tokens.targets.demo.progress import Progress, ReportProgress
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -42,7 +42,7 @@ class Tables:
             self.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
 
     @contextmanager
-    def without_indexes(self, table: str, report: Report) -> Iterator[None]:
+    def without_indexes(self, table: str, report: ReportProgress) -> Iterator[None]:
         """Load first, then build each index and check each foreign key at once instead of row by row."""
         keys = self.execute(f"""
             SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
