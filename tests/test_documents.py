@@ -17,6 +17,7 @@ from tests.testbed.instance import LATER, NOWHERE, SOON, TODAY, Instance
 from tests.testbed.logs import Use, plain, written
 from tests.testbed.servers import Alone
 from tokens.namespace import ns
+from tokens.views import document as form
 
 SCHEMA = json.loads(Path(__file__).with_name("documents.schema.json").read_text())
 
@@ -223,3 +224,24 @@ def test_a_password_in_a_target_is_in_no_document(document: Document) -> None:
     found = document("refusal", "analyze", target="postgresql://u:s3cr3t@127.0.0.1:1/x", status=1)
     assert found["instance"]["target"] is None
     assert "s3cr3t" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_list_that_comes_in_pieces_has_commas_between_its_rows_alone(number: int) -> None:
+    rows = [{"id": one, "name": "a\nb"} for one in range(number)]
+    objects = ([form.begun({"run": one}), *form.listed("tokens", map(json.dumps, rows)), "}"] for one in range(number))
+    pieces = [
+        form.begun({"schema": 1, "log": {"files": []}}),
+        *form.listed("rows", map(json.dumps, rows), ","),
+        *form.listed("runs", objects),
+        "}",
+    ]
+    found = {"schema": 1, "log": {"files": []}, "rows": rows}
+    assert json.loads("\n".join(pieces)) == {**found, "runs": [{"run": one, "tokens": rows} for one in range(number)]}
+
+
+def test_a_list_that_comes_in_pieces_holds_back_one_row_at_most() -> None:
+    rows = iter(["1", "2", "3"])
+    pieces = form.listed("ids", rows)
+    assert [next(pieces), next(pieces)] == ['  "ids": [', "    1,"]
+    assert list(rows) == ["3"]
