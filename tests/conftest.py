@@ -78,6 +78,10 @@ SETTINGS = {
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# The readline of a process that runs tests in parallel sets these; a test's terminal has its own size.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
+
 pytest_plugins = tuple(f"tests.testbed.{name}" for name in ("marks", "shared", "instance", "journal", "syslog"))
 
 PR_GET_DUMPABLE = 3
