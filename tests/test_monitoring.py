@@ -69,13 +69,15 @@ def test_rules_and_dashboard_ask_for_numbers_that_are_written() -> None:
 
 
 @pytest.mark.parametrize("kind", [*Kind, *OtherKind])
-def test_every_alert_names_a_command_that_works_when_it_is_typed(gitlab_database: Address, kind: str) -> None:
+def test_every_alert_names_a_command_that_works_when_it_is_typed(
+    gitlab_database: Address, kind: Kind | OtherKind
+) -> None:
     for rule in rules():
         command = CHOICE.sub(
             lambda found: found[2] if re.search(found[1], kind) else found[3], rule["annotations"]["command"]
         )
         program, *words = shlex.split(command.replace("{{ $labels.kind }}", kind))
-        if program == "gitlab-tokens" and (kind in Kind or "gitlab_tokens_next" in rule["expr"]):
+        if program == "gitlab-tokens" and (isinstance(kind, Kind) or "gitlab_tokens_next" in rule["expr"]):
             log = ["--log", os.devnull] if words[0] == "used" else []  # which is found where GitLab is
             assert typed(*words, *log, "--target", url(gitlab_database)) == 0, command
 
