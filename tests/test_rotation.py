@@ -42,6 +42,7 @@ from tests.testbed.rotation import (
     reached,
     rows,
     service_account,
+    standing,
 )
 from tests.testbed.routable_token import decode
 from tests.testbed.runs import everything, execute, install, query, resume, set_back, writing
@@ -322,7 +323,7 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
     assert row_of(address, successor.id)["expires_at"] == str(TODAY + timedelta(7))
     assert {row.id for row in query(address, LIVING_ROWS)} == {successor.id, latest.id}
     # Whether GitLab remembers it or the journal alone: nobody makes a second one.
-    assert named(address, old)[0].live_successor == named(address, successor.id)[0].live_successor == latest.id
+    assert standing(address, old).live_successor == standing(address, successor.id).live_successor == latest.id
     told = "does not record which token replaced which" in " ".join(planned.notes)
     assert told == (PREDECESSOR not in defaults)
 
@@ -430,9 +431,9 @@ def test_candidates_are_found_by_kind_date_owner_and_name_the_nearest_to_today_f
         SERVICE_ACCOUNT,
     )
     assert (one.last_used_at, one.description, one.organization_id) == ("2026-01-02T01:04:05+00:00", "d", 1)
-    assert (one.expires_at, one.live_successor) == (ExpirationDate.typed(str(GONE)), successor)
+    assert (one.expires_at, standing(address, expired).live_successor) == (ExpirationDate.typed(str(GONE)), successor)
     assert (found[never].expires_at, found[never].scopes, found[never].last_used_at) == (None, ("api",), None)
-    assert found[soon].live_successor is None
+    assert standing(address, soon).live_successor is None
 
 
 @pytest.mark.parametrize(
@@ -1349,6 +1350,6 @@ def test_a_service_accounts_successor_of_a_persons_token_is_its_own_in_every_rel
     assert payload is None or payload.user_id == account
     assert row_of(address, given_up.id)["revoked"]
     # GitLab does not know it; whatever asks for successors here does.
-    assert named(address, old)[0].live_successor == successor.id
+    assert standing(address, old).live_successor == successor.id
     with gitlab_api(address, KEYS) as api:
         assert verify(api.url, successor.token, attempts=1).id == successor.id

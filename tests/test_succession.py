@@ -9,6 +9,7 @@ from psycopg.conninfo import make_conninfo
 from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_user
 from tests.testbed.journal import NEW, WITH_JOURNAL, execute, make_plan, make_run
+from tests.testbed.rotation import standing
 from tests.testbed.servers import Alone
 from tokens import database
 from tokens.address import Address
@@ -54,9 +55,8 @@ def noted(address: Address, concern: Concern) -> list[tuple[str, tuple[int, ...]
     return [(note.text, note.ids) for note in plan.notes if note.concern is concern]
 
 
-def live_successors(address: Address) -> dict[int, int | None]:
-    found = find(address, Search(Selection((), states=EVERY_STATE)))
-    return {one.id: one.live_successor for one in found}
+def live_successors(address: Address, *tokens: int) -> dict[int, int | None]:
+    return {token: standing(address, token).live_successor for token in tokens}
 
 
 def test_after_an_update_to_16_3_what_the_journal_knows_of_rotations_before_still_counts(
@@ -74,7 +74,8 @@ def test_after_an_update_to_16_3_what_the_journal_knows_of_rotations_before_stil
         f"UPDATE personal_access_tokens SET revoked = true WHERE id IN ({second}, {heir})",
     )
     assert [ids for _, ids in noted(address, Concern.SUPERSEDED)] == [(first,)]
-    assert live_successors(address) == {first: third, second: third, third: None, other: None, heir: None}
+    expected = {first: third, second: third, third: None, other: None, heir: None}
+    assert live_successors(address, *expected) == expected
     # A successor of ours that GitLab knows, too, is asked of GitLab alone.
     with database.reading(address) as connection:
         line = read_line(connection, read_schema(connection))
@@ -243,14 +244,14 @@ def test_a_run_holds_nothing_up_whose_successor_does_not_work(gitlab_database_at
     (later,) = service_tokens(address, 1)
     execute(address, f"UPDATE personal_access_tokens SET previous_personal_access_token_id = {old} WHERE id = {later}")
     (one,) = find(address, Search(Selection((), ids=(old,), states=EVERY_STATE)))
-    assert (one.unfinished_run, one.live_successor) == (None, later)
+    assert (one.unfinished_run, standing(address, old).live_successor) == (None, later)
     # GitLab's own rotation of what nobody has got: somebody has that one.
     execute(
         address,
         f"UPDATE personal_access_tokens SET previous_personal_access_token_id = {new} WHERE id = {later}",
     )
     (one,) = find(address, Search(Selection((), ids=(old,), states=EVERY_STATE)))
-    assert (one.unfinished_run, one.live_successor) == (None, later)
+    assert (one.unfinished_run, standing(address, old).live_successor) == (None, later)
 
 
 def test_monitoring_with_the_printed_grants_knows_it_and_without_them_says_so(

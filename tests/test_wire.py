@@ -32,7 +32,6 @@ CANDIDATE = Candidate(
     expires_at=ExpirationDate.stored("infinity"),
     last_used_at="2026-06-01T10:00:00+00:00",
     organization_id=1,
-    live_successor=None,
     impersonation=False,
     granular=True,
     granular_scopes=3,

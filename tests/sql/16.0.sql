@@ -7497,36 +7497,6 @@ SELECT
       false AS granular,
       0 AS granular_scopes,
       false AS sudo,
-      (
-        WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s
-            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
-          WHERE p.token_id = t.id
-            AND t.id IN (
-              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
-            )
-          UNION
-          SELECT s.id, s.revoked, s.expires_at
-          FROM line
-          CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s
-            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
-          WHERE p.token_id = line.id
-            AND line.id IN (
-              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
-            )
-          ) s
-        )
-
-        SELECT max(line.id)
-        FROM line
-        WHERE line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor,
       CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
@@ -8288,36 +8258,6 @@ SELECT
       false AS granular,
       0 AS granular_scopes,
       false AS sudo,
-      (
-        WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s
-            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
-          WHERE p.token_id = t.id
-            AND t.id IN (
-              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
-            )
-          UNION
-          SELECT s.id, s.revoked, s.expires_at
-          FROM line
-          CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM token_tasks.rotations p
-          JOIN public.personal_access_tokens s
-            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
-          WHERE p.token_id = line.id
-            AND line.id IN (
-              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
-            )
-          ) s
-        )
-
-        SELECT max(line.id)
-        FROM line
-        WHERE line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor,
       CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id

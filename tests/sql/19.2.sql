@@ -8181,26 +8181,6 @@ SELECT
         WHERE g.personal_access_token_id = t.id
       ) AS granular_scopes,
       t.sudo AS sudo,
-      (
-        WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM public.personal_access_tokens s
-          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
-          UNION
-          SELECT s.id, s.revoked, s.expires_at
-          FROM line
-          CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM public.personal_access_tokens s
-          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
-          ) s
-        )
-
-        SELECT max(line.id)
-        FROM line
-        WHERE line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor,
       CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
@@ -9006,26 +8986,6 @@ SELECT
         WHERE g.personal_access_token_id = t.id
       ) AS granular_scopes,
       t.sudo AS sudo,
-      (
-        WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM public.personal_access_tokens s
-          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
-          UNION
-          SELECT s.id, s.revoked, s.expires_at
-          FROM line
-          CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
-          FROM public.personal_access_tokens s
-          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
-          ) s
-        )
-
-        SELECT max(line.id)
-        FROM line
-        WHERE line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor,
       CAST(NULL AS bigint) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id

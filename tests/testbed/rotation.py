@@ -15,9 +15,11 @@ from tokens import database, origin
 from tokens.address import Address
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import Kind
+from tokens.gitlab.schema import read_schema
 from tokens.journal.installation import RunState
 from tokens.journal.record import Record
 from tokens.rotation.candidate import Candidate, Search, find
+from tokens.rotation.obstacles import Standing, read_standings
 from tokens.rotation.plan import Rotation, RotationPlan, plan
 from tokens.rotation.stage import Stage, mark, store
 from tokens.rotation.successor import Successor, create
@@ -61,6 +63,11 @@ def project_bot(address: Address, ends_at: date | str | None, tokens: int = 1) -
 def named(address: Address, *tokens: int) -> list[Candidate]:
     every = Selection((), kinds=EVERY_KIND, states=EVERY_STATE)
     return [one for token in tokens for one in find(address, Search(every, token=str(token)))]
+
+
+def standing(address: Address, token: int) -> Standing:
+    with database.reading(address) as connection:
+        return read_standings(connection, read_schema(connection), [token])[token]
 
 
 def plan_of(address: Address, *tokens: int, **options: Any) -> RotationPlan:

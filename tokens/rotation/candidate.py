@@ -50,20 +50,12 @@ CANDIDATES = """
       {granular} AS granular,
       {granular_scopes} AS granular_scopes,
       {sudo} AS sudo,
-      {live_successor} AS live_successor,
       {unfinished_run} AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
     ORDER BY abs({days}) NULLS LAST, t.expires_at NULLS LAST, t.id
 """
-
-LIVE_SUCCESSOR = f"""({{line}}
-        SELECT max(line.id)
-        FROM line
-        WHERE line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > {TODAY})
-      )"""  # noqa: S608 - a constant
 
 # GitLab 18.4 and later.
 NUMBER_OF_SCOPES = """(
@@ -81,12 +73,12 @@ OWNERS = {Kind.SERVICE_ACCOUNT: SERVICE_ACCOUNT, Kind.PROJECT: PROJECT_BOT, Kind
 class Candidate:
     """One token, and whose it is.
 
-    `last_used_at` is ISO 8601 in UTC. `live_successor` is the one that works of the tokens that came of this one.
-    `scopes` are for showing: a successor gets what is stored, whatever is read here. A `granular` token may do what its
-    granular scopes allow, and `granular_scopes` is how many it has. `organization_id` is None where the release has no
-    organizations. `days` are those until it expires, none or fewer where it has; None where there is no such number.
-    `named` says that a person has named this very token, and not what it has in common with others. `unfinished_run`
-    has made a successor that works, and has not come to its end: it has stopped, or is under way.
+    `last_used_at` is ISO 8601 in UTC. `scopes` are for showing: a successor gets what is stored, whatever is read here.
+    A `granular` token may do what its granular scopes allow, and `granular_scopes` is how many it has.
+    `organization_id` is None where the release has no organizations. `days` are those until it expires, none or fewer
+    where it has; None where there is no such number. `named` says that a person has named this very token, and not what
+    it has in common with others. `unfinished_run` has made a successor that works, and has not come to its end: it has
+    stopped, or is under way.
     """
 
     id: int
@@ -104,7 +96,6 @@ class Candidate:
     impersonation: bool
     granular: bool
     granular_scopes: int
-    live_successor: int | None
     sudo: bool = False
     days: int | None = None
     named: bool = False
@@ -211,20 +202,6 @@ def unknown_ids(address: Address, selection: Selection, found: Sequence[Candidat
     return tuple(unknown)
 
 
-def of_rotations(connection: Connection, schema: Schema) -> dict[str, str]:
-    """SQL about what came of the token `t`, each NULL where nothing is known.
-
-    `live_successor` is the id of the successor that works, `unfinished_run` as of a Candidate.
-    """
-    line = read_line(connection, schema)
-    if line is None:
-        return dict.fromkeys(("live_successor", "unfinished_run"), "CAST(NULL AS bigint)")
-    return {
-        "live_successor": LIVE_SUCCESSOR.format(line=line.whole),
-        "unfinished_run": line.unfinished_run,
-    }
-
-
 def _states(selection: Selection) -> Iterator[str]:
     if selection.states != EVERY_STATE:
         states = " OR ".join(STATE_CONDITIONS[state] for state in sorted(selection.states))
@@ -245,6 +222,7 @@ def read_candidates(
     connection: Connection, schema: Schema, condition: str, values: Mapping[str, object]
 ) -> Iterator[Candidate]:
     """The tokens `t` of the owners `u` that fulfil `condition`, the nearest to today first."""
+    line = read_line(connection, schema)
     statement = CANDIDATES.format(
         description="t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)",
         organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
@@ -254,7 +232,7 @@ def read_candidates(
         days=DAYS,
         kind=kind_expression(schema).strip(),
         state=STATE_EXPRESSION.strip(),
-        **of_rotations(connection, schema),
+        unfinished_run=line.unfinished_run if line else "CAST(NULL AS bigint)",
         condition=condition,
     )
     for row in connection.rows(statement, **values):
@@ -274,7 +252,6 @@ def read_candidates(
             impersonation=row.impersonation,
             granular=row.granular,
             granular_scopes=row.granular_scopes,
-            live_successor=row.live_successor,
             sudo=row.sudo,
             days=row.days,
             unfinished_run=row.unfinished_run,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
-from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
+from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT, TODAY
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.scopes import OF_ADMINISTRATORS
 from tokens.gitlab.settings import Rules
-from tokens.rotation.candidate import of_rotations
+from tokens.gitlab.succession import read_line
 from tokens.rotation.new_owner import ACTIVE, Account
 
 STANDINGS = """
@@ -25,10 +25,21 @@ STANDINGS = """
     WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
 """
 
+LIVE_SUCCESSOR = f"""({{line}}
+        SELECT max(line.id)
+        FROM line
+        WHERE line.revoked IS NOT TRUE
+          AND (line.expires_at IS NULL OR line.expires_at > {TODAY})
+      )"""  # noqa: S608 - a constant
+
 
 @dataclass(frozen=True)
 class Standing:
-    """One token and its owner, as far as they bear on a rotation. `state` is the owner's."""
+    """One token and its owner, as far as they bear on a rotation.
+
+    `state` is the owner's. `live_successor` is the one that works of the tokens that came of this one, and
+    `unfinished_run` as of a Candidate.
+    """
 
     id: int
     name: str
@@ -53,11 +64,13 @@ class Standing:
 
 def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -> dict[int, Standing]:
     """How the tokens with these ids stand now; one that is gone is not among them."""
+    line = read_line(connection, schema)
     statement = STANDINGS.format(
         granular="t.granular" if schema.has(TOKENS, "granular") else "false",
         sudo="t.sudo" if schema.has(TOKENS, "sudo") else "false",
         organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
-        **of_rotations(connection, schema),
+        live_successor=LIVE_SUCCESSOR.format(line=line.whole) if line else "CAST(NULL AS bigint)",
+        unfinished_run=line.unfinished_run if line else "CAST(NULL AS bigint)",
     )
     return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
 
