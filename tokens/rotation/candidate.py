@@ -57,6 +57,8 @@ CANDIDATES = """
     ORDER BY abs({days}) NULLS LAST, t.expires_at NULLS LAST, t.id
 """
 
+NO_NUMBER = "CAST(NULL AS bigint)"
+
 # GitLab 18.4 and later.
 NUMBER_OF_SCOPES = """(
         SELECT count(*)
@@ -202,6 +204,15 @@ def unknown_ids(address: Address, selection: Selection, found: Sequence[Candidat
     return tuple(unknown)
 
 
+def newer_columns(schema: Schema) -> dict[str, str]:
+    """SQL of what not every release knows of a token `t`."""
+    return {
+        "organization": "t.organization_id" if schema.has(TOKENS, "organization_id") else NO_NUMBER,
+        "granular": "t.granular" if schema.has(TOKENS, "granular") else "false",
+        "sudo": "t.sudo" if schema.has(TOKENS, "sudo") else "false",
+    }
+
+
 def _states(selection: Selection) -> Iterator[str]:
     if selection.states != EVERY_STATE:
         states = " OR ".join(STATE_CONDITIONS[state] for state in sorted(selection.states))
@@ -225,14 +236,12 @@ def read_candidates(
     line = read_line(connection, schema)
     statement = CANDIDATES.format(
         description="t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)",
-        organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
-        granular="t.granular" if schema.has(TOKENS, "granular") else "false",
         granular_scopes=NUMBER_OF_SCOPES if schema.has(GRANULAR_SCOPES) else "0",
-        sudo="t.sudo" if schema.has(TOKENS, "sudo") else "false",
         days=DAYS,
         kind=kind_expression(schema).strip(),
         state=STATE_EXPRESSION.strip(),
-        unfinished_run=line.unfinished_run if line else "CAST(NULL AS bigint)",
+        **newer_columns(schema),
+        unfinished_run=line.unfinished_run if line else NO_NUMBER,
         condition=condition,
     )
     for row in connection.rows(statement, **values):

@@ -7,11 +7,12 @@ from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT, TODAY
-from tokens.gitlab.schema import TOKENS, Schema
+from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.scopes import OF_ADMINISTRATORS
 from tokens.gitlab.settings import Rules
 from tokens.gitlab.succession import read_line
+from tokens.rotation.candidate import NO_NUMBER, newer_columns
 from tokens.rotation.new_owner import ACTIVE, Account
 
 STANDINGS = """
@@ -66,11 +67,9 @@ def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -
     """How the tokens with these ids stand now; one that is gone is not among them."""
     line = read_line(connection, schema)
     statement = STANDINGS.format(
-        granular="t.granular" if schema.has(TOKENS, "granular") else "false",
-        sudo="t.sudo" if schema.has(TOKENS, "sudo") else "false",
-        organization="t.organization_id" if schema.has(TOKENS, "organization_id") else "CAST(NULL AS bigint)",
-        live_successor=LIVE_SUCCESSOR.format(line=line.whole) if line else "CAST(NULL AS bigint)",
-        unfinished_run=line.unfinished_run if line else "CAST(NULL AS bigint)",
+        **newer_columns(schema),
+        live_successor=LIVE_SUCCESSOR.format(line=line.whole) if line else NO_NUMBER,
+        unfinished_run=line.unfinished_run if line else NO_NUMBER,
     )
     return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
 
