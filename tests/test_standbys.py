@@ -73,7 +73,6 @@ def test_while_replay_is_paused_the_lag_grows_and_then_it_is_gone(
             assert later is not None
             assert later.seconds is not None
             assert first < later.seconds < 60
-            assert later.name == pair.standby.shown
             assert later.reason == f"{pair.standby.shown} is {later.seconds:.0f} s behind"
             assert patient.lag(primary) is None
         replicated.catch_up()
@@ -113,7 +112,7 @@ def test_the_worst_of_several_counts_and_one_that_went_away_is_the_worst(
         try:
             lag = standbys.lag(primary)
             assert lag is not None
-            assert (lag.name, lag.seconds) == (pair.standby.shown, None)
+            assert lag.seconds is None
             assert lag.reason.startswith(f"Cannot connect to {pair.standby.shown}: ")
             assert standbys.lag(primary) == lag
         finally:

@@ -102,11 +102,6 @@ def read_standing(connection: Connection) -> Standing:
     return Standing(**connection.row(STANDING)._asdict())
 
 
-def is_installed(connection: Connection) -> bool:
-    """Whether there is a journal, of whatever version."""
-    return read_standing(connection).installed
-
-
 def is_readable(connection: Connection) -> bool:
     """Whether there is a journal that this role may read, and that nobody else has a hand in."""
     standing = read_standing(connection)

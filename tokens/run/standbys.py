@@ -48,7 +48,6 @@ class Lag:
     `seconds` is how old the state is that it shows, None where that is not known; `reason` is a clause that says so.
     """
 
-    name: str
     seconds: float | None
     reason: str
 
@@ -237,19 +236,19 @@ class _Standby:
         try:
             state = self._state()
         except TokensError as error:
-            return Lag(self.name, None, str(error).rstrip("."))
+            return Lag(None, str(error).rstrip("."))
         if not state.standby:
-            return Lag(self.name, None, f"{self.name} is no standby any more")
+            return Lag(None, f"{self.name} is no standby any more")
         if state.position is None:
-            return Lag(self.name, None, f"{self.name} has applied nothing yet")
+            return Lag(None, f"{self.name} has applied nothing yet")
         if state.position >= now.position:
-            return Lag(self.name, 0.0, f"{self.name} is up to date")
+            return Lag(0.0, f"{self.name} is up to date")
         ages = [history.age(state.position), None if state.replayed is None else now.now - state.replayed]
         known = [max(age, 0.0) for age in ages if age is not None]
         if not known:
-            return Lag(self.name, None, f"{self.name} has applied no transaction yet")
+            return Lag(None, f"{self.name} has applied no transaction yet")
         seconds = min(known)
-        return Lag(self.name, seconds, f"{self.name} is {seconds:,.0f} s behind")
+        return Lag(seconds, f"{self.name} is {seconds:,.0f} s behind")
 
     def close(self) -> None:
         """Log out."""
