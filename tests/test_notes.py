@@ -32,6 +32,9 @@ EVERYTHING = Facts(
 )
 
 
+NO_FACTS = Facts()
+
+
 def move(old: str | None, new: str | None, tokens: int = 1) -> Move:
     before, after = (None if day is None else ExpirationDate.stored(day) for day in (old, new))
     return Move(before, after, tokens)
@@ -39,7 +42,7 @@ def move(old: str | None, new: str | None, tokens: int = 1) -> Move:
 
 def noted(
     moves: Sequence[Move],
-    facts: Facts | None = None,
+    facts: Facts = NO_FACTS,
     policy: Policy = POLICY,
     *,
     memberships: MembershipRule | None = MembershipRule.FOREVER,
@@ -148,7 +151,7 @@ def test_several_moves_are_spoken_of_with_counts() -> None:
 
 def test_clean_data_and_no_tokens_need_no_note() -> None:
     assert noted([LATER], Facts()) == ()
-    assert noted([LATER], None) == ()
+    assert noted([LATER]) == ()
     assert noted([REMOVAL], Facts(service_accounts=5)) == ()
     assert noted([], Facts(), Policy(TODAY, 30, maintenance=True)) == ()
     assert noted([move("2026-04-01", "2017-01-01", 0)], Facts()) == ()

@@ -83,7 +83,7 @@ class Note:
 
 def notes(
     moves: Sequence[Move],
-    facts: Facts | None,
+    facts: Facts,
     policy: Policy,
     *,
     memberships: MembershipRule | None,
@@ -96,7 +96,7 @@ def notes(
 
     Args:
         moves: how many tokens go from which date to which.
-        facts: about the same tokens; None leaves out what only they tell.
+        facts: about the same tokens.
         policy: the instance's.
         memberships: how memberships that end too early are moved, None if they are kept.
         notices: whether notices are re-armed.
@@ -105,19 +105,19 @@ def notes(
         asked: whether a person is asked about memberships and notices afterwards.
     """
     moving = [move for move in moves if move.tokens]
-    known = Facts() if facts is None else facts
     found = [
         maintenance(moving, policy),
+        past(moving, policy),
         *_on_dates(moving, policy),
-        superseded_note(known.superseded, options=options),
-        _revives(known, options=options),
-        _requires_expiry(moving, known, policy),
-        _memberships(moving, known, memberships, options=options, asked=asked),
-        _notices(moving, known, rearmed=notices, options=options, asked=asked),
-        doomed(known.doomed_bots, clean_up),
-        _doomed_anyway(known, policy, clean_up),
-        _blocked(known),
-        _migrated(known),
+        superseded_note(facts.superseded, options=options),
+        _revives(facts, options=options),
+        _requires_expiry(moving, facts, policy),
+        _memberships(moving, facts, memberships, options=options, asked=asked),
+        _notices(moving, facts, rearmed=notices, options=options, asked=asked),
+        doomed(facts.doomed_bots, clean_up),
+        _doomed_anyway(facts, policy, clean_up),
+        _blocked(facts),
+        _migrated(facts),
     ]
     return tuple(note for note in found if note.tokens)
 
@@ -168,9 +168,20 @@ def maintenance(moves: Sequence[Move], policy: Policy) -> Note:
     return Note(Concern.MAINTENANCE, text, _count(moves, lambda _: policy.maintenance))
 
 
+def past(moves: Sequence[Move], policy: Policy) -> Note:
+    """The note on new dates that are not in the future; of no tokens where all are."""
+    tokens = _count(moves, lambda move: move.new is not None and move.new <= policy.today)
+    if len(moves) == 1:
+        new = moves[0].new.beside(policy.today) if moves[0].new else ""
+        text = f"{new} is not in the future in UTC: these tokens will not work."
+    else:
+        in_past = f"not in the future (today is {policy.today} UTC)"
+        text = f"{counted(tokens, 'token')} will not work with a date that is {in_past}."
+    return Note(Concern.PAST, text, tokens)
+
+
 def _on_dates(moves: Sequence[Move], policy: Policy) -> Iterator[Note]:
-    """What the dates alone say: about a single move with its dates, about several with counts."""
-    past = _count(moves, lambda move: move.new is not None and move.new <= policy.today)
+    """What else the dates alone say: about a single move with its dates, about several with counts."""
     same = _count(moves, lambda move: move.new == move.old)
     earlier = _count(moves, lambda move: move.old is not None and move.new is not None and move.new < move.old)
     dated = _count(moves, lambda move: move.old is None and move.new is not None)
@@ -186,14 +197,11 @@ def _on_dates(moves: Sequence[Move], policy: Policy) -> Iterator[Note]:
     )
     if len(moves) == 1:
         old, new = beside(moves[0].old), beside(moves[0].new)
-        yield Note(Concern.PAST, f"{new} is not in the future in UTC: these tokens will not work.", past)
         yield Note(Concern.SAME, _same(new), same)
         yield Note(Concern.EARLIER, f"{new} is before {old}: these tokens will expire earlier than now.", earlier)
         yield Note(Concern.DATED, f"These tokens never expire now: on {new} they will.", dated)
         yield Note(Concern.BEYOND_MAXIMUM, f"{new or 'To have no expiration date'} is {maximum}", beyond)
     else:
-        in_past = f"not in the future (today is {policy.today} UTC)"
-        yield Note(Concern.PAST, f"{counted(past, 'token')} will not work with a date that is {in_past}.", past)
         yield Note(Concern.SAME, f"{counted(same, 'token has its', 'tokens have their')} new date already.", same)
         yield Note(Concern.EARLIER, f"{counted(earlier, 'token')} will expire earlier than now.", earlier)
         never = counted(dated, "token never expires", "tokens never expire")

@@ -6,7 +6,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.change.bots import read_doomed
 from tokens.change.facts import read_superseded
-from tokens.change.notes import Concern, Note, doomed, guards, left_out_superseded, maintenance, notes, superseded_note
+from tokens.change.notes import Note, doomed, guards, left_out_superseded, maintenance, past, superseded_note
 from tokens.change.plan import Plan, RunKind, read_gaps, read_release
 from tokens.change.revocation import notes_on_returns, read_returns
 from tokens.database import Connection
@@ -254,14 +254,16 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         touched = connection.row(along, **changed.parameters)
         lost = read_doomed(connection, changed, old, policy, bots)
         hidden = read_gaps(connection, schema)
-    found = notes(plan.moves, None, policy, memberships=None, notices=False, clean_up=bots)
-    kept = [note for note in found if note.concern in (Concern.MAINTENANCE, Concern.PAST)]
-    more = (superseded_note(replaced) if superseded else left_out_superseded(replaced), doomed(lost, bots))
-    kept += [note for note in more if note.tokens]
-    kept += hidden
+    found = (
+        maintenance(plan.moves, policy),
+        past(plan.moves, policy),
+        superseded_note(replaced) if superseded else left_out_superseded(replaced),
+        doomed(lost, bots),
+    )
+    kept = (*(note for note in found if note.tokens), *hidden)
     return Undo(
         stored,
-        replace(plan, notes=tuple(kept), release=release or estimate),
+        replace(plan, notes=kept, release=release or estimate),
         since,
         touched.memberships,
         touched.notices,
