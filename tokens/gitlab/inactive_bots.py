@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tokens.counts import them
+from tokens.gitlab.kind import TODAY
 from tokens.gitlab.membership import FIRST_END
 
 Version = tuple[int, int, float]
@@ -90,33 +91,34 @@ def is_active(clean_up: CleanUp, expires_at: str, revoked: str, day: str) -> str
     return f"({revoked} IS NOT TRUE AND COALESCE({expires_at}, CAST('infinity' AS date)) > {day})"
 
 
-def clean_up_day(clean_up: CleanUp, days: str, day: str) -> str:
+def clean_up_day(clean_up: CleanUp) -> str:
     """SQL, for a bot's tokens `other` together: the day on which GitLab deletes the bot, if none of them is active.
 
-    That is the first night after `day` on which none of them `holds` it, or before that the one on which a membership
-    of the bot ends. It needs PostgreSQL 14, as GitLab does where it has a clean-up.
+    That is the first night after today on which none of them `holds` it, where the clean-up comes after
+    `%(inactive_days)s`, or before that the one on which a membership of the bot ends. It needs PostgreSQL 14, as GitLab
+    does where it has a clean-up.
     """
     ends = FIRST_END.format(bot="min(other.user_id)")
-    night = f"GREATEST(COALESCE({ends}, CAST('infinity' AS date)), {day} + 1)"
-    return f"LEAST({_free_night(clean_up, days, day)}, {night})"
+    night = f"GREATEST(COALESCE({ends}, CAST('infinity' AS date)), {TODAY} + 1)"
+    return f"LEAST({_free_night(clean_up)}, {night})"
 
 
-def _free_night(clean_up: CleanUp, days: str, day: str) -> str:
-    number = f"CAST({days} AS integer)"
-    held = _Held(clean_up, "other", "other.revoked", number, day, f"({day} + {LONGEST})")
+def _free_night(clean_up: CleanUp) -> str:
+    number = "CAST(%(inactive_days)s AS integer)"
+    held = _Held(clean_up, "other", "other.revoked", number, TODAY, f"({TODAY} + {LONGEST})")
     return f"""COALESCE(
         (
           SELECT upper(held.days)
           FROM unnest(
-            datemultirange(daterange(NULL, GREATEST(max({held.until}), {day}), '[]'))
+            datemultirange(daterange(NULL, GREATEST(max({held.until}), {TODAY}), '[]'))
             + COALESCE(
               range_agg(daterange({held.date}, {held.date} + {number}, '[]')) FILTER (WHERE {held.again}),
               datemultirange()
             )
           ) AS held (days)
-          WHERE held.days @> {day} + 1
+          WHERE held.days @> {TODAY} + 1
         ),
-        {day} + 1
+        {TODAY} + 1
       )"""  # noqa: S608 - every part is ours
 
 

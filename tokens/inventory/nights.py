@@ -15,12 +15,11 @@ from tokens.gitlab.ownership import PLACE, TOLD, owner_shown
 from tokens.gitlab.rules import BY_NUMBER, ENDS, WORKS, Effect, Terms, first_day, in_force
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
-from tokens.inventory.scenario import Resolved
+from tokens.inventory.scenario import SIMULATED_TODAY, Resolved
 from tokens.selection import EVERYTHING, Selection
 
 RULES_A_DAY = 32
 
-TODAY = "CAST(%(simulated_today)s AS date)"
 LAST = "CAST(%(simulated_last)s AS date)"
 DAYS = "CAST(%(simulated_days)s AS integer)"
 
@@ -354,9 +353,9 @@ class Nights:
         days = self.days(world)
         if self.clean_up is None or days is None:
             return None
-        beyond = self.resolved.beyond_sql(TODAY) if world == "changed" else "false"
+        beyond = self.resolved.beyond_sql if world == "changed" else "false"
         revoked = "t.revoked" if beyond == "false" else f"(t.revoked OR (t.revoked IS FALSE AND {beyond}))"
-        statement = FREE.format(free=first_free_night(self.clean_up, revoked, DAYS, TODAY, LAST).strip())
+        statement = FREE.format(free=first_free_night(self.clean_up, revoked, DAYS, SIMULATED_TODAY, LAST).strip())
         return statement, {**self.values(statement), "simulated_days": days}
 
     def counts(self) -> str:
@@ -399,14 +398,14 @@ class Nights:
         return self._with() + MEMBERSHIPS.format(
             cleaned="LEFT JOIN cleaned_changed cleaned ON cleaned.user_id = u.id",
             is_removed=self.resolved.is_removed("m.id"),
-            today=TODAY,
+            today=SIMULATED_TODAY,
             last=LAST,
             of_these="" if self.selection == EVERYTHING else "AND u.id IN (SELECT user_id FROM moments)",
         )
 
     def irreplaceable(self) -> str:
         """How many people's tokens end when no other like them can be made; asks for `simulated_granular_after`."""
-        return self._with(LIVES) + IRREPLACEABLE.format(today=TODAY)
+        return self._with(LIVES) + IRREPLACEABLE.format(today=SIMULATED_TODAY)
 
     def values(self, statement: str, first: int | None = None) -> Mapping[str, object]:
         """The parameters that a statement asks for; `first` is how many rows it returns, None for all."""
@@ -460,7 +459,7 @@ class Nights:
 
     def _ended(self, world: str) -> str:
         is_removed = self.resolved.is_removed("m.id") if world == "changed" else "false"
-        return ENDED.format(world=world, is_removed=is_removed, today=TODAY, last=LAST)
+        return ENDED.format(world=world, is_removed=is_removed, today=SIMULATED_TODAY, last=LAST)
 
     def _events(self) -> str:
         parts = []
@@ -490,7 +489,7 @@ class Nights:
             for name, of_bots in (("cleaned", " AND u.user_type = 6"), ("ended", ""))
         ]
         return MOMENTS.format(
-            works=WORKS.format(today=TODAY),
+            works=WORKS.format(today=SIMULATED_TODAY),
             columns=",\n        ".join(columns),
             joins="\n      ".join(joins),
             condition=self._condition.sql,
@@ -504,21 +503,21 @@ class Nights:
         """When each of the rules with these effects applies."""
         terms = self._terms(world)
         return [
-            AT.format(first=first_day(rule, terms, self.schema), number=number, today=TODAY, last=LAST)
+            AT.format(first=first_day(rule, terms, self.schema), number=number, today=SIMULATED_TODAY, last=LAST)
             for number, rule in in_force(self.release)
             if rule.effect in effects
         ]
 
     def _terms(self, world: str) -> Terms:
         around = {
-            "today": TODAY,
+            "today": SIMULATED_TODAY,
             "cleaned_up_on": f"cleaned_{world}.night",
             "membership_ends_on": f"ended_{world}.night",
         }
         if world == "plain":
             return Terms(**around)
         decided = self.resolved
-        beyond = decided.beyond_sql(TODAY)
+        beyond = decided.beyond_sql
         blocked = "" if not decided.blocked else f" AND u.id NOT IN ({decided.blocked_sql})"
         return Terms(
             **around,

@@ -466,7 +466,7 @@ class _Reader:
     def bots(self, rule: CleanUp, days: int) -> Top[BotRow]:
         condition = replace(self.selection, states=EVERY_STATE).condition(self.schema)
         active = is_active(rule, "other.expires_at", "other.revoked", TODAY)
-        day = clean_up_day(rule, "%(inactive_days)s", TODAY)
+        day = clean_up_day(rule)
         statement = BOTS.format(condition=condition.sql, is_active=active, day=day, **self.words)
         rows = self.connection.rows(statement, inactive_days=days, **condition.parameters)
         return _top(rows, lambda row: BotRow(row.username, row.owner, row.tokens, ExpirationDate.stored(row.day)))

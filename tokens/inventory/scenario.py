@@ -15,6 +15,9 @@ from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.selection import EVERYTHING, Selection
 from tokens.unmatched import check_names
 
+SIMULATED_TODAY = "CAST(%(simulated_today)s AS date)"
+"""The day before the first night, as SQL."""
+
 USERS = """
     SELECT u.id, u.username, u.state, u.user_type
     FROM public.users u
@@ -153,10 +156,11 @@ class Resolved:
             return "false"
         return f"({member} IN (SELECT unnest(CAST(%(simulated_removed_members)s AS bigint[]))))"
 
-    def beyond_sql(self, today: str) -> str:
+    @property
+    def beyond_sql(self) -> str:
         if self.scenario.max_lifetime is None:
             return "false"
-        return f"(t.expires_at IS NULL OR t.expires_at > {today} + CAST(%(simulated_maximum)s AS integer))"
+        return f"(t.expires_at IS NULL OR t.expires_at > {SIMULATED_TODAY} + CAST(%(simulated_maximum)s AS integer))"
 
 
 def resolve(

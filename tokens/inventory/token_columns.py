@@ -217,7 +217,7 @@ def joins(sql: str, rule: CleanUp | None) -> str:
         found.append(LOGGED)
     if rule is not None and "clean_up." in sql:
         active = is_active(rule, "other.expires_at", "other.revoked", TODAY)
-        found.append(CLEAN_UP.format(day=clean_up_day(rule, "%(inactive_days)s", TODAY), is_active=active))
+        found.append(CLEAN_UP.format(day=clean_up_day(rule), is_active=active))
     return "".join(found).strip()
 
 

@@ -96,7 +96,7 @@ def begin_stored(
     origin: Origin,
     store: Callable[[], int],
     *,
-    four_eyes: bool = False,
+    four_eyes: bool,
     allow: Collection[str] | None = None,
 ) -> Record:
     """Begin the run of this kind that `store` puts into the journal, and whose number it returns.

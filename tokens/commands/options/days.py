@@ -70,32 +70,32 @@ def days_of(option: str, text: str) -> int:
     return number
 
 
-def days_within(option: str, period: str) -> DateRange:
+def days_within(period: str) -> DateRange:
     """The dates of tokens that expire from tomorrow until `period` from today; today's are dead already."""
     now = ExpirationDate.of(today())
-    return DateRange(now + 1, now + days_of(option, period), from_now=True)
+    return DateRange(now + 1, now + days_of("within", period), from_now=True)
 
 
-def days_since(option: str, period: str) -> DateRange:
+def days_since(period: str) -> DateRange:
     """The dates of tokens that have expired within the last `period`, today included."""
     now = ExpirationDate.of(today())
-    return DateRange(now + -days_of(option, period), now)
+    return DateRange(now + -days_of("expired-within", period), now)
 
 
-def ago(option: str, period: str) -> date:
-    """The day that is a period before today.
+def ago(period: str) -> date:
+    """The day that `--older-than` means, a period before today.
 
     Raises:
         UsageError: no period, or one that goes back beyond the year 1.
     """
     try:
-        return today() - timedelta(days_of(option, period))
+        return today() - timedelta(days_of("older-than", period))
     except OverflowError:
-        raise UsageError(f"--{option} {period} goes back beyond the year 1; give a shorter period.") from None
+        raise UsageError(f"--older-than {period} goes back beyond the year 1; give a shorter period.") from None
 
 
-def range_of(option: str, word: str) -> DateRange | None:
-    """The days that a word means, None for `none`; an open end is any day on that side.
+def range_of(word: str) -> DateRange | None:
+    """The days that a word of `--expires` means, None for `none`; an open end is any day on that side.
 
     Raises:
         UsageError: it is none of HOW, or ends before it begins.
@@ -109,10 +109,10 @@ def range_of(option: str, word: str) -> DateRange | None:
         begins = _days(first)[0] if first else EARLIEST
         ends = _days(last if dots else first)[1] if last or not dots else LATEST
     except (ValueError, OverflowError):
-        _refuse_absent(option, first, last)
-        raise UsageError(f'--{option} takes {HOW}, not "{word}"{meant(word, WORDS)}.') from None
+        _refuse_absent("expires", first, last)
+        raise UsageError(f'--expires takes {HOW}, not "{word}"{meant(word, WORDS)}.') from None
     if begins > ends:
-        raise UsageError(f"--{option} {word} ends before it begins; did you mean {last}..{first}?")
+        raise UsageError(f"--expires {word} ends before it begins; did you mean {last}..{first}?")
     return DateRange(begins, ends)
 
 
@@ -137,7 +137,7 @@ def day_before_which(_: Environment, before: str | None, older_than: str | None)
     """The day (UTC) that `--before` names, or the one that is `--older-than` ago."""
     if bool(before) == bool(older_than):
         raise UsageError("journal.prune takes one of --before DAY and --older-than PERIOD, such as --older-than 90d.")
-    return ago("older-than", older_than) if older_than else day_of("before", before or "", past=True)
+    return ago(older_than) if older_than else day_of("before", before or "", past=True)
 
 
 def date_of_demo(_: Environment, expires: str | None) -> date | None:

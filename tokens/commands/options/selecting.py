@@ -266,7 +266,7 @@ def _ranges(
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} both choose dates: use one of them.")
     if within is not None:
-        return (days_within("within", within),)
+        return (days_within(within),)
     if expired_within is not None:
-        return (days_since("expired-within", expired_within),)
-    return _words("expires", expires, lambda word: range_of("expires", word))
+        return (days_since(expired_within),)
+    return _words("expires", expires, range_of)
