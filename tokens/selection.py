@@ -12,22 +12,15 @@ from tokens.gitlab import places
 from tokens.gitlab.condition import Condition, Terms, pattern
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, TODAY, Kind, OwnerState, State, kind_expression
-from tokens.gitlab.schema import SETTINGS, Schema
+from tokens.gitlab.kind import STATE_CONDITIONS, STORED_STATES, Kind, OwnerState, State, kind_expression
+from tokens.gitlab.schema import Schema
 from tokens.gitlab.scopes import DEFAULT, EMPTY_SCOPES, scope_item
+from tokens.gitlab.settings import beyond_maximum
 
 WITHOUT_MEMBERSHIP = """(
     u.user_type = 6
     AND NOT EXISTS (SELECT FROM public.members m WHERE m.user_id = t.user_id AND m.requested_at IS NULL)
   )"""
-
-# Of several rows of settings GitLab uses the newest. Where it sets no maximum, no date is beyond it.
-BEYOND_MAXIMUM = f"""COALESCE(t.expires_at, CAST('infinity' AS date)) > {TODAY} + (
-    SELECT s.max_personal_access_token_lifetime
-    FROM public.application_settings s
-    ORDER BY s.id DESC
-    LIMIT 1
-  )"""  # noqa: S608 - a constant
 
 EVERY_KIND = frozenset(Kind)
 EVERY_STATE = frozenset(State)
@@ -255,7 +248,7 @@ class Selection:
         if self.never_used:
             terms.add("t.last_used_at IS NULL")
         if self.beyond_maximum:
-            terms.add(BEYOND_MAXIMUM if schema.has(SETTINGS, "id", "max_personal_access_token_lifetime") else "FALSE")
+            terms.add(beyond_maximum(schema))
         if self.no_membership:
             terms.add(WITHOUT_MEMBERSHIP)
         if self.name is not None:

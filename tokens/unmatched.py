@@ -13,13 +13,13 @@ from tokens.gitlab.schema import (
     NAMESPACES,
     PROJECTS,
     ROUTES,
-    SETTINGS,
     USER_DETAILS,
     USERS,
     Schema,
     read_schema,
 )
 from tokens.gitlab.scopes import KNOWN, used_scopes
+from tokens.gitlab.settings import read_maximum
 from tokens.selection import EVERYTHING, Selection, described
 from tokens.spelling import meant
 
@@ -69,13 +69,6 @@ PROJECTS_MISSING = """
       WHERE r.source_type = 'Project' AND lower(r.path) = lower(named.path)
     )
     ORDER BY named.path
-"""
-
-MAXIMUM = """
-    SELECT s.max_personal_access_token_lifetime AS days
-    FROM public.application_settings s
-    ORDER BY s.id DESC
-    LIMIT 1
 """
 
 # Names about as long as the one that was typed, with the same beginning or end; the nearest of them is chosen here.
@@ -227,7 +220,7 @@ def ids_without_effect(
 
 def why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:
     """Why no token fulfils a selection, kind and state apart: the first criterion that none does, in a sentence."""
-    if selection.beyond_maximum and not _has_maximum(connection, schema):
+    if selection.beyond_maximum and read_maximum(connection, schema) is None:
         return "This instance sets no maximum lifetime, so no date is beyond it: leave --beyond-maximum out."
     for names in SINGLE_CRITERIA:
         alone = replace(EVERYTHING, **{name: getattr(selection, name) for name in names})
@@ -239,13 +232,6 @@ def why_nothing(connection: Connection, schema: Schema, selection: Selection) ->
     if selection.scope(schema) == EVERYTHING.scope(schema):
         return "There is no token at all."
     return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
-
-
-def _has_maximum(connection: Connection, schema: Schema) -> bool:
-    if not schema.has(SETTINGS, "id", "max_personal_access_token_lifetime"):
-        return False
-    current = connection.row(MAXIMUM)
-    return current is not None and current.days is not None
 
 
 def gaps(connection: Connection, schema: Schema, selection: Selection, *, nothing: bool) -> tuple[str, ...]:

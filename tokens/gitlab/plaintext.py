@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from tokens.database import Connection
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
-from tokens.gitlab.settings import CURRENT
+from tokens.gitlab.settings import read_current
 from tokens.secret import Secret
 
 Random = Callable[[int], bytes]
@@ -113,8 +113,7 @@ def read_prefix(connection: Connection, schema: Schema) -> str:
         columns.append("COALESCE(personal_access_token_prefix, '') AS prefix")
     if schema.has(TOKENS, "granular") and schema.has(SETTINGS, "token_prefixes"):
         columns.append("token_prefixes ->> 'instance_token_prefix' AS instance_prefix")
-    current = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
-    values = {} if current is None else current._asdict()
+    values = read_current(connection, columns)
     instance = (values.get("instance_prefix") or "").strip()
     if instance and instance != LEFTOVER_INSTANCE_PREFIX:
         return f"{instance}-{DEFAULT_PREFIX}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from tokens.database import Connection
 from tokens.gitlab.schema import SETTINGS, Schema
-from tokens.gitlab.settings import CURRENT
+from tokens.gitlab.settings import read_current
 
 THROTTLE = "unauthenticated_api"
 BAN = "git_basic_auth"
@@ -49,10 +49,10 @@ def read_throttle(connection: Connection, schema: Schema) -> RateLimit | None:
     if not schema.has(SETTINGS, "id", *COLUMNS):
         return None
     (may_read,) = connection.row(MAY_READ, names=list(COLUMNS))
-    current = connection.row(CURRENT.format(columns=", ".join(COLUMNS))) if may_read else None
-    if current is None:
+    current = read_current(connection, [", ".join(COLUMNS)]) if may_read else {}
+    if not current:
         return None
-    enabled, tries, seconds = current
+    enabled, tries, seconds = current.values()
     return RateLimit(THROTTLE, bool(enabled), tries, seconds)
 
 

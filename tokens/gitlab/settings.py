@@ -1,7 +1,9 @@
 """The instance's settings that bear on tokens."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tokens.database import Connection
 from tokens.gitlab.expiration import ExpirationDate
@@ -11,6 +13,8 @@ from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 # GitLab's own limit where the instance sets none (400 behind a feature flag since 17.6).
 DEFAULT_LIFETIME = 365  # days
 
+MAXIMUM = "max_personal_access_token_lifetime"
+
 READ_TODAY = "SELECT CAST((now() AT TIME ZONE 'UTC')::date AS text)"
 
 # GitLab's own number of days where the instance sets none; there was no clean-up of inactive tokens before 17.7.
@@ -19,7 +23,7 @@ DEFAULT_INACTIVE_DAYS = 30
 # The columns that a release may have, and how they are read. JSON stays text: NULL, where GitLab has stored nothing,
 # differs from 'null', which is an administrator's "never".
 COLUMNS = {
-    "max_personal_access_token_lifetime": "max_personal_access_token_lifetime",
+    MAXIMUM: MAXIMUM,
     "require_personal_access_token_expiry": "require_personal_access_token_expiry",
     "service_access_tokens_expiration_enforced": "service_access_tokens_expiration_enforced",
     "maintenance_mode": "maintenance_mode",
@@ -36,6 +40,14 @@ CURRENT = """
     ORDER BY id DESC
     LIMIT 1
 """
+
+# Of several rows of settings GitLab uses the newest. Where it sets no maximum, no date is beyond it.
+BEYOND_MAXIMUM = f"""COALESCE(t.expires_at, CAST('infinity' AS date)) > {TODAY} + (
+    SELECT s.max_personal_access_token_lifetime
+    FROM public.application_settings s
+    ORDER BY s.id DESC
+    LIMIT 1
+  )"""  # noqa: S608 - a constant
 
 # GitLab 18.11 and later; behind the feature flag granular_personal_access_tokens_enforcement, which is not asked for.
 GRANULAR_AFTER = f"""CASE
@@ -88,15 +100,31 @@ class Policy:
         return None if self.maximum_lifetime is None else self.today + self.maximum_lifetime
 
 
+def read_current(connection: Connection, columns: Sequence[str]) -> dict[str, Any]:
+    """The settings in force, by the names of these columns, which are SQL; empty where GitLab has stored none."""
+    row = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
+    return {} if row is None else row._asdict()
+
+
+def read_maximum(connection: Connection, schema: Schema) -> int | None:
+    """The maximum lifetime of new tokens in days, None where the instance sets none."""
+    columns = [MAXIMUM] if schema.has(SETTINGS, "id", MAXIMUM) else []
+    return read_current(connection, columns).get(MAXIMUM)
+
+
+def beyond_maximum(schema: Schema) -> str:
+    """SQL: whether the date of a token `t`, or its lack of one, is beyond the maximum lifetime of today."""
+    return BEYOND_MAXIMUM if schema.has(SETTINGS, "id", MAXIMUM) else "FALSE"
+
+
 def read_policy(connection: Connection, schema: Schema) -> Policy:
     """The policy in force now; what a release has no setting for is as if it were off."""
     (today,) = connection.row(READ_TODAY)
     columns = [f"{sql} AS {name}" for name, sql in COLUMNS.items() if schema.has(SETTINGS, "id", name)]
-    current = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
-    values = {} if current is None else current._asdict()
+    values = read_current(connection, columns)
     return Policy(
         ExpirationDate.stored(today),
-        values.get("max_personal_access_token_lifetime"),
+        values.get(MAXIMUM),
         requires_expiry=bool(values.get("require_personal_access_token_expiry")),
         service_accounts_require_expiry=bool(values.get("service_access_tokens_expiration_enforced")),
         maintenance=bool(values.get("maintenance_mode")),
@@ -125,8 +153,7 @@ def read_rules(connection: Connection, schema: Schema) -> Rules:
         columns.append("COALESCE(disable_personal_access_tokens, false) AS disabled")
     if schema.has(SETTINGS, "id", "personal_access_token_settings"):
         columns += [f"{GRANULAR_AFTER} AS granular_after", f"{TODAY}::text AS today"]
-    current = connection.row(CURRENT.format(columns=",\n      ".join(columns))) if columns else None
-    values = {} if current is None else current._asdict()
+    values = read_current(connection, columns)
     if values.get("granular_after") is None:
         return Rules(bool(values.get("disabled")))
     after = ExpirationDate.stored(values["granular_after"])
@@ -137,8 +164,8 @@ def takes_registration_tokens(connection: Connection, schema: Schema) -> bool | 
     """Whether the instance lets runners register by registration tokens, the old way; None where it has no setting."""
     if not schema.has(SETTINGS, "id", "allow_runner_registration_token"):
         return None
-    current = connection.row(CURRENT.format(columns="allow_runner_registration_token AS allowed"))
-    return None if current is None else bool(current.allowed)
+    current = read_current(connection, ["allow_runner_registration_token AS allowed"])
+    return bool(current["allowed"]) if current else None
 
 
 def _inactive_days(schema: Schema, stored: str | None) -> int | None:

@@ -12,13 +12,13 @@ from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, coun
 from tokens.gitlab.membership import BOT_GOES, BOT_GOES_ON, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE
-from tokens.gitlab.schema import SETTINGS
+from tokens.gitlab.settings import beyond_maximum
 from tokens.gitlab.succession import why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.due import FOR_EVER, DueToken, each_token, expired_in_use, require_all, works_and_ends
 from tokens.inventory.ids import notes_on_ids
-from tokens.selection import BEYOND_MAXIMUM, Selection
+from tokens.selection import Selection
 from tokens.unmatched import check_names, gaps
 from tokens.usage.reading import Usage
 
@@ -141,13 +141,12 @@ def gauges(
         condition = selection.condition(schema)
         parts = {"kind": kind_expression(schema), "today": TODAY, "condition": condition.sql}
         ends = works_and_ends(connection, schema)
-        maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
         statement = GAUGES.format(
             works=WORKS,
             ends=ends,
             expired=STATE_CONDITIONS[State.EXPIRED],
             revoked=STATE_CONDITIONS[State.REVOKED],
-            beyond=f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
+            beyond=f"{WORKS} AND {beyond_maximum(schema)}",
             **parts,
         )
         rows = {

@@ -13,8 +13,15 @@ from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up
 from tokens.gitlab.kind import WORKS, Kind, kind_expression
 from tokens.gitlab.needs import LIST, Needs
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
-from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, Rules, read_policy, read_rules, takes_registration_tokens
-from tokens.selection import BEYOND_MAXIMUM
+from tokens.gitlab.settings import (
+    DEFAULT_LIFETIME,
+    Policy,
+    Rules,
+    beyond_maximum,
+    read_policy,
+    read_rules,
+    takes_registration_tokens,
+)
 
 NEEDS = Needs(reads={SETTINGS: LIST.reads[SETTINGS]})
 
@@ -76,7 +83,7 @@ def read_demands(connection: Connection, schema: Schema, release: str | None) ->
 
     beyond: Mapping[Kind, int] | None = None
     if policy.maximum_lifetime is not None and not preflight.missing_privileges(connection, LIST):
-        statement = BEYOND.format(kind=kind_expression(schema), works=WORKS, beyond=BEYOND_MAXIMUM)
+        statement = BEYOND.format(kind=kind_expression(schema), works=WORKS, beyond=beyond_maximum(schema))
         found = {Kind(row.kind): row.tokens for row in connection.rows(statement)}
         beyond = {kind: found[kind] for kind in Kind if kind in found}
     return Demands(

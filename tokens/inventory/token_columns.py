@@ -13,11 +13,10 @@ from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
 from tokens.gitlab.membership import FIRST_END, ends_before
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
-from tokens.gitlab.schema import LAST_USED_IPS, SETTINGS, TOKENS, Schema
-from tokens.gitlab.settings import read_rules
+from tokens.gitlab.schema import LAST_USED_IPS, TOKENS, Schema
+from tokens.gitlab.settings import beyond_maximum, read_rules
 from tokens.gitlab.succession import read_line
 from tokens.inventory.logged import CALLS_A_DAY, IS_TRIED, LOGGED, REFUSED
-from tokens.selection import BEYOND_MAXIMUM
 
 ADDRESSES = """ARRAY(
         SELECT host(used.ip_address)
@@ -186,12 +185,11 @@ def flags(connection: Connection, schema: Schema, *, has_clean_up: bool, has_log
     migrated = dated_by(read_background_migration(connection, schema))
     line = read_line(connection, schema)
     replaced = line.has_live if line else "false"
-    maximum = schema.has(SETTINGS, "id", "max_personal_access_token_lifetime")
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
     conditions = {
         "membership-ends-first": f"t.revoked IS NOT TRUE AND {ends_first}",
         "clean-up": f"{_cleaned(has_clean_up=has_clean_up)} IS NOT NULL",
-        "beyond-maximum": f"{WORKS} AND {BEYOND_MAXIMUM}" if maximum else "false",
+        "beyond-maximum": f"{WORKS} AND {beyond_maximum(schema)}",
         "in-its-grace": f"{WORKS} AND {replaced}",
         "successor-works": f"NOT {WORKS} AND {replaced}",
         "nobody-warned": f"{WORKS} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
