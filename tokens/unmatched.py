@@ -6,8 +6,6 @@ from dataclasses import replace
 
 from tokens.database import Connection, array_literal
 from tokens.errors import UsageError
-from tokens.gitlab import preflight
-from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import (
     MEMBERS,
     NAMESPACES,
@@ -70,6 +68,8 @@ PROJECTS_MISSING = """
     )
     ORDER BY named.path
 """
+
+LEFT_OUT_BY = "All tokens that fulfil the other options are left out by their"
 
 # Names about as long as the one that was typed, with the same beginning or end; the nearest of them is chosen here.
 NAMES_LIKE = """
@@ -218,8 +218,29 @@ def ids_without_effect(
     return [one for one in rest if one not in existing], [one for one in rest if one in existing]
 
 
-def why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:
-    """Why no token fulfils a selection, kind and state apart: the first criterion that none does, in a sentence."""
+def why_nothing(connection: Connection, schema: Schema, selection: Selection, *, left_out: bool) -> str:
+    """Why a selection selects nothing, in a sentence.
+
+    `left_out` is whether there are tokens that fulfil it, kind and state apart. Raises what `check_scopes` raises.
+    """
+    check_scopes(connection, selection)
+    if left_out:
+        return f"{LEFT_OUT_BY} kind or state."
+    return _first_unfulfilled(connection, schema, selection)
+
+
+def why_none(connection: Connection, schema: Schema, selection: Selection) -> str | None:
+    """The same; None where a token fulfils it, kind and state apart, or where nothing else is named."""
+    condition = selection.scope(schema)
+    if condition == EVERYTHING.scope(schema):
+        return None
+    if connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
+        return None
+    return why_nothing(connection, schema, selection, left_out=False)
+
+
+def _first_unfulfilled(connection: Connection, schema: Schema, selection: Selection) -> str:
+    """The first criterion that no token fulfils, kind and state apart, in a sentence."""
     if selection.beyond_maximum and read_maximum(connection, schema) is None:
         return "This instance sets no maximum lifetime, so no date is beyond it: leave --beyond-maximum out."
     for names in SINGLE_CRITERIA:
@@ -232,30 +253,6 @@ def why_nothing(connection: Connection, schema: Schema, selection: Selection) ->
     if selection.scope(schema) == EVERYTHING.scope(schema):
         return "There is no token at all."
     return f"There are tokens for each of these, but none fulfils all of them: {_without_kind_and_state(selection)}."
-
-
-def gaps(connection: Connection, schema: Schema, selection: Selection, *, nothing: bool) -> tuple[str, ...]:
-    """What a count of the tokens of `selection` may lack, in sentences.
-
-    Rows that may be hidden from the role; and where `nothing` was counted, what none fulfils, kind and state apart:
-    what was mistyped would count as none for ever.
-
-    Raises what `check_scopes` raises.
-    """
-    hidden = preflight.hidden_rows(connection, LIST)
-    why = _why_none(connection, schema, selection) if nothing and not selection.others else None
-    return tuple(text for text in (hidden, why) if text)
-
-
-def _why_none(connection: Connection, schema: Schema, selection: Selection) -> str | None:
-    """The sentence of `why_nothing`; None where a token fulfils it, kind and state apart, or where nothing is named."""
-    condition = selection.scope(schema)
-    if condition == EVERYTHING.scope(schema):
-        return None
-    if connection.row(IS_FULFILLED.format(condition=condition.sql), **condition.parameters).found:
-        return None
-    check_scopes(connection, selection)
-    return why_nothing(connection, schema, selection)
 
 
 def _without_kind_and_state(selection: Selection) -> str:

@@ -31,7 +31,7 @@ from tokens.gitlab.schema import MIGRATIONS, Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
 from tokens.selection import Selection, refuse_everything, refuse_others
-from tokens.unmatched import check_names, check_scopes, ids_without_effect, why_nothing
+from tokens.unmatched import check_names, ids_without_effect, why_nothing
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server
 
@@ -310,11 +310,7 @@ def _notes_on_selection(
         yield left_out_superseded(superseded)
     if chunks or superseded:
         return
-    check_scopes(connection, selection)
-    if any(one.tokens for one in counts):
-        text = "All tokens that fulfil the other options are left out by their kind or state."
-    else:
-        text = why_nothing(connection, schema, selection)
+    text = why_nothing(connection, schema, selection, left_out=any(one.tokens for one in counts))
     yield Note(Concern.NOTHING_SELECTED, text, 0)
 
 

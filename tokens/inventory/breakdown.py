@@ -16,10 +16,10 @@ from tokens.gitlab.settings import Policy
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
-from tokens.inventory.ids import notes_on_ids
+from tokens.inventory.ids import notes_on_selection
 from tokens.inventory.policy import Demands, read_demands
 from tokens.selection import Selection
-from tokens.unmatched import check_names, gaps
+from tokens.unmatched import check_names
 
 HURTFUL = ("api", "sudo", "admin_mode")
 """Scopes that let a token change everything its owner may change, or more."""
@@ -117,7 +117,7 @@ def breakdown(
         check_names(connection, schema, selection)
         found = read_kinds(connection, schema, selection)
         demands = read_demands(connection, schema, release)
-        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not found)
+        notes = notes_on_selection(connection, schema, selection, nothing=not found)
         with credentials.named(connection, schema, ci, selection) as named:
             others = read_other_kinds(named)
     return Breakdown((*found, *others), demands, (*notes, *named.notes))

@@ -21,9 +21,9 @@ from tokens.gitlab.succession import read_line, why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
-from tokens.inventory.ids import notes_on_ids
+from tokens.inventory.ids import notes_on_selection
 from tokens.selection import DateRange, Selection
-from tokens.unmatched import check_names, gaps
+from tokens.unmatched import check_names
 from tokens.usage.reading import Usage
 
 DUE = f"""
@@ -162,7 +162,7 @@ def due(
         each = tuple(each_token(connection, schema, condition, most_of_each, due_within=warn))
         in_use = None if usage is None else sum(expired_in_use(connection, schema, condition, usage).values())
         nothing = not any(row.warning for row in rows)
-        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=nothing)
+        notes = notes_on_selection(connection, schema, selection, nothing=nothing)
         notes += tuple(filter(None, [why_blind(connection, schema)]))
     dates = [ExpirationDate.stored(row.first) for row in rows if row.first is not None]
     warning, urgent = sum(row.warning for row in rows), sum(row.critical for row in rows)

@@ -20,9 +20,9 @@ from tokens.gitlab.ownership import PLACE, owner_shown
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
 from tokens.inventory import credentials
-from tokens.inventory.ids import notes_on_ids
+from tokens.inventory.ids import notes_on_selection
 from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
-from tokens.unmatched import check_names, gaps
+from tokens.unmatched import check_names
 
 CLIFF = 5  # a day with more than the fifth part of all tokens
 FEW = 10  # tokens that are no cliff, however many of them have one day
@@ -251,8 +251,7 @@ def read_forecast(
         ending = _memberships(connection, schema, selection, window)
     notes = (
         *named.notes,
-        *notes_on_ids(connection, schema, selection),
-        *gaps(connection, schema, selection, nothing=not counts),
+        *notes_on_selection(connection, schema, selection, nothing=not counts),
     )
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
     return Forecast(_day(first), _day(window.last), tuple(found), window.maximum, named.kinds, notes, others)
@@ -300,7 +299,7 @@ def events(
         for row in connection.rows(statement, **window.inside.parameters):
             owner = Owner(OwnerType(row.owner_type), row.owner_id, row.owner)
             counts.setdefault((_date(row.expires_at), owner), Counter())[Kind(row.kind)] += row.tokens
-        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not counts)
+        notes = notes_on_selection(connection, schema, selection, nothing=not counts)
     if len(counts) > MOST_EVENTS:
         raise Refused(
             f"{len(counts):,} events are more than a calendar takes ({MOST_EVENTS:,}): choose fewer owners, or leave "

@@ -17,9 +17,9 @@ from tokens.gitlab.succession import why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.due import FOR_EVER, DueToken, each_token, expired_in_use, require_all, works_and_ends
-from tokens.inventory.ids import notes_on_ids
+from tokens.inventory.ids import notes_on_selection
 from tokens.selection import Selection
-from tokens.unmatched import check_names, gaps
+from tokens.unmatched import check_names
 from tokens.usage.reading import Usage
 
 MOST_SERIES = 5000  # of single tokens; one series a token is fine for some thousands
@@ -162,7 +162,7 @@ def gauges(
         day = connection.row(statement, going_within=CLIFF_WITHIN, **condition.parameters)
         each = tuple(each_token(connection, schema, condition, most_of_each))
         in_use = None if usage is None else expired_in_use(connection, schema, condition, usage)
-        notes = notes_on_ids(connection, schema, selection) + gaps(connection, schema, selection, nothing=not rows)
+        notes = notes_on_selection(connection, schema, selection, nothing=not rows)
         notes += tuple(filter(None, [why_blind(connection, schema)]))
         release = release or read_release(connection, schema)
         with credentials.named(connection, schema, ci, selection) as named:

@@ -20,11 +20,11 @@ from tokens.gitlab.needs import LIST
 from tokens.gitlab.rules import BY_NUMBER, ENDS, Rule
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.inventory.forecast import Owner, OwnerType
-from tokens.inventory.ids import notes_on_ids
+from tokens.inventory.ids import notes_on_selection
 from tokens.inventory.nights import RULES_A_DAY, WITHOUT_TOKENS, Nights, Uses
 from tokens.inventory.scenario import Scenario, day_of, resolve
 from tokens.selection import EVERYTHING, Selection
-from tokens.unmatched import check_names, gaps
+from tokens.unmatched import check_names
 
 AT_ONCE = 2000  # rows in one round trip
 RELEASE_PARTS = 2
@@ -205,8 +205,7 @@ def simulated(
             *resolved.notes,
             *asked.notes_on_replacing(),
             *_notes_on_release(rule, policy, scenario),
-            *notes_on_ids(connection, schema, selection),
-            *gaps(connection, schema, selection, nothing=not counts),
+            *notes_on_selection(connection, schema, selection, nothing=not counts),
         )
         yield Simulation(
             scenario,

@@ -30,7 +30,7 @@ from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_ids
 from tokens.inventory.token_columns import Column
 from tokens.selection import Selection
-from tokens.unmatched import check_names, check_scopes, why_nothing
+from tokens.unmatched import check_names, why_nothing
 from tokens.usage.reading import Usage
 
 AT_ONCE = 2000  # rows in one round trip
@@ -182,7 +182,8 @@ def listed(
             found = list(itertools.islice(rows, 1 if layout.first is None else layout.first + 1))
             listing.rows = itertools.chain(found, rows) if layout.first is None else iter(found[: layout.first])
         if not found and not selection.others:
-            listing.notes += (_why_nothing(connection, schema, selection),)
+            left_out = any(one.tokens for one in read_counts(connection, schema, selection))
+            listing.notes += (why_nothing(connection, schema, selection, left_out=left_out),)
         if hidden:
             listing.notes += (hidden,)
 
@@ -294,13 +295,6 @@ def _rows(
     )
     for row in asked_for:
         yield row if scopes is None else (*row[:scopes], list(scopes_of(row[scopes])), *row[scopes + 1 :])
-
-
-def _why_nothing(connection: Connection, schema: Schema, selection: Selection) -> str:
-    check_scopes(connection, selection)
-    if any(one.tokens for one in read_counts(connection, schema, selection)):
-        return "All tokens that fulfil the other options are left out by their kind or state."
-    return why_nothing(connection, schema, selection)
 
 
 def _count_beyond(connection: Connection, condition: Condition, first: int, others: Others) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tokens import database
+from tokens import database, unmatched
 from tokens.address import Address
 from tokens.change.change import MOST_DAYS
 from tokens.database import Connection
@@ -25,7 +25,7 @@ from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.succession import read_line
 from tokens.selection import EVERY_KIND, EVERY_STATE, EVERYTHING, Selection, refuse_others
-from tokens.unmatched import IS_FULFILLED, check_names, check_scopes, ids_without_effect, why_nothing
+from tokens.unmatched import LEFT_OUT_BY, check_names, check_scopes, ids_without_effect
 
 LARGEST_ID = 2**63 - 1
 NOBODY = "(nobody)"
@@ -153,11 +153,8 @@ def why_none(address: Address, search: Search) -> str | None:
     if replace(selection, kinds=EVERY_KIND, states=EVERY_STATE) == EVERYTHING:
         return None
     with database.reading(address) as connection:
-        schema = read_schema(connection)
-        scope = selection.scope(schema)
-        if connection.row(IS_FULFILLED.format(condition=scope.sql), **scope.parameters).found:
-            return "All tokens that fulfil the other options are left out by their kind, state or days."
-        return why_nothing(connection, schema, selection)
+        why = unmatched.why_none(connection, read_schema(connection), selection)
+    return why or f"{LEFT_OUT_BY} kind, state or days."
 
 
 def find(address: Address, search: Search) -> tuple[Candidate, ...]:
