@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tokens.change.plan import Chunk, Plan
 from tokens.database import Connection, array_literal
+from tokens.gitlab import membership
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Recorder
@@ -88,12 +89,6 @@ OWNERS = """
     SELECT DISTINCT user_id
     FROM public.personal_access_tokens
     WHERE id = ANY(CAST(%(ids)s AS bigint[])) AND revoked IS NOT TRUE
-"""
-
-MOVE_MEMBERSHIPS = """
-    UPDATE public.members
-    SET expires_at = CAST(%(end)s AS date)
-    WHERE id = ANY(CAST(%(members)s AS bigint[]))
 """
 
 # A membership that several chunks have moved goes back over the ends that they gave it, in whatever order they are
@@ -221,7 +216,7 @@ class Memberships:
         if chunk.new is not None and self._plan.memberships is MembershipRule.UNTIL_TOKEN:
             end = chunk.new.literal
         members = [one.id for one in moved]
-        change(connection, MOVE_MEMBERSHIPS, members=array_literal(members), end=end)
+        membership.move(connection, members, end)
         self._recorder.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
 
     def _restore(self, connection: Connection, chunk: Chunk, changed: Iterable[int]) -> None:
