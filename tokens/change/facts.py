@@ -122,11 +122,7 @@ SUPERSEDED = """
     )
     SELECT t.id
     FROM replaced t
-    WHERE EXISTS ({line}
-        SELECT
-        FROM line
-        WHERE line.revoked IS NOT TRUE
-      )
+    WHERE {stands}
     ORDER BY t.id
 """
 
@@ -282,7 +278,9 @@ def read_superseded(
         REPLACED.format(tokens=tokens, condition=condition.sql, works=works, new=new.sql, direct=direct).strip("\n")
         for direct in line.direct
     )
-    statement = SUPERSEDED.format(replaced="\n      UNION\n".join(replaced), line=line.whole)
+    statement = SUPERSEDED.format(
+        replaced="\n      UNION\n".join(replaced), stands=line.exists("line.revoked IS NOT TRUE")
+    )
     parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
     return tuple(row.id for row in connection.rows(statement, **parameters))
 

@@ -16,7 +16,7 @@ from tokens.counts import counted, them
 from tokens.database import Connection
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, what_it_does
-from tokens.gitlab.kind import TODAY, WORKS
+from tokens.gitlab.kind import TODAY, WORKS, works
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
 from tokens.gitlab.succession import read_line
@@ -74,16 +74,8 @@ REPLACED = """
     )
     SELECT
       t.id,
-      EXISTS ({line}
-        SELECT
-        FROM line
-        WHERE line.revoked IS NOT TRUE
-      ) AS stands,
-      EXISTS ({line}
-        SELECT
-        FROM line
-        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today})
-      ) AS works
+      {stands} AS stands,
+      {works} AS works
     FROM replaced t
     ORDER BY t.id
 """
@@ -240,7 +232,11 @@ def _replaced(connection: Connection, schema: Schema, condition: Condition, toke
         WITH_SUCCESSOR.format(tokens=tokens, condition=condition.sql, today=TODAY, direct=direct).strip("\n")
         for direct in line.direct
     )
-    statement = REPLACED.format(replaced="\n      UNION\n".join(replaced), line=line.whole, today=TODAY)
+    statement = REPLACED.format(
+        replaced="\n      UNION\n".join(replaced),
+        stands=line.exists("line.revoked IS NOT TRUE"),
+        works=line.exists(works("line")),
+    )
     return connection.rows(statement, **condition.parameters)
 
 

@@ -46,11 +46,17 @@ STORED_STATES = {state: (state.value,) for state in OwnerState} | {
     OwnerState.BLOCKED: ("blocked", "ldap_blocked", "blocked_pending_approval")
 }
 
+
+def works(token: str) -> str:
+    """SQL: whether the token with this alias works today, as terms with AND."""
+    return f"{token}.revoked IS NOT TRUE AND ({token}.expires_at IS NULL OR {token}.expires_at > {TODAY})"
+
+
 # GitLab takes NULL for "not revoked", and a token is dead from the first moment of its date.
 STATE_CONDITIONS = {
     State.REVOKED: "t.revoked IS TRUE",
     State.EXPIRED: f"t.revoked IS NOT TRUE AND t.expires_at <= {TODAY}",
-    State.ACTIVE: f"t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > {TODAY})",
+    State.ACTIVE: works("t"),
 }
 
 WORKS = f"({STATE_CONDITIONS[State.ACTIVE]})"

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokens.call import to_type
 from tokens.database import Connection
-from tokens.gitlab.kind import TODAY
+from tokens.gitlab.kind import TODAY, works
 from tokens.gitlab.schema import TOKENS, Schema
 
 PREDECESSOR = "previous_personal_access_token_id"
@@ -156,13 +156,19 @@ DELIVERED = f"""
 """  # noqa: S608 - a constant
 
 
-LIVE = """(
-        ({direct})
-        AND EXISTS ({whole}
+LIVE = f"""(
+        ({{direct}})
+        AND EXISTS ({{whole}}
           SELECT
           FROM line
-          WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today})
+          WHERE {works("line")}
         )
+      )"""  # noqa: S608 - a constant
+
+ANY = """EXISTS ({whole}
+        SELECT
+        FROM line
+        WHERE {condition}
       )"""
 
 
@@ -183,9 +189,11 @@ class Line:
     @property
     def has_live(self) -> str:
         """SQL: whether one of its successors works today. The line is looked at only where there is one at all: few."""
-        return LIVE.format(
-            direct=" OR ".join(one.strip() for one in self.direct), whole=self.whole, today=TODAY
-        ).strip()
+        return LIVE.format(direct=" OR ".join(one.strip() for one in self.direct), whole=self.whole)
+
+    def exists(self, condition: str) -> str:
+        """SQL: whether there is one that fulfils this condition on `line`."""
+        return ANY.format(whole=self.whole, condition=condition)
 
 
 def look_at_journal(connection: Connection, table: str) -> Any:

@@ -11,7 +11,7 @@ from tokens.call import to_type
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import TODAY, State
+from tokens.gitlab.kind import TODAY, State, works
 from tokens.gitlab.needs import ROTATE
 from tokens.journal import installation
 from tokens.journal.installation import RunState
@@ -34,7 +34,7 @@ ROTATIONS = f"""
       CASE WHEN s.id IS NULL OR s.created_at <= p.changed_at AT TIME ZONE 'UTC' THEN p.successor_id END AS successor_id,
       p.new_expires_at::text AS expires_at, p.grace_until::text AS grace_until,
       p.new_owner_id, u.username AS new_owner,
-      COALESCE(s.revoked IS NOT TRUE AND (s.expires_at IS NULL OR s.expires_at > {TODAY}), false) AND s.id IS NOT NULL
+      COALESCE({works("s")}, false) AND s.id IS NOT NULL
         AND s.created_at <= p.changed_at AT TIME ZONE 'UTC' AS live
     FROM token_tasks.rotations p
     LEFT JOIN public.personal_access_tokens s ON s.id = p.successor_id

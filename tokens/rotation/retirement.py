@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Any
 
 from tokens.database import Connection
-from tokens.gitlab.kind import TODAY
+from tokens.gitlab.kind import TODAY, works
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.succession import read_line
 from tokens.gitlab.triggers import change
@@ -19,7 +19,7 @@ LOCK = f"""
       t.id,
       t.revoked IS TRUE AS revoked,
       t.expires_at::text AS expires_at,
-      t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > {TODAY}) AS live,
+      {works("t")} AS live,
       t.created_at <= CAST(%(noted)s AS timestamp) AS noted
     FROM public.personal_access_tokens t
     WHERE t.id IN (%(token)s, CAST(%(successor)s AS bigint))
@@ -49,17 +49,15 @@ FORGET = """
 """
 
 # GitLab's own rotation knows nothing of a successor that was made by us.
-OTHER_SUCCESSOR = f"""
-    SELECT EXISTS ({{line}}
-        SELECT
-        FROM line
-        WHERE line.id <> %(successor)s
-          AND line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > {TODAY})
-      ) AS found
+OTHER_SUCCESSOR = """
+    SELECT {has_other} AS found
     FROM public.personal_access_tokens t
     WHERE t.id = %(token)s
-"""  # noqa: S608 - a constant
+"""
+
+OTHER_LIVE = f"""line.id <> %(successor)s
+          AND line.revoked IS NOT TRUE
+          AND (line.expires_at IS NULL OR line.expires_at > {TODAY})"""
 
 SHORTEN = """
     UPDATE public.personal_access_tokens
@@ -152,6 +150,5 @@ def _has_other(connection: Connection, token_id: int, entry: Entry) -> bool:
     line = read_line(connection, read_schema(connection))
     if line is None:
         return False
-    return bool(
-        connection.row(OTHER_SUCCESSOR.format(line=line.whole), token=token_id, successor=entry.successor_id).found
-    )
+    statement = OTHER_SUCCESSOR.format(has_other=line.exists(OTHER_LIVE))
+    return bool(connection.row(statement, token=token_id, successor=entry.successor_id).found)
