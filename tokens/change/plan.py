@@ -12,16 +12,18 @@ from typing import Any
 
 from tokens import database
 from tokens.address import Address
+from tokens.call import to_type
 from tokens.change.change import Change, Move
 from tokens.change.facts import Facts, read_facts_and_counts, read_superseded
 from tokens.change.kinds import KindCount
 from tokens.change.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
 from tokens.change.revocation import notes_on_ends, read_ends_and_counts
+from tokens.database import array_literal
 from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.condition import Condition
-from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.expiration import ExpirationDate, quoted
 from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import State, once
 from tokens.gitlab.membership import MembershipRule, rule_of
@@ -58,6 +60,14 @@ class RunKind(StrEnum):
     REVOKE = "revoke"
     UNDO = "undo"
     ROTATE = "rotate"
+
+    def to_take_back(self, run: int) -> str:
+        """The end of a message: what to type to take such a run back; empty where `undo` refuses it."""
+        if self in (RunKind.UNDO, RunKind.ROTATE):
+            return ""
+        if self is RunKind.REVOKE:
+            return to_type("to revive these tokens", "undo", "--run", run, "--allow", "reviving")
+        return to_type("to take it back", "undo", "--run", run)
 
 
 class TokenIds:
@@ -126,6 +136,21 @@ class Chunk:
             replace(self, ids=TokenIds(lower)),
             replace(self, position=self.position + (0 if self.again else middle), ids=TokenIds(upper)),
         )
+
+
+def values_of(chunks: Sequence[Chunk]) -> dict[str, object]:
+    """Chunks as parameters of a statement, each an array: `positions`, `old`, `new`, and `ids`, arrays as text."""
+    return {
+        "positions": positions_of(chunks),
+        "old": array_literal(quoted(chunk.old) for chunk in chunks),
+        "new": array_literal(quoted(chunk.new) for chunk in chunks),
+        "ids": array_literal(f'"{array_literal(chunk.ids)}"' for chunk in chunks),
+    }
+
+
+def positions_of(chunks: Sequence[Chunk]) -> str:
+    """Their positions in the plan, as an array."""
+    return array_literal(chunk.position for chunk in chunks)
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,7 @@ def recorded(run: int | None, kind: RunKind) -> str:
 
 def to_take_back(run: int, kind: RunKind, *, reversible: bool = True) -> str:
     """How a run is taken back; empty where it cannot be: an undo, or one that has changed nothing."""
-    if not reversible or kind is RunKind.UNDO:
-        return ""
-    if kind is RunKind.REVOKE:
-        return to_type("to revive these tokens", "undo", "--run", run, "--allow", "reviving")
-    return to_type("to take it back", "undo", "--run", run)
+    return kind.to_take_back(run) if reversible else ""
 
 
 def to_resume(run: int, purpose: str, options: Sequence[str] = ("--deliver",)) -> str:

@@ -115,7 +115,7 @@ def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Reco
     """
     row = connection.row(RENEW, run=run, wanted=wanted, process=origin.process)
     if row is None:
-        raise TakenOver(f"Another process has taken over run {run}, and goes on with it; this one has ended.")
+        raise TakenOver.of(run)
     connection.execute(END_ATTEMPT, run=run, attempt=row.before, why="the connection was lost")
     renewed = _attempt(connection, run, wanted, origin)
     chain.enter(connection, run, attempts=[wanted], ends=[row.before])

@@ -6,6 +6,7 @@ commit nothing any more, however late it wakes up.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from tokens.change.plan import Chunk, Plan, RunKind
 from tokens.database import Connection, array_literal
@@ -132,6 +133,11 @@ END_ATTEMPT = """
 class TakenOver(TokensError):
     """Another process goes on with this run; nothing more may be changed by this one."""
 
+    @classmethod
+    def of(cls, run: int) -> Self:
+        """The fault of the process that has lost `run`."""
+        return cls(f"Another process has taken over run {run}, and goes on with it; this one has ended.")
+
 
 @dataclass(frozen=True)
 class ChunkOutcome:
@@ -228,7 +234,7 @@ class Record(Recorder):
             positions = array_literal(outcome.chunk.position for outcome in partly)
             marked = connection.execute(ADVANCE_AND_MARK_ALL, partly=positions, **parameters)
         if not marked:
-            raise self._taken_over()
+            raise TakenOver.of(self.run)
 
     def keep_memberships(
         self, connection: Connection, chunk: Chunk, members: Sequence[int], old: Sequence[str], new: str | None
@@ -254,16 +260,13 @@ class Record(Recorder):
 
     def beat(self, connection: Connection) -> None:
         if not connection.execute(ADVANCE, run=self.run, attempt=self.attempt):
-            raise self._taken_over()
+            raise TakenOver.of(self.run)
 
     def finish(self, connection: Connection, state: RunState, why: str | None = None) -> None:
         if connection.execute(FINISH, run=self.run, attempt=self.attempt, state=state, recounted=self.recounted):
             connection.execute(END_ATTEMPT, run=self.run, attempt=self.attempt, why=why)
             chain.enter(connection, self.run, ends=[self.attempt])
             chain.close(connection, self.run)
-
-    def _taken_over(self) -> TakenOver:
-        return TakenOver(f"Another process has taken over run {self.run}, and goes on with it; this one has ended.")
 
 
 def _chunk(chunk: Chunk) -> dict[str, object]:

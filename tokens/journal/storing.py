@@ -4,16 +4,15 @@ import json
 from collections.abc import Mapping
 
 from tokens.call import to_type
-from tokens.change.plan import Plan, RunKind
-from tokens.database import Connection, array_literal
+from tokens.change.plan import Plan, RunKind, values_of
+from tokens.database import Connection
 from tokens.errors import Refused
-from tokens.gitlab.expiration import quoted
 from tokens.gitlab.membership import MembershipRule
 from tokens.gitlab.schema import Schema, read_schema
 from tokens.gitlab.settings import read_policy
 from tokens.journal import chain, names
 from tokens.journal.installation import RunState
-from tokens.journal.runs import StoredRun, read_run
+from tokens.journal.runs import read_run
 from tokens.origin import Origin
 from tokens.version import __version__
 
@@ -75,14 +74,7 @@ def store(connection: Connection, plan: Plan, origin: Origin, reason: str | None
     )
     for start in range(0, len(plan.chunks), STORED):
         stored = plan.chunks[start : start + STORED]
-        connection.execute(
-            STORE_CHUNKS,
-            run=run,
-            positions=array_literal(chunk.position for chunk in stored),
-            old=array_literal(quoted(chunk.old) for chunk in stored),
-            new=array_literal(quoted(chunk.new) for chunk in stored),
-            ids=array_literal(f'"{array_literal(chunk.ids)}"' for chunk in stored),
-        )
+        connection.execute(STORE_CHUNKS, run=run, **values_of(stored))
         if with_names:
             places = [chunk.position for chunk in stored]
             names.keep(connection, schema, run, min(places), max(places), len(places))
@@ -138,9 +130,10 @@ def withdraw(connection: Connection, run: int, origin: Origin, reason: str | Non
         stored = read_run(connection, run)
         if stored.state is RunState.WITHDRAWN:
             raise Refused(f"Run {run} was withdrawn before.{to_type('to see it', 'history', '--run', run)}")
+        reversible = stored.changed and stored.state is not RunState.RUNNING
         raise Refused(
             f"Run {run} is {stored.state}, and only a plan that nobody has begun can be withdrawn: nothing was changed."
-            + _to_take_back(stored)
+            + (stored.kind.to_take_back(run) if reversible else "")
         )
     chain.enter(connection, run)
     chain.close(connection, run)
@@ -153,12 +146,3 @@ def _policy(connection: Connection, schema: Schema) -> str | None:
             return json.dumps(read_policy(connection, schema).as_dict())
     except Refused:
         return None
-
-
-def _to_take_back(stored: StoredRun) -> str:
-    """How a run that cannot be withdrawn any more is taken back; empty where `undo` would refuse it, too."""
-    if not stored.changed or stored.state is RunState.RUNNING or stored.kind in (RunKind.UNDO, RunKind.ROTATE):
-        return ""
-    if stored.kind is RunKind.REVOKE:
-        return to_type("to revive these tokens", "undo", "--run", stored.id, "--allow", "reviving")
-    return to_type("to take it back", "undo", "--run", stored.id)

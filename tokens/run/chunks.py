@@ -4,8 +4,6 @@ from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from tokens.change.plan import Chunk, Plan
-from tokens.database import array_literal
-from tokens.gitlab.expiration import quoted
 from tokens.journal.record import ChunkOutcome
 from tokens.journal.runs import IS_PLANNED_ONE
 
@@ -32,21 +30,6 @@ def planned_ones(plan: Plan) -> tuple[str, dict[str, object]]:
     """IS_PLANNED_ONE as one more condition on the tokens of a plan; nothing where they were chosen just now."""
     run = plan.planned_in
     return ("", {}) if run is None else (f"\n      AND {IS_PLANNED_ONE}", {"planned": run})
-
-
-def values_of(chunks: Sequence[Chunk]) -> dict[str, object]:
-    """The parameters of CHUNKS."""
-    return {
-        "positions": positions_of(chunks),
-        "old": array_literal(quoted(chunk.old) for chunk in chunks),
-        "new": array_literal(quoted(chunk.new) for chunk in chunks),
-        "ids": array_literal(f'"{array_literal(chunk.ids)}"' for chunk in chunks),
-    }
-
-
-def positions_of(chunks: Sequence[Chunk]) -> str:
-    """Their positions in the plan, as an array."""
-    return array_literal(chunk.position for chunk in chunks)
 
 
 def ids_held(rows: Iterable[Any], changed: Set[int]) -> set[int]:

@@ -6,13 +6,13 @@ Every statement works in the transaction that the caller has opened.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tokens.change.plan import Chunk, Plan
+from tokens.change.plan import Chunk, Plan, positions_of, values_of
 from tokens.database import Connection, array_literal
 from tokens.gitlab import membership
 from tokens.gitlab.membership import MembershipRule, ends_before
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Recorder
-from tokens.run.chunks import CHUNKS, positions_of, values_of
+from tokens.run.chunks import CHUNKS
 from tokens.run.undo import OUTLIVES_SINCE
 
 # A revoked token is no reason to keep its bot.

@@ -5,13 +5,13 @@ Every statement works in the transaction that the caller has opened.
 
 from collections.abc import Sequence
 
-from tokens.change.plan import Chunk, Plan, without
+from tokens.change.plan import Chunk, Plan, positions_of, values_of, without
 from tokens.change.revocation import NOW
 from tokens.database import Connection, array_literal
 from tokens.gitlab.triggers import change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
 from tokens.journal.runs import AS_REVOKED
-from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones, positions_of, values_of
+from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones
 
 # GitLab's own revocation writes these two columns. Whatever else is so since the plan is somebody else's decision.
 NOT_REVOKED = f"""

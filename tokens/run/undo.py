@@ -113,6 +113,9 @@ CHANGED_TOKENS = f"""public.personal_access_tokens t
       ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
         AND t.{IS_PLANNED_ONE}"""  # noqa: S608 - a constant
 
+OLD_DATE = Condition("changed.old_expires_at", {})
+"""The date that each gets back."""
+
 # The tokens that an undo brings back, each with what it was before.
 REVOKED_TOKENS = f"""public.personal_access_tokens t
       JOIN (
@@ -230,47 +233,10 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         policy = read_policy(connection, schema)
         estimate = read_release(connection, schema)
         bots = clean_up(release, estimate)
-        if stored.change.revokes:
-            undo = _undo_of_revocation(connection, schema, stored, plan, policy, bots, superseded=superseded)
-            known = (*undo.plan.notes, *read_gaps(connection, schema))
-            return replace(undo, plan=replace(undo.plan, notes=known, release=release or estimate), put_back=put_back)
-        since = tuple(
-            row.id for row in connection.stream(with_put_back(stored.change, CHANGED_SINCE), run=run, planned=run)
-        )
-        changed, old = (
-            Condition(CHANGED_TOKENS, {"undone_run": run, "planned": run}),
-            Condition("changed.old_expires_at", {}),
-        )
-        everything = Condition("TRUE", changed.parameters)
-        replaced = read_superseded(connection, schema, everything, old, policy, changed.sql)
-        if not superseded:
-            plan = plan.without(frozenset(replaced))
-            changed = changed.without(replaced)
-        along = PUT_BACK_ALONG.format(
-            changed=changed.sql,
-            any_set=notices_sent.any_set(schema),
-            outlives_since=OUTLIVES_SINCE.format(run="%(undone_run)s"),
-        )
-        touched = connection.row(along, **changed.parameters)
-        lost = read_doomed(connection, changed, old, policy, bots)
-        hidden = read_gaps(connection, schema)
-    found = (
-        maintenance(plan.moves, policy),
-        past(plan.moves, policy),
-        superseded_note(replaced) if superseded else left_out_superseded(replaced),
-        doomed(lost, bots),
-    )
-    kept = (*(note for note in found if note.tokens), *hidden)
-    return Undo(
-        stored,
-        replace(plan, notes=kept, release=release or estimate),
-        since,
-        touched.memberships,
-        touched.notices,
-        touched.needed,
-        put_back,
-        left_out=0 if superseded else len(replaced),
-    )
+        undo_of = _undo_of_revocation if stored.change.revokes else _undo_of_dates
+        undo = undo_of(connection, schema, stored, plan, policy, bots, superseded=superseded)
+        known = (*undo.plan.notes, *read_gaps(connection, schema))
+    return replace(undo, plan=replace(undo.plan, notes=known, release=release or estimate), put_back=put_back)
 
 
 def notes_on_stored_undo(
@@ -289,11 +255,60 @@ def notes_on_stored_undo(
             plan.moves, number, read_returns(connection, schema, tokens, policy, bots), policy, bots
         )
     else:
-        changed, old = Condition(CHANGED_TOKENS + PLANNED, values), Condition("changed.old_expires_at", {})
-        replaced = read_superseded(connection, schema, Condition("TRUE", values), old, policy, changed.sql)
-        lost = read_doomed(connection, changed, old, policy, bots)
-        found = (always, superseded_note(replaced), doomed(lost, bots))
+        changed = Condition(CHANGED_TOKENS + PLANNED, values)
+        replaced = _superseded(connection, schema, changed, policy)
+        found = (
+            always,
+            superseded_note(replaced),
+            doomed(read_doomed(connection, changed, OLD_DATE, policy, bots), bots),
+        )
     return tuple(note for note in found if note.tokens)
+
+
+def _undo_of_dates(
+    connection: Connection,
+    schema: Schema,
+    stored: StoredRun,
+    plan: Plan,
+    policy: Policy,
+    bots: CleanUp | None,
+    *,
+    superseded: bool,
+) -> Undo:
+    """What it takes to put back the dates that a run has changed, but for the notes on what cannot be known."""
+    about = {"run": stored.id, "planned": stored.id}
+    since = tuple(row.id for row in connection.stream(with_put_back(stored.change, CHANGED_SINCE), **about))
+    changed = Condition(CHANGED_TOKENS, {"undone_run": stored.id, "planned": stored.id})
+    replaced = _superseded(connection, schema, changed, policy)
+    if not superseded:
+        plan = plan.without(frozenset(replaced))
+        changed = changed.without(replaced)
+    along = PUT_BACK_ALONG.format(
+        changed=changed.sql,
+        any_set=notices_sent.any_set(schema),
+        outlives_since=OUTLIVES_SINCE.format(run="%(undone_run)s"),
+    )
+    touched = connection.row(along, **changed.parameters)
+    found = (
+        maintenance(plan.moves, policy),
+        past(plan.moves, policy),
+        superseded_note(replaced) if superseded else left_out_superseded(replaced),
+        doomed(read_doomed(connection, changed, OLD_DATE, policy, bots), bots),
+    )
+    return Undo(
+        stored,
+        replace(plan, notes=tuple(note for note in found if note.tokens)),
+        since,
+        touched.memberships,
+        touched.notices,
+        touched.needed,
+        left_out=0 if superseded else len(replaced),
+    )
+
+
+def _superseded(connection: Connection, schema: Schema, changed: Condition, policy: Policy) -> tuple[int, ...]:
+    """Of the tokens that an undo changes, SQL for FROM, those that a rotation has replaced and would live longer."""
+    return read_superseded(connection, schema, Condition("TRUE", changed.parameters), OLD_DATE, policy, changed.sql)
 
 
 def _undo_of_revocation(

@@ -6,14 +6,14 @@ Every statement works in the transaction that the caller has opened.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tokens.change.plan import Chunk, Plan, TokenIds, without
+from tokens.change.plan import Chunk, Plan, TokenIds, positions_of, values_of, without
 from tokens.database import Connection, array_literal
 from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate, quoted
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.triggers import change, change_returning
 from tokens.journal.record import ChunkOutcome, Recorder
-from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones, positions_of, values_of
+from tokens.run.chunks import CHUNKS, IS_OURS, ids_held, outcome_of, planned_ones
 from tokens.run.memberships import Memberships
 
 # Every row is checked again for the date that the plan saw: whatever changed since then is somebody else's decision.
