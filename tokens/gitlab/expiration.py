@@ -64,6 +64,11 @@ class ExpirationDate:
         cycles, year = divmod((1 - year if parts[4] else year) - 1, CYCLE_YEARS)
         return cls(date(year + 1, month, day).toordinal() + cycles * CYCLE_DAYS)
 
+    @classmethod
+    def stored_or_none(cls, text: str | None) -> Self | None:
+        """The same of a column that may be NULL."""
+        return None if text is None else cls.stored(text)
+
     @property
     def is_finite(self) -> bool:
         """False for `infinity` and `-infinity`."""
@@ -73,6 +78,11 @@ class ExpirationDate:
     def is_storable(self) -> bool:
         """Whether PostgreSQL can hold the date."""
         return not self.is_finite or FIRST <= self.ordinal <= LAST
+
+    @property
+    def as_date(self) -> date:
+        """The day as Python has it; ValueError or OverflowError where Python does not."""
+        return date.fromordinal(int(self.ordinal))
 
     @property
     def literal(self) -> str:

@@ -55,6 +55,6 @@ def analyze(address: Address, top: int | None = TOP) -> Analysis:
 
 def _count_dates(connection: database.Connection, top: int | None) -> tuple[DateCount, ...]:
     return tuple(
-        DateCount(None if row.expires_at is None else ExpirationDate.stored(row.expires_at), row.tokens)
+        DateCount(ExpirationDate.stored_or_none(row.expires_at), row.tokens)
         for row in connection.rows(COUNT_BY_DATE, top=top)
     )

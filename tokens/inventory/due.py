@@ -221,6 +221,6 @@ def each_token(
             "with --group PATH, or allow more by --at-most NUMBER."
         )
     for row in found:
-        expires_at = None if row.expires_at is None else ExpirationDate.stored(row.expires_at)
+        expires_at = ExpirationDate.stored_or_none(row.expires_at)
         ends_on = ExpirationDate.stored(row.ends_on)
         yield DueToken(row.id, Kind(row.kind), row.owner, row.name, ends_on, expires_at)

@@ -254,7 +254,7 @@ def read_forecast(
         *notes_on_selection(connection, schema, selection, nothing=not counts),
     )
     found = [Day(day, counts.get(day, {}), ending.get(day, 0)) for day in sorted(counts.keys() | ending.keys())]
-    return Forecast(_day(first), _day(window.last), tuple(found), window.maximum, named.kinds, notes, others)
+    return Forecast(first.as_date, window.last.as_date, tuple(found), window.maximum, named.kinds, notes, others)
 
 
 def _memberships(connection: Connection, schema: Schema, selection: Selection, window: "_Window") -> Mapping[date, int]:
@@ -326,16 +326,12 @@ def _window(connection: Connection, schema: Schema, selection: Selection, days: 
     bounds = {"first": first.literal, "last": last.literal}
     inside = Condition("\n      ".join(terms), {**condition.parameters, **bounds})
     latest = policy.last_date
-    maximum = None if latest is None or latest.ordinal > date.max.toordinal() else _day(latest)
+    maximum = None if latest is None or latest.ordinal > date.max.toordinal() else latest.as_date
     return _Window(first, last, maximum, inside)
 
 
-def _day(day: ExpirationDate) -> date:
-    return date.fromordinal(int(day.ordinal))
-
-
 def _date(stored: str) -> date:
-    return _day(ExpirationDate.stored(stored))
+    return ExpirationDate.stored(stored).as_date
 
 
 def _end(first: date, step: Step) -> date:

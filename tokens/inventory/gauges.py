@@ -200,7 +200,7 @@ def _gauge(kind: Kind | OtherKind, row: object, unwarned: int = 0, expired_in_us
         {state: of(state.value) for state in State},
         {days: of(f"within_{days}") for days in (7, 30, 60, 90)},
         of("undated"),
-        None if first is None else ExpirationDate.stored(first),
+        ExpirationDate.stored_or_none(first),
         of("beyond"),
         unwarned,
         expired_in_use,

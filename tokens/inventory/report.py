@@ -409,8 +409,8 @@ class _Reader:
         found = (
             replace(
                 TokenRow(**row._asdict()),
-                expires_at=_date(row.expires_at),
-                ends_on=_date(row.ends_on),
+                expires_at=ExpirationDate.stored_or_none(row.expires_at),
+                ends_on=ExpirationDate.stored_or_none(row.ends_on),
                 kind=Kind(row.kind),
             )
             for row in rows
@@ -450,7 +450,7 @@ class _Reader:
             use = usage.by_token[row.id]
             return TriedRow(
                 row.id,
-                _date(row.expires_at),
+                ExpirationDate.stored_or_none(row.expires_at),
                 State(row.state),
                 Kind(row.kind),
                 row.owner,
@@ -482,7 +482,3 @@ def _days(today: ExpirationDate) -> int:
     tomorrow = date.fromordinal(int(today.ordinal) + 1)
     years, month = divmod(tomorrow.month - 1 + MONTHS, 12)
     return date(tomorrow.year + years, month + 1, 1).toordinal() - 1 - int(today.ordinal)
-
-
-def _date(stored: str | None) -> ExpirationDate | None:
-    return None if stored is None else ExpirationDate.stored(stored)

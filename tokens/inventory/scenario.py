@@ -8,7 +8,6 @@ from typing import Any
 from tokens.counts import counted
 from tokens.database import Connection, array_literal
 from tokens.errors import UsageError
-from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
@@ -266,8 +265,3 @@ def _notes(scenario: Scenario, policy: Policy) -> Iterator[str]:
         )
     if scenario.disable:
         yield "Feed tokens do not work either while access tokens are disabled. To enable them again brings all back."
-
-
-def day_of(ordinal: ExpirationDate) -> date:
-    """A day that Python has."""
-    return date.fromordinal(int(ordinal.ordinal))

@@ -22,7 +22,7 @@ from tokens.gitlab.settings import Policy, read_policy
 from tokens.inventory.forecast import Owner, OwnerType
 from tokens.inventory.ids import notes_on_selection
 from tokens.inventory.nights import RULES_A_DAY, WITHOUT_TOKENS, Nights, Uses
-from tokens.inventory.scenario import Scenario, day_of, resolve
+from tokens.inventory.scenario import Scenario, resolve
 from tokens.selection import EVERYTHING, Selection
 from tokens.unmatched import check_names
 
@@ -209,8 +209,8 @@ def simulated(
         )
         yield Simulation(
             scenario,
-            day_of(policy.today),
-            day_of(policy.today + scenario.nights),
+            policy.today.as_date,
+            (policy.today + scenario.nights).as_date,
             counts,
             tuple(asked.notices()),
             tuple(asked.memberships()),
@@ -279,7 +279,7 @@ class _Asked:
     def tokens(self, first: int | None) -> Iterator[TokenEvent]:
         statement = self.nights.tokens()
         for row in self.connection.stream(statement, AT_ONCE, **self.nights.values(statement, first)):
-            expires_at = None if row.expires_at is None else ExpirationDate.stored(row.expires_at)
+            expires_at = ExpirationDate.stored_or_none(row.expires_at)
             yield TokenEvent(
                 self._night(row.night),
                 BY_NUMBER[row.rule],
@@ -340,4 +340,4 @@ class _Asked:
         return self.connection.rows(statement, **self.nights.values(statement))
 
     def _night(self, number: int) -> date:
-        return day_of(self.nights.policy.today + int(number))
+        return (self.nights.policy.today + int(number)).as_date

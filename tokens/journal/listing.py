@@ -342,7 +342,7 @@ def read_rotations(address: Address, run: int, sought: Sought = EVERY_TOKEN) -> 
 
 
 def _outcomes(chunk: Any) -> Iterator[TokenOutcome]:
-    old, new = _date(chunk.old), _date(chunk.new)
+    old, new = ExpirationDate.stored_or_none(chunk.old), ExpirationDate.stored_or_none(chunk.new)
     left_alone, locked = frozenset(chunk.left_alone or ()), frozenset(chunk.locked or ())
     count = len(chunk.token_ids)
     then = _names(count, chunk.accounts, chunk.tokens, chunk.paths)
@@ -371,9 +371,9 @@ def _rotation(row: Any) -> RotationOutcome:
         id=row.token_id,
         then=Names(row.account, row.name, row.path),
         now=Names(row.account_now, row.name_now, row.path_now),
-        old=_date(row.old),
-        new=_date(row.new),
-        grace_until=_date(row.grace_until),
+        old=ExpirationDate.stored_or_none(row.old),
+        new=ExpirationDate.stored_or_none(row.new),
+        grace_until=ExpirationDate.stored_or_none(row.grace_until),
         stage=row.stage,
         reached_at=row.reached_at,
         successor_id=row.successor_id,
@@ -381,10 +381,6 @@ def _rotation(row: Any) -> RotationOutcome:
         delivered_to=row.delivered_to,
         given_up=tuple(row.given_up),
         state_now=None if row.state_now is None else State(row.state_now),
-        old_now=_date(row.old_now),
+        old_now=ExpirationDate.stored_or_none(row.old_now),
         new_account=row.new_account,
     )
-
-
-def _date(text: str | None) -> ExpirationDate | None:
-    return None if text is None else ExpirationDate.stored(text)

@@ -1,6 +1,6 @@
 """Reading the journal: runs, what is left to do of their plans, and what an undo would put back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -305,15 +305,13 @@ def _stored(row: Any) -> StoredRun:
 def _chunks(run: int, rows: Iterator[Any]) -> tuple[Chunk, ...]:
     with damage.reading(f"Run {run}"):
         return tuple(
-            Chunk(row.position, _date(row.old), _date(row.new), TokenIds(_sorted(row.ids)), row.again)
+            Chunk(
+                row.position,
+                ExpirationDate.stored_or_none(row.old),
+                ExpirationDate.stored_or_none(row.new),
+                TokenIds(sorted(row.ids)),
+                row.again,
+            )
             for row in rows
             if row.ids
         )
-
-
-def _sorted(ids: Sequence[int]) -> Sequence[int]:
-    return sorted(ids)
-
-
-def _date(text: str | None) -> ExpirationDate | None:
-    return None if text is None else ExpirationDate.stored(text)

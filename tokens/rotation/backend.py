@@ -4,6 +4,7 @@ Key and database stay on that side; a new token leaves it once, to be delivered 
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from tokens.rotation.resumption import Resumption
 from tokens.rotation.retirement import Retirement
 from tokens.rotation.stage import Stage
 from tokens.secret import Secret
+
+POLL = 0.1  # seconds between two looks whether somebody wants to stop
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,13 @@ class Backend(Protocol):
     def end(self, state: RunState, why: str | None) -> Line | None:
         """Write down how the run ended; the line of `tokens.journal.ended` about that."""
         ...
+
+
+def wait(seconds: float, stop_requested: Callable[[], object]) -> None:
+    """Wait so long, or until somebody wants to stop."""
+    deadline = time.monotonic() + seconds
+    while not stop_requested() and (rest := deadline - time.monotonic()) > 0:
+        time.sleep(min(rest, POLL))
 
 
 @contextmanager

@@ -252,7 +252,7 @@ def read_candidates(
             kind=Kind(row.kind),
             state=State(row.state),
             scopes=scopes_of(row.scopes),
-            expires_at=None if row.expires_at is None else ExpirationDate.stored(row.expires_at),
+            expires_at=ExpirationDate.stored_or_none(row.expires_at),
             last_used_at=row.last_used_at,
             organization_id=row.organization_id,
             impersonation=row.impersonation,

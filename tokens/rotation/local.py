@@ -1,9 +1,9 @@
 """The side of GitLab in this process: beside its database and its secrets."""
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tokens import database
@@ -19,7 +19,7 @@ from tokens.journal.opening import TIMEOUTS
 from tokens.journal.record import HEARTBEAT, Record
 from tokens.origin import Origin
 from tokens.rotation import candidate, plan, resumption, retirement, stage, successor
-from tokens.rotation.backend import Begun, Finished, Made, Question, Survey, heartbeats
+from tokens.rotation.backend import Begun, Finished, Made, Question, Survey, heartbeats, wait
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.resumption import Resumption
@@ -31,7 +31,6 @@ from tokens.targets.here.instance_url import read_instance_url, trusted_certific
 from tokens.targets.here.site import Site
 from tokens.targets.keys import keys_of
 
-POLL = 0.1  # seconds
 SOON = 30  # days: what is looked for first where nobody has said which tokens
 
 # What may take long before anything is shown.
@@ -275,7 +274,9 @@ class LocalBackend:
     def _verify(self, made: Successor, url: str) -> None:
         here = self._site.installation
         trusted: Sequence[Path] = trusted_certificates(here) if here else ()
-        found = verify(url, made.token, trusted=trusted, pause=self._pause)
+        # Nobody waits for GitLab's replicas once somebody wants to stop.
+        pause = partial(wait, stop_requested=self.stop_requested)
+        found = verify(url, made.token, trusted=trusted, pause=pause)
         day = None if made.expires_at is None else str(made.expires_at)
         if not agrees(found, made.id, day):
             raise VerificationFailed(
@@ -283,12 +284,6 @@ class LocalBackend:
                 f"and here it has id {made.id} and expires on {day or 'no day'}: it works on another database than "
                 "this one."
             )
-
-    def _pause(self, seconds: float) -> None:
-        """Wait, but not for GitLab's replicas once somebody wants to stop."""
-        deadline = time.monotonic() + seconds
-        while not self.stop_requested() and (rest := deadline - time.monotonic()) > 0:
-            time.sleep(min(rest, POLL))
 
 
 def _fault_of(check: Callable[[], object]) -> TokensError | None:

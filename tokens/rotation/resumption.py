@@ -124,7 +124,12 @@ def _resumptions(rows: list[Any], candidates: dict[int, Candidate]) -> Iterator[
             if stage not in (Stage.ABANDONED, Stage.DELIVERED):
                 yield Resumption(row.token_id, stage, Step.ABANDON, row.successor_id, None)
             continue
-        rotation = Rotation(candidate, _date(row.expires_at), _date(row.grace_until), of_journal(row))
+        rotation = Rotation(
+            candidate,
+            ExpirationDate.stored_or_none(row.expires_at),
+            ExpirationDate.stored_or_none(row.grace_until),
+            of_journal(row),
+        )
         revoked = candidate.state is State.REVOKED
         yield Resumption(row.token_id, stage, _step(stage, live=row.live, revoked=revoked), row.successor_id, rotation)
 
@@ -138,7 +143,3 @@ def _step(stage: Stage, *, live: bool, revoked: bool) -> Step:
         case Stage.PLANNED | Stage.ABANDONED:
             return Step.CREATE
     return Step.ANEW
-
-
-def _date(text: str | None) -> ExpirationDate | None:
-    return None if text is None else ExpirationDate.stored(text)

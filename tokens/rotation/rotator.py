@@ -4,7 +4,6 @@ Whatever ends it between two steps, the journal knows the last one: an undeliver
 still possible, else by the run's continuation.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
 from tokens.errors import DatabaseError, ExitStatus, LockTimeout, ReadOnly, Refused, TokensError
 from tokens.gitlab.api import VerificationFailed
 from tokens.journal.record import TakenOver
-from tokens.rotation.backend import Backend, Finished, heartbeats
+from tokens.rotation.backend import Backend, Finished, heartbeats, wait
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation
 from tokens.rotation.resumption import Resumption, Step
@@ -31,7 +30,6 @@ FAILOVER_PAUSES = (
     16.0,
 )  # the same once a token is delivered: another primary comes within that, as a rule
 
-POLL = 0.1  # seconds between two looks whether somebody wants to stop
 
 Result = TypeVar("Result")
 Fault = TypeVar("Fault", bound=TokensError)
@@ -273,9 +271,7 @@ def _insist(
         except (DatabaseError, ReadOnly):
             if stop_requested():
                 raise
-            deadline = time.monotonic() + pause
-            while not stop_requested() and (rest := deadline - time.monotonic()) > 0:
-                time.sleep(min(rest, POLL))
+            wait(pause, stop_requested)
     return act()
 
 

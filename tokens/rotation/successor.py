@@ -95,7 +95,7 @@ def create(
     with step(connection, run):
         schema = read_schema(connection)
         entry = require(connection, run, token_id, Stage.CREATED)
-        expires_at = None if entry.new_expires_at is None else ExpirationDate.stored(entry.new_expires_at)
+        expires_at = ExpirationDate.stored_or_none(entry.new_expires_at)
         organization = "t.organization_id" if schema.has(TOKENS, "organization_id") else "0"
         old = connection.row(LOCK.format(organization=organization), token=token_id)
         if old is None:

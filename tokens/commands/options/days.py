@@ -125,7 +125,7 @@ def day_of(option: str, text: str, *, past: bool = False) -> date:
     try:
         if MONTH.fullmatch(text.strip()):
             raise ValueError("a month has many")
-        return date.fromordinal(int(_days(text)[0].ordinal))
+        return _days(text)[0].as_date
     except (ValueError, OverflowError):
         if not MONTH.fullmatch(text.strip()):
             _refuse_absent(option, text)
