@@ -34,7 +34,7 @@ from tokens.journal.contents import Contents
 from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
 from tokens.journal.listing import read_outcomes
 from tokens.journal.runs import list_runs
-from tokens.journal.setup import Installation
+from tokens.journal.setup import Installed
 from tokens.journal.trust import JournalUntrusted
 from tokens.selection import Selection
 from tokens.upgrade import Branch, downgrade, revisions, upgrade
@@ -98,7 +98,7 @@ def test_the_journal_comes_and_goes_any_number_of_times_and_leaves_public_alone(
     assert contents.status(gitlab_database) == contents.Status(None, REVISION, None)
     assert setup.uninstall(gitlab_database) is None
     for _ in range(2):
-        assert setup.install(gitlab_database) == Installation(None, REVISION)
+        assert setup.install(gitlab_database) == Installed(None, REVISION)
         assert str(setup.install(gitlab_database)) == f"The journal was installed already, revision {REVISION}."
         assert values(gitlab_database, relations) == before[0]
         make_run(gitlab_database, make_plan([1, 2]))
@@ -306,7 +306,7 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     assert str(setup.install(gitlab_database)) == f"The journal is migrated from revision 1 to {REVISION}."
     assert [values(gitlab_database, statement) for statement in remembered] == before
     assert make_run(gitlab_database, make_plan([4])) > first
-    assert setup.install(gitlab_database) == Installation(REVISION, REVISION)
+    assert setup.install(gitlab_database) == Installed(REVISION, REVISION)
     execute(
         gitlab_database,
         rotate,
@@ -323,7 +323,7 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     kept = make_run(gitlab_database, make_plan([6]))
     downgrade(gitlab_database, Branch.JOURNAL, "1")
     assert values(gitlab_database, "SELECT id FROM token_tasks.runs") == [kept]
-    assert setup.install(gitlab_database) == Installation("1", REVISION)
+    assert setup.install(gitlab_database) == Installed("1", REVISION)
 
 
 @pytest.mark.first_elsewhere("loss", "revision")
@@ -350,7 +350,7 @@ def test_a_journal_that_does_not_say_its_revision_is_told_by_its_tables(
             contents.prune(gitlab_database, day)
         shown = screen(contents.status(gitlab_database))
         assert shown.endswith("its revision → to read it from the tables: gitlab-tokens journal.install")
-    assert setup.install(gitlab_database) == Installation(UNKNOWN, REVISION)
+    assert setup.install(gitlab_database) == Installed(UNKNOWN, REVISION)
     assert values(gitlab_database, "SELECT version_num FROM token_tasks.alembic_version") == [REVISION]
     assert run_numbers(gitlab_database) == ([run] if run else [])
     assert setup.install(gitlab_database).before == REVISION

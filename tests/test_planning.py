@@ -17,7 +17,7 @@ from tests.testbed.runs import query
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.facts import BLOCKED, DUE, NOTIFIED, WORKS, dated_by, read_facts, read_facts_and_counts
+from tokens.change.facts import BLOCKED, DUE, NOTIFIED, WILL_WORK, dated_by, read_facts, read_facts_and_counts
 from tokens.change.kinds import read_counts
 from tokens.change.plan import CHUNK, RunKind, make_plan
 from tokens.gitlab import notices
@@ -174,7 +174,7 @@ def both(
         today, days = "CAST(%(facts_today)s AS date)", "20"
         held = ("t.revoked", "t.updated_at", f"({today} + 1)", days)
         statement = PLAIN.format(
-            works=WORKS.format(new=new.sql),
+            works=WILL_WORK.format(new=new.sql),
             ends_before=ends_before(new.sql),
             warned=notices.any_set(schema),
             due=DUE.format(new=new.sql),

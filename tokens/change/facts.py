@@ -85,7 +85,7 @@ ENDING_BEFORE = """(
 
 # With its new date the token works.
 LASTS = "COALESCE({new}, CAST('infinity' AS date)) > CAST(%(facts_today)s AS date)"
-WORKS = f"(t.revoked IS NOT TRUE AND {LASTS})"
+WILL_WORK = f"(t.revoked IS NOT TRUE AND {LASTS})"
 
 # GitLab leaves tokens whose `revoked` is NULL out of its notices.
 DUE = """(
@@ -232,7 +232,7 @@ def _read(
     warned = notices.any_set(schema)
     bots = bots_and_clean_up(clean_up, policy, change.earliest())
     parts = {
-        "works": WORKS.format(new=new.sql),
+        "works": WILL_WORK.format(new=new.sql),
         "lasts": LASTS.format(new=new.sql),
         "past": PAST.format(today=TODAY),
         "new": new.sql,
@@ -273,7 +273,7 @@ def read_superseded(
     line = read_line(connection, schema)
     if line is None:
         return ()
-    works = WORKS.format(new=new.sql)
+    works = WILL_WORK.format(new=new.sql)
     replaced = (
         REPLACED.format(tokens=tokens, condition=condition.sql, works=works, new=new.sql, direct=direct).strip("\n")
         for direct in line.direct

@@ -54,7 +54,7 @@ class Rule:
 
 
 OWNER_ACTIVE = "u.state IS NOT DISTINCT FROM 'active'"
-WORKS = f"(t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > {{today}} AND {OWNER_ACTIVE})"
+LET_IN = f"(t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > {{today}} AND {OWNER_ACTIVE})"
 """Whether a token works on `today`: that of an owner who is blocked, banned or deactivated does not."""
 
 # In the order of a day: of two rules on one night the first one counts.
@@ -65,7 +65,7 @@ RULES = (
         "at once",
         "access tokens are disabled",
         "application setting disable_personal_access_tokens",
-        f"CASE WHEN {{disabled}} AND {WORKS} THEN {{today}} END",
+        f"CASE WHEN {{disabled}} AND {LET_IN} THEN {{today}} END",
     ),
     Rule(
         "owner-blocked",
@@ -73,7 +73,7 @@ RULES = (
         "at once",
         "the owner is blocked",
         "app/policies/global_policy.rb: only an active user may access_api and access_git",
-        f"CASE WHEN t.user_id IN ({{blocked}}) AND {WORKS} THEN {{today}} END",
+        f"CASE WHEN t.user_id IN ({{blocked}}) AND {LET_IN} THEN {{today}} END",
     ),
     Rule(
         "member-removed",
@@ -81,7 +81,7 @@ RULES = (
         "at once",
         "the owner is a member no more",
         "app/services/members/destroy_service.rb",
-        f"CASE WHEN t.user_id IN ({{removed}}) AND {WORKS} THEN {{today}} END",
+        f"CASE WHEN t.user_id IN ({{removed}}) AND {LET_IN} THEN {{today}} END",
     ),
     Rule(
         "beyond-maximum",
@@ -97,7 +97,7 @@ RULES = (
         "00:00",
         "the date has come",
         "app/models/concerns/expirable.rb: expires_at <= now",
-        f"CASE WHEN {WORKS} THEN t.expires_at END",
+        f"CASE WHEN {LET_IN} THEN t.expires_at END",
     ),
     Rule(
         "clean-up",
@@ -122,7 +122,7 @@ RULES = (
         "00:10",
         "a membership of the owner ends",
         "app/workers/remove_expired_members_worker.rb",
-        f"CASE WHEN u.user_type IS DISTINCT FROM 6 AND {WORKS} THEN {{membership_ends_on}} END",
+        f"CASE WHEN u.user_type IS DISTINCT FROM 6 AND {LET_IN} THEN {{membership_ends_on}} END",
     ),
     # Each notice goes out once, on the first night of its days; what was sent as 7d holds back all others.
     *(

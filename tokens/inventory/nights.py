@@ -12,7 +12,7 @@ from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, first_free_night
 from tokens.gitlab.kind import STATE_EXPRESSION, kind_expression
 from tokens.gitlab.ownership import PLACE, TOLD, owner_shown
-from tokens.gitlab.rules import BY_NUMBER, ENDS, WORKS, Effect, Terms, first_day, in_force
+from tokens.gitlab.rules import BY_NUMBER, ENDS, LET_IN, Effect, Terms, first_day, in_force
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
 from tokens.inventory.scenario import SIMULATED_TODAY, Resolved
@@ -489,7 +489,7 @@ class Nights:
             for name, of_bots in (("cleaned", " AND u.user_type = 6"), ("ended", ""))
         ]
         return MOMENTS.format(
-            works=WORKS.format(today=SIMULATED_TODAY),
+            works=LET_IN.format(today=SIMULATED_TODAY),
             columns=",\n        ".join(columns),
             joins="\n      ".join(joins),
             condition=self._condition.sql,

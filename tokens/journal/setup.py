@@ -117,7 +117,7 @@ UNWANTED = """
 
 
 @dataclass(frozen=True)
-class Installation:
+class Installed:
     """What `install` found and left: the revision before, None where there was no journal, and the one from now on.
 
     `caught_up` is whether numbers of its rows would have been given out again.
@@ -138,7 +138,7 @@ class Installation:
         return f"The journal is migrated from revision {self.before} to {self.revision}."
 
 
-def install(address: Address, allow: Collection[str] = ()) -> Installation:
+def install(address: Address, allow: Collection[str] = ()) -> Installed:
     """Install the journal in GitLab's main database, or bring an older one up to date, or one that was replicated.
 
     Nobody but its owner may look at a journal that is made now, whatever default privileges say.
@@ -158,7 +158,7 @@ def install(address: Address, allow: Collection[str] = ()) -> Installation:
         if before != REVISION:
             publications.check(connection, allow)
     if before == REVISION:
-        return Installation(before, REVISION, _caught_up(address))
+        return Installed(before, REVISION, _caught_up(address))
     from tokens.upgrade import Branch, upgrade
 
     def revision_to_say(connection: Connection) -> str | None:
@@ -173,7 +173,7 @@ def install(address: Address, allow: Collection[str] = ()) -> Installation:
         chain.catch_up(connection)
 
     upgrade(address, Branch.JOURNAL, before=revision_to_say, after=make_private)
-    return Installation(before, REVISION)
+    return Installed(before, REVISION)
 
 
 def _caught_up(address: Address) -> bool:
