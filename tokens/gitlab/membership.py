@@ -5,11 +5,7 @@ whatever date the tokens have.
 """
 
 import re
-from collections.abc import Sequence
 from enum import Enum
-
-from tokens.database import Connection, array_literal
-from tokens.gitlab.triggers import change
 
 FOREVER_SINCE = (17, 9)
 
@@ -51,17 +47,11 @@ def ends_before(new: str) -> str:
     )"""
 
 
-MOVE = """
+MOVE_MEMBERSHIPS = """
     UPDATE public.members
     SET expires_at = CAST(%(end)s AS date)
     WHERE id = ANY(CAST(%(members)s AS bigint[]))
 """
-
-
-def move(connection: Connection, members: Sequence[int], end: str | None) -> None:
-    """Let these memberships end on another day, as PostgreSQL writes a date; None is for ever."""
-    change(connection, MOVE, members=array_literal(members), end=end)
-
 
 FIRST_END = """(
         SELECT min(m.expires_at)

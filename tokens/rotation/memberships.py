@@ -5,8 +5,7 @@ over a later one or none; here a membership that outlasts the new token stays, f
 """
 
 from tokens.database import Connection, array_literal
-from tokens.gitlab import membership
-from tokens.gitlab.membership import MembershipRule, ends_before
+from tokens.gitlab.membership import MOVE_MEMBERSHIPS, MembershipRule, ends_before
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
 from tokens.rotation.stage import Entry
@@ -63,7 +62,7 @@ def move(connection: Connection, run: Record, token_id: int, entry: Entry) -> No
         found = connection.rows(ENDING_BEFORE, token=token_id, end=_end(entry))
         members, old = [row.id for row in found], [row.expires_at for row in found]
     if members:
-        membership.move(connection, members, _end(entry))
+        change(connection, MOVE_MEMBERSHIPS, members=array_literal(members), end=_end(entry))
     ends = array_literal(f'"{day}"' for day in old)
     connection.execute(KEEP, run=run.run, token=token_id, members=array_literal(members), old=ends)
 

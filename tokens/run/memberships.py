@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from tokens.change.plan import Chunk, Plan, positions_of, values_of
 from tokens.database import Connection, array_literal
-from tokens.gitlab import membership
-from tokens.gitlab.membership import MembershipRule, ends_before
+from tokens.gitlab.membership import MOVE_MEMBERSHIPS, MembershipRule, ends_before
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Recorder
 from tokens.run.chunks import CHUNKS
@@ -216,7 +215,7 @@ class Memberships:
         if chunk.new is not None and self._plan.memberships is MembershipRule.UNTIL_TOKEN:
             end = chunk.new.literal
         members = [one.id for one in moved]
-        membership.move(connection, members, end)
+        change(connection, MOVE_MEMBERSHIPS, members=array_literal(members), end=end)
         self._recorder.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
 
     def _restore(self, connection: Connection, chunk: Chunk, changed: Iterable[int]) -> None:
