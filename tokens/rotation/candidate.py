@@ -242,23 +242,10 @@ def read_candidates(
         condition=condition,
     )
     for row in connection.rows(statement, **values):
-        yield Candidate(
-            id=row.id,
-            name=row.name,
-            description=row.description,
-            username=row.username,
-            user_id=row.user_id,
-            user_type=row.user_type,
+        yield replace(
+            Candidate(**row._asdict()),
             kind=Kind(row.kind),
             state=State(row.state),
             scopes=scopes_of(row.scopes),
             expires_at=ExpirationDate.stored_or_none(row.expires_at),
-            last_used_at=row.last_used_at,
-            organization_id=row.organization_id,
-            impersonation=row.impersonation,
-            granular=row.granular,
-            granular_scopes=row.granular_scopes,
-            sudo=row.sudo,
-            days=row.days,
-            unfinished_run=row.unfinished_run,
         )

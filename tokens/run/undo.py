@@ -257,11 +257,8 @@ def notes_on_stored_undo(
     else:
         changed = Condition(CHANGED_TOKENS + PLANNED, values)
         replaced = _superseded(connection, schema, changed, policy)
-        found = (
-            always,
-            superseded_note(replaced),
-            doomed(read_doomed(connection, changed, OLD_DATE, policy, bots), bots),
-        )
+        lost = read_doomed(connection, changed, OLD_DATE, policy, bots)
+        found = (always, superseded_note(replaced), doomed(lost, bots))
     return tuple(note for note in found if note.tokens)
 
 
